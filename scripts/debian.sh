@@ -1,0 +1,52 @@
+# What the scripts here share about Debian; sourced, never run. Packages come from wherever this machine's own
+# apt is configured to take them: no host is named here. DPL_DEBIAN_MIRROR overrides, for machines whose apt
+# knows no Debian (Ubuntu, say).
+
+die() { echo "${0##*/}: $*" >&2; exit 1; }
+
+# need TOOL[=PACKAGE]…: installs what is missing. The daemons live in sbin, which not every PATH has.
+need() {
+  PATH=$PATH:/usr/sbin:/sbin
+  local wish packages=() absent=()
+  for wish; do
+    command -v "${wish%%=*}" >/dev/null && continue
+    absent+=("${wish%%=*}") packages+=("${wish#*=}")
+  done
+  ((${#absent[@]})) || return 0
+  command -v apt-get >/dev/null || die "${absent[*]} missing, and there is no apt here to install: ${packages[*]}"
+  ((EUID == 0)) || die "${absent[*]} missing; as root: apt-get install ${packages[*]}"
+  echo "${0##*/}: installing ${packages[*]}" >&2
+  apt_install "${packages[@]}" || { apt-get update -qq >&2 && apt_install "${packages[@]}"; } ||
+    die "apt could not install: ${packages[*]}"
+}
+
+apt_install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
+
+# The first archive of apt's own configuration that calls itself Debian (not its security or backports part).
+debian_mirror() {
+  local ask=(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian') found
+  [[ ${DPL_DEBIAN_MIRROR:-} ]] && { echo "$DPL_DEBIAN_MIRROR"; return; }
+  command -v apt-get >/dev/null || die "there is no apt here to say where Debian's packages are"
+  found=$("${ask[@]}")
+  # Labels come with the package lists, which a fresh machine has not fetched yet.
+  [[ $found ]] || { apt-get update -qq >&2 && found=$("${ask[@]}"); }
+  [[ $found ]] || die "apt is configured with no Debian archive; name one in DPL_DEBIAN_MIRROR"
+  echo "${found%%$'\n'*}"
+}
+
+# debian_root SUITE FOLDER [MMDEBSTRAP-OPTION…]: a minimal Debian, without documentation and translations.
+debian_root() {
+  local suite=$1 folder=$2 mirror acquire option; shift 2
+  need mmdebstrap
+  mirror=$(debian_mirror)
+  # A frozen or offline mirror may be older than the date until which a newer suite's index calls itself valid.
+  local options=(--mode=root --quiet --variant=essential --aptopt='Acquire::Check-Valid-Until "false"')
+  for option in doc man info locale; do options+=(--dpkgopt="path-exclude=/usr/share/$option/*"); done
+  while read -r acquire; do options+=(--aptopt="$acquire"); done \
+    < <(apt-config dump --no-empty --format '%F "%v";%n' Acquire::http Acquire::https)
+  rm -rf --one-file-system "$folder"
+  mmdebstrap "${options[@]}" "$@" "$suite" "$folder" "$mirror" >"$folder.log" 2>&1 || {
+    tail -n 5 "$folder.log" >&2
+    die "no $suite could be made from apt's mirror; all of it: $folder.log"
+  }
+}

@@ -1,0 +1,301 @@
+//! Containers: list, inspect, create, start, stop, rename, remove.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerUpdateBody, HealthStatusEnum};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
+};
+
+use super::connect::{CALL_TIMEOUT, Engine};
+use super::error::EngineError;
+use super::spec::{ContainerSpec, RestartPolicy};
+
+/// A container's life, as `State.Status` has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ContainerState {
+    #[default]
+    Created,
+    Running,
+    Paused,
+    Restarting,
+    Removing,
+    Exited,
+    Dead,
+}
+
+impl ContainerState {
+    /// The engine's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Removing => "removing",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// What a container's health check says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HealthState {
+    /// The container has no health check.
+    #[default]
+    None,
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+impl HealthState {
+    /// The engine's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// One run of a health check.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HealthEntry {
+    /// RFC 3339, by the engine's clock.
+    pub started_at: String,
+    pub exit_code: i64,
+    pub output: String,
+}
+
+/// A mount that a container has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MountView {
+    /// `bind`, `volume`, `tmpfs`.
+    pub kind: String,
+    /// The volume's name; for an anonymous volume 64 hex digits.
+    pub name: Option<String>,
+    pub source: String,
+    pub target: String,
+}
+
+/// A container as the engine has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerView {
+    pub id: String,
+    pub name: String,
+    /// The ID of the image that it was made from, which may have lost its tag since.
+    pub image_id: String,
+    pub labels: BTreeMap<String, String>,
+    pub state: ContainerState,
+    pub health: HealthState,
+    /// Oldest first; the engine keeps the last five.
+    pub health_log: Vec<HealthEntry>,
+    pub exit_code: i64,
+    pub oom_killed: bool,
+    /// What the engine said when a start failed.
+    pub error: String,
+    /// RFC 3339, by the engine's clock; `0001-01-01T00:00:00Z` when it never ran.
+    pub started_at: String,
+    pub finished_at: String,
+    pub restart_count: u64,
+    pub mounts: Vec<MountView>,
+    /// Network name → the container's address in it, empty while it does not run.
+    pub networks: BTreeMap<String, String>,
+    /// `127.0.0.1:8080->80/tcp`.
+    pub published: Vec<String>,
+}
+
+impl Engine {
+    /// Names and IDs of all containers, running or not, that carry all of these labels (`GET /containers/json`).
+    pub async fn list_containers(&self, labels: &[(&str, &str)]) -> Result<Vec<String>, EngineError> {
+        let wanted: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut options = ListContainersOptionsBuilder::default().all(true);
+        if !wanted.is_empty() {
+            options = options.filters(&HashMap::from([("label".to_owned(), wanted)]));
+        }
+        let containers = self
+            .docker()
+            .list_containers(Some(options.build()))
+            .await
+            .map_err(|error| EngineError::new("list", "containers", error))?;
+        Ok(containers.into_iter().filter_map(|container| container.id).collect())
+    }
+
+    /// `None` when there is no such container (`GET /containers/{id}/json`).
+    pub async fn inspect_container(&self, container: &str) -> Result<Option<ContainerView>, EngineError> {
+        match self.docker().inspect_container(container, None).await {
+            Ok(answer) => Ok(Some(view(answer))),
+            Err(error) => {
+                let error = EngineError::new("inspect", format!("container {container}"), error);
+                if error.is_not_found() { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Creates a container and joins it to all of its networks; gives its ID. When joining fails, the container is
+    /// removed again.
+    pub async fn create_container(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        let mut options = CreateContainerOptionsBuilder::default().name(&spec.name);
+        if let Some(platform) = &spec.platform {
+            options = options.platform(platform);
+        }
+        let created = self
+            .docker()
+            .create_container(Some(options.build()), spec.body())
+            .await
+            .map_err(|error| EngineError::new("create", format!("container {}", spec.name), error))?;
+        for attachment in spec.networks.iter().skip(1) {
+            if let Err(error) = self.connect_network(&created.id, attachment).await {
+                // The first error is the one to tell; a container that stays behind is found by its labels.
+                let _ = self.remove_container(&created.id).await;
+                return Err(error);
+            }
+        }
+        Ok(created.id)
+    }
+
+    /// Starts it; one that runs already is fine (`POST /containers/{id}/start`).
+    pub async fn start_container(&self, container: &str) -> Result<(), EngineError> {
+        already_so(self.docker().start_container(container, None).await)
+            .map_err(|error| EngineError::new("start", format!("container {container}"), error))
+    }
+
+    /// Asks it to end and kills it after `grace` (its own grace period where `None`); one that does not run is fine.
+    pub async fn stop_container(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError> {
+        let mut options = StopContainerOptionsBuilder::default();
+        if let Some(grace) = grace {
+            options = options.t(grace.as_secs_f64().ceil() as i32);
+        }
+        // The container's own grace period is not known here and may be long.
+        let patient = self.docker().clone().with_timeout(CALL_TIMEOUT + grace.unwrap_or(Duration::from_secs(3600)));
+        already_so(patient.stop_container(container, Some(options.build())).await)
+            .map_err(|error| EngineError::new("stop", format!("container {container}"), error))
+    }
+
+    pub async fn rename_container(&self, container: &str, name: &str) -> Result<(), EngineError> {
+        let options = RenameContainerOptionsBuilder::default().name(name).build();
+        self.docker()
+            .rename_container(container, options)
+            .await
+            .map_err(|error| EngineError::new("rename", format!("container {container} to {name}"), error))
+    }
+
+    /// Changes the restart policy of an existing container (`POST /containers/{id}/update`).
+    pub async fn set_restart_policy(&self, container: &str, policy: RestartPolicy) -> Result<(), EngineError> {
+        let body = ContainerUpdateBody { restart_policy: Some(policy.policy()), ..Default::default() };
+        self.docker()
+            .update_container(container, body)
+            .await
+            .map_err(|error| EngineError::new("set the restart policy of", format!("container {container}"), error))
+    }
+
+    /// Removes a stopped container; its volumes stay. One that is gone already is fine.
+    pub async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
+        self.remove(container, false).await
+    }
+
+    /// Kills and removes a container with its anonymous volumes: for throw-away helpers only.
+    pub async fn discard_container(&self, container: &str) -> Result<(), EngineError> {
+        self.remove(container, true).await
+    }
+
+    async fn remove(&self, container: &str, throw_away: bool) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::default().force(throw_away).v(throw_away).build();
+        match self.docker().remove_container(container, Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let error = EngineError::new("remove", format!("container {container}"), error);
+                if error.is_not_found() { Ok(()) } else { Err(error) }
+            }
+        }
+    }
+}
+
+/// 304 means that the container is in the wanted state already.
+fn already_so(result: Result<(), bollard::errors::Error>) -> Result<(), bollard::errors::Error> {
+    match result {
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 304, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+fn view(answer: ContainerInspectResponse) -> ContainerView {
+    let state = answer.state.unwrap_or_default();
+    let health = state.health.unwrap_or_default();
+    let config = answer.config.unwrap_or_default();
+    let network_settings = answer.network_settings.unwrap_or_default();
+    let mut published: Vec<String> = network_settings
+        .ports
+        .unwrap_or_default()
+        .into_iter()
+        .flat_map(|(inner, bindings)| {
+            bindings.unwrap_or_default().into_iter().map(move |binding| {
+                let ip = binding.host_ip.unwrap_or_default();
+                let ip = if ip.contains(':') { format!("[{ip}]") } else { ip };
+                format!("{ip}:{}->{inner}", binding.host_port.unwrap_or_default())
+            })
+        })
+        .collect();
+    published.sort();
+    ContainerView {
+        id: answer.id.unwrap_or_default(),
+        name: answer.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+        image_id: answer.image.unwrap_or_default(),
+        labels: config.labels.unwrap_or_default().into_iter().collect(),
+        state: match state.status {
+            Some(ContainerStateStatusEnum::RUNNING) => ContainerState::Running,
+            Some(ContainerStateStatusEnum::PAUSED) => ContainerState::Paused,
+            Some(ContainerStateStatusEnum::RESTARTING) => ContainerState::Restarting,
+            Some(ContainerStateStatusEnum::REMOVING) => ContainerState::Removing,
+            Some(ContainerStateStatusEnum::EXITED) => ContainerState::Exited,
+            Some(ContainerStateStatusEnum::DEAD) => ContainerState::Dead,
+            _ => ContainerState::Created,
+        },
+        health: match health.status {
+            Some(HealthStatusEnum::STARTING) => HealthState::Starting,
+            Some(HealthStatusEnum::HEALTHY) => HealthState::Healthy,
+            Some(HealthStatusEnum::UNHEALTHY) => HealthState::Unhealthy,
+            _ => HealthState::None,
+        },
+        health_log: health
+            .log
+            .unwrap_or_default()
+            .into_iter()
+            .map(|entry| HealthEntry {
+                started_at: entry.start.map(|time| time.to_string()).unwrap_or_default(),
+                exit_code: entry.exit_code.unwrap_or_default(),
+                output: entry.output.unwrap_or_default(),
+            })
+            .collect(),
+        exit_code: state.exit_code.unwrap_or_default(),
+        oom_killed: state.oom_killed.unwrap_or_default(),
+        error: state.error.unwrap_or_default(),
+        started_at: state.started_at.unwrap_or_default(),
+        finished_at: state.finished_at.unwrap_or_default(),
+        restart_count: answer.restart_count.unwrap_or_default().max(0) as u64,
+        mounts: answer
+            .mounts
+            .unwrap_or_default()
+            .into_iter()
+            .map(|mount| MountView {
+                kind: mount.typ.map(|kind| kind.to_string()).unwrap_or_default(),
+                name: mount.name.filter(|name| !name.is_empty()),
+                source: mount.source.unwrap_or_default(),
+                target: mount.destination.unwrap_or_default(),
+            })
+            .collect(),
+        networks: network_settings
+            .networks
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, endpoint)| (name, endpoint.ip_address.unwrap_or_default()))
+            .collect(),
+        published,
+    }
+}

@@ -1,0 +1,112 @@
+//! What an engine call can end in, as meanings instead of status codes.
+
+use bollard::errors::Error as ApiError;
+
+/// The meaning of a failed call (Docker Engine API, "Errors").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineErrorKind {
+    /// No engine answers at the address, or the connection broke.
+    Unreachable,
+    /// 404: the object does not exist.
+    NotFound,
+    /// 409: the name is taken, or the object is in use.
+    Conflict,
+    /// 400: the engine refuses the request as wrong.
+    Refused,
+    /// 403: the engine won't do it.
+    Forbidden,
+    /// No answer within the time that such a call may take.
+    TimedOut,
+    /// Anything else that the engine reports, a 500 above all.
+    Failed,
+}
+
+/// A call to the engine that did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("can't {operation} {object}")]
+pub struct EngineError {
+    kind: EngineErrorKind,
+    operation: &'static str,
+    object: String,
+    #[source]
+    cause: Cause,
+}
+
+/// What the engine, or the way to it, said.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Cause(String);
+
+impl EngineError {
+    /// `operation` and `object` finish the sentence "can't …": `start`, `container metis-api`.
+    pub(super) fn new(operation: &'static str, object: impl Into<String>, error: ApiError) -> Self {
+        let (kind, cause) = meaning(error);
+        Self { kind, operation, object: object.into(), cause: Cause(cause) }
+    }
+
+    pub(super) fn other(
+        kind: EngineErrorKind,
+        operation: &'static str,
+        object: impl Into<String>,
+        cause: impl Into<String>,
+    ) -> Self {
+        Self { kind, operation, object: object.into(), cause: Cause(cause.into()) }
+    }
+
+    pub fn kind(&self) -> EngineErrorKind {
+        self.kind
+    }
+
+    /// The engine's own words.
+    pub fn cause(&self) -> &str {
+        &self.cause.0
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        self.kind == EngineErrorKind::NotFound
+    }
+
+    pub fn is_conflict(&self) -> bool {
+        self.kind == EngineErrorKind::Conflict
+    }
+
+    pub fn is_unreachable(&self) -> bool {
+        self.kind == EngineErrorKind::Unreachable
+    }
+}
+
+fn meaning(error: ApiError) -> (EngineErrorKind, String) {
+    match error {
+        ApiError::DockerResponseServerError { status_code, message } => {
+            let kind = match status_code {
+                400 => EngineErrorKind::Refused,
+                403 => EngineErrorKind::Forbidden,
+                404 => EngineErrorKind::NotFound,
+                409 => EngineErrorKind::Conflict,
+                _ => EngineErrorKind::Failed,
+            };
+            (kind, format!("the engine answers {status_code}: {}", message.trim()))
+        }
+        ApiError::RequestTimeoutError => (EngineErrorKind::TimedOut, "no answer in time".to_owned()),
+        ApiError::SocketNotFoundError(path) => {
+            (EngineErrorKind::Unreachable, format!("there is no socket {}", path.trim_start_matches("unix://")))
+        }
+        ApiError::DockerStreamError { error } => (EngineErrorKind::Failed, error),
+        ApiError::JsonDataError { message, .. } => {
+            (EngineErrorKind::Failed, format!("the answer is no JSON that an engine would send: {message}"))
+        }
+        ApiError::HyperResponseError { .. } | ApiError::HyperLegacyError { .. } | ApiError::IOError { .. } => {
+            (EngineErrorKind::Unreachable, innermost(&error))
+        }
+        other => (EngineErrorKind::Failed, innermost(&other)),
+    }
+}
+
+/// The deepest cause: hyper wraps "connection refused" three times, and only that tells a reader anything.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}

@@ -1,0 +1,148 @@
+//! Commands inside running containers.
+
+use std::pin::Pin;
+
+use bollard::container::LogOutput;
+use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::models::ExecConfig;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::connect::Engine;
+use super::error::{EngineError, EngineErrorKind};
+
+/// A command to run in a container (`POST /containers/{id}/exec`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecSpec {
+    pub command: Vec<String>,
+    /// `NAME=value`. Shown by `docker inspect` while the exec lives: no secrets.
+    pub environment: Vec<String>,
+    pub user: Option<String>,
+    pub working_dir: Option<String>,
+    /// Whether the command reads standard input.
+    pub stdin: bool,
+    pub tty: bool,
+}
+
+/// A chunk that a command wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecOutput {
+    Stdout(Bytes),
+    Stderr(Bytes),
+}
+
+/// A running command: its output, its input, and its exit code once the output has ended.
+pub struct ExecSession {
+    engine: Engine,
+    id: String,
+    object: String,
+    pub output: Pin<Box<dyn Stream<Item = Result<ExecOutput, EngineError>> + Send>>,
+    pub input: Pin<Box<dyn AsyncWrite + Send>>,
+}
+
+impl Engine {
+    /// Starts a command in a running container.
+    pub async fn start_exec(&self, container: &str, spec: &ExecSpec) -> Result<ExecSession, EngineError> {
+        let program = spec.command.first().map(String::as_str).unwrap_or_default();
+        let object = format!("{program} in container {container}");
+        let fail = |error| EngineError::new("run", object.clone(), error);
+        let config = ExecConfig {
+            attach_stdin: Some(spec.stdin),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            tty: Some(spec.tty),
+            env: (!spec.environment.is_empty()).then(|| spec.environment.clone()),
+            cmd: Some(spec.command.clone()),
+            user: spec.user.clone(),
+            working_dir: spec.working_dir.clone(),
+            ..Default::default()
+        };
+        let created = self.docker().create_exec(container, config).await.map_err(fail)?;
+        let options = StartExecOptions { detach: false, tty: spec.tty, output_capacity: Some(1 << 20) };
+        let started = self.docker().start_exec(&created.id, Some(options)).await.map_err(fail)?;
+        let StartExecResults::Attached { output, input } = started else {
+            return Err(EngineError::other(EngineErrorKind::Failed, "run", object, "the engine did not attach to it"));
+        };
+        let tty = spec.tty;
+        let context = object.clone();
+        let output = output.map(move |chunk| match chunk {
+            Ok(LogOutput::StdOut { message }) => Ok(ExecOutput::Stdout(message)),
+            Ok(LogOutput::StdErr { message }) => Ok(ExecOutput::Stderr(message)),
+            Ok(LogOutput::Console { message } | LogOutput::StdIn { message }) if tty => Ok(ExecOutput::Stdout(message)),
+            // A frame of an unknown kind: in a binary stream the bytes behind it can't be trusted.
+            Ok(_) => Err(EngineError::other(
+                EngineErrorKind::Failed,
+                "read the output of",
+                context.clone(),
+                "the engine's stream is damaged",
+            )),
+            Err(error) => Err(EngineError::new("read the output of", context.clone(), error)),
+        });
+        Ok(ExecSession { engine: self.clone(), id: created.id, object, output: Box::pin(output), input })
+    }
+
+    /// Runs a command to its end with `input` as its standard input, and collects what it writes.
+    pub async fn exec(&self, container: &str, spec: &ExecSpec, input: &[u8]) -> Result<ExecResult, EngineError> {
+        let spec = ExecSpec { stdin: spec.stdin || !input.is_empty(), ..spec.clone() };
+        let mut session = self.start_exec(container, &spec).await?;
+        let mut result = ExecResult::default();
+        let ExecSession { output, input: stdin, .. } = &mut session;
+        let feed = async {
+            // A command that ends before it has read everything is judged by its exit code, not by the pipe.
+            let _ = stdin.write_all(input).await;
+            let _ = stdin.shutdown().await;
+        };
+        let drain = async {
+            while let Some(chunk) = output.next().await {
+                match chunk? {
+                    ExecOutput::Stdout(bytes) => result.stdout.extend_from_slice(&bytes),
+                    ExecOutput::Stderr(bytes) => result.stderr.extend_from_slice(&bytes),
+                }
+            }
+            Ok::<(), EngineError>(())
+        };
+        let (_, drained) = futures::join!(feed, drain);
+        drained?;
+        result.exit_code = session.exit_code().await?;
+        Ok(result)
+    }
+}
+
+/// What a command left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecResult {
+    pub exit_code: i64,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl ExecSession {
+    /// The command's exit code; to be asked once its output has ended.
+    pub async fn exit_code(&self) -> Result<i64, EngineError> {
+        // The output can end a moment before the engine notes the exit.
+        for _ in 0..200 {
+            let exec = self
+                .engine
+                .docker()
+                .inspect_exec(&self.id)
+                .await
+                .map_err(|error| EngineError::new("inspect", self.object.clone(), error))?;
+            if let (Some(false), Some(code)) = (exec.running, exec.exit_code) {
+                return Ok(code);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        Err(EngineError::other(
+            EngineErrorKind::TimedOut,
+            "learn the exit code of",
+            self.object.clone(),
+            "its output has ended, yet the engine says that it still runs",
+        ))
+    }
+
+    /// Ends standard input. Dropping the writer is not enough: the command would wait for ever.
+    pub async fn close_input(&mut self) -> std::io::Result<()> {
+        self.input.shutdown().await
+    }
+}

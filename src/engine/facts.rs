@@ -1,0 +1,86 @@
+//! What an engine is and can do.
+
+use std::path::PathBuf;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::SystemInfo;
+
+/// How the engine keeps its images; it decides what a load must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageStore {
+    /// The engine's own graph driver: an image's ID is the digest of its config.
+    Classic,
+    /// The containerd image store: an image's ID is the digest of its manifest.
+    Containerd,
+}
+
+/// What `GET /version` and `GET /info` say, as far as `dpl` uses it.
+#[derive(Debug, Clone)]
+pub struct EngineFacts {
+    /// The engine's own identity, stable over restarts.
+    pub id: String,
+    /// The host's name as the engine knows it.
+    pub name: String,
+    pub version: String,
+    pub api_version: String,
+    pub image_store: ImageStore,
+    pub storage_driver: String,
+    /// Where the engine keeps its data, on its own host.
+    pub root_dir: PathBuf,
+    pub operating_system: String,
+    /// As in an image's config (`amd64`), not as the kernel says it.
+    pub architecture: String,
+    pub kernel: String,
+    pub cpus: u64,
+    pub memory_bytes: u64,
+    pub cgroup_version: String,
+    pub cgroup_driver: String,
+    pub logging_driver: String,
+    pub runtimes: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+impl EngineFacts {
+    pub(super) async fn ask(docker: &Docker) -> Result<Self, Error> {
+        let (version, info) = futures::try_join!(docker.version(), docker.info())?;
+        let image_store = image_store(&info);
+        let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+        runtimes.sort();
+        Ok(Self {
+            id: info.id.unwrap_or_default(),
+            name: info.name.unwrap_or_default(),
+            version: version.version.unwrap_or_default(),
+            api_version: version.api_version.unwrap_or_default(),
+            image_store,
+            storage_driver: info.driver.unwrap_or_default(),
+            root_dir: PathBuf::from(info.docker_root_dir.unwrap_or_default()),
+            operating_system: info.operating_system.unwrap_or_default(),
+            architecture: version.arch.unwrap_or_default(),
+            kernel: info.kernel_version.unwrap_or_default(),
+            cpus: info.ncpu.unwrap_or_default().max(0) as u64,
+            memory_bytes: info.mem_total.unwrap_or_default().max(0) as u64,
+            cgroup_version: info.cgroup_version.map(|version| version.to_string()).unwrap_or_default(),
+            cgroup_driver: info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default(),
+            logging_driver: info.logging_driver.unwrap_or_default(),
+            runtimes,
+            warnings: info.warnings.unwrap_or_default(),
+        })
+    }
+
+    /// The API version as numbers that can be compared; (0, 0) where the engine says none.
+    pub fn api(&self) -> (u32, u32) {
+        let mut parts = self.api_version.split('.').map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+    }
+}
+
+/// The containerd store names its snapshotter among the driver's status lines; the classic one has no such line.
+fn image_store(info: &SystemInfo) -> ImageStore {
+    let containerd = info
+        .driver_status
+        .iter()
+        .flatten()
+        .any(|pair| matches!(pair.as_slice(), [key, value] if key == "driver-type" && value == "io.containerd.snapshotter.v1"));
+    if containerd { ImageStore::Containerd } else { ImageStore::Classic }
+}

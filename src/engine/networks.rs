@@ -1,0 +1,124 @@
+//! Networks.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptionsBuilder;
+
+use super::connect::Engine;
+use super::error::EngineError;
+use super::spec::NetworkAttachment;
+
+/// A network to create (`POST /networks/create`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkSpec {
+    pub name: String,
+    /// The engine's default (`bridge`) where `None`.
+    pub driver: Option<String>,
+    pub options: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    pub internal: bool,
+    pub attachable: bool,
+    pub enable_ipv6: bool,
+    pub ipam_driver: Option<String>,
+    pub pools: Vec<AddressPool>,
+}
+
+/// A range of addresses that a network gives out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AddressPool {
+    pub subnet: Option<String>,
+    pub ip_range: Option<String>,
+    pub gateway: Option<String>,
+}
+
+/// A network as the engine has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkView {
+    pub id: String,
+    pub name: String,
+    pub driver: String,
+    pub labels: BTreeMap<String, String>,
+    pub options: BTreeMap<String, String>,
+    pub internal: bool,
+    pub subnets: Vec<String>,
+}
+
+impl Engine {
+    /// All networks (`GET /networks`).
+    pub async fn list_networks(&self) -> Result<Vec<NetworkView>, EngineError> {
+        let options = ListNetworksOptionsBuilder::default().build();
+        let networks = self
+            .docker()
+            .list_networks(Some(options))
+            .await
+            .map_err(|error| EngineError::new("list", "networks", error))?;
+        Ok(networks.into_iter().map(view).collect())
+    }
+
+    pub async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
+        let request = NetworkCreateRequest {
+            name: spec.name.clone(),
+            driver: spec.driver.clone(),
+            internal: Some(spec.internal),
+            attachable: Some(spec.attachable),
+            enable_ipv6: Some(spec.enable_ipv6),
+            options: Some(map(&spec.options)),
+            labels: Some(map(&spec.labels)),
+            ipam: (spec.ipam_driver.is_some() || !spec.pools.is_empty()).then(|| Ipam {
+                driver: spec.ipam_driver.clone(),
+                config: Some(
+                    spec.pools
+                        .iter()
+                        .map(|pool| IpamConfig {
+                            subnet: pool.subnet.clone(),
+                            ip_range: pool.ip_range.clone(),
+                            gateway: pool.gateway.clone(),
+                            auxiliary_addresses: None,
+                        })
+                        .collect(),
+                ),
+                options: None,
+            }),
+            ..Default::default()
+        };
+        self.docker()
+            .create_network(request)
+            .await
+            .map(drop)
+            .map_err(|error| EngineError::new("create", format!("network {}", spec.name), error))
+    }
+
+    pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
+        self.docker()
+            .remove_network(name)
+            .await
+            .map_err(|error| EngineError::new("remove", format!("network {name}"), error))
+    }
+
+    /// Joins a container to one more network (`POST /networks/{id}/connect`).
+    pub async fn connect_network(&self, container: &str, attachment: &NetworkAttachment) -> Result<(), EngineError> {
+        let request =
+            NetworkConnectRequest { container: container.to_owned(), endpoint_config: Some(attachment.endpoint()) };
+        self.docker().connect_network(&attachment.network, request).await.map_err(|error| {
+            EngineError::new("join", format!("container {container} to network {}", attachment.network), error)
+        })
+    }
+}
+
+pub(super) fn map(pairs: &BTreeMap<String, String>) -> HashMap<String, String> {
+    pairs.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn view(network: bollard::models::Network) -> NetworkView {
+    let subnets = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    NetworkView {
+        id: network.id.unwrap_or_default(),
+        name: network.name.unwrap_or_default(),
+        driver: network.driver.unwrap_or_default(),
+        labels: network.labels.unwrap_or_default().into_iter().collect(),
+        options: network.options.unwrap_or_default().into_iter().collect(),
+        internal: network.internal.unwrap_or_default(),
+        subnets: subnets.into_iter().filter_map(|pool| pool.subnet).collect(),
+    }
+}

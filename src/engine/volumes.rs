@@ -1,0 +1,71 @@
+//! Named volumes.
+
+use std::collections::BTreeMap;
+
+use bollard::models::VolumeCreateRequest;
+use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder};
+
+use super::connect::Engine;
+use super::error::EngineError;
+use super::networks::map;
+
+/// A volume to create (`POST /volumes/create`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VolumeSpec {
+    pub name: String,
+    pub driver: Option<String>,
+    pub options: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A volume as the engine has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VolumeView {
+    pub name: String,
+    pub driver: String,
+    pub options: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    pub mountpoint: String,
+}
+
+impl Engine {
+    /// All volumes (`GET /volumes`).
+    pub async fn list_volumes(&self) -> Result<Vec<VolumeView>, EngineError> {
+        let options = ListVolumesOptionsBuilder::default().build();
+        let answer = self
+            .docker()
+            .list_volumes(Some(options))
+            .await
+            .map_err(|error| EngineError::new("list", "volumes", error))?;
+        let volumes = answer.volumes.unwrap_or_default().into_iter().map(|volume| VolumeView {
+            name: volume.name,
+            driver: volume.driver,
+            options: volume.options.into_iter().collect(),
+            labels: volume.labels.into_iter().collect(),
+            mountpoint: volume.mountpoint,
+        });
+        Ok(volumes.collect())
+    }
+
+    pub async fn create_volume(&self, spec: &VolumeSpec) -> Result<(), EngineError> {
+        let request = VolumeCreateRequest {
+            name: Some(spec.name.clone()),
+            driver: spec.driver.clone(),
+            driver_opts: Some(map(&spec.options)),
+            labels: Some(map(&spec.labels)),
+            ..Default::default()
+        };
+        self.docker()
+            .create_volume(request)
+            .await
+            .map(drop)
+            .map_err(|error| EngineError::new("create", format!("volume {}", spec.name), error))
+    }
+
+    pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        self.docker()
+            .remove_volume(name, Some(RemoveVolumeOptionsBuilder::default().build()))
+            .await
+            .map_err(|error| EngineError::new("remove", format!("volume {name}"), error))
+    }
+}

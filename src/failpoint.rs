@@ -1,0 +1,32 @@
+//! Named points at which the fault tests kill the process.
+//!
+//! `failpoint!("images.save.before-index")` costs nothing in a normal build. In a build with the feature
+//! `failpoints` the process sends itself SIGKILL when `DPL_FAILPOINT` names the point; `NAME:3` means the third
+//! time that it is passed. SIGKILL, not a panic: no destructor runs, as when the plug is pulled.
+
+/// Marks a point at which the process may be killed by a fault test.
+#[macro_export]
+macro_rules! failpoint {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        $crate::failpoint::pass($name);
+    };
+}
+
+/// Kills this process if `DPL_FAILPOINT` asks for it at `name`.
+#[cfg(feature = "failpoints")]
+pub fn pass(name: &'static str) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+
+    let Ok(wanted) = std::env::var("DPL_FAILPOINT") else {
+        return;
+    };
+    let (point, nth) = match wanted.rsplit_once(':') {
+        Some((point, count)) => (point, count.parse().unwrap_or(1)),
+        None => (wanted.as_str(), 1),
+    };
+    if point == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == nth {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}

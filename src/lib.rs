@@ -1,0 +1,25 @@
+//! `dpl` takes Docker stacks to machines without a registry, runs them there and keeps their databases safe.
+//!
+//! The rooms, from the one that meets people down to the ones that know nobody (imports run this way only):
+//!
+//! - [`cli`]: arguments, menu, prompts, tables, progress, error pages.
+//! - [`databases`]: PostgreSQL: dump, backup, rebuild, restore.
+//! - [`services`]: containers: observe, plan, execute, readiness, status, logs.
+//! - [`images`]: the store and its two roads, save and load.
+//! - [`manifest`]: the typed service manifest: reading, checking, selecting.
+//! - [`engine`]: the Docker Engine in our words.
+//! - [`state`]: what is remembered between runs.
+//! - [`report`]: events that work emits while it runs.
+//! - [`fs`]: durable writes and digests.
+//! - [`failpoint`]: named points at which the fault tests kill the process.
+
+pub mod cli;
+pub mod databases;
+pub mod engine;
+pub mod failpoint;
+pub mod fs;
+pub mod images;
+pub mod manifest;
+pub mod report;
+pub mod services;
+pub mod state;

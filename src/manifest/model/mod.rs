@@ -1,0 +1,101 @@
+//! The manifest's types: what is true of a stack once every file has been read, merged and checked.
+//!
+//! Plain data in its long form: paths are absolute, sizes are bytes, variables are filled in, secrets are not read.
+//! Field names are the Compose specification's wherever it has the field.
+
+mod database;
+mod health;
+mod network;
+mod numbered;
+mod service;
+mod storage;
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use database::{Database, Preserve};
+pub use health::{Healthcheck, HttpProbe, Ready, ReadyProbe};
+pub use network::{AddressPool, ExposedPort, ExtraHosts, Ipam, NamespaceMode, Network, NetworkJoin, Port, Protocol};
+pub use numbered::Numbered;
+pub use service::{
+    Command, Condition, Dependency, Device, EnvFile, EnvValue, Gpu, GpuCount, Logging, RestartPolicy, SecretSource,
+    Service, Ulimit,
+};
+pub use storage::{BindOptions, Mount, MountKind, Tmpfs, TmpfsOptions, Volume, VolumeOptions};
+
+/// A stack: its services, and what they need.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[schemars(title = "dpl manifest")]
+pub struct Manifest {
+    /// The project's name: containers, networks and volumes belong to it, whichever manifest file names them.
+    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9_-]*$"))]
+    pub project: String,
+    /// Where images, data and backups lie.
+    pub paths: Paths,
+    /// How many releases keep their images for the way back.
+    pub keep_releases: u32,
+    /// Networks that services join; `<project>_default` exists without being named.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub networks: IndexMap<String, Network>,
+    /// Named volumes that services mount.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub volumes: IndexMap<String, Volume>,
+    /// The databases, numbered by their place from 1.
+    #[serde(skip_serializing_if = "Numbered::is_empty")]
+    pub databases: Numbered<Database>,
+    /// The services, numbered by their place from 1. `null` removes one and keeps its number empty.
+    pub services: Numbered<Service>,
+}
+
+/// The folders of a project; absolute once read. One that is not set is an error of the command that needs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Paths {
+    /// The image store: an OCI image layout, and old `docker save` archives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<PathBuf>,
+    /// The services' own data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Backups of databases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backups: Option<PathBuf>,
+}
+
+/// For `skip_serializing_if`: what says nothing is not printed.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Manifest {
+    /// The network that a service joins when it names none.
+    pub const DEFAULT_NETWORK: &'static str = "default";
+
+    /// The name of a network on the engine: its own, or the project's name before its key.
+    pub fn network_name(&self, key: &str) -> String {
+        match self.networks.get(key).and_then(|network| network.name.clone()) {
+            Some(name) => name,
+            None if self.networks.get(key).is_some_and(|network| network.external) => key.to_owned(),
+            None => format!("{}_{key}", self.project),
+        }
+    }
+
+    /// The name of a volume on the engine.
+    pub fn volume_name(&self, key: &str) -> String {
+        match self.volumes.get(key).and_then(|volume| volume.name.clone()) {
+            Some(name) => name,
+            None if self.volumes.get(key).is_some_and(|volume| volume.external) => key.to_owned(),
+            None => format!("{}_{key}", self.project),
+        }
+    }
+
+    /// The name of a service's container; `replica` counts from 1.
+    pub fn container_name(&self, service: &str, replica: u32) -> String {
+        match self.services.get(service).and_then(|service| service.container_name.clone()) {
+            Some(name) => name,
+            None => format!("{}-{service}-{replica}", self.project),
+        }
+    }
+}

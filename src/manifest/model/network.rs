@@ -1,0 +1,153 @@
+//! Networks, and how services join and publish.
+
+use std::fmt;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::is_default;
+
+/// A network of the project, or one that is there already.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Network {
+    /// Its name on the engine; `<project>_<key>` where absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub name: Option<String>,
+    /// The engine's network driver; `bridge` where absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub driver: Option<String>,
+    /// Options of the driver.
+    #[serde(skip_serializing_if = "is_default")]
+    pub driver_opts: IndexMap<String, String>,
+    /// It exists already, is never made and never removed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub external: bool,
+    /// Its labels.
+    #[serde(skip_serializing_if = "is_default")]
+    pub labels: IndexMap<String, String>,
+    /// The addresses that it gives out.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ipam: Ipam,
+    /// Nothing gets out of it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub internal: bool,
+    /// Containers that are not the project's may join.
+    #[serde(skip_serializing_if = "is_default")]
+    pub attachable: bool,
+    /// IPv6 beside IPv4.
+    #[serde(skip_serializing_if = "is_default")]
+    pub enable_ipv6: bool,
+}
+
+/// Which addresses a network gives out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Ipam {
+    /// The engine's address driver.
+    #[serde(skip_serializing_if = "is_default")]
+    pub driver: Option<String>,
+    /// The ranges.
+    #[serde(skip_serializing_if = "is_default")]
+    pub config: Vec<AddressPool>,
+}
+
+/// A range of addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct AddressPool {
+    /// The subnet in CIDR notation.
+    #[serde(skip_serializing_if = "is_default")]
+    pub subnet: Option<String>,
+    /// The part of it that containers get addresses from.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ip_range: Option<String>,
+    /// The gateway's address.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gateway: Option<String>,
+}
+
+/// How a service joins a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct NetworkJoin {
+    /// More names for it in that network.
+    #[serde(skip_serializing_if = "is_default")]
+    pub aliases: Vec<String>,
+    /// A fixed IPv4 address.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ipv4_address: Option<String>,
+    /// A fixed IPv6 address.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ipv6_address: Option<String>,
+}
+
+/// Whose namespace a container uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamespaceMode {
+    Host,
+    None,
+    Bridge,
+    Private,
+    Shareable,
+    /// That of a service of this manifest.
+    Service(String),
+    /// That of any container.
+    Container(String),
+}
+
+impl fmt::Display for NamespaceMode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => formatter.write_str("host"),
+            Self::None => formatter.write_str("none"),
+            Self::Bridge => formatter.write_str("bridge"),
+            Self::Private => formatter.write_str("private"),
+            Self::Shareable => formatter.write_str("shareable"),
+            Self::Service(name) => write!(formatter, "service:{name}"),
+            Self::Container(name) => write!(formatter, "container:{name}"),
+        }
+    }
+}
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Protocol {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+}
+
+/// A port of the container that the host publishes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Port {
+    /// The container's port.
+    pub target: u16,
+    /// The host's port; one that the engine picks where absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub published: Option<u16>,
+    /// The host's address; all of them where absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub host_ip: Option<String>,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: Protocol,
+}
+
+/// A port that other containers may reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExposedPort {
+    pub port: u16,
+    pub protocol: Protocol,
+}
+
+/// Names and their addresses for /etc/hosts.
+pub type ExtraHosts = IndexMap<String, Vec<String>>;

@@ -1,0 +1,337 @@
+//! A service: one container image and how it runs.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::health::{Healthcheck, Ready};
+use super::is_default;
+use super::network::{ExposedPort, ExtraHosts, NamespaceMode, NetworkJoin, Port};
+use super::storage::{Mount, Tmpfs};
+use crate::manifest::types::{ByteSize, Cpus, Period, Reference};
+
+/// A service. Fields have the Compose specification's names and meanings; `groups`, `gpus[].required`, `ready` and
+/// secret sources in `environment` are dpl's own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Service {
+    /// The image: `name:tag`, `name@sha256:…`; without a tag, `latest`.
+    pub image: Reference,
+    /// The container's name; `<project>-<service>-<replica>` where absent. Not with `scale`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub container_name: Option<String>,
+    /// The host name inside the container.
+    #[serde(skip_serializing_if = "is_default")]
+    pub hostname: Option<String>,
+    /// Names under which several services are chosen at once: `@metis`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub groups: Vec<String>,
+    /// The service runs only when one of these is asked for, or when it is named itself.
+    #[serde(skip_serializing_if = "is_default")]
+    pub profiles: Vec<String>,
+    /// Overrides the image's command: a list, or a string that is split as a shell splits words.
+    #[serde(skip_serializing_if = "is_default")]
+    pub command: Option<Command>,
+    /// Overrides the image's entry point: a list, or a string that is split as a shell splits words.
+    #[serde(skip_serializing_if = "is_default")]
+    pub entrypoint: Option<Command>,
+    /// Environment of the container. A value is a scalar, or a secret source that is read when the container is made.
+    #[serde(skip_serializing_if = "is_default")]
+    pub environment: IndexMap<String, EnvValue>,
+    /// Files of `NAME=value` lines that lie under `environment`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub env_file: Vec<EnvFile>,
+    /// Ports of the container that the host publishes: `[ip:][host:]container[/protocol]` or the long form.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ports: Vec<Port>,
+    /// Ports that other containers may reach, not published.
+    #[serde(skip_serializing_if = "is_default")]
+    pub expose: Vec<ExposedPort>,
+    /// Mounts: `source:target[:options]` or the long form with `type` bind, volume or tmpfs.
+    #[serde(skip_serializing_if = "is_default")]
+    pub volumes: Vec<Mount>,
+    /// Folders in memory: `path[:options]`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tmpfs: Vec<Tmpfs>,
+    /// Networks to join, with aliases and fixed addresses; the project's default network where absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub networks: IndexMap<String, NetworkJoin>,
+    /// `host`, `none`, `bridge`, `service:NAME` or `container:NAME` instead of networks.
+    #[serde(skip_serializing_if = "is_default")]
+    pub network_mode: Option<NamespaceMode>,
+    /// Services that must be there before this one starts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub depends_on: IndexMap<String, Dependency>,
+    /// How the engine checks that the container is well; overrides the image's own check.
+    #[serde(skip_serializing_if = "is_default")]
+    pub healthcheck: Option<Healthcheck>,
+    /// How the service proves that it is up where there is no health check.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ready: Option<Ready>,
+    /// What the engine does when the container ends.
+    #[serde(skip_serializing_if = "is_default")]
+    pub restart: RestartPolicy,
+    /// GPUs: `"all"`, a number, or requests in the long form.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gpus: Vec<Gpu>,
+    /// Devices of the host: `host[:container[:permissions]]`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub devices: Vec<Device>,
+    /// The engine's runtime, `runc` by its default.
+    #[serde(skip_serializing_if = "is_default")]
+    pub runtime: Option<String>,
+    /// Size of /dev/shm.
+    #[serde(skip_serializing_if = "is_default")]
+    pub shm_size: Option<ByteSize>,
+    /// Limits of the process: a number for both, or `soft` and `hard`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ulimits: IndexMap<String, Ulimit>,
+    /// The most memory that the container may use.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mem_limit: Option<ByteSize>,
+    /// Memory that is kept for it when memory is short.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mem_reservation: Option<ByteSize>,
+    /// The most CPUs that it may use, in fractions: `1.5`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cpus: Option<Cpus>,
+    /// The CPUs that it may run on: `0-3`, `0,2`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cpuset: Option<String>,
+    /// The most processes; -1 for no limit.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pids_limit: Option<i64>,
+    /// Kernel capabilities to add.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cap_add: Vec<String>,
+    /// Kernel capabilities to drop.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cap_drop: Vec<String>,
+    /// All rights of the host.
+    #[serde(skip_serializing_if = "is_default")]
+    pub privileged: bool,
+    /// Security options of the engine: `no-new-privileges:true`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub security_opt: Vec<String>,
+    /// The user, and group, that the command runs as.
+    #[serde(skip_serializing_if = "is_default")]
+    pub user: Option<String>,
+    /// Groups that the user joins as well.
+    #[serde(skip_serializing_if = "is_default")]
+    pub group_add: Vec<String>,
+    /// The folder that the command starts in.
+    #[serde(skip_serializing_if = "is_default")]
+    pub working_dir: Option<String>,
+    /// The container can't write to its own file system.
+    #[serde(skip_serializing_if = "is_default")]
+    pub read_only: bool,
+    /// Whether a small init reaps processes; the engine's default where absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub init: Option<bool>,
+    /// Keeps standard input open.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stdin_open: bool,
+    /// Gives the container a terminal.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tty: bool,
+    /// The signal that asks it to end: `SIGTERM`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stop_signal: Option<String>,
+    /// How long it may take to end before it is killed; 10 s by the engine's default.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stop_grace_period: Option<Period>,
+    /// Kernel parameters of the container.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sysctls: IndexMap<String, String>,
+    /// The process namespace: `host`, `service:NAME`, `container:NAME`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pid: Option<NamespaceMode>,
+    /// The IPC namespace: `host`, `private`, `shareable`, `none`, `service:NAME`, `container:NAME`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ipc: Option<NamespaceMode>,
+    /// Lines for /etc/hosts: name and addresses (`host-gateway` for the host's own).
+    #[serde(skip_serializing_if = "is_default")]
+    pub extra_hosts: ExtraHosts,
+    /// Name servers.
+    #[serde(skip_serializing_if = "is_default")]
+    pub dns: Vec<String>,
+    /// Labels of the container.
+    #[serde(skip_serializing_if = "is_default")]
+    pub labels: IndexMap<String, String>,
+    /// Where its output goes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub logging: Option<Logging>,
+    /// `os/architecture[/variant]` of the image.
+    #[serde(skip_serializing_if = "is_default")]
+    pub platform: Option<String>,
+    /// How many containers run of it; 1 where absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub scale: Option<u32>,
+}
+
+/// A command as a list of words; an empty list clears the image's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Command(pub Vec<String>);
+
+/// A value of the environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum EnvValue {
+    /// The value itself.
+    Plain(String),
+    /// Where the value is read from when the container is made.
+    Secret(SecretSource),
+}
+
+/// Where a secret is kept; it is read only when it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretSource {
+    /// A file that holds it; one newline at its end does not count.
+    File(PathBuf),
+    /// A variable of dpl's own environment.
+    Env(String),
+}
+
+/// A file of `NAME=value` lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct EnvFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether its absence is an error.
+    pub required: bool,
+}
+
+/// What a dependency must have reached before the service starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Its container runs.
+    #[default]
+    ServiceStarted,
+    /// It is healthy, or ready.
+    ServiceHealthy,
+    /// It has ended with exit code 0.
+    ServiceCompletedSuccessfully,
+}
+
+/// A service that this one needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Dependency {
+    /// What must be reached.
+    pub condition: Condition,
+    /// Whether this service is restarted when that one is.
+    #[serde(skip_serializing_if = "is_default")]
+    pub restart: bool,
+    /// Whether its failure stops this one from starting.
+    pub required: bool,
+}
+
+/// What the engine does when a container ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// Nothing.
+    #[default]
+    No,
+    /// It is started again, after a restart of the engine too.
+    Always,
+    /// The same, unless it was stopped on purpose.
+    UnlessStopped,
+    /// It is started again after a failure, at most so many times.
+    OnFailure(Option<u32>),
+}
+
+/// How many GPUs are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GpuCount {
+    All,
+    Exactly(u32),
+}
+
+/// A request for GPUs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Gpu {
+    /// `nvidia`; any driver with the capabilities where absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub driver: Option<String>,
+    /// `"all"` or a number. Either this or `device_ids`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub count: Option<GpuCount>,
+    /// The wanted ones by ID or index.
+    #[serde(skip_serializing_if = "is_default")]
+    pub device_ids: Vec<String>,
+    /// What they must be able to do; `["gpu"]` where absent.
+    pub capabilities: Vec<String>,
+    /// Options of the driver.
+    #[serde(skip_serializing_if = "is_default")]
+    pub options: IndexMap<String, String>,
+    /// Whether the service must not run without; with `false` the request is dropped on a host without a GPU.
+    pub required: bool,
+}
+
+impl Default for Gpu {
+    fn default() -> Self {
+        Self {
+            driver: None,
+            count: None,
+            device_ids: Vec::new(),
+            capabilities: vec!["gpu".to_owned()],
+            options: IndexMap::new(),
+            required: true,
+        }
+    }
+}
+
+/// A device of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Device {
+    /// Its path on the host.
+    pub source: String,
+    /// Its path in the container.
+    pub target: String,
+    /// Some of `rwm`.
+    pub permissions: String,
+}
+
+/// A limit of the process; -1 is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Ulimit {
+    /// What it starts with.
+    pub soft: i64,
+    /// How far it may raise it itself.
+    pub hard: i64,
+}
+
+/// Where a container's output goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Logging {
+    /// The engine's logging driver; the engine's default where absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub driver: Option<String>,
+    /// Its options.
+    #[serde(skip_serializing_if = "is_default")]
+    pub options: IndexMap<String, String>,
+}
+
+impl Service {
+    /// How many containers run of it.
+    pub fn replicas(&self) -> u32 {
+        self.scale.unwrap_or(1)
+    }
+
+    /// Whether it asks for a GPU.
+    pub fn wants_gpu(&self) -> bool {
+        !self.gpus.is_empty()
+    }
+
+    /// The networks that it joins; the default one where it names none.
+    pub fn network_keys(&self) -> Vec<&str> {
+        match (&self.network_mode, self.networks.is_empty()) {
+            (Some(_), _) => Vec::new(),
+            (None, true) => vec![super::Manifest::DEFAULT_NETWORK],
+            (None, false) => self.networks.keys().map(String::as_str).collect(),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Events that work emits while it runs, and the wish to stop that reaches it.
+//!
+//! Rooms that work know nothing of terminals: they emit an [`Event`], and whoever listens draws it, prints it or
+//! writes it down. What a person reads is named by a [`Message`]: a key of the catalogue and its values, never a
+//! finished sentence.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+/// A sentence of the catalogue: its key and the values of its placeholders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub key: &'static str,
+    pub values: Vec<(&'static str, String)>,
+}
+
+impl Message {
+    pub fn new(key: &'static str) -> Self {
+        Self { key, values: Vec::new() }
+    }
+
+    /// Adds the value of the placeholder `{name}`.
+    pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.values.push((name, value.to_string()));
+        self
+    }
+}
+
+/// What is being done to one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activity {
+    SaveImage,
+    LoadImage,
+    CreateNetwork,
+    CreateVolume,
+    CreateContainer,
+    StartContainer,
+    WaitReady,
+    StopContainer,
+    RenameContainer,
+    RemoveContainer,
+    DumpDatabase,
+    VerifyDump,
+    CreateDatabase,
+    RestoreDatabase,
+    SwapDatabase,
+    DropDatabase,
+}
+
+impl Activity {
+    /// The word that the journal and JSON progress use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::SaveImage => "save-image",
+            Self::LoadImage => "load-image",
+            Self::CreateNetwork => "create-network",
+            Self::CreateVolume => "create-volume",
+            Self::CreateContainer => "create-container",
+            Self::StartContainer => "start-container",
+            Self::WaitReady => "wait-ready",
+            Self::StopContainer => "stop-container",
+            Self::RenameContainer => "rename-container",
+            Self::RemoveContainer => "remove-container",
+            Self::DumpDatabase => "dump-database",
+            Self::VerifyDump => "verify-dump",
+            Self::CreateDatabase => "create-database",
+            Self::RestoreDatabase => "restore-database",
+            Self::SwapDatabase => "swap-database",
+            Self::DropDatabase => "drop-database",
+        }
+    }
+}
+
+/// How one piece of work ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done; the message says in what way (`saved`, `unchanged`, …).
+    Done(Message),
+    /// It failed; the error itself travels as the operation's result.
+    Failed { reason: String },
+}
+
+/// Something that happened while work runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Work on `subject` (an image's reference, a service, a database) begins; written to the journal before the
+    /// first change.
+    Began { activity: Activity, subject: String, total_bytes: Option<u64> },
+    /// So many bytes of it are done, counted from its beginning.
+    Advanced { activity: Activity, subject: String, done_bytes: u64, total_bytes: Option<u64> },
+    /// It ended.
+    Ended { activity: Activity, subject: String, outcome: Outcome },
+    /// Worth a line, nothing to worry about.
+    Notice(Message),
+    /// Something that the operator should look at; the work goes on.
+    Warning(Message),
+}
+
+/// Whoever listens: the terminal, the journal, a test. Must return at once.
+pub trait Listener: Send + Sync {
+    fn hear(&self, event: &Event);
+}
+
+/// The handle that every operation gets: where its events go, and whether it has been asked to stop.
+#[derive(Clone, Default)]
+pub struct Reporter {
+    listeners: Arc<Vec<Arc<dyn Listener>>>,
+    stop: CancellationToken,
+}
+
+impl Reporter {
+    /// `stop` is cancelled when the operator asks for an end (Ctrl-C): work then ends at its next safe point.
+    pub fn new(listeners: Vec<Arc<dyn Listener>>, stop: CancellationToken) -> Self {
+        Self { listeners: Arc::new(listeners), stop }
+    }
+
+    pub fn emit(&self, event: Event) {
+        for listener in self.listeners.iter() {
+            listener.hear(&event);
+        }
+    }
+
+    pub fn began(&self, activity: Activity, subject: impl Into<String>, total_bytes: Option<u64>) {
+        self.emit(Event::Began { activity, subject: subject.into(), total_bytes });
+    }
+
+    pub fn advanced(&self, activity: Activity, subject: impl Into<String>, done_bytes: u64, total_bytes: Option<u64>) {
+        self.emit(Event::Advanced { activity, subject: subject.into(), done_bytes, total_bytes });
+    }
+
+    pub fn done(&self, activity: Activity, subject: impl Into<String>, message: Message) {
+        self.emit(Event::Ended { activity, subject: subject.into(), outcome: Outcome::Done(message) });
+    }
+
+    pub fn failed(&self, activity: Activity, subject: impl Into<String>, reason: impl fmt::Display) {
+        let outcome = Outcome::Failed { reason: reason.to_string() };
+        self.emit(Event::Ended { activity, subject: subject.into(), outcome });
+    }
+
+    pub fn notice(&self, message: Message) {
+        self.emit(Event::Notice(message));
+    }
+
+    pub fn warn(&self, message: Message) {
+        self.emit(Event::Warning(message));
+    }
+
+    /// Whether the operator has asked for an end: look at it between two steps, never inside one.
+    pub fn asked_to_stop(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Resolves when the operator asks for an end; for waits that change nothing.
+    pub async fn stop_asked(&self) {
+        self.stop.cancelled().await;
+    }
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Reporter").field("listeners", &self.listeners.len()).finish()
+    }
+}
