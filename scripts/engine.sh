@@ -113,8 +113,8 @@ make_spaces() { # TOOLS
   # kernel holds one only by a mount that is not shared.
   mkdir -p "$dir/mounts"
   mountpoint -q "$dir/mounts" || { mount --bind "$dir/mounts" "$dir/mounts"; mount --make-private "$dir/mounts"; }
-  touch "$dir/mounts/space"
   mountpoint -q "$dir/mounts/space" && return
+  touch "$dir/mounts/space"
   # A newer engine sees the whole machine, except that programs and their settings are those of its suite.
   unshare --mount="$dir/mounts/space" --propagation slave sh -ec '
     [ -z "$1" ] || { mount --bind "$1/etc" /etc; mount --bind "$1/usr" /usr; }' sh "$1"

@@ -93,8 +93,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
         let is_domain = index == 0 && parts.len() > 1 && (part.contains(['.', ':']) || *part == "localhost");
         if is_domain {
             let (host, port) = part.split_once(':').unwrap_or((part, "1"));
-            let host_fine =
-                !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+            let host_fine = host.split('.').all(is_host_label);
             if !host_fine || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Err("the registry's host is malformed");
             }
@@ -103,6 +102,13 @@ fn check_name(name: &str) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+fn is_host_label(label: &str) -> bool {
+    let bytes = label.as_bytes();
+    bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
