@@ -163,7 +163,15 @@ fn relax(schema: &mut Value) {
             if object.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with(['u', 'i'])) {
                 object.remove("format");
             }
-            object.values_mut().for_each(relax);
+            for (key, value) in object.iter_mut() {
+                match value {
+                    // A map from names to schemas is no schema itself: a property may well be called `required`.
+                    Value::Object(named) if ["properties", "patternProperties", "$defs"].contains(&key.as_str()) => {
+                        named.values_mut().for_each(relax);
+                    }
+                    value => relax(value),
+                }
+            }
             let is_struct = object.get("properties").is_some_and(Value::is_object);
             if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
                 properties.values_mut().for_each(nullable);
@@ -222,5 +230,6 @@ mod tests {
         for (name, property) in service {
             assert!(property["description"].is_string(), "{name}");
         }
+        assert!(schema["$defs"]["Gpu"]["properties"]["required"].is_object());
     }
 }
