@@ -1,7 +1,7 @@
 //! Checks across fields: what every service for itself can't know.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use super::model::{Manifest, MountKind, NamespaceMode, Protocol, SecretSource, Service};
 use super::node::Node;
@@ -10,7 +10,7 @@ use super::selectors::reads_as_selector;
 
 /// Runs every check on a manifest that decoded without error. `root` has the places.
 pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
-    let mut checker = Checker { manifest, root, problems };
+    let mut checker = Checker { manifest, root, problems, missed: HashSet::new() };
     checker.names();
     checker.references();
     checker.dependency_rings();
@@ -26,6 +26,8 @@ struct Checker<'a> {
     manifest: &'a Manifest,
     root: &'a Node,
     problems: &'a mut Problems,
+    /// Files that are not there and were told of.
+    missed: HashSet<PathBuf>,
 }
 
 impl<'a> Checker<'a> {
@@ -319,11 +321,14 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Each file is missed once, where it is named first.
     fn missing(&mut self, file: &Path, what: &str, path: &[&str]) {
-        if !file.exists() {
-            let message = format!("{what} {} is not there", file.display());
-            self.problems.warning(self.root.place(path), message);
+        if self.missed.contains(file) || file.exists() {
+            return;
         }
+        self.missed.insert(file.to_owned());
+        let message = format!("{what} {} is not there", file.display());
+        self.problems.warning(self.root.place(path), message);
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::decode::{Context, decode_manifest};
-use super::env_file::read_env_file;
+use super::env_file::{EnvFileError, read_env_file};
 use super::long_form::{Expansion, MOST_PORTS, expand};
 use super::merge::{Removals, apply_defaults, bury, merge};
 use super::node::{Node, Value};
@@ -167,10 +167,11 @@ impl Reader {
                 };
                 match read_env_file(&path) {
                     Ok(lines) => self.variables.add_file(lines),
-                    Err(error) => {
-                        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-                        self.problems.error(name.span, format!("{error}{}", cause.unwrap_or_default()));
+                    Err(EnvFileError::Read { path, source }) => {
+                        let message = format!("can't read the env_file {}: {}", path.display(), plain(&source));
+                        self.problems.error(name.span, message);
                     }
+                    Err(error) => self.problems.error(name.span, error.to_string()),
                 }
             }
         }

@@ -9,9 +9,9 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::StateError;
 use super::folder::StateDir;
 use super::operator::Operator;
-use super::StateError;
 
 /// Who holds the lock, and what for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ mod journal;
 mod lock;
 mod operator;
 
-pub use chosen::{chosen_manifest, choose_manifest};
+pub use chosen::{choose_manifest, chosen_manifest};
 pub use folder::StateDir;
 pub use journal::{Action, ActionEnd, Entry, Journal, StepEnd, read_journal};
 pub use lock::{Holder, Lock};

@@ -227,7 +227,12 @@ fn published(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<u16> 
 impl Decode for Mount {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         let mut fields = Fields::open(node, context)?;
-        let kind: MountKind = fields.required("type", context);
+        // Without its type nothing of a mount can be judged.
+        let kind = match node.get("type") {
+            Some(kind) => MountKind::decode(kind, context)?,
+            None => MountKind::default(),
+        };
+        let _: MountKind = fields.required("type", context);
         let source = match kind {
             MountKind::Bind => {
                 let path: PathBuf = fields.required("source", context);
