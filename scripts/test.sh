@@ -28,7 +28,7 @@ if [[ $# == 0 ]]; then
 fi
 
 part 'building the tests'
-cargo test --locked --features failpoints --no-run --quiet
+cargo test --locked --features failpoints --tests --no-run --quiet
 
 part 'a private engine with stand-ins'
 # Two clones of the project have two engines.
@@ -43,5 +43,5 @@ part 'tests'
 export DPL_TEST_ENGINE=$DOCKER_HOST
 unset DOCKER_HOST
 # Published ports are reachable there, and nothing else is.
-nsenter "--net=/run/netns/$("$here/engine.sh" netns "$engine")" cargo test --locked --offline --features failpoints -- "$@"
+nsenter "--net=/run/netns/$("$here/engine.sh" netns "$engine")" cargo test --locked --offline --features failpoints --tests --no-fail-fast -- "$@"
 part 'done'
