@@ -205,12 +205,12 @@ pub struct LoadArguments {
 pub struct StartArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
-    /// How many containers are worked on at a time
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub parallel: u32,
-    /// How long one service may take to become ready
-    #[arg(long, value_name = "TIME", default_value = "5m")]
-    pub wait_timeout: String,
+    /// How many containers are made or started at once [default: 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub parallel: Option<u32>,
+    /// How long one service may take to become ready [default: as the manifest says, else 5m]
+    #[arg(long, value_name = "TIME")]
+    pub wait_timeout: Option<String>,
 }
 
 #[derive(Debug, Args)]

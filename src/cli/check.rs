@@ -11,6 +11,7 @@ use super::manifest_page;
 use super::session::Session;
 use crate::manifest::{Problem, Severity, Sources, Variables, read_manifest};
 use crate::report::Message;
+use crate::services;
 
 use crate::state::choose_manifest;
 

@@ -5,9 +5,12 @@ use std::io;
 
 use super::manifest_page;
 use super::output::{Output, Tone};
+use crate::databases::DatabasesError;
 use crate::engine::{AddressError, EngineError};
+use crate::images::ImagesError;
 use crate::manifest::{ManifestErrors, SelectorError};
 use crate::report::Message;
+use crate::services::ServicesError;
 use crate::state::StateError;
 
 /// Why a command ended without having done its work.
@@ -81,6 +84,8 @@ impl Failure {
             Self::Work(error) => {
                 let hint = hint(error.as_ref()).map(|message| output.catalogue.text(&message));
                 page(output, &chain(error.as_ref()), hint.as_deref());
+                let particulars = find::<ServicesError>(error.as_ref()).map(ServicesError::particulars);
+                particulars.into_iter().flatten().for_each(|line| output.line(&format!("  {line}")));
             }
             Self::Interrupted => output.line(&output.catalogue.text(&Message::new("interrupted"))),
             Self::Declined => output.line(&output.catalogue.text(&Message::new("declined"))),
@@ -165,7 +170,7 @@ macro_rules! work {
     )*};
 }
 
-work!(EngineError, StateError);
+work!(EngineError, StateError, ImagesError, ServicesError, DatabasesError);
 
 impl From<SelectorError> for Failure {
     fn from(error: SelectorError) -> Self {

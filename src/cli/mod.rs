@@ -5,18 +5,27 @@
 
 mod arguments;
 mod catalogue;
+mod chain;
 mod check;
+mod databases;
 mod doctor;
 mod failure;
+mod images;
 mod interrupt;
 mod journal;
 mod listing;
+mod logs;
 mod manifest_page;
+mod menu;
+mod operations;
 mod output;
 mod progress;
 mod prompt;
+mod schemas;
 mod select;
+mod services;
 mod session;
+mod status;
 mod table;
 
 use std::ffi::OsString;
@@ -52,11 +61,14 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> {
     match command {
+        Command::Menu(arguments) => menu::run(arguments, session),
         Command::Use(arguments) => check::use_manifest(&arguments, session),
         Command::Check(arguments) => check::check(&arguments, session),
         Command::List(arguments) => listing::list(&arguments, session),
         Command::Config(arguments) => listing::config(&arguments, session),
+        Command::Schema(arguments) => schemas::print(&arguments, session),
         Command::Doctor(arguments) => doctor::run(&arguments, session),
-        _ => Err(Failure::usage("x")),
+        Command::Do(arguments) => chain::run(&arguments, session),
+        other => operations::run_command(other, session),
     }
 }

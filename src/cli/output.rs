@@ -79,6 +79,11 @@ impl Output {
         self.line(&format!("{} {}", self.paint_err(Tone::Attention, "warning:"), self.catalogue.text(message)));
     }
 
+    /// Whether standard output takes colours.
+    pub fn color_out(&self) -> bool {
+        self.color_out
+    }
+
     /// Whether standard error takes colours.
     pub fn color_err(&self) -> bool {
         self.color_err

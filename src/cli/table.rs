@@ -54,6 +54,11 @@ pub fn duration(time: std::time::Duration) -> String {
     }
 }
 
+/// A duration in seconds, as [`duration`] says it.
+pub fn seconds(seconds: f64) -> String {
+    duration(std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
