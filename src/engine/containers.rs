@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerUpdateBody, HealthStatusEnum};
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerUpdateBody, HealthStatusEnum, HostConfig,
+    RestartPolicyNameEnum,
+};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
+    RenameContainerOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 
 use super::connect::{CALL_TIMEOUT, Engine};
 use super::error::EngineError;
-use super::spec::{ContainerSpec, RestartPolicy};
+use super::spec::{ContainerSpec, PublishedPort, RestartPolicy};
 
 /// A container's life, as `State.Status` has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,6 +87,39 @@ pub struct MountView {
     pub target: String,
 }
 
+/// A container's environment as the engine has it: the image's and its own. What stands in it never shows in debug
+/// output.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct EnvironmentView(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for EnvironmentView {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What `POST /containers/{id}/update` can change behind our back, as the engine has it now; 0 and empty: no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitsView {
+    pub memory_bytes: u64,
+    pub memory_reservation_bytes: u64,
+    /// Billionths of a CPU.
+    pub nano_cpus: u64,
+    pub cpuset: String,
+    /// No limit where `None`.
+    pub pids: Option<i64>,
+}
+
+/// A container as a list shows it (`GET /containers/json`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerSummary {
+    pub id: String,
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    /// Ports of the host that it holds now.
+    pub published: Vec<PublishedPort>,
+}
+
 /// A container as the engine has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerView {
@@ -109,6 +145,19 @@ pub struct ContainerView {
     pub networks: BTreeMap<String, String>,
     /// `127.0.0.1:8080->80/tcp`.
     pub published: Vec<String>,
+    pub environment: EnvironmentView,
+    pub restart: RestartPolicy,
+    pub limits: LimitsView,
+    /// `container:<id>` where it uses another one's network; likewise the two below.
+    pub network_mode: String,
+    pub pid_mode: String,
+    pub ipc_mode: String,
+    /// Whether the engine runs a health check in it, its image's or its own.
+    pub has_healthcheck: bool,
+    /// Paths that its image declares as volumes.
+    pub declared_volumes: Vec<String>,
+    /// Whether it has a terminal: its log is then one stream without frames.
+    pub tty: bool,
 }
 
 impl Engine {
@@ -125,6 +174,17 @@ impl Engine {
             .await
             .map_err(|error| EngineError::new("list", "containers", error))?;
         Ok(containers.into_iter().filter_map(|container| container.id).collect())
+    }
+
+    /// All containers of the engine, running or not (`GET /containers/json`).
+    pub async fn list_container_summaries(&self) -> Result<Vec<ContainerSummary>, EngineError> {
+        let options = ListContainersOptionsBuilder::default().all(true).build();
+        let containers = self
+            .docker()
+            .list_containers(Some(options))
+            .await
+            .map_err(|error| EngineError::new("list", "containers", error))?;
+        Ok(containers.into_iter().map(summary).collect())
     }
 
     /// `None` when there is no such container (`GET /containers/{id}/json`).
@@ -178,6 +238,25 @@ impl Engine {
             .map_err(|error| EngineError::new("stop", format!("container {container}"), error))
     }
 
+    /// Stops and starts it in one call, which the engine brings to its end even if nobody waits for the answer
+    /// (`POST /containers/{id}/restart`). Its own grace period counts.
+    pub async fn restart_container(&self, container: &str) -> Result<(), EngineError> {
+        let patient = self.docker().clone().with_timeout(CALL_TIMEOUT + Duration::from_secs(3600));
+        let options = RestartContainerOptionsBuilder::default().build();
+        patient
+            .restart_container(container, Some(options))
+            .await
+            .map_err(|error| EngineError::new("restart", format!("container {container}"), error))
+    }
+
+    /// Lets a paused container go on (`POST /containers/{id}/unpause`).
+    pub async fn unpause_container(&self, container: &str) -> Result<(), EngineError> {
+        self.docker()
+            .unpause_container(container)
+            .await
+            .map_err(|error| EngineError::new("unpause", format!("container {container}"), error))
+    }
+
     pub async fn rename_container(&self, container: &str, name: &str) -> Result<(), EngineError> {
         let options = RenameContainerOptionsBuilder::default().name(name).build();
         self.docker()
@@ -225,10 +304,69 @@ fn already_so(result: Result<(), bollard::errors::Error>) -> Result<(), bollard:
     }
 }
 
+fn summary(container: bollard::models::ContainerSummary) -> ContainerSummary {
+    let published = container.ports.unwrap_or_default().into_iter().filter_map(|port| {
+        Some(PublishedPort {
+            container_port: port.private_port,
+            protocol: port.typ.map(|kind| kind.to_string()).unwrap_or_default(),
+            host_ip: port.ip,
+            host_port: Some(port.public_port?),
+        })
+    });
+    ContainerSummary {
+        id: container.id.unwrap_or_default(),
+        published: published.collect(),
+        labels: container.labels.unwrap_or_default().into_iter().collect(),
+        // Legacy links add names with a second slash; the container's own has one.
+        name: container
+            .names
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|name| name.strip_prefix('/').filter(|name| !name.contains('/')).map(str::to_owned))
+            .next()
+            .unwrap_or_default(),
+    }
+}
+
+fn limits(host: &HostConfig) -> LimitsView {
+    let positive = |value: Option<i64>| value.unwrap_or_default().max(0) as u64;
+    LimitsView {
+        memory_bytes: positive(host.memory),
+        memory_reservation_bytes: positive(host.memory_reservation),
+        nano_cpus: positive(host.nano_cpus),
+        cpuset: host.cpuset_cpus.clone().unwrap_or_default(),
+        pids: host.pids_limit.filter(|limit| *limit > 0),
+    }
+}
+
+fn restart_policy(host: &HostConfig) -> RestartPolicy {
+    let Some(policy) = &host.restart_policy else {
+        return RestartPolicy::No;
+    };
+    match policy.name {
+        Some(RestartPolicyNameEnum::ALWAYS) => RestartPolicy::Always,
+        Some(RestartPolicyNameEnum::UNLESS_STOPPED) => RestartPolicy::UnlessStopped,
+        Some(RestartPolicyNameEnum::ON_FAILURE) => {
+            let attempts = policy.maximum_retry_count.filter(|attempts| *attempts > 0);
+            RestartPolicy::OnFailure(attempts.and_then(|attempts| u32::try_from(attempts).ok()))
+        }
+        _ => RestartPolicy::No,
+    }
+}
+
+fn environment(pairs: Vec<String>) -> EnvironmentView {
+    let split = |pair: String| match pair.split_once('=') {
+        Some((name, value)) => (name.to_owned(), value.to_owned()),
+        None => (pair, String::new()),
+    };
+    EnvironmentView(pairs.into_iter().map(split).collect())
+}
+
 fn view(answer: ContainerInspectResponse) -> ContainerView {
     let state = answer.state.unwrap_or_default();
     let health = state.health.unwrap_or_default();
     let config = answer.config.unwrap_or_default();
+    let host = answer.host_config.unwrap_or_default();
     let network_settings = answer.network_settings.unwrap_or_default();
     let mut published: Vec<String> = network_settings
         .ports
@@ -297,5 +435,17 @@ fn view(answer: ContainerInspectResponse) -> ContainerView {
             .map(|(name, endpoint)| (name, endpoint.ip_address.unwrap_or_default()))
             .collect(),
         published,
+        restart: restart_policy(&host),
+        limits: limits(&host),
+        network_mode: host.network_mode.unwrap_or_default(),
+        pid_mode: host.pid_mode.unwrap_or_default(),
+        ipc_mode: host.ipc_mode.unwrap_or_default(),
+        has_healthcheck: config
+            .healthcheck
+            .and_then(|check| check.test)
+            .is_some_and(|test| test.first().is_some_and(|word| word != "NONE")),
+        declared_volumes: config.volumes.unwrap_or_default(),
+        tty: config.tty.unwrap_or_default(),
+        environment: environment(config.env.unwrap_or_default()),
     }
 }

@@ -119,30 +119,34 @@ pub struct ExecResult {
 
 impl ExecSession {
     /// The command's exit code; to be asked once its output has ended.
-    pub async fn exit_code(&self) -> Result<i64, EngineError> {
-        // The output can end a moment before the engine notes the exit.
-        for _ in 0..200 {
-            let exec = self
-                .engine
-                .docker()
-                .inspect_exec(&self.id)
-                .await
-                .map_err(|error| EngineError::new("inspect", self.object.clone(), error))?;
-            if let (Some(false), Some(code)) = (exec.running, exec.exit_code) {
-                return Ok(code);
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
-        Err(EngineError::other(
-            EngineErrorKind::TimedOut,
-            "learn the exit code of",
-            self.object.clone(),
-            "its output has ended, yet the engine says that it still runs",
-        ))
+    pub fn exit_code(&self) -> impl Future<Output = Result<i64, EngineError>> + Send + use<> {
+        // The session's streams can't be shared between threads; the future holds none of them.
+        exit_code(self.engine.clone(), self.id.clone(), self.object.clone())
     }
 
     /// Ends standard input. Dropping the writer is not enough: the command would wait for ever.
     pub async fn close_input(&mut self) -> std::io::Result<()> {
         self.input.shutdown().await
     }
+}
+
+async fn exit_code(engine: Engine, id: String, object: String) -> Result<i64, EngineError> {
+    // The output can end a moment before the engine notes the exit.
+    for _ in 0..200 {
+        let exec = engine
+            .docker()
+            .inspect_exec(&id)
+            .await
+            .map_err(|error| EngineError::new("inspect", object.clone(), error))?;
+        if let (Some(false), Some(code)) = (exec.running, exec.exit_code) {
+            return Ok(code);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    Err(EngineError::other(
+        EngineErrorKind::TimedOut,
+        "learn the exit code of",
+        object,
+        "its output has ended, yet the engine says that it still runs",
+    ))
 }

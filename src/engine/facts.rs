@@ -39,12 +39,34 @@ pub struct EngineFacts {
     pub logging_driver: String,
     pub runtimes: Vec<String>,
     pub warnings: Vec<String>,
+    pub limits: LimitSupport,
+}
+
+/// Which limits the host's kernel can hold; the engine drops the others with a warning when a container is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitSupport {
+    pub memory: bool,
+    pub cpus: bool,
+    pub cpuset: bool,
+    pub pids: bool,
+}
+
+impl Default for LimitSupport {
+    fn default() -> Self {
+        Self { memory: true, cpus: true, cpuset: true, pids: true }
+    }
 }
 
 impl EngineFacts {
     pub(super) async fn ask(docker: &Docker) -> Result<Self, Error> {
         let (version, info) = futures::try_join!(docker.version(), docker.info())?;
         let image_store = image_store(&info);
+        let limits = LimitSupport {
+            memory: info.memory_limit.unwrap_or(true),
+            cpus: info.cpu_cfs_quota.unwrap_or(true),
+            cpuset: info.cpu_set.unwrap_or(true),
+            pids: info.pids_limit.unwrap_or(true),
+        };
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort();
         Ok(Self {
@@ -65,6 +87,7 @@ impl EngineFacts {
             logging_driver: info.logging_driver.unwrap_or_default(),
             runtimes,
             warnings: info.warnings.unwrap_or_default(),
+            limits,
         })
     }
 

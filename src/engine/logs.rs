@@ -19,6 +19,8 @@ pub enum LogSource {
 pub struct LogLine {
     pub source: LogSource,
     pub text: String,
+    /// Whether a line ends here; the engine cuts long ones, and a terminal's stream is cut anywhere.
+    pub ends_line: bool,
 }
 
 /// Which part of a log is wanted (`GET /containers/{id}/logs`).
@@ -66,5 +68,9 @@ impl Engine {
 }
 
 fn line(source: LogSource, bytes: &[u8]) -> LogLine {
-    LogLine { source, text: String::from_utf8_lossy(bytes).trim_end_matches(['\r', '\n']).to_owned() }
+    LogLine {
+        source,
+        text: String::from_utf8_lossy(bytes).trim_end_matches(['\r', '\n']).to_owned(),
+        ends_line: bytes.ends_with(b"\n"),
+    }
 }

@@ -17,10 +17,12 @@ mod volumes;
 
 pub use address::{Address, AddressError};
 pub use connect::Engine;
-pub use containers::{ContainerState, ContainerView, HealthEntry, HealthState, MountView};
+pub use containers::{
+    ContainerState, ContainerSummary, ContainerView, EnvironmentView, HealthEntry, HealthState, LimitsView, MountView,
+};
 pub use error::{EngineError, EngineErrorKind};
 pub use exec::{ExecOutput, ExecResult, ExecSession, ExecSpec};
-pub use facts::{EngineFacts, ImageStore};
+pub use facts::{EngineFacts, ImageStore, LimitSupport};
 pub use images::{ImageView, LoadProgress};
 pub use logs::{LogLine, LogQuery, LogSource};
 pub use networks::{AddressPool, NetworkSpec, NetworkView};

@@ -109,6 +109,11 @@ pub enum MountKind {
         source: String,
         propagation: Option<BindPropagation>,
     },
+    /// A folder of the engine's host that the engine makes, as root's, when it is missing.
+    BindMade {
+        source: String,
+        propagation: Option<BindPropagation>,
+    },
     /// A volume; anonymous where the name is `None`.
     Volume {
         name: Option<String>,
@@ -252,7 +257,8 @@ impl ContainerSpec {
             network_mode,
             port_bindings: (!bindings.is_empty()).then_some(bindings),
             restart_policy: Some(self.restart.policy()),
-            mounts: some(self.mounts.iter().map(MountSpec::mount).collect()),
+            binds: some(self.mounts.iter().filter_map(MountSpec::bind).collect()),
+            mounts: some(self.mounts.iter().filter(|mount| mount.bind().is_none()).map(MountSpec::mount).collect()),
             cap_add: some(self.cap_add.clone()),
             cap_drop: some(self.cap_drop.clone()),
             dns: some(self.dns.clone()),
@@ -297,6 +303,23 @@ impl PublishedPort {
 }
 
 impl MountSpec {
+    /// The old notation `source:target[:options]`, with which engines of every age make a missing folder; the mounts
+    /// of `mount` can since API 1.42. A path with a colon can't be written in it.
+    fn bind(&self) -> Option<String> {
+        let MountKind::BindMade { source, propagation } = &self.kind else {
+            return None;
+        };
+        if source.contains(':') || self.target.contains(':') {
+            return None;
+        }
+        let mut bind = format!("{source}:{}:{}", self.target, if self.read_only { "ro" } else { "rw" });
+        if let Some(propagation) = propagation {
+            bind.push(',');
+            bind.push_str(&propagation.api().to_string());
+        }
+        Some(bind)
+    }
+
     fn mount(&self) -> Mount {
         let mut mount =
             Mount { target: Some(self.target.clone()), read_only: Some(self.read_only), ..Default::default() };
@@ -306,6 +329,15 @@ impl MountSpec {
                 mount.source = Some(source.clone());
                 mount.bind_options = propagation
                     .map(|propagation| MountBindOptions { propagation: Some(propagation.api()), ..Default::default() });
+            }
+            MountKind::BindMade { source, propagation } => {
+                mount.typ = Some(MountType::BIND);
+                mount.source = Some(source.clone());
+                mount.bind_options = Some(MountBindOptions {
+                    propagation: propagation.map(BindPropagation::api),
+                    create_mountpoint: Some(true),
+                    ..Default::default()
+                });
             }
             MountKind::Volume { name, no_copy, subpath } => {
                 mount.typ = Some(MountType::VOLUME);

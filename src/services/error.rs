@@ -1,0 +1,226 @@
+//! What can go wrong with services. Several things can be wrong at once: [`ServicesError::particulars`] has the lines
+//! that belong under the error.
+
+use std::time::Duration;
+
+use super::reports::ServicesReport;
+use super::secrets::InputError;
+use crate::engine::EngineError;
+use crate::manifest::types::Reference;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServicesError {
+    #[error("can't see what runs of project {project}")]
+    Observe { project: String, source: EngineError },
+    #[error("the manifest has no service {0}")]
+    UnknownService(String),
+    #[error("these services need each other in a ring: {}", .0.join(", "))]
+    Ring(Vec<String>),
+    /// Found before anything was changed.
+    #[error("{} in the way, and nothing was changed", counted(.0.len(), "problem stands", "problems stand"))]
+    Problems(Vec<Problem>),
+    #[error("{} failed", counted(.failures.len(), "service", "services"))]
+    Failed { failures: Vec<ServiceFailure>, report: Box<ServicesReport> },
+    /// The operator asked for an end; the report says what was done.
+    #[error("stopped as asked; what was in hand is finished, or back as it was")]
+    Interrupted { report: Box<ServicesReport> },
+    #[error("can't try whether the engine gives GPUs to containers")]
+    GpuProbe { source: EngineError },
+    #[error("can't read the log of service {service}")]
+    Log { service: String, source: EngineError },
+}
+
+impl ServicesError {
+    /// What belongs under the error's own line, one item a line, with causes.
+    pub fn particulars(&self) -> Vec<String> {
+        match self {
+            Self::Problems(problems) => problems.iter().map(|problem| with_causes(problem)).collect(),
+            Self::Failed { failures, .. } => failures.iter().flat_map(ServiceFailure::lines).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The images that are missing, where nothing else stands in the way: they can be loaded, and the plan made anew.
+    pub fn only_missing_images(&self) -> Option<Vec<&Reference>> {
+        let Self::Problems(problems) = self else {
+            return None;
+        };
+        let reference = |problem| match problem {
+            &Problem::ImageMissing { ref reference, .. } => Some(reference),
+            _ => None,
+        };
+        problems.iter().map(reference).collect()
+    }
+
+    /// What was done before it failed.
+    pub fn report(&self) -> Option<&ServicesReport> {
+        match self {
+            Self::Failed { report, .. } | Self::Interrupted { report } => Some(report),
+            _ => None,
+        }
+    }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Something that would make a plan fail, known beforehand.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Problem {
+    #[error("{service}: the engine has no image {reference}: `dpl load {service}` brings it from the store")]
+    ImageMissing { service: String, reference: Reference },
+    #[error("{service}: a container named {container} exists, and dpl did not make it: rename or remove it yourself")]
+    NameTaken { service: String, container: String },
+    #[error("{service}: port {port} of the host is held by container {holder}")]
+    PortTaken { service: String, port: String, holder: String },
+    #[error("{service}: {path} does not exist, and is to be mounted at {target}: make it, or set create_host_path")]
+    SourceMissing { service: String, path: String, target: String },
+    #[error("{service}: its environment can't be made")]
+    Input { service: String, source: InputError },
+    #[error("{service}: the engine can't give it the GPU that it requires")]
+    GpuMissing { service: String },
+    #[error("{service}: {field} needs an engine with API {api}, and this one is older")]
+    EngineTooOld { service: String, field: &'static str, api: &'static str },
+    #[error("{service}: it shares a namespace of container {container}, which does not exist")]
+    NamespaceMissing { service: String, container: String },
+    #[error("network {name} is external and does not exist: make it, or drop `external`")]
+    NetworkMissing { name: String },
+    #[error(
+        "network {name} exists with another {what} than the manifest wants: stop what uses it, remove it, start again"
+    )]
+    NetworkDiffers { name: String, what: &'static str },
+    #[error("volume {name} is external and does not exist: make it, or drop `external`")]
+    VolumeMissing { name: String },
+    #[error("volume {name} exists with another {what} than the manifest wants: dpl does not touch the data in it")]
+    VolumeDiffers { name: String, what: &'static str },
+}
+
+/// A step that did not do what it was to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error("can't get random numbers for the labels of container {container}")]
+    Random { container: String, source: std::io::Error },
+    #[error("container {container} {what} since the plan was made: look again, and run it again")]
+    Stale { container: String, what: &'static str },
+    #[error("what was begun could not be taken back: container {container} is left")]
+    LeftBehind { container: String },
+    #[error("service {provider}, whose namespace it shares, has no container")]
+    NoProvider { provider: String },
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
+}
+
+/// Why a container does not count as ready.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    #[error("container {container} has ended with {exit}")]
+    Ended { container: String, exit: Exit },
+    #[error("container {container} restarts again and again: {restarts} times so far, last with {exit}")]
+    RestartLoop { container: String, restarts: u64, exit: Exit },
+    #[error("the health check of container {container} says unhealthy")]
+    Unhealthy { container: String },
+    #[error("container {container} is not ready after {} s: {last}", .waited.as_secs())]
+    TimedOut { container: String, waited: Duration, last: String },
+    #[error("container {container} was removed while it was waited for")]
+    Gone { container: String },
+    #[error("`{pattern}` is no regular expression")]
+    Pattern { pattern: String, source: regex::Error },
+    #[error(
+        "nothing can be tried on container {container}: it is not reachable from here, and has no shell with curl, nc, wget or bash"
+    )]
+    OutOfReach { container: String },
+    #[error("the operator asked for an end while container {container} was waited for")]
+    Interrupted { container: String },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    pub code: i64,
+    pub out_of_memory: bool,
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "exit code {}", self.code)?;
+        let signal = match self.code - 128 {
+            2 => " (SIGINT)",
+            3 => " (SIGQUIT)",
+            4 => " (SIGILL)",
+            6 => " (SIGABRT)",
+            7 => " (SIGBUS)",
+            8 => " (SIGFPE)",
+            9 => " (SIGKILL)",
+            11 => " (SIGSEGV)",
+            13 => " (SIGPIPE)",
+            15 => " (SIGTERM)",
+            _ => "",
+        };
+        formatter.write_str(signal)?;
+        if self.out_of_memory { formatter.write_str(", out of memory") } else { Ok(()) }
+    }
+}
+
+/// What became of the container that was to be replaced.
+#[derive(Debug)]
+pub enum WayBack {
+    /// Nothing had been taken away.
+    NotNeeded,
+    /// It is there again, as it was.
+    PutBack,
+    /// It could not be put back: what it is called now, and why.
+    Failed { container: String, error: StepError },
+}
+
+/// A service on which the plan failed.
+#[derive(Debug)]
+pub struct ServiceFailure {
+    /// Empty for networks and volumes.
+    pub service: String,
+    pub error: StepError,
+    pub way_back: WayBack,
+    /// The last lines of the failed container's log, secrets masked.
+    pub log: Vec<String>,
+    /// What its health check said last, secrets masked.
+    pub health: Vec<String>,
+}
+
+impl ServiceFailure {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![match self.service.as_str() {
+            "" => with_causes(&self.error),
+            service => format!("{service}: {}", with_causes(&self.error)),
+        }];
+        lines.extend(self.health.iter().map(|line| format!("  health check: {line}")));
+        lines.extend(self.log.iter().map(|line| format!("  log: {line}")));
+        match &self.way_back {
+            WayBack::NotNeeded => {}
+            WayBack::PutBack => lines.push("  the old container is back as it was".to_owned()),
+            WayBack::Failed { container, error } => {
+                lines.push(format!(
+                    "  the old container is kept as {container} and could not be put back: {}",
+                    with_causes(error)
+                ));
+            }
+        }
+        lines
+    }
+}

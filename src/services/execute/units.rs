@@ -1,0 +1,54 @@
+//! What is in hand of each container's place: the operations that would take it back.
+
+use std::collections::BTreeMap;
+
+use crate::services::plan::{Operation, Step};
+
+type Place = (String, u32);
+
+/// Per place, what takes its steps back, the earliest first.
+#[derive(Debug, Default)]
+pub(super) struct Units {
+    open: BTreeMap<Place, Vec<Vec<Operation>>>,
+}
+
+impl Units {
+    /// Whether the step's place is neither as it was nor as it is to be: it must be brought to one of both.
+    pub fn is_in_hand(&self, step: &Step) -> bool {
+        place(step).is_some_and(|place| self.open.get(&place).is_some_and(|undo| !undo.is_empty()))
+    }
+
+    pub fn done(&mut self, step: &Step) {
+        let Some(place) = place(step) else {
+            return;
+        };
+        if step.settles {
+            self.open.remove(&place);
+        } else {
+            self.note(place, step);
+        }
+    }
+
+    /// A failed step may have had half its effect: it is taken back as well.
+    pub fn failed(&mut self, step: &Step) {
+        if let Some(place) = place(step) {
+            self.note(place, step);
+        }
+    }
+
+    fn note(&mut self, place: Place, step: &Step) {
+        if !step.undo.is_empty() {
+            self.open.entry(place).or_default().push(step.undo.clone());
+        }
+    }
+
+    /// What takes everything back, in the order in which it is done.
+    pub fn take_undo(&mut self, step: &Step) -> Vec<Operation> {
+        let undo = place(step).and_then(|place| self.open.remove(&place)).unwrap_or_default();
+        undo.into_iter().rev().flatten().collect()
+    }
+}
+
+fn place(step: &Step) -> Option<Place> {
+    Some((step.service.clone()?, step.number?))
+}

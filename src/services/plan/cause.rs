@@ -1,0 +1,183 @@
+//! Why a step is taken, and what a plan warns of.
+
+use std::fmt;
+
+use crate::report::Message;
+use crate::services::drift::Drift;
+
+/// The cause of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// There is no container, network or volume yet.
+    Missing,
+    Drifted(Drift),
+    /// It is to be made anew whatever it is.
+    Forced,
+    /// It does not run.
+    Down,
+    Paused,
+    /// The operator named it.
+    Asked,
+    /// Another service needs it.
+    NeededBy(String),
+    /// It is restarted with a service that it depends on.
+    RestartsWith(String),
+    /// It lives in a namespace of a service whose container changes.
+    SharesNamespaceOf(String),
+    /// Nobody has yet seen it ready.
+    NotReady,
+    /// Its restart policy was changed on the engine, or by the manifest.
+    RestartPolicy,
+    /// An earlier run was cut off here.
+    CutOff,
+    /// More containers than `scale` says.
+    Surplus {
+        scale: u32,
+    },
+    /// The manifest does not name its service.
+    Orphan,
+}
+
+impl Cause {
+    /// The catalogue's sentence for it.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::Missing => Message::new("services-cause-missing"),
+            Self::Drifted(drift) => drifted(drift),
+            Self::Forced => Message::new("services-cause-forced"),
+            Self::Down => Message::new("services-cause-down"),
+            Self::Paused => Message::new("services-cause-paused"),
+            Self::Asked => Message::new("services-cause-asked"),
+            Self::NeededBy(service) => Message::new("services-cause-needed-by").with("service", service),
+            Self::RestartsWith(service) => Message::new("services-cause-restarts-with").with("service", service),
+            Self::SharesNamespaceOf(service) => {
+                Message::new("services-cause-shares-namespace").with("service", service)
+            }
+            Self::NotReady => Message::new("services-cause-not-ready"),
+            Self::RestartPolicy => Message::new("services-cause-restart-policy"),
+            Self::CutOff => Message::new("services-cause-cut-off"),
+            Self::Surplus { scale } => Message::new("services-cause-surplus").with("scale", scale),
+            Self::Orphan => Message::new("services-cause-orphan"),
+        }
+    }
+}
+
+fn drifted(drift: &Drift) -> Message {
+    let fields = drift.fields.join(", ");
+    match &drift.image {
+        Some((was, is)) if fields.is_empty() => {
+            Message::new("services-cause-image").with("was", short(was)).with("is", short(is))
+        }
+        Some((was, is)) => Message::new("services-cause-image-and-configuration")
+            .with("was", short(was))
+            .with("is", short(is))
+            .with("fields", fields),
+        None => Message::new("services-cause-configuration").with("fields", fields),
+    }
+}
+
+/// The text of plans in JSON, in English whatever the catalogue's language.
+impl fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => formatter.write_str("it does not exist yet"),
+            Self::Drifted(drift) => {
+                if let Some((was, is)) = &drift.image {
+                    write!(formatter, "image changed {} → {}", short(was), short(is))?;
+                    if !drift.fields.is_empty() {
+                        formatter.write_str("; ")?;
+                    }
+                }
+                if drift.fields.is_empty() {
+                    Ok(())
+                } else {
+                    write!(formatter, "configuration: {}", drift.fields.join(", "))
+                }
+            }
+            Self::Forced => formatter.write_str("to be made anew"),
+            Self::Down => formatter.write_str("it does not run"),
+            Self::Paused => formatter.write_str("it is paused"),
+            Self::Asked => formatter.write_str("asked for"),
+            Self::NeededBy(service) => write!(formatter, "{service} depends on it"),
+            Self::RestartsWith(service) => write!(formatter, "it restarts with {service}"),
+            Self::SharesNamespaceOf(service) => write!(formatter, "it shares a namespace of {service}"),
+            Self::NotReady => formatter.write_str("it has yet to prove that it is up"),
+            Self::RestartPolicy => formatter.write_str("its restart policy differs"),
+            Self::CutOff => formatter.write_str("an earlier run was cut off"),
+            Self::Surplus { scale } => write!(formatter, "scale is {scale}"),
+            Self::Orphan => formatter.write_str("the manifest names no such service"),
+        }
+    }
+}
+
+/// An image ID as the Docker CLI shows it, with its algorithm.
+pub(super) fn short(id: &str) -> String {
+    match id.split_once(':') {
+        Some((algorithm, hex)) if hex.len() > 12 && hex.is_char_boundary(12) => format!("{algorithm}:{}", &hex[..12]),
+        _ => id.to_owned(),
+    }
+}
+
+/// Something that the operator should know of a plan, and that doesn't stop it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// A running service that was not chosen needs one that is stopped or removed.
+    StillNeeded { service: String, by: Vec<String> },
+    /// A GPU that is not required is not there.
+    WithoutGpu { service: String },
+    /// Nobody has tried whether there is a GPU.
+    GpuUnknown { service: String },
+    /// The engine makes a folder that is to be mounted.
+    SourceIsMade { service: String, path: String },
+    /// An anonymous volume that neither the image nor the manifest declares any more: it stays on the engine.
+    VolumeLeft { service: String, path: String, volume: String },
+    /// A container that failed to replace another is still there.
+    FailedKept { service: String, container: String },
+}
+
+impl Warning {
+    /// The catalogue's sentence for it.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::StillNeeded { service, by } => {
+                Message::new("services-warning-still-needed").with("service", service).with("by", by.join(", "))
+            }
+            Self::WithoutGpu { service } => Message::new("services-warning-without-gpu").with("service", service),
+            Self::GpuUnknown { service } => Message::new("services-warning-gpu-unknown").with("service", service),
+            Self::SourceIsMade { service, path } => {
+                Message::new("services-warning-source-made").with("service", service).with("path", path)
+            }
+            Self::VolumeLeft { service, path, volume } => Message::new("services-warning-volume-left")
+                .with("service", service)
+                .with("path", path)
+                .with("volume", volume),
+            Self::FailedKept { service, container } => {
+                Message::new("services-warning-failed-kept").with("service", service).with("container", container)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StillNeeded { service, by } => write!(formatter, "{service} is still needed by {}", by.join(", ")),
+            Self::WithoutGpu { service } => {
+                write!(formatter, "{service} runs without a GPU: the engine has none to give")
+            }
+            Self::GpuUnknown { service } => {
+                write!(formatter, "whether the engine has a GPU for {service} is not known yet")
+            }
+            Self::SourceIsMade { service, path } => write!(formatter, "{service}: the engine makes the folder {path}"),
+            Self::VolumeLeft { service, path, volume } => {
+                write!(
+                    formatter,
+                    "{service}: volume {volume} was at {path} and is no longer mounted; it stays on the engine"
+                )
+            }
+            Self::FailedKept { service, container } => {
+                write!(formatter, "{service}: {container}, which failed before, is still there")
+            }
+        }
+    }
+}

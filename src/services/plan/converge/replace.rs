@@ -1,0 +1,230 @@
+//! A new container: the first of its place, or one that takes the place of an old one.
+//!
+//! A replacement is made beside the old container while that still serves, so that whatever is wrong with its making
+//! takes nothing away. Then the old one is stopped, loses its restart policy (a stopped container with `always` comes
+//! back with the engine) and its name, and stays until the new one has proved itself. Each step carries what takes it
+//! back.
+
+use super::Work;
+use super::steps::Before;
+use super::waits::until;
+use crate::manifest::model::RestartPolicy;
+use crate::manifest::types::Period;
+use crate::services::observe::{Gpus, Role, Seen, providers};
+use crate::services::plan::builder::{Chain, put_back as take_back};
+use crate::services::plan::carry::carried;
+use crate::services::plan::replica::Replica;
+use crate::services::plan::step::{AnonymousVolumes, Operation, StepId, Target, Until};
+use crate::services::plan::{FailedContainers, Ground, Warning};
+
+/// A place whose container changes.
+pub(super) struct Replacement<'w, 'a> {
+    pub ground: &'w Ground<'a>,
+    pub work: &'w Work<'a>,
+    pub replica: &'w Replica<'a>,
+    pub before: &'w Before,
+    pub until: Until,
+    pub timeout: Period,
+    /// Whether the plan waits until it is ready, whoever depends on it.
+    pub follows: bool,
+}
+
+/// The steps after which it runs, and after which it is ready.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub up: Option<StepId>,
+    pub ready: Option<StepId>,
+}
+
+impl Replacement<'_, '_> {
+    pub fn wait(&self, target: Target) -> Operation {
+        Operation::WaitReady { target, until: self.until.clone(), timeout: self.timeout }
+    }
+
+    /// As [`Self::wait`], where an old container goes for ever when it is over.
+    fn wait_as_replacement(&self, target: Target) -> Operation {
+        let until = until(self.ground, self.work, true);
+        Operation::WaitReady { target, until, timeout: self.timeout }
+    }
+
+    fn name(&self) -> String {
+        self.ground.manifest.container_name(self.work.name, self.replica.number)
+    }
+
+    fn aside(&self, role: Role) -> String {
+        format!("{}{}", self.name(), role.suffix())
+    }
+
+    /// The step that makes the container, under a name of its own until it takes its place.
+    fn create(&self, chain: &mut Chain, name: String, old: Option<&Seen>) -> Target {
+        let service = self.work.service;
+        let image = self.ground.snapshot.image(&service.image).cloned().unwrap_or_default();
+        let carried = old.map(|old| carried(service, old, &image.volumes)).unwrap_or_default();
+        for (path, volume) in carried.left {
+            chain.builder.warn(Warning::VolumeLeft { service: self.work.name.to_owned(), path, volume });
+        }
+        let without_gpus = self.gpus(chain);
+        let step = chain.step(Operation::CreateContainer {
+            name: name.clone(),
+            image_id: image.id,
+            volumes: carried.volumes,
+            without_gpus,
+        });
+        Target { container: name, id: None, made_by: Some(step) }
+    }
+
+    /// Whether GPUs that are not required are left out.
+    fn gpus(&self, chain: &mut Chain) -> bool {
+        let service = self.work.name.to_owned();
+        match self.ground.snapshot.gpus {
+            _ if !self.work.service.wants_gpu() => false,
+            Gpus::Present => false,
+            Gpus::Unknown => {
+                chain.builder.warn(Warning::GpuUnknown { service });
+                false
+            }
+            Gpus::Absent => {
+                chain.builder.warn(Warning::WithoutGpu { service });
+                true
+            }
+        }
+    }
+
+    /// What becomes of a new container that failed: it goes with the volumes made for it, or is kept for a look.
+    fn give_up(&self, new: &Target) -> Vec<Operation> {
+        match self.ground.request.options.failed {
+            FailedContainers::Remove => {
+                vec![Operation::RemoveContainer { target: new.clone(), volumes: AnonymousVolumes::Remove }]
+            }
+            FailedContainers::Keep => vec![
+                Operation::SetRestartPolicy { target: new.clone(), policy: RestartPolicy::No },
+                Operation::RenameContainer { target: new.clone(), to: self.aside(Role::Failed) },
+            ],
+        }
+    }
+}
+
+/// The first container of a place. It is made at once, and started when its dependencies allow.
+pub(super) fn first(chain: &mut Chain, with: &Replacement, discard: &[&Seen]) -> (Target, Ends) {
+    chain.wait_for(&with.before.resources);
+    if !discard.is_empty() || !providers(with.work.service).is_empty() {
+        chain.wait_for(&with.before.dependencies);
+    }
+    for seen in discard {
+        chain.discard(seen);
+    }
+    let new = with.create(chain, with.name(), None);
+    chain.wait_for(&with.before.dependencies);
+    let up = chain.step(Operation::StartContainer { target: new.clone() });
+    let ready = with.follows.then(|| chain.step(with.wait(new.clone())));
+    (new, Ends { up: Some(up), ready })
+}
+
+/// A container that takes the place of `old`, which serves under its name or was kept aside by an earlier run.
+pub(super) fn replace(chain: &mut Chain, with: &Replacement, discard: &[&Seen], old: &Seen) -> (Target, Ends) {
+    chain.wait_for(&with.before.resources);
+    chain.wait_for(&with.before.dependencies);
+    chain.wait_for(&with.before.turn);
+    for seen in discard {
+        chain.discard(seen);
+    }
+    let old_target = chain.builder.target(old);
+    let policy = with.replica.policy_of(old);
+    let name = with.name();
+    let (new, kept) = if old.role == Role::Kept {
+        let new = with.create(chain, name.clone(), Some(old));
+        chain.undo(with.give_up(&new));
+        chain.undo(take_back(&old_target, &name, policy, true));
+        (new, old_target)
+    } else {
+        step_aside(chain, with, old, &old_target)
+    };
+    let up = chain.step(Operation::StartContainer { target: new.clone() });
+    chain.undo([Operation::StopContainer { target: new.clone() }]);
+    let ready = chain.step(with.wait_as_replacement(new.clone()));
+    chain.settle();
+    chain.step(Operation::RemoveContainer { target: kept, volumes: AnonymousVolumes::Keep });
+    (new, Ends { up: Some(up), ready: Some(ready) })
+}
+
+/// Makes the new container beside the old one, then swaps their names.
+fn step_aside(chain: &mut Chain, with: &Replacement, old: &Seen, old_target: &Target) -> (Target, Target) {
+    let keep_failed = with.ground.request.options.failed == FailedContainers::Keep;
+    let name = with.name();
+    let next = with.create(chain, with.aside(Role::Next), Some(old));
+    if !keep_failed {
+        chain.undo(with.give_up(&next));
+    }
+    if old.is_up() {
+        chain.step(Operation::StopContainer { target: old_target.clone() });
+    }
+    let served = with.replica.served(old);
+    if served {
+        chain.undo([Operation::StartContainer { target: old_target.clone() }]);
+    }
+    let policy = with.replica.policy_of(old);
+    if policy != RestartPolicy::No {
+        chain.step(Operation::SetRestartPolicy { target: old_target.clone(), policy: RestartPolicy::No });
+        chain.undo([Operation::SetRestartPolicy { target: old_target.clone(), policy }]);
+    }
+    let aside = with.aside(Role::Kept);
+    chain.step(Operation::RenameContainer { target: old_target.clone(), to: aside.clone() });
+    let kept = Target { container: aside, ..old_target.clone() };
+    chain.undo([Operation::RenameContainer { target: kept.clone(), to: old.view.name.clone() }]);
+    chain.step(Operation::RenameContainer { target: next.clone(), to: name.clone() });
+    let new = Target { container: name, ..next.clone() };
+    if keep_failed {
+        chain.undo(with.give_up(&new));
+    } else {
+        chain.undo([Operation::RenameContainer { target: new.clone(), to: next.container.clone() }]);
+    }
+    (new, kept)
+}
+
+/// The container that an interrupted run kept aside gets its place back.
+pub(super) fn put_back(chain: &mut Chain, with: &Replacement, kept: &Seen) -> (Target, Ends) {
+    chain.wait_for(&with.before.resources);
+    chain.wait_for(&with.before.dependencies);
+    for seen in [with.replica.next].into_iter().flatten() {
+        chain.discard(seen);
+    }
+    let target = chain.builder.target(kept);
+    let name = with.name();
+    for operation in take_back(&target, &name, with.replica.policy_of(kept), true) {
+        chain.step(operation);
+    }
+    let up = chain.last();
+    let target = Target { container: name, ..target };
+    let ready = with.follows.then(|| chain.step(with.wait(target.clone())));
+    (target, Ends { up, ready })
+}
+
+/// A replacement that nobody has seen ready is given its time now; the old container goes or comes back.
+pub(super) fn prove(chain: &mut Chain, with: &Replacement, main: &Seen, kept: &Seen) -> (Target, Ends) {
+    chain.wait_for(&with.before.resources);
+    chain.wait_for(&with.before.dependencies);
+    for seen in [with.replica.next, with.replica.failed].into_iter().flatten() {
+        chain.discard(seen);
+    }
+    let new = chain.builder.target(main);
+    let kept_target = chain.builder.target(kept);
+    let mut undo = vec![Operation::StopContainer { target: new.clone() }];
+    undo.extend(with.give_up(&new).into_iter().map(|operation| match operation {
+        // It may have run for long, and written to volumes of its own.
+        Operation::RemoveContainer { target, .. } => {
+            Operation::RemoveContainer { target, volumes: AnonymousVolumes::Keep }
+        }
+        operation => operation,
+    }));
+    undo.extend(take_back(&kept_target, &with.name(), with.replica.policy_of(kept), true));
+    if !main.is_up() {
+        chain.step(Operation::StartContainer { target: new.clone() });
+        chain.undo(undo.drain(..));
+    }
+    let up = chain.last();
+    let ready = chain.step(with.wait_as_replacement(new.clone()));
+    chain.undo(undo);
+    chain.settle();
+    chain.step(Operation::RemoveContainer { target: kept_target, volumes: AnonymousVolumes::Keep });
+    (new, Ends { up: up.or(Some(ready)), ready: Some(ready) })
+}

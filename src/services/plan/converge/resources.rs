@@ -1,0 +1,49 @@
+//! Networks and volumes that the plan's services need and the engine lacks.
+
+use std::collections::BTreeMap;
+
+use super::Work;
+use crate::manifest::model::MountKind;
+use crate::services::plan::builder::{Builder, must_succeed};
+use crate::services::plan::cause::Cause;
+use crate::services::plan::step::{Operation, StepId};
+use crate::services::plan::{After, Ground};
+
+/// Plans what is missing; gives for each service the steps that its containers wait for.
+pub(super) fn build<'a>(
+    ground: &Ground<'a>,
+    works: &[Work<'a>],
+    builder: &mut Builder,
+) -> BTreeMap<&'a str, Vec<After>> {
+    let (manifest, snapshot) = (ground.manifest, ground.snapshot);
+    let mut made: BTreeMap<String, StepId> = BTreeMap::new();
+    let mut waits = BTreeMap::new();
+    for work in works.iter().filter(|work| work.starts()) {
+        let networks = work.service.network_keys().into_iter().filter_map(|key| {
+            let name = manifest.network_name(key);
+            let is_there = snapshot.network(&name).is_some();
+            (!is_there).then(|| Operation::CreateNetwork { key: key.to_owned(), name })
+        });
+        let volumes = work.service.volumes.iter().filter(|mount| mount.kind == MountKind::Volume);
+        let volumes = volumes.filter_map(|mount| mount.source.as_deref()).filter_map(|key| {
+            let name = manifest.volume_name(key);
+            let is_there = snapshot.volume(&name).is_some();
+            (!is_there).then(|| Operation::CreateVolume { key: key.to_owned(), name })
+        });
+        let after = networks
+            .chain(volumes)
+            .map(|operation| {
+                let object = match &operation {
+                    Operation::CreateNetwork { name, .. } => format!("network {name}"),
+                    Operation::CreateVolume { name, .. } => format!("volume {name}"),
+                    _ => String::new(),
+                };
+                must_succeed(
+                    *made.entry(object).or_insert_with(|| builder.resource(operation, Cause::Missing, Vec::new())),
+                )
+            })
+            .collect();
+        waits.insert(work.name, after);
+    }
+    waits
+}

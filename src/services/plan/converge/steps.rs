@@ -1,0 +1,262 @@
+//! From decisions to steps, dependencies first.
+
+use std::collections::BTreeMap;
+
+use super::replace::{self, Replacement};
+use super::waits::{is_met, timeout, until};
+use super::{Work, cause_of, resources};
+use crate::engine::ContainerState;
+use crate::manifest::model::Condition;
+use crate::services::observe::Seen;
+use crate::services::plan::builder::{Builder, Chain, must_succeed, whatever_comes_of};
+use crate::services::plan::cause::Cause;
+use crate::services::plan::decide::{Decision, Then, is_done};
+use crate::services::plan::replica::Replica;
+use crate::services::plan::step::{Operation, StepId, Target};
+use crate::services::plan::{Action, After, Dependencies, Ground, Wait, Warning};
+
+/// The containers of a service, for those that depend on it.
+#[derive(Debug, Default)]
+struct Ends<'a> {
+    places: Vec<End<'a>>,
+}
+
+/// Where the steps of one place end.
+#[derive(Debug)]
+struct End<'a> {
+    number: u32,
+    container: Container<'a>,
+    /// After this step it runs; absent where it was not touched.
+    up: Option<StepId>,
+    /// After this step it is ready; absent where nobody waits yet.
+    ready: Option<StepId>,
+    /// Whether its old container may come back until it is ready.
+    may_return: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Container<'a> {
+    Absent,
+    Untouched(&'a Seen),
+    Touched(Target),
+}
+
+struct Assembly<'a, 'w> {
+    ground: &'w Ground<'a>,
+    works: &'w [Work<'a>],
+    builder: &'w mut Builder,
+    resources: BTreeMap<&'a str, Vec<After>>,
+    ends: BTreeMap<&'a str, Ends<'a>>,
+    /// Layer → the steps that end it.
+    layers: BTreeMap<usize, Vec<StepId>>,
+}
+
+pub(super) fn build<'a>(ground: &Ground<'a>, works: &[Work<'a>], builder: &mut Builder) {
+    let resources = resources::build(ground, works, builder);
+    let mut assembly = Assembly { ground, works, builder, resources, ends: BTreeMap::new(), layers: BTreeMap::new() };
+    for work in works {
+        assembly.service(work);
+    }
+}
+
+impl<'a> Assembly<'a, '_> {
+    fn service(&mut self, work: &Work<'a>) {
+        let dependencies = if work.starts() { self.dependencies(work) } else { Vec::new() };
+        let layer = self.earlier_layer(work);
+        let mut ends = Ends::default();
+        let mut previous: Option<StepId> = None;
+        for (replica, decision) in &work.places {
+            let before = Before {
+                resources: self.resources.get(work.name).cloned().unwrap_or_default(),
+                dependencies: dependencies.clone(),
+                // A service's containers take turns, so that it is never down as a whole.
+                turn: layer.iter().copied().chain(previous.map(must_succeed)).collect(),
+            };
+            let end = self.place(work, replica, decision, &before);
+            if self.takes_turns(decision) {
+                previous = end.ready.or(end.up);
+                self.layers.entry(work.layer).or_default().extend(previous);
+            }
+            ends.places.push(end);
+        }
+        for seen in &work.surplus {
+            let mut chain =
+                Chain::new(self.builder, work.name, seen.number, Cause::Surplus { scale: work.service.replicas() });
+            chain.discard(seen);
+        }
+        self.ends.insert(work.name, ends);
+    }
+
+    /// Whether a decision takes something down for a while.
+    fn takes_turns(&self, decision: &Decision) -> bool {
+        match decision {
+            Decision::Keep { then, .. } => *then == Then::Restart,
+            Decision::Make { old, .. } => old.is_some(),
+            _ => false,
+        }
+    }
+
+    /// A restart goes layer after layer: what one layer comes to does not decide about the next.
+    fn earlier_layer(&self, work: &Work) -> Vec<After> {
+        if self.ground.request.action != Action::Restart {
+            return Vec::new();
+        }
+        let earlier = self.layers.range(..work.layer).next_back();
+        earlier.map(|(_, steps)| steps.iter().copied().map(whatever_comes_of).collect()).unwrap_or_default()
+    }
+
+    /// The steps after which a service may start.
+    fn dependencies(&mut self, work: &Work<'a>) -> Vec<After> {
+        let chosen = self.ground.chosen();
+        let leave = self.ground.request.options.dependencies == Dependencies::Leave;
+        let mut after = Vec::new();
+        for (other, need) in self.ground.graph.needs(work.name) {
+            if leave && !chosen.contains(other) && !need.namespace {
+                continue;
+            }
+            let steps = match need.condition {
+                Condition::ServiceStarted => self.up(other),
+                Condition::ServiceHealthy | Condition::ServiceCompletedSuccessfully => self.ready(other, work.name),
+            };
+            let wait = if need.required { must_succeed } else { whatever_comes_of };
+            after.extend(steps.into_iter().map(wait));
+        }
+        after
+    }
+
+    /// The steps after which a service runs, and stays what it is then.
+    fn up(&self, service: &str) -> Vec<StepId> {
+        let ends = self.ends.get(service).map(|ends| ends.places.as_slice()).unwrap_or_default();
+        ends.iter().filter_map(|end| if end.may_return { end.ready } else { end.up }).collect()
+    }
+
+    /// The steps after which a service is ready; they are added where nobody has waited for it so far.
+    fn ready(&mut self, service: &str, by: &str) -> Vec<StepId> {
+        let Some(work) = self.works.iter().find(|work| work.name == service) else {
+            return Vec::new();
+        };
+        let Some(mut ends) = self.ends.remove(work.name) else {
+            return Vec::new();
+        };
+        let until = until(self.ground, work, false);
+        for end in ends.places.iter_mut().filter(|end| end.ready.is_none()) {
+            let target = match &end.container {
+                Container::Absent => continue,
+                // One that is down and stays down can't be waited for.
+                Container::Untouched(seen) if is_met(seen, &until) || !seen.is_up() => continue,
+                Container::Untouched(seen) => self.builder.target(seen),
+                Container::Touched(target) => target.clone(),
+            };
+            let mut chain = Chain::new(self.builder, work.name, end.number, Cause::NeededBy(by.to_owned()));
+            chain.wait_for(&end.up.map(must_succeed).into_iter().collect::<Vec<_>>());
+            let timeout = timeout(self.ground, work, &until);
+            end.ready = Some(chain.step(Operation::WaitReady { target, until: until.clone(), timeout }));
+        }
+        let steps = ends.places.iter().filter_map(|end| end.ready).collect();
+        self.ends.insert(work.name, ends);
+        steps
+    }
+
+    fn place(&mut self, work: &Work<'a>, replica: &Replica<'a>, decision: &Decision<'a>, before: &Before) -> End<'a> {
+        let cause = cause_of(decision);
+        // What was started only for another service is waited for by that one alone.
+        let follows =
+            self.ground.request.options.wait == Wait::Ready && (work.is_chosen || !matches!(cause, Cause::NeededBy(_)));
+        let until = until(self.ground, work, false);
+        let replacement = Replacement {
+            ground: self.ground,
+            work,
+            replica,
+            before,
+            until: until.clone(),
+            timeout: timeout(self.ground, work, &until),
+            follows,
+        };
+        let mut chain = Chain::new(self.builder, work.name, replica.number, cause);
+        let end = match decision {
+            Decision::Nothing => End::of(replica.number, Container::Absent),
+            Decision::Keep { main, set_policy, then, .. } => keep(&mut chain, &replacement, main, *set_policy, *then),
+            Decision::Make { discard, old: None, .. } => {
+                let (target, ends) = replace::first(&mut chain, &replacement, discard);
+                End { up: ends.up, ready: ends.ready, ..End::of(replica.number, Container::Touched(target)) }
+            }
+            Decision::Make { discard, old: Some(old), .. } => {
+                let (target, ends) = replace::replace(&mut chain, &replacement, discard, old);
+                End::replaced(replica.number, target, ends)
+            }
+            Decision::PutBack { kept } => {
+                let (target, ends) = replace::put_back(&mut chain, &replacement, kept);
+                End { up: ends.up, ready: ends.ready, ..End::of(replica.number, Container::Touched(target)) }
+            }
+            Decision::Prove { main, kept } => {
+                let (target, ends) = replace::prove(&mut chain, &replacement, main, kept);
+                End::replaced(replica.number, target, ends)
+            }
+        };
+        let still_failed = replica.failed.filter(|_| work.is_chosen && !decision.makes_a_container());
+        if let Some(failed) = still_failed {
+            let container = failed.view.name.clone();
+            self.builder.warn(Warning::FailedKept { service: work.name.to_owned(), container });
+        }
+        end
+    }
+}
+
+impl<'a> End<'a> {
+    fn of(number: u32, container: Container<'a>) -> Self {
+        Self { number, container, up: None, ready: None, may_return: false }
+    }
+
+    fn replaced(number: u32, target: Target, ends: replace::Ends) -> Self {
+        Self { up: ends.up, ready: ends.ready, may_return: true, ..Self::of(number, Container::Touched(target)) }
+    }
+}
+
+/// What comes before a container's steps.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    pub resources: Vec<After>,
+    pub dependencies: Vec<After>,
+    /// The layer before, and the service's container before.
+    pub turn: Vec<After>,
+}
+
+fn keep<'a>(chain: &mut Chain, with: &Replacement<'_, 'a>, main: &'a Seen, set_policy: bool, then: Then) -> End<'a> {
+    if let Some(next) = with.replica.next.filter(|_| with.work.is_chosen) {
+        let cause = std::mem::replace(chain.cause_mut(), Cause::CutOff);
+        chain.discard(next);
+        *chain.cause_mut() = cause;
+    }
+    if set_policy {
+        let target = chain.builder.target(main);
+        chain.step(Operation::SetRestartPolicy { target, policy: with.work.service.restart });
+    }
+    let number = with.replica.number;
+    if then == Then::Nothing {
+        let is_settled = main.is_well() || (with.work.is_one_shot && is_done(main));
+        if !with.work.is_chosen || !with.follows || is_settled {
+            return End::of(number, Container::Untouched(main));
+        }
+        *chain.cause_mut() = Cause::NotReady;
+        let target = chain.builder.target(main);
+        let ready = chain.step(with.wait(target.clone()));
+        return End { up: None, ready: Some(ready), ..End::of(number, Container::Touched(target)) };
+    }
+    let target = chain.builder.target(main);
+    chain.wait_for(&with.before.resources);
+    chain.wait_for(&with.before.dependencies);
+    if main.view.state == ContainerState::Paused {
+        chain.step(Operation::UnpauseContainer { target: target.clone() });
+    }
+    match then {
+        Then::Start => drop(chain.step(Operation::StartContainer { target: target.clone() })),
+        Then::Restart => {
+            chain.wait_for(&with.before.turn);
+            chain.step(Operation::RestartContainer { target: target.clone() });
+        }
+        Then::Unpause | Then::Nothing => {}
+    }
+    let up = chain.last();
+    let ready = with.follows.then(|| chain.step(with.wait(target.clone())));
+    End { up, ready, ..End::of(number, Container::Touched(target)) }
+}

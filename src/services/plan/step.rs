@@ -1,0 +1,231 @@
+//! The steps of a plan: data, one engine call each.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+use super::cause::Cause;
+use crate::manifest::model::{HttpProbe, RestartPolicy};
+use crate::manifest::types::Period;
+use crate::report::Message;
+
+/// A step's place in its plan, from 0.
+pub type StepId = usize;
+
+/// One call to the engine, or one wait.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Step {
+    pub id: StepId,
+    /// The service that it belongs to; absent for networks and volumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Which of the service's containers, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    #[serde(flatten)]
+    pub operation: Operation,
+    /// Why, as one line.
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String")]
+    pub cause: Cause,
+    /// The steps that come before it.
+    pub after: Vec<After>,
+    /// What takes this step back, and those before it in its unit: in this order, each fine if it is so already.
+    #[serde(skip)]
+    pub undo: Vec<Operation>,
+    /// Whether its success makes what came before it in its unit final.
+    #[serde(skip)]
+    pub settles: bool,
+}
+
+fn as_text<S: Serializer>(cause: &Cause, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(cause)
+}
+
+/// A step that another one waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct After {
+    pub step: StepId,
+    /// Whether the waiting step is taken even when that one fails or is left out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub whatever_comes_of_it: bool,
+}
+
+/// A container: one that is there by its ID, one that the plan makes by the step that makes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Target {
+    /// Its name before the step.
+    pub container: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(skip)]
+    pub made_by: Option<StepId>,
+}
+
+/// What is asked of the engine.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(tag = "operation", rename_all = "snake_case")]
+pub enum Operation {
+    CreateNetwork {
+        key: String,
+        name: String,
+    },
+    CreateVolume {
+        key: String,
+        name: String,
+    },
+    RemoveNetwork {
+        name: String,
+    },
+    RemoveVolume {
+        name: String,
+    },
+    CreateContainer {
+        name: String,
+        image_id: String,
+        /// Anonymous volumes of the old container that the new one takes over: path → volume.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        volumes: BTreeMap<String, String>,
+        /// Whether GPUs that are not required are left out, because there are none.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        without_gpus: bool,
+    },
+    StartContainer {
+        #[serde(flatten)]
+        target: Target,
+    },
+    RestartContainer {
+        #[serde(flatten)]
+        target: Target,
+    },
+    UnpauseContainer {
+        #[serde(flatten)]
+        target: Target,
+    },
+    /// With the container's own grace period.
+    StopContainer {
+        #[serde(flatten)]
+        target: Target,
+    },
+    RenameContainer {
+        #[serde(flatten)]
+        target: Target,
+        to: String,
+    },
+    SetRestartPolicy {
+        #[serde(flatten)]
+        target: Target,
+        policy: RestartPolicy,
+    },
+    RemoveContainer {
+        #[serde(flatten)]
+        target: Target,
+        volumes: AnonymousVolumes,
+    },
+    WaitReady {
+        #[serde(flatten)]
+        target: Target,
+        until: Until,
+        /// Counted from the beginning of the wait.
+        timeout: Period,
+    },
+}
+
+/// What becomes of a removed container's anonymous volumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AnonymousVolumes {
+    Keep,
+    /// Those that were made for it and no other; volumes that it mounts by name stay.
+    Remove,
+}
+
+/// What a container is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// It runs, and has for so long.
+    Running(Period),
+    /// Its health check says healthy.
+    Healthy,
+    /// Its port accepts connections.
+    Tcp(u16),
+    /// A request to it is answered well.
+    Http(HttpProbe),
+    /// A line of its log matches.
+    Log(String),
+    /// It has ended with exit code 0.
+    Completed,
+}
+
+impl Operation {
+    /// The container that it is about.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Self::StartContainer { target }
+            | Self::RestartContainer { target }
+            | Self::UnpauseContainer { target }
+            | Self::StopContainer { target }
+            | Self::RenameContainer { target, .. }
+            | Self::SetRestartPolicy { target, .. }
+            | Self::RemoveContainer { target, .. }
+            | Self::WaitReady { target, .. } => Some(target),
+            Self::CreateNetwork { .. }
+            | Self::CreateVolume { .. }
+            | Self::RemoveNetwork { .. }
+            | Self::RemoveVolume { .. }
+            | Self::CreateContainer { .. } => None,
+        }
+    }
+
+    /// Whether it changes anything.
+    pub fn changes(&self) -> bool {
+        !matches!(self, Self::WaitReady { .. })
+    }
+
+    /// The catalogue's sentence for it.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::CreateNetwork { name, .. } => Message::new("services-step-create-network").with("name", name),
+            Self::CreateVolume { name, .. } => Message::new("services-step-create-volume").with("name", name),
+            Self::RemoveNetwork { name } => Message::new("services-step-remove-network").with("name", name),
+            Self::RemoveVolume { name } => Message::new("services-step-remove-volume").with("name", name),
+            Self::CreateContainer { name, image_id, .. } => Message::new("services-step-create-container")
+                .with("name", name)
+                .with("image", super::cause::short(image_id)),
+            Self::StartContainer { target } => Message::new("services-step-start").with("name", &target.container),
+            Self::RestartContainer { target } => Message::new("services-step-restart").with("name", &target.container),
+            Self::UnpauseContainer { target } => Message::new("services-step-unpause").with("name", &target.container),
+            Self::StopContainer { target } => Message::new("services-step-stop").with("name", &target.container),
+            Self::RenameContainer { target, to } => {
+                Message::new("services-step-rename").with("name", &target.container).with("to", to)
+            }
+            Self::SetRestartPolicy { target, policy } => {
+                Message::new("services-step-policy").with("name", &target.container).with("policy", policy)
+            }
+            Self::RemoveContainer { target, .. } => {
+                Message::new("services-step-remove").with("name", &target.container)
+            }
+            Self::WaitReady { target, until, timeout } => {
+                until.message().with("name", &target.container).with("timeout", timeout)
+            }
+        }
+    }
+}
+
+impl Until {
+    fn message(&self) -> Message {
+        match self {
+            Self::Running(period) if period.0.is_zero() => Message::new("services-step-wait-running"),
+            Self::Running(period) => Message::new("services-step-wait-running-for").with("period", period),
+            Self::Healthy => Message::new("services-step-wait-healthy"),
+            Self::Tcp(port) => Message::new("services-step-wait-tcp").with("port", port),
+            Self::Http(probe) => {
+                Message::new("services-step-wait-http").with("port", probe.port).with("path", &probe.path)
+            }
+            Self::Log(pattern) => Message::new("services-step-wait-log").with("pattern", pattern),
+            Self::Completed => Message::new("services-step-wait-completed"),
+        }
+    }
+}

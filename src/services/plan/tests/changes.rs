@@ -1,0 +1,189 @@
+//! `start` and `restart` where something has changed.
+
+use super::*;
+use crate::manifest::model::{Command, EnvValue, NamespaceMode};
+use crate::services::Gpus;
+
+#[test]
+fn a_new_image_replaces_the_container_and_keeps_the_old_one_until_it_is_ready() {
+    golden!(Stack::three().all_run().new_image("api").start(&["api"]));
+}
+
+#[test]
+fn a_changed_configuration_is_named_field_by_field() {
+    let plain = |text: &str| EnvValue::Plain(text.to_owned());
+    let stack = Stack::new()
+        .service("api", |service| {
+            service.environment.insert("LOG_LEVEL".to_owned(), plain("info"));
+            service.environment.insert("OLD".to_owned(), plain("1"));
+        })
+        .runs("api")
+        .change("api", |service| {
+            service.environment.insert("LOG_LEVEL".to_owned(), plain("debug"));
+            service.environment.shift_remove("OLD");
+            service.command = Some(Command(vec!["serve".to_owned()]));
+            service.groups.push("no-matter".to_owned());
+        });
+    let plan = stack.plan(Action::Start, &["api"], |_| {}).unwrap();
+    let text = plan.steps[0].cause.to_string();
+    assert_eq!(text, "configuration: command, environment.LOG_LEVEL, environment.OLD");
+    assert!(!serde_json::to_string(&plan).unwrap().contains("debug"));
+}
+
+#[test]
+fn limits_that_were_changed_on_the_engine_are_drift() {
+    let stack = Stack::new()
+        .service("api", |service| service.mem_limit = Some("1g".parse().unwrap()))
+        .runs("api")
+        .seen("api", |view| view.limits.memory_bytes = 2 << 30);
+    let plan = stack.plan(Action::Start, &["api"], |_| {}).unwrap();
+    assert_eq!(plan.steps[0].cause.to_string(), "configuration: mem_limit");
+}
+
+#[test]
+fn a_limit_that_the_kernel_cannot_hold_is_no_drift() {
+    let stack = Stack::new()
+        .service("api", |service| service.mem_limit = Some("1g".parse().unwrap()))
+        .runs("api")
+        .seen("api", |view| view.limits.memory_bytes = 0)
+        .with(|stack| stack.snapshot.engine.limits.memory = false);
+    assert_eq!(stack.start(&["api"]), "nothing to do");
+}
+
+#[test]
+fn a_restart_policy_is_changed_in_place() {
+    let stack = Stack::three().all_run().change("api", |service| service.restart = RestartPolicy::Always);
+    golden!(stack.start(&["api"]));
+}
+
+#[test]
+fn a_container_that_left_its_network_is_made_anew() {
+    let stack = Stack::three().all_run().seen("api", |view| view.networks.clear());
+    let plan = stack.plan(Action::Start, &["api"], |_| {}).unwrap();
+    assert_eq!(plan.steps[0].cause.to_string(), "configuration: networks.p_default");
+}
+
+#[test]
+fn a_stopped_old_container_is_not_started_when_its_replacement_fails() {
+    golden!(Stack::three().all_run().stopped("ui").new_image("ui").start(&["ui"]));
+}
+
+#[test]
+fn a_failed_replacement_can_be_kept_for_a_look() {
+    let stack = Stack::new().service("api", |_| {}).runs("api").new_image("api");
+    golden!(text(stack.plan(Action::Start, &["api"], |options| options.failed = FailedContainers::Keep)));
+}
+
+#[test]
+fn everything_can_be_made_anew() {
+    let stack = Stack::new().service("api", |_| {}).runs("api");
+    golden!(text(stack.plan(Action::Start, &["api"], |options| options.recreate = Recreate::All)));
+}
+
+#[test]
+fn anonymous_volumes_follow_and_those_nobody_declares_are_named() {
+    let volume = |character: &str, target: &str| MountView {
+        kind: "volume".to_owned(),
+        name: Some(character.repeat(64)),
+        target: target.to_owned(),
+        ..MountView::default()
+    };
+    let stack = Stack::new()
+        .service("db", |_| {})
+        .runs("db")
+        .seen("db", |view| view.mounts = vec![volume("a", "/data"), volume("b", "/cache")])
+        .new_image("db")
+        .with(|stack| stack.snapshot.images.get_mut("db:1").unwrap().volumes = vec!["/data".to_owned()]);
+    golden!(stack.start(&["db"]));
+}
+
+#[test]
+fn restart_goes_layer_by_layer_and_applies_drift() {
+    let stack = Stack::three().service("cache", |_| {}).all_run().new_image("api").stopped("ui");
+    golden!(stack.restart(&["db", "api", "ui", "cache"]));
+}
+
+#[test]
+fn restart_starts_dependencies_that_are_down_and_never_restarts_them() {
+    let stack = Stack::three().all_run().stopped("db");
+    golden!(stack.restart(&["ui"]));
+}
+
+#[test]
+fn dependents_that_ask_for_it_are_restarted_with_their_dependency() {
+    let stack = Stack::three().change("api", |service| service.depends_on["db"].restart = true).all_run();
+    golden!(stack.restart(&["db"]));
+    assert_eq!(stack.stopped("api").restart(&["db"]).matches("restart p-").count(), 1);
+}
+
+#[test]
+fn what_shares_the_namespace_of_a_replaced_container_is_made_anew() {
+    let stack = Stack::new()
+        .service("vpn", |_| {})
+        .service("worker", |service| service.network_mode = Some(NamespaceMode::Service("vpn".to_owned())))
+        .runs("vpn")
+        .has("worker", 1, Role::Main, |view| view.network_mode = "container:vpn-1-0".to_owned());
+    assert_eq!(stack.start(&["vpn", "worker"]), "nothing to do");
+    golden!(stack.new_image("vpn").start(&["vpn"]));
+}
+
+#[test]
+fn a_scaled_service_is_replaced_one_by_one() {
+    let stack = Stack::new()
+        .service("worker", |service| service.scale = Some(2))
+        .runs("worker")
+        .has("worker", 2, Role::Main, |_| {})
+        .new_image("worker");
+    golden!(stack.restart(&["worker"]));
+}
+
+#[test]
+fn a_gpu_that_appears_is_taken_up() {
+    let stack = Stack::new()
+        .service("worker", |service| {
+            service.gpus.push(crate::manifest::model::Gpu { required: false, ..Default::default() });
+        })
+        .runs("worker")
+        .seen("worker", |view| drop(view.labels.insert(labels::GPUS.to_owned(), labels::GPUS_DROPPED.to_owned())));
+    assert_eq!(stack.start(&["worker"]), "nothing to do");
+    let plan = stack.with(|stack| stack.snapshot.gpus = Gpus::Present).plan(Action::Start, &["worker"], |_| {});
+    assert_eq!(plan.unwrap().steps[0].cause.to_string(), "configuration: gpus");
+}
+
+#[test]
+fn the_same_image_under_another_id_is_no_drift() {
+    let stack = Stack::three().all_run().new_image("db").with(|stack| {
+        stack.snapshot.images.get_mut("db:1").unwrap().same_as.insert("db@1".to_owned());
+    });
+    assert_eq!(stack.start(&["db"]), "nothing to do");
+}
+
+#[test]
+fn a_dead_container_is_replaced_outright() {
+    let stack = Stack::new().service("api", |_| {}).runs("api").seen("api", |view| view.state = ContainerState::Dead);
+    golden!(stack.start(&["api"]));
+}
+
+#[test]
+fn a_renamed_container_steps_aside_under_the_new_name() {
+    let stack = Stack::new()
+        .service("api", |_| {})
+        .runs("api")
+        .change("api", |service| service.container_name = Some("gate".to_owned()));
+    golden!(stack.start(&["api"]));
+}
+
+#[test]
+fn a_dependent_that_restarts_does_not_wait_for_what_is_down_and_stays_down() {
+    let stack = Stack::new()
+        .service("db", |service| service.healthcheck = Some(check()))
+        .service("queue", |_| {})
+        .service("api", |service| {
+            needs(service, "db", Condition::ServiceHealthy);
+            needs(service, "queue", Condition::ServiceStarted);
+            service.depends_on["queue"].restart = true;
+        })
+        .all_run()
+        .stopped("db");
+    golden!(stack.restart(&["queue"]));
+}

@@ -1,0 +1,106 @@
+//! What actions on services and `status` give back: the documents behind `--json`.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::plan::Action;
+
+/// What an action did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ServicesReport {
+    pub project: String,
+    pub action: Action,
+    /// The services that the plan touched, by number.
+    pub services: Vec<ServiceResult>,
+    /// Networks and volumes that were made or removed.
+    pub resources: Vec<String>,
+}
+
+/// What became of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ServiceResult {
+    pub name: String,
+    pub result: ServiceOutcome,
+    /// Why, as the plan had it.
+    pub cause: String,
+    /// From the first step to the last, in milliseconds.
+    pub milliseconds: u64,
+}
+
+/// How it ended for a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceOutcome {
+    /// It was there, and was started.
+    Started,
+    /// It got its first container.
+    Created,
+    /// A new container took the place of the old one.
+    Recreated,
+    Restarted,
+    Stopped,
+    Removed,
+    /// It was only waited for, or changed in place.
+    Settled,
+    /// It failed; where something had been taken away, it is back.
+    Failed,
+    /// Something that it needs failed, or the operator asked for an end: it is as it was.
+    Skipped,
+}
+
+/// What runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct StatusReport {
+    pub project: String,
+    /// The chosen services, by number.
+    pub services: Vec<ServiceStatus>,
+    /// Containers of the project whose services the manifest doesn't name.
+    pub orphans: Vec<ContainerStatus>,
+}
+
+/// The state of one service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ServiceStatus {
+    pub index: usize,
+    pub name: String,
+    pub groups: Vec<String>,
+    pub image: String,
+    /// `running`, `exited`, … as the engine says; `missing` without a container; `partial` where its containers differ.
+    pub state: String,
+    /// `healthy`, `unhealthy`, `starting` or `none`; the worst of its containers.
+    pub health: String,
+    /// `image`, and the manifest's fields in which its containers differ from what is wanted.
+    pub drift: Vec<String>,
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// The state of one container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ContainerStatus {
+    pub name: String,
+    pub id: String,
+    /// Which of its service's containers, from 1.
+    pub number: u32,
+    /// `main`, `kept` (replaced, its replacement not yet proved), `next` (a replacement not yet begun), `failed`.
+    pub role: String,
+    pub state: String,
+    pub health: String,
+    pub image_id: String,
+    /// RFC 3339, by the engine's clock; absent where it never ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// RFC 3339; absent while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+    /// Absent while it runs and where it never ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    pub oom_killed: bool,
+    /// How often the engine has started it again since it was last started on purpose.
+    pub restarts: u64,
+    /// `127.0.0.1:8080->80/tcp`.
+    pub ports: Vec<String>,
+    /// The part of an old request that had to be left out: `gpus`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
+}

@@ -1,0 +1,342 @@
+//! What a container's environment is made of: `env_file`s, values of the manifest, and secrets from files or from
+//! dpl's own environment.
+//!
+//! Values are held in memory only, never printed: debug output and errors name variables and files. Each container is
+//! made from what is read at that moment; a snapshot reads the same to tell whether a running one has drifted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::manifest::model::{EnvValue, SecretSource, Service};
+
+/// No environment is larger: the kernel's limit for one argument is 128 KiB, for all of them 2 MiB by default.
+const LARGEST_FILE: u64 = 2 << 20;
+
+/// A value of the environment can't be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum InputError {
+    #[error("env_file {path} can't be read")]
+    EnvFile { path: PathBuf, source: Arc<io::Error> },
+    #[error("env_file {path}, line {line}: {what}")]
+    EnvFileLine { path: PathBuf, line: usize, what: &'static str },
+    #[error("the secret for {variable} can't be read from {path}")]
+    SecretFile { variable: String, path: PathBuf, source: Arc<io::Error> },
+    #[error("the secret for {variable} is to come from the environment variable {name}, which is not set")]
+    SecretVariable { variable: String, name: String },
+    #[error("the value of {variable} is no text that a variable can hold")]
+    NotText { variable: String },
+}
+
+/// A service's environment as far as it can be read.
+#[derive(Clone, Default)]
+pub struct Inputs {
+    values: BTreeMap<String, String>,
+    /// Variables whose values come from secret sources or files.
+    secret: BTreeSet<String>,
+    /// Variables that are wanted and could not be read.
+    unreadable: BTreeSet<String>,
+    /// Whether every file that may set more variables could be read.
+    complete: bool,
+    errors: Vec<InputError>,
+}
+
+impl fmt::Debug for Inputs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Inputs")
+            .field("variables", &self.values.keys())
+            .field("errors", &self.errors)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inputs {
+    /// Reads all that the service's environment is made of; what can't be read is kept as an error.
+    pub fn read(service: &Service) -> Self {
+        let mut inputs = Self { complete: true, ..Self::default() };
+        for file in &service.env_file {
+            match read_capped(&file.path) {
+                Ok(text) => inputs.add_file(&file.path, &text),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !file.required => {}
+                Err(error) => {
+                    inputs.complete = false;
+                    inputs.errors.push(InputError::EnvFile { path: file.path.clone(), source: Arc::new(error) });
+                }
+            }
+        }
+        for (variable, value) in &service.environment {
+            let read = match value {
+                EnvValue::Plain(text) => Ok(text.clone()),
+                EnvValue::Secret(source) => read_secret(variable, source),
+            };
+            match read {
+                Ok(text) if text.contains('\0') => {
+                    inputs.fail(variable, InputError::NotText { variable: variable.clone() });
+                }
+                Ok(text) => {
+                    if matches!(value, EnvValue::Secret(_)) {
+                        inputs.secret.insert(variable.clone());
+                    } else {
+                        inputs.secret.remove(variable);
+                    }
+                    inputs.values.insert(variable.clone(), text);
+                }
+                Err(error) => inputs.fail(variable, error),
+            }
+        }
+        inputs
+    }
+
+    /// The environment for a container, or all that stands in its way.
+    pub fn environment(&self) -> Result<&BTreeMap<String, String>, &[InputError]> {
+        if self.errors.is_empty() { Ok(&self.values) } else { Err(&self.errors) }
+    }
+
+    pub fn errors(&self) -> &[InputError] {
+        &self.errors
+    }
+
+    /// Names of the variables that differ from what a container was made with: another value, one that is new, or
+    /// one of `made_with` that is wanted no more. What can't be read is left out.
+    pub fn differing(&self, actual: &BTreeMap<String, String>, made_with: &BTreeSet<String>) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .values
+            .iter()
+            .filter(|(name, value)| actual.get(*name) != Some(*value))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if self.complete {
+            let gone =
+                made_with.iter().filter(|name| !self.values.contains_key(*name) && !self.unreadable.contains(*name));
+            names.extend(gone.cloned());
+        }
+        names.sort();
+        names
+    }
+
+    /// The text with every value that came from a secret source or a file made unreadable. Short values are left:
+    /// they would hide ordinary words.
+    pub fn mask(&self, text: &str) -> String {
+        let mut values: Vec<&str> = self
+            .secret
+            .iter()
+            .filter_map(|name| self.values.get(name))
+            .map(String::as_str)
+            .filter(|value| value.len() >= 6)
+            .collect();
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, "******"))
+    }
+
+    fn add_file(&mut self, path: &Path, text: &str) {
+        for (line, entry) in parse(text) {
+            match entry {
+                Ok((name, Some(value))) => {
+                    self.secret.insert(name.clone());
+                    self.values.insert(name, value);
+                }
+                // A bare name takes dpl's own value; without one it stays unset (Compose, "env_file").
+                Ok((name, None)) => {
+                    if let Ok(value) = std::env::var(&name) {
+                        self.secret.insert(name.clone());
+                        self.values.insert(name, value);
+                    }
+                }
+                Err(what) => self.errors.push(InputError::EnvFileLine { path: path.to_owned(), line, what }),
+            }
+        }
+    }
+
+    fn fail(&mut self, variable: &str, error: InputError) {
+        self.values.remove(variable);
+        self.unreadable.insert(variable.to_owned());
+        self.errors.push(error);
+    }
+}
+
+/// Reads one secret; one newline at a file's end does not count.
+fn read_secret(variable: &str, source: &SecretSource) -> Result<String, InputError> {
+    match source {
+        SecretSource::File(path) => {
+            let mut text = read_capped(path).map_err(|error| InputError::SecretFile {
+                variable: variable.to_owned(),
+                path: path.clone(),
+                source: Arc::new(error),
+            })?;
+            if text.ends_with('\n') {
+                text.pop();
+                if text.ends_with('\r') {
+                    text.pop();
+                }
+            }
+            Ok(text)
+        }
+        SecretSource::Env(name) => std::env::var(name)
+            .map_err(|_| InputError::SecretVariable { variable: variable.to_owned(), name: name.clone() }),
+    }
+}
+
+fn read_capped(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
+    if read as u64 > LARGEST_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than an environment can be"));
+    }
+    Ok(text)
+}
+
+type Entry = Result<(String, Option<String>), &'static str>;
+
+/// The lines of an env_file: `NAME=value`, `NAME`, `export NAME=value`, comments from `#`; a value in single quotes is
+/// taken as it stands, in double quotes `\n`, `\r`, `\t`, `\"`, `\\` and `\$` are read. Nothing is substituted: a
+/// dollar is a dollar.
+fn parse(text: &str) -> impl Iterator<Item = (usize, Entry)> {
+    text.trim_start_matches('\u{feff}').lines().enumerate().filter_map(|(index, line)| {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            return None;
+        }
+        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
+        Some((index + 1, parse_line(line)))
+    })
+}
+
+fn parse_line(line: &str) -> Entry {
+    let (name, value) = match line.split_once('=') {
+        Some((name, value)) => (name.trim(), Some(value.trim())),
+        None => (line, None),
+    };
+    if name.is_empty() || name.contains(char::is_whitespace) || name.contains('\0') {
+        return Err("a line is NAME=value");
+    }
+    let value = match value {
+        None => None,
+        Some(value) if value.contains('\0') => return Err("the value holds a NUL"),
+        Some(value) => Some(match value.chars().next() {
+            Some('\'') => {
+                let end = value[1..].find('\'').ok_or("the quote is not closed")?;
+                value[1..=end].to_owned()
+            }
+            Some('"') => unquote(&value[1..])?,
+            _ => value.split(" #").next().unwrap_or_default().trim_end().to_owned(),
+        }),
+    };
+    Ok((name.to_owned(), value))
+}
+
+fn unquote(rest: &str) -> Result<String, &'static str> {
+    let mut value = String::new();
+    let mut characters = rest.chars();
+    loop {
+        match characters.next() {
+            None => return Err("the quote is not closed"),
+            Some('"') => return Ok(value),
+            Some('\\') => match characters.next() {
+                Some('n') => value.push('\n'),
+                Some('r') => value.push('\r'),
+                Some('t') => value.push('\t'),
+                Some(kept @ ('"' | '\\' | '$')) => value.push(kept),
+                Some(other) => {
+                    value.push('\\');
+                    value.push(other);
+                }
+                None => return Err("the quote is not closed"),
+            },
+            Some(character) => value.push(character),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::model::EnvFile;
+
+    fn with(environment: &[(&str, EnvValue)]) -> Service {
+        Service {
+            environment: environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            ..Service::default()
+        }
+    }
+
+    #[test]
+    fn values_of_the_manifest_lie_over_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.env");
+        std::fs::write(&path, "# settings\nA=1\nexport B='it''s $x'\nC=\"two\\nlines\"\nD= plain # why\n\n").unwrap();
+        let mut service = with(&[("A", EnvValue::Plain("2".to_owned()))]);
+        service.env_file.push(EnvFile { path, required: true });
+        let inputs = Inputs::read(&service);
+        let values = inputs.environment().unwrap();
+        let wanted = [("A", "2"), ("B", "it"), ("C", "two\nlines"), ("D", "plain")];
+        assert_eq!(values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn one_newline_at_the_end_of_a_secret_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "s3cret\n\n").unwrap();
+        let service = with(&[("PASSWORD", EnvValue::Secret(SecretSource::File(path)))]);
+        let inputs = Inputs::read(&service);
+        assert_eq!(inputs.environment().unwrap()["PASSWORD"], "s3cret\n");
+    }
+
+    #[test]
+    fn errors_and_debug_output_name_variables_and_files_never_values() {
+        let missing = PathBuf::from("/nowhere/password");
+        let service = with(&[
+            ("TOKEN", EnvValue::Plain("hunter2hunter2".to_owned())),
+            ("PASSWORD", EnvValue::Secret(SecretSource::File(missing))),
+            ("KEY", EnvValue::Secret(SecretSource::Env("DPL_TEST_SURELY_UNSET".to_owned()))),
+            ("BAD", EnvValue::Plain("nul\0".to_owned())),
+        ]);
+        let inputs = Inputs::read(&service);
+        let texts: Vec<String> = inputs.environment().unwrap_err().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "the secret for PASSWORD can't be read from /nowhere/password",
+                "the secret for KEY is to come from the environment variable DPL_TEST_SURELY_UNSET, which is not set",
+                "the value of BAD is no text that a variable can hold",
+            ]
+        );
+        assert!(!format!("{inputs:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_missing_env_file_matters_only_where_it_is_required() {
+        let file = |required| EnvFile { path: PathBuf::from("/nowhere/x.env"), required };
+        let service = |required| Service { env_file: vec![file(required)], ..Service::default() };
+        assert!(Inputs::read(&service(false)).environment().is_ok());
+        assert!(Inputs::read(&service(true)).environment().is_err());
+    }
+
+    #[test]
+    fn drift_of_the_environment_is_named_by_variable() {
+        let service = with(&[
+            ("SAME", EnvValue::Plain("1".to_owned())),
+            ("CHANGED", EnvValue::Plain("new".to_owned())),
+            ("ADDED", EnvValue::Plain("1".to_owned())),
+            ("UNREADABLE", EnvValue::Secret(SecretSource::Env("DPL_TEST_SURELY_UNSET".to_owned()))),
+        ]);
+        let actual = BTreeMap::from(
+            [("SAME", "1"), ("CHANGED", "old"), ("GONE", "1"), ("PATH", "/bin"), ("UNREADABLE", "x")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        let made_with = ["SAME", "CHANGED", "GONE", "UNREADABLE"].map(str::to_owned).into();
+        assert_eq!(Inputs::read(&service).differing(&actual, &made_with), ["ADDED", "CHANGED", "GONE"]);
+    }
+
+    #[test]
+    fn secrets_are_masked_in_what_an_application_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "correct horse").unwrap();
+        let service = with(&[("PASSWORD", EnvValue::Secret(SecretSource::File(path)))]);
+        assert_eq!(Inputs::read(&service).mask("login with correct horse failed"), "login with ****** failed");
+    }
+}

@@ -1,0 +1,111 @@
+//! `status`: what runs, how well, and how it differs from the manifest.
+
+use super::drift;
+use super::error::ServicesError;
+use super::labels;
+use super::observe::{Role, Seen, Snapshot, is_up, observe};
+use super::reports::{ContainerStatus, ServiceStatus, StatusReport};
+use crate::engine::{ContainerState, Engine, HealthState};
+use crate::manifest::Manifest;
+use crate::manifest::model::Service;
+
+/// The state of the chosen services, by number.
+pub async fn status(engine: &Engine, manifest: &Manifest, selection: &[String]) -> Result<StatusReport, ServicesError> {
+    if let Some(unknown) = selection.iter().find(|name| manifest.services.get(name).is_none()) {
+        return Err(ServicesError::UnknownService(unknown.clone()));
+    }
+    let snapshot = observe(engine, manifest).await?;
+    Ok(report(manifest, selection, &snapshot))
+}
+
+/// The same of a snapshot that is there already.
+pub fn report(manifest: &Manifest, selection: &[String], snapshot: &Snapshot) -> StatusReport {
+    let services = manifest
+        .services
+        .iter()
+        .filter(|(_, name, _)| selection.iter().any(|chosen| chosen == name))
+        .map(|(index, name, service)| of_service(manifest, (index, name, service), snapshot))
+        .collect();
+    StatusReport {
+        project: manifest.project.clone(),
+        services,
+        orphans: snapshot.orphans(manifest).map(of_container).collect(),
+    }
+}
+
+fn of_service(
+    manifest: &Manifest,
+    (index, name, service): (usize, &str, &Service),
+    snapshot: &Snapshot,
+) -> ServiceStatus {
+    let mut all: Vec<&Seen> = snapshot.containers.iter().filter(|seen| seen.service == name).collect();
+    all.sort_by_key(|seen| (seen.number, seen.role));
+    let mains: Vec<&Seen> = all.iter().copied().filter(|seen| seen.role == Role::Main).collect();
+    let mut drift: Vec<String> =
+        mains.iter().flat_map(|seen| drift::of(manifest, service, seen, snapshot).names()).collect();
+    let wanted = service.replicas() as usize;
+    if !mains.is_empty() && mains.len() != wanted {
+        drift.push("scale".to_owned());
+    }
+    drift.sort();
+    drift.dedup();
+    ServiceStatus {
+        index,
+        name: name.to_owned(),
+        groups: service.groups.clone(),
+        image: service.image.to_string(),
+        state: state(&mains, wanted),
+        health: health(&mains).word().to_owned(),
+        drift,
+        containers: all.into_iter().map(of_container).collect(),
+    }
+}
+
+fn state(mains: &[&Seen], wanted: usize) -> String {
+    let Some(first) = mains.first() else {
+        return if wanted == 0 { "none" } else { "missing" }.to_owned();
+    };
+    let same = mains.iter().all(|seen| seen.view.state == first.view.state) && mains.len() >= wanted;
+    if same { first.view.state.word() } else { "partial" }.to_owned()
+}
+
+/// The worst of them.
+fn health(mains: &[&Seen]) -> HealthState {
+    let of = |seen: &&Seen| if is_up(seen.view.state) { seen.view.health } else { HealthState::None };
+    let rank = |health: &HealthState| match health {
+        HealthState::None => 0,
+        HealthState::Healthy => 1,
+        HealthState::Starting => 2,
+        HealthState::Unhealthy => 3,
+    };
+    mains.iter().map(of).max_by_key(rank).unwrap_or_default()
+}
+
+fn of_container(seen: &Seen) -> ContainerStatus {
+    let view = &seen.view;
+    // The engine's way to say that a moment never was.
+    let moment = |time: &str| (!time.is_empty() && !time.starts_with("0001-")).then(|| time.to_owned());
+    let ended = !is_up(view.state) && view.state != ContainerState::Created;
+    ContainerStatus {
+        name: view.name.clone(),
+        id: view.id.clone(),
+        number: seen.number,
+        role: match seen.role {
+            Role::Main => "main",
+            Role::Kept => "kept",
+            Role::Next => "next",
+            Role::Failed => "failed",
+        }
+        .to_owned(),
+        state: view.state.word().to_owned(),
+        health: view.health.word().to_owned(),
+        image_id: view.image_id.clone(),
+        started_at: moment(&view.started_at),
+        finished_at: moment(&view.finished_at).filter(|_| ended),
+        exit_code: ended.then_some(view.exit_code),
+        oom_killed: view.oom_killed,
+        restarts: view.restart_count,
+        ports: view.published.clone(),
+        dropped: view.labels.get(labels::GPUS).map(|_| "gpus".to_owned()).into_iter().collect(),
+    }
+}
