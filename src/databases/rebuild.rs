@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
-use super::backup::{self, BackupSettings};
+use super::backup::{self, BackupSettings, Shrink};
 use super::documents::{BackupDocument, RebuildReport};
 use super::dump::Jobs;
 use super::error::DatabasesError;
@@ -229,7 +229,9 @@ impl Rebuild<'_> {
             OldDatabase::Keep => return Ok(None),
             OldDatabase::BackUpAndDrop(settings) => {
                 swap::open(self.server, old).await?;
-                let document = backup::backup_as(self.server, old, self.database, settings, self.reporter).await?;
+                // Whatever its size, it is what there was: refusing it would keep every later rebuild from beginning.
+                let settings = BackupSettings { shrink: Shrink::Allow, ..settings.clone() };
+                let document = backup::backup_as(self.server, old, self.database, &settings, self.reporter).await?;
                 verify::verify_files(self.server, Path::new(&document.path), self.reporter).await?;
                 Some(document)
             }
