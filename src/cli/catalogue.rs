@@ -1,10 +1,11 @@
 //! The sentences that a person works with, one file for each language.
 //!
-//! A line is `key = sentence`. `{name}` is replaced by a value; `{name|one|many}` is `one` where the value is 1, else
-//! `many`.
+//! A line is `key = sentence`. `{name}` is replaced by a value, `{name:size}` by that many bytes as people say it;
+//! `{name|one|many}` is `one` where the value is 1, else `many`.
 
 use std::collections::HashMap;
 
+use super::table;
 use crate::report::Message;
 
 const ENGLISH: &str = include_str!("messages/en.txt");
@@ -46,9 +47,11 @@ fn fill(sentence: &str, values: &[(&'static str, String)]) -> String {
         };
         let mut parts = rest[open + 1..open + close].split('|');
         let name = parts.next().unwrap_or_default();
+        let (name, is_size) = name.strip_suffix(":size").map_or((name, false), |name| (name, true));
         let value = values.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str()).unwrap_or_default();
         match (parts.next(), parts.next()) {
             (Some(one), Some(many)) => filled.push_str(if value == "1" { one } else { many }),
+            _ if is_size => filled.push_str(&table::size(value.parse().unwrap_or_default())),
             _ => filled.push_str(value),
         }
         rest = &rest[open + close + 1..];
@@ -78,7 +81,7 @@ mod tests {
         assert_eq!(keys.len(), distinct.len());
     }
 
-    /// Every `Message::new("key")` of the source with the placeholders that are given right behind it.
+    /// Every `Message::new("key")` of the source with the placeholders that are given behind it.
     fn used() -> Vec<(String, BTreeSet<String>)> {
         fn walk(folder: &Path, texts: &mut Vec<String>) {
             for entry in std::fs::read_dir(folder).unwrap() {
@@ -92,15 +95,23 @@ mod tests {
         }
         let mut texts = Vec::new();
         walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
-        let call = regex::Regex::new(r#"Message::new\(\s*"([a-z0-9-]+)",?\s*\)((?:\s*\.with\(\s*"[a-z_]+"[^;]*?\))*)"#)
+        let call = regex::Regex::new(r#"Message::new\(\s*"([a-z0-9-]+)",?\s*\)"#)
             .unwrap();
+        let chosen = regex::Regex::new(r#"(?:=> |\{\s*)"([a-z]+-[a-z0-9]+-[a-z0-9-]+)"\s*[,}]"#).unwrap();
         let with = regex::Regex::new(r#"\.with\(\s*"([a-z_]+)""#).unwrap();
         let mut used = Vec::new();
         for text in &texts {
             let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
             for found in call.captures_iter(code) {
-                let names = with.captures_iter(&found[2]).map(|name| name[1].to_owned()).collect();
+                // Values follow within a few lines, sometimes after the end of a match over several keys.
+                let behind = &code[found.get(0).unwrap().end()..];
+                let end = behind.char_indices().nth(900).map_or(behind.len(), |(end, _)| end);
+                let names = with.captures_iter(&behind[..end]).map(|name| name[1].to_owned()).collect();
                 used.push((found[1].to_owned(), names));
+            }
+            // A key that is chosen before its message is made.
+            for found in chosen.captures_iter(code) {
+                used.push((found[1].to_owned(), BTreeSet::new()));
             }
         }
         used
@@ -118,7 +129,7 @@ mod tests {
     #[test]
     fn every_placeholder_of_a_sentence_gets_a_value() {
         let sentences: HashMap<&str, &str> = lines(ENGLISH).collect();
-        let placeholder = regex::Regex::new(r"\{([a-z_]+)[|}]").unwrap();
+        let placeholder = regex::Regex::new(r"\{([a-z_]+)[:|}]").unwrap();
         for (key, given) in used() {
             let Some(sentence) = sentences.get(key.as_str()) else { continue };
             let wanted: BTreeSet<String> = placeholder.captures_iter(sentence).map(|name| name[1].to_owned()).collect();

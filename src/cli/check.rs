@@ -11,7 +11,6 @@ use super::manifest_page;
 use super::session::Session;
 use crate::manifest::{Problem, Severity, Sources, Variables, read_manifest};
 use crate::report::Message;
-use crate::services;
 
 use crate::state::choose_manifest;
 
@@ -62,12 +61,6 @@ pub fn check(arguments: &ManifestArguments, session: &mut Session) -> Result<u8,
     }
     manifest_page::show(&session.output, &loaded.sources, &loaded.warnings);
     let manifest = &loaded.manifest;
-    for (_, name, service) in manifest.services.iter() {
-        for field in Vec::<&str>::new() {
-            let _ = service;
-            session.output.warn(&Message::new("check-not-yet").with("service", name).with("field", field));
-        }
-    }
     let message = Message::new("check-ok")
         .with("path", shown(&loaded.sources))
         .with("services", manifest.services.len())

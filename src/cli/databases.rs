@@ -218,7 +218,8 @@ pub fn dump(
         })?;
         dumped.backups.push(document);
     }
-    session.output.say(&done(Message::new("dump-done"), &dumped, begun));
+    let (count, size, time) = sums(&dumped, begun);
+    session.output.say(&Message::new("dump-done").with("count", count).with("size", size).with("time", time));
     document(&dumped)
 }
 
@@ -242,7 +243,8 @@ pub fn backup(
         })?;
         made.backups.push(document);
     }
-    session.output.say(&done(Message::new("backup-done"), &made, begun));
+    let (count, size, time) = sums(&made, begun);
+    session.output.say(&Message::new("backup-done").with("count", count).with("size", size).with("time", time));
     document(&made)
 }
 
@@ -255,11 +257,10 @@ fn backup_settings(project: &Project) -> Result<BackupSettings, Failure> {
     })
 }
 
-fn done(message: Message, made: &BackupsDocument, begun: Instant) -> Message {
-    message
-        .with("count", made.backups.len())
-        .with("size", table::size(made.backups.iter().map(|backup| backup.bytes).sum()))
-        .with("time", table::duration(begun.elapsed()))
+/// How many, how large, how long.
+fn sums(made: &BackupsDocument, begun: Instant) -> (usize, String, String) {
+    let bytes = made.backups.iter().map(|backup| backup.bytes).sum();
+    (made.backups.len(), table::size(bytes), table::duration(begun.elapsed()))
 }
 
 /// Rebuilds databases from their seeds.

@@ -32,8 +32,6 @@ pub enum Failure {
     Declined,
     /// Standard output can't be written.
     Output(io::Error),
-    /// Everything has been said already.
-    Silent(u8),
 }
 
 impl Failure {
@@ -55,7 +53,6 @@ impl Failure {
             Self::Interrupted => 130,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(_) => 1,
-            Self::Silent(code) => *code,
         }
     }
 
@@ -70,7 +67,6 @@ impl Failure {
             Self::Interrupted => "interrupted".to_owned(),
             Self::Declined => "declined".to_owned(),
             Self::Output(error) => error.to_string(),
-            Self::Silent(code) => format!("exit code {code}"),
         }
     }
 
@@ -93,7 +89,6 @@ impl Failure {
             Self::Output(error) => {
                 page(output, &["can't write to standard output".to_owned(), error.to_string()], None)
             }
-            Self::Silent(_) => {}
         }
         self.exit_code()
     }

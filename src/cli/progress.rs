@@ -88,6 +88,9 @@ impl ProgressListener {
             bar.finish_and_clear();
             self.bars.remove(&bar);
         }
+        if matches!(outcome, Outcome::Done(_)) && is_detail(activity) && !self.output.verbose {
+            return;
+        }
         let text = match outcome {
             Outcome::Done(message) => {
                 let text = self.output.catalogue.text(message);
@@ -152,6 +155,14 @@ impl Listener for ProgressListener {
     }
 }
 
+/// Steps on the way to one that tells: a line for each would bury that one.
+fn is_detail(activity: Activity) -> bool {
+    matches!(
+        activity,
+        Activity::CreateContainer | Activity::StartContainer | Activity::RenameContainer | Activity::UpdateContainer
+    )
+}
+
 fn bar(total_bytes: Option<u64>) -> ProgressBar {
     match total_bytes {
         Some(total) => ProgressBar::new(total).with_style(bytes_style()),
@@ -182,6 +193,10 @@ fn verb(activity: Activity) -> Message {
         Activity::CreateDatabase => Message::new("doing-create-database"),
         Activity::RestoreDatabase => Message::new("doing-restore-database"),
         Activity::SwapDatabase => Message::new("doing-swap-database"),
+        Activity::RemoveNetwork => Message::new("doing-remove-network"),
+        Activity::RemoveVolume => Message::new("doing-remove-volume"),
+        Activity::RestartContainer => Message::new("doing-restart-container"),
+        Activity::UpdateContainer => Message::new("doing-update-container"),
         Activity::DropDatabase => Message::new("doing-drop-database"),
     }
 }

@@ -11,7 +11,7 @@ use crate::manifest::{manifest_schema, nearest};
 use crate::{databases, images, services};
 
 /// Name and maker of each schema; `schema/<name>.schema.json` is what each gives.
-const SCHEMAS: [(&str, fn() -> Value); 11] = [
+const SCHEMAS: [(&str, fn() -> Value); 12] = [
     ("manifest", manifest_schema),
     ("check", || value(schema_for!(check::CheckReport))),
     ("list", || value(schema_for!(listing::ListReport))),
@@ -21,8 +21,9 @@ const SCHEMAS: [(&str, fn() -> Value); 11] = [
     ("plan", || value(schema_for!(services::Plan))),
     ("services", || value(schema_for!(services::ServicesReport))),
     ("status", || value(schema_for!(services::StatusReport))),
-    ("db-backup", || value(schema_for!(databases::BackupReport))),
-    ("db-rebuild", || value(schema_for!(databases::RebuildReport))),
+    ("db-list", || value(schema_for!(databases::DatabasesDocument))),
+    ("db-backup", || value(schema_for!(databases::BackupsDocument))),
+    ("db-rebuild", || value(schema_for!(databases::RebuildsDocument))),
 ];
 
 /// `dpl schema [DOCUMENT]`.

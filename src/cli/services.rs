@@ -13,7 +13,7 @@ use super::session::{Project, Session};
 use super::table;
 use crate::report::{Message, Reporter};
 use crate::services::{
-    Action, Options, Plan, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, execute, observe, plan,
+    Action, Options, Plan, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Warning, execute, observe, plan,
     probe_gpus,
 };
 
@@ -63,9 +63,7 @@ fn print(plan: &Plan, session: &Session) -> Result<(), Failure> {
     if session.output.json {
         return Ok(());
     }
-    for warning in &plan.warnings {
-        session.output.warn(&warning.message());
-    }
+    warn(plan, session, |message| session.output.warn(message));
     if !plan.changes_anything() {
         session.output.say(&Message::new("plan-nothing"));
         return Ok(());
@@ -77,6 +75,19 @@ fn print(plan: &Plan, session: &Session) -> Result<(), Failure> {
         ]
     });
     session.output.data(&table::columns(&["STEP", "CAUSE"], rows.collect()))
+}
+
+/// Says what the plan warns of; folders that will be made are counted, since a first start makes many.
+fn warn(plan: &Plan, session: &Session, say: impl Fn(&Message)) {
+    let is_folder = |warning: &&Warning| matches!(warning, Warning::SourceIsMade { .. });
+    let (folders, others): (Vec<&Warning>, Vec<&Warning>) = plan.warnings.iter().partition(is_folder);
+    let one_by_one = session.output.verbose || folders.len() < 3;
+    for warning in others.into_iter().chain(folders.iter().copied().filter(|_| one_by_one)) {
+        say(&warning.message());
+    }
+    if !one_by_one {
+        say(&Message::new("services-folders-made").with("count", folders.len()));
+    }
 }
 
 /// Does what the plan says. Images that only the store has are loaded first.
@@ -98,9 +109,7 @@ pub fn converge(
             probe_gpus(&engine, manifest, &request.selection, &mut snapshot).await?;
         }
         let plan = plan(&request, manifest, &snapshot)?;
-        for warning in &plan.warnings {
-            reporter.warn(warning.message());
-        }
+        warn(&plan, session, |message| reporter.warn(message.clone()));
         execute(&engine, manifest, &plan, &converge.execute, reporter).await
     });
     match executed {

@@ -61,7 +61,6 @@ pub struct Session {
 /// An action that changes something: locked, journalled, interruptible.
 struct CurrentAction {
     _lock: Lock,
-    journal: Arc<JournalListener>,
     reporter: Reporter,
     _interrupts: InterruptWatch,
 }
@@ -141,12 +140,6 @@ impl Session {
         Ok(engine)
     }
 
-    /// A reporter for work that changes nothing.
-    pub fn reading(&self) -> Reporter {
-        let listener: Arc<dyn Listener> = Arc::new(ProgressListener::new(self.output.clone()));
-        Reporter::new(vec![listener], CancellationToken::new())
-    }
-
     /// Runs `work`, which changes something: with the project's lock, in the journal, and stopping safely when asked
     /// to. Inside another such action it is a part of that one.
     pub fn change<T>(
@@ -178,7 +171,6 @@ impl Session {
         let reporter = Reporter::new(listeners, stop);
         self.current = Some(CurrentAction {
             _lock: lock,
-            journal: journal.clone(),
             reporter: reporter.clone(),
             _interrupts: interrupts,
         });

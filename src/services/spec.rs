@@ -51,6 +51,8 @@ pub fn container(making: &Making) -> ContainerSpec {
         labels: container_labels(making),
         tty: service.tty,
         stdin_open: service.stdin_open,
+        stdin_once: false,
+        auto_remove: false,
         stop_signal: service.stop_signal.clone(),
         stop_grace_period: service.stop_grace_period.map(|period| period.0),
         health: service.healthcheck.as_ref().map(health),
@@ -307,9 +309,4 @@ pub fn volume(manifest: &Manifest, key: &str) -> VolumeSpec {
         options: volume.driver_opts.into_iter().collect(),
         labels: labels::of_volume(&manifest.project, key, own),
     }
-}
-
-/// Fields of a service that are accepted by the manifest and not executed: an error of the command, never ignored.
-pub fn not_yet(_service: &Service) -> Vec<&'static str> {
-    Vec::new()
 }

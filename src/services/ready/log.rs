@@ -36,12 +36,12 @@ impl Search {
     }
 
     pub async fn look(&mut self, wait: &Wait<'_>, view: &ContainerView) -> Result<Look, NotReady> {
-        let started: Option<Timestamp> = view.started_at.parse().ok();
+        let begin = begin_of_run(view);
         if self.open.as_ref().is_none_or(|open| open.started_at != view.started_at) {
-            // The engine counts in whole seconds here; lines from before the start are left out by their own time.
+            // The engine counts in whole seconds here; lines of an earlier run are left out by their own time.
             let query = LogQuery {
                 follow: true,
-                since: started.map(Timestamp::as_second),
+                since: begin.map(Timestamp::as_second),
                 timestamps: true,
                 ..LogQuery::default()
             };
@@ -55,7 +55,7 @@ impl Search {
             while let Some(piece) = open.log.next().await {
                 let lines = open.lines.feed(piece?);
                 let is_new =
-                    |time: Option<Timestamp>| time.is_none_or(|time| started.is_none_or(|start| time >= start));
+                    |time: Option<Timestamp>| time.is_none_or(|time| begin.is_none_or(|begin| time > begin));
                 if lines.iter().any(|line| is_new(line.time) && self.pattern.is_match(&line.text)) {
                     return Ok(true);
                 }
@@ -71,5 +71,28 @@ impl Search {
             Err(_) => {}
         }
         Ok(Look::NotYet(format!("no line of its log matches `{}`", self.pattern)))
+    }
+}
+
+/// After this moment a line belongs to the present run: the end of the one before. Not the present one's start: the engine
+/// notes that when the process runs already, and may have said that it is ready. `None` for a first run.
+fn begin_of_run(view: &ContainerView) -> Option<Timestamp> {
+    let ended: Timestamp = view.finished_at.parse().ok()?;
+    (ended > Timestamp::UNIX_EPOCH).then_some(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_begins_at_the_end_of_the_one_before() {
+        let view = |finished_at: &str| ContainerView {
+            started_at: "2026-01-01T00:00:05Z".to_owned(),
+            finished_at: finished_at.to_owned(),
+            ..ContainerView::default()
+        };
+        assert_eq!(begin_of_run(&view("0001-01-01T00:00:00Z")), None);
+        assert_eq!(begin_of_run(&view("2026-01-01T00:00:01.5Z")), "2026-01-01T00:00:01.5Z".parse().ok());
     }
 }
