@@ -21,7 +21,7 @@ pub use containers::{ContainerState, ContainerView, HealthEntry, HealthState, Mo
 pub use error::{EngineError, EngineErrorKind};
 pub use exec::{ExecOutput, ExecResult, ExecSession, ExecSpec};
 pub use facts::{EngineFacts, ImageStore};
-pub use images::{ImageView, LoadProgress};
+pub use images::{ImageListing, ImageView, LoadProgress, run_config};
 pub use logs::{LogLine, LogQuery, LogSource};
 pub use networks::{AddressPool, NetworkSpec, NetworkView};
 pub use spec::{
