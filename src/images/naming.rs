@@ -7,7 +7,7 @@ use crate::manifest::types::Reference;
 /// be read back, else the whole reference, escaped.
 ///
 /// deploy.py writes `/` as `-` and `:` as `_`, so several references can mean one name (`a_b:c` and `a:b_c`). One of
-/// them owns it, the one that [`read_deploy_name`] reads there; the others get names with `%`, which it never has.
+/// them owns it, the one that `read_deploy_name` reads there; the others get names with `%`, which it never has.
 pub fn archive_name(reference: &Reference) -> String {
     let name = deploy_name(reference);
     match read_deploy_name(&name) {
