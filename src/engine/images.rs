@@ -1,5 +1,9 @@
 //! Images: list, inspect, tag, remove, and the two streams, export and load.
 
+use std::collections::HashMap;
+
+use bollard::errors::Error as ApiError;
+use bollard::models::{ImageConfig, ImageInspect, ImageManifestSummaryKindEnum, ImageSummary};
 use bollard::query_parameters::{
     ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
 };
@@ -8,6 +12,7 @@ use futures::{Stream, StreamExt};
 
 use super::connect::Engine;
 use super::error::{EngineError, EngineErrorKind};
+use super::facts::ImageStore;
 
 /// An image as the engine knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +21,8 @@ pub struct ImageView {
     pub id: String,
     /// Familiar references, `name:tag`.
     pub tags: Vec<String>,
-    /// Digests of the uncompressed layers, lowest first (`RootFS.Layers`).
+    /// Digests of the uncompressed layers, lowest first (`RootFS.Layers`); none where the engine lacks the image's
+    /// content.
     pub diff_ids: Vec<String>,
     pub size_bytes: u64,
     pub architecture: String,
@@ -30,34 +36,72 @@ pub struct ImageView {
     pub has_healthcheck: bool,
 }
 
+/// An image in the engine's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageListing {
+    pub id: String,
+    /// Familiar references, `name:tag`; empty when it has lost them all.
+    pub tags: Vec<String>,
+    pub size_bytes: u64,
+    /// Whether everything that the image is made of is there. The containerd store also registers images whose
+    /// layers it lacks: before API 1.48 it leaves those out of the list, since then it says so.
+    pub complete: bool,
+}
+
 /// A line of the engine's answer to a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadProgress {
     pub text: String,
 }
 
+/// How often a list of images is asked for when images come and go meanwhile.
+const LIST_ATTEMPTS: u32 = 5;
+
 impl Engine {
-    /// All tagged references with the image that each names: `(reference, image ID)` (`GET /images/json`).
+    /// All images but the merely intermediate ones (`GET /images/json`). The containerd store takes several
+    /// milliseconds for each.
+    pub async fn list_images(&self) -> Result<Vec<ImageListing>, EngineError> {
+        self.list_images_that(HashMap::new()).await
+    }
+
+    async fn list_images_that(&self, filters: HashMap<String, Vec<String>>) -> Result<Vec<ImageListing>, EngineError> {
+        let options = ListImagesOptionsBuilder::default().manifests(true).filters(&filters).build();
+        let mut attempts = 0;
+        let images = loop {
+            attempts += 1;
+            match self.docker().list_images(Some(options.clone())).await {
+                Ok(images) => break images,
+                Err(error) => {
+                    let error = EngineError::new("list", "images", error);
+                    // The containerd store stumbles over an image that goes away while it counts.
+                    if attempts == LIST_ATTEMPTS || !error.is_not_found() {
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        let mut listed: Vec<ImageListing> = images.into_iter().map(listing).collect();
+        // The containerd store lists an image once for each of its names.
+        listed.sort_by(|one, other| one.id.cmp(&other.id));
+        listed.dedup_by(|later, kept| {
+            let same = later.id == kept.id;
+            if same {
+                kept.tags.append(&mut later.tags);
+                kept.complete |= later.complete;
+            }
+            same
+        });
+        Ok(listed)
+    }
+
+    /// All tagged references with the image that each names: `(reference, image ID)`.
     pub async fn list_image_tags(&self) -> Result<Vec<(String, String)>, EngineError> {
-        let images = self.image_summaries().await?;
+        let images = self.list_images().await?;
         let tags = images.into_iter().flat_map(|image| {
             let id = image.id;
-            image.repo_tags.into_iter().filter(|tag| tag != "<none>:<none>").map(move |tag| (tag, id.clone()))
+            image.tags.into_iter().map(move |tag| (tag, id.clone()))
         });
         Ok(tags.collect())
-    }
-
-    /// The IDs of all images that are not merely intermediate, each once.
-    pub async fn list_image_ids(&self) -> Result<Vec<String>, EngineError> {
-        let mut ids: Vec<String> = self.image_summaries().await?.into_iter().map(|image| image.id).collect();
-        ids.sort();
-        ids.dedup();
-        Ok(ids)
-    }
-
-    async fn image_summaries(&self) -> Result<Vec<bollard::models::ImageSummary>, EngineError> {
-        let options = ListImagesOptionsBuilder::default().build();
-        self.docker().list_images(Some(options)).await.map_err(|error| EngineError::new("list", "images", error))
     }
 
     /// `None` when the engine has no such image (`GET /images/{name}/json`).
@@ -65,10 +109,46 @@ impl Engine {
         match self.docker().inspect_image(reference).await {
             Ok(image) => Ok(Some(view(image))),
             Err(error) => {
+                // Since 28, an image without its configuration has an empty `RootFS`, which the API's own types forbid.
+                let unreadable = matches!(error, ApiError::JsonDataError { .. });
                 let error = EngineError::new("inspect", format!("image {reference}"), error);
-                if error.is_not_found() { Ok(None) } else { Err(error) }
+                match error {
+                    error if error.is_not_found() => Ok(None),
+                    error if unreadable => self.hollow_image(reference).await?.map(Some).ok_or(error),
+                    error => Err(error),
+                }
             }
         }
+    }
+
+    /// Whether the engine has all that an image is made of. The classic store registers no image without its layers.
+    /// The containerd store does: since API 1.48 it then shows it without layers, before that it only leaves it out
+    /// of its list.
+    pub async fn image_is_whole(&self, image: &ImageView) -> Result<bool, EngineError> {
+        const SHOWN_WITHOUT_LAYERS: (u32, u32) = (1, 48);
+        if self.facts().image_store == ImageStore::Classic {
+            return Ok(true);
+        }
+        if self.facts().api() >= SHOWN_WITHOUT_LAYERS {
+            return Ok(!image.diff_ids.is_empty());
+        }
+        let filter = match image.tags.first() {
+            Some(tag) => ("reference".to_owned(), vec![tag.clone()]),
+            None => ("dangling".to_owned(), vec!["true".to_owned()]),
+        };
+        let listed = self.list_images_that(HashMap::from([filter])).await?;
+        Ok(listed.iter().any(|listed| listed.id == image.id && listed.complete))
+    }
+
+    /// An image that is registered under this ID or name and of which the engine lacks the content.
+    async fn hollow_image(&self, reference: &str) -> Result<Option<ImageView>, EngineError> {
+        let images = self.list_images().await?;
+        let mut hollow = images.into_iter().filter(|image| !image.complete);
+        let found = hollow.find(|image| image.id == reference || image.tags.iter().any(|tag| tag == reference));
+        Ok(found.map(|image| ImageView {
+            tags: image.tags,
+            ..view(ImageInspect { id: Some(image.id), ..Default::default() })
+        }))
     }
 
     /// Gives the image another name (`POST /images/{name}/tag`).
@@ -118,7 +198,57 @@ impl Engine {
     }
 }
 
-fn view(image: bollard::models::ImageInspect) -> ImageView {
+fn listing(image: ImageSummary) -> ImageListing {
+    let complete = match &image.manifests {
+        Some(manifests) if !manifests.is_empty() => manifests
+            .iter()
+            .any(|manifest| manifest.kind == Some(ImageManifestSummaryKindEnum::IMAGE) && manifest.available),
+        _ => true,
+    };
+    ImageListing {
+        id: image.id,
+        tags: image.repo_tags.into_iter().filter(|tag| tag != "<none>:<none>").collect(),
+        size_bytes: image.size.max(0) as u64,
+        complete,
+    }
+}
+
+/// The `config` of an image's configuration file in the form of [`ImageView::config`], so that the two can be
+/// compared; `None` when it is no run configuration.
+pub fn run_config(config: &serde_json::Value) -> Option<serde_json::Value> {
+    serde_json::from_value::<ImageConfig>(config.clone()).ok().map(canonical)
+}
+
+/// Engines differ in which empty fields they write, and a set comes in any order.
+fn canonical(mut config: ImageConfig) -> serde_json::Value {
+    for set in [&mut config.exposed_ports, &mut config.volumes].into_iter().flatten() {
+        set.sort();
+    }
+    let mut value = serde_json::to_value(&config).unwrap_or_default();
+    if let Some(healthcheck) = value.get_mut("Healthcheck") {
+        drop_empty(healthcheck);
+    }
+    drop_empty(&mut value);
+    value.sort_all_objects();
+    value
+}
+
+/// Drops the fields that say nothing; what stands inside them (a port without options, an empty label) stays.
+fn drop_empty(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    if let Value::Object(fields) = value {
+        fields.retain(|_, value| match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+            Value::Number(number) => number.as_i64() != Some(0),
+            Value::Bool(true) => true,
+        });
+    }
+}
+
+fn view(image: ImageInspect) -> ImageView {
     let config = image.config.unwrap_or_default();
     ImageView {
         id: image.id.unwrap_or_default(),
@@ -134,6 +264,24 @@ fn view(image: bollard::models::ImageInspect) -> ImageView {
             .as_ref()
             .and_then(|check| check.test.as_ref())
             .is_some_and(|test| !test.is_empty() && test[0] != "NONE"),
-        config: serde_json::to_value(&config).unwrap_or_default(),
+        config: canonical(config),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn configurations_that_differ_in_empty_fields_and_order_are_one() {
+        let classic = json!({"Hostname": "", "AttachStdin": false, "Cmd": ["/x"], "Volumes": null, "Image": "sha256:1",
+            "ExposedPorts": {"80/tcp": {}, "443/tcp": {}}, "Labels": {"a": "", "b": "1"}});
+        let containerd = json!({"Labels": {"b": "1", "a": ""}, "ExposedPorts": {"443/tcp": {}, "80/tcp": {}},
+            "Cmd": ["/x"], "Healthcheck": {}});
+        let (classic, containerd) = (run_config(&classic).unwrap(), run_config(&containerd).unwrap());
+        assert_eq!(classic.to_string(), containerd.to_string());
+        assert_eq!(classic["ExposedPorts"], json!({"443/tcp": {}, "80/tcp": {}}));
+        assert_ne!(run_config(&json!({"Cmd": ["/y"]})), run_config(&json!({"Cmd": ["/x"]})));
     }
 }

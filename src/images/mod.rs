@@ -1,1 +1,57 @@
-//! images
+//! Images: the store that keeps each layer once, and its two roads, engine → store and store → engine.
+//!
+//! The store is an OCI image layout that other programs read; old `docker save` archives beside it load too. Nothing
+//! here prints: progress and notices are events, results are reports. Names and digests from files become parts of
+//! paths only through [`crate::fs::Digest`] and [`crate::fs::escape`].
+
+mod adopt;
+mod archive;
+mod blobs;
+mod chunks;
+mod compression;
+mod documents;
+mod error;
+mod layout;
+mod load;
+mod naming;
+mod old_archives;
+mod presence;
+mod reports;
+mod save;
+mod save_archives;
+mod send;
+mod shipment;
+mod sources;
+mod store;
+mod tarball;
+mod thin;
+
+use std::collections::HashSet;
+
+pub use archive::ArchiveError;
+pub use compression::Compression;
+pub use documents::DocumentError;
+pub use error::{BlobDamage, ImagesError, Shortfall};
+pub use load::{LoadOptions, load};
+pub use naming::{KEPT_REPOSITORY, archive_name, kept_tag};
+pub use reports::{LoadReport, LoadResult, LoadedImage, SaveReport, SaveResult, SavedImage};
+pub use save::{SaveOptions, StoreFormat, save};
+pub use tarball::TarError;
+
+use crate::manifest::types::Reference;
+
+/// Each image once, in order. A reference by digest alone is refused: no archive carries it.
+fn unique(references: &[Reference]) -> Result<Vec<Reference>, ImagesError> {
+    let mut seen = HashSet::new();
+    let mut kept = Vec::new();
+    for reference in references {
+        let Some(name) = naming::engine_name(reference) else {
+            let digest = reference.digest().map(ToString::to_string).unwrap_or_default();
+            return Err(ImagesError::NoTag { reference: reference.to_string(), digest });
+        };
+        if seen.insert(name) {
+            kept.push(reference.clone());
+        }
+    }
+    Ok(kept)
+}

@@ -1,0 +1,284 @@
+//! Layers on their way into a store: hashed, compressed and made durable by other threads while the archive that
+//! they come in is still being read.
+//!
+//! A layer gets its name when it is whole; one that the store has, under whatever compression, is only compared.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+
+use super::chunks::{ChunkReader, ChunkSender, HungUp, chunk_channel, read_chunk};
+use super::compression::{Compression, CompressionOptions, Encoder, PlainReader};
+use super::layout::{BLOBS, StoredLayer, blob_path};
+use super::store::{KnownLayers, StoreWriter};
+use crate::failpoint;
+use crate::fs::{Digest, DurableFile, Hasher, HashingWriter, Mode};
+
+/// Where layers go, and how.
+pub struct LayerIntake {
+    folder: PathBuf,
+    options: CompressionOptions,
+    known: Arc<KnownLayers>,
+}
+
+/// Why a layer did not get into the store.
+#[derive(Debug)]
+pub enum IntakeError {
+    /// What it came from could not be read.
+    Source(io::Error),
+    /// It says that it is compressed, and can't be decompressed.
+    Undecodable(io::Error),
+    /// Its bytes are not those that its name promises.
+    WrongDigest,
+    Store {
+        path: PathBuf,
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for IntakeError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Source(_) => "it can't be read",
+            Self::Undecodable(_) => "it can't be decompressed",
+            Self::WrongDigest => "its content does not have the digest that it is named by",
+            Self::Store { .. } => "it can't be written to the store",
+        })
+    }
+}
+
+/// A layer that has been taken in.
+#[derive(Debug, Clone)]
+pub struct TakenLayer {
+    pub layer: StoredLayer,
+    /// What the store did not have before; 0 for a layer that it had.
+    pub new_bytes: u64,
+}
+
+/// A layer that has been read and may still be on its way to the disk.
+pub struct PendingLayer(Pending);
+
+enum Pending {
+    Ready(TakenLayer),
+    Working(JoinHandle<Result<TakenLayer, IntakeError>>),
+}
+
+impl PendingLayer {
+    /// Waits until the layer is durable.
+    pub fn finish(self) -> Result<TakenLayer, IntakeError> {
+        match self.0 {
+            Pending::Ready(layer) => Ok(layer),
+            Pending::Working(thread) => join(thread),
+        }
+    }
+}
+
+/// Below this size more threads cost more than they gain.
+const LARGE_BYTES: u64 = 4 << 20;
+
+impl LayerIntake {
+    pub fn new(folder: &Path, options: CompressionOptions, known: KnownLayers) -> Self {
+        Self { folder: folder.to_owned(), options, known: Arc::new(known) }
+    }
+
+    /// Takes a layer of `size_bytes` in as it comes, compressed or not. `promised` is the digest of these very bytes
+    /// where their name says one. Bytes that come compressed stay as they are.
+    pub fn take(
+        &self,
+        body: &mut impl Read,
+        size_bytes: u64,
+        promised: Option<&Digest>,
+    ) -> Result<PendingLayer, IntakeError> {
+        if let Some(layer) = promised.and_then(|promised| self.known_by_its_bytes(promised)) {
+            let mut hasher = Hasher::new();
+            loop {
+                let chunk = read_chunk(body).map_err(IntakeError::Source)?;
+                if chunk.is_empty() {
+                    break;
+                }
+                hasher.update(&chunk);
+            }
+            return if Some(&hasher.finish()) == promised {
+                Ok(PendingLayer(Pending::Ready(TakenLayer { layer: layer.clone(), new_bytes: 0 })))
+            } else {
+                Err(IntakeError::WrongDigest)
+            };
+        }
+        let mut chunk = read_chunk(body).map_err(IntakeError::Source)?;
+        let workers = self.start(Compression::of(&chunk), size_bytes, promised.cloned());
+        while !chunk.is_empty() {
+            if workers.feed(&chunk).is_err() {
+                // A worker ended early: it knows why.
+                return Err(workers
+                    .abandon()
+                    .err()
+                    .unwrap_or_else(|| IntakeError::Source(io::ErrorKind::BrokenPipe.into())));
+            }
+            chunk = match read_chunk(body) {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    let _ = workers.abandon();
+                    return Err(IntakeError::Source(error));
+                }
+            };
+        }
+        Ok(PendingLayer(Pending::Working(workers.end())))
+    }
+
+    /// The layer whose uncompressed or stored bytes have this digest.
+    fn known_by_its_bytes(&self, digest: &Digest) -> Option<&StoredLayer> {
+        self.known.get(digest).or_else(|| self.known.values().find(|layer| layer.blob == *digest))
+    }
+
+    fn start(&self, compression: Compression, size_bytes: u64, promised: Option<Digest>) -> Workers {
+        let (hash_sender, hash_reader) = chunk_channel();
+        let (write_sender, write_reader) = chunk_channel();
+        let hashing = thread::spawn(move || hash_plain(hash_reader, compression));
+        let mut job = WriteJob {
+            folder: self.folder.clone(),
+            encode: None,
+            media_type: compression.layer_type(),
+            promised,
+            known: Arc::clone(&self.known),
+            hashing,
+        };
+        if compression == Compression::None {
+            let mut options = self.options;
+            if size_bytes < LARGE_BYTES {
+                options.threads = Some(1);
+            }
+            job.media_type = options.compression.layer_type();
+            job.encode = Some((options, size_bytes));
+        }
+        let writing = thread::spawn(move || job.run(write_reader));
+        Workers { hash_sender, write_sender, writing }
+    }
+}
+
+/// The two threads of one layer, and the streams to them.
+struct Workers {
+    hash_sender: ChunkSender,
+    write_sender: ChunkSender,
+    writing: JoinHandle<Result<TakenLayer, IntakeError>>,
+}
+
+impl Workers {
+    fn feed(&self, chunk: &Bytes) -> Result<(), HungUp> {
+        self.hash_sender.send(chunk.clone())?;
+        self.write_sender.send(chunk.clone())
+    }
+
+    fn end(self) -> JoinHandle<Result<TakenLayer, IntakeError>> {
+        // A side that has hung up has failed, and its thread tells why when it is joined.
+        let _ = self.hash_sender.end();
+        let _ = self.write_sender.end();
+        self.writing
+    }
+
+    fn abandon(self) -> Result<TakenLayer, IntakeError> {
+        drop((self.hash_sender, self.write_sender));
+        join(self.writing)
+    }
+}
+
+/// The diff ID and the uncompressed size.
+type Plain = (Digest, u64);
+
+fn hash_plain(mut reader: ChunkReader, compression: Compression) -> Result<Plain, IntakeError> {
+    let mut hasher = Hasher::new();
+    let mut bytes = 0;
+    if compression == Compression::None {
+        while let Some(chunk) = reader.next_chunk().map_err(IntakeError::Source)? {
+            hasher.update(&chunk);
+            bytes += chunk.len() as u64;
+        }
+        return Ok((hasher.finish(), bytes));
+    }
+    let mut plain = PlainReader::new(reader, compression).map_err(IntakeError::Undecodable)?;
+    let mut buffer = vec![0; super::chunks::CHUNK_BYTES];
+    loop {
+        match plain.read(&mut buffer).map_err(IntakeError::Undecodable)? {
+            0 => return Ok((hasher.finish(), bytes)),
+            read => {
+                hasher.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+}
+
+struct WriteJob {
+    folder: PathBuf,
+    /// How to compress it and how many bytes it has; `None` for a layer that stays as it came.
+    encode: Option<(CompressionOptions, u64)>,
+    media_type: &'static str,
+    promised: Option<Digest>,
+    known: Arc<KnownLayers>,
+    hashing: JoinHandle<Result<Plain, IntakeError>>,
+}
+
+impl WriteJob {
+    fn run(self, reader: ChunkReader) -> Result<TakenLayer, IntakeError> {
+        let blobs = self.folder.join(BLOBS);
+        let store = |source| IntakeError::Store { path: blobs.clone(), source };
+        let written = match self.write(reader, &blobs.join("layer")) {
+            // The stream broke off, because its source did or because the other thread gave up: it knows more.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(error),
+            Err(error) => return Err(store(error)),
+            Ok(written) => Ok(written),
+        };
+        let (diff_id, uncompressed_bytes) = join(self.hashing)?;
+        let (file, blob, size_bytes) = written.map_err(IntakeError::Source)?;
+        let raw = if self.encode.is_some() { &diff_id } else { &blob };
+        if self.promised.is_some_and(|promised| promised != *raw) {
+            return Err(IntakeError::WrongDigest);
+        }
+        if let Some(known) = self.known.get(&diff_id) {
+            return Ok(TakenLayer { layer: known.clone(), new_bytes: 0 });
+        }
+        let layer = StoredLayer {
+            diff_id,
+            size_bytes,
+            media_type: self.media_type.to_owned(),
+            uncompressed_bytes: Some(uncompressed_bytes),
+            blob,
+        };
+        failpoint!("images.save.before-blob");
+        file.commit_as(&blob_path(&self.folder, &layer.blob)).map_err(store)?;
+        failpoint!("images.save.after-blob");
+        StoreWriter::record_layer(&self.folder, &layer).map_err(store)?;
+        Ok(TakenLayer { new_bytes: layer.size_bytes, layer })
+    }
+
+    fn write(&self, mut reader: ChunkReader, beside: &Path) -> io::Result<(DurableFile, Digest, u64)> {
+        let file = HashingWriter::new(DurableFile::create(beside, Mode::Shared)?);
+        let file = match &self.encode {
+            None => {
+                let mut file = file;
+                while let Some(chunk) = reader.next_chunk()? {
+                    file.write_all(&chunk)?;
+                }
+                file
+            }
+            Some((options, size_bytes)) => {
+                let mut encoder = Encoder::with_size(file, options, *size_bytes)?;
+                while let Some(chunk) = reader.next_chunk()? {
+                    encoder.write_all(&chunk)?;
+                }
+                encoder.finish()?
+            }
+        };
+        Ok(file.finish())
+    }
+}
+
+fn join<T>(thread: JoinHandle<T>) -> T {
+    match thread.join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}

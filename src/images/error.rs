@@ -1,0 +1,108 @@
+//! What can go wrong between an engine and a store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::archive::ArchiveError;
+use super::documents::DocumentError;
+use crate::engine::EngineError;
+use crate::fs::Digest;
+
+/// A save, a load or a look into a store that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum ImagesError {
+    #[error("the engine has no image {}; build or load what is missing, then save again", list(.references))]
+    NotInEngine { references: Vec<String> },
+    #[error(
+        "there is no image {} in {}, neither in the store nor in an archive beside it; save it, or bring its archive there",
+        list(.references), .folder.display()
+    )]
+    NotInStore { references: Vec<String>, folder: PathBuf },
+    #[error(
+        "{reference} names an image by digest alone, which no archive can carry; write a tag before it: name:tag@{digest}"
+    )]
+    NoTag { reference: String, digest: String },
+
+    #[error("can't {operation} {}", .path.display())]
+    File { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("another dpl is writing to the image store {}; try again when it is done", .folder.display())]
+    StoreBusy { folder: PathBuf },
+    #[error("{} is no image store that can be used: {why}", .folder.display())]
+    NotAStore { folder: PathBuf, why: &'static str },
+    #[error("{} is damaged; bring the store again from where it was saved, or save anew", .path.display())]
+    Document { path: PathBuf, source: DocumentError },
+    #[error("{reference} is damaged in the store: {why} ({}); save or copy it again", .path.display())]
+    DamagedBlob { reference: String, path: PathBuf, why: BlobDamage },
+    #[error("{reference} is an index of several platforms; only single images can be loaded from a store")]
+    SeveralPlatforms { reference: String },
+
+    #[error("what comes from {origin} is no archive of images that can be used")]
+    Archive { origin: String, source: ArchiveError },
+    #[error("the engine's export does not contain {reference} as the engine described it; save again")]
+    ExportDiffers { reference: String },
+    #[error(
+        "the image {reference} is not whole in the engine: its layer {layer} is missing there; load or pull it anew"
+    )]
+    ExportIncomplete { reference: String, layer: Digest },
+
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("{reference} did not become an image in the engine: {why}; what it had under that name is still there")]
+    FellShort { reference: String, why: Shortfall, source: Option<EngineError> },
+    #[error("stopped, as asked; {done} of {all} images were done")]
+    Interrupted { done: usize, all: usize },
+}
+
+/// How a blob differs from what its name and descriptor say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlobDamage {
+    Missing,
+    WrongSize { size_bytes: u64, expected_bytes: u64 },
+    WrongDigest,
+    WrongDiffId { expected: Digest },
+    Undecodable(String),
+}
+
+impl std::fmt::Display for BlobDamage {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing => formatter.write_str("a blob is missing"),
+            Self::WrongSize { size_bytes, expected_bytes } => {
+                write!(formatter, "a blob has {size_bytes} bytes instead of {expected_bytes}")
+            }
+            Self::WrongDigest => formatter.write_str("a blob's content does not have the digest that it is named by"),
+            Self::WrongDiffId { expected } => write!(formatter, "a layer does not unpack to {expected}"),
+            Self::Undecodable(why) => write!(formatter, "a layer can't be decompressed: {why}"),
+        }
+    }
+}
+
+/// In what way the engine's image differs from what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortfall {
+    NoImage,
+    OtherLayers,
+    Incomplete,
+    OtherTag,
+}
+
+impl std::fmt::Display for Shortfall {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::NoImage => "the engine does not have it after the load",
+            Self::OtherLayers => "the engine shows other layers for it",
+            Self::Incomplete => "the engine lacks parts of it",
+            Self::OtherTag => "the name leads to another image",
+        })
+    }
+}
+
+impl ImagesError {
+    pub(super) fn file(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::File { operation, path: path.to_owned(), source }
+    }
+}
+
+fn list(references: &[String]) -> String {
+    references.join(", ")
+}
