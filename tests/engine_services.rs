@@ -12,8 +12,8 @@ use dpl::engine::{Address, Engine};
 use dpl::fs::Digest;
 use dpl::manifest::Manifest;
 use dpl::manifest::model::{
-    BindOptions, Condition, Dependency, EnvFile, EnvValue, Gpu, Healthcheck, HttpProbe, Logging, Mount,
-    MountKind, NamespaceMode, Port, Ready, ReadyProbe, RestartPolicy, SecretSource, Service, Tmpfs, Ulimit, Volume,
+    BindOptions, Condition, Dependency, EnvFile, EnvValue, Gpu, Healthcheck, HttpProbe, Logging, Mount, MountKind,
+    NamespaceMode, Port, Ready, ReadyProbe, RestartPolicy, SecretSource, Service, Tmpfs, Ulimit, Volume,
 };
 use dpl::report::{Event, Listener, Reporter};
 use dpl::services::{
@@ -178,9 +178,11 @@ impl Image {
         let manifest =
             serde_json::json!([{ "Config": config_name, "RepoTags": [reference], "Layers": [layer_name] }]).to_string();
         let mut archive = tar::Builder::new(Vec::new());
-        for (name, bytes) in
-            [(layer_name.as_str(), layer.as_slice()), (&config_name, config.as_bytes()), ("manifest.json", manifest.as_bytes())]
-        {
+        for (name, bytes) in [
+            (layer_name.as_str(), layer.as_slice()),
+            (&config_name, config.as_bytes()),
+            ("manifest.json", manifest.as_bytes()),
+        ] {
             append(&mut archive, name, bytes, 0o644);
         }
         let bytes = bytes::Bytes::from(archive.into_inner().unwrap());
@@ -191,7 +193,9 @@ impl Image {
     fn layer(&self) -> Vec<u8> {
         let mut layer = tar::Builder::new(Vec::new());
         append(&mut layer, "bin/busybox", &std::fs::read("/bin/busybox").expect("busybox-static is installed"), 0o755);
-        for applet in ["sh", "sleep", "httpd", "cat", "cp", "echo", "nc", "test", "date", "touch", "ls", "stat", "env", "true"] {
+        for applet in
+            ["sh", "sleep", "httpd", "cat", "cp", "echo", "nc", "test", "date", "touch", "ls", "stat", "env", "true"]
+        {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_size(0);
@@ -280,7 +284,9 @@ async fn a_stack_starts_in_order_settles_and_goes_away() {
     let (long, short) = (folder.join("long"), folder.join("made/by/the/engine"));
     site.service("db", Image::running("db", "sleep 0.5; touch /up; exec sleep 1000"), |service| {
         service.healthcheck = Some(check);
-        service.environment.insert("PASSWORD".to_owned(), EnvValue::Secret(SecretSource::File(folder.join("password"))));
+        service
+            .environment
+            .insert("PASSWORD".to_owned(), EnvValue::Secret(SecretSource::File(folder.join("password"))));
         service.environment.insert("PLAIN".to_owned(), EnvValue::Plain("a=b c".to_owned()));
         service.env_file.push(EnvFile { path: folder.join("db.env"), required: true });
         service.volumes.push(mount(MountKind::Bind, &long, "/long", false));
@@ -316,7 +322,8 @@ async fn a_stack_starts_in_order_settles_and_goes_away() {
         service.ready = Some(Ready { probe: ReadyProbe::Log("^ready to .erve$".to_owned()), timeout: None });
     })
     .await;
-    site.service("migrate", Image::running("migrate", "echo migrated"), |service| service.restart = RestartPolicy::No).await;
+    site.service("migrate", Image::running("migrate", "echo migrated"), |service| service.restart = RestartPolicy::No)
+        .await;
     site.service("after", Image::serving("after"), |service| {
         needs(service, "migrate", Condition::ServiceCompletedSuccessfully);
     })
@@ -324,7 +331,8 @@ async fn a_stack_starts_in_order_settles_and_goes_away() {
     site.manifest.volumes.insert("data".to_owned(), Volume::default());
     let all = ["db", "api", "ui", "log", "migrate", "after"];
 
-    let report = site.act(Action::Start, &all).await.unwrap_or_else(|error| panic!("{error}: {:?}", error.particulars()));
+    let report =
+        site.act(Action::Start, &all).await.unwrap_or_else(|error| panic!("{error}: {:?}", error.particulars()));
     assert!(report.services.iter().all(|service| service.result == ServiceOutcome::Created), "{report:?}");
     assert_eq!(report.resources, ["network t-whole_default", "volume t-whole_data"]);
     let running = [
@@ -340,7 +348,8 @@ async fn a_stack_starts_in_order_settles_and_goes_away() {
     assert!(short.is_dir());
 
     let db = site.engine.inspect_container("t-whole-db-1").await.unwrap().unwrap();
-    for (name, value) in [("PASSWORD", "s3cret-password"), ("PLAIN", "a=b c"), ("MODE", "fast"), ("FROM_IMAGE", "yes")] {
+    for (name, value) in [("PASSWORD", "s3cret-password"), ("PLAIN", "a=b c"), ("MODE", "fast"), ("FROM_IMAGE", "yes")]
+    {
         assert_eq!(db.environment.0.get(name).map(String::as_str), Some(value), "{name}");
     }
     let started = |name: &'static str| {
@@ -369,7 +378,8 @@ async fn a_stack_starts_in_order_settles_and_goes_away() {
     site.act(Action::Stop, &all).await.unwrap();
     assert_eq!(site.states().await[..2], ["db: exited none", "api: exited none"]);
     let report = site.act(Action::Start, &["ui"]).await.unwrap();
-    let outcomes: BTreeSet<_> = results(&report).into_iter().collect::<Vec<_>>().iter().map(|(name, _)| *name).collect();
+    let outcomes: BTreeSet<_> =
+        results(&report).into_iter().collect::<Vec<_>>().iter().map(|(name, _)| *name).collect();
     assert_eq!(outcomes, ["api", "db", "ui"].into());
 
     let plan = site.plan(Action::Remove, &all, Options::default()).await.unwrap();
@@ -402,7 +412,8 @@ async fn a_replacement_that_never_gets_healthy_gives_way_to_the_old_container() 
     write_into_volume(&site, container).await;
 
     let script = "echo the token is $TOKEN; echo going nowhere >&2; exec httpd -f -p 80 -h /www";
-    let bad = Image { health: Some("echo no database; exit 1"), volume: Some("/store"), ..Image::running("two", script) };
+    let bad =
+        Image { health: Some("echo no database; exit 1"), volume: Some("/store"), ..Image::running("two", script) };
     site.new_image("api", bad).await;
     site.new_image("ui", Image::serving("ui2")).await;
     let error = site.act(Action::Restart, &["api", "ui"]).await.unwrap_err();
@@ -468,7 +479,10 @@ async fn a_replacement_that_ends_fails_at_once_with_its_exit_code() {
     let error = site.act(Action::Restart, &["api"]).await.unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let text = error.particulars().join("\n");
-    assert!(text.contains("exit code 3") && text.contains("bad migration") && text.contains("back as it was"), "{text}");
+    assert!(
+        text.contains("exit code 3") && text.contains("bad migration") && text.contains("back as it was"),
+        "{text}"
+    );
     assert_eq!(ask_until(18102, "/version", "one").await.as_deref(), Some("one"));
     site.clean().await;
 }
@@ -476,7 +490,8 @@ async fn a_replacement_that_ends_fails_at_once_with_its_exit_code() {
 #[tokio::test]
 async fn a_crash_loop_fails_at_once_and_a_late_dependency_does_not() {
     let mut site = Site::new("t-loop").await;
-    site.service("looping", Image::running("one", "echo again; exit 7"), |service| service.ready = http("/health")).await;
+    site.service("looping", Image::running("one", "echo again; exit 7"), |service| service.ready = http("/health"))
+        .await;
     let begun = Instant::now();
     let error = site.act(Action::Start, &["looping"]).await.unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
@@ -678,4 +693,3 @@ async fn a_probe_from_inside_the_container_tells_the_same() {
     site.act(Action::Start, &["net", "http", "tcp"]).await.unwrap_or_else(|error| panic!("{:?}", error.particulars()));
     site.clean().await;
 }
-
