@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts here share about Debian; sourced, never run. Packages come from wherever this machine's own
 # apt is configured to take them: no host is named here. DPL_DEBIAN_MIRROR overrides, for machines whose apt
 # knows no Debian (Ubuntu, say).

@@ -16,7 +16,7 @@ set -euo pipefail
 source "$(dirname "$(readlink -f "$0")")/debian.sh"
 home=${DPL_ENGINES:-/var/lib/dpl-engines}
 
-usage() { sed -n '5,10s/^# \{0,2\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '5,10s/^#   //p' "$0" >&2; exit 2; }
 
 # Sets name, dir, socket and space: everything that belongs to one engine.
 select_engine() {
@@ -34,17 +34,20 @@ select_engine() {
   exec {lock}<"$home"; flock "$lock"
 }
 
-# Prints the process that is this engine's dockerd; a process that merely got its old number is not.
-daemon() {
+# Print the process that is this engine's dockerd, or the containerd under it. A process that merely got its
+# old number is not, so its arguments are looked at.
+daemon() { process "$dir/pid" "unix://$socket"; }
+containerd() { process "$dir/exec/containerd/containerd.pid" "$dir/exec/containerd/containerd.toml"; }
+process() { # PIDFILE ARGUMENT
   local pid
-  pid=$(cat "$dir/pid" 2>/dev/null) && [[ $pid ]] || return 1
-  tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF "unix://$socket" && echo "$pid"
+  pid=$(cat "$1" 2>/dev/null) && [[ $pid ]] || return 1
+  tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF "$2" && echo "$pid"
 }
 
 docker_here() { timeout 60 docker --host "unix://$socket" "$@"; }
 
 up() {
-  local suite= store= gpu= wish=
+  local suite='' store='' gpu='' wish=''
   while (($#)); do
     case $1 in
       --suite) suite=${2:-}; shift; [[ $suite =~ ^(host|trixie|forky)$ ]] || usage ;;
@@ -63,15 +66,16 @@ up() {
       die "$name was made with $(cat "$dir/settings"), not $settings; 'engine.sh down $name' first"
     settings=$(cat "$dir/settings")
   fi
-  local suite=${settings#suite=} store=${settings#*store=} gpu=${settings##*gpu=}
+  suite=${settings#suite=} store=${settings#*store=} gpu=${settings##*gpu=}
   suite=${suite%% *} store=${store%% *}
 
   if ! daemon >/dev/null; then
-    local tools=
+    local tools='' configuration
     [[ $suite == host ]] || { tools=$home/.suites/$suite; fetch_suite "$suite"; }
+    configuration=$(configuration "$store" "$tools")
     mkdir -p "$dir/hook"
-    configure "$store" "$tools"
     echo "$settings" >"$dir/settings"
+    echo "$configuration" >"$dir/daemon.json"
     make_spaces "$tools"
     launch "$tools" "$gpu"
   fi
@@ -90,8 +94,7 @@ fetch_suite() {
   touch "$tools/.complete"
 }
 
-# STORE TOOLS
-configure() {
+configuration() { # STORE TOOLS
   local version features='' driver=''
   version=$(if [[ $2 ]]; then chroot "$2" dockerd --version; else dockerd --version; fi)
   version=${version#*version } version=${version%%.*}
@@ -103,7 +106,7 @@ configure() {
     driver=', "storage-driver": "overlay2"'
   fi
   # A cgroup parent of its own tells this engine's processes from all others, even after a crash.
-  printf '{"exec-opts": ["native.cgroupdriver=cgroupfs"], "cgroup-parent": "/%s"%s%s}\n' "$space" "$driver" "$features" >"$dir/daemon.json"
+  printf '{"exec-opts": ["native.cgroupdriver=cgroupfs"], "cgroup-parent": "/%s"%s%s}\n' "$space" "$driver" "$features"
 }
 
 make_spaces() { # TOOLS
@@ -120,8 +123,7 @@ make_spaces() { # TOOLS
     [ -z "$1" ] || { mount --bind "$1/etc" /etc; mount --bind "$1/usr" /usr; }' sh "$1"
 }
 
-# TOOLS GPU
-launch() {
+launch() { # TOOLS GPU
   local path=$PATH
   [[ ! $1 ]] || path=/usr/sbin:/usr/bin:/sbin:/bin
   if [[ $2 == yes ]]; then
@@ -129,7 +131,7 @@ launch() {
     chmod +x "$dir/hook/nvidia-container-runtime-hook"
     path=$dir/hook:$path
   fi
-  rm -f "$dir/pid" "$socket"
+  rm -f "$dir/pid" "$dir/exec/containerd/containerd.pid" "$socket"
   # nsenter, since `ip netns exec` would mount a fresh /sys, without the cgroups. The comparison makes sure that
   # nothing ever starts in the machine's own network: a second dockerd there removes the first one's docker0.
   setsid nsenter --net="/run/netns/$space" --mount="$dir/mounts/space" --wd=/ env PATH="$path" sh -c '
@@ -151,20 +153,29 @@ await() {
   done
 }
 
-# SIGNAL SECONDS: false if the daemon is still there after that time.
-signal_daemon() {
-  local pid deadline=$((SECONDS + $2))
-  pid=$(daemon) || return 0
-  kill "-$1" "$pid"
-  while daemon >/dev/null; do
+# end daemon|containerd SIGNAL SECONDS: false if it is still there after that time.
+end() {
+  local pid deadline=$((SECONDS + $3))
+  pid=$("$1") || return 0
+  kill "-$2" "$pid"
+  while "$1" >/dev/null; do
     ((SECONDS <= deadline)) || return 1
     sleep 0.05
   done
 }
 
-# The engine's own containerd and shims, known by their arguments, and everything in its containers.
+# containerd follows its dockerd a moment later; an engine that is started before that waits for it in vain.
+crash() {
+  end daemon KILL 10 || die "dockerd $(daemon) of $name does not end"
+  end containerd KILL 10 || die "containerd $(containerd) of $name does not end"
+}
+
+# What a crash leaves behind: the engine's own shims, known by their arguments, with the sockets that they have
+# elsewhere, and everything in its containers.
 kill_remains() {
   local pid group
+  grep -rshoE '/run/containerd/s/[0-9a-f]+' "$dir/exec/containerd/daemon" --include=address --include=bootstrap.json |
+    xargs -r rm -f || true
   for pid in $(ip netns pids "$space" 2>/dev/null); do
     if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$dir/exec/"; then kill -KILL "$pid" 2>/dev/null || true; fi
   done
@@ -179,8 +190,9 @@ down() {
   [[ -d $dir ]] || return 0
   if daemon >/dev/null; then
     docker_here ps --all --quiet 2>/dev/null | xargs -r timeout 60 docker --host "unix://$socket" rm --force --volumes >/dev/null 2>&1 || true
-    signal_daemon TERM 20 || signal_daemon KILL 10 || die "dockerd $(daemon) of $name does not end"
+    end daemon TERM 20 || true
   fi
+  crash
   kill_remains
   local held deadline=$((SECONDS + 10)) group
   for held in "$dir/mounts/space" "$dir/mounts"; do
@@ -200,7 +212,7 @@ select_engine "$2"
 shift 2
 case $action in
   up) up "$@" ;;
-  kill) signal_daemon KILL 10 || die "dockerd $(daemon) of $name does not end" ;;
+  kill) crash ;;
   down) down ;;
   netns) [[ -e $dir/settings ]] || die "there is no engine $name"; echo "$space" ;;
   *) usage ;;

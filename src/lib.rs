@@ -11,7 +11,7 @@
 //! - [`state`]: what is remembered between runs.
 //! - [`report`]: events that work emits while it runs.
 //! - [`fs`]: durable writes and digests.
-//! - [`failpoint`]: named points at which the fault tests kill the process.
+//! - [`mod@failpoint`]: named points at which the fault tests kill the process.
 
 pub mod cli;
 pub mod databases;

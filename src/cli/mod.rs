@@ -1,1 +1,74 @@
-//! cli
+//! Everything that meets a person: arguments, menu, prompts, tables, progress, error pages.
+//!
+//! The only room that prints, asks or knows clap, indicatif and dialoguer. It turns what was typed (a command, a
+//! choice of the menu, a chain) into an [`operations::Operation`], and decides nothing that the operation decides.
+
+mod arguments;
+mod catalogue;
+mod chain;
+mod check;
+mod databases;
+mod doctor;
+mod failure;
+mod images;
+mod interrupt;
+mod journal;
+mod listing;
+mod logs;
+mod manifest_page;
+mod menu;
+mod operations;
+mod output;
+mod progress;
+mod prompt;
+mod schemas;
+mod select;
+mod services;
+mod session;
+mod status;
+mod table;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use failure::Failure;
+use output::Output;
+use session::Session;
+
+/// Runs the program with the arguments of this process.
+pub fn run() -> ExitCode {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let after_dashes = arguments::count_after_dashes(&typed);
+    let parsed = match Arguments::try_parse_from(arguments::with_menu(typed)) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and versions go to stdout and are no errors; a closed pipe there is none either.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let output = Output::new(&parsed.global);
+    let mut session = Session::new(parsed.global, after_dashes, output.clone());
+    let command = parsed.command.unwrap_or(Command::Menu(arguments::MenuArguments { manifest: None }));
+    match dispatch(command, &mut session) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => ExitCode::from(failure.show(&output)),
+    }
+}
+
+fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> {
+    match command {
+        Command::Menu(arguments) => menu::run(arguments, session),
+        Command::Use(arguments) => check::use_manifest(&arguments, session),
+        Command::Check(arguments) => check::check(&arguments, session),
+        Command::List(arguments) => listing::list(&arguments, session),
+        Command::Config(arguments) => listing::config(&arguments, session),
+        Command::Schema(arguments) => schemas::print(&arguments, session),
+        Command::Doctor(arguments) => doctor::run(&arguments, session),
+        Command::Do(arguments) => chain::run(&arguments, session),
+        other => operations::run_command(other, session),
+    }
+}

@@ -9,6 +9,7 @@ mod containers;
 mod error;
 mod exec;
 mod facts;
+mod hold;
 mod images;
 mod logs;
 mod networks;
@@ -23,6 +24,7 @@ pub use containers::{
 pub use error::{EngineError, EngineErrorKind};
 pub use exec::{ExecOutput, ExecResult, ExecSession, ExecSpec};
 pub use facts::{EngineFacts, ImageStore, LimitSupport};
+pub use hold::ContainerHold;
 pub use images::{ImageView, LoadProgress};
 pub use logs::{LogLine, LogQuery, LogSource};
 pub use networks::{AddressPool, NetworkSpec, NetworkView};

@@ -28,6 +28,10 @@ pub struct ContainerSpec {
     pub labels: BTreeMap<String, String>,
     pub tty: bool,
     pub stdin_open: bool,
+    /// Whether the end of the first attached standard input ends the container's.
+    pub stdin_once: bool,
+    /// Whether the engine removes the container when it ends.
+    pub auto_remove: bool,
     pub stop_signal: Option<String>,
     pub stop_grace_period: Option<Duration>,
     pub health: Option<HealthSpec>,
@@ -205,6 +209,7 @@ impl ContainerSpec {
             user: self.user.clone(),
             tty: Some(self.tty),
             open_stdin: Some(self.stdin_open),
+            stdin_once: Some(self.stdin_once),
             exposed_ports: (!exposed.is_empty()).then_some(exposed),
             env: Some(self.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
             cmd: self.command.clone(),
@@ -237,6 +242,7 @@ impl ContainerSpec {
             nano_cpus: self.nano_cpus.map(|cpus| cpus as i64),
             cpuset_cpus: self.cpuset.clone(),
             pids_limit: self.pids_limit,
+            auto_remove: Some(self.auto_remove),
             devices: some(self.devices.iter().map(Device::mapping).collect()),
             device_requests: some(self.gpus.iter().map(GpuRequest::request).collect()),
             init: self.init,

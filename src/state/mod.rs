@@ -1,1 +1,41 @@
-//! state
+//! What is remembered between runs: the chosen manifest, who is at work, what was done.
+//!
+//! All but the chosen manifest lies in `.dpl/` beside the manifest, shared by all who work on that host.
+
+mod chosen;
+mod folder;
+mod journal;
+mod lock;
+mod operator;
+
+pub use chosen::{choose_manifest, chosen_manifest};
+pub use folder::StateDir;
+pub use journal::{Action, ActionEnd, Entry, Journal, StepEnd, read_journal};
+pub use lock::{Holder, Lock};
+pub use operator::Operator;
+
+use std::io;
+use std::path::PathBuf;
+
+/// What can go wrong with the state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The folder, or a file in it, can't be made or written.
+    #[error("can't write {path}, where dpl keeps its state")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("can't read {path}")]
+    Read { path: PathBuf, source: io::Error },
+    /// Somebody else is at work on this project.
+    #[error("{}", held_by(.0))]
+    Locked(Box<Option<Holder>>),
+}
+
+fn held_by(holder: &Option<Holder>) -> String {
+    match holder {
+        Some(holder) => format!(
+            "{} is at work on this project: `{}` since {} (process {} on {})",
+            holder.user, holder.what, holder.since, holder.pid, holder.host
+        ),
+        None => "somebody else is at work on this project".to_owned(),
+    }
+}

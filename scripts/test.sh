@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# All that must hold before a change lands: formatting, lints, documentation, every test.
+#
+#   test.sh               everything
+#   test.sh FILTER…       only the tests whose names contain one of these
+#
+# The tests run in the network namespace of a private Docker Engine that this script starts and stops again, with
+# stand-ins for the manifest's images on it. It needs root and a Debian-like system, and installs what is missing there.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+cd "$here/.."
+source "$here/debian.sh"
+
+[[ $EUID == 0 ]] || die 'the tests start Docker Engines in network namespaces of their own: run them as root'
+command -v cargo >/dev/null || die 'there is no cargo: install Rust (https://rustup.rs)'
+need cc=build-essential docker=docker.io dockerd=docker.io nsenter=util-linux ip=iproute2 iptables=iptables
+
+begun=$SECONDS
+part() { printf '\n== %s (after %d s)\n' "$*" $((SECONDS - begun)); }
+
+if [[ $# == 0 ]]; then
+  part 'formatting'
+  cargo fmt --check
+  part 'lints'
+  cargo clippy --locked --all-targets --features failpoints --quiet -- -D warnings
+  part 'documentation'
+  RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items --features failpoints --quiet
+fi
+
+part 'building the tests'
+cargo test --locked --features failpoints --tests --no-run --quiet
+
+part 'a private engine with stand-ins'
+# Two clones of the project have two engines.
+engine=test-$(cksum <<<"$PWD" | cut -d ' ' -f 1)
+trap '"$here/engine.sh" down "$engine"' EXIT
+"$here/engine.sh" down "$engine"
+DOCKER_HOST=$("$here/engine.sh" up "$engine" --gpu)
+export DOCKER_HOST=${DOCKER_HOST#DOCKER_HOST=}
+DPL=target/debug/dpl "$here/stand-ins.sh"
+
+part 'tests'
+export DPL_TEST_ENGINE=$DOCKER_HOST
+unset DOCKER_HOST
+# Published ports are reachable there, and nothing else is.
+nsenter "--net=/run/netns/$("$here/engine.sh" netns "$engine")" cargo test --locked --offline --features failpoints --tests --no-fail-fast -- "$@"
+part 'done'

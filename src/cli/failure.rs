@@ -1,0 +1,191 @@
+//! Every way in which a command can fail: its page and its exit code.
+
+use std::error::Error;
+use std::io;
+
+use super::manifest_page;
+use super::output::{Output, Tone};
+use crate::databases::DatabasesError;
+use crate::engine::{AddressError, EngineError};
+use crate::images::ImagesError;
+use crate::manifest::{ManifestErrors, SelectorError};
+use crate::report::Message;
+use crate::services::ServicesError;
+use crate::state::StateError;
+
+/// Why a command ended without having done its work.
+#[derive(Debug)]
+pub enum Failure {
+    /// What was typed makes no sense; the text says why, the hint what would.
+    Usage { message: String, hint: Option<String> },
+    /// The selector chooses nothing.
+    Selector(SelectorError),
+    /// The manifest is wrong.
+    Manifest(Box<ManifestErrors>),
+    /// The engine's address makes no sense.
+    Address(AddressError),
+    /// The work itself failed.
+    Work(Box<dyn Error + Send + Sync>),
+    /// The operator asked for an end; the work stopped at a safe point.
+    Interrupted,
+    /// The operator said no.
+    Declined,
+    /// Standard output can't be written.
+    Output(io::Error),
+    /// Everything has been said already.
+    Silent(u8),
+}
+
+impl Failure {
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: None }
+    }
+
+    pub fn usage_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// The exit code (docs/command-line.md).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage { .. } | Self::Selector(_) | Self::Address(_) => 2,
+            Self::Manifest(_) => 3,
+            Self::Work(error) => work_exit_code(error.as_ref()),
+            Self::Declined => 1,
+            Self::Interrupted => 130,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Output(_) => 1,
+            Self::Silent(code) => *code,
+        }
+    }
+
+    /// One line for the journal.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Usage { message, .. } => message.clone(),
+            Self::Selector(error) => error.to_string(),
+            Self::Manifest(error) => error.to_string(),
+            Self::Address(error) => error.to_string(),
+            Self::Work(error) => chain(error.as_ref()).join(": "),
+            Self::Interrupted => "interrupted".to_owned(),
+            Self::Declined => "declined".to_owned(),
+            Self::Output(error) => error.to_string(),
+            Self::Silent(code) => format!("exit code {code}"),
+        }
+    }
+
+    /// Shows the page on standard error and gives the exit code.
+    pub fn show(&self, output: &Output) -> u8 {
+        match self {
+            Self::Usage { message, hint } => page(output, &[message.clone()], hint.as_deref()),
+            Self::Selector(error) => page(output, &[error.to_string()], None),
+            Self::Manifest(errors) => manifest_page::show(output, &errors.sources, &errors.problems),
+            Self::Address(error) => page(output, &chain(error), None),
+            Self::Work(error) => {
+                let hint = hint(error.as_ref()).map(|message| output.catalogue.text(&message));
+                page(output, &chain(error.as_ref()), hint.as_deref());
+                let particulars = find::<ServicesError>(error.as_ref()).map(ServicesError::particulars);
+                particulars.into_iter().flatten().for_each(|line| output.line(&format!("  {line}")));
+            }
+            Self::Interrupted => output.line(&output.catalogue.text(&Message::new("interrupted"))),
+            Self::Declined => output.line(&output.catalogue.text(&Message::new("declined"))),
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Self::Output(error) => {
+                page(output, &["can't write to standard output".to_owned(), error.to_string()], None)
+            }
+            Self::Silent(_) => {}
+        }
+        self.exit_code()
+    }
+}
+
+/// An error and its causes, each said once.
+fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !said.iter().any(|earlier| earlier.contains(&text)) {
+            said.push(text);
+        }
+        next = error.source();
+    }
+    said
+}
+
+fn page(output: &Output, chain: &[String], hint: Option<&str>) {
+    let mut said = chain.iter();
+    let headline = said.next().map(String::as_str).unwrap_or_default();
+    output.line(&format!("{} {headline}", output.paint_err(Tone::Bad, "error:")));
+    for cause in said {
+        for (index, line) in cause.lines().enumerate() {
+            output.line(&format!("{}{line}", if index == 0 { "  because: " } else { "           " }));
+        }
+    }
+    if let Some(hint) = hint {
+        output.line(&format!("  {} {hint}", output.paint_err(Tone::Attention, "hint:")));
+    }
+}
+
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn work_exit_code(error: &(dyn Error + Send + Sync + 'static)) -> u8 {
+    if find::<EngineError>(error).is_some_and(EngineError::is_unreachable) {
+        return 4;
+    }
+    match find::<StateError>(error) {
+        Some(StateError::Locked(_)) => 5,
+        _ => 1,
+    }
+}
+
+/// What to do about an error whose text does not say it itself.
+fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
+    if find::<EngineError>(error).is_some_and(EngineError::is_unreachable) {
+        return Some(Message::new("hint-unreachable"));
+    }
+    match find::<StateError>(error) {
+        Some(StateError::Locked(_)) => Some(Message::new("hint-locked")),
+        _ => None,
+    }
+}
+
+/// Errors of the rooms become failures of the command.
+macro_rules! work {
+    ($($error:ty),* $(,)?) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Work(Box::new(error))
+            }
+        }
+    )*};
+}
+
+work!(EngineError, StateError, ImagesError, ServicesError, DatabasesError);
+
+impl From<SelectorError> for Failure {
+    fn from(error: SelectorError) -> Self {
+        Self::Selector(error)
+    }
+}
+
+impl From<ManifestErrors> for Failure {
+    fn from(errors: ManifestErrors) -> Self {
+        Self::Manifest(Box::new(errors))
+    }
+}
+
+impl From<AddressError> for Failure {
+    fn from(error: AddressError) -> Self {
+        Self::Address(error)
+    }
+}

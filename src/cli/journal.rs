@@ -1,0 +1,44 @@
+//! Writes the steps of an action to the journal as they are reported.
+
+use std::sync::Mutex;
+
+use crate::report::{Event, Listener, Outcome};
+use crate::state::{Journal, StateError};
+
+/// A listener that keeps the journal. The first failure to write is kept for the end of the action.
+pub struct JournalListener {
+    journal: Journal,
+    failure: Mutex<Option<StateError>>,
+}
+
+impl JournalListener {
+    pub fn new(journal: Journal) -> Self {
+        Self { journal, failure: Mutex::new(None) }
+    }
+
+    /// Writes the end of the action; gives the first failure of all writes.
+    pub fn end(&self, exit_code: u8, error: Option<String>) -> Result<(), StateError> {
+        let ended = self.journal.end(exit_code, error);
+        let earlier = self.failure.lock().ok().and_then(|mut failure| failure.take());
+        earlier.map_or(ended, Err)
+    }
+}
+
+impl Listener for JournalListener {
+    fn hear(&self, event: &Event) {
+        let written = match event {
+            Event::Began { activity, subject, .. } => self.journal.step(activity.word(), subject),
+            Event::Ended { activity, subject, outcome } => {
+                let error = match outcome {
+                    Outcome::Done(_) => None,
+                    Outcome::Failed { reason } => Some(reason.clone()),
+                };
+                self.journal.step_end(activity.word(), subject, error)
+            }
+            Event::Advanced { .. } | Event::Notice(_) | Event::Warning(_) => Ok(()),
+        };
+        if let (Err(error), Ok(mut failure)) = (written, self.failure.lock()) {
+            failure.get_or_insert(error);
+        }
+    }
+}

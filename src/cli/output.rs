@@ -1,0 +1,126 @@
+//! Where words go: data to standard output, talk to standard error; colours only where they are wanted.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+
+use console::Style;
+use serde::Serialize;
+
+use super::arguments::{ColorMode, GlobalArguments, ProgressMode};
+use super::catalogue::Catalogue;
+use super::failure::Failure;
+use crate::report::Message;
+
+/// How the program speaks; cheap to clone.
+#[derive(Clone)]
+pub struct Output {
+    pub catalogue: Arc<Catalogue>,
+    pub json: bool,
+    pub quiet: bool,
+    pub verbose: bool,
+    pub progress: ProgressMode,
+    color_out: bool,
+    color_err: bool,
+}
+
+/// What a colour means; the word beside it says the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    Good,
+    Attention,
+    Bad,
+    Quiet,
+}
+
+impl Output {
+    pub fn new(global: &GlobalArguments) -> Self {
+        let progress = match global.progress {
+            ProgressMode::Auto if global.quiet => ProgressMode::None,
+            ProgressMode::Auto if !io::stderr().is_terminal() || is_dumb() => ProgressMode::Plain,
+            mode => mode,
+        };
+        Self {
+            catalogue: Arc::new(Catalogue::english()),
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            progress,
+            color_out: colours(global.color, io::stdout().is_terminal()),
+            color_err: colours(global.color, io::stderr().is_terminal()),
+        }
+    }
+
+    /// Prints data.
+    pub fn data(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Output)
+    }
+
+    /// Prints one JSON document.
+    pub fn document<T: Serialize>(&self, document: &T) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(document).map_err(|error| Failure::Output(error.into()))?;
+        self.data(&format!("{text}\n"))
+    }
+
+    /// Says a sentence of the catalogue, unless the operator wants silence.
+    pub fn say(&self, message: &Message) {
+        if !self.quiet {
+            self.line(&self.catalogue.text(message));
+        }
+    }
+
+    /// A line of talk, whatever the operator wants.
+    pub fn line(&self, text: &str) {
+        // Talk that nobody can hear is no reason to end the work.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    pub fn warn(&self, message: &Message) {
+        self.line(&format!("{} {}", self.paint_err(Tone::Attention, "warning:"), self.catalogue.text(message)));
+    }
+
+    /// Whether standard output takes colours.
+    pub fn color_out(&self) -> bool {
+        self.color_out
+    }
+
+    /// Whether standard error takes colours.
+    pub fn color_err(&self) -> bool {
+        self.color_err
+    }
+
+    /// Paints a word for standard output.
+    pub fn paint(&self, tone: Tone, text: &str) -> String {
+        paint(self.color_out, tone, text)
+    }
+
+    /// Paints a word for standard error.
+    pub fn paint_err(&self, tone: Tone, text: &str) -> String {
+        paint(self.color_err, tone, text)
+    }
+}
+
+fn paint(colours: bool, tone: Tone, text: &str) -> String {
+    let style = Style::new().force_styling(colours);
+    let style = match tone {
+        Tone::Good => style.green(),
+        Tone::Attention => style.yellow(),
+        Tone::Bad => style.red().bold(),
+        Tone::Quiet => style.dim(),
+    };
+    style.apply_to(text).to_string()
+}
+
+fn colours(mode: ColorMode, is_terminal: bool) -> bool {
+    match mode {
+        ColorMode::Always => true,
+        ColorMode::Never => false,
+        ColorMode::Auto => {
+            is_terminal && !is_dumb() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
+    }
+}
+
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}

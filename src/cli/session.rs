@@ -1,0 +1,205 @@
+//! What one run of the program holds: the manifest, the engine, how it speaks.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::{GlobalArguments, names_manifest};
+use super::failure::Failure;
+use super::interrupt::InterruptWatch;
+use super::journal::JournalListener;
+use super::output::Output;
+use super::progress::ProgressListener;
+use crate::engine::{Address, Engine};
+use crate::fs::Digest;
+use crate::manifest::{Loaded, Manifest, Variables, read_manifest};
+use crate::report::{Listener, Message, Reporter};
+use crate::state::{Journal, Lock, Operator, StateDir, chosen_manifest};
+
+/// A manifest that was found and read.
+pub struct Project {
+    /// Absolute.
+    pub path: PathBuf,
+    pub loaded: Loaded,
+}
+
+impl Project {
+    pub fn manifest(&self) -> &Manifest {
+        &self.loaded.manifest
+    }
+
+    pub fn state(&self) -> StateDir {
+        StateDir::beside(&self.path)
+    }
+
+    /// The digest of all the files that it was read from.
+    fn digest(&self) -> Digest {
+        let mut all = Vec::new();
+        for file in self.loaded.sources.files() {
+            all.extend_from_slice(Digest::of(file.text.as_bytes()).to_string().as_bytes());
+        }
+        Digest::of(&all)
+    }
+}
+
+/// One run of the program.
+pub struct Session {
+    pub global: GlobalArguments,
+    pub output: Output,
+    /// How many of the last arguments stood behind `--`.
+    after_dashes: usize,
+    project: Option<Arc<Project>>,
+    runtime: Option<Arc<Runtime>>,
+    engine: Option<Engine>,
+    /// The work of a chain or a menu's action that holds the lock already.
+    current: Option<CurrentAction>,
+}
+
+/// An action that changes something: locked, journalled, interruptible.
+struct CurrentAction {
+    _lock: Lock,
+    journal: Arc<JournalListener>,
+    reporter: Reporter,
+    _interrupts: InterruptWatch,
+}
+
+impl Session {
+    pub fn new(global: GlobalArguments, after_dashes: usize, output: Output) -> Self {
+        Self { global, output, after_dashes, project: None, runtime: None, engine: None, current: None }
+    }
+
+    /// Splits arguments into the manifest, if one is named, and selectors; and reads the manifest.
+    pub fn targets(&mut self, arguments: &[String]) -> Result<(Arc<Project>, Vec<String>), Failure> {
+        let behind = self.after_dashes.min(arguments.len());
+        let before = arguments.len() - behind;
+        let place = arguments[..before].iter().position(|argument| names_manifest(argument));
+        let mut selectors = arguments.to_vec();
+        let named = place.map(|place| PathBuf::from(selectors.remove(place)));
+        Ok((self.project(named.as_deref())?, selectors))
+    }
+
+    /// The manifest that is meant: `named`, `--manifest`, `DPL_MANIFEST`, the one remembered.
+    pub fn project(&mut self, named: Option<&Path>) -> Result<Arc<Project>, Failure> {
+        if let Some(project) = &self.project {
+            return Ok(project.clone());
+        }
+        let path = match self.manifest_path(named) {
+            Some((path, Chosen::Now)) => path,
+            Some((path, Chosen::Remembered)) => {
+                self.output.say(&Message::new("manifest-remembered").with("path", path.display()));
+                path
+            }
+            None => {
+                return Err(Failure::usage_with_hint(
+                    "no manifest is named, and none is remembered for this folder",
+                    "name one (`dpl list manifests/local-docker.json`), or remember it: `dpl use MANIFEST.json`",
+                ));
+            }
+        };
+        let loaded = read_manifest(&path, Variables::of_process())?;
+        let path = std::path::absolute(&path).map_err(Failure::Output)?;
+        let project = Arc::new(Project { path, loaded });
+        self.project = Some(project.clone());
+        Ok(project)
+    }
+
+    fn manifest_path(&self, named: Option<&Path>) -> Option<(PathBuf, Chosen)> {
+        let from_variable = || env::var_os("DPL_MANIFEST").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let now = named.map(Path::to_owned).or_else(|| self.global.manifest.clone()).or_else(from_variable);
+        match now {
+            Some(path) => Some((path, Chosen::Now)),
+            None => Some((chosen_manifest(&env::current_dir().ok()?)?, Chosen::Remembered)),
+        }
+    }
+
+    /// The runtime that work on an engine needs; made when it is first needed, since `--version` must be quick.
+    pub fn runtime(&mut self) -> Result<Arc<Runtime>, Failure> {
+        if let Some(runtime) = &self.runtime {
+            return Ok(runtime.clone());
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::Work(Box::new(error)))?;
+        let runtime = Arc::new(runtime);
+        self.runtime = Some(runtime.clone());
+        Ok(runtime)
+    }
+
+    /// The engine, connected.
+    pub fn engine(&mut self) -> Result<Engine, Failure> {
+        if let Some(engine) = &self.engine {
+            return Ok(engine.clone());
+        }
+        let address = Address::resolve(self.global.host.as_deref())?;
+        let engine = self.runtime()?.block_on(Engine::connect(address))?;
+        self.engine = Some(engine.clone());
+        Ok(engine)
+    }
+
+    /// A reporter for work that changes nothing.
+    pub fn reading(&self) -> Reporter {
+        let listener: Arc<dyn Listener> = Arc::new(ProgressListener::new(self.output.clone()));
+        Reporter::new(vec![listener], CancellationToken::new())
+    }
+
+    /// Runs `work`, which changes something: with the project's lock, in the journal, and stopping safely when asked
+    /// to. Inside another such action it is a part of that one.
+    pub fn change<T>(
+        &mut self,
+        project: &Project,
+        command: &str,
+        work: impl FnOnce(&mut Self, Reporter) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        if let Some(current) = &self.current {
+            let reporter = current.reporter.clone();
+            return work(self, reporter);
+        }
+        let state = project.state();
+        let operator = Operator::of_process();
+        let lock = Lock::acquire(&state, &operator, command)?;
+        let engine = self.engine()?;
+        let journal =
+            Journal::begin(&state, &operator, (&project.path, project.digest()), engine.address().as_str(), command)?;
+        let journal = Arc::new(JournalListener::new(journal));
+        let stop = CancellationToken::new();
+        let runtime = self.runtime()?;
+        let interrupts = {
+            let _inside = runtime.enter();
+            InterruptWatch::start(stop.clone(), self.output.clone()).map_err(|error| Failure::Work(Box::new(error)))?
+        };
+        // The journal first: what is shown has been written down.
+        let listeners: Vec<Arc<dyn Listener>> =
+            vec![journal.clone(), Arc::new(ProgressListener::new(self.output.clone()))];
+        let reporter = Reporter::new(listeners, stop);
+        self.current = Some(CurrentAction {
+            _lock: lock,
+            journal: journal.clone(),
+            reporter: reporter.clone(),
+            _interrupts: interrupts,
+        });
+        let mut result = work(self, reporter.clone());
+        if reporter.asked_to_stop() && result.is_err() {
+            result = Err(Failure::Interrupted);
+        }
+        let (code, error) = match &result {
+            Ok(_) => (0, None),
+            Err(failure) => (failure.exit_code(), Some(failure.summary())),
+        };
+        let written = journal.end(code, error);
+        self.current = None;
+        match (result, written) {
+            (Ok(_), Err(error)) => Err(error.into()),
+            (result, _) => result,
+        }
+    }
+}
+
+enum Chosen {
+    Now,
+    Remembered,
+}

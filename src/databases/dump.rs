@@ -1,0 +1,299 @@
+//! A database's dump into a folder: archive and record, complete and proved, or an error.
+//!
+//! The only place that runs pg_dump. Rows are counted by the server in the snapshot that pg_dump works in, and again in
+//! what pg_dump wrote; a dump whose archive lacks a table or a row is an error, whatever the exit code was.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::error::DatabasesError;
+use super::follow::{FollowedFile, Follower, WriterSignal};
+use super::helper::{Access, Helper, INSIDE, Reach};
+use super::inventory::{Inventory, Table, shorten};
+use super::names;
+use super::properties::Properties;
+use super::psql::Session;
+use super::record::{ARCHIVE, ArchiveFormat, FileEntry, Maker, RECORD_FILE, Record};
+use super::server::Server;
+use super::toc::{self, Contents};
+use crate::fs::{Mode, hash_file, sync_dir, write_durably};
+use crate::report::{Activity, Message, Reporter};
+
+/// How much of the machine and the server a dump or a restore may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Jobs(NonZero<u16>);
+
+impl Jobs {
+    /// `None` for 0.
+    pub fn new(jobs: u16) -> Option<Self> {
+        NonZero::new(jobs).map(Self)
+    }
+
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl Default for Jobs {
+    /// As many as the machine has cores, at most 8: a server has other work too.
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(8);
+        Self(NonZero::new(cores as u16).unwrap_or(NonZero::<u16>::MIN))
+    }
+}
+
+/// What to dump.
+pub(super) struct DumpOrder<'a> {
+    /// The database's name on the server.
+    pub database: &'a str,
+    /// The name that the record gives it: another one where an old database is dumped from under its new name.
+    pub recorded_as: &'a str,
+    pub stamp: &'a str,
+    pub jobs: Jobs,
+    pub operator: &'a str,
+}
+
+/// Dumps into `folder`, which is empty, private, and nobody else's. Everything in it is safe on disk afterwards.
+pub(super) async fn dump(
+    server: &Server,
+    order: &DumpOrder<'_>,
+    folder: &Path,
+    reporter: &Reporter,
+) -> Result<Record, DatabasesError> {
+    let (created_at, begun) = (jiff::Timestamp::now(), Instant::now());
+    let home = server.maintenance(order.database);
+    let properties = Properties::read(&server.client, home, order.database).await?.ok_or_else(|| {
+        DatabasesError::NotFound { database: order.database.to_owned(), container: server.container_name.clone() }
+    })?;
+    let archive_path = folder.join(ARCHIVE);
+    std::fs::create_dir(&archive_path).map_err(DatabasesError::file("create", &archive_path))?;
+    let helper = Helper::start(server, folder, Access::Write, Reach::Server).await?;
+    let dumped = write_archive(server, order, &helper, &archive_path, reporter).await;
+    let checked = match dumped {
+        Ok((inventory, files)) => {
+            let contents = list_archive(&helper, order.recorded_as).await;
+            contents.and_then(|contents| check(order, &contents, &inventory, &files)).map(|()| (inventory, files))
+        }
+        Err(error) => Err(error),
+    };
+    helper.end().await;
+    let (inventory, followed) = checked?;
+    let files = entries(folder, followed)?;
+    let record = Record {
+        format: Record::current_format(),
+        id: names::backup_id(order.recorded_as, order.stamp),
+        database: order.recorded_as.to_owned(),
+        created_at,
+        duration_ms: begun.elapsed().as_millis() as u64,
+        made_by: Maker {
+            dpl: env!("CARGO_PKG_VERSION").to_owned(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            operator: order.operator.to_owned(),
+        },
+        server_version: server.version.clone(),
+        server_version_number: server.version_number,
+        properties,
+        size_bytes: inventory.size_bytes,
+        extensions: inventory.extensions,
+        roles: inventory.roles,
+        large_objects: inventory.large_objects,
+        tables: inventory.tables,
+        archive: ArchiveFormat::Directory,
+        files,
+    };
+    sync_dir(&archive_path).map_err(DatabasesError::file("write", &archive_path))?;
+    crate::failpoint!("databases.dump.before-record");
+    let record_path = folder.join(RECORD_FILE);
+    write_durably(&record_path, &record.to_json(), Mode::Private)
+        .map_err(DatabasesError::file("write", &record_path))?;
+    Ok(record)
+}
+
+/// pg_dump, the compression beside it and the counting, all at once in one snapshot.
+async fn write_archive(
+    server: &Server,
+    order: &DumpOrder<'_>,
+    helper: &Helper,
+    archive_path: &Path,
+    reporter: &Reporter,
+) -> Result<(Inventory, Vec<FollowedFile>), DatabasesError> {
+    let mut session = server.client.session(order.database).await?;
+    let snapshot = export_snapshot(&mut session).await?;
+    let mut inventory = Inventory::read(&mut session).await?;
+    let follower = Follower::watch(archive_path)?;
+    let signal = Arc::new(WriterSignal::default());
+    let _ended = EndFollowing(signal.clone());
+    let following = {
+        let (signal, reporter, subject) = (signal.clone(), reporter.clone(), order.recorded_as.to_owned());
+        let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+        tokio::task::spawn_blocking(move || {
+            follower.run(workers, &signal, &|bytes| {
+                reporter.advanced(Activity::DumpDatabase, subject.as_str(), bytes, None);
+            })
+        })
+    };
+    crate::failpoint!("databases.dump.before-pg-dump");
+    let arguments = dump_arguments(helper, order, &snapshot);
+    let writing = async {
+        let result = helper.client.tool("pg_dump", order.recorded_as, &arguments).await;
+        if result.is_ok() {
+            signal.ended()
+        } else {
+            signal.failed()
+        }
+        result
+    };
+    let (written, followed) = {
+        let counting = Inventory::count(&mut session, &mut inventory.tables);
+        let both = async {
+            let (written, counted) = futures::join!(writing, counting);
+            written.and_then(|result| counted.map(|()| result))
+        };
+        tokio::pin!(both, following);
+        // Compression that fails (a full disk) must not wait for pg_dump: the caller ends the helper, and it with it.
+        tokio::select! {
+            written = &mut both => (written?, joined(following.await)?),
+            followed = &mut following => {
+                let followed = joined(followed)?;
+                (both.await?, followed)
+            }
+        }
+    };
+    session.close().await?;
+    if !written.stderr.is_empty() {
+        let said = String::from_utf8_lossy(&written.stderr).trim().to_owned();
+        reporter.warn(
+            Message::new("databases-tool-said")
+                .with("tool", "pg_dump")
+                .with("database", order.recorded_as)
+                .with("said", said),
+        );
+    }
+    Ok((inventory, followed))
+}
+
+fn joined<T>(finished: Result<Result<T, DatabasesError>, tokio::task::JoinError>) -> Result<T, DatabasesError> {
+    finished.unwrap_or_else(|join| std::panic::resume_unwind(join.into_panic()))
+}
+
+/// Whatever becomes of the work that holds this, the thread that follows it ends.
+struct EndFollowing(Arc<WriterSignal>);
+
+impl Drop for EndFollowing {
+    fn drop(&mut self) {
+        self.0.failed();
+    }
+}
+
+async fn export_snapshot(session: &mut Session) -> Result<String, DatabasesError> {
+    session.run("begin a snapshot", "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;").await?;
+    session.query("export a snapshot", "SELECT to_json(pg_export_snapshot())").await
+}
+
+fn dump_arguments(helper: &Helper, order: &DumpOrder<'_>, snapshot: &str) -> Vec<String> {
+    vec![
+        "--format=directory".to_owned(),
+        format!("--file={INSIDE}/{ARCHIVE}"),
+        // Compressing is ours, beside it; syncing too.
+        "--compress=0".to_owned(),
+        "--no-sync".to_owned(),
+        format!("--jobs={}", order.jobs.get()),
+        format!("--snapshot={snapshot}"),
+        // Someone's ALTER TABLE in the way: an error after a while is better than a queue behind us without end.
+        "--lock-wait-timeout=300000".to_owned(),
+        "--no-password".to_owned(),
+        format!("--dbname={}", helper.client.conninfo(order.database)),
+    ]
+}
+
+/// Lets `pg_restore` list an archive that a helper has at its folder: the proof that a stock one can read it.
+pub(super) async fn list_archive(helper: &Helper, database: &str) -> Result<Contents, DatabasesError> {
+    let arguments = ["--list".to_owned(), format!("{INSIDE}/{ARCHIVE}")];
+    let listing = helper.client.tool("pg_restore", database, &arguments).await?;
+    Ok(toc::parse(&String::from_utf8_lossy(&listing.stdout)))
+}
+
+/// Every table that the snapshot has must be in the archive with every row.
+fn check(
+    order: &DumpOrder<'_>,
+    contents: &Contents,
+    inventory: &Inventory,
+    files: &[FollowedFile],
+) -> Result<(), DatabasesError> {
+    let lines: BTreeMap<&str, u64> = files.iter().map(|file| (file.name.as_str(), file.lines)).collect();
+    let missing = inventory.tables.iter().filter_map(|table| missing_in(contents, &lines, table)).collect();
+    match shorten(missing) {
+        None => Ok(()),
+        Some(missing) => Err(DatabasesError::Incomplete { database: order.recorded_as.to_owned(), missing }),
+    }
+}
+
+/// What `COPY` writes behind the rows: `\.` and two empty lines (pg_dump's `dumpTableData_copy`).
+const LINES_AFTER_ROWS: u64 = 3;
+
+fn missing_in(contents: &Contents, lines: &BTreeMap<&str, u64>, table: &Table) -> Option<String> {
+    let name = format!("{}.{}", table.schema, table.name);
+    let Some(dump_id) = contents.table_data.get(&table.oid) else {
+        return Some(format!("the rows of table {name} are not in it"));
+    };
+    let Some(lines) = lines.get(format!("{dump_id}.dat.gz").as_str()) else {
+        return Some(format!("the file with the rows of table {name} is not in it"));
+    };
+    let rows = lines.saturating_sub(LINES_AFTER_ROWS);
+    (rows != table.rows).then(|| format!("{rows} of the {} rows of table {name} are in it", table.rows))
+}
+
+/// All files of the archive with their digests: those that were compressed have theirs already.
+fn entries(folder: &Path, followed: Vec<FollowedFile>) -> Result<Vec<FileEntry>, DatabasesError> {
+    let archive_path = folder.join(ARCHIVE);
+    let mut known: BTreeMap<String, FollowedFile> =
+        followed.into_iter().map(|file| (file.name.clone(), file)).collect();
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&archive_path).map_err(DatabasesError::file("list", &archive_path))? {
+        let path = entry.map_err(DatabasesError::file("list", &archive_path))?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let (bytes, sha256) = match known.remove(&name) {
+            Some(file) => (file.bytes, file.sha256),
+            None => {
+                let synced = std::fs::File::open(&path).and_then(|file| file.sync_all());
+                synced.map_err(DatabasesError::file("write", &path))?;
+                make_private(&path)?;
+                let (sha256, bytes) = hash_file(&path).map_err(DatabasesError::file("read", &path))?;
+                (bytes, sha256)
+            }
+        };
+        files.push(FileEntry { path: format!("{ARCHIVE}/{name}"), bytes, sha256 });
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+fn make_private(path: &Path) -> Result<(), DatabasesError> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(DatabasesError::file("set the permissions of", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(oid: u32, rows: u64) -> Table {
+        Table { schema: "public".to_owned(), name: format!("t{oid}"), oid, rows }
+    }
+
+    #[test]
+    fn a_missing_table_file_or_row_is_found() {
+        let contents = Contents { table_data: BTreeMap::from([(1, 101), (2, 102), (3, 103)]) };
+        let lines = BTreeMap::from([("101.dat.gz", 8), ("103.dat.gz", 3)]);
+        let words = |oid, rows| missing_in(&contents, &lines, &table(oid, rows));
+        assert_eq!(words(1, 5), None);
+        assert_eq!(words(3, 0), None);
+        assert_eq!(words(1, 6).unwrap(), "5 of the 6 rows of table public.t1 are in it");
+        assert_eq!(words(2, 0).unwrap(), "the file with the rows of table public.t2 is not in it");
+        assert_eq!(words(4, 0).unwrap(), "the rows of table public.t4 are not in it");
+    }
+}

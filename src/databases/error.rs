@@ -1,0 +1,157 @@
+//! What work on databases can end in.
+
+use std::path::{Path, PathBuf};
+
+use super::record::RecordError;
+use crate::engine::{ContainerState, EngineError};
+
+/// An operation on a database that did not do what it was asked. Unless a variant says otherwise, the database that
+/// was there before is there still, under its name and as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabasesError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("there is no container {container}; start the database's service first")]
+    NoContainer { container: String },
+    #[error("container {container} is {}; start the database's service first", .state.word())]
+    NotRunning { container: String, state: ContainerState },
+    #[error("role `{user}` can't log in to the PostgreSQL server in container {container}")]
+    Login {
+        container: String,
+        user: String,
+        #[source]
+        source: Said,
+    },
+    #[error("the server in container {container} is PostgreSQL {version}; dpl works with 13 and later")]
+    TooOld { container: String, version: String },
+    #[error("a password with a line break or a NUL in it can't be handed to PostgreSQL's programs")]
+    UnusablePassword,
+    #[error("there is no database `{database}` on the server in container {container}")]
+    NotFound { database: String, container: String },
+    #[error("can't {operation} in database `{database}`")]
+    Sql {
+        operation: &'static str,
+        database: String,
+        #[source]
+        source: Said,
+    },
+    #[error("the server's answer when asked to {operation} is not what this question is answered with")]
+    Answer {
+        operation: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("{program} of database `{database}` ended with exit code {code}")]
+    Tool {
+        program: &'static str,
+        database: String,
+        code: i64,
+        #[source]
+        source: Said,
+    },
+    #[error("containers of this engine can't read and write {}, so PostgreSQL's programs can't reach it", .folder.display())]
+    Unseen { folder: PathBuf },
+    #[error("can't {operation} {}", .path.display())]
+    File {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{} does not describe a backup", .path.display())]
+    Record {
+        path: PathBuf,
+        #[source]
+        source: RecordError,
+    },
+    #[error("{} is damaged: {damage}; take another copy of it", .path.display())]
+    Damaged { path: PathBuf, damage: String },
+    #[error("the dump of `{database}` is not complete, and was thrown away: {missing}")]
+    Incomplete { database: String, missing: String },
+    #[error(
+        "the backup of `{database}` would have {new_bytes} bytes, less than half of the last one's {old_bytes}; \
+         look at the database, then back it up with --allow-shrink"
+    )]
+    Shrunk { database: String, new_bytes: u64, old_bytes: u64 },
+    #[error("the database restored from {} is not what was dumped: {difference}", .source_path.display())]
+    RestoredOtherwise { source_path: PathBuf, difference: String },
+    #[error("`{database}` can't be rebuilt from {}:\n{}", .source_path.display(), lines(.problems))]
+    Unfit { database: String, source_path: PathBuf, problems: Vec<String> },
+    #[error("another dpl is at work on database `{database}`; wait until it is through")]
+    Busy { database: String },
+    #[error("can't {operation} the services that use database `{database}`")]
+    Dependents {
+        operation: &'static str,
+        database: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "database `{database}` is gone, and `{old}` holds its last state: a rebuild was interrupted by hand. \
+         Rename it back: ALTER DATABASE … RENAME TO …, then ALTER DATABASE … ALLOW_CONNECTIONS true"
+    )]
+    Orphaned { database: String, old: String },
+    #[error("connections to `{database}` came back as fast as they were ended; stop what opens them and try again")]
+    NeverQuiet {
+        database: String,
+        #[source]
+        source: Box<DatabasesError>,
+    },
+    /// The new database is in place; what comes after the swap was not done.
+    #[error("`{database}` is rebuilt, but what comes after is not done; run it again to finish")]
+    AfterSwap {
+        database: String,
+        #[source]
+        source: Box<DatabasesError>,
+    },
+    #[error("stopped before `{database}` was changed")]
+    Stopped { database: String },
+}
+
+/// What a program or the server wrote on its error stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Said(String);
+
+impl Said {
+    /// The last lines of a program's standard error; a program that said nothing is told as such.
+    pub(super) fn new(stderr: &[u8]) -> Self {
+        const KEPT: usize = 4000;
+        let text = String::from_utf8_lossy(stderr);
+        let text = text.trim();
+        if text.is_empty() {
+            return Self("it gave no reason".to_owned());
+        }
+        let from = text.char_indices().rev().take_while(|(index, _)| text.len() - index <= KEPT).last();
+        Self(text[from.map_or(0, |(index, _)| index)..].to_owned())
+    }
+}
+
+impl DatabasesError {
+    /// For `map_err` on file operations; `operation` and `path` finish the sentence "can't …".
+    pub(super) fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { operation, path, source }
+    }
+}
+
+fn lines(problems: &[String]) -> String {
+    problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_stream_keeps_its_end() {
+        let text = format!("{}末尾", "é".repeat(5000));
+        let said = Said::new(text.as_bytes()).to_string();
+        assert!(said.ends_with("末尾") && said.len() <= 4000, "{}", said.len());
+    }
+
+    #[test]
+    fn silence_is_told() {
+        assert_eq!(Said::new(b" \n").to_string(), "it gave no reason");
+    }
+}

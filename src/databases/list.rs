@@ -1,0 +1,45 @@
+//! `db list`: the databases as the server has them, and their backups.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::backup;
+use super::documents::BackupDocument;
+use super::error::DatabasesError;
+use super::names;
+use super::server::Server;
+
+/// A database on the server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ServerDatabase {
+    pub name: String,
+    /// On the server's disk, indexes included.
+    pub size_bytes: u64,
+    pub connections: u64,
+    pub allows_connections: bool,
+}
+
+/// All databases of the server but its templates, by name; those that an interrupted rebuild left are among them (see
+/// [`leftovers_of`]).
+pub async fn list(server: &Server) -> Result<Vec<ServerDatabase>, DatabasesError> {
+    const QUERY: &str = "SELECT coalesce(json_agg(json_build_object(
+          'name', d.datname, 'size_bytes', pg_catalog.pg_database_size(d.oid),
+          'connections', (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid
+            AND a.pid <> pg_catalog.pg_backend_pid()),
+          'allows_connections', d.datallowconn) ORDER BY d.datname), '[]')
+        FROM pg_catalog.pg_database d WHERE d.datname NOT IN ('template0', 'template1')";
+    server.client.query(server.home(), "list the databases", QUERY).await
+}
+
+/// The names of those that an interrupted or a keeping rebuild of `database` left beside it.
+pub fn leftovers_of(database: &str, databases: &[ServerDatabase]) -> Vec<String> {
+    let beside = |candidate: &&ServerDatabase| names::read_beside(database, &candidate.name).is_some();
+    databases.iter().filter(beside).map(|leftover| leftover.name.clone()).collect()
+}
+
+/// The backups of a database below `paths.backups`, oldest first.
+pub fn backups(folder: &Path, database: &str) -> Result<Vec<BackupDocument>, DatabasesError> {
+    let existing = backup::existing(folder, database)?;
+    Ok(existing.iter().map(|backup| BackupDocument::new(&backup.record, &backup.path)).collect())
+}

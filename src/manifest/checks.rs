@@ -1,0 +1,345 @@
+//! Checks across fields: what every service for itself can't know.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::model::{Manifest, MountKind, NamespaceMode, Protocol, SecretSource, Service};
+use super::node::Node;
+use super::problem::{Problems, nearest};
+use super::selectors::reads_as_selector;
+
+/// Runs every check on a manifest that decoded without error. `root` has the places.
+pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
+    let mut checker = Checker { manifest, root, problems, missed: HashSet::new() };
+    checker.names();
+    checker.references();
+    checker.dependency_rings();
+    checker.container_names();
+    checker.published_ports();
+    checker.scale();
+    checker.network_modes();
+    checker.databases();
+    checker.files();
+}
+
+struct Checker<'a> {
+    manifest: &'a Manifest,
+    root: &'a Node,
+    problems: &'a mut Problems,
+    /// Files that are not there and were told of.
+    missed: HashSet<PathBuf>,
+}
+
+impl<'a> Checker<'a> {
+    fn services(&self) -> Vec<(&'a str, &'a Service)> {
+        let manifest: &'a Manifest = self.manifest;
+        manifest.services.iter().map(|(_, name, service)| (name, service)).collect()
+    }
+
+    /// Names that a selector would read as something else, and groups that hide a service.
+    fn names(&mut self) {
+        for section in ["services", "databases"] {
+            for entry in self.root.get(section).map(Node::entries).unwrap_or_default() {
+                let name = entry.key.as_str();
+                let what = if section == "services" { "service" } else { "database" };
+                let fine = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+                    && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+                if what == "service" && !fine {
+                    let message = format!("`{name}` can't be the name of a service");
+                    let help = "letters, digits, `.`, `_` and `-`, beginning with a letter or digit";
+                    self.problems.error_with_help(entry.key_span, message, help);
+                } else if name.is_empty() {
+                    self.problems.error(entry.key_span, "the name of a database can't be empty");
+                } else if reads_as_selector(name) {
+                    let message = format!("a {what} can't be called `{name}`: a selector would read it otherwise");
+                    self.problems.error(entry.key_span, message);
+                }
+            }
+        }
+        let manifest = self.manifest;
+        for (name, service) in self.services() {
+            for (index, group) in service.groups.iter().enumerate() {
+                let span = self.root.place(&["services", name, "groups", &index.to_string()]);
+                if manifest.services.get(group).is_some() {
+                    self.problems.error(span, format!("the group `{group}` has the name of a service"));
+                } else if group.is_empty() || !group.chars().all(|c| c.is_alphanumeric() || "._-".contains(c)) {
+                    self.problems.error(span, format!("`{group}` can't be the name of a group"));
+                }
+            }
+        }
+    }
+
+    /// Everything that one service says of others, of networks and of volumes.
+    fn references(&mut self) {
+        let manifest = self.manifest;
+        for (name, service) in self.services() {
+            for dependency in service.depends_on.keys() {
+                self.service_exists(dependency, &["services", name, "depends_on", dependency], Place::Key);
+                if dependency == name {
+                    let span = self.root.key_place(&["services", name, "depends_on", dependency]);
+                    self.problems.error(span, format!("`{name}` depends on itself"));
+                }
+            }
+            for (field, mode) in [("network_mode", &service.network_mode), ("pid", &service.pid), ("ipc", &service.ipc)]
+            {
+                if let Some(NamespaceMode::Service(other)) = mode {
+                    self.service_exists(other, &["services", name, field], Place::Value);
+                }
+            }
+            for network in service.networks.keys() {
+                if network != Manifest::DEFAULT_NETWORK && !manifest.networks.contains_key(network) {
+                    let known = manifest.networks.keys().map(String::as_str);
+                    let path = ["services", name, "networks", network];
+                    self.unknown("network", network, known, self.root.key_place(&path));
+                }
+            }
+            for (index, mount) in service.volumes.iter().enumerate() {
+                let Some(source) = mount.source.as_ref().filter(|_| mount.kind == MountKind::Volume) else {
+                    continue;
+                };
+                if !manifest.volumes.contains_key(source) {
+                    let path = ["services", name, "volumes", &index.to_string()];
+                    self.unknown("volume", source, manifest.volumes.keys().map(String::as_str), self.root.place(&path));
+                }
+            }
+        }
+    }
+
+    fn service_exists(&mut self, wanted: &str, path: &[&str], place: Place) {
+        if self.manifest.services.get(wanted).is_none() {
+            let span = match place {
+                Place::Key => self.root.key_place(path),
+                Place::Value => self.root.place(path),
+            };
+            let manifest: &'a Manifest = self.manifest;
+            let known: Vec<&str> = manifest.services.names().collect();
+            self.unknown("service", wanted, known.into_iter(), span);
+        }
+    }
+
+    fn unknown<'n>(&mut self, what: &str, wanted: &str, known: impl Iterator<Item = &'n str>, span: super::Span) {
+        let message = format!("there is no {what} `{wanted}`");
+        match nearest(wanted, known) {
+            Some(meant) => self.problems.error_with_help(span, message, format!("did you mean `{meant}`?")),
+            None if what == "service" => self.problems.error(span, message),
+            None => self.problems.error_with_help(span, message, format!("name it under `{what}s`")),
+        }
+    }
+
+    /// A ring of dependencies can never start; the whole ring is named, once.
+    fn dependency_rings(&mut self) {
+        let manifest: &'a Manifest = self.manifest;
+        let names: Vec<&'a str> = manifest.services.names().collect();
+        let mut state: HashMap<&str, Visit> = HashMap::new();
+        for start in names {
+            // An explicit stack: a chain of a thousand services must not exhaust the call stack.
+            let mut path: Vec<(&'a str, Vec<&'a str>)> = Vec::new();
+            if !state.contains_key(start) {
+                state.insert(start, Visit::Open);
+                path.push((start, self.needs(start)));
+            }
+            while let Some((name, needs)) = path.last_mut() {
+                let Some(next) = needs.pop() else {
+                    state.insert(name, Visit::Done);
+                    path.pop();
+                    continue;
+                };
+                match state.get(next) {
+                    Some(Visit::Done) => {}
+                    Some(Visit::Open) => {
+                        let from = path.iter().position(|(name, _)| *name == next).unwrap_or_default();
+                        let mut ring: Vec<&str> = path[from..].iter().map(|(name, _)| *name).collect();
+                        if ring.len() > 1 {
+                            ring.push(next);
+                            let span = self.root.key_place(&["services", next]);
+                            self.problems.error(span, format!("services wait for each other: {}", ring.join(" → ")));
+                        }
+                    }
+                    None => {
+                        state.insert(next, Visit::Open);
+                        path.push((next, self.needs(next)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a service waits for: its dependencies, and the services whose namespaces it shares; last one first.
+    fn needs(&self, name: &str) -> Vec<&'a str> {
+        let manifest: &'a Manifest = self.manifest;
+        let Some(service) = manifest.services.get(name) else {
+            return Vec::new();
+        };
+        let shared = [&service.network_mode, &service.pid, &service.ipc].into_iter().filter_map(|mode| match mode {
+            Some(NamespaceMode::Service(other)) => Some(other),
+            _ => None,
+        });
+        let mut needs: Vec<&str> = service.depends_on.keys().chain(shared).map(String::as_str).collect();
+        needs.retain(|need| manifest.services.number_of(need).is_some());
+        needs.reverse();
+        needs
+    }
+
+    fn container_names(&mut self) {
+        let mut owners: HashMap<String, String> = HashMap::new();
+        for (name, service) in self.services() {
+            let replicas = service.replicas().min(100);
+            for replica in 1..=replicas {
+                let container = self.manifest.container_name(name, replica);
+                if let Some(other) = owners.insert(container.clone(), name.to_owned()) {
+                    if other != name {
+                        let span = self.root.place(&["services", name, "container_name"]);
+                        let message = format!("the container name `{container}` belongs to service `{other}` already");
+                        self.problems.error(span, message);
+                    }
+                }
+            }
+            if let Some(container) = &service.container_name {
+                let fine = container.len() > 1
+                    && container.starts_with(|c: char| c.is_ascii_alphanumeric())
+                    && container.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+                if !fine {
+                    let span = self.root.place(&["services", name, "container_name"]);
+                    let help = "two or more letters, digits, `_`, `.` and `-`, beginning with a letter or digit";
+                    self.problems.error_with_help(span, format!("`{container}` can't be a container's name"), help);
+                }
+            }
+        }
+    }
+
+    /// The same port of the same address can be published once; no address means all of them.
+    fn published_ports(&mut self) {
+        let mut taken: HashMap<(u16, Protocol), Vec<(Option<String>, String)>> = HashMap::new();
+        for (name, service) in self.services() {
+            for (index, port) in service.ports.iter().enumerate() {
+                let Some(published) = port.published else {
+                    continue;
+                };
+                let address = port.host_ip.clone().filter(|ip| ip != "0.0.0.0" && ip != "::");
+                let others = taken.entry((published, port.protocol)).or_default();
+                let clash = others.iter().find(|(other, _)| address.is_none() || other.is_none() || *other == address);
+                if let Some((_, owner)) = clash {
+                    let span = self.root.place(&["services", name, "ports", &index.to_string()]);
+                    let protocol = port.protocol.word();
+                    let message = if owner == name {
+                        format!("port {published}/{protocol} of the host is published twice")
+                    } else {
+                        format!("port {published}/{protocol} of the host is taken by service `{owner}` already")
+                    };
+                    self.problems.error(span, message);
+                }
+                others.push((address, name.to_owned()));
+            }
+        }
+    }
+
+    fn scale(&mut self) {
+        for (name, service) in self.services() {
+            let span = self.root.place(&["services", name, "scale"]);
+            if service.replicas() > 100 {
+                self.problems.error(span, "more than 100 containers of one service");
+            }
+            if service.replicas() < 2 {
+                continue;
+            }
+            if service.container_name.is_some() {
+                self.problems.error(span, "several containers can't share the fixed `container_name`");
+            }
+            if service.ports.iter().any(|port| port.published.is_some()) {
+                self.problems.error(span, "several containers can't publish the same port of the host");
+            }
+            if service.networks.values().any(|join| join.ipv4_address.is_some() || join.ipv6_address.is_some()) {
+                self.problems.error(span, "several containers can't have the same fixed address");
+            }
+        }
+    }
+
+    /// A container in another's network has no networks, ports or names of its own.
+    fn network_modes(&mut self) {
+        for (name, service) in self.services() {
+            let Some(mode) = &service.network_mode else {
+                continue;
+            };
+            let mut refused = vec![("networks", !service.networks.is_empty())];
+            if !matches!(mode, NamespaceMode::Bridge) {
+                refused.push(("ports", !service.ports.is_empty()));
+            }
+            if matches!(mode, NamespaceMode::Service(_) | NamespaceMode::Container(_)) {
+                refused.push(("hostname", service.hostname.is_some()));
+                refused.push(("dns", !service.dns.is_empty()));
+                refused.push(("extra_hosts", !service.extra_hosts.is_empty()));
+            }
+            for (field, _) in refused.into_iter().filter(|(_, present)| *present) {
+                let span = self.root.key_place(&["services", name, field]);
+                self.problems.error(span, format!("`{field}` has no meaning with `network_mode: {mode}`"));
+            }
+        }
+    }
+
+    fn databases(&mut self) {
+        for (_, name, database) in self.manifest.databases.iter() {
+            self.service_exists(&database.service, &["databases", name, "service"], Place::Value);
+            for (index, user) in database.used_by.iter().flatten().enumerate() {
+                self.service_exists(user, &["databases", name, "used_by", &index.to_string()], Place::Value);
+            }
+        }
+    }
+
+    /// Files that are not there yet: they may come before they are used, so these are warnings.
+    fn files(&mut self) {
+        for (name, service) in self.services() {
+            for (key, value) in &service.environment {
+                if let super::model::EnvValue::Secret(source) = value {
+                    self.secret(source, &["services", name, "environment", key]);
+                }
+            }
+            for (index, file) in service.env_file.iter().enumerate().filter(|(_, file)| file.required) {
+                let path = ["services", name, "env_file", &index.to_string()];
+                self.missing(&file.path, "the env_file", &path);
+            }
+            for (index, mount) in service.volumes.iter().enumerate() {
+                let source = mount.source.as_deref().filter(|_| mount.kind == MountKind::Bind);
+                if let Some(source) = source.filter(|_| !mount.bind.create_host_path) {
+                    let path = ["services", name, "volumes", &index.to_string()];
+                    self.missing(Path::new(source), "the bind source", &path);
+                }
+            }
+        }
+        for (_, name, database) in self.manifest.databases.iter() {
+            if let Some(source) = &database.password {
+                self.secret(source, &["databases", name, "password"]);
+            }
+            for (index, patch) in database.patches.iter().enumerate() {
+                self.missing(patch, "the patch", &["databases", name, "patches", &index.to_string()]);
+            }
+        }
+    }
+
+    fn secret(&mut self, source: &SecretSource, path: &[&str]) {
+        if let SecretSource::File(file) = source {
+            self.missing(file, "the secret's file", path);
+        }
+    }
+
+    /// Each file is missed once, where it is named first.
+    fn missing(&mut self, file: &Path, what: &str, path: &[&str]) {
+        if self.missed.contains(file) || file.exists() {
+            return;
+        }
+        self.missed.insert(file.to_owned());
+        let message = format!("{what} {} is not there", file.display());
+        self.problems.warning(self.root.place(path), message);
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Key,
+    Value,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    Open,
+    Done,
+}

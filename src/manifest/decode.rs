@@ -1,0 +1,136 @@
+//! Nodes to typed values, with every error and its place, not only the first.
+//!
+//! A field that is wrong is reported and replaced by its default; the manifest that comes of it never leaves the
+//! reader when anything was reported.
+
+mod scalars;
+mod service;
+mod stack;
+
+pub(super) use stack::decode_manifest;
+
+use indexmap::IndexMap;
+
+use super::node::{Entry, Node, Value};
+use super::problem::{Problems, nearest};
+use super::source::{Sources, Span};
+
+/// What decoding needs beside the node.
+pub(super) struct Context<'a> {
+    pub sources: &'a Sources,
+    pub problems: &'a mut Problems,
+    /// For `~` in paths.
+    pub home: Option<String>,
+}
+
+/// A value that can be read from a node. `None` means that the problem is reported.
+pub(super) trait Decode: Sized {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self>;
+}
+
+impl Context<'_> {
+    /// Reports that a node is of the wrong kind, unless it was reported already.
+    fn expected(&mut self, node: &Node, wanted: &str) {
+        match &node.value {
+            Value::Invalid => {}
+            Value::Unresolved { message, help } => {
+                self.problems.add(super::Severity::Error, Some(node.span), message.clone(), help.clone());
+            }
+            _ => self.problems.error(node.span, format!("expected {wanted}, found {}", node.kind())),
+        }
+    }
+}
+
+/// The fields of an object: each is asked for once, and what nobody asked for is unknown.
+struct Fields<'n> {
+    span: Span,
+    entries: &'n [Entry],
+    known: Vec<&'static str>,
+}
+
+impl<'n> Fields<'n> {
+    fn open(node: &'n Node, context: &mut Context<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Object(entries) => Some(Self { span: node.span, entries, known: Vec::new() }),
+            _ => {
+                context.expected(node, "an object");
+                None
+            }
+        }
+    }
+
+    fn node(&mut self, key: &'static str) -> Option<&'n Node> {
+        self.known.push(key);
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+    }
+
+    fn optional<T: Decode>(&mut self, key: &'static str, context: &mut Context<'_>) -> Option<T> {
+        self.node(key).and_then(|node| T::decode(node, context))
+    }
+
+    fn field<T: Decode + Default>(&mut self, key: &'static str, context: &mut Context<'_>) -> T {
+        self.optional(key, context).unwrap_or_default()
+    }
+
+    fn field_or<T: Decode>(&mut self, key: &'static str, default: T, context: &mut Context<'_>) -> T {
+        self.optional(key, context).unwrap_or(default)
+    }
+
+    fn required<T: Decode + Default>(&mut self, key: &'static str, context: &mut Context<'_>) -> T {
+        match self.node(key) {
+            Some(node) => T::decode(node, context).unwrap_or_default(),
+            None => {
+                context.problems.error(self.span, format!("`{key}` is missing"));
+                T::default()
+            }
+        }
+    }
+
+    /// Reports every key that was not asked for, except those that begin with `x-`.
+    fn finish(self, context: &mut Context<'_>) {
+        for entry in self.entries.iter().filter(|entry| !entry.key.starts_with("x-")) {
+            if self.known.contains(&entry.key.as_str()) {
+                continue;
+            }
+            let message = format!("unknown key `{}`", entry.key);
+            match nearest(&entry.key, self.known.iter().copied()) {
+                Some(meant) => {
+                    context.problems.error_with_help(entry.key_span, message, format!("did you mean `{meant}`?"));
+                }
+                None => context.problems.error(entry.key_span, message),
+            }
+        }
+    }
+}
+
+impl<T: Decode> Decode for Vec<T> {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Array(items) => {
+                let decoded: Vec<T> = items.iter().filter_map(|item| T::decode(item, context)).collect();
+                Some(decoded)
+            }
+            _ => {
+                context.expected(node, "a list");
+                None
+            }
+        }
+    }
+}
+
+impl<T: Decode> Decode for IndexMap<String, T> {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Object(entries) => Some(
+                entries
+                    .iter()
+                    .filter_map(|entry| Some((entry.key.clone(), T::decode(&entry.value, context)?)))
+                    .collect(),
+            ),
+            _ => {
+                context.expected(node, "an object");
+                None
+            }
+        }
+    }
+}

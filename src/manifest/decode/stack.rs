@@ -1,0 +1,190 @@
+//! The manifest itself, and what it has beside services.
+
+use indexmap::IndexMap;
+
+use super::scalars::Scalar;
+use super::service::texts;
+use super::{Context, Decode, Fields};
+use crate::manifest::model::{AddressPool, Database, Ipam, Manifest, Network, Numbered, Paths, Preserve, Volume};
+use crate::manifest::node::{Node, Value};
+
+const RELEASES_KEPT: u32 = 3;
+
+/// The whole manifest, merged and in its long form. What is wrong is reported; the result counts only when nothing was.
+pub(in crate::manifest) fn decode_manifest(root: &Node, context: &mut Context<'_>) -> Option<Manifest> {
+    let mut fields = Fields::open(root, context)?;
+    // Read before: they say how the file is read, not what the stack is.
+    for key in ["$schema", "extends", "env_file", "defaults"] {
+        fields.node(key);
+    }
+    let manifest = Manifest {
+        project: fields.required("project", context),
+        paths: fields.field("paths", context),
+        keep_releases: fields.field_or("keep_releases", RELEASES_KEPT, context),
+        networks: fields.field("networks", context),
+        volumes: fields.field("volumes", context),
+        databases: fields.field("databases", context),
+        services: fields.required("services", context),
+    };
+    fields.finish(context);
+    if let Some(project) = root.get("project") {
+        if project.as_text().is_some() && !is_project_name(&manifest.project) {
+            let message = format!("`{}` is no project name", manifest.project);
+            let help = "lower-case letters, digits, `_` and `-`, beginning with a letter or digit";
+            context.problems.error_with_help(project.span, message, help);
+        }
+    }
+    Some(manifest)
+}
+
+fn is_project_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+        && name.len() <= 63
+}
+
+impl<T: Decode> Decode for Numbered<T> {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let Value::Object(entries) = &node.value else {
+            context.expected(node, "an object");
+            return None;
+        };
+        let mut numbered = Self::default();
+        for entry in entries {
+            let value = match entry.value.value {
+                Value::Null => None,
+                _ => T::decode(&entry.value, context),
+            };
+            numbered.push(entry.key.clone(), value);
+        }
+        Some(numbered)
+    }
+}
+
+impl Decode for Paths {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, context)?;
+        let paths = Self {
+            images: fields.optional("images", context),
+            data: fields.optional("data", context),
+            backups: fields.optional("backups", context),
+        };
+        fields.finish(context);
+        Some(paths)
+    }
+}
+
+impl Decode for Network {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, context)?;
+        let f = &mut fields;
+        let options: IndexMap<String, Scalar> = f.field("driver_opts", context);
+        let labels: IndexMap<String, Scalar> = f.field("labels", context);
+        let network = Self {
+            name: f.optional("name", context),
+            driver: f.optional("driver", context),
+            driver_opts: texts(options),
+            external: f.field("external", context),
+            labels: texts(labels),
+            ipam: f.field("ipam", context),
+            internal: f.field("internal", context),
+            attachable: f.field("attachable", context),
+            enable_ipv6: f.field("enable_ipv6", context),
+        };
+        fields.finish(context);
+        external_says_nothing_else(node, network.external, context);
+        Some(network)
+    }
+}
+
+impl Decode for Volume {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, context)?;
+        let options: IndexMap<String, Scalar> = fields.field("driver_opts", context);
+        let labels: IndexMap<String, Scalar> = fields.field("labels", context);
+        let volume = Self {
+            name: fields.optional("name", context),
+            driver: fields.optional("driver", context),
+            driver_opts: texts(options),
+            external: fields.field("external", context),
+            labels: texts(labels),
+        };
+        fields.finish(context);
+        external_says_nothing_else(node, volume.external, context);
+        Some(volume)
+    }
+}
+
+/// What exists already is taken as it is: a driver or an option beside `external` would be ignored.
+fn external_says_nothing_else(node: &Node, external: bool, context: &mut Context<'_>) {
+    if !external {
+        return;
+    }
+    for entry in node.entries() {
+        if !["external", "name"].contains(&entry.key.as_str()) && !entry.key.starts_with("x-") {
+            let message = format!("`{}` has no meaning beside `external`: what exists is taken as it is", entry.key);
+            context.problems.error(entry.key_span, message);
+        }
+    }
+}
+
+impl Decode for Ipam {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, context)?;
+        let ipam = Self { driver: fields.optional("driver", context), config: fields.field("config", context) };
+        fields.finish(context);
+        Some(ipam)
+    }
+}
+
+impl Decode for AddressPool {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, context)?;
+        let pool = Self {
+            subnet: fields.optional("subnet", context),
+            ip_range: fields.optional("ip_range", context),
+            gateway: fields.optional("gateway", context),
+        };
+        fields.finish(context);
+        Some(pool)
+    }
+}
+
+impl Decode for Database {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, context)?;
+        let f = &mut fields;
+        let database = Self {
+            service: f.required("service", context),
+            user: f.optional("user", context),
+            password: f.optional("password", context),
+            owner: f.optional("owner", context),
+            encoding: f.optional("encoding", context),
+            locale: f.optional("locale", context),
+            seed: f.optional("seed", context),
+            patches: f.field("patches", context),
+            preserve: f.field("preserve", context),
+            used_by: f.optional("used_by", context),
+        };
+        fields.finish(context);
+        Some(database)
+    }
+}
+
+impl Decode for Preserve {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, context)?;
+        let preserve = Self {
+            table: fields.required("table", context),
+            key: fields.required("key", context),
+            columns: fields.field("columns", context),
+            r#where: fields.optional("where", context),
+        };
+        fields.finish(context);
+        if preserve.key.is_empty() {
+            context.problems.error(node.place(&["key"]), "`key` names the columns that tell rows apart; it is empty");
+        }
+        Some(preserve)
+    }
+}

@@ -1,0 +1,195 @@
+//! From a file's name to a manifest, or to everything that is wrong with it.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::decode::{Context, decode_manifest};
+use super::env_file::{EnvFileError, read_env_file};
+use super::long_form::{Expansion, MOST_PORTS, expand};
+use super::merge::{Removals, apply_defaults, bury, merge};
+use super::node::{Node, Value};
+use super::parse::{LARGEST_TEXT, parse};
+use super::problem::{ManifestErrors, Problem, Problems, Severity};
+use super::source::{SourceFile, Sources, Span, absolute};
+use super::variables::{Variables, escape_dollars, fill_in};
+use super::{Manifest, checks};
+
+/// A manifest that was read, with what is worth a warning.
+#[derive(Debug)]
+pub struct Loaded {
+    pub manifest: Manifest,
+    pub warnings: Vec<Problem>,
+    /// The files it was read from, the one asked for first.
+    pub sources: Sources,
+}
+
+/// `extends` may go through so many files.
+const LONGEST_CHAIN: usize = 8;
+
+/// Reads, merges and checks the manifest at `path`.
+///
+/// # Errors
+/// Everything that is wrong with it at once.
+pub fn read_manifest(path: &Path, variables: Variables) -> Result<Loaded, ManifestErrors> {
+    let mut reader =
+        Reader { sources: Sources::default(), problems: Problems::default(), variables, bytes_left: LARGEST_TEXT };
+    let manifest = reader.read(path);
+    let Reader { sources, problems, .. } = reader;
+    if problems.has_errors() {
+        return Err(ManifestErrors { sources, problems: problems.into_sorted() });
+    }
+    let warnings = problems.into_sorted();
+    match manifest {
+        Some(manifest) => Ok(Loaded { manifest, warnings, sources }),
+        None => Err(ManifestErrors { sources, problems: warnings }),
+    }
+}
+
+struct Reader {
+    sources: Sources,
+    problems: Problems,
+    variables: Variables,
+    /// What all files together may still have.
+    bytes_left: usize,
+}
+
+impl Reader {
+    fn read(&mut self, path: &Path) -> Option<Manifest> {
+        let mut roots = self.chain(path)?;
+        self.env_files(&roots);
+        let mut growth = 0;
+        let mut expansion = Expansion { problems: &mut self.problems, ports_left: MOST_PORTS };
+        for root in &mut roots {
+            fill_in(root, &self.variables, &mut growth);
+            expand(root, &mut expansion);
+        }
+        let mut removals = Removals::default();
+        // The chain has the file that was asked for first; the one that everything extends lies lowest.
+        let mut layers = roots.into_iter().rev();
+        let mut root = layers.next()?;
+        for layer in layers {
+            let span = layer.span;
+            merge(&mut root, layer, &mut removals);
+            root.span = span;
+        }
+        apply_defaults(&mut root, &mut removals, &mut self.problems);
+        bury(&mut root, &removals, &mut self.problems);
+        let home = self.variables.get("HOME").map(str::to_owned);
+        let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
+        let manifest = decode_manifest(&root, &mut context)?;
+        checks::check(&manifest, &root, &mut self.problems);
+        Some(manifest)
+    }
+
+    /// The file and those that it extends, parsed, in that order.
+    fn chain(&mut self, path: &Path) -> Option<Vec<Node>> {
+        let mut roots: Vec<Node> = Vec::new();
+        let mut seen: HashSet<PathBuf> = HashSet::new();
+        let mut next = Some((path.to_owned(), None::<Span>));
+        while let Some((shown, named_at)) = next.take() {
+            let file = self.open(&shown, named_at)?;
+            let absolute_path = self.sources.file(file).folder.join(shown.file_name().unwrap_or_default());
+            let text = self.sources.file(file).text.clone();
+            let root = parse(file, &text, &mut self.problems)?;
+            if !matches!(root.value, Value::Object(_)) {
+                self.problems.error(root.span, format!("a manifest is an object, not {}", root.kind()));
+                return None;
+            }
+            seen.insert(absolute_path);
+            if let Some(extends) = root.get("extends").filter(|extends| !matches!(extends.value, Value::Null)) {
+                let Some(name) = extends.as_text().filter(|name| !name.is_empty()) else {
+                    self.problems.error(extends.span, "`extends` wants the path of a manifest");
+                    return None;
+                };
+                let folder = self.sources.file(file).folder.clone();
+                if seen.contains(&absolute(&folder, Path::new(name))) {
+                    self.problems.error(extends.span, format!("`{name}` extends itself"));
+                    return None;
+                }
+                if roots.len() + 1 >= LONGEST_CHAIN {
+                    self.problems.error(extends.span, format!("more than {LONGEST_CHAIN} manifests extend each other"));
+                    return None;
+                }
+                let beside = shown.parent().map(|parent| parent.join(name)).unwrap_or_else(|| PathBuf::from(name));
+                next = Some((beside, Some(extends.span)));
+            }
+            roots.push(root);
+        }
+        Some(roots)
+    }
+
+    fn open(&mut self, shown: &Path, named_at: Option<Span>) -> Option<usize> {
+        let fail = |problems: &mut Problems, why: String| {
+            problems.add(Severity::Error, named_at, format!("can't read {}: {why}", shown.display()), None);
+            None
+        };
+        let mut bytes = Vec::new();
+        let limit = self.bytes_left as u64 + 1;
+        if let Err(error) = std::fs::File::open(shown).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+            return fail(&mut self.problems, plain(&error));
+        }
+        let Some(left) = self.bytes_left.checked_sub(bytes.len()) else {
+            return fail(&mut self.problems, "a manifest has at most 512 KiB".to_owned());
+        };
+        self.bytes_left = left;
+        let text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                return fail(&mut self.problems, format!("it is no UTF-8 text, from byte {at} on"));
+            }
+        };
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        let absolute_path = std::path::absolute(shown).unwrap_or_else(|_| shown.to_owned());
+        let absolute_path = absolute(Path::new("/"), &absolute_path);
+        let folder = absolute_path.parent().unwrap_or(Path::new("/")).to_owned();
+        Some(self.sources.add(SourceFile { shown: shown.to_owned(), folder, text }))
+    }
+
+    /// Reads the `env_file`s, those of the lowest layer first, so that higher ones win.
+    fn env_files(&mut self, roots: &[Node]) {
+        for root in roots.iter().rev() {
+            let Some(node) = root.get("env_file") else {
+                continue;
+            };
+            let names: Vec<&Node> = match &node.value {
+                Value::Array(items) => items.iter().collect(),
+                Value::Null => continue,
+                _ => vec![node],
+            };
+            for name in names {
+                let mut name = name.clone();
+                fill_in(&mut name, &self.variables, &mut 0);
+                let mut context = Context { sources: &self.sources, problems: &mut self.problems, home: None };
+                let Some(path) = <PathBuf as super::decode::Decode>::decode(&name, &mut context) else {
+                    continue;
+                };
+                match read_env_file(&path) {
+                    Ok(lines) => self.variables.add_file(lines),
+                    Err(EnvFileError::Read { path, source }) => {
+                        let message = format!("can't read the env_file {}: {}", path.display(), plain(&source));
+                        self.problems.error(name.span, message);
+                    }
+                    Err(error) => self.problems.error(name.span, error.to_string()),
+                }
+            }
+        }
+    }
+}
+
+/// An I/O error without the number that the operating system gives it.
+fn plain(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// The manifest as JSON that reads back as the same value: in its long form, dollars doubled.
+pub fn to_json(manifest: &Manifest) -> serde_json::Value {
+    let mut value = serde_json::to_value(manifest).unwrap_or_default();
+    escape_dollars(&mut value);
+    value
+}

@@ -1,0 +1,235 @@
+//! The manifest's JSON Schema (draft 2020-12): the model's own, widened by what the reader accepts on its way there.
+//!
+//! Descriptions are the model's doc comments. What the reader adds: short forms, variables where a number or a truth
+//! value is wanted, `null` (it removes), `x-` keys, and the keys that say how a file is read.
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::Manifest;
+
+/// The schema as a JSON document.
+pub fn manifest_schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<Manifest>().to_value();
+    if let Some(definitions) = schema.get_mut("$defs").and_then(Value::as_object_mut) {
+        widen_definitions(definitions);
+    }
+    let root = schema.as_object_mut().expect("the schema of a struct is an object");
+    let mut defaults = json!({ "$ref": "#/$defs/Service" });
+    defaults["description"] = json!("Lies under every service, merged as RFC 7396 does.");
+    let properties = root.get_mut("properties").and_then(Value::as_object_mut).expect("a struct has properties");
+    let mut all = Map::new();
+    all.insert("$schema".into(), json!({ "type": "string", "description": "The schema of this file, for editors." }));
+    all.insert(
+        "extends".into(),
+        json!({ "type": "string", "description": "The manifest that this one changes (RFC 7396); a relative path belongs to this file." }),
+    );
+    all.insert(
+        "env_file".into(),
+        json!({
+            "description": "Files of NAME=value lines for `${…}`; the process's environment wins over them.",
+            "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]
+        }),
+    );
+    all.insert("defaults".into(), defaults);
+    all.append(properties);
+    root.insert("properties".into(), Value::Object(all));
+    relax(&mut schema);
+    schema
+}
+
+fn widen_definitions(definitions: &mut Map<String, Value>) {
+    let secret = json!({
+        "type": "object",
+        "description": "Where a secret is kept; it is read only when it is used.",
+        "properties": {
+            "file": { "type": "string", "description": "A file that holds it; one newline at its end does not count." },
+            "env": { "type": "string", "description": "A variable of dpl's own environment." }
+        },
+        "minProperties": 1
+    });
+    definitions.insert("SecretSource".into(), secret);
+    definitions.insert(
+        "EnvValue".into(),
+        json!({ "anyOf": [{ "type": ["string", "number", "boolean"] }, { "$ref": "#/$defs/SecretSource" }] }),
+    );
+    definitions.insert("Ready".into(), ready());
+    for (definition, property, forms) in short_forms() {
+        let place = definitions.get_mut(definition).and_then(|definition| definition.get_mut("properties"));
+        if let Some(schema) = place.and_then(|properties| properties.get_mut(property)) {
+            let mut long = schema.take();
+            let description = long.as_object_mut().and_then(|long| long.remove("description"));
+            let mut any = vec![long];
+            any.extend(forms);
+            *schema = json!({ "anyOf": any });
+            if let Some(description) = description {
+                schema["description"] = description;
+            }
+        }
+    }
+    for (definition, required) in
+        [("Port", vec!["target"]), ("Mount", vec!["type", "target"]), ("Preserve", vec!["table", "key"])]
+    {
+        if let Some(definition) = definitions.get_mut(definition) {
+            definition["x-required"] = json!(required);
+        }
+    }
+}
+
+fn ready() -> Value {
+    json!({
+        "type": "object",
+        "description": "How a service proves that it is up where its image has no health check: one of the probes.",
+        "properties": {
+            "tcp": { "type": "integer", "minimum": 1, "maximum": 65535, "description": "A port of the container accepts connections." },
+            "http": { "$ref": "#/$defs/HttpProbe" },
+            "log": { "type": "string", "description": "A line of its log, written since the start, matches this regular expression." },
+            "running_for": { "type": "string", "description": "It has run for so long without ending." },
+            "timeout": { "type": "string", "description": "How long it may take; the command's own limit where absent." }
+        }
+    })
+}
+
+/// Definition, property, and the forms that it may have beside its long one.
+fn short_forms() -> Vec<(&'static str, &'static str, Vec<Value>)> {
+    let text = || json!({ "type": "string" });
+    let texts = || json!({ "type": "array", "items": { "type": ["string", "number"] } });
+    let scalars =
+        || json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean", "null"] } });
+    let mixed = |item: &str| {
+        let reference = format!("#/$defs/{item}");
+        json!({ "type": "array", "items": { "anyOf": [{ "$ref": reference }, { "type": ["string", "number"] }] } })
+    };
+    let mut forms = vec![
+        ("Service", "command", vec![text(), texts()]),
+        ("Service", "entrypoint", vec![text(), texts()]),
+        ("Service", "environment", vec![texts()]),
+        ("Service", "env_file", vec![text(), mixed("EnvFile")]),
+        ("Service", "ports", vec![mixed("Port")]),
+        ("Service", "volumes", vec![mixed("Mount")]),
+        ("Service", "devices", vec![mixed("Device")]),
+        ("Service", "tmpfs", vec![text()]),
+        ("Service", "dns", vec![text()]),
+        ("Service", "networks", vec![texts()]),
+        ("Service", "depends_on", vec![texts()]),
+        ("Service", "gpus", vec![text(), json!({ "type": "integer", "minimum": 1 }), json!({ "$ref": "#/$defs/Gpu" })]),
+        (
+            "Service",
+            "ulimits",
+            vec![json!({
+                "type": "object",
+                "additionalProperties": { "anyOf": [{ "$ref": "#/$defs/Ulimit" }, { "type": ["integer", "string", "null"] }] }
+            })],
+        ),
+        (
+            "Service",
+            "extra_hosts",
+            vec![texts(), json!({ "type": "object", "additionalProperties": { "type": ["string", "array", "null"] } })],
+        ),
+        ("Service", "cpuset", vec![json!({ "type": "integer" })]),
+        ("Service", "user", vec![json!({ "type": "integer" })]),
+        ("Service", "group_add", vec![texts()]),
+        ("Healthcheck", "test", vec![text()]),
+        ("Port", "published", vec![text()]),
+        ("Gpu", "device_ids", vec![texts()]),
+        ("Gpu", "options", vec![scalars()]),
+        ("Logging", "options", vec![texts(), scalars()]),
+    ];
+    for (definition, property) in [
+        ("Service", "labels"),
+        ("Service", "sysctls"),
+        ("Network", "labels"),
+        ("Network", "driver_opts"),
+        ("Volume", "labels"),
+        ("Volume", "driver_opts"),
+    ] {
+        forms.push((definition, property, vec![texts(), scalars()]));
+    }
+    forms
+}
+
+/// Walks the whole schema: what a file may leave to another is not required, every property may be `null`, a variable
+/// may stand for a number or a truth value, and no unknown key is allowed.
+fn relax(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(relax),
+        Value::Object(object) => {
+            object.remove("required");
+            if let Some(required) = object.remove("x-required") {
+                object.insert("required".into(), required);
+            }
+            // Formats and defaults of Rust's number types say nothing to an author.
+            if object.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with(['u', 'i'])) {
+                object.remove("format");
+            }
+            for (key, value) in object.iter_mut() {
+                match value {
+                    // A map from names to schemas is no schema itself: a property may well be called `required`.
+                    Value::Object(named) if ["properties", "patternProperties", "$defs"].contains(&key.as_str()) => {
+                        named.values_mut().for_each(relax);
+                    }
+                    value => relax(value),
+                }
+            }
+            let is_struct = object.get("properties").is_some_and(Value::is_object);
+            if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
+                properties.values_mut().for_each(nullable);
+            }
+            if is_struct && !object.contains_key("additionalProperties") {
+                object.insert("patternProperties".into(), json!({ "^x-": true }));
+                object.insert("additionalProperties".into(), json!(false));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn nullable(property: &mut Value) {
+    let Some(object) = property.as_object_mut() else {
+        return;
+    };
+    let description = object.remove("description");
+    let takes_variable = match object.get("type") {
+        Some(Value::String(kind)) => ["integer", "number", "boolean"].contains(&kind.as_str()),
+        Some(Value::Array(kinds)) => {
+            kinds.iter().any(|kind| ["integer", "number", "boolean"].iter().any(|k| kind == k))
+        }
+        _ => false,
+    };
+    let mut any = match object.remove("anyOf") {
+        Some(Value::Array(any)) if object.is_empty() => any,
+        Some(any) => {
+            object.insert("anyOf".into(), any);
+            vec![Value::Object(std::mem::take(object))]
+        }
+        None => vec![Value::Object(std::mem::take(object))],
+    };
+    if takes_variable {
+        any.push(json!({ "type": "string", "pattern": "\\$" }));
+    }
+    any.push(json!({ "type": "null" }));
+    any.dedup();
+    let mut widened = Map::new();
+    if let Some(description) = description {
+        widened.insert("description".into(), description);
+    }
+    widened.insert("anyOf".into(), Value::Array(any));
+    *property = Value::Object(widened);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_property_of_a_service_is_described() {
+        let schema = manifest_schema();
+        let service = schema["$defs"]["Service"]["properties"].as_object().unwrap();
+        assert!(service.len() > 50);
+        for (name, property) in service {
+            assert!(property["description"].is_string(), "{name}");
+        }
+        assert!(schema["$defs"]["Gpu"]["properties"]["required"].is_object());
+    }
+}

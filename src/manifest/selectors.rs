@@ -1,0 +1,423 @@
+//! Choosing services and databases: numbers, ranges, lists, names, globs, groups, `all`, and `!` to leave out.
+//!
+//! One small language for the command line, the menu and written chains.
+
+use std::collections::BTreeSet;
+
+use super::model::Manifest;
+use super::problem::nearest;
+
+/// What can be chosen from: services or databases, numbered apart.
+#[derive(Debug, Clone, Default)]
+pub struct Choices {
+    noun: &'static str,
+    /// Number, name, groups.
+    entries: Vec<Choice>,
+    /// Numbers that are empty, and what was removed from them.
+    removed: Vec<(usize, String)>,
+    last_number: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Choice {
+    number: usize,
+    name: String,
+    groups: Vec<String>,
+}
+
+/// A selector that means nothing, in one line that says what there is or was meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SelectorError(String);
+
+/// One part of a selector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Term {
+    All,
+    Numbers { first: usize, last: usize },
+    Group(String),
+    Glob(String),
+    Name(String),
+}
+
+impl Choices {
+    /// The services of a manifest, with their groups.
+    pub fn services(manifest: &Manifest) -> Self {
+        let services = &manifest.services;
+        Self {
+            noun: "service",
+            entries: services
+                .iter()
+                .map(|(number, name, service)| Choice { number, name: name.to_owned(), groups: service.groups.clone() })
+                .collect(),
+            removed: (1..=services.last_number())
+                .filter_map(|number| Some((number, services.removed_name(number)?.to_owned())))
+                .collect(),
+            last_number: services.last_number(),
+        }
+    }
+
+    /// The databases of a manifest.
+    pub fn databases(manifest: &Manifest) -> Self {
+        let databases = &manifest.databases;
+        Self {
+            noun: "database",
+            entries: databases
+                .iter()
+                .map(|(number, name, _)| Choice { number, name: name.to_owned(), groups: Vec::new() })
+                .collect(),
+            removed: (1..=databases.last_number())
+                .filter_map(|number| Some((number, databases.removed_name(number)?.to_owned())))
+                .collect(),
+            last_number: databases.last_number(),
+        }
+    }
+
+    /// The names of all, by number.
+    pub fn all(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.name.clone()).collect()
+    }
+
+    /// What the arguments choose, by number, each once. Without an argument that chooses, `!x` leaves out of all.
+    ///
+    /// # Errors
+    /// A part that is malformed or matches nothing, and a selection of which nothing is left.
+    pub fn select<S: AsRef<str>>(&self, arguments: &[S]) -> Result<Vec<String>, SelectorError> {
+        let mut chosen: BTreeSet<usize> = BTreeSet::new();
+        let mut left_out: BTreeSet<usize> = BTreeSet::new();
+        let mut chooses = false;
+        let mut rest = String::new();
+        for argument in arguments.iter().map(AsRef::as_ref) {
+            // A name with a comma or a space in it (databases may have those) is chosen by the whole argument.
+            match self.entries.iter().find(|entry| entry.name == argument) {
+                Some(entry) => {
+                    chooses = true;
+                    chosen.insert(entry.number);
+                }
+                None => {
+                    rest.push(' ');
+                    rest.push_str(argument);
+                }
+            }
+        }
+        for token in tokens(&rest)? {
+            match token.strip_prefix('!') {
+                Some(token) => left_out.extend(self.matching(token)?),
+                None => {
+                    chooses = true;
+                    chosen.extend(self.matching(&token)?);
+                }
+            }
+        }
+        if !chooses {
+            chosen.extend(self.entries.iter().map(|entry| entry.number));
+        }
+        let names =
+            self.entries.iter().filter(|entry| chosen.contains(&entry.number) && !left_out.contains(&entry.number));
+        let names: Vec<String> = names.map(|entry| entry.name.clone()).collect();
+        if names.is_empty() {
+            return Err(SelectorError(match self.entries.is_empty() {
+                true => format!("the manifest has no {}s", self.noun),
+                false => format!("no {} is left of `{}`", self.noun, rest.trim()),
+            }));
+        }
+        Ok(names)
+    }
+
+    fn matching(&self, token: &str) -> Result<Vec<usize>, SelectorError> {
+        let term = parse(token)?;
+        let found: Vec<usize> =
+            self.entries.iter().filter(|entry| entry.matches(&term)).map(|entry| entry.number).collect();
+        if found.is_empty() { Err(self.nothing_matches(token, &term)) } else { Ok(found) }
+    }
+
+    fn nothing_matches(&self, token: &str, term: &Term) -> SelectorError {
+        let noun = self.noun;
+        let numbers = match self.last_number {
+            0 => format!("the manifest has no {noun}s"),
+            last => format!("the numbers go from 1 to {last}"),
+        };
+        SelectorError(match term {
+            Term::All => format!("the manifest has no {noun}s"),
+            Term::Numbers { first, last } if first == last => {
+                match self.removed.iter().find(|(number, _)| number == first) {
+                    Some((number, name)) => format!("number {number} is empty: `{name}` was removed"),
+                    None => format!("there is no {noun} {token}: {numbers}"),
+                }
+            }
+            Term::Numbers { .. } => format!("there are no {noun}s {token}: {numbers}"),
+            Term::Glob(glob) => format!("no {noun} matches `{glob}`"),
+            Term::Group(group) => {
+                let groups: BTreeSet<&str> =
+                    self.entries.iter().flat_map(|entry| entry.groups.iter().map(String::as_str)).collect();
+                match nearest(group, groups.iter().copied()) {
+                    Some(meant) => format!("there is no group `@{group}`: did you mean `@{meant}`?"),
+                    None if groups.is_empty() => format!("there is no group `@{group}`: no {noun} is in a group"),
+                    None => {
+                        let groups: Vec<String> = groups.iter().map(|group| format!("@{group}")).collect();
+                        format!("there is no group `@{group}`: there are {}", groups.join(", "))
+                    }
+                }
+            }
+            Term::Name(name) => match nearest(name, self.entries.iter().map(|entry| entry.name.as_str())) {
+                Some(meant) => format!("there is no {noun} `{name}`: did you mean `{meant}`?"),
+                None => format!("there is no {noun} `{name}`: `dpl list` shows what there is"),
+            },
+        })
+    }
+}
+
+impl Choice {
+    fn matches(&self, term: &Term) -> bool {
+        match term {
+            Term::All => true,
+            Term::Numbers { first, last } => (*first..=*last).contains(&self.number),
+            Term::Group(group) => self.groups.contains(group),
+            Term::Glob(glob) => glob_matches(glob.as_bytes(), self.name.as_bytes()),
+            Term::Name(name) => self.name == *name,
+        }
+    }
+}
+
+/// Whether a selector would read this name as a number, a range, `all`, a group or an exclusion.
+pub(super) fn reads_as_selector(name: &str) -> bool {
+    name.starts_with(['!', '@']) || !matches!(parse(name), Ok(Term::Name(_)) | Ok(Term::Glob(_)))
+}
+
+/// Cuts at commas and spaces, inside brackets and out; characters as a Chinese keyboard writes them count as theirs.
+fn tokens(text: &str) -> Result<Vec<String>, SelectorError> {
+    let mut tokens = Vec::new();
+    let mut token = String::new();
+    let mut open = false;
+    let unbalanced = || SelectorError(format!("the brackets of `{}` don't match", text.trim()));
+    for character in text.chars().map(narrow) {
+        match character {
+            '[' if open || !token.trim_start_matches('!').is_empty() => return Err(unbalanced()),
+            '[' if token == "!" => {
+                return Err(SelectorError("`!` leaves out one thing: write `!2,!3` instead of `![2, 3]`".to_owned()));
+            }
+            '[' => open = true,
+            ']' if !open => return Err(unbalanced()),
+            ',' | ']' => {
+                open &= character != ']';
+                tokens.extend(Some(std::mem::take(&mut token)).filter(|token| !token.is_empty()));
+            }
+            blank if blank.is_whitespace() => {
+                tokens.extend(Some(std::mem::take(&mut token)).filter(|token| !token.is_empty()));
+            }
+            other => token.push(other),
+        }
+    }
+    if open {
+        return Err(unbalanced());
+    }
+    tokens.extend(Some(token).filter(|token| !token.is_empty()));
+    Ok(tokens)
+}
+
+/// Full-width forms and Chinese punctuation to their ASCII twins.
+pub fn narrow(character: char) -> char {
+    match character {
+        '，' | '、' => ',',
+        '【' | '［' => '[',
+        '】' | '］' => ']',
+        '　' => ' ',
+        // The block of full-width forms lies 0xFEE0 above ASCII.
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(character as u32 - 0xfee0).unwrap_or(character),
+        other => other,
+    }
+}
+
+fn parse(token: &str) -> Result<Term, SelectorError> {
+    if token == "all" {
+        return Ok(Term::All);
+    }
+    if let Some(group) = token.strip_prefix('@') {
+        return Ok(Term::Group(group.to_owned()));
+    }
+    if let Some(number) = number(token) {
+        return Ok(Term::Numbers { first: number, last: number });
+    }
+    if let Some((first, last)) = token.split_once("..").or_else(|| token.split_once('-')) {
+        let is_range = |text: &str| text.is_empty() || number(text).is_some();
+        if is_range(first) && is_range(last) {
+            return match (number(first), number(last)) {
+                (Some(first), Some(last)) if first <= last => Ok(Term::Numbers { first, last }),
+                (Some(first), Some(last)) => {
+                    Err(SelectorError(format!("`{token}` runs backwards: write {last}..{first}")))
+                }
+                _ => Err(SelectorError(format!("`{token}` is no range: write both ends, as in 17..25"))),
+            };
+        }
+    }
+    if token.contains(['*', '?']) { Ok(Term::Glob(token.to_owned())) } else { Ok(Term::Name(token.to_owned())) }
+}
+
+/// A number of any length: one too large for the machine is too large for every manifest as well.
+fn number(text: &str) -> Option<usize> {
+    let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| text.parse().unwrap_or(usize::MAX))
+}
+
+/// `*` stands for any characters, `?` for one.
+fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut seen) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while seen < name.len() {
+        match glob.get(at) {
+            Some(b'*') => {
+                star = Some((at, seen));
+                at += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == name[seen] => {
+                at += 1;
+                seen += 1;
+            }
+            _ => match star {
+                Some((star_at, from)) => {
+                    star = Some((star_at, from + 1));
+                    at = star_at + 1;
+                    seen = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    glob[at..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn choices() -> Choices {
+        let names = ["postgres", "redis", "metis-api", "metis_worker", "metis_worker_gpu", "nginx"];
+        Choices {
+            noun: "service",
+            entries: names
+                .iter()
+                .enumerate()
+                .map(|(place, name)| Choice {
+                    number: place + 1,
+                    name: (*name).to_owned(),
+                    groups: if name.starts_with("metis") { vec!["metis".to_owned()] } else { Vec::new() },
+                })
+                .filter(|choice| choice.number != 2)
+                .collect(),
+            removed: vec![(2, "redis".to_owned())],
+            last_number: 6,
+        }
+    }
+
+    fn select(text: &str) -> Result<Vec<String>, String> {
+        choices().select(&[text]).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_form_chooses_by_number_and_each_once() {
+        for (text, names) in [
+            ("4", vec!["metis_worker"]),
+            ("3..5", vec!["metis-api", "metis_worker", "metis_worker_gpu"]),
+            ("1-3", vec!["postgres", "metis-api"]),
+            ("[5, 3]", vec!["metis-api", "metis_worker_gpu"]),
+            ("5,3,3..4", vec!["metis-api", "metis_worker", "metis_worker_gpu"]),
+            ("metis_*", vec!["metis_worker", "metis_worker_gpu"]),
+            ("@metis !4", vec!["metis-api", "metis_worker_gpu"]),
+            ("!@metis", vec!["postgres", "nginx"]),
+            ("all,!nginx,!3..5", vec!["postgres"]),
+            ("【３，４】", vec!["metis-api", "metis_worker"]),
+            ("metis-api", vec!["metis-api"]),
+        ] {
+            assert_eq!(select(text), Ok(names.into_iter().map(str::to_owned).collect()), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_that_the_shell_cut_are_put_together_again() {
+        assert_eq!(choices().select(&["[4,", "5]"]).unwrap(), ["metis_worker", "metis_worker_gpu"]);
+    }
+
+    #[test]
+    fn what_matches_nothing_says_what_there_is() {
+        for (text, message) in [
+            ("7", "there is no service 7: the numbers go from 1 to 6"),
+            ("0", "there is no service 0: the numbers go from 1 to 6"),
+            ("2", "number 2 is empty: `redis` was removed"),
+            ("99999999999999999999", "there is no service 99999999999999999999: the numbers go from 1 to 6"),
+            ("3..", "`3..` is no range: write both ends, as in 17..25"),
+            ("5..3", "`5..3` runs backwards: write 3..5"),
+            ("metis_wroker", "there is no service `metis_wroker`: did you mean `metis_worker`?"),
+            ("kafka", "there is no service `kafka`: `dpl list` shows what there is"),
+            ("x*", "no service matches `x*`"),
+            ("@mtis", "there is no group `@mtis`: did you mean `@metis`?"),
+            ("@platform", "there is no group `@platform`: there are @metis"),
+            ("4 !4", "no service is left of `4 !4`"),
+            ("[4", "the brackets of `[4` don't match"),
+            ("4]", "the brackets of `4]` don't match"),
+        ] {
+            assert_eq!(select(text).unwrap_err(), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_word_is_chosen_by_the_whole_argument() {
+        let mut choices = choices();
+        choices.entries[0].name = "x; drop, all".to_owned();
+        assert_eq!(choices.select(&["x; drop, all"]).unwrap(), ["x; drop, all"]);
+    }
+
+    #[test]
+    fn names_that_read_otherwise_are_known() {
+        for name in ["12", "3-4", "3..4", "all", "@x", "!x", "5-3", "1-"] {
+            assert!(reads_as_selector(name), "{name}");
+        }
+        for name in ["metis-api", "v2", "1st", "a..b"] {
+            assert!(!reads_as_selector(name), "{name}");
+        }
+    }
+
+    fn numbered(last: usize) -> Choices {
+        let entries = (1..=last).map(|number| Choice { number, name: format!("s{number}"), groups: Vec::new() });
+        Choices { noun: "service", entries: entries.collect(), removed: Vec::new(), last_number: last }
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_ranges_and_exclusions_agree_with_a_naive_reading(
+            terms in proptest::collection::vec((1..=30usize, 0..10usize, any::<bool>(), any::<bool>()), 1..8),
+        ) {
+            let mut text = Vec::new();
+            let mut chosen = [false; 31];
+            let mut left_out = [false; 31];
+            for (first, length, exclude, dots) in &terms {
+                let last = (first + length).min(30);
+                let range = match (length, dots) {
+                    (0, _) => first.to_string(),
+                    (_, true) => format!("{first}..{last}"),
+                    (_, false) => format!("{first}-{last}"),
+                };
+                text.push(format!("{}{range}", if *exclude { "!" } else { "" }));
+                for number in *first..=last {
+                    if *exclude { left_out[number] = true } else { chosen[number] = true }
+                }
+            }
+            if terms.iter().all(|(_, _, exclude, _)| *exclude) {
+                chosen = [true; 31];
+            }
+            let naive: Vec<String> =
+                (1..=30).filter(|n| chosen[*n] && !left_out[*n]).map(|n| format!("s{n}")).collect();
+            let selected = numbered(30).select(&[text.join(",")]);
+            if naive.is_empty() {
+                prop_assert!(selected.is_err());
+            } else {
+                prop_assert_eq!(selected.unwrap(), naive);
+            }
+        }
+
+        #[test]
+        fn no_text_at_all_makes_it_panic(text in any::<String>()) {
+            let _ = numbered(5).select(&[text]);
+        }
+    }
+}

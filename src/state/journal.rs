@@ -1,0 +1,217 @@
+//! What was done: JSON lines for the begin of an action, each step and its end, safe on disk before work goes on.
+//!
+//! Append-only. A line that a crash cut off is passed over by readers and never continued by writers.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::StateError;
+use super::folder::StateDir;
+use super::operator::Operator;
+use crate::fs::Digest;
+
+/// A line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "kebab-case")]
+pub enum Entry {
+    /// An action begins.
+    Begin(Action),
+    /// A step is about to change something.
+    Step { action: u64, at: Timestamp, activity: String, subject: String },
+    /// A step has ended.
+    StepEnd(StepEnd),
+    /// The action has ended.
+    End(ActionEnd),
+}
+
+/// An action: one command, one chain, one choice of the menu.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// Counts up from 1 in each journal.
+    pub number: u64,
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub operator: Operator,
+    /// The version of dpl.
+    pub version: String,
+    pub manifest: PathBuf,
+    pub manifest_digest: Digest,
+    /// The engine's address.
+    pub engine: String,
+    /// The command as it could be typed; it never holds a secret.
+    pub command: String,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepEnd {
+    pub action: u64,
+    pub at: Timestamp,
+    pub activity: String,
+    pub subject: String,
+    /// `None` when it went well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How an action ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionEnd {
+    pub action: u64,
+    pub at: Timestamp,
+    /// The exit code of the program, were it to end here.
+    pub exit_code: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The journal, open for one action.
+pub struct Journal {
+    file: Mutex<File>,
+    path: PathBuf,
+    action: u64,
+}
+
+/// A line is some hundred bytes; what is longer was not written by us.
+const LONGEST_LINE: u64 = 64 * 1024;
+
+impl Journal {
+    /// Writes the begin of an action. The project's lock must be held.
+    pub fn begin(
+        state: &StateDir,
+        operator: &Operator,
+        manifest: (&Path, Digest),
+        engine: &str,
+        command: &str,
+    ) -> Result<Self, StateError> {
+        state.create()?;
+        let path = state.file("journal.jsonl");
+        let write = |source| StateError::Write { path: path.clone(), source };
+        let last = read_journal(state)?.iter().filter_map(number).max().unwrap_or(0);
+        let mut file =
+            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(write)?;
+        end_torn_line(&mut file).map_err(write)?;
+        let journal = Self { file: Mutex::new(file), path: path.clone(), action: last + 1 };
+        journal.append(&Entry::Begin(Action {
+            number: journal.action,
+            at: now(),
+            operator: operator.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            manifest: manifest.0.to_owned(),
+            manifest_digest: manifest.1,
+            engine: engine.to_owned(),
+            command: command.to_owned(),
+        }))?;
+        Ok(journal)
+    }
+
+    /// A step is about to begin.
+    pub fn step(&self, activity: &str, subject: &str) -> Result<(), StateError> {
+        let (activity, subject) = (activity.to_owned(), subject.to_owned());
+        self.append(&Entry::Step { action: self.action, at: now(), activity, subject })
+    }
+
+    /// A step has ended; `error` says how it failed.
+    pub fn step_end(&self, activity: &str, subject: &str, error: Option<String>) -> Result<(), StateError> {
+        let (activity, subject) = (activity.to_owned(), subject.to_owned());
+        self.append(&Entry::StepEnd(StepEnd { action: self.action, at: now(), activity, subject, error }))
+    }
+
+    /// The action has ended.
+    pub fn end(&self, exit_code: u8, error: Option<String>) -> Result<(), StateError> {
+        self.append(&Entry::End(ActionEnd { action: self.action, at: now(), exit_code, error }))
+    }
+
+    fn append(&self, entry: &Entry) -> Result<(), StateError> {
+        let write = |source| StateError::Write { path: self.path.clone(), source };
+        let mut line = serde_json::to_vec(entry).map_err(|error| write(error.into()))?;
+        line.push(b'\n');
+        // A thread that panicked while it held the file has written its line or not; the next one is whole either way.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.write_all(&line).and_then(|()| file.sync_data()).map_err(write)
+    }
+}
+
+/// All whole lines of the journal, oldest first; none when there is no journal yet.
+pub fn read_journal(state: &StateDir) -> Result<Vec<Entry>, StateError> {
+    let path = state.file("journal.jsonl");
+    let read = |source| StateError::Read { path: path.clone(), source };
+    let mut reader = match File::open(&path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(read(error)),
+    };
+    let mut entries = Vec::new();
+    loop {
+        let mut line = Vec::new();
+        if reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(read)? == 0 {
+            return Ok(entries);
+        }
+        if let Ok(entry) = serde_json::from_slice(&line) {
+            entries.push(entry);
+        }
+    }
+}
+
+fn number(entry: &Entry) -> Option<u64> {
+    match entry {
+        Entry::Begin(action) => Some(action.number),
+        _ => None,
+    }
+}
+
+/// After a crash the last line may have no end: the next one must not be joined to it.
+fn end_torn_line(file: &mut File) -> std::io::Result<()> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(());
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    if last != *b"\n" { file.write_all(b"\n") } else { Ok(()) }
+}
+
+fn now() -> Timestamp {
+    Timestamp::now().round(jiff::Unit::Millisecond).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(state: &StateDir) -> Journal {
+        let operator = Operator { user: "li".into(), host: "site".into(), ssh_client: None };
+        Journal::begin(state, &operator, (Path::new("m.json"), Digest::of(b"")), "unix:///x", "dpl load").unwrap()
+    }
+
+    #[test]
+    fn actions_count_up_over_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::beside(&folder.path().join("m.json"));
+        begin(&state).end(0, None).unwrap();
+        let second = begin(&state);
+        second.step("load-image", "redis:7").unwrap();
+        let entries = read_journal(&state).unwrap();
+        assert_eq!(entries.iter().filter_map(number).collect::<Vec<_>>(), [1, 2]);
+        assert!(matches!(&entries[3], Entry::Step { action: 2, subject, .. } if subject == "redis:7"));
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_off_spoils_neither_reading_nor_writing() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::beside(&folder.path().join("m.json"));
+        begin(&state);
+        let path = state.file("journal.jsonl");
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"entry\":\"step\",\"act").unwrap();
+        begin(&state).end(0, None).unwrap();
+        let entries = read_journal(&state).unwrap();
+        assert_eq!(entries.iter().filter_map(number).collect::<Vec<_>>(), [1, 2]);
+        assert!(matches!(entries.last(), Some(Entry::End(end)) if end.action == 2));
+    }
+}

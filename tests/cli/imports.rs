@@ -1,0 +1,87 @@
+//! The rooms' imports run one way (docs/rooms.md): a look at every `use` line and path of the source.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::support::repository;
+
+/// Each room, and the rooms that it may name.
+fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let base = vec!["report", "fs", "failpoint"];
+    let with = |rooms: &[&'static str]| [rooms, &base].concat();
+    let low = ["manifest", "engine", "state"];
+    BTreeMap::from([
+        ("cli", with(&["databases", "services", "images", "manifest", "engine", "state"])),
+        ("databases", with(&["services", "images", "manifest", "engine", "state"])),
+        ("services", with(&low)),
+        ("images", with(&low)),
+        ("manifest", base.clone()),
+        ("engine", base.clone()),
+        ("state", base.clone()),
+        ("report", vec!["failpoint"]),
+        ("fs", vec!["failpoint"]),
+        ("failpoint", vec![]),
+        ("main", vec!["cli"]),
+        (
+            "lib",
+            vec!["cli", "databases", "services", "images", "manifest", "engine", "state", "report", "fs", "failpoint"],
+        ),
+    ])
+}
+
+/// Crates that belong to one room.
+const OWNED: [(&str, &str); 4] = [("bollard", "engine"), ("clap", "cli"), ("indicatif", "cli"), ("dialoguer", "cli")];
+
+fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(repository().join("src")).unwrap().to_string_lossy().into_owned();
+            found.push((name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+fn room(name: &str) -> &str {
+    name.split(['/', '.']).next().unwrap()
+}
+
+#[test]
+fn imports_run_one_way() {
+    let mut files = Vec::new();
+    sources(&repository().join("src"), &mut files);
+    let allowed = allowed();
+    let path = regex::Regex::new(r"\b(?:crate|dpl)::([a-z_]+)(?:::|;|\b)").unwrap();
+    let group = regex::Regex::new(r"\bcrate::\{([^}]*)\}").unwrap();
+    let mut wrong = Vec::new();
+    for (name, text) in &files {
+        let here = room(name);
+        let may = allowed.get(here).unwrap_or_else(|| panic!("{name} belongs to no known room"));
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            let grouped = group.captures_iter(line).flat_map(|found| {
+                let rooms = found.get(1).unwrap().as_str().split(',');
+                rooms.map(|part| part.trim().split("::").next().unwrap().to_owned()).collect::<Vec<_>>()
+            });
+            let plain = path.captures_iter(line).map(|found| found[1].to_owned());
+            for there in grouped.chain(plain).filter(|there| allowed.contains_key(there.as_str())) {
+                if there != here && !may.contains(&there.as_str()) {
+                    wrong.push(format!("{name}:{}: {here} must not name {there}", number + 1));
+                }
+            }
+            for (owned, owner) in OWNED {
+                if here != owner && line.contains(&format!("{owned}::")) {
+                    wrong.push(format!("{name}:{}: only {owner} may name {owned}", number + 1));
+                }
+            }
+            let prints = ["println!(", "eprintln!(", "print!(", "eprint!(", "process::exit"];
+            if here != "cli" && prints.iter().any(|print| line.contains(print)) {
+                wrong.push(format!("{name}:{}: only cli prints and ends the program", number + 1));
+            }
+        }
+    }
+    assert!(files.len() > 50);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

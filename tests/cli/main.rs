@@ -1,0 +1,11 @@
+//! The command line without an engine: what it prints and how it ends, compared to the letter.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod imports;
+mod manifest_errors;
+mod manifests;
+mod properties;
+mod selecting;
+mod which_manifest;

@@ -1,0 +1,179 @@
+//! Every error of a manifest, as `dpl check` shows it: to the letter, with its place and what was meant.
+//!
+//! The pages are in `snapshots/`; `INSTA_UPDATE=always` writes them anew, and every change of them is read.
+
+use crate::support::Site;
+
+/// What `check` says of a manifest whose one service has these fields beside its image.
+fn service(fields: &str) -> String {
+    stack(&format!(r#""web": {{ "image": "web:1", {fields} }}"#))
+}
+
+/// What `check` says of a manifest with these services.
+fn stack(services: &str) -> String {
+    whole(&format!("{{\n  \"project\": \"shop\",\n  \"services\": {{\n    {services}\n  }}\n}}\n"))
+}
+
+fn whole(text: &str) -> String {
+    let run = Site::with_manifest(text).run(&["check", "stack.json"]);
+    format!("exit {}\n{}", run.code, run.stderr)
+}
+
+macro_rules! pages {
+    ($($name:ident: $page:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            let page = $page;
+            assert!(page.starts_with("exit 3\n"), "{page}");
+            insta::assert_snapshot!(page);
+        }
+    )*};
+}
+
+pages! {
+    // Text
+    text_empty: whole("");
+    text_no_json: whole("{ \"project\": shop }");
+    text_trailing_comma: whole("{\n  \"project\": \"shop\",\n}\n");
+    text_comment: whole("{ // note\n}");
+    text_list_instead_of_object: whole("[]");
+    text_key_twice: whole("{\n  \"project\": \"shop\",\n  \"project\": \"store\",\n  \"services\": {}\n}");
+    text_wide_characters_before_the_error: whole("{ \"project\": \"shop\", \"x-备注\": \"数据库\", \"sevices\": {} }");
+    // Keys and types
+    all_errors_at_once: whole(
+        "{\n  \"project\": \"Shop!\",\n  \"servics\": {},\n  \"services\": {\n    \"web\": {\n      \"imagee\": \"web:1\",\n      \"tty\": \"yes\",\n      \"mem_limit\": \"lots\",\n      \"restart\": \"sometimes\"\n    }\n  }\n}"
+    );
+    project_missing: whole("{ \"services\": {} }");
+    services_missing: whole("{ \"project\": \"shop\" }");
+    image_missing: stack(r#""web": {}"#);
+    image_malformed: stack(r#""web": { "image": "Web:1" }"#);
+    key_unknown_with_a_near_one: service(r#""enviroment": {}"#);
+    key_unknown_with_none_near: service(r#""colour": "red""#);
+    type_wrong: service(r#""ports": "80:80""#);
+    truth_as_string: service(r#""privileged": "true""#);
+    nul_character: service(r#""hostname": "a\u0000b""#);
+    // Values
+    size_malformed: service(r#""shm_size": "64 megs""#);
+    size_below_the_engines_minimum: service(r#""mem_limit": "1m""#);
+    duration_malformed: service(r#""stop_grace_period": "10""#);
+    cpus_malformed: service(r#""cpus": "half""#);
+    restart_unknown: service(r#""restart": "on-failure:x""#);
+    command_with_an_open_quote: service(r#""command": "sh -c 'echo""#);
+    environment_without_a_value: service(r#""environment": ["DEBUG"]"#);
+    environment_twice: service(r#""environment": ["A=1", "A=2"]"#);
+    environment_name_with_equals: service(r#""environment": { "A=B": "1" }"#);
+    secret_with_two_sources: service(r#""environment": { "A": { "file": "a", "env": "A" } }"#);
+    port_malformed: service(r#""ports": ["80:http"]"#);
+    port_zero: service(r#""ports": [0]"#);
+    port_too_large: service(r#""ports": ["70000:80"]"#);
+    port_ranges_of_different_lengths: service(r#""ports": ["8000-8002:80-81"]"#);
+    port_protocol_unknown: service(r#""ports": ["53:53/dns"]"#);
+    port_host_ip_malformed: service(r#""ports": ["300.0.0.1:80:80"]"#);
+    ports_too_many: service(r#""ports": ["10000-20000:10000-20000"]"#);
+    mount_malformed: service(r#""volumes": ["a:b:c:d"]"#);
+    mount_option_unknown: service(r#""volumes": ["./a:/a:rx"]"#);
+    mount_target_relative: service(r#""volumes": ["./a:a"]"#);
+    mount_type_unknown: service(r#""volumes": [{ "type": "bnd", "source": "/a", "target": "/a" }]"#);
+    mount_option_of_another_type: service(r#""volumes": [{ "type": "tmpfs", "target": "/a", "bind": {} }]"#);
+    tmpfs_relative: service(r#""tmpfs": "run""#);
+    condition_unknown: stack(
+        r#""db": { "image": "db:1" }, "web": { "image": "web:1", "depends_on": { "db": { "condition": "service_helthy" } } }"#
+    );
+    healthcheck_without_command: service(r#""healthcheck": { "test": ["CMD"] }"#);
+    ready_with_two_probes: service(r#""ready": { "tcp": 80, "log": "up" }"#);
+    ready_with_a_wrong_regex: service(r#""ready": { "log": "up(" }"#);
+    ulimit_soft_above_hard: service(r#""ulimits": { "nofile": { "soft": 9, "hard": 5 } }"#);
+    device_malformed: service(r#""devices": ["/dev/a:/dev/b:x"]"#);
+    dns_no_address: service(r#""dns": ["server"]"#);
+    pid_mode_unknown: service(r#""pid": "private""#);
+    gpu_neither_count_nor_ids: service(r#""gpus": [{ "driver": "nvidia" }]"#);
+    gpu_both_count_and_ids: service(r#""gpus": [{ "count": 1, "device_ids": ["0"] }]"#);
+    gpu_count_zero: service(r#""gpus": 0"#);
+    gpu_capabilities_empty: service(r#""gpus": [{ "count": "all", "capabilities": [] }]"#);
+    network_external_with_a_driver: whole(
+        r#"{ "project": "shop", "networks": { "lan": { "external": true, "driver": "bridge" } }, "services": {} }"#
+    );
+    password_written_out: whole(
+        r#"{ "project": "shop", "databases": { "d": { "service": "db", "password": "x" } }, "services": { "db": { "image": "db:1" } } }"#
+    );
+    // Variables and files
+    variable_without_a_value: stack(r#""web": { "image": "web:${TAG}" }"#);
+    variable_with_a_reason: stack(r#""web": { "image": "web:${TAG:?ask the release notes}" }"#);
+    variable_malformed: stack(r#""web": { "image": "web:${TAG" }"#);
+    dollar_alone: stack(r#""web": { "image": "web:1", "command": ["sh", "-c", "echo $?"] }"#);
+    env_file_missing: whole(r#"{ "project": "shop", "env_file": "site.env", "services": {} }"#);
+    extends_missing: whole(r#"{ "extends": "base.json" }"#);
+    extends_itself: whole(r#"{ "extends": "./stack.json" }"#);
+    // Across fields
+    dependency_unknown: service(r#""depends_on": ["wbe"]"#);
+    dependency_on_itself: service(r#""depends_on": ["web"]"#);
+    dependency_ring: stack(
+        r#""a": { "image": "i:1", "depends_on": ["b"] },
+    "b": { "image": "i:1", "depends_on": ["c"] },
+    "c": { "image": "i:1", "depends_on": ["a"] }"#
+    );
+    network_unknown: service(r#""networks": ["lan"]"#);
+    volume_unknown: service(r#""volumes": ["data:/data"]"#);
+    namespace_of_an_unknown_service: service(r#""network_mode": "service:vpn""#);
+    network_mode_beside_networks_and_ports: service(r#""network_mode": "host", "networks": ["default"], "ports": ["80:80"]"#);
+    database_of_an_unknown_service: whole(
+        r#"{ "project": "shop", "databases": { "d": { "service": "postgres" } }, "services": { "postgre": { "image": "db:1" } } }"#
+    );
+    same_port_of_the_host_twice: stack(
+        r#""a": { "image": "i:1", "ports": ["127.0.0.1:80:80"] },
+    "b": { "image": "i:1", "ports": ["80:8080"] }"#
+    );
+    same_container_name_twice: stack(
+        r#""a": { "image": "i:1", "container_name": "shop-b-1" },
+    "b": { "image": "i:1" }"#
+    );
+    scale_with_a_fixed_name_and_port: service(r#""scale": 2, "container_name": "web", "ports": ["80:80"]"#);
+    group_with_the_name_of_a_service: service(r#""groups": ["web"]"#);
+    service_with_the_name_of_a_selector: stack(r#""17-25": { "image": "i:1" }, "all": { "image": "i:1" }"#);
+    service_name_malformed: stack(r#""we b": { "image": "i:1" }"#);
+}
+
+#[test]
+fn a_port_of_different_addresses_is_no_clash() {
+    let page = stack(
+        r#""a": { "image": "i:1", "ports": ["127.0.0.1:80:80", "127.0.0.1:80:80/udp"] },
+    "b": { "image": "i:1", "ports": ["127.0.0.2:80:80"] }"#,
+    );
+    assert!(page.starts_with("exit 0\n"), "{page}");
+}
+
+#[test]
+fn warnings_leave_the_manifest_usable() {
+    let page = service(r#""volumes": [{ "type": "bind", "source": "./gone", "target": "/a" }], "labels": null"#);
+    assert!(page.starts_with("exit 0\n"), "{page}");
+    insta::assert_snapshot!(page);
+}
+
+#[test]
+fn errors_are_a_document_with_places_on_request() {
+    let site = Site::with_manifest("{\n  \"project\": \"shop\",\n  \"sevices\": {}\n}\n");
+    let run = site.run(&["check", "--json", "stack.json"]).failure(3);
+    assert_eq!(run.stderr, "");
+    let problems = &run.json()["problems"];
+    assert_eq!(problems[0]["message"], "`services` is missing");
+    assert_eq!(problems[1]["message"], "unknown key `sevices`");
+    assert_eq!(problems[1]["help"], "did you mean `services`?");
+    assert_eq!((&problems[1]["line"], &problems[1]["column"]), (&3.into(), &3.into()));
+}
+
+#[test]
+fn a_file_that_is_no_text_or_no_file_says_so() {
+    let site = Site::new();
+    std::fs::write(site.file("stack.json"), b"{\xff\xfe}").unwrap();
+    std::fs::write(site.file("large.json"), vec![b' '; 600 * 1024]).unwrap();
+    std::fs::create_dir(site.file("folder.json")).unwrap();
+    for (name, line) in [
+        ("stack.json", "can't read stack.json: it is no UTF-8 text, from byte 1 on"),
+        ("large.json", "can't read large.json: a manifest has at most 512 KiB"),
+        ("folder.json", "can't read folder.json: it is a folder"),
+        ("none.json", "can't read none.json: there is no such file"),
+    ] {
+        let run = site.run(&["check", name]).failure(3);
+        assert_eq!(run.stderr, format!("error: {line}\n"));
+    }
+}

@@ -1,0 +1,42 @@
+//! Selectors on the command line: each wrong one is one line that says what there is or was meant.
+
+use crate::support::{Site, repository};
+
+/// The project's own manifest with 25 services.
+fn list(selector: &str) -> crate::support::Run {
+    let manifest = repository().join("manifests/local-docker.json");
+    Site::new().run(&["list", manifest.to_str().unwrap(), selector])
+}
+
+#[test]
+fn a_wrong_selector_is_one_line_and_exit_code_2() {
+    for (selector, line) in [
+        ("26", "there is no service 26: the numbers go from 1 to 25"),
+        ("0", "there is no service 0: the numbers go from 1 to 25"),
+        ("17..", "`17..` is no range: write both ends, as in 17..25"),
+        ("25..17", "`25..17` runs backwards: write 17..25"),
+        ("metis_wroker", "there is no service `metis_wroker`: did you mean `metis_worker`?"),
+        ("@metsi", "there is no group `@metsi`: did you mean `@metis`?"),
+        ("kafka*", "no service matches `kafka*`"),
+        ("[17, 18", "the brackets of `[17, 18` don't match"),
+    ] {
+        let run = list(selector).failure(2);
+        assert_eq!(run.stderr, format!("error: {line}\n"));
+        assert_eq!(run.stdout, "");
+    }
+}
+
+#[test]
+fn every_form_of_selector_chooses() {
+    for (selector, names) in [
+        ("25", vec!["metis_worker_gpu"]),
+        ("17..19", vec!["expert-ui", "expert-api", "metis-ui"]),
+        ("17-18", vec!["expert-ui", "expert-api"]),
+        ("[2, 1]", vec!["postgres", "redis"]),
+        ("metis_worker*,!25", vec!["metis_worker_manager", "metis_worker", "metis_worker_crypt"]),
+    ] {
+        let run = list(selector).success();
+        let chosen: Vec<&str> = run.stdout.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
+        assert_eq!(chosen, names, "{selector}");
+    }
+}

@@ -1,0 +1,80 @@
+//! Which manifest a command means.
+
+use crate::support::Site;
+
+const STACK: &str = r#"{ "project": "p", "services": { "web": { "image": "web:1" } } }"#;
+
+#[test]
+fn without_any_manifest_the_way_to_name_one_is_told() {
+    let run = Site::new().run(&["list"]).failure(2);
+    assert_eq!(
+        run.stderr,
+        "error: no manifest is named, and none is remembered for this folder\n  \
+         hint: name one (`dpl list manifests/local-docker.json`), or remember it: `dpl use MANIFEST.json`\n"
+    );
+}
+
+#[test]
+fn the_manifest_is_the_first_argument_that_names_a_json_file() {
+    let site = Site::with_manifest(STACK);
+    let run = site.run(&["list", "stack.json", "web"]).success();
+    assert_eq!(run.stdout, "NO  SERVICE  IMAGE  GROUPS\n 1  web      web:1\n");
+    assert_eq!(site.run(&["list", "web", "stack.json"]).success().stdout, run.stdout);
+    assert_eq!(site.run(&["-f", "stack.json", "list"]).success().stdout, run.stdout);
+}
+
+#[test]
+fn behind_two_dashes_nothing_names_a_manifest() {
+    let site = Site::with_manifest(STACK);
+    let run = site.run(&["-f", "stack.json", "list", "--", "web.json"]).failure(2);
+    assert_eq!(run.stderr, "error: there is no service `web.json`: `dpl list` shows what there is\n");
+}
+
+#[test]
+fn the_variable_names_one_and_the_flag_wins_over_it() {
+    let mut site = Site::with_manifest(STACK);
+    site.write("other.json", &STACK.replace("web", "api"));
+    site.set("DPL_MANIFEST", "other.json");
+    assert!(site.run(&["list"]).success().stdout.contains("api"));
+    assert!(site.run(&["list", "-f", "stack.json"]).success().stdout.contains("web"));
+}
+
+#[test]
+fn use_remembers_for_the_folder_and_those_below() {
+    let site = Site::with_manifest(STACK);
+    let run = site.run(&["use", "stack.json"]).success();
+    assert_eq!(run.stderr, "SITE/stack.json is now the manifest of SITE\n");
+    let run = site.run(&["list"]).success();
+    assert_eq!(run.stderr, "using SITE/stack.json, remembered for this folder\n");
+    std::fs::create_dir(site.file("below")).unwrap();
+    let mut command = site.command(&["list", "--quiet"]);
+    let output = command.current_dir(site.file("below")).output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stdout).unwrap().contains("web"));
+}
+
+#[test]
+fn use_refuses_a_manifest_that_is_wrong() {
+    let site = Site::with_manifest("{}");
+    site.run(&["use", "stack.json"]).failure(3);
+    site.run(&["list"]).failure(2);
+}
+
+#[test]
+fn an_engine_that_is_not_there_is_exit_code_4() {
+    let site = Site::with_manifest(STACK);
+    let run = site.run(&["doctor", "stack.json"]).failure(4);
+    assert_eq!(
+        run.stderr,
+        "error: can't reach the Docker engine at unix:///nonexistent/docker.sock\n  \
+         because: there is no socket /nonexistent/docker.sock\n  \
+         hint: is the engine running, and may you use its socket? `-H` or DOCKER_HOST names another one\n"
+    );
+}
+
+#[test]
+fn an_unknown_command_says_what_was_meant() {
+    let run = Site::new().run(&["strat"]).failure(2);
+    assert!(run.stderr.contains("unrecognized subcommand 'strat'"), "{}", run.stderr);
+    assert!(run.stderr.contains("'start'"), "{}", run.stderr);
+}

@@ -1,0 +1,413 @@
+//! Databases on a real PostgreSQL in a container of a private engine, which `DPL_TEST_ENGINE` names (`unix://…`) and
+//! which has the image `postgres:15`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use dpl::databases::{
+    self, BackupSettings, Credentials, DatabasesError, Dependents, DependentsError, Jobs, NewDatabase, OldDatabase,
+    RebuildOptions, RebuildReport, Secret, SeedSettings, Server, Shrink,
+};
+use dpl::engine::{Address, ContainerSpec, Engine, ExecSpec};
+use dpl::report::{Event, Listener, Message, Reporter};
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+const IMAGE: &str = "postgres:15";
+const PASSWORD: &str = "pä ss;\"' \\x";
+
+/// A server of its own for one test, and folders that go with it.
+struct Site {
+    engine: Engine,
+    container: String,
+    server: Server,
+    folder: tempfile::TempDir,
+    heard: Arc<Heard>,
+    reporter: Reporter,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<Event>>);
+
+impl Listener for Heard {
+    fn hear(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+async fn engine() -> Engine {
+    let address = std::env::var("DPL_TEST_ENGINE")
+        .expect("DPL_TEST_ENGINE must name a private engine, such as unix:///var/lib/dpl-engines/x/docker.sock");
+    let address = Address::resolve(Some(&address)).expect("DPL_TEST_ENGINE is no address of an engine");
+    Engine::connect(address).await.expect("the engine that DPL_TEST_ENGINE names does not answer")
+}
+
+impl Site {
+    async fn start() -> Self {
+        let engine = engine().await;
+        let image = engine.inspect_image(IMAGE).await.unwrap();
+        let image = image.unwrap_or_else(|| panic!("the test engine has no image {IMAGE}: run scripts/stand-ins.sh"));
+        let spec = ContainerSpec {
+            name: format!("dpl-test-{}", uuid()),
+            image: image.id,
+            environment: BTreeMap::from([("POSTGRES_PASSWORD".to_owned(), PASSWORD.to_owned())]),
+            shm_size_bytes: Some(256 << 20),
+            ..Default::default()
+        };
+        let container = engine.create_container(&spec).await.unwrap();
+        engine.start_container(&container).await.unwrap();
+        let server = connect(&engine, &container, Some(PASSWORD)).await;
+        let heard = Arc::new(Heard::default());
+        let stop = CancellationToken::new();
+        let reporter = Reporter::new(vec![heard.clone()], stop.clone());
+        Self { engine, container, server, folder: tempfile::tempdir().unwrap(), heard, reporter, stop }
+    }
+
+    /// Ends the server; a test that fails leaves it to the engine's own end.
+    async fn end(self) {
+        self.engine.discard_container(&self.container).await.unwrap();
+        let helpers = self.engine.list_containers(&[(databases::HELPER_SERVER_LABEL, &self.container)]).await.unwrap();
+        assert_eq!(helpers, Vec::<String>::new(), "a helper stayed");
+    }
+
+    /// What a query prints, without dpl.
+    async fn sql(&self, database: &str, sql: &str) -> String {
+        let result = self.try_sql(database, sql).await;
+        result.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    async fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
+        let database = database.replace('\\', "\\\\").replace('\'', "\\'");
+        let command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d"].map(str::to_owned).into_iter();
+        let command = command.chain([format!("dbname='{database}' user=postgres")]).collect();
+        let spec = ExecSpec { command, ..Default::default() };
+        let result = self.engine.exec(&self.container, &spec, sql.as_bytes()).await.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if result.exit_code == 0 { Ok(text(&result.stdout)) } else { Err(text(&result.stderr)) }
+    }
+
+    fn backups(&self) -> PathBuf {
+        self.folder.path().join("backups")
+    }
+
+    fn backup_settings(&self) -> BackupSettings {
+        BackupSettings {
+            folder: self.backups(),
+            jobs: Jobs::default(),
+            shrink: Shrink::Refuse,
+            operator: "engineer".to_owned(),
+        }
+    }
+
+    fn seed_settings(&self) -> SeedSettings {
+        SeedSettings { path: self.seed(), jobs: Jobs::default(), operator: "engineer".to_owned() }
+    }
+
+    fn seed(&self) -> PathBuf {
+        self.folder.path().join("seeds/seed")
+    }
+
+    fn rebuild_options(&self) -> RebuildOptions {
+        RebuildOptions {
+            jobs: Jobs::default(),
+            old: OldDatabase::BackUpAndDrop(self.backup_settings()),
+            new: NewDatabase::default(),
+        }
+    }
+
+    async fn rebuild(&self, database: &str) -> Result<RebuildReport, DatabasesError> {
+        let options = self.rebuild_options();
+        let nobody = Nobody::default();
+        let report = databases::rebuild(&self.server, database, &self.seed(), &nobody, &options, &self.reporter).await;
+        assert_eq!(nobody.0.load(Ordering::SeqCst), 0, "what was stopped was started again");
+        report
+    }
+
+    async fn databases(&self) -> Vec<String> {
+        let list = databases::list(&self.server).await.unwrap();
+        list.into_iter().map(|database| database.name).collect()
+    }
+
+    /// The keys of warnings and notices so far.
+    fn said(&self) -> Vec<&'static str> {
+        let heard = self.heard.0.lock().unwrap();
+        let key = |event: &Event| match event {
+            Event::Notice(Message { key, .. }) | Event::Warning(Message { key, .. }) => Some(*key),
+            _ => None,
+        };
+        heard.iter().filter_map(key).collect()
+    }
+}
+
+/// Dependents that count how many times more they were stopped than started.
+#[derive(Default)]
+struct Nobody(AtomicU32);
+
+impl Dependents for Nobody {
+    fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+        Box::pin(async { Ok(()) })
+    }
+}
+
+async fn connect(engine: &Engine, container: &str, password: Option<&str>) -> Server {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let credentials = Credentials { user: "postgres".to_owned(), password: password.map(Secret::new) };
+        match Server::connect(engine, container, credentials).await {
+            Ok(server) => return server,
+            Err(error) if Instant::now() > deadline => panic!("the server never came up: {error:?}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+fn uuid() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst))
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// A digest of every table's rows, whatever their order on disk.
+const CHECKSUMS: &str = "SELECT string_agg(t, E'\\n' ORDER BY t) FROM (
+  SELECT format('%s.%s ', n.nspname, c.relname) || (xpath('/row/c/text()', query_to_xml(format(
+    'SELECT md5(coalesce(string_agg(r::text, E''\\n'' ORDER BY r::text COLLATE \"C\"), '''')) AS c FROM ONLY %I.%I AS r',
+    n.nspname, c.relname), false, true, '')))[1]::text AS t
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema') AS sums";
+
+/// One of everything that a dump has to carry.
+const EVERYTHING: &str = r#"
+CREATE ROLE "app role";
+CREATE ROLE reader;
+GRANT reader TO "app role";
+CREATE SCHEMA "档案 局" AUTHORIZATION "app role";
+CREATE TABLE "档案 局"."x""; drop" (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "键 值" text,
+  twice int GENERATED ALWAYS AS (id * 2) STORED);
+INSERT INTO "档案 局"."x""; drop" ("键 值") SELECT E'行\n\t\\.' || n FROM generate_series(1, 1000) n;
+CREATE TABLE parts (id int, at date) PARTITION BY RANGE (at);
+CREATE TABLE "parts 2025" PARTITION OF parts FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+CREATE TABLE parts_rest PARTITION OF parts DEFAULT;
+INSERT INTO parts SELECT n, date '2025-06-01' + n FROM generate_series(1, 500) n;
+CREATE TABLE hen (id int PRIMARY KEY, egg int);
+CREATE TABLE egg (id int PRIMARY KEY, hen int REFERENCES hen);
+ALTER TABLE hen ADD FOREIGN KEY (egg) REFERENCES egg;
+INSERT INTO hen VALUES (1, NULL); INSERT INTO egg VALUES (1, 1); UPDATE hen SET egg = 1;
+CREATE TABLE empty ();
+CREATE UNLOGGED TABLE hasty AS SELECT 1 AS one;
+CREATE TABLE big AS SELECT n AS id, md5(n::text) AS text, jsonb_build_object('n', n) AS doc FROM generate_series(1, 60000) n;
+CREATE MATERIALIZED VIEW summed AS SELECT count(*) FROM big;
+CREATE SEQUENCE numbers START 42;
+SELECT lo_from_bytea(0, '\xdeadbeef');
+GRANT SELECT ON big TO reader;
+"#;
+
+#[tokio::test]
+async fn a_backup_is_complete_private_and_listed() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE DATABASE \"档案 x\"\"; drop\"").await;
+    let database = "档案 x\"; drop";
+    site.sql(database, EVERYTHING).await;
+    let made = databases::backup(&site.server, database, &site.backup_settings(), &site.reporter).await.unwrap();
+    assert_eq!((made.database.as_str(), made.rows), (database, 1000 + 500 + 2 + 1 + 60_000));
+    assert!(made.server_version.starts_with("15."));
+    let folder = Path::new(&made.path);
+    assert_eq!(folder.parent().unwrap(), site.backups().join("databases/%E6%A1%A3%E6%A1%88%20x%22%3B%20drop"));
+    assert_eq!(mode(folder), 0o700);
+    for entry in fs::read_dir(folder.join("archive")).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(name == "toc.dat" || name.ends_with(".dat.gz") || name.ends_with(".toc"), "{name}");
+    }
+    assert_eq!(fs::read_dir(folder.parent().unwrap()).unwrap().count(), 1);
+    assert_eq!(databases::backups(&site.backups(), database).unwrap(), std::slice::from_ref(&made));
+    assert_eq!(databases::verify_files(&site.server, folder, &site.reporter).await.unwrap(), made);
+    assert_eq!(site.said(), Vec::<&str>::new());
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_rebuild_brings_back_the_seeds_rows_and_keeps_the_databases_own_properties() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE DATABASE expert").await;
+    site.sql("expert", EVERYTHING).await;
+    let sums = site.sql("expert", CHECKSUMS).await;
+    databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
+    site.sql(
+        "expert",
+        "DELETE FROM big WHERE id > 10; DROP TABLE hen, egg;
+         ALTER DATABASE expert OWNER TO \"app role\"; COMMENT ON DATABASE expert IS 'it''s';
+         ALTER DATABASE expert SET search_path TO \"$user\", public, \"档案 局\";
+         ALTER ROLE reader IN DATABASE expert SET work_mem = '9MB';
+         REVOKE CONNECT ON DATABASE expert FROM public; GRANT CONNECT ON DATABASE expert TO reader;
+         ALTER DATABASE expert CONNECTION LIMIT 33;",
+    )
+    .await;
+    const OWN: &str = "SELECT d.datacl, d.datconnlimit, pg_get_userbyid(d.datdba), shobj_description(d.oid, 'pg_database'),
+        pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, (SELECT array_agg((s.setrole::regrole, s.setconfig)::text
+        ORDER BY s.setrole) FROM pg_db_role_setting s WHERE s.setdatabase = d.oid) FROM pg_database d WHERE datname = 'expert'";
+    let own = site.sql("postgres", OWN).await;
+    let report = site.rebuild("expert").await.unwrap();
+    assert_eq!(site.sql("expert", CHECKSUMS).await, sums);
+    assert_eq!(site.sql("postgres", OWN).await, own);
+    assert_eq!(site.sql("expert", "SELECT count(*) FROM pg_largeobject_metadata").await, "1");
+    assert_eq!(site.databases().await, ["expert", "postgres"]);
+    let backup = report.backup.unwrap();
+    assert_eq!(backup.rows, 1000 + 500 + 1 + 10);
+    assert_eq!(databases::backups(&site.backups(), "expert").unwrap(), [backup]);
+    assert!(report.nameless_ms < 1000, "{}", report.nameless_ms);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn clients_that_connect_again_and_again_do_not_keep_the_swap_from_happening() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE DATABASE busy").await;
+    site.sql("busy", "CREATE TABLE t AS SELECT 1 AS one").await;
+    databases::dump_seed(&site.server, "busy", &site.seed_settings(), &site.reporter).await.unwrap();
+    let script = "for i in 1 2 3 4 5 6; do (while [ ! -e /tmp/enough ]; do psql -U postgres -Xqc 'select pg_sleep(0.05)' busy; done) & done; wait";
+    let spec = ExecSpec { command: ["sh", "-c", script].map(str::to_owned).into(), ..Default::default() };
+    let clients = site.engine.exec(&site.container, &spec, b"");
+    let work = async {
+        let reports = [site.rebuild("busy").await, site.rebuild("busy").await];
+        let spec = ExecSpec { command: ["touch", "/tmp/enough"].map(str::to_owned).into(), ..Default::default() };
+        site.engine.exec(&site.container, &spec, b"").await.unwrap();
+        reports
+    };
+    let (clients, reports) = futures::join!(clients, work);
+    clients.unwrap();
+    for report in reports {
+        assert!(report.unwrap().nameless_ms < 5000);
+    }
+    assert_eq!(site.sql("busy", "SELECT count(*) FROM t").await, "1");
+    assert_eq!(site.databases().await, ["busy", "postgres"]);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_exist_is_created_as_its_source_was() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE ROLE keeper; CREATE DATABASE origin OWNER keeper").await;
+    site.sql("origin", "CREATE TABLE t AS SELECT generate_series(1, 7) AS n").await;
+    databases::dump_seed(&site.server, "origin", &site.seed_settings(), &site.reporter).await.unwrap();
+    let report = site.rebuild("copy").await.unwrap();
+    assert!(report.created && report.backup.is_none());
+    assert_eq!(site.sql("copy", "SELECT count(*) FROM t").await, "7");
+    let owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'copy'";
+    assert_eq!(site.sql("postgres", owner).await, "keeper");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn an_empty_database_goes_round_too() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE DATABASE \"空\"").await;
+    databases::dump_seed(&site.server, "空", &site.seed_settings(), &site.reporter).await.unwrap();
+    site.sql("空", "CREATE TABLE t ()").await;
+    let report = site.rebuild("空").await.unwrap();
+    assert_eq!((report.tables, report.rows), (0, 0));
+    assert_eq!(site.sql("空", "SELECT count(*) FROM pg_class WHERE relname = 't'").await, "0");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_damaged_seed_changes_nothing() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE DATABASE expert").await;
+    site.sql("expert", "CREATE TABLE t AS SELECT generate_series(1, 5000) AS n").await;
+    databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
+    let archive = site.seed().join("archive");
+    let mut files = fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().path());
+    let data = files.find(|path| path.to_string_lossy().ends_with(".dat.gz")).unwrap();
+    let good = fs::read(&data).unwrap();
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    for bad in [&flipped[..], &good[..good.len() - 1], b""] {
+        fs::write(&data, bad).unwrap();
+        let error = site.rebuild("expert").await.unwrap_err();
+        assert!(matches!(error, DatabasesError::Damaged { .. }), "{error:?}");
+    }
+    fs::remove_file(&data).unwrap();
+    assert!(matches!(site.rebuild("expert").await, Err(DatabasesError::Damaged { .. })));
+    assert_eq!(site.sql("expert", "SELECT count(*) FROM t").await, "5000");
+    assert_eq!(site.databases().await, ["expert", "postgres"]);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn everything_that_the_server_lacks_is_told_at_once() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE DATABASE expert; CREATE ROLE one; CREATE ROLE \"two x\"").await;
+    site.sql("expert", "CREATE TABLE t (); ALTER TABLE t OWNER TO one; GRANT SELECT ON t TO \"two x\"").await;
+    databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
+    site.sql("expert", "DROP TABLE t; DROP ROLE one; DROP ROLE \"two x\"").await;
+    let Err(DatabasesError::Unfit { problems, .. }) = site.rebuild("expert").await else { panic!("it was fit") };
+    assert_eq!(
+        problems,
+        ["the server has no role `one`: create it first", "the server has no role `two x`: create it first"]
+    );
+    assert_eq!(site.databases().await, ["expert", "postgres"]);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_password_is_handed_over_without_being_shown() {
+    let site = Site::start().await;
+    let hba = "f=$(psql -XqAtU postgres -c 'show hba_file') && printf 'local all all scram-sha-256\\nhost all all all scram-sha-256\\n' > $f \
+        && psql -XqU postgres -c 'select pg_reload_conf()'";
+    let spec = ExecSpec { command: ["sh", "-c", hba].map(str::to_owned).into(), ..Default::default() };
+    assert_eq!(site.engine.exec(&site.container, &spec, b"").await.unwrap().exit_code, 0);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while site.try_sql("postgres", "select 1").await.is_ok() {
+        assert!(Instant::now() < deadline, "the server still trusts everybody");
+    }
+    let credentials =
+        |password: Option<&str>| Credentials { user: "postgres".to_owned(), password: password.map(Secret::new) };
+    for wrong in [None, Some("wrong")] {
+        let refused = Server::connect(&site.engine, &site.container, credentials(wrong)).await;
+        assert!(matches!(refused, Err(DatabasesError::Login { .. })), "{refused:?}");
+    }
+    let server = Server::connect(&site.engine, &site.container, credentials(Some(PASSWORD))).await.unwrap();
+    assert!(!format!("{server:?}").contains("ss;"));
+    databases::dump_seed(&server, "postgres", &site.seed_settings(), &site.reporter).await.unwrap();
+    site.end().await;
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_stops_before_anything_has_changed() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE DATABASE expert").await;
+    site.sql("expert", "CREATE TABLE t AS SELECT 1 AS one").await;
+    databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
+    site.stop.cancel();
+    assert!(matches!(site.rebuild("expert").await, Err(DatabasesError::Stopped { .. })));
+    assert_eq!(site.databases().await, ["expert", "postgres"]);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn an_absent_database_is_told_by_name() {
+    let site = Site::start().await;
+    let error = databases::backup(&site.server, "nowhere", &site.backup_settings(), &site.reporter).await.unwrap_err();
+    assert!(matches!(error, DatabasesError::NotFound { .. }));
+    assert!(
+        error.to_string().starts_with("there is no database `nowhere` on the server in container dpl-test-"),
+        "{error}"
+    );
+    site.end().await;
+}

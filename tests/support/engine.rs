@@ -1,0 +1,161 @@
+//! Real engines for tests: the shared private one that `scripts/test.sh` starts, and one's own to kill.
+
+#![allow(dead_code)]
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::{Site, repository};
+
+/// The address of the private engine that the tests share.
+///
+/// Without one a test fails, and says what to do; it is never skipped.
+#[track_caller]
+pub fn shared_engine() -> String {
+    match std::env::var("DPL_TEST_ENGINE") {
+        Ok(address) if !address.is_empty() => address,
+        _ => panic!("this test needs a private Docker Engine: run scripts/test.sh, which starts one (as root)"),
+    }
+}
+
+/// The docker command on an engine; its standard output. Fails the test when the command fails.
+#[track_caller]
+pub fn docker_on(engine: &str, arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).env("DOCKER_HOST", engine).output().unwrap();
+    assert!(
+        output.status.success(),
+        "docker {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+/// Waits until `holds`, or fails the test after `seconds`.
+#[track_caller]
+pub fn eventually(seconds: u64, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {seconds} s: {what}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// A word that no other test of this run uses.
+pub fn unique(prefix: &str) -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    format!("{prefix}{}n{}", std::process::id(), COUNTER.fetch_add(1, Ordering::SeqCst))
+}
+
+/// A port of this network namespace that nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A site on an engine, with a project of its own; what it leaves there is removed at its end.
+pub struct Stack {
+    pub site: Site,
+    pub engine: String,
+    pub project: String,
+}
+
+impl Stack {
+    /// On the shared engine; `PROJECT` in the text is replaced by a name of its own.
+    #[track_caller]
+    pub fn new(manifest: &str) -> Self {
+        Self::on(&shared_engine(), manifest)
+    }
+
+    pub fn on(engine: &str, manifest: &str) -> Self {
+        let project = unique("t");
+        let mut site = Site::new();
+        site.set("DOCKER_HOST", engine);
+        let stack = Self { site, engine: engine.to_owned(), project };
+        stack.rewrite(manifest);
+        stack
+    }
+
+    /// Writes the manifest anew.
+    pub fn rewrite(&self, manifest: &str) {
+        self.site.write("stack.json", &manifest.replace("PROJECT", &self.project));
+    }
+
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> crate::support::Run {
+        self.site.run(&[arguments, &["-f", "stack.json"]].concat())
+    }
+
+    #[track_caller]
+    pub fn docker(&self, arguments: &[&str]) -> String {
+        docker_on(&self.engine, arguments)
+    }
+
+    pub fn container(&self, service: &str) -> String {
+        format!("{}-{service}-1", self.project)
+    }
+
+    /// A field of a container, by a Go template.
+    #[track_caller]
+    pub fn inspect(&self, service: &str, template: &str) -> String {
+        self.docker(&["inspect", "--format", template, &self.container(service)])
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let label = format!("label=com.docker.compose.project={}", self.project);
+        let quiet = |arguments: &[&str]| {
+            let output = Command::new("docker").args(arguments).env("DOCKER_HOST", &self.engine).output();
+            output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+        };
+        for (list, remove) in [
+            (vec!["ps", "-aq"], vec!["rm", "-f", "-v"]),
+            (vec!["network", "ls", "-q"], vec!["network", "rm"]),
+            (vec!["volume", "ls", "-q"], vec!["volume", "rm"]),
+        ] {
+            let ids = quiet(&[list, vec!["--filter", &label]].concat());
+            let ids: Vec<&str> = ids.split_whitespace().collect();
+            if !ids.is_empty() {
+                quiet(&[remove, ids].concat());
+            }
+        }
+    }
+}
+
+/// An engine of one's own, to be killed and started again.
+pub struct PrivateEngine {
+    name: String,
+    pub address: String,
+}
+
+impl PrivateEngine {
+    #[track_caller]
+    pub fn start() -> Self {
+        let name = unique("own-");
+        let address = engine_sh(&["up", &name]).trim_start_matches("DOCKER_HOST=").to_owned();
+        Self { name, address }
+    }
+
+    /// SIGKILL; its data stays.
+    pub fn kill(&self) {
+        engine_sh(&["kill", &self.name]);
+    }
+
+    pub fn start_again(&self) {
+        engine_sh(&["up", &self.name]);
+    }
+}
+
+impl Drop for PrivateEngine {
+    fn drop(&mut self) {
+        let _ = Command::new(repository().join("scripts/engine.sh")).args(["down", &self.name]).output();
+    }
+}
+
+#[track_caller]
+fn engine_sh(arguments: &[&str]) -> String {
+    let output = Command::new(repository().join("scripts/engine.sh")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "engine.sh {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}

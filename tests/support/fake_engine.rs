@@ -1,0 +1,126 @@
+//! A scripted engine on a Unix socket, for the faults that a real one won't show.
+
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// How the fake answers a request.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// A whole answer with a JSON body.
+    Json(u16, &'static str),
+    /// These bytes, then the connection is closed.
+    Raw(Vec<u8>),
+    /// Nothing: the connection is closed.
+    Close,
+    /// Nothing, for ever.
+    Stall,
+}
+
+/// Method and beginning of the path, and the answer; the first rule that fits counts.
+pub type Rule = (&'static str, &'static str, Answer);
+
+/// The fake; it ends with the test.
+pub struct FakeEngine {
+    pub address: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+/// What an engine must say to be talked to at all.
+const VERSION: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41","MinAPIVersion":"1.12","Os":"linux","Arch":"amd64"}"#;
+const INFO: &str = r#"{"ID":"fake","Name":"fake","Driver":"overlay2","DriverStatus":[["Backing Filesystem","extfs"]],"DockerRootDir":"/nonexistent","ServerVersion":"20.10.24"}"#;
+
+impl FakeEngine {
+    /// Listens on `socket`; `rules` come before the ordinary answers to /version, /info and /_ping.
+    pub fn start(socket: &Path, rules: Vec<Rule>) -> Self {
+        let listener = UnixListener::bind(socket).unwrap();
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = requests.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (rules, heard) = (rules.clone(), heard.clone());
+                std::thread::spawn(move || serve(stream, &rules, &heard));
+            }
+        });
+        Self { address: format!("unix://{}", socket.display()), requests }
+    }
+
+    /// `METHOD /path` of every request so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        let mut words = line.split_whitespace();
+        let (method, path) = (words.next().unwrap_or("").to_owned(), words.next().unwrap_or("").to_owned());
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            if reader.read_line(&mut header).unwrap_or(0) == 0 || header.trim().is_empty() {
+                break;
+            }
+            if let Some((name, value)) = header.split_once(':') {
+                if name.eq_ignore_ascii_case("content-length") {
+                    length = value.trim().parse().unwrap_or(0);
+                }
+            }
+        }
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        heard.lock().unwrap().push(format!("{method} {path}"));
+        // The version's prefix says nothing that a rule would ask for.
+        let path = match path.strip_prefix("/v1.").and_then(|rest| rest.split_once('/')) {
+            Some((_, rest)) => format!("/{rest}"),
+            None => path,
+        };
+        let answer = rules
+            .iter()
+            .find(|(wanted, beginning, _)| *wanted == method && path.starts_with(beginning))
+            .map(|(_, _, answer)| answer.clone())
+            .unwrap_or_else(|| ordinary(&path));
+        match answer {
+            Answer::Json(status, body) => {
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).is_err() {
+                    return;
+                }
+            }
+            Answer::Raw(bytes) => {
+                let _ = stream.write_all(&bytes);
+                let _ = stream.shutdown(std::net::Shutdown::Both);
+                return;
+            }
+            Answer::Close => {
+                let _ = stream.shutdown(std::net::Shutdown::Both);
+                return;
+            }
+            Answer::Stall => loop {
+                std::thread::park();
+            },
+        }
+    }
+}
+
+fn ordinary(path: &str) -> Answer {
+    match path {
+        "/version" => Answer::Json(200, VERSION),
+        "/info" => Answer::Json(200, INFO),
+        "/_ping" => Answer::Json(200, "\"OK\""),
+        _ => Answer::Json(404, r#"{"message":"the fake engine knows nothing of that"}"#),
+    }
+}

@@ -1,0 +1,122 @@
+//! What every kind of test uses: a folder of its own, and `dpl` in an environment of its own.
+
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// A folder with a manifest in it, and the program run beside it with nothing of the caller's environment.
+pub struct Site {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+/// What a run left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Site {
+    pub fn new() -> Self {
+        Self { folder: TempDir::with_prefix("dpl-test-").unwrap(), variables: Vec::new() }
+    }
+
+    /// A site whose `stack.json` has this text.
+    pub fn with_manifest(text: &str) -> Self {
+        let site = Self::new();
+        site.write("stack.json", text);
+        site
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.file(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// Sets a variable for all runs from here on.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) -> &mut Self {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dpl"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("HOME", self.path())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `dpl`; the site's own folder reads `SITE` in what it says.
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        self.finish(self.command(arguments).output().unwrap())
+    }
+
+    /// Runs `dpl` with this as its standard input.
+    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Run {
+        use std::io::Write;
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A program that ends before it has read everything is judged by what it said.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        self.finish(child.wait_with_output().unwrap())
+    }
+
+    fn finish(&self, output: std::process::Output) -> Run {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&*self.path().to_string_lossy(), "SITE");
+        Run { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Run {
+    /// The run, which must have gone well.
+    #[track_caller]
+    pub fn success(self) -> Self {
+        assert_eq!(self.code, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The run, which must have ended with this code.
+    #[track_caller]
+    pub fn failure(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Standard output as the JSON document that it must be.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+}
+
+/// The project's own folder.
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
