@@ -95,8 +95,7 @@ mod tests {
         }
         let mut texts = Vec::new();
         walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
-        let call = regex::Regex::new(r#"Message::new\(\s*"([a-z0-9-]+)",?\s*\)"#)
-            .unwrap();
+        let call = regex::Regex::new(r#"Message::new\(\s*"([a-z0-9-]+)",?\s*\)"#).unwrap();
         let chosen = regex::Regex::new(r#"(?:=> |\{\s*)"([a-z]+-[a-z0-9]+-[a-z0-9-]+)"\s*[,}]"#).unwrap();
         let with = regex::Regex::new(r#"\.with\(\s*"([a-z_]+)""#).unwrap();
         let mut used = Vec::new();

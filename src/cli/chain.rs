@@ -60,7 +60,8 @@ fn written(links: &[Link]) -> String {
 
 /// Reads a chain: action, dash, targets, and so on; spaces or not, Chinese commas and brackets too.
 pub fn parse(text: &str) -> Result<Vec<Link>, Failure> {
-    let narrowed: String = text.chars().map(|character| if "—－–".contains(character) { '-' } else { narrow(character) }).collect();
+    let narrowed: String =
+        text.chars().map(|character| if "—－–".contains(character) { '-' } else { narrow(character) }).collect();
     let mut rest = narrowed.trim();
     let mut links = Vec::new();
     if rest.is_empty() {
@@ -68,10 +69,13 @@ pub fn parse(text: &str) -> Result<Vec<Link>, Failure> {
     }
     while !rest.is_empty() {
         let digits = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
-        let action: u32 =
-            rest[..digits].parse().map_err(|_| wrong(text, &format!("`{}` is no number of an action", first_word(rest))))?;
+        let action: u32 = rest[..digits]
+            .parse()
+            .map_err(|_| wrong(text, &format!("`{}` is no number of an action", first_word(rest))))?;
         rest = rest[digits..].trim_start();
-        rest = rest.strip_prefix('-').ok_or_else(|| wrong(text, &format!("behind action {action} a `-` and its targets are missing")))?;
+        rest = rest
+            .strip_prefix('-')
+            .ok_or_else(|| wrong(text, &format!("behind action {action} a `-` and its targets are missing")))?;
         rest = rest.trim_start();
         let end = targets_end(rest);
         let targets = rest[..end].trim();

@@ -15,8 +15,9 @@ use super::select::{self, Unselected};
 use super::session::{Project, Session};
 use super::table;
 use crate::databases::{
-    self, BackupSettings, BackupsDocument, Credentials, DatabaseDocument, DatabasesDocument, Dependents, DependentsError,
-    Jobs, NewDatabase, OldDatabase, RebuildOptions, RebuildsDocument, Secret, SeedSettings, Server, Shrink,
+    self, BackupSettings, BackupsDocument, Credentials, DatabaseDocument, DatabasesDocument, Dependents,
+    DependentsError, Jobs, NewDatabase, OldDatabase, RebuildOptions, RebuildsDocument, Secret, SeedSettings, Server,
+    Shrink,
 };
 use crate::engine::Engine;
 use crate::manifest::Manifest;
@@ -341,8 +342,7 @@ impl Dependents for Users {
     fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
         Box::pin(async {
             let snapshot = observe(&self.engine, self.project.manifest()).await?;
-            let running: Vec<String> =
-                self.services.iter().filter(|name| snapshot.runs(name)).cloned().collect();
+            let running: Vec<String> = self.services.iter().filter(|name| snapshot.runs(name)).cloned().collect();
             // Noted before anything stops: what fails half way is started again too.
             *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = running.clone();
             self.act(Action::Stop, running).await

@@ -35,8 +35,7 @@ pub fn save(
     let store = path(project.manifest().paths.images.as_deref(), "images")?;
     let engine = session.engine()?;
     let references = references(services, project);
-    let report =
-        session.runtime()?.block_on(crate::images::save(&engine, store, &references, options, reporter))?;
+    let report = session.runtime()?.block_on(crate::images::save(&engine, store, &references, options, reporter))?;
     let saved = report.images.iter().filter(|image| image.result == SaveResult::Saved).count();
     let message = Message::new("save-done")
         .with("saved", saved)
@@ -58,8 +57,7 @@ pub fn load(
     let store = path(project.manifest().paths.images.as_deref(), "images")?;
     let engine = session.engine()?;
     let references = references(services, project);
-    let report =
-        session.runtime()?.block_on(crate::images::load(&engine, store, &references, options, reporter))?;
+    let report = session.runtime()?.block_on(crate::images::load(&engine, store, &references, options, reporter))?;
     let folder = std::env::current_dir().map_err(|error| Failure::Work(Box::new(error)))?;
     choose_manifest(&folder, &project.path)?;
     let loaded = report.images.iter().filter(|image| image.result == LoadResult::Loaded).count();

@@ -47,7 +47,8 @@ enum Step {
 }
 
 fn act(choice: &str, project: &std::sync::Arc<Project>, session: &mut Session) -> Result<Step, Failure> {
-    let Some(entry) = choice.parse::<u32>().ok().and_then(|number| MENU.iter().find(|entry| entry.number == number)) else {
+    let Some(entry) = choice.parse::<u32>().ok().and_then(|number| MENU.iter().find(|entry| entry.number == number))
+    else {
         return Err(Failure::usage(format!(
             "there is no action {choice}: they go from 1 to {}, and 0 leaves",
             MENU.len()

@@ -112,9 +112,10 @@ impl Operation {
     /// The operation behind a number of the menu.
     pub fn of_menu(number: u32, targets: &[String], project: &Project) -> Result<Self, Failure> {
         let manifest = project.manifest();
-        let entry = MENU.iter().find(|entry| entry.number == number).ok_or_else(|| {
-            Failure::usage(format!("there is no action {number}: they go from 1 to {}", MENU.len()))
-        })?;
+        let entry = MENU
+            .iter()
+            .find(|entry| entry.number == number)
+            .ok_or_else(|| Failure::usage(format!("there is no action {number}: they go from 1 to {}", MENU.len())))?;
         let chosen = match entry.targets {
             TargetKind::Services => select::services(manifest, targets, Unselected::All)?,
             TargetKind::Databases => select::databases(manifest, targets, Unselected::All)?,
@@ -270,9 +271,8 @@ pub fn confirm_all(operations: &[Operation], session: &Session) -> Result<(), Fa
                 }
             }
             Operation::Converge(Converge { action: Action::Remove, services, .. }) => {
-                let question = Message::new("confirm-remove")
-                    .with("count", services.len())
-                    .with("targets", services.join(", "));
+                let question =
+                    Message::new("confirm-remove").with("count", services.len()).with("targets", services.join(", "));
                 prompt::confirm(output, yes, &question)?;
             }
             _ => {}

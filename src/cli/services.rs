@@ -13,8 +13,8 @@ use super::session::{Project, Session};
 use super::table;
 use crate::report::{Message, Reporter};
 use crate::services::{
-    Action, Options, Plan, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Warning, execute, observe, plan,
-    probe_gpus,
+    Action, Options, Plan, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Warning, execute, observe,
+    plan, probe_gpus,
 };
 
 /// The command's word for an action.

@@ -169,11 +169,7 @@ impl Session {
         let listeners: Vec<Arc<dyn Listener>> =
             vec![journal.clone(), Arc::new(ProgressListener::new(self.output.clone()))];
         let reporter = Reporter::new(listeners, stop);
-        self.current = Some(CurrentAction {
-            _lock: lock,
-            reporter: reporter.clone(),
-            _interrupts: interrupts,
-        });
+        self.current = Some(CurrentAction { _lock: lock, reporter: reporter.clone(), _interrupts: interrupts });
         let mut result = work(self, reporter.clone());
         if reporter.asked_to_stop() && result.is_err() {
             result = Err(Failure::Interrupted);

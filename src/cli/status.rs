@@ -37,7 +37,8 @@ fn row(service: &ServiceStatus, output: &Output) -> Vec<String> {
     };
     let image_id = service.containers.first().map(|container| container.image_id.as_str()).unwrap_or_default();
     let short = image_id.trim_start_matches("sha256:").get(..12).unwrap_or_default();
-    let ports: Vec<&str> = service.containers.iter().flat_map(|container| &container.ports).map(String::as_str).collect();
+    let ports: Vec<&str> =
+        service.containers.iter().flat_map(|container| &container.ports).map(String::as_str).collect();
     vec![
         format!("{:>2}", service.index),
         service.name.clone(),

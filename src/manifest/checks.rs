@@ -279,7 +279,9 @@ impl<'a> Checker<'a> {
     fn databases(&mut self) {
         for (_, name, database) in self.manifest.databases.iter() {
             self.service_exists(&database.service, &["databases", name, "service"], Place::Value);
-            for (key, is_there) in [("patches", !database.patches.is_empty()), ("preserve", !database.preserve.is_empty())] {
+            for (key, is_there) in
+                [("patches", !database.patches.is_empty()), ("preserve", !database.preserve.is_empty())]
+            {
                 if is_there {
                     let span = self.root.key_place(&["databases", name, key]);
                     let help = "leave it out, and do by hand what it says";

@@ -310,3 +310,149 @@ pub fn volume(manifest: &Manifest, key: &str) -> VolumeSpec {
         labels: labels::of_volume(&manifest.project, key, own),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::model::{BindOptions, Gpu, NetworkJoin, Volume, VolumeOptions};
+
+    fn made(manifest: &Manifest, service: &Service, change: impl FnOnce(&mut Making)) -> ContainerSpec {
+        let mut making = Making {
+            manifest,
+            service_name: "api",
+            service,
+            number: 1,
+            name: "p-api-1".to_owned(),
+            image_id: "sha256:1".to_owned(),
+            environment: BTreeMap::new(),
+            fingerprint: Fingerprint::keyed("key".to_owned(), &BTreeMap::new(), Default::default()),
+            carried: BTreeMap::new(),
+            gpus_dropped: false,
+            providers: BTreeMap::new(),
+        };
+        change(&mut making);
+        container(&making)
+    }
+
+    fn project() -> Manifest {
+        Manifest { project: "p".to_owned(), ..Manifest::default() }
+    }
+
+    #[test]
+    fn a_service_that_says_nothing_joins_the_default_network_under_its_name() {
+        let spec = made(&project(), &Service::default(), |_| {});
+        assert_eq!(spec.networks.len(), 1);
+        assert_eq!(
+            (spec.networks[0].network.as_str(), &spec.networks[0].aliases),
+            ("p_default", &vec!["api".to_owned()])
+        );
+        assert_eq!((spec.network_mode, spec.health, spec.logging), (None, None, None));
+    }
+
+    #[test]
+    fn networks_have_the_service_as_an_alias_once() {
+        let join = NetworkJoin {
+            aliases: vec!["api".to_owned(), "gate".to_owned()],
+            ipv4_address: Some("10.0.0.5".to_owned()),
+            ipv6_address: None,
+        };
+        let service = Service { networks: [("front".to_owned(), join)].into(), ..Service::default() };
+        let spec = made(&project(), &service, |_| {});
+        assert_eq!(spec.networks[0].network, "p_front");
+        assert_eq!(spec.networks[0].aliases, ["api", "gate"]);
+        assert_eq!(spec.networks[0].ipv4_address.as_deref(), Some("10.0.0.5"));
+    }
+
+    #[test]
+    fn the_short_form_of_a_bind_makes_its_folder_and_the_long_form_does_not() {
+        let bind = |create_host_path| Mount {
+            kind: MountKind::Bind,
+            source: Some("/srv".to_owned()),
+            target: "/in".to_owned(),
+            bind: BindOptions { propagation: Some("rslave".to_owned()), create_host_path },
+            ..Mount::default()
+        };
+        let service = Service { volumes: vec![bind(true), bind(false)], ..Service::default() };
+        let spec = made(&project(), &service, |_| {});
+        let (source, propagation) = ("/srv".to_owned(), Some(BindPropagation::Rslave));
+        assert_eq!(spec.mounts[0].kind, engine::MountKind::BindMade { source: source.clone(), propagation });
+        assert_eq!(spec.mounts[1].kind, engine::MountKind::Bind { source, propagation });
+    }
+
+    #[test]
+    fn volumes_have_their_names_on_the_engine_and_anonymous_ones_are_carried_over() {
+        let mount = |source: Option<&str>, target: &str| Mount {
+            source: source.map(str::to_owned),
+            target: target.to_owned(),
+            volume: VolumeOptions { nocopy: true, subpath: None },
+            ..Mount::default()
+        };
+        let mut manifest = project();
+        manifest.volumes.insert("data".to_owned(), Volume { external: true, ..Volume::default() });
+        let volumes = vec![mount(Some("data"), "/data"), mount(Some("own"), "/own"), mount(None, "/anonymous")];
+        let service = Service { volumes, ..Service::default() };
+        let spec = made(&manifest, &service, |making| {
+            making.carried = [("/anonymous", "aaaa"), ("/of-image", "bbbb")]
+                .map(|(path, volume)| (path.to_owned(), volume.to_owned()))
+                .into();
+        });
+        let names: Vec<(&str, Option<&str>)> = spec
+            .mounts
+            .iter()
+            .map(|mount| match &mount.kind {
+                engine::MountKind::Volume { name, .. } => (mount.target.as_str(), name.as_deref()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let wanted = [
+            ("/data", Some("data")),
+            ("/own", Some("p_own")),
+            ("/anonymous", Some("aaaa")),
+            ("/of-image", Some("bbbb")),
+        ];
+        assert_eq!(names, wanted);
+    }
+
+    #[test]
+    fn a_health_check_that_is_off_silences_the_images() {
+        let check = Healthcheck { disable: true, test: vec!["CMD".to_owned()], ..Healthcheck::default() };
+        let service = Service { healthcheck: Some(check), ..Service::default() };
+        assert_eq!(made(&project(), &service, |_| {}).health.unwrap().test, ["NONE"]);
+    }
+
+    #[test]
+    fn a_namespace_of_a_service_is_that_of_its_container() {
+        let service = Service {
+            network_mode: Some(NamespaceMode::Service("vpn".to_owned())),
+            pid: Some(NamespaceMode::Host),
+            ipc: Some(NamespaceMode::Container("other".to_owned())),
+            ..Service::default()
+        };
+        let spec = made(&project(), &service, |making| {
+            making.providers.insert("vpn".to_owned(), "0123abcd".to_owned());
+        });
+        assert_eq!(spec.network_mode.as_deref(), Some("container:0123abcd"));
+        assert_eq!((spec.pid_mode.as_deref(), spec.ipc_mode.as_deref()), (Some("host"), Some("container:other")));
+        assert!(spec.networks.is_empty());
+    }
+
+    #[test]
+    fn gpus_are_asked_for_as_the_engine_wants_them_and_only_required_ones_where_there_are_none() {
+        let request = |required| Gpu { count: Some(GpuCount::All), required, ..Gpu::default() };
+        let service = Service { gpus: vec![request(false), request(true)], ..Service::default() };
+        let spec = made(&project(), &service, |_| {});
+        assert_eq!((spec.gpus.len(), spec.gpus[0].count, spec.gpus[0].driver.as_str()), (2, Some(-1), ""));
+        assert_eq!(spec.gpus[0].capabilities, ["gpu"]);
+        assert_eq!(made(&project(), &service, |making| making.gpus_dropped = true).gpus.len(), 1);
+    }
+
+    #[test]
+    fn networks_and_volumes_are_labelled_as_the_projects() {
+        let manifest = project();
+        for labels in [network(&manifest, "default").labels, volume(&manifest, "data").labels] {
+            assert!(labels::are_of(&labels, "p"));
+            assert_eq!(labels.get("com.docker.compose.project").map(String::as_str), Some("p"));
+        }
+        assert_eq!(network(&manifest, "default").name, "p_default");
+    }
+}

@@ -3,7 +3,7 @@
 //! DPL_TEST_ENGINE names it (`unix://…`): a private one, whose images may come and go. Each test makes images of its
 //! own out of random layers, so that they don't share any and can run beside each other.
 
-#[path = "engine_images_parts/bench.rs"]
+#[path = "images_bench.rs"]
 mod bench;
 
 use std::fs;

@@ -23,12 +23,7 @@ pub fn shared_engine() -> String {
 #[track_caller]
 pub fn docker_on(engine: &str, arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).env("DOCKER_HOST", engine).output().unwrap();
-    assert!(
-        output.status.success(),
-        "docker {}: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "docker {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 

@@ -6,7 +6,8 @@ use crate::services::plan::{Operation, Step};
 
 type Place = (String, u32);
 
-/// Per place, what takes its steps back, the earliest first.
+/// Per place that is in hand, what takes its steps back, the earliest first; nothing any more where the new container
+/// has proved itself, and only has to be tidied up after.
 #[derive(Debug, Default)]
 pub(super) struct Units {
     open: BTreeMap<Place, Vec<Vec<Operation>>>,
@@ -15,7 +16,7 @@ pub(super) struct Units {
 impl Units {
     /// Whether the step's place is neither as it was nor as it is to be: it must be brought to one of both.
     pub fn is_in_hand(&self, step: &Step) -> bool {
-        place(step).is_some_and(|place| self.open.get(&place).is_some_and(|undo| !undo.is_empty()))
+        place(step).is_some_and(|place| self.open.contains_key(&place))
     }
 
     pub fn done(&mut self, step: &Step) {
@@ -23,7 +24,7 @@ impl Units {
             return;
         };
         if step.settles {
-            self.open.remove(&place);
+            self.open.insert(place, Vec::new());
         } else {
             self.note(place, step);
         }

@@ -54,8 +54,7 @@ impl Search {
         let listened = tokio::time::timeout(LISTEN, async {
             while let Some(piece) = open.log.next().await {
                 let lines = open.lines.feed(piece?);
-                let is_new =
-                    |time: Option<Timestamp>| time.is_none_or(|time| begin.is_none_or(|begin| time > begin));
+                let is_new = |time: Option<Timestamp>| time.is_none_or(|time| begin.is_none_or(|begin| time > begin));
                 if lines.iter().any(|line| is_new(line.time) && self.pattern.is_match(&line.text)) {
                     return Ok(true);
                 }

@@ -125,16 +125,21 @@ pub(super) fn replace(chain: &mut Chain, with: &Replacement, discard: &[&Seen], 
     chain.wait_for(&with.before.resources);
     chain.wait_for(&with.before.dependencies);
     chain.wait_for(&with.before.turn);
+    let old_target = chain.builder.target(old);
+    let name = with.name();
+    let mut back = match old.role {
+        Role::Kept => take_back(&old_target, &name, with.replica.policy_of(old), true),
+        _ => Vec::new(),
+    };
     for seen in discard {
         chain.discard(seen);
+        // The place is empty now: if nothing better comes, the old container has to take it.
+        chain.undo(back.drain(..));
     }
-    let old_target = chain.builder.target(old);
-    let policy = with.replica.policy_of(old);
-    let name = with.name();
     let (new, kept) = if old.role == Role::Kept {
-        let new = with.create(chain, name.clone(), Some(old));
+        let new = with.create(chain, name, Some(old));
         chain.undo(with.give_up(&new));
-        chain.undo(take_back(&old_target, &name, policy, true));
+        chain.undo(back);
         (new, old_target)
     } else {
         step_aside(chain, with, old, &old_target)

@@ -1,0 +1,1 @@
+//! Commands of the program on a real engine.

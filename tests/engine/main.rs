@@ -1,0 +1,12 @@
+//! The program and its rooms on a real, private engine, which `DPL_TEST_ENGINE` names: `scripts/test.sh` starts one,
+//! with stand-ins for the manifest's images, and runs these inside its network namespace.
+
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/engine.rs"]
+mod support_engine;
+
+mod commands;
+mod databases;
+mod images;
+mod services;
