@@ -31,6 +31,6 @@ pub use plan::{
     Request, Step, StepId, Target, Until, Wait, Warning, plan,
 };
 pub use reports::{ContainerStatus, ServiceOutcome, ServiceResult, ServiceStatus, ServicesReport, StatusReport};
-pub use secrets::InputError;
+pub use secrets::{InputError, Inputs, read_secret};
 pub use spec::not_yet;
 pub use status::{report as status_report, status};

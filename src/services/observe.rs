@@ -146,6 +146,11 @@ impl Snapshot {
         self.of_service(service, Role::Main).find(|seen| seen.number == number)
     }
 
+    /// Whether a container of the service is up.
+    pub fn runs(&self, service: &str) -> bool {
+        self.of_service(service, Role::Main).any(Seen::is_up)
+    }
+
     pub fn image(&self, reference: &Reference) -> Option<&SeenImage> {
         self.images.get(&reference.to_string())
     }

@@ -95,6 +95,11 @@ impl Inputs {
         if self.errors.is_empty() { Ok(&self.values) } else { Err(&self.errors) }
     }
 
+    /// One variable's value, where it could be read.
+    pub fn value(&self, variable: &str) -> Option<&str> {
+        self.values.get(variable).map(String::as_str)
+    }
+
     pub fn errors(&self) -> &[InputError] {
         &self.errors
     }
@@ -157,8 +162,8 @@ impl Inputs {
     }
 }
 
-/// Reads one secret; one newline at a file's end does not count.
-fn read_secret(variable: &str, source: &SecretSource) -> Result<String, InputError> {
+/// Reads one secret; one newline at a file's end does not count. `variable` is what an error calls it.
+pub fn read_secret(variable: &str, source: &SecretSource) -> Result<String, InputError> {
     match source {
         SecretSource::File(path) => {
             let mut text = read_capped(path).map_err(|error| InputError::SecretFile {

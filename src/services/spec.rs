@@ -103,6 +103,7 @@ pub fn container(making: &Making) -> ContainerSpec {
             driver: logging.driver.clone().unwrap_or_default(),
             options: logging.options.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         }),
+        ..ContainerSpec::default()
     }
 }
 
