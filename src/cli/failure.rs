@@ -73,7 +73,7 @@ impl Failure {
     /// Shows the page on standard error and gives the exit code.
     pub fn show(&self, output: &Output) -> u8 {
         match self {
-            Self::Usage { message, hint } => page(output, &[message.clone()], hint.as_deref()),
+            Self::Usage { message, hint } => page(output, std::slice::from_ref(message), hint.as_deref()),
             Self::Selector(error) => page(output, &[error.to_string()], None),
             Self::Manifest(errors) => manifest_page::show(output, &errors.sources, &errors.problems),
             Self::Address(error) => page(output, &chain(error), None),

@@ -10,8 +10,10 @@ use super::{check, doctor, listing};
 use crate::manifest::{manifest_schema, nearest};
 use crate::{databases, images, services};
 
+type MakeSchema = fn() -> Value;
+
 /// Name and maker of each schema; `schema/<name>.schema.json` is what each gives.
-const SCHEMAS: [(&str, fn() -> Value); 12] = [
+const SCHEMAS: [(&str, MakeSchema); 12] = [
     ("manifest", manifest_schema),
     ("check", || value(schema_for!(check::CheckReport))),
     ("list", || value(schema_for!(listing::ListReport))),

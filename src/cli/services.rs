@@ -11,6 +11,8 @@ use super::operations::{Converge, document};
 use super::select::{self, Unselected};
 use super::session::{Project, Session};
 use super::table;
+use crate::images::{LoadOptions, load};
+use crate::manifest::Reference;
 use crate::report::{Message, Reporter};
 use crate::services::{
     Action, Options, Plan, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Warning, execute, observe,
@@ -108,10 +110,20 @@ pub fn converge(
         if starts {
             probe_gpus(&engine, manifest, &request.selection, &mut snapshot).await?;
         }
-        let plan = plan(&request, manifest, &snapshot)?;
+        let mut planned = plan(&request, manifest, &snapshot);
+        if let Some(missing) = planned.as_ref().err().and_then(ServicesError::only_missing_images)
+            && let Some(store) = &manifest.paths.images
+        {
+            let missing: Vec<Reference> = missing.into_iter().cloned().collect();
+            load(&engine, store, &missing, &LoadOptions::default(), reporter).await?;
+            snapshot = observe(&engine, manifest).await?;
+            probe_gpus(&engine, manifest, &request.selection, &mut snapshot).await?;
+            planned = plan(&request, manifest, &snapshot);
+        }
+        let plan = planned?;
         warn(&plan, session, |message| reporter.warn(message.clone()));
-        execute(&engine, manifest, &plan, &converge.execute, reporter).await
-    });
+        Ok::<_, Failure>(execute(&engine, manifest, &plan, &converge.execute, reporter).await)
+    })?;
     match executed {
         Ok(report) => {
             say_done(&report, begun, session);

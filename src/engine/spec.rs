@@ -321,7 +321,7 @@ impl MountSpec {
         let mut bind = format!("{source}:{}:{}", self.target, if self.read_only { "ro" } else { "rw" });
         if let Some(propagation) = propagation {
             bind.push(',');
-            bind.push_str(&propagation.api().to_string());
+            bind.push_str(propagation.api().as_ref());
         }
         Some(bind)
     }

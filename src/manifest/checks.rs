@@ -186,12 +186,12 @@ impl<'a> Checker<'a> {
             let replicas = service.replicas().min(100);
             for replica in 1..=replicas {
                 let container = self.manifest.container_name(name, replica);
-                if let Some(other) = owners.insert(container.clone(), name.to_owned()) {
-                    if other != name {
-                        let span = self.root.place(&["services", name, "container_name"]);
-                        let message = format!("the container name `{container}` belongs to service `{other}` already");
-                        self.problems.error(span, message);
-                    }
+                if let Some(other) = owners.insert(container.clone(), name.to_owned())
+                    && other != name
+                {
+                    let span = self.root.place(&["services", name, "container_name"]);
+                    let message = format!("the container name `{container}` belongs to service `{other}` already");
+                    self.problems.error(span, message);
                 }
             }
             if let Some(container) = &service.container_name {
@@ -209,7 +209,7 @@ impl<'a> Checker<'a> {
 
     /// The same port of the same address can be published once; no address means all of them.
     fn published_ports(&mut self) {
-        let mut taken: HashMap<(u16, Protocol), Vec<(Option<String>, String)>> = HashMap::new();
+        let mut taken: HashMap<(u16, Protocol), Vec<Holder>> = HashMap::new();
         for (name, service) in self.services() {
             for (index, port) in service.ports.iter().enumerate() {
                 let Some(published) = port.published else {
@@ -340,6 +340,9 @@ impl<'a> Checker<'a> {
         self.problems.warning(self.root.place(path), message);
     }
 }
+
+/// The host's address, all of them where `None`, and the service that publishes on it.
+type Holder = (Option<String>, String);
 
 #[derive(Clone, Copy)]
 enum Place {

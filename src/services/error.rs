@@ -45,11 +45,7 @@ impl ServicesError {
         let Self::Problems(problems) = self else {
             return None;
         };
-        let reference = |problem| match problem {
-            &Problem::ImageMissing { ref reference, .. } => Some(reference),
-            _ => None,
-        };
-        problems.iter().map(reference).collect()
+        problems.iter().map(Problem::missing_image).collect()
     }
 
     /// What was done before it failed.
@@ -105,6 +101,15 @@ pub enum Problem {
     VolumeMissing { name: String },
     #[error("volume {name} exists with another {what} than the manifest wants: dpl does not touch the data in it")]
     VolumeDiffers { name: String, what: &'static str },
+}
+
+impl Problem {
+    fn missing_image(&self) -> Option<&Reference> {
+        match self {
+            Self::ImageMissing { reference, .. } => Some(reference),
+            _ => None,
+        }
+    }
 }
 
 /// A step that did not do what it was to do.

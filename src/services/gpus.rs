@@ -4,9 +4,10 @@
 //! the very GPUs and is started with a program that no image has. Devices are attached before the program is looked
 //! for: an engine that gives them refuses the program (400), one that can't fails earlier (500). Tried on 20.10 and 28.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::ServicesError;
+use super::graph::Graph;
 use super::labels;
 use super::observe::{Gpus, Snapshot};
 use super::spec;
@@ -25,10 +26,12 @@ pub async fn probe_gpus(
     selection: &[String],
     snapshot: &mut Snapshot,
 ) -> Result<(), ServicesError> {
+    let chosen: BTreeSet<&str> = selection.iter().map(String::as_str).collect();
+    let needed = Graph::of(manifest).needed_by(&chosen);
     let wanting = manifest
         .services
         .iter()
-        .filter(|(_, name, service)| service.wants_gpu() && selection.iter().any(|chosen| chosen == name))
+        .filter(|(_, name, service)| service.wants_gpu() && (chosen.contains(name) || needed.contains(name)))
         .find_map(|(_, _, service)| Some((service, snapshot.image(&service.image)?.id.clone())));
     let Some((service, image)) = wanting else {
         return Ok(());

@@ -141,14 +141,14 @@ impl Snapshot {
         self.containers.iter().filter(move |seen| seen.service == service && seen.role == role)
     }
 
-    /// Whether any container of a service is up.
-    pub fn runs(&self, service: &str) -> bool {
-        self.of_service(service, Role::Main).any(Seen::is_up)
-    }
-
     /// A service's container that serves under this number.
     pub fn main(&self, service: &str, number: u32) -> Option<&Seen> {
         self.of_service(service, Role::Main).find(|seen| seen.number == number)
+    }
+
+    /// Whether a container of the service is up.
+    pub fn runs(&self, service: &str) -> bool {
+        self.of_service(service, Role::Main).any(Seen::is_up)
     }
 
     pub fn image(&self, reference: &Reference) -> Option<&SeenImage> {

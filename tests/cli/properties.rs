@@ -172,11 +172,10 @@ proptest! {
             .into_iter()
             .map(|(name, service)| {
                 let mut service = service.unwrap_or(Value::Null);
-                if let Some(fields) = service.as_object_mut() {
-                    if std::mem::replace(&mut seen, true) {
+                if let Some(fields) = service.as_object_mut()
+                    && std::mem::replace(&mut seen, true) {
                         fields.remove("ports");
                     }
-                }
                 (name, service)
             })
             .collect();

@@ -34,7 +34,6 @@ fn shop(port: u16) -> String {
         }
       }
     }"#
-    .replace("PORT\"", "PORT\"")
     .replace("127.0.0.1:PORT:80", &format!("127.0.0.1:{port}:80"))
 }
 
@@ -177,8 +176,6 @@ fn images_are_saved_once_and_loaded_when_they_are_missing() {
 
     let reference = format!("{}/api:1", stack.project);
     stack.docker(&["rmi", &reference]);
-    let missing = stack.run(&["start", "api"]).failure(1);
-    assert!(missing.stderr.contains(&format!("the engine has no image {reference}")), "{}", missing.stderr);
     let loaded = stack.run(&["load", "api", "--json"]).success().json();
     assert_valid("load", &loaded);
     assert_eq!(result(&loaded, 0), "loaded");
@@ -189,6 +186,11 @@ fn images_are_saved_once_and_loaded_when_they_are_missing() {
 
     let run = stack.site.run(&["list"]).success();
     assert!(run.stderr.contains("remembered for this folder"), "load remembers: {}", run.stderr);
+
+    stack.docker(&["rmi", &reference]);
+    let run = stack.run(&["start", "api"]).success();
+    assert!(run.stderr.contains(&format!("{reference}: loaded")), "start brings what is missing: {}", run.stderr);
+    stack.run(&["remove", "api", "--yes"]).success();
 
     stack.docker(&["rmi", &reference, &format!("{}/page:1", stack.project)]);
     let run = stack.run(&["save", "@shop"]).failure(1);

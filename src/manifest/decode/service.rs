@@ -129,20 +129,20 @@ fn memory(fields: &mut Fields<'_>, key: &'static str, context: &mut Context<'_>)
 
 fn addresses(fields: &mut Fields<'_>, key: &'static str, context: &mut Context<'_>) -> Vec<String> {
     let list: Vec<String> = fields.field(key, context);
-    if let Some(node) = fields.entries.iter().find(|entry| entry.key == key) {
-        if let Value::Array(items) = &node.value.value {
-            items.iter().for_each(|item| check_address(item, context));
-        }
+    if let Some(node) = fields.entries.iter().find(|entry| entry.key == key)
+        && let Value::Array(items) = &node.value.value
+    {
+        items.iter().for_each(|item| check_address(item, context));
     }
     list
 }
 
 /// Reports a string that is no IP address.
 fn check_address(node: &Node, context: &mut Context<'_>) {
-    if let Some(text) = node.as_text() {
-        if text.parse::<IpAddr>().is_err() {
-            context.problems.error(node.span, format!("`{text}` is no IP address"));
-        }
+    if let Some(text) = node.as_text()
+        && text.parse::<IpAddr>().is_err()
+    {
+        context.problems.error(node.span, format!("`{text}` is no IP address"));
     }
 }
 
@@ -196,10 +196,11 @@ impl Decode for Port {
             protocol: fields.field("protocol", context),
         };
         fields.finish(context);
-        if let Some(target) = node.get("target") {
-            if port.target == 0 && matches!(target.value, Value::Number(_)) {
-                context.problems.error(target.span, "a port is a whole number from 1 to 65535");
-            }
+        if let Some(target) = node.get("target")
+            && port.target == 0
+            && matches!(target.value, Value::Number(_))
+        {
+            context.problems.error(target.span, "a port is a whole number from 1 to 65535");
         }
         if let Some(address) = node.get("host_ip") {
             check_address(address, context);
@@ -251,10 +252,10 @@ impl Decode for Mount {
             tmpfs: option(&mut fields, "tmpfs", kind == MountKind::Tmpfs, context),
         };
         fields.finish(context);
-        if let Some(target) = node.get("target") {
-            if target.as_text().is_some_and(|text| !text.starts_with('/')) {
-                context.problems.error(target.span, format!("`{}` is no absolute path in the container", mount.target));
-            }
+        if let Some(target) = node.get("target")
+            && target.as_text().is_some_and(|text| !text.starts_with('/'))
+        {
+            context.problems.error(target.span, format!("`{}` is no absolute path in the container", mount.target));
         }
         Some(mount)
     }
@@ -383,13 +384,13 @@ impl Decode for Ready {
             context.problems.error(node.span, "`ready` wants one of tcp, http, log and running_for");
             return None;
         }
-        if let Some(pattern) = &log {
-            if let Err(error) = regex::Regex::new(pattern) {
-                let why = error.to_string();
-                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                context.problems.error(node.place(&["log"]), format!("`log` is no regular expression: {why}"));
-                return None;
-            }
+        if let Some(pattern) = &log
+            && let Err(error) = regex::Regex::new(pattern)
+        {
+            let why = error.to_string();
+            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            context.problems.error(node.place(&["log"]), format!("`log` is no regular expression: {why}"));
+            return None;
         }
         let probe = tcp.or(http).or(log.map(ReadyProbe::Log)).or(running_for)?;
         if probe == ReadyProbe::Tcp(0) {

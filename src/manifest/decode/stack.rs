@@ -27,12 +27,13 @@ pub(in crate::manifest) fn decode_manifest(root: &Node, context: &mut Context<'_
         services: fields.required("services", context),
     };
     fields.finish(context);
-    if let Some(project) = root.get("project") {
-        if project.as_text().is_some() && !is_project_name(&manifest.project) {
-            let message = format!("`{}` is no project name", manifest.project);
-            let help = "lower-case letters, digits, `_` and `-`, beginning with a letter or digit";
-            context.problems.error_with_help(project.span, message, help);
-        }
+    if let Some(project) = root.get("project")
+        && project.as_text().is_some()
+        && !is_project_name(&manifest.project)
+    {
+        let message = format!("`{}` is no project name", manifest.project);
+        let help = "lower-case letters, digits, `_` and `-`, beginning with a letter or digit";
+        context.problems.error_with_help(project.span, message, help);
     }
     Some(manifest)
 }

@@ -72,7 +72,7 @@ pub async fn execute(
         running: FuturesUnordered::new(),
         was_cut_short: false,
     };
-    run.to_the_end().await
+    run.finish().await
 }
 
 struct Run<'a> {
@@ -88,7 +88,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn to_the_end(mut self) -> Result<ServicesReport, ServicesError> {
+    async fn finish(mut self) -> Result<ServicesReport, ServicesError> {
         loop {
             while self.launch() {}
             match self.running.next().await {

@@ -6,7 +6,6 @@ use super::builder::{Builder, Chain, must_succeed};
 use super::cause::{Cause, Warning};
 use super::step::{Operation, StepId};
 use super::{After, Ground, Plan};
-use crate::services::observe::{Role, Seen};
 
 pub(super) fn plan(ground: &Ground) -> Plan {
     let mut builder = Builder::default();
@@ -52,7 +51,7 @@ pub(super) fn dependents_first(ground: &Ground, name: &str, ends: &BTreeMap<&str
 
 /// Names who still runs and needs the service.
 pub(super) fn warn_of_dependents(ground: &Ground, name: &str, chosen: &BTreeSet<&str>, builder: &mut Builder) {
-    let runs = |service: &str| ground.snapshot.of_service(service, Role::Main).any(Seen::is_up);
+    let runs = |service: &str| ground.snapshot.runs(service);
     if !runs(name) {
         return;
     }

@@ -79,7 +79,7 @@ fn missing_images_can_be_told_from_other_problems() {
 fn a_folder_of_the_short_form_is_made() {
     let stack = Stack::new()
         .service("a", |service| service.volumes.push(bind("/missing/a", true)))
-        .with(|stack| drop(stack.snapshot.missing_sources.insert("/missing/a".to_owned())));
+        .with(|stack| stack.snapshot.missing_sources = ["/missing/a".to_owned()].into());
     golden!(stack.start(&["a"]));
 }
 
