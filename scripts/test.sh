@@ -35,7 +35,7 @@ part 'a private engine with stand-ins'
 engine=test-$(cksum <<<"$PWD" | cut -d ' ' -f 1)
 trap '"$here/engine.sh" down "$engine"' EXIT
 "$here/engine.sh" down "$engine"
-DOCKER_HOST=$("$here/engine.sh" up "$engine" --gpu)
+DOCKER_HOST=$("$here/engine.sh" up "$engine")
 export DOCKER_HOST=${DOCKER_HOST#DOCKER_HOST=}
 DPL=target/debug/dpl "$here/stand-ins.sh"
 

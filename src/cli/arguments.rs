@@ -133,18 +133,21 @@ pub enum DatabaseCommand {
 #[derive(Debug, Args)]
 pub struct MenuArguments {
     /// The manifest
+    #[arg(id = "file", value_name = "MANIFEST")]
     pub manifest: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct UseArguments {
     /// The manifest to remember
+    #[arg(id = "file", value_name = "MANIFEST")]
     pub manifest: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub struct ManifestArguments {
     /// The manifest [default: the one remembered]
+    #[arg(id = "file", value_name = "MANIFEST")]
     pub manifest: Option<PathBuf>,
 }
 

@@ -1,7 +1,7 @@
 //! Everything that meets a person: arguments, menu, prompts, tables, progress, error pages.
 //!
 //! The only room that prints, asks or knows clap, indicatif and dialoguer. It turns what was typed (a command, a
-//! choice of the menu, a chain) into an [`operations::Operation`], and decides nothing that the operation decides.
+//! choice of the menu, a chain) into an `Operation`, and decides nothing that the operation decides.
 
 mod arguments;
 mod catalogue;

@@ -1,6 +1,7 @@
 //! `schema`: JSON Schemas of the manifest and of every document that `--json` prints.
 
-use schemars::{Schema, schema_for};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::arguments::SchemaArguments;
@@ -15,17 +16,17 @@ type MakeSchema = fn() -> Value;
 /// Name and maker of each schema; `schema/<name>.schema.json` is what each gives.
 const SCHEMAS: [(&str, MakeSchema); 12] = [
     ("manifest", manifest_schema),
-    ("check", || value(schema_for!(check::CheckReport))),
-    ("list", || value(schema_for!(listing::ListReport))),
-    ("doctor", || value(schema_for!(doctor::DoctorReport))),
-    ("save", || value(schema_for!(images::SaveReport))),
-    ("load", || value(schema_for!(images::LoadReport))),
-    ("plan", || value(schema_for!(services::Plan))),
-    ("services", || value(schema_for!(services::ServicesReport))),
-    ("status", || value(schema_for!(services::StatusReport))),
-    ("db-list", || value(schema_for!(databases::DatabasesDocument))),
-    ("db-backup", || value(schema_for!(databases::BackupsDocument))),
-    ("db-rebuild", || value(schema_for!(databases::RebuildsDocument))),
+    ("check", document::<check::CheckReport>),
+    ("list", document::<listing::ListReport>),
+    ("doctor", document::<doctor::DoctorReport>),
+    ("save", document::<images::SaveReport>),
+    ("load", document::<images::LoadReport>),
+    ("plan", document::<services::Plan>),
+    ("services", document::<services::ServicesReport>),
+    ("status", document::<services::StatusReport>),
+    ("db-list", document::<databases::DatabasesDocument>),
+    ("db-backup", document::<databases::BackupsDocument>),
+    ("db-rebuild", document::<databases::RebuildsDocument>),
 ];
 
 /// `dpl schema [DOCUMENT]`.
@@ -42,8 +43,9 @@ pub fn print(arguments: &SchemaArguments, session: &mut Session) -> Result<u8, F
     Ok(0)
 }
 
-fn value(schema: Schema) -> Value {
-    schema.to_value()
+/// What is printed, not what would be read: a field that may be left out is not required.
+fn document<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>().to_value()
 }
 
 #[cfg(test)]

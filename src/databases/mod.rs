@@ -6,10 +6,10 @@
 //!
 //! - [`Server`]: the way in. `psql`: programs in containers, and the password's way to them. `sql`: quoting.
 //! - `helper`: containers beside the server's, with a folder of ours.
-//! - [`backup`] and [`dump_seed`]: `dump` writes the archive, `follow` compresses it meanwhile, `inventory` counts,
+//! - [`backup()`] and [`dump_seed`]: `dump` writes the archive, `follow` compresses it meanwhile, `inventory` counts,
 //!   `record` is the `backup.json` beside it.
 //! - [`verify_files`]: digests and the archive's list.
-//! - [`rebuild`]: `fitness` before, `restore`, `swap`, and `recovery` after a kill.
+//! - [`rebuild()`]: `fitness` before, `restore`, `swap`, and `recovery` after a kill.
 
 mod backup;
 mod documents;

@@ -176,6 +176,9 @@ fn relax(schema: &mut Value) {
             if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
                 properties.values_mut().for_each(nullable);
             }
+            if let Some(entry) = object.get_mut("additionalProperties").filter(|entry| entry.get("$ref").is_some()) {
+                nullable(entry);
+            }
             if is_struct && !object.contains_key("additionalProperties") {
                 object.insert("patternProperties".into(), json!({ "^x-": true }));
                 object.insert("additionalProperties".into(), json!(false));

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::{Run, repository};
-use crate::support_engine::{Stack, docker_on, free_port};
+use crate::support_engine::{PrivateEngine, Stack, docker_on, free_port};
 
 /// Two HTTP servers behind a Redis: the API waits until Redis is healthy, the page until the API is ready.
 fn shop(port: u16) -> String {
@@ -426,4 +426,35 @@ fn doctor_looks_at_the_engine_and_the_disks() {
     let engine = docker_on(&stack.engine, &["version", "--format", "{{.Server.Version}}"]);
     assert!(document["checks"][0]["found"].as_str().unwrap().starts_with(&engine));
     close_shop(&stack);
+}
+
+/// A worker that wants a GPU, and has no program to run without one.
+fn worker(required: bool) -> String {
+    r#"{ "project": "PROJECT", "services": { "gpu": { "image": "expert/expert_api:latest", "stop_grace_period": "1s",
+        "gpus": [{ "driver": "nvidia", "count": "all", "capabilities": ["gpu"], "required": REQUIRED }] } } }"#
+        .replace("REQUIRED", &required.to_string())
+}
+
+#[test]
+fn a_gpu_is_asked_for_where_there_is_one_and_refused_beforehand_where_it_is_required_and_missing() {
+    let without = Stack::new(&worker(true));
+    let run = without.run(&["start"]).failure(1);
+    assert!(run.stderr.contains("gpu: the engine can't give it the GPU that it requires"), "{}", run.stderr);
+    assert_eq!(without.docker(&["ps", "-aq", "--filter", &format!("name={}", without.project)]), "");
+    without.rewrite(&worker(false));
+    let run = without.run(&["start"]).success();
+    assert!(run.stderr.contains("warning: gpu runs without the GPU that it asks for"), "{}", run.stderr);
+
+    let engine = PrivateEngine::start(&["--gpu"]);
+    let image = std::process::Command::new("sh")
+        .arg("-c")
+        .arg("docker -H \"$1\" save expert/expert_api:latest | docker -H \"$2\" load")
+        .args(["sh", &without.engine, &engine.address])
+        .output()
+        .unwrap();
+    assert!(image.status.success(), "{}", String::from_utf8_lossy(&image.stderr));
+    let with = Stack::on(&engine.address, &worker(true));
+    with.run(&["start"]).success();
+    let requests = with.inspect("gpu", "{{json .HostConfig.DeviceRequests}}");
+    assert!(requests.contains("\"Count\":-1") && requests.contains("[\"gpu\"]"), "{requests}");
 }

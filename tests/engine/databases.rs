@@ -62,6 +62,7 @@ impl Site {
         };
         let container = engine.create_container(&spec).await.unwrap();
         engine.start_container(&container).await.unwrap();
+        wait_for_tcp(&engine, &container).await;
         let server = connect(&engine, &container, Some(PASSWORD)).await;
         let heard = Arc::new(Heard::default());
         let stop = CancellationToken::new();
@@ -158,6 +159,17 @@ impl Dependents for Nobody {
     fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
         self.0.fetch_sub(1, Ordering::SeqCst);
         Box::pin(async { Ok(()) })
+    }
+}
+
+/// The server that makes the data folder listens on its socket alone, and ends before the real one begins.
+async fn wait_for_tcp(engine: &Engine, container: &str) {
+    let command = ["pg_isready", "-h", "127.0.0.1", "-U", "postgres"].map(str::to_owned).into();
+    let spec = ExecSpec { command, ..Default::default() };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !engine.exec(container, &spec, b"").await.is_ok_and(|result| result.exit_code == 0) {
+        assert!(Instant::now() < deadline, "the server never came up");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -126,9 +126,9 @@ pub struct PrivateEngine {
 
 impl PrivateEngine {
     #[track_caller]
-    pub fn start() -> Self {
+    pub fn start(flags: &[&str]) -> Self {
         let name = unique("own-");
-        let address = engine_sh(&["up", &name]).trim_start_matches("DOCKER_HOST=").to_owned();
+        let address = engine_sh(&[&["up", &name], flags].concat()).trim_start_matches("DOCKER_HOST=").to_owned();
         Self { name, address }
     }
 

@@ -1,6 +1,6 @@
 //! Planning: a pure function of manifest, request and snapshot. No engine, no clock, no file.
 //!
-//! A [`Plan`] is steps with their order and causes; [`super::execute`] runs them and decides nothing. Everything that
+//! A [`Plan`] is steps with their order and causes; [`super::execute()`] runs them and decides nothing. Everything that
 //! can be known to fail is found here, all at once, before anything is touched.
 
 mod builder;

@@ -57,7 +57,7 @@ pub struct After {
 pub struct Target {
     /// Its name before the step.
     pub container: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "container_id", skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     #[serde(skip)]
     pub made_by: Option<StepId>,
@@ -207,16 +207,14 @@ impl Operation {
             Self::RemoveContainer { target, .. } => {
                 Message::new("services-step-remove").with("name", &target.container)
             }
-            Self::WaitReady { target, until, timeout } => {
-                until.message().with("name", &target.container).with("timeout", timeout)
-            }
+            Self::WaitReady { target, until, timeout } => until.message(&target.container, timeout),
         }
     }
 }
 
 impl Until {
-    fn message(&self) -> Message {
-        match self {
+    fn message(&self, name: &str, timeout: &Period) -> Message {
+        let message = match self {
             Self::Running(period) if period.0.is_zero() => Message::new("services-step-wait-running"),
             Self::Running(period) => Message::new("services-step-wait-running-for").with("period", period),
             Self::Healthy => Message::new("services-step-wait-healthy"),
@@ -226,6 +224,7 @@ impl Until {
             }
             Self::Log(pattern) => Message::new("services-step-wait-log").with("pattern", pattern),
             Self::Completed => Message::new("services-step-wait-completed"),
-        }
+        };
+        message.with("name", name).with("timeout", timeout)
     }
 }
