@@ -21,6 +21,7 @@ pub struct Arguments {
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct GlobalArguments {
     /// The manifest; also the first argument that names a .json file, DPL_MANIFEST, or the one remembered
     #[arg(short = 'f', long, global = true, value_name = "FILE")]
@@ -43,11 +44,13 @@ pub struct GlobalArguments {
     /// Say more
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// How progress is shown
+    /// How progress is shown: auto (bars at a terminal, else plain lines), plain, json, none
     #[arg(long, global = true, value_enum, default_value_t = ProgressMode::Auto, value_name = "HOW")]
+    #[arg(hide_possible_values = true)]
     pub progress: ProgressMode,
-    /// When to use colours
+    /// When to use colours: auto (at a terminal, unless NO_COLOR is set or TERM is dumb), always, never
     #[arg(long, global = true, value_enum, default_value_t = ColorMode::Auto, value_name = "WHEN")]
+    #[arg(hide_possible_values = true)]
     pub color: ColorMode,
     /// Show values of the environment that are no secrets
     #[arg(long, global = true)]
@@ -211,7 +214,7 @@ pub struct StartArguments {
     /// How many containers are made or started at once [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub parallel: Option<u32>,
-    /// How long one service may take to become ready [default: as the manifest says, else 5m]
+    /// How long one service may take to become ready [default: as the manifest says, else 5m for a health check, 2m for other proofs]
     #[arg(long, value_name = "TIME")]
     pub wait_timeout: Option<String>,
 }

@@ -1,5 +1,9 @@
 //! Chains in deploy.py's own notation: `7 - [2, 3] - 4 - [17,18,19]`.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
 use super::arguments::{ChainArguments, names_manifest};
 use super::failure::Failure;
 use super::operations::{self, Operation};
@@ -30,22 +34,56 @@ pub fn run(arguments: &ChainArguments, session: &mut Session) -> Result<u8, Fail
         session.output.say(&operation.announcement());
     }
     if session.global.dry_run {
-        for operation in &operations {
-            operations::run(operation, &project, session)?;
-        }
-        return Ok(0);
+        let documents: Vec<Value> = operations
+            .iter()
+            .map(|operation| operations::run(operation, &project, session))
+            .collect::<Result<_, _>>()?;
+        return print(&links, documents, session);
     }
     operations::confirm_all(&operations, session)?;
-    session.change(&project, &format!("dpl do {}", quoted(&written(&links))), |session, _| {
+    let documents = session.change(&project, &format!("dpl do {}", quoted(&written(&links))), |session, _| {
+        let mut documents = Vec::new();
         for (place, operation) in operations.iter().enumerate() {
-            if let Err(failure) = operations::run(operation, &project, session) {
-                let remaining = written(&links[place..]);
-                session.output.say(&Message::new("chain-remains").with("chain", quoted(&remaining)));
-                return Err(failure);
+            match operations::run(operation, &project, session) {
+                Ok(document) => documents.push(document),
+                Err(failure) => {
+                    let remaining = written(&links[place..]);
+                    session.output.say(&Message::new("chain-remains").with("chain", quoted(&remaining)));
+                    return Err(failure);
+                }
             }
         }
-        Ok(())
+        Ok(documents)
     })?;
+    print(&links, documents, session)
+}
+
+/// What `do --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ChainReport {
+    pub links: Vec<LinkReport>,
+}
+
+/// One link of the chain and what its command would have printed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LinkReport {
+    /// The action's number in the menu.
+    pub action: u32,
+    /// The targets as they were written.
+    pub targets: String,
+    /// The document of the action's own command.
+    pub result: Value,
+}
+
+fn print(links: &[Link], documents: Vec<Value>, session: &Session) -> Result<u8, Failure> {
+    if session.output.json {
+        let links = links.iter().zip(documents).map(|(link, result)| LinkReport {
+            action: link.action,
+            targets: link.targets.clone(),
+            result,
+        });
+        session.output.document(&ChainReport { links: links.collect() })?;
+    }
     Ok(0)
 }
 

@@ -1,4 +1,6 @@
-//! Ctrl-C, SIGTERM and SIGHUP while work runs.
+//! Ctrl-C, SIGTERM and SIGHUP once work has begun.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -6,38 +8,53 @@ use tokio_util::sync::CancellationToken;
 use super::output::Output;
 use crate::report::Message;
 
-/// Watches for signals until it is dropped: the first Ctrl-C or SIGTERM asks the work to stop at its next safe point,
-/// the second ends the program. SIGHUP, a terminal that went away, stops nothing.
+/// The exit code of a program that was interrupted.
+const INTERRUPTED: i32 = 130;
+
+/// Watches for signals from the first action on, since a handler once installed stays for the life of the process.
+///
+/// While an action runs, the first Ctrl-C or SIGTERM asks it to stop at its next safe point and the second ends the
+/// program; between two actions, at a prompt of the menu, the first one ends it. SIGHUP, a terminal that went away,
+/// stops nothing.
 pub struct InterruptWatch {
-    task: tokio::task::JoinHandle<()>,
+    action: Arc<Mutex<Option<CancellationToken>>>,
 }
 
 impl InterruptWatch {
     /// Must be called inside the runtime.
-    pub fn start(stop: CancellationToken, output: Output) -> std::io::Result<Self> {
+    pub fn start(output: Output) -> std::io::Result<Self> {
+        let action: Arc<Mutex<Option<CancellationToken>>> = Arc::default();
+        let watched = action.clone();
         let mut interrupts = signal(SignalKind::interrupt())?;
         let mut terminations = signal(SignalKind::terminate())?;
         let mut hangups = signal(SignalKind::hangup())?;
-        let task = tokio::spawn(async move {
+        tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = interrupts.recv() => {}
                     _ = terminations.recv() => {}
                     _ = hangups.recv() => continue,
                 }
-                if stop.is_cancelled() {
-                    std::process::exit(130);
+                let stop = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                match stop.filter(|stop| !stop.is_cancelled()) {
+                    Some(stop) => {
+                        stop.cancel();
+                        output.say(&Message::new("stopping-safely"));
+                    }
+                    None => std::process::exit(INTERRUPTED),
                 }
-                stop.cancel();
-                output.say(&Message::new("stopping-safely"));
             }
         });
-        Ok(Self { task })
+        Ok(Self { action })
     }
-}
 
-impl Drop for InterruptWatch {
-    fn drop(&mut self) {
-        self.task.abort();
+    /// An action begins that `stop` stops.
+    pub fn action_begins(&self, stop: CancellationToken) {
+        *self.action.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
+    }
+
+    /// It has ended.
+    pub fn action_ends(&self) {
+        *self.action.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

@@ -7,17 +7,18 @@ use serde_json::Value;
 use super::arguments::SchemaArguments;
 use super::failure::Failure;
 use super::session::Session;
-use super::{check, doctor, listing};
+use super::{chain, check, doctor, listing};
 use crate::manifest::{manifest_schema, nearest};
 use crate::{databases, images, services};
 
 type MakeSchema = fn() -> Value;
 
 /// Name and maker of each schema; `schema/<name>.schema.json` is what each gives.
-const SCHEMAS: [(&str, MakeSchema); 12] = [
+const SCHEMAS: [(&str, MakeSchema); 13] = [
     ("manifest", manifest_schema),
     ("check", document::<check::CheckReport>),
     ("list", document::<listing::ListReport>),
+    ("do", document::<chain::ChainReport>),
     ("doctor", document::<doctor::DoctorReport>),
     ("save", document::<images::SaveReport>),
     ("load", document::<images::LoadReport>),

@@ -56,18 +56,27 @@ pub struct Session {
     engine: Option<Engine>,
     /// The work of a chain or a menu's action that holds the lock already.
     current: Option<CurrentAction>,
+    interrupts: Option<InterruptWatch>,
 }
 
 /// An action that changes something: locked, journalled, interruptible.
 struct CurrentAction {
     _lock: Lock,
     reporter: Reporter,
-    _interrupts: InterruptWatch,
 }
 
 impl Session {
     pub fn new(global: GlobalArguments, after_dashes: usize, output: Output) -> Self {
-        Self { global, output, after_dashes, project: None, runtime: None, engine: None, current: None }
+        Self {
+            global,
+            output,
+            after_dashes,
+            project: None,
+            runtime: None,
+            engine: None,
+            current: None,
+            interrupts: None,
+        }
     }
 
     /// Splits arguments into the manifest, if one is named, and selectors; and reads the manifest.
@@ -160,16 +169,12 @@ impl Session {
             Journal::begin(&state, &operator, (&project.path, project.digest()), engine.address().as_str(), command)?;
         let journal = Arc::new(JournalListener::new(journal));
         let stop = CancellationToken::new();
-        let runtime = self.runtime()?;
-        let interrupts = {
-            let _inside = runtime.enter();
-            InterruptWatch::start(stop.clone(), self.output.clone()).map_err(|error| Failure::Work(Box::new(error)))?
-        };
+        self.watch_interrupts(stop.clone())?;
         // The journal first: what is shown has been written down.
         let listeners: Vec<Arc<dyn Listener>> =
             vec![journal.clone(), Arc::new(ProgressListener::new(self.output.clone()))];
         let reporter = Reporter::new(listeners, stop);
-        self.current = Some(CurrentAction { _lock: lock, reporter: reporter.clone(), _interrupts: interrupts });
+        self.current = Some(CurrentAction { _lock: lock, reporter: reporter.clone() });
         let mut result = work(self, reporter.clone());
         if reporter.asked_to_stop() && result.is_err() {
             result = Err(Failure::Interrupted);
@@ -180,10 +185,28 @@ impl Session {
         };
         let written = journal.end(code, error);
         self.current = None;
+        if let Some(interrupts) = &self.interrupts {
+            interrupts.action_ends();
+        }
         match (result, written) {
             (Ok(_), Err(error)) => Err(error.into()),
             (result, _) => result,
         }
+    }
+}
+
+impl Session {
+    fn watch_interrupts(&mut self, stop: CancellationToken) -> Result<(), Failure> {
+        if self.interrupts.is_none() {
+            let runtime = self.runtime()?;
+            let _inside = runtime.enter();
+            let watch = InterruptWatch::start(self.output.clone());
+            self.interrupts = Some(watch.map_err(|error| Failure::Work(Box::new(error)))?);
+        }
+        if let Some(interrupts) = &self.interrupts {
+            interrupts.action_begins(stop);
+        }
+        Ok(())
     }
 }
 

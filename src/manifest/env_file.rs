@@ -25,27 +25,37 @@ pub fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, EnvFileError>
         return Err(EnvFileError::TooLarge { path: path.to_owned() });
     }
     let text = std::fs::read_to_string(path).map_err(read)?;
-    parse(&text).map_err(|(line, why)| EnvFileError::Line { path: path.to_owned(), line, why })
+    let pairs = env_lines(&text).map(|(line, pair)| match pair {
+        Ok((name, Some(value))) => Ok((name, value)),
+        Ok((_, None)) => Err((line, NO_PAIR)),
+        Err(why) => Err((line, why)),
+    });
+    let pairs: Result<Vec<_>, (usize, &'static str)> = pairs.collect();
+    pairs.map_err(|(line, why)| EnvFileError::Line { path: path.to_owned(), line, why })
 }
 
-fn parse(text: &str) -> Result<Vec<(String, String)>, (usize, &'static str)> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut pairs = Vec::new();
-    for (index, line) in text.lines().enumerate() {
+const NO_PAIR: &str = "a line is NAME=value, with a name without spaces";
+
+/// The number of each line that says something, from 1, and what it says: a name and its value, a name alone, or why it is
+/// neither. Never the value of a line that is wrong: it may be a secret.
+pub fn env_lines(text: &str) -> impl Iterator<Item = (usize, Result<(String, Option<String>), &'static str>)> {
+    text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate().filter_map(|(index, line)| {
         let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let fail = |why| (index + 1, why);
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let (name, value) = line.split_once('=').ok_or(fail("a line must be NAME=value"))?;
-        let name = name.trim_end();
-        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '\0') || value.contains('\0') {
-            return Err(fail("a line must be NAME=value, with a name without spaces"));
-        }
-        pairs.push((name.to_owned(), unquote(value.trim()).map_err(fail)?));
+        let says_something = !line.is_empty() && !line.starts_with('#');
+        says_something.then(|| (index + 1, read_line(line.strip_prefix("export ").unwrap_or(line))))
+    })
+}
+
+fn read_line(line: &str) -> Result<(String, Option<String>), &'static str> {
+    let (name, value) = match line.split_once('=') {
+        Some((name, value)) => (name.trim(), Some(value.trim())),
+        None => (line.trim(), None),
+    };
+    let is_name = |name: &str| !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '\0');
+    if !is_name(name) || value.is_some_and(|value| value.contains('\0')) {
+        return Err(NO_PAIR);
     }
-    Ok(pairs)
+    Ok((name.to_owned(), value.map(unquote).transpose()?))
 }
 
 fn unquote(value: &str) -> Result<String, &'static str> {
@@ -88,15 +98,26 @@ mod tests {
     #[test]
     fn values_are_unquoted_and_comments_end_them() {
         let text = "# site\nA=1\nexport B = two words # note\nC='$x # y'\nD=\"a\\n\\\"b\\\"\"\n\nE=\nF=a#b\n";
-        let pairs = parse(text).unwrap();
+        let pairs: Vec<_> = env_lines(text).map(|(_, pair)| pair.unwrap()).collect();
         let expected = [("A", "1"), ("B", "two words"), ("C", "$x # y"), ("D", "a\n\"b\""), ("E", ""), ("F", "a#b")];
-        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))));
     }
 
     #[test]
     fn a_line_that_is_no_pair_is_named() {
-        assert_eq!(parse("A=1\nnonsense\n").unwrap_err().0, 2);
-        assert_eq!(parse("A='x\n").unwrap_err().0, 1);
-        assert!(parse("A=\"x\" y").is_err());
+        let wrong = |text: &str| env_lines(text).find(|(_, pair)| pair.is_err()).map(|(line, _)| line);
+        assert_eq!(wrong("A=1\ntwo words\n"), Some(2));
+        assert_eq!(wrong("A='x\n"), Some(1));
+        assert_eq!(wrong("A=\"x\" y"), Some(1));
+        assert_eq!(wrong("=x"), Some(1));
+        assert_eq!(env_lines("A").next(), Some((1, Ok(("A".to_owned(), None)))));
+    }
+
+    #[test]
+    fn a_name_alone_is_no_value_for_a_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.env");
+        std::fs::write(&path, "A=1\nB\n").unwrap();
+        assert!(matches!(read_env_file(&path), Err(EnvFileError::Line { line: 2, .. })));
     }
 }

@@ -21,7 +21,7 @@ mod source;
 pub mod types;
 mod variables;
 
-pub use env_file::{EnvFileError, read_env_file};
+pub use env_file::{EnvFileError, env_lines, read_env_file};
 pub use model::Manifest;
 pub use problem::{ManifestErrors, Problem, Severity, nearest};
 pub use read::{Loaded, read_manifest, to_json};

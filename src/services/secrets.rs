@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::manifest::env_lines;
 use crate::manifest::model::{EnvValue, SecretSource, Service};
 
 /// No environment is larger: the kernel's limit for one argument is 128 KiB, for all of them 2 MiB by default.
@@ -137,7 +138,7 @@ impl Inputs {
     }
 
     fn add_file(&mut self, path: &Path, text: &str) {
-        for (line, entry) in parse(text) {
+        for (line, entry) in env_lines(text) {
             match entry {
                 Ok((name, Some(value))) => {
                     self.secret.insert(name.clone());
@@ -193,68 +194,6 @@ fn read_capped(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-type Entry = Result<(String, Option<String>), &'static str>;
-
-/// The lines of an env_file: `NAME=value`, `NAME`, `export NAME=value`, comments from `#`; a value in single quotes is
-/// taken as it stands, in double quotes `\n`, `\r`, `\t`, `\"`, `\\` and `\$` are read. Nothing is substituted: a
-/// dollar is a dollar.
-fn parse(text: &str) -> impl Iterator<Item = (usize, Entry)> {
-    text.trim_start_matches('\u{feff}').lines().enumerate().filter_map(|(index, line)| {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            return None;
-        }
-        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
-        Some((index + 1, parse_line(line)))
-    })
-}
-
-fn parse_line(line: &str) -> Entry {
-    let (name, value) = match line.split_once('=') {
-        Some((name, value)) => (name.trim(), Some(value.trim())),
-        None => (line, None),
-    };
-    if name.is_empty() || name.contains(char::is_whitespace) || name.contains('\0') {
-        return Err("a line is NAME=value");
-    }
-    let value = match value {
-        None => None,
-        Some(value) if value.contains('\0') => return Err("the value holds a NUL"),
-        Some(value) => Some(match value.chars().next() {
-            Some('\'') => {
-                let end = value[1..].find('\'').ok_or("the quote is not closed")?;
-                value[1..=end].to_owned()
-            }
-            Some('"') => unquote(&value[1..])?,
-            _ => value.split(" #").next().unwrap_or_default().trim_end().to_owned(),
-        }),
-    };
-    Ok((name.to_owned(), value))
-}
-
-fn unquote(rest: &str) -> Result<String, &'static str> {
-    let mut value = String::new();
-    let mut characters = rest.chars();
-    loop {
-        match characters.next() {
-            None => return Err("the quote is not closed"),
-            Some('"') => return Ok(value),
-            Some('\\') => match characters.next() {
-                Some('n') => value.push('\n'),
-                Some('r') => value.push('\r'),
-                Some('t') => value.push('\t'),
-                Some(kept @ ('"' | '\\' | '$')) => value.push(kept),
-                Some(other) => {
-                    value.push('\\');
-                    value.push(other);
-                }
-                None => return Err("the quote is not closed"),
-            },
-            Some(character) => value.push(character),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,12 +210,12 @@ mod tests {
     fn values_of_the_manifest_lie_over_the_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.env");
-        std::fs::write(&path, "# settings\nA=1\nexport B='it''s $x'\nC=\"two\\nlines\"\nD= plain # why\n\n").unwrap();
+        std::fs::write(&path, "# settings\nA=1\nexport B='its $x'\nC=\"two\\nlines\"\nD= plain # why\n\n").unwrap();
         let mut service = with(&[("A", EnvValue::Plain("2".to_owned()))]);
         service.env_file.push(EnvFile { path, required: true });
         let inputs = Inputs::read(&service);
         let values = inputs.environment().unwrap();
-        let wanted = [("A", "2"), ("B", "it"), ("C", "two\nlines"), ("D", "plain")];
+        let wanted = [("A", "2"), ("B", "its $x"), ("C", "two\nlines"), ("D", "plain")];
         assert_eq!(values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(), wanted);
     }
 
