@@ -166,9 +166,9 @@ pub struct TargetArguments {
 pub struct SaveArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
-    /// How layers are compressed
-    #[arg(long, value_enum, default_value_t = CompressionChoice::Zstd)]
-    pub compression: CompressionChoice,
+    /// How layers are compressed [default: zstd in the store, gzip in archives]
+    #[arg(long, value_enum)]
+    pub compression: Option<CompressionChoice>,
     /// The level of compression [default: the compressor's own]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub level: Option<i32>,

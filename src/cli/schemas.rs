@@ -10,14 +10,18 @@ use super::{check, doctor, listing};
 use crate::manifest::{manifest_schema, nearest};
 use crate::{databases, images, services};
 
+type Entry = (&'static str, fn() -> Value);
+
 /// Name and maker of each schema; `schema/<name>.schema.json` is what each gives.
-const SCHEMAS: [(&str, fn() -> Value); 12] = [
+const SCHEMAS: [Entry; 14] = [
     ("manifest", manifest_schema),
     ("check", || value(schema_for!(check::CheckReport))),
     ("list", || value(schema_for!(listing::ListReport))),
     ("doctor", || value(schema_for!(doctor::DoctorReport))),
     ("save", || value(schema_for!(images::SaveReport))),
+    ("save-plan", || value(schema_for!(images::SavePlan))),
     ("load", || value(schema_for!(images::LoadReport))),
+    ("load-plan", || value(schema_for!(images::LoadPlan))),
     ("plan", || value(schema_for!(services::Plan))),
     ("services", || value(schema_for!(services::ServicesReport))),
     ("status", || value(schema_for!(services::StatusReport))),
