@@ -97,6 +97,9 @@ pub enum Command {
     Save(SaveArguments),
     /// Load images from the image store into the engine
     Load(LoadArguments),
+    /// The image store: list, verify
+    #[command(subcommand)]
+    Images(ImagesCommand),
     /// What start would do, and why
     Plan(TargetArguments),
     /// Start services, and what they depend on
@@ -128,6 +131,23 @@ pub enum DatabaseCommand {
     Rebuild(TargetArguments),
     /// Back databases up
     Backup(TargetArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImagesCommand {
+    /// What the store holds, what is in the engine, and who uses it
+    List(ManifestArguments),
+    /// Compare all that the store holds with its digests: 0 or 1
+    Verify(VerifyArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// The manifest [default: the one remembered]
+    pub manifest: Option<PathBuf>,
+    /// Look at documents and sizes, and leave the content of layers unread
+    #[arg(long)]
+    pub quick: bool,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use crate::{databases, images, services};
 type Entry = (&'static str, fn() -> Value);
 
 /// Name and maker of each schema; `schema/<name>.schema.json` is what each gives.
-const SCHEMAS: [Entry; 14] = [
+const SCHEMAS: [Entry; 16] = [
     ("manifest", manifest_schema),
     ("check", || value(schema_for!(check::CheckReport))),
     ("list", || value(schema_for!(listing::ListReport))),
@@ -22,6 +22,8 @@ const SCHEMAS: [Entry; 14] = [
     ("save-plan", || value(schema_for!(images::SavePlan))),
     ("load", || value(schema_for!(images::LoadReport))),
     ("load-plan", || value(schema_for!(images::LoadPlan))),
+    ("images-list", || value(schema_for!(images::ImageList))),
+    ("images-verify", || value(schema_for!(images::VerifyReport))),
     ("plan", || value(schema_for!(services::Plan))),
     ("services", || value(schema_for!(services::ServicesReport))),
     ("status", || value(schema_for!(services::StatusReport))),

@@ -12,6 +12,7 @@ mod compression;
 mod documents;
 mod error;
 mod layout;
+mod list;
 mod load;
 mod load_plan;
 mod naming;
@@ -27,6 +28,7 @@ mod sources;
 mod store;
 mod tarball;
 mod thin;
+mod verify;
 
 use std::collections::HashSet;
 
@@ -34,6 +36,7 @@ pub use archive::ArchiveError;
 pub use compression::Compression;
 pub use documents::DocumentError;
 pub use error::{BlobDamage, ImagesError, Shortfall};
+pub use list::{ImageList, ListedImage, list_images};
 pub use load::{LoadOptions, load};
 pub use load_plan::plan_load;
 pub use naming::{KEPT_REPOSITORY, archive_name, kept_tag};
@@ -44,6 +47,7 @@ pub use reports::{
 pub use save::{SaveOptions, StoreFormat, save};
 pub use save_plan::plan_save;
 pub use tarball::TarError;
+pub use verify::{StoreProblem, Thoroughness, VerifyReport, verify};
 
 use crate::manifest::types::Reference;
 

@@ -6,6 +6,7 @@
 #[path = "images_bench.rs"]
 mod bench;
 
+use std::collections::HashMap;
 use std::fs;
 
 use bench::{Bench, Recipe, layer, text_of};
@@ -305,6 +306,20 @@ async fn asked_to_stop_a_save_names_nothing_and_a_load_loads_nothing() {
     let error = bench.load_as(&["app:1"], &stopped).await.unwrap_err();
     assert!(matches!(error, ImagesError::Interrupted { .. }), "{error:?}");
     assert!(bench.view("app:1").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_tells_what_the_engine_has() {
+    let bench = Bench::new("list").await;
+    bench.make("one:1", &Recipe::of([layer(1000)])).await;
+    bench.make("two:1", &Recipe::of([layer(2000)])).await;
+    bench.save(&["one:1", "two:1"]).await.unwrap();
+    bench.wipe(&["one:1", "two:1"]).await;
+    bench.make("two:1", &Recipe::of([layer(3000)])).await;
+    bench.load(&["one:1"]).await.unwrap();
+    let listed = dpl::images::list_images(Some(&bench.engine), &bench.store, &HashMap::new()).await.unwrap();
+    let found: Vec<_> = listed.images.iter().map(|image| (image.reference.clone(), image.in_engine)).collect();
+    assert_eq!(found, [(bench.name("one:1"), Some(true)), (bench.name("two:1"), Some(false))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
