@@ -33,6 +33,7 @@ impl Message {
 pub enum Activity {
     SaveImage,
     LoadImage,
+    VerifyImage,
     CreateNetwork,
     RemoveNetwork,
     CreateVolume,
@@ -59,6 +60,7 @@ impl Activity {
         match self {
             Self::SaveImage => "save-image",
             Self::LoadImage => "load-image",
+            Self::VerifyImage => "verify-image",
             Self::CreateNetwork => "create-network",
             Self::RemoveNetwork => "remove-network",
             Self::CreateVolume => "create-volume",

@@ -100,6 +100,9 @@ pub enum Command {
     Save(SaveArguments),
     /// Load images from the image store into the engine
     Load(LoadArguments),
+    /// The image store: list, verify
+    #[command(subcommand)]
+    Images(ImagesCommand),
     /// What start would do, and why
     Plan(TargetArguments),
     /// Start services, and what they depend on
@@ -131,6 +134,23 @@ pub enum DatabaseCommand {
     Rebuild(TargetArguments),
     /// Back databases up
     Backup(TargetArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImagesCommand {
+    /// What the store holds, what is in the engine, and who uses it
+    List(ManifestArguments),
+    /// Compare all that the store holds with its digests: 0 or 1
+    Verify(VerifyArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// The manifest [default: the one remembered]
+    pub manifest: Option<PathBuf>,
+    /// Look at documents and sizes, and leave the content of layers unread
+    #[arg(long)]
+    pub quick: bool,
 }
 
 #[derive(Debug, Args)]
@@ -172,9 +192,9 @@ pub struct TargetArguments {
 pub struct SaveArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
-    /// How layers are compressed
-    #[arg(long, value_enum, default_value_t = CompressionChoice::Zstd)]
-    pub compression: CompressionChoice,
+    /// How layers are compressed [default: zstd in the store, gzip in archives]
+    #[arg(long, value_enum)]
+    pub compression: Option<CompressionChoice>,
     /// The level of compression [default: the compressor's own]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub level: Option<i32>,

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::failure::Failure;
 use super::operations::{document, path};
+use super::output::Tone;
 use super::session::{Project, Session};
 use super::table;
-use crate::images::{LoadOptions, LoadResult, SaveOptions, SaveResult};
+use crate::images::{
+    LoadOptions, LoadResult, PlannedLoadResult, PlannedSaveResult, SaveOptions, SaveResult, plan_load, plan_save,
+};
 use crate::manifest::Reference;
 use crate::report::{Message, Reporter};
 use crate::state::choose_manifest;
@@ -71,13 +74,62 @@ pub fn load(
 }
 
 /// `save --dry-run`.
-pub fn show_save(services: &[String], project: &Project, session: &mut Session) -> Result<Value, Failure> {
-    let _ = (services, project, session);
-    Ok(json!({}))
+pub fn show_save(
+    services: &[String],
+    options: &SaveOptions,
+    project: &Project,
+    session: &mut Session,
+) -> Result<Value, Failure> {
+    let store = path(project.manifest().paths.images.as_deref(), "images")?;
+    let engine = session.engine()?;
+    let references = references(services, project);
+    let plan = session.runtime()?.block_on(plan_save(&engine, store, &references, options))?;
+    let rows = plan.images.iter().map(|image| {
+        let (tone, result) = match image.result {
+            PlannedSaveResult::WouldSave => (Tone::Attention, "would save"),
+            PlannedSaveResult::Unchanged => (Tone::Good, "unchanged"),
+        };
+        vec![
+            image.reference.clone(),
+            session.output.paint(tone, result),
+            format!("{} of {}", image.layers_to_send, image.layers_total),
+            table::size(image.engine_bytes),
+        ]
+    });
+    print(&["IMAGE", "RESULT", "NEW LAYERS", "IN THE ENGINE"], rows.collect(), session)?;
+    document(&plan)
 }
 
 /// `load --dry-run`.
 pub fn show_load(services: &[String], project: &Project, session: &mut Session) -> Result<Value, Failure> {
-    let _ = (services, project, session);
-    Ok(json!({}))
+    let store = path(project.manifest().paths.images.as_deref(), "images")?;
+    let engine = session.engine()?;
+    let references = references(services, project);
+    let plan = session.runtime()?.block_on(plan_load(&engine, store, &references))?;
+    for notice in &plan.notices {
+        session.output.warn(notice);
+    }
+    let rows = plan.images.iter().map(|image| {
+        let (tone, result) = match image.result {
+            PlannedLoadResult::WouldLoad => (Tone::Attention, "would load"),
+            PlannedLoadResult::Present => (Tone::Good, "present"),
+        };
+        vec![
+            image.reference.clone(),
+            session.output.paint(tone, result),
+            format!("{} of {}", image.layers_to_send, image.layers_total),
+            image.bytes_to_send.map_or_else(|| "?".to_owned(), table::size),
+            image.from.clone(),
+        ]
+    });
+    print(&["IMAGE", "RESULT", "LAYERS TO SEND", "SIZE", "FROM"], rows.collect(), session)?;
+    document(&plan)
+}
+
+/// A table, unless a document is printed instead.
+fn print(header: &[&str], rows: Vec<Vec<String>>, session: &Session) -> Result<(), Failure> {
+    if session.output.json {
+        return Ok(());
+    }
+    session.output.data(&table::columns(header, rows))
 }

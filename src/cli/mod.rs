@@ -10,6 +10,7 @@ mod check;
 mod databases;
 mod doctor;
 mod failure;
+mod image_store;
 mod images;
 mod interrupt;
 mod journal;
@@ -68,6 +69,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> {
         Command::Config(arguments) => listing::config(&arguments, session),
         Command::Schema(arguments) => schemas::print(&arguments, session),
         Command::Doctor(arguments) => doctor::run(&arguments, session),
+        Command::Images(command) => image_store::run(&command, session),
         Command::Do(arguments) => chain::run(&arguments, session),
         other => operations::run_command(other, session),
     }

@@ -245,10 +245,11 @@ fn databases_of(
 
 fn save_options(arguments: &SaveArguments) -> SaveOptions {
     SaveOptions {
-        compression: match arguments.compression {
-            CompressionChoice::Zstd => Compression::Zstd,
-            CompressionChoice::Gzip => Compression::Gzip,
-            CompressionChoice::None => Compression::None,
+        compression: match (arguments.compression, arguments.format) {
+            (Some(CompressionChoice::Zstd), _) | (None, FormatChoice::Layout) => Compression::Zstd,
+            // `docker load` of 20.10 reads no zstd.
+            (Some(CompressionChoice::Gzip), _) | (None, FormatChoice::DockerArchive) => Compression::Gzip,
+            (Some(CompressionChoice::None), _) => Compression::None,
         },
         level: arguments.level,
         threads: arguments.threads,
@@ -285,7 +286,7 @@ pub fn confirm_all(operations: &[Operation], session: &Session) -> Result<(), Fa
 pub fn run(operation: &Operation, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
     if session.global.dry_run {
         return match operation {
-            Operation::Save { services, .. } => images::show_save(services, project, session),
+            Operation::Save { services, options } => images::show_save(services, options, project, session),
             Operation::Load { services, .. } => images::show_load(services, project, session),
             Operation::Converge(converge) => services::show(converge, project, session),
             Operation::Dump { .. } | Operation::Rebuild { .. } | Operation::Backup { .. } => {

@@ -180,6 +180,7 @@ fn verb(activity: Activity) -> Message {
     match activity {
         Activity::SaveImage => Message::new("doing-save-image"),
         Activity::LoadImage => Message::new("doing-load-image"),
+        Activity::VerifyImage => Message::new("doing-verify-image"),
         Activity::CreateNetwork => Message::new("doing-create-network"),
         Activity::CreateVolume => Message::new("doing-create-volume"),
         Activity::CreateContainer => Message::new("doing-create-container"),

@@ -14,14 +14,18 @@ use crate::{databases, images, services};
 type MakeSchema = fn() -> Value;
 
 /// Name and maker of each schema; `schema/<name>.schema.json` is what each gives.
-const SCHEMAS: [(&str, MakeSchema); 13] = [
+const SCHEMAS: [(&str, MakeSchema); 17] = [
     ("manifest", manifest_schema),
     ("check", document::<check::CheckReport>),
     ("list", document::<listing::ListReport>),
     ("do", document::<chain::ChainReport>),
     ("doctor", document::<doctor::DoctorReport>),
     ("save", document::<images::SaveReport>),
+    ("save-plan", document::<images::SavePlan>),
     ("load", document::<images::LoadReport>),
+    ("load-plan", document::<images::LoadPlan>),
+    ("images-list", document::<images::ImageList>),
+    ("images-verify", document::<images::VerifyReport>),
     ("plan", document::<services::Plan>),
     ("services", document::<services::ServicesReport>),
     ("status", document::<services::StatusReport>),

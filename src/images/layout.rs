@@ -175,6 +175,11 @@ impl Layout {
         })
     }
 
+    /// Reads every image that the index names and that can be read.
+    pub fn images(&self) -> impl Iterator<Item = StoredImage> {
+        self.index.manifests.iter().filter_map(|entry| self.read_image(entry).ok())
+    }
+
     /// The first of the image's blobs that is missing or of another size than its descriptor says; reads none.
     pub fn missing_blob(&self, image: &StoredImage) -> Option<ImagesError> {
         distinct(&image.layers).find_map(|layer| self.check_size(&layer.blob, layer.size_bytes, &image.name).err())

@@ -4,31 +4,25 @@
 //! The engine gets images without names; a name moves only to an image that has been found whole, and the image that
 //! loses it is kept under another one first. So whatever fails, the name leads where it led before.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
-
-use futures::{StreamExt, TryStreamExt};
 
 use super::adopt::{Adopted, adopt};
 use super::chunks::blocking;
 use super::error::{self, ImagesError};
-use super::naming::engine_name;
+use super::load_plan::{self, LoadLook, LoadStep, PlannedBatch, sort_as_asked};
 use super::reports::{LoadReport, LoadResult, LoadedImage};
 use super::send::{Outcome, Progress, send};
-use super::sources::{Batch, LoadImage, find_sources};
-use super::thin::{EngineLayers, distinct};
+use super::sources::{Batch, Learning, LoadImage};
+use super::thin::{EngineLayers, lacking_each};
 use super::unique;
-use crate::engine::{Engine, EngineError, ImageStore, ImageView};
+use crate::engine::{Engine, EngineError, ImageStore};
 use crate::manifest::types::Reference;
 use crate::report::{Activity, Message, Reporter};
 
 /// How to load.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {}
-
-/// How many images are asked for at once when the engine is looked over.
-const INSPECTED_AT_ONCE: usize = 8;
 
 /// Loads images from the store, or from old archives beside it, into the engine.
 ///
@@ -46,26 +40,19 @@ pub async fn load(
     let LoadOptions {} = options;
     let started = Instant::now();
     let references = unique(references)?;
-    let folder: PathBuf = images_dir.to_owned();
-    let wanted = references.clone();
-    let found = blocking(move || find_sources(&folder, &wanted)).await?;
-    for notice in found.notices {
+    let look = LoadLook::take(engine, images_dir, &references, Learning::Remembers).await?;
+    for notice in look.notices {
         reporter.warn(notice);
     }
-    let mut loader = Loader::start(engine, reporter, &references).await?;
-    for batch in found.batches {
+    let store = engine.facts().image_store;
+    let (loaded, wanted) = (Vec::new(), references.len());
+    let mut loader = Loader { engine, reporter, store, layers: look.layers, loaded, bytes_sent: 0, wanted };
+    for batch in look.batches {
         loader.load_batch(batch).await?;
     }
-    let images = in_order(loader.loaded, &references);
-    let bytes_sent = loader.bytes_sent;
+    let Loader { loaded: mut images, bytes_sent, .. } = loader;
+    sort_as_asked(&mut images, &references, |image| &image.reference);
     Ok(LoadReport { images, bytes_sent, seconds: started.elapsed().as_secs_f64() })
-}
-
-fn in_order(mut loaded: Vec<LoadedImage>, references: &[Reference]) -> Vec<LoadedImage> {
-    loaded.sort_by_key(|image| {
-        references.iter().position(|reference| engine_name(reference).as_deref() == Some(&image.reference))
-    });
-    loaded
 }
 
 /// One load, as far as it has come.
@@ -73,10 +60,8 @@ struct Loader<'a> {
     engine: &'a Engine,
     reporter: &'a Reporter,
     store: ImageStore,
-    /// What the references named when the load began.
-    named: HashMap<String, ImageView>,
-    /// What the engine has; looked up when the first image has to be sent.
-    layers: Option<EngineLayers>,
+    /// What the engine has.
+    layers: EngineLayers,
     loaded: Vec<LoadedImage>,
     bytes_sent: u64,
     wanted: usize,
@@ -98,47 +83,39 @@ impl Missing {
 }
 
 impl<'a> Loader<'a> {
-    async fn start(engine: &'a Engine, reporter: &'a Reporter, wanted: &[Reference]) -> Result<Self, ImagesError> {
-        let views: Vec<Option<ImageView>> = futures::stream::iter(wanted.iter().filter_map(engine_name))
-            .map(|name| async move { engine.inspect_image(&name).await })
-            .buffered(INSPECTED_AT_ONCE)
-            .try_collect()
-            .await?;
-        let named = wanted.iter().filter_map(engine_name).zip(views).filter_map(|(name, view)| Some((name, view?)));
-        Ok(Self {
-            engine,
-            reporter,
-            store: engine.facts().image_store,
-            named: named.collect(),
-            layers: None,
-            loaded: Vec::new(),
-            bytes_sent: 0,
-            wanted: wanted.len(),
-        })
-    }
-
     /// Loads the images that come from one place.
-    async fn load_batch(&mut self, mut batch: Batch) -> Result<(), ImagesError> {
+    async fn load_batch(&mut self, planned: PlannedBatch) -> Result<(), ImagesError> {
+        let PlannedBatch { batch, images } = planned;
         let mut missing: Vec<Missing> = Vec::new();
-        for image in std::mem::take(&mut batch.images) {
-            self.stop_if_asked()?;
-            let is_named = match self.named.get(&image.name) {
-                Some(view) => self.is_here(&image, view).await?,
-                None => false,
-            };
-            if is_named {
-                self.report_present(&image);
-            } else if let Some(view) = self.unnamed(&image).await? {
-                self.reporter.began(Activity::LoadImage, &image.name, Some(0));
-                self.finish(Missing::new(image), &view.id).await?;
-            } else {
-                missing.push(Missing::new(image));
+        let mut unnamed: Vec<LoadImage> = Vec::new();
+        self.stop_if_asked()?;
+        for (image, step) in images {
+            match step {
+                LoadStep::Keep => self.report_present(&image),
+                LoadStep::Name => unnamed.push(image),
+                LoadStep::Send => missing.push(Missing::new(image)),
             }
         }
-        if missing.is_empty() {
-            return Ok(());
+        let batch = self.send_batch(batch, missing).await?;
+        for image in unnamed {
+            self.stop_if_asked()?;
+            match load_plan::unnamed(self.engine, &image).await? {
+                Some(view) => {
+                    self.reporter.began(Activity::LoadImage, &image.name, Some(0));
+                    self.finish(Missing::new(image), &view.id).await?;
+                }
+                // It went away since it was looked for.
+                None => drop(self.send_batch(batch.clone(), vec![Missing::new(image)]).await?),
+            }
         }
-        self.look_over().await?;
+        Ok(())
+    }
+
+    /// Sends images and gives them their names.
+    async fn send_batch(&mut self, batch: Batch, missing: Vec<Missing>) -> Result<Batch, ImagesError> {
+        if missing.is_empty() {
+            return Ok(batch);
+        }
         let (batch, mut missing) = measured(batch, missing).await?;
         let result = self.ship(&batch, &mut missing).await;
         if let Err(error) = &result {
@@ -146,50 +123,12 @@ impl<'a> Loader<'a> {
                 self.reporter.failed(Activity::LoadImage, &image.image.name, error);
             }
         }
-        result
-    }
-
-    async fn is_here(&self, image: &LoadImage, view: &ImageView) -> Result<bool, ImagesError> {
-        Ok(image.identity.is(self.store, view) && self.engine.image_is_whole(view).await?)
-    }
-
-    /// The image, when the engine has it under another name or none.
-    async fn unnamed(&self, image: &LoadImage) -> Result<Option<ImageView>, ImagesError> {
-        for id in image.identity.possible_ids(self.store) {
-            match self.engine.inspect_image(&id).await? {
-                Some(view) if self.is_here(image, &view).await? => return Ok(Some(view)),
-                _ => {}
-            }
-        }
-        Ok(None)
-    }
-
-    async fn look_over(&mut self) -> Result<(), ImagesError> {
-        if self.layers.is_some() {
-            return Ok(());
-        }
-        let listed = self.engine.list_images().await?;
-        let ids = listed.into_iter().filter(|image| image.complete).map(|image| image.id);
-        let engine = self.engine;
-        let views: Vec<Option<ImageView>> = futures::stream::iter(ids)
-            .map(|id| async move { engine.inspect_image(&id).await })
-            .buffer_unordered(INSPECTED_AT_ONCE)
-            .try_collect()
-            .await?;
-        let mut layers = EngineLayers::none(self.store);
-        for view in views.into_iter().flatten() {
-            let diff_ids: Result<Vec<_>, _> = view.diff_ids.iter().map(|diff_id| diff_id.parse()).collect();
-            if let Ok(diff_ids) = diff_ids {
-                layers.add(&diff_ids);
-            }
-        }
-        self.layers = Some(layers);
-        Ok(())
+        result.map(|()| batch)
     }
 
     /// Thin, and full where that falls short.
     async fn ship(&mut self, batch: &Batch, missing: &mut Vec<Missing>) -> Result<(), ImagesError> {
-        let known = self.layers.clone().unwrap_or_else(|| EngineLayers::none(self.store));
+        let known = self.layers.clone();
         let all = EngineLayers::none(self.store);
         let is_thin = missing.iter().any(|image| {
             known.lacking(image.image.identity.diff_ids()).len() < all.lacking(image.image.identity.diff_ids()).len()
@@ -214,9 +153,7 @@ impl<'a> Loader<'a> {
         while !missing.is_empty() {
             let image = missing.remove(0);
             let id = image.image.shipped.engine_id(self.store);
-            if let Some(layers) = &mut self.layers {
-                layers.add(image.image.identity.diff_ids());
-            }
+            self.layers.add(image.image.identity.diff_ids());
             self.finish(image, &id).await?;
         }
         Ok(())
@@ -229,10 +166,10 @@ impl<'a> Loader<'a> {
         missing: &mut [Missing],
         known: &EngineLayers,
     ) -> Result<Option<Shortfall>, ImagesError> {
-        let lacking: Vec<_> = missing.iter().map(|image| known.lacking(image.image.identity.diff_ids())).collect();
-        let send_ids = distinct(lacking.iter().flatten());
+        let lacking = lacking_each(known, missing.iter().map(|image| image.image.identity.diff_ids()));
+        let send_ids = lacking.concat();
         let images = missing.iter().map(|image| image.image.shipped.clone()).collect();
-        let shipment = batch.shipment(self.store, images, send_ids.clone());
+        let shipment = batch.shipment(self.store, images, send_ids);
         let total_bytes = shipment.layer_bytes();
         // One stream for all of them: its progress is told under the first one's name.
         let before = std::mem::replace(&mut missing[0].layer_bytes, total_bytes);
@@ -252,10 +189,9 @@ impl<'a> Loader<'a> {
             Outcome::Failed(error) => return Err(error),
         };
         self.bytes_sent += sent;
-        let mut counted = HashSet::new();
         for (at, image) in missing.iter_mut().enumerate() {
             image.bytes_sent += if at == 0 { sent } else { 0 };
-            image.layers_sent = lacking[at].iter().filter(|layer| counted.insert((*layer).clone())).count() as u64;
+            image.layers_sent = lacking[at].len() as u64;
         }
         self.judge(missing, refusal).await
     }

@@ -12,19 +12,23 @@ mod compression;
 mod documents;
 mod error;
 mod layout;
+mod list;
 mod load;
+mod load_plan;
 mod naming;
 mod old_archives;
 mod presence;
 mod reports;
 mod save;
 mod save_archives;
+mod save_plan;
 mod send;
 mod shipment;
 mod sources;
 mod store;
 mod tarball;
 mod thin;
+mod verify;
 
 use std::collections::HashSet;
 
@@ -32,11 +36,18 @@ pub use archive::ArchiveError;
 pub use compression::Compression;
 pub use documents::DocumentError;
 pub use error::{BlobDamage, ImagesError, Shortfall};
+pub use list::{ImageList, ListedImage, list_images};
 pub use load::{LoadOptions, load};
+pub use load_plan::plan_load;
 pub use naming::{KEPT_REPOSITORY, archive_name, kept_tag};
-pub use reports::{LoadReport, LoadResult, LoadedImage, SaveReport, SaveResult, SavedImage};
+pub use reports::{
+    LoadPlan, LoadReport, LoadResult, LoadedImage, PlannedLoad, PlannedLoadResult, PlannedSave, PlannedSaveResult,
+    SavePlan, SaveReport, SaveResult, SavedImage,
+};
 pub use save::{SaveOptions, StoreFormat, save};
+pub use save_plan::plan_save;
 pub use tarball::TarError;
+pub use verify::{StoreProblem, Thoroughness, VerifyReport, verify};
 
 use crate::manifest::types::Reference;
 

@@ -1,7 +1,9 @@
-//! What `save` and `load` did: the documents that `--json` prints. Fields are only ever added.
+//! What `save` and `load` did, or with `--dry-run` would do: the documents that `--json` prints. Fields are only ever added.
 
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use crate::report::Message;
 
 /// What `dpl save` did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
@@ -72,5 +74,71 @@ pub enum LoadResult {
     /// The reference names the store's image now.
     Loaded,
     /// It named it before.
+    Present,
+}
+
+/// What `dpl save --dry-run` would do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct SavePlan {
+    /// In the order that they were asked for, each reference once.
+    pub images: Vec<PlannedSave>,
+}
+
+/// One image that would be saved.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct PlannedSave {
+    pub reference: String,
+    /// The digest of the image's configuration; null where only the export will tell.
+    pub image_id: Option<String>,
+    pub result: PlannedSaveResult,
+    pub layers_total: u64,
+    /// Layers that would be written, those that several images share for the first of them.
+    pub layers_to_send: u64,
+    /// Bytes that would be written for them; null where only compressing them will tell.
+    pub bytes_to_send: Option<u64>,
+    /// What the image takes in the engine, by the engine's own count.
+    pub engine_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlannedSaveResult {
+    WouldSave,
+    /// The store has the image under this reference.
+    Unchanged,
+}
+
+/// What `dpl load --dry-run` would do.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct LoadPlan {
+    /// In the order that they were asked for, each reference once.
+    pub images: Vec<PlannedLoad>,
+    /// What the operator should know of it.
+    #[serde(skip)]
+    pub notices: Vec<Message>,
+}
+
+/// One image that would be loaded.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct PlannedLoad {
+    pub reference: String,
+    /// The digest of the image's configuration, the same on every engine and in every store.
+    pub image_id: String,
+    pub result: PlannedLoadResult,
+    pub layers_total: u64,
+    /// Layers that the engine lacks, those that several images of one load share for the first of them.
+    pub layers_to_send: u64,
+    /// Their uncompressed size; null where nobody wrote it down.
+    pub bytes_to_send: Option<u64>,
+    /// Where the image would come from: the store's folder, or the file of an old archive.
+    pub from: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlannedLoadResult {
+    /// The reference would name this image.
+    WouldLoad,
+    /// It names it already.
     Present,
 }

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
@@ -19,14 +19,14 @@ use super::compression::{Compression, CompressionOptions};
 use super::documents::Descriptor;
 use super::error::ImagesError;
 use super::layout::{StoredImage, StoredLayer, distinct};
-use super::naming::engine_name;
 use super::presence::Identity;
 use super::reports::{SaveReport, SaveResult, SavedImage};
 use super::save_archives::save_archives;
-use super::store::{NewName, StoreWriter};
+use super::save_plan::{Plan, Step, Wanted, look_up, plan};
+use super::store::{NewName, StoreWriter, known_layers};
 use super::tarball::{Streamed, TarError};
 use super::unique;
-use crate::engine::{Engine, ImageStore, ImageView};
+use crate::engine::{Engine, ImageStore};
 use crate::failpoint;
 use crate::fs::Digest;
 use crate::manifest::types::Reference;
@@ -61,15 +61,6 @@ pub enum StoreFormat {
     DockerArchive,
 }
 
-/// An image that was asked for, as the engine has it.
-#[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    pub reference: Reference,
-    /// With its tag.
-    pub name: String,
-    pub view: ImageView,
-}
-
 /// Saves images of the engine into a store.
 ///
 /// # Errors
@@ -91,26 +82,6 @@ pub async fn save(
     Ok(report)
 }
 
-const INSPECTED_AT_ONCE: usize = 8;
-
-async fn look_up(engine: &Engine, references: &[Reference]) -> Result<Vec<Wanted>, ImagesError> {
-    let names: Vec<String> = references.iter().filter_map(engine_name).collect();
-    let views: Vec<Option<ImageView>> = futures::stream::iter(&names)
-        .map(|name| engine.inspect_image(name))
-        .buffered(INSPECTED_AT_ONCE)
-        .try_collect()
-        .await?;
-    let mut wanted = Vec::new();
-    let mut missing = Vec::new();
-    for ((reference, name), view) in references.iter().zip(names).zip(views) {
-        match view {
-            Some(view) => wanted.push(Wanted { reference: reference.clone(), name, view }),
-            None => missing.push(name),
-        }
-    }
-    if missing.is_empty() { Ok(wanted) } else { Err(ImagesError::NotInEngine { references: missing }) }
-}
-
 async fn save_to_layout(
     engine: &Engine,
     store_dir: &Path,
@@ -121,7 +92,8 @@ async fn save_to_layout(
     let (folder, image_store) = (store_dir.to_owned(), engine.facts().image_store);
     let (store, plans) = blocking(move || {
         let store = StoreWriter::open(&folder)?;
-        let plans = wanted.into_iter().map(|wanted| plan(&store, image_store, wanted)).collect::<Vec<_>>();
+        let plans =
+            wanted.into_iter().map(|wanted| plan(Some(store.layout()), image_store, wanted)).collect::<Vec<_>>();
         Ok::<_, ImagesError>((store, plans))
     })
     .await?;
@@ -184,40 +156,6 @@ pub(super) async fn with_export<T: Send + 'static>(
     passed.and(result)
 }
 
-/// What is to be done for an image.
-struct Plan {
-    wanted: Wanted,
-    step: Step,
-}
-
-enum Step {
-    /// The store has it under this reference.
-    Keep(StoredImage),
-    /// The store has it under another one.
-    Name(StoredImage),
-    Export,
-}
-
-impl Plan {
-    fn exports(&self) -> bool {
-        matches!(self.step, Step::Export)
-    }
-}
-
-fn plan(store: &StoreWriter, image_store: ImageStore, wanted: Wanted) -> Plan {
-    let layout = store.layout();
-    let is_it = |image: &StoredImage| {
-        Identity::of_stored(image).is(image_store, &wanted.view) && layout.missing_blob(image).is_none()
-    };
-    // An entry that can't be read is one that has to be saved again.
-    let named = layout.image(&wanted.reference).ok().flatten();
-    let step = match named.filter(is_it) {
-        Some(image) => Step::Keep(image),
-        None => store.images().find(is_it).map_or(Step::Export, Step::Name),
-    };
-    Plan { wanted, step }
-}
-
 /// All that the thread needs.
 struct Work {
     store: StoreWriter,
@@ -250,7 +188,7 @@ impl Work {
 
     fn take_export(self, reader: TaskReader) -> Result<SaveReport, ImagesError> {
         let folder = self.store.layout().folder().to_owned();
-        let intake = LayerIntake::new(&folder, self.options, self.store.known_layers());
+        let intake = LayerIntake::new(&folder, self.options, known_layers(self.store.layout()));
         let mut layers: Vec<Intake> = Vec::new();
         let mut progress = ExportProgress::new(&self);
         let mut counted = Counted { inner: reader, bytes: 0 };

@@ -13,8 +13,9 @@ use super::error::ImagesError;
 use super::naming::archive_name;
 use super::old_archives::{ArchiveFolder, OldArchive};
 use super::presence::Identity;
-use super::reports::{SaveReport, SaveResult, SavedImage};
-use super::save::{SaveOptions, Wanted, export_error, find, with_export};
+use super::reports::{PlannedSave, PlannedSaveResult, SaveReport, SaveResult, SavedImage};
+use super::save::{SaveOptions, export_error, find, with_export};
+use super::save_plan::{Wanted, known_id};
 use super::tarball::Streamed;
 use crate::engine::{Engine, ImageStore};
 use crate::failpoint;
@@ -30,32 +31,28 @@ pub(super) async fn save_archives(
     reporter: &Reporter,
 ) -> Result<SaveReport, ImagesError> {
     let image_store = engine.facts().image_store;
-    let compression = options.compression_options();
     let mut report = SaveReport::default();
     let all = wanted.len();
-    let owned = folder.to_owned();
-    blocking(move || create_dir_durably(&owned).map_err(|source| ImagesError::file("make the folder", &owned, source)))
-        .await?;
-    for (done, wanted) in wanted.into_iter().enumerate() {
+    let (owned, options) = (folder.to_owned(), options.clone());
+    let jobs = blocking(move || {
+        create_dir_durably(&owned).map_err(|source| ImagesError::file("make the folder", &owned, source))?;
+        Ok::<_, ImagesError>(plan_archives(&owned, wanted, &options, image_store))
+    })
+    .await?;
+    for (done, job) in jobs.into_iter().enumerate() {
         if reporter.asked_to_stop() {
             return Err(ImagesError::Interrupted { done, all });
         }
-        let path = folder.join(format!("{}.tar{}", archive_name(&wanted.reference), compression.compression.suffix()));
-        let job = ArchiveJob { path, image_store, compression, wanted, reporter: reporter.clone() };
-        let (job, present) = blocking(move || {
-            let present = job.present();
-            (job, present)
-        })
-        .await;
         let (name, names) = (job.wanted.name.clone(), [job.wanted.name.clone()]);
-        let saved = match present {
+        let saved = match job.present.clone() {
             Some(saved) => {
                 reporter.done(Activity::SaveImage, &name, Message::new("images-unchanged"));
                 saved
             }
             None => {
                 reporter.began(Activity::SaveImage, &name, None);
-                let written = with_export(engine, &names, reporter, move |reader| job.write(reader)).await;
+                let told = reporter.clone();
+                let written = with_export(engine, &names, reporter, move |reader| job.write(reader, &told)).await;
                 let (saved, exported_bytes) =
                     written.inspect_err(|error| reporter.failed(Activity::SaveImage, &name, error))?;
                 report.exported_bytes += exported_bytes;
@@ -82,17 +79,53 @@ pub(super) async fn save_archives(
     Ok(report)
 }
 
-struct ArchiveJob {
+/// What has to be done for each image; changes nothing.
+pub(super) fn plan_archives(
+    folder: &Path,
+    wanted: Vec<Wanted>,
+    options: &SaveOptions,
+    image_store: ImageStore,
+) -> Vec<ArchiveJob> {
+    let compression = options.compression_options();
+    let jobs = wanted.into_iter().map(|wanted| {
+        let path = folder.join(format!("{}.tar{}", archive_name(&wanted.reference), compression.compression.suffix()));
+        let mut job = ArchiveJob { path, image_store, compression, wanted, present: None };
+        job.present = job.find_present();
+        job
+    });
+    jobs.collect()
+}
+
+/// An archive that is to hold one image.
+pub(super) struct ArchiveJob {
     path: PathBuf,
     image_store: ImageStore,
     compression: CompressionOptions,
     wanted: Wanted,
-    reporter: Reporter,
+    /// The archive as it is, when it holds this very image.
+    present: Option<SavedImage>,
 }
 
 impl ArchiveJob {
-    /// The archive as it is, when it holds this very image.
-    fn present(&self) -> Option<SavedImage> {
+    /// What `--dry-run` says of it.
+    pub fn planned(&self) -> PlannedSave {
+        let layers_total = self.wanted.view.diff_ids.len() as u64;
+        let (result, image_id) = match &self.present {
+            Some(present) => (PlannedSaveResult::Unchanged, Some(present.image_id.clone())),
+            None => (PlannedSaveResult::WouldSave, known_id(self.image_store, &self.wanted.view)),
+        };
+        PlannedSave {
+            reference: self.wanted.name.clone(),
+            image_id,
+            result,
+            layers_total,
+            layers_to_send: if self.present.is_some() { 0 } else { layers_total },
+            bytes_to_send: self.present.is_some().then_some(0),
+            engine_bytes: self.wanted.view.size_bytes,
+        }
+    }
+
+    fn find_present(&self) -> Option<SavedImage> {
         let folder = self.path.parent()?;
         let archive: OldArchive = ArchiveFolder::open(folder).ok()?.find(&self.wanted.reference).ok().flatten()?;
         let image = archive.image(&self.wanted.name)?;
@@ -103,11 +136,12 @@ impl ArchiveJob {
     }
 
     /// Writes the archive; gives the size of the export too.
-    fn write(self, reader: impl Read) -> Result<(SavedImage, u64), ImagesError> {
+    fn write(self, reader: impl Read, reporter: &Reporter) -> Result<(SavedImage, u64), ImagesError> {
         let failed = |source| ImagesError::file("write", &self.path, source);
         let file = HashingWriter::new(DurableFile::create(&self.path, Mode::Shared).map_err(failed)?);
         let encoder = Encoder::new(file, &self.compression).map_err(failed)?;
-        let mut tee = Tee { inner: reader, out: encoder, write_error: None, bytes: 0, told_bytes: 0, job: &self };
+        let mut tee =
+            Tee { inner: reader, out: encoder, write_error: None, bytes: 0, told_bytes: 0, job: &self, reporter };
         let images = read_archive(Streamed(&mut tee), hash_layer);
         if let Some(error) = tee.write_error.take() {
             return Err(failed(error));
@@ -155,6 +189,7 @@ struct Tee<'a, R, W> {
     bytes: u64,
     told_bytes: u64,
     job: &'a ArchiveJob,
+    reporter: &'a Reporter,
 }
 
 const TOLD_EVERY_BYTES: u64 = 1 << 20;
@@ -169,7 +204,7 @@ impl<R: Read, W: Write> Read for Tee<'_, R, W> {
         self.bytes += read as u64;
         if self.bytes - self.told_bytes >= TOLD_EVERY_BYTES {
             self.told_bytes = self.bytes;
-            self.job.reporter.advanced(Activity::SaveImage, &self.job.wanted.name, self.bytes, None);
+            self.reporter.advanced(Activity::SaveImage, &self.job.wanted.name, self.bytes, None);
         }
         Ok(read)
     }

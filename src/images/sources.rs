@@ -27,13 +27,13 @@ pub struct LoadImage {
 }
 
 /// Images that come from one place and go in one load.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Batch {
     pub images: Vec<LoadImage>,
     origin: BatchOrigin,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum BatchOrigin {
     Store { layout: Layout, name: String, layers: Vec<StoredLayer> },
     Archive { path: PathBuf, layers: HashMap<String, Digest> },
@@ -59,6 +59,22 @@ impl Batch {
         Ok(())
     }
 
+    /// Whether the uncompressed sizes of all layers are known.
+    pub fn knows_sizes(&self) -> bool {
+        match &self.origin {
+            BatchOrigin::Store { layers, .. } => layers.iter().all(|layer| layer.uncompressed_bytes.is_some()),
+            BatchOrigin::Archive { .. } => true,
+        }
+    }
+
+    /// The folder of the store, or the archive's file.
+    pub fn place(&self) -> &Path {
+        match &self.origin {
+            BatchOrigin::Store { layout, .. } => layout.folder(),
+            BatchOrigin::Archive { path, .. } => path,
+        }
+    }
+
     /// What goes to the engine when it lacks the layers `send`.
     pub fn shipment(&self, store: ImageStore, images: Vec<ShippedImage>, send: Vec<Digest>) -> Shipment {
         let origin = match &self.origin {
@@ -71,6 +87,14 @@ impl Batch {
     }
 }
 
+/// Whether what old archives hold is written down for the next time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learning {
+    Remembers,
+    /// Nothing may be written.
+    Forgets,
+}
+
 /// What was found, and what the operator should know of it.
 pub struct Found {
     pub batches: Vec<Batch>,
@@ -78,7 +102,7 @@ pub struct Found {
 }
 
 /// Finds all images, and looks whether their blobs are there in full length.
-pub fn find_sources(folder: &Path, references: &[Reference]) -> Result<Found, ImagesError> {
+pub fn find_sources(folder: &Path, references: &[Reference], learning: Learning) -> Result<Found, ImagesError> {
     let layout = Layout::open(folder)?;
     let mut archives = ArchiveFolder::open(folder)?;
     let mut found = Found { batches: Vec::new(), notices: Vec::new() };
@@ -113,7 +137,9 @@ pub fn find_sources(folder: &Path, references: &[Reference]) -> Result<Found, Im
             None => missing.push(name),
         }
     }
-    archives.remember();
+    if learning == Learning::Remembers {
+        archives.remember();
+    }
     if missing.is_empty() {
         Ok(found)
     } else {

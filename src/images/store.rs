@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use super::documents::{
     CONFIG_TYPE, CONTAINERD_NAME, Descriptor, ENGINE_IDS, ImageManifest, Index, MANIFEST_TYPE, REF_NAME, SAVED_AT,
 };
 use super::error::ImagesError;
-use super::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredImage, StoredLayer};
+use super::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredLayer};
 use super::naming::{containerd_name, engine_name};
 use crate::failpoint;
 use crate::fs::{Digest, Mode, create_dir_durably, write_durably};
@@ -82,24 +82,6 @@ impl StoreWriter {
         &self.layout
     }
 
-    /// All layers whose blobs are there in full length, those of interrupted saves included.
-    pub fn known_layers(&self) -> KnownLayers {
-        let recorded = fs::read_dir(self.records()).into_iter().flatten().flatten().filter_map(|file| {
-            let record: LayerRecord = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
-            Some(StoredLayer::from(record))
-        });
-        // An image that can't be read is the business of `verify`, and no reason not to save another.
-        let named = self.layout.index.manifests.iter().filter_map(|entry| self.layout.read_image(entry).ok());
-        let mut known: KnownLayers = HashMap::new();
-        for layer in recorded.chain(named.flat_map(|image| image.layers)) {
-            let size = fs::metadata(self.layout.blob_path(&layer.blob)).map(|metadata| metadata.len());
-            if layer.uncompressed_bytes.is_some() && size.is_ok_and(|size| size == layer.size_bytes) {
-                known.insert(layer.diff_id.clone(), layer);
-            }
-        }
-        known
-    }
-
     /// Notes what a blob that has just been committed holds, so that the next save finds it even if this one ends
     /// before the index names it.
     pub fn record_layer(folder: &Path, layer: &StoredLayer) -> io::Result<()> {
@@ -150,11 +132,6 @@ impl StoreWriter {
         Ok(())
     }
 
-    /// Reads every image that the index names and that can be read.
-    pub fn images(&self) -> impl Iterator<Item = StoredImage> {
-        self.layout.index.manifests.iter().filter_map(|entry| self.layout.read_image(entry).ok())
-    }
-
     fn add_document(&self, media_type: &str, bytes: &[u8]) -> Result<(Descriptor, u64), ImagesError> {
         let digest = Digest::of(bytes);
         let path = self.layout.blob_path(&digest);
@@ -168,10 +145,24 @@ impl StoreWriter {
         let new_bytes = descriptor.size;
         Ok((descriptor, new_bytes))
     }
+}
 
-    fn records(&self) -> PathBuf {
-        self.layout.folder().join(OWN_FOLDER).join(LAYERS)
+/// All layers whose blobs are there in full length, those of interrupted saves included.
+pub fn known_layers(layout: &Layout) -> KnownLayers {
+    let records = layout.folder().join(OWN_FOLDER).join(LAYERS);
+    let recorded = fs::read_dir(records).into_iter().flatten().flatten().filter_map(|file| {
+        let record: LayerRecord = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
+        Some(StoredLayer::from(record))
+    });
+    // An image that can't be read is the business of `verify`, and no reason not to save another.
+    let mut known: KnownLayers = HashMap::new();
+    for layer in recorded.chain(layout.images().flat_map(|image| image.layers)) {
+        let size = fs::metadata(layout.blob_path(&layer.blob)).map(|metadata| metadata.len());
+        if layer.uncompressed_bytes.is_some() && size.is_ok_and(|size| size == layer.size_bytes) {
+            known.insert(layer.diff_id.clone(), layer);
+        }
     }
+    known
 }
 
 /// The file of a layer in the store's own folder.

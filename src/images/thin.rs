@@ -55,6 +55,13 @@ impl EngineLayers {
     }
 }
 
+/// What each of the images of one load lacks, given their diff IDs; a layer that several lack counts for the first.
+pub fn lacking_each<'a>(known: &EngineLayers, images: impl IntoIterator<Item = &'a [Digest]>) -> Vec<Vec<Digest>> {
+    let mut counted = HashSet::new();
+    let lacking = images.into_iter().map(|diff_ids| known.lacking(diff_ids));
+    lacking.map(|layers| layers.into_iter().filter(|layer| counted.insert(layer.clone())).collect()).collect()
+}
+
 /// Each digest once, in the order of its first place.
 pub fn distinct<'a>(digests: impl IntoIterator<Item = &'a Digest>) -> Vec<Digest> {
     let mut seen = HashSet::new();
@@ -111,6 +118,15 @@ mod tests {
         engine.add(&digests("a b c"));
         assert_eq!(engine.lacking(&digests("a b d e")), digests("d e"));
         assert!(engine.lacking(&digests("a b")).is_empty());
+    }
+
+    #[test]
+    fn a_layer_that_several_images_lack_counts_for_the_first() {
+        let mut engine = EngineLayers::none(ImageStore::Classic);
+        engine.add(&digests("base"));
+        let images = [digests("base a"), digests("base a b"), digests("base")];
+        let lacking = lacking_each(&engine, images.iter().map(Vec::as_slice));
+        assert_eq!(lacking, [digests("a"), digests("b"), Vec::new()]);
     }
 
     #[test]

@@ -6,11 +6,14 @@
 #[path = "images_bench.rs"]
 mod bench;
 
+use std::collections::HashMap;
 use std::fs;
 
 use bench::{Bench, Recipe, layer, text_of};
 use dpl::engine::ImageStore;
-use dpl::images::{Compression, ImagesError, LoadResult, SaveOptions, SaveResult, StoreFormat};
+use dpl::images::{
+    Compression, ImagesError, LoadResult, PlannedLoadResult, PlannedSaveResult, SaveOptions, SaveResult, StoreFormat,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn images_come_back_after_the_engine_lost_them() {
@@ -108,6 +111,45 @@ async fn a_thin_load_that_falls_short_is_sent_in_full() {
     let falls_short = bench.engine.facts().image_store == ImageStore::Containerd;
     assert_eq!(bench.heard("images-load-full"), usize::from(falls_short));
     assert_eq!(loaded.images[0].layers_sent, if falls_short { 2 } else { 1 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_says_what_the_run_does_and_changes_nothing() {
+    let bench = Bench::new("plan").await;
+    let base = layer(300_000);
+    bench.make("one:1", &Recipe::of([base.clone(), layer(1000)])).await;
+    bench.make("two:1", &Recipe::of([base.clone(), layer(2000)])).await;
+    bench.tag("one:1", "three:1").await;
+    let names = ["two:1", "one:1", "three:1"];
+
+    let plan = bench.plan_save(&names).await.unwrap();
+    let planned: Vec<u64> = plan.images.iter().map(|image| image.layers_to_send).collect();
+    assert_eq!(planned, [2, 1, 0]);
+    assert!(!bench.store.exists());
+    bench.save(&names).await.unwrap();
+    let files = bench.store_files();
+    let plan = bench.plan_save(&names).await.unwrap();
+    assert!(plan.images.iter().all(|image| image.result == PlannedSaveResult::Unchanged), "{plan:?}");
+
+    assert!(bench.plan_load(&names).await.unwrap().images.iter().all(|i| i.result == PlannedLoadResult::Present));
+    bench.wipe(&names).await;
+    bench.make("base:1", &Recipe::of([base])).await;
+    let plan = bench.plan_load(&names).await.unwrap();
+    assert_eq!(plan.images[0].reference, bench.name("two:1"));
+    assert_eq!(bench.store_files(), files);
+    assert!(bench.view("one:1").await.is_none());
+    let loaded = bench.load(&names).await.unwrap();
+    for (planned, loaded) in plan.images.iter().zip(&loaded.images) {
+        assert_eq!((&planned.reference, planned.result), (&loaded.reference, PlannedLoadResult::WouldLoad));
+        assert_eq!((planned.layers_to_send, &planned.image_id), (loaded.layers_sent, &loaded.image_id));
+        assert!(planned.bytes_to_send.unwrap() <= loaded.bytes_sent);
+    }
+
+    let error = bench.plan_save(&["nil:1", "one:1", "nil:2"]).await.unwrap_err();
+    let text = text_of(&error);
+    assert!(text.contains("nil:1") && text.contains("nil:2"), "{text}");
+    let text = text_of(&bench.plan_load(&["nil:1", "one:1", "nil:2"]).await.unwrap_err());
+    assert!(text.contains("nil:1") && text.contains("nil:2"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,6 +306,20 @@ async fn asked_to_stop_a_save_names_nothing_and_a_load_loads_nothing() {
     let error = bench.load_as(&["app:1"], &stopped).await.unwrap_err();
     assert!(matches!(error, ImagesError::Interrupted { .. }), "{error:?}");
     assert!(bench.view("app:1").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_tells_what_the_engine_has() {
+    let bench = Bench::new("list").await;
+    bench.make("one:1", &Recipe::of([layer(1000)])).await;
+    bench.make("two:1", &Recipe::of([layer(2000)])).await;
+    bench.save(&["one:1", "two:1"]).await.unwrap();
+    bench.wipe(&["one:1", "two:1"]).await;
+    bench.make("two:1", &Recipe::of([layer(3000)])).await;
+    bench.load(&["one:1"]).await.unwrap();
+    let listed = dpl::images::list_images(Some(&bench.engine), &bench.store, &HashMap::new()).await.unwrap();
+    let found: Vec<_> = listed.images.iter().map(|image| (image.reference.clone(), image.in_engine)).collect();
+    assert_eq!(found, [(bench.name("one:1"), Some(true)), (bench.name("two:1"), Some(false))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

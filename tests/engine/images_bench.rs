@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use dpl::engine::{Address, Engine, ImageView};
 use dpl::fs::Digest;
-use dpl::images::{ImagesError, LoadOptions, LoadReport, SaveOptions, SaveReport};
+use dpl::images::{ImagesError, LoadOptions, LoadPlan, LoadReport, SaveOptions, SavePlan, SaveReport};
 use dpl::manifest::types::Reference;
 use dpl::report::{Event, Listener, Reporter};
 use futures::StreamExt;
@@ -209,6 +209,15 @@ impl Bench {
 
     pub async fn load_as(&self, names: &[&str], reporter: &Reporter) -> Result<LoadReport, ImagesError> {
         dpl::images::load(&self.engine, &self.store, &self.references(names), &LoadOptions::default(), reporter).await
+    }
+
+    pub async fn plan_save(&self, names: &[&str]) -> Result<SavePlan, ImagesError> {
+        let options = SaveOptions::default();
+        dpl::images::plan_save(&self.engine, &self.store, &self.references(names), &options).await
+    }
+
+    pub async fn plan_load(&self, names: &[&str]) -> Result<LoadPlan, ImagesError> {
+        dpl::images::plan_load(&self.engine, &self.store, &self.references(names)).await
     }
 
     /// A reporter whose operator has asked for an end.

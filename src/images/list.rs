@@ -1,0 +1,112 @@
+//! What a store holds; changes nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::chunks::blocking;
+use super::documents::{Descriptor, REF_NAME, SAVED_AT};
+use super::error::ImagesError;
+use super::layout::{Layout, StoredImage};
+use super::presence::Identity;
+use crate::engine::Engine;
+use crate::fs::Digest;
+
+/// What `dpl images list` prints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct ImageList {
+    /// The store's folder.
+    pub store: String,
+    /// In the order of the store's index.
+    pub images: Vec<ListedImage>,
+}
+
+/// An image of the store, under one of its references.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ListedImage {
+    pub reference: String,
+    /// The digest of the image's configuration; null where its documents can't be read.
+    pub image_id: Option<String>,
+    pub layers: u64,
+    /// Bytes that all of it takes in the store.
+    pub size_bytes: u64,
+    /// Bytes of it that no other image of the store shares: what removing it would free.
+    pub own_bytes: u64,
+    /// When it was saved, RFC 3339; null for what another program wrote.
+    pub saved_at: Option<String>,
+    /// Whether the reference names this image in the engine; null where no engine answered.
+    pub in_engine: Option<bool>,
+    /// The services of the manifest that use the reference, by number.
+    pub services: Vec<String>,
+}
+
+/// Lists the store's images. `services` gives the services of each reference with its tag; without an engine it
+/// stays unknown whether the engine has them.
+///
+/// # Errors
+/// A store that can't be read; one that is not there is empty.
+pub async fn list_images(
+    engine: Option<&Engine>,
+    images_dir: &Path,
+    services: &HashMap<String, Vec<String>>,
+) -> Result<ImageList, ImagesError> {
+    let folder = images_dir.to_owned();
+    let mut listed = blocking(move || {
+        let layout = Layout::open(&folder)?;
+        Ok::<_, ImagesError>(layout.as_ref().map(read_all).unwrap_or_default())
+    })
+    .await?;
+    let mut images = Vec::new();
+    for (mut image, stored) in listed.drain(..) {
+        if let (Some(engine), Some(stored)) = (engine, stored) {
+            let view = engine.inspect_image(&image.reference).await?;
+            let is_it = |view| Identity::of_stored(&stored).is(engine.facts().image_store, view);
+            image.in_engine = Some(view.as_ref().is_some_and(is_it));
+        }
+        image.services = services.get(&image.reference).cloned().unwrap_or_default();
+        images.push(image);
+    }
+    Ok(ImageList { store: images_dir.display().to_string(), images })
+}
+
+fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<StoredImage>)> {
+    let entries: Vec<(&Descriptor, Option<StoredImage>)> =
+        layout.index.manifests.iter().map(|entry| (entry, layout.read_image(entry).ok())).collect();
+    // Which images a blob belongs to; two references of one image are one.
+    let mut owners: HashMap<Digest, HashSet<Digest>> = HashMap::new();
+    for image in entries.iter().filter_map(|(_, image)| image.as_ref()) {
+        for (blob, _) in blobs(image) {
+            owners.entry(blob).or_default().insert(image.manifest.digest.clone());
+        }
+    }
+    let list = |(entry, image): (&Descriptor, Option<StoredImage>)| {
+        let own = |image: &StoredImage| {
+            let own = blobs(image).into_iter().filter(|(blob, _)| owners.get(blob).is_none_or(|all| all.len() == 1));
+            own.map(|(_, bytes)| bytes).sum()
+        };
+        let listed = ListedImage {
+            reference: entry.annotation(REF_NAME).unwrap_or_else(|| entry.digest.short()).to_owned(),
+            image_id: image.as_ref().map(|image| image.config_digest.to_string()),
+            layers: image.as_ref().map_or(0, |image| image.layers.len() as u64),
+            size_bytes: image.as_ref().map_or(0, StoredImage::total_bytes),
+            own_bytes: image.as_ref().map_or(0, own),
+            saved_at: entry.annotation(SAVED_AT).map(str::to_owned),
+            in_engine: None,
+            services: Vec::new(),
+        };
+        (listed, image)
+    };
+    entries.into_iter().map(list).collect()
+}
+
+/// Each blob of an image with its size.
+fn blobs(image: &StoredImage) -> HashMap<Digest, u64> {
+    let layers = image.layers.iter().map(|layer| (layer.blob.clone(), layer.size_bytes));
+    let documents = [
+        (image.manifest.digest.clone(), image.manifest.size),
+        (image.config_digest.clone(), image.config_bytes.len() as u64),
+    ];
+    layers.chain(documents).collect()
+}

@@ -1,0 +1,192 @@
+//! What a save has to do, found out by looking: nothing here changes the engine or the store. `save` carries out what
+//! this look found, and `--dry-run` shows it.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use futures::{StreamExt, TryStreamExt};
+
+use super::chunks::blocking;
+use super::error::ImagesError;
+use super::layout::{Layout, StoredImage};
+use super::naming::engine_name;
+use super::presence::Identity;
+use super::reports::{PlannedSave, PlannedSaveResult, SavePlan};
+use super::save::{SaveOptions, StoreFormat};
+use super::save_archives::plan_archives;
+use super::store::{KnownLayers, known_layers};
+use super::unique;
+use crate::engine::{Engine, ImageStore, ImageView};
+use crate::fs::Digest;
+use crate::manifest::types::Reference;
+
+/// An image that was asked for, as the engine has it.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub reference: Reference,
+    /// With its tag.
+    pub name: String,
+    pub view: ImageView,
+}
+
+/// What is to be done for an image.
+pub(super) struct Plan {
+    pub wanted: Wanted,
+    pub step: Step,
+}
+
+pub(super) enum Step {
+    /// The store has it under this reference.
+    Keep(StoredImage),
+    /// The store has it under another one.
+    Name(StoredImage),
+    Export,
+}
+
+impl Plan {
+    pub fn exports(&self) -> bool {
+        matches!(self.step, Step::Export)
+    }
+}
+
+/// What [`super::save`] would do now; changes nothing.
+///
+/// # Errors
+/// References that the engine does not have are an error that names all of them.
+pub async fn plan_save(
+    engine: &Engine,
+    store_dir: &Path,
+    references: &[Reference],
+    options: &SaveOptions,
+) -> Result<SavePlan, ImagesError> {
+    let wanted = look_up(engine, &unique(references)?).await?;
+    let (folder, image_store, options) = (store_dir.to_owned(), engine.facts().image_store, options.clone());
+    blocking(move || match options.format {
+        StoreFormat::Layout => {
+            let layout = Layout::open(&folder)?;
+            let known = layout.as_ref().map(known_layers).unwrap_or_default();
+            let plans = wanted.into_iter().map(|wanted| plan(layout.as_ref(), image_store, wanted)).collect::<Vec<_>>();
+            Ok(document(&plans, image_store, &known))
+        }
+        StoreFormat::DockerArchive => {
+            let jobs = plan_archives(&folder, wanted, &options, image_store);
+            Ok(SavePlan { images: jobs.iter().map(|job| job.planned()).collect() })
+        }
+    })
+    .await
+}
+
+const INSPECTED_AT_ONCE: usize = 8;
+
+/// The images as the engine has them.
+pub(super) async fn look_up(engine: &Engine, references: &[Reference]) -> Result<Vec<Wanted>, ImagesError> {
+    let names: Vec<String> = references.iter().filter_map(engine_name).collect();
+    let views: Vec<Option<ImageView>> = futures::stream::iter(&names)
+        .map(|name| engine.inspect_image(name))
+        .buffered(INSPECTED_AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut wanted = Vec::new();
+    let mut missing = Vec::new();
+    for ((reference, name), view) in references.iter().zip(names).zip(views) {
+        match view {
+            Some(view) => wanted.push(Wanted { reference: reference.clone(), name, view }),
+            None => missing.push(name),
+        }
+    }
+    if missing.is_empty() { Ok(wanted) } else { Err(ImagesError::NotInEngine { references: missing }) }
+}
+
+/// What has to be done for an image; `layout` is `None` where there is no store yet.
+pub(super) fn plan(layout: Option<&Layout>, image_store: ImageStore, wanted: Wanted) -> Plan {
+    let Some(layout) = layout else {
+        return Plan { wanted, step: Step::Export };
+    };
+    let is_it = |image: &StoredImage| {
+        Identity::of_stored(image).is(image_store, &wanted.view) && layout.missing_blob(image).is_none()
+    };
+    // An entry that can't be read is one that has to be saved again.
+    let named = layout.image(&wanted.reference).ok().flatten();
+    let step = match named.filter(is_it) {
+        Some(image) => Step::Keep(image),
+        None => layout.images().find(is_it).map_or(Step::Export, Step::Name),
+    };
+    Plan { wanted, step }
+}
+
+fn document(plans: &[Plan], image_store: ImageStore, known: &KnownLayers) -> SavePlan {
+    let mut coming: HashSet<&str> = HashSet::new();
+    let images = plans.iter().map(|Plan { wanted, step }| {
+        let new_layers = match step {
+            Step::Keep(_) | Step::Name(_) => 0,
+            Step::Export => {
+                let lacks = |diff_id: &&String| !diff_id.parse::<Digest>().is_ok_and(|id| known.contains_key(&id));
+                let lacking = wanted.view.diff_ids.iter().filter(lacks);
+                lacking.filter(|diff_id| coming.insert(diff_id)).count() as u64
+            }
+        };
+        let image_id = match step {
+            Step::Keep(image) | Step::Name(image) => Some(image.config_digest.to_string()),
+            Step::Export => known_id(image_store, &wanted.view),
+        };
+        PlannedSave {
+            reference: wanted.name.clone(),
+            image_id,
+            result: match step {
+                Step::Keep(_) => PlannedSaveResult::Unchanged,
+                Step::Name(_) | Step::Export => PlannedSaveResult::WouldSave,
+            },
+            layers_total: wanted.view.diff_ids.len() as u64,
+            layers_to_send: new_layers,
+            bytes_to_send: (new_layers == 0).then_some(0),
+            engine_bytes: wanted.view.size_bytes,
+        }
+    });
+    SavePlan { images: images.collect() }
+}
+
+/// The digest of an image's configuration, where the engine's own ID says it.
+pub(super) fn known_id(image_store: ImageStore, view: &ImageView) -> Option<String> {
+    (image_store == ImageStore::Classic).then(|| view.id.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(name: &str) -> String {
+        Digest::of(name.as_bytes()).to_string()
+    }
+
+    fn wanted(name: &str, layers: &str) -> Wanted {
+        let view = ImageView {
+            id: digest(name),
+            tags: Vec::new(),
+            diff_ids: layers.split_whitespace().map(digest).collect(),
+            size_bytes: 1000,
+            architecture: "amd64".into(),
+            os: "linux".into(),
+            created: String::new(),
+            config: serde_json::Value::Null,
+            volumes: Vec::new(),
+            has_healthcheck: false,
+        };
+        Wanted { reference: name.parse().unwrap(), name: format!("{name}:latest"), view }
+    }
+
+    #[test]
+    fn a_layer_that_several_images_need_counts_for_the_first_of_them() {
+        let plans = ["one", "two"].map(|name| plan(None, ImageStore::Classic, wanted(name, &format!("base {name}"))));
+        let document = document(&plans, ImageStore::Classic, &KnownLayers::new());
+        let counts: Vec<_> = document.images.iter().map(|image| (image.layers_total, image.layers_to_send)).collect();
+        assert_eq!(counts, [(2, 2), (2, 1)]);
+        assert_eq!(document.images[0].image_id, Some(digest("one")));
+        assert_eq!(document.images[0].bytes_to_send, None, "how well it compresses shows only when it is done");
+    }
+
+    #[test]
+    fn the_containerd_stores_id_is_not_taken_for_the_images() {
+        let plans = [plan(None, ImageStore::Containerd, wanted("one", "a"))];
+        assert_eq!(document(&plans, ImageStore::Containerd, &KnownLayers::new()).images[0].image_id, None);
+    }
+}
