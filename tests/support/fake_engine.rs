@@ -30,7 +30,8 @@ pub struct FakeEngine {
 }
 
 /// What an engine must say to be talked to at all.
-const VERSION: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41","MinAPIVersion":"1.12","Os":"linux","Arch":"amd64"}"#;
+const VERSION: &str =
+    r#"{"Version":"20.10.24","ApiVersion":"1.41","MinAPIVersion":"1.12","Os":"linux","Arch":"amd64"}"#;
 const INFO: &str = r#"{"ID":"fake","Name":"fake","Driver":"overlay2","DriverStatus":[["Backing Filesystem","extfs"]],"DockerRootDir":"/nonexistent","ServerVersion":"20.10.24"}"#;
 
 impl FakeEngine {

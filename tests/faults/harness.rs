@@ -1,0 +1,131 @@
+//! Running the program until it ends, is killed by a failpoint, or is killed from outside; and chance with a seed.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::Site;
+
+/// No command of these tests takes nearly so long: one that does hangs.
+const BOUND: Duration = Duration::from_secs(90);
+
+/// How a run ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+impl Ended {
+    pub fn was_killed(&self) -> bool {
+        self.status.signal() == Some(9)
+    }
+
+    /// The run, which must have gone well.
+    #[track_caller]
+    pub fn success(self, context: &str) -> Self {
+        assert!(self.status.success(), "{context}: {}\n{}\n{}", self.status, self.stdout, self.stderr);
+        self
+    }
+
+    /// The run, which a failpoint must have ended.
+    #[track_caller]
+    pub fn killed(self, context: &str) -> Self {
+        assert!(self.was_killed(), "{context}: the point was not passed: {}\n{}", self.status, self.stderr);
+        self
+    }
+}
+
+/// A command as a subject gives it, on its manifest.
+fn started(site: &Site, arguments: &[&str], failpoint: Option<&str>) -> Child {
+    let folder = site.path();
+    let file = |name: &str| std::fs::File::create(folder.join(name)).unwrap();
+    let mut command = site.command(&[arguments, &["--yes", "-f", "stack.json"]].concat());
+    // Files, since a full pipe would hold the program where nobody asked for it.
+    command.stdout(file("stdout")).stderr(file("stderr")).stdin(Stdio::null());
+    if let Some(failpoint) = failpoint {
+        command.env("DPL_FAILPOINT", failpoint);
+    }
+    command.spawn().unwrap()
+}
+
+/// Waits for the end; at `kill_at` it comes by SIGKILL.
+#[track_caller]
+fn awaited(site: &Site, mut child: Child, kill_at: Option<Duration>) -> Ended {
+    let begun = Instant::now();
+    let mut is_killed = false;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if !is_killed && kill_at.is_some_and(|moment| begun.elapsed() >= moment) {
+            child.kill().unwrap();
+            is_killed = true;
+        }
+        if begun.elapsed() > BOUND {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("still at work after {BOUND:?}:\n{}", said(site, "stderr"));
+        }
+        std::thread::park_timeout(Duration::from_millis(2));
+    };
+    Ended { status, stdout: said(site, "stdout"), stderr: said(site, "stderr"), took: begun.elapsed() }
+}
+
+fn said(site: &Site, stream: &str) -> String {
+    String::from_utf8_lossy(&std::fs::read(site.file(stream)).unwrap()).into_owned()
+}
+
+/// Runs a command to its end, within bounds.
+#[track_caller]
+pub fn run(site: &Site, arguments: &[&str]) -> Ended {
+    awaited(site, started(site, arguments, None), None)
+}
+
+/// Runs a command that kills itself at a point: `NAME`, or `NAME:3` for its third pass.
+#[track_caller]
+pub fn run_to_point(site: &Site, arguments: &[&str], failpoint: &str) -> Ended {
+    awaited(site, started(site, arguments, Some(failpoint)), None)
+}
+
+/// Runs a command and kills it after `moment`, unless it has ended by then.
+#[track_caller]
+pub fn run_until(site: &Site, arguments: &[&str], moment: Duration) -> Ended {
+    awaited(site, started(site, arguments, None), Some(moment))
+}
+
+/// Numbers that look random and are the same in every run with one seed (SplitMix64).
+pub struct Chance(u64);
+
+impl Chance {
+    /// By `DPL_FAULTS_SEED`, a number; `stream` tells the tests of one run apart.
+    pub fn of(stream: &str) -> Self {
+        let seed = std::env::var("DPL_FAULTS_SEED").ok().map_or(1, |seed| seed.parse().expect("the seed is a number"));
+        println!("DPL_FAULTS_SEED={seed}");
+        Self(stream.bytes().fold(seed, |state, byte| state.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)))
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// From 1 to `last`, both included.
+    pub fn up_to(&mut self, last: u64) -> u64 {
+        1 + self.next() % last
+    }
+
+    /// A moment before `end`.
+    pub fn moment(&mut self, end: Duration) -> Duration {
+        end.mul_f64((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).take(count).collect()
+    }
+}

@@ -1,0 +1,89 @@
+//! The program kills itself at the named points of its commands, then does its work after all.
+
+use crate::harness::{Chance, run, run_to_point};
+use crate::points::{SAMPLE, Scene};
+use crate::subjects::Subject;
+use crate::subjects::databases::{self, Databases};
+use crate::subjects::images::{Load, Save};
+use crate::subjects::services::{self, Services};
+
+/// Kills the command at each point of the scene, in one pass of it that chance chooses, and runs it again.
+#[track_caller]
+fn kill_at_each_point(scene: Scene, mut subject: impl Subject) {
+    let mut chance = Chance::of(&format!("{scene:?}"));
+    let points: Vec<_> = SAMPLE.iter().filter(|point| point.scene == scene).collect();
+    assert!(!points.is_empty());
+    for point in points {
+        let failpoint = format!("{}:{}", point.name, chance.up_to(point.passes));
+        subject.prepare();
+        let command = subject.command();
+        run_to_point(subject.site(), &command, &failpoint).killed(&failpoint);
+        subject.holds(&failpoint);
+        subject.before_again();
+        run(subject.site(), &command).success(&failpoint);
+        subject.is_done(&failpoint);
+    }
+}
+
+#[test]
+fn a_killed_save_leaves_a_store_of_whole_images() {
+    kill_at_each_point(Scene::Save, Save::to_layout());
+}
+
+#[test]
+fn a_killed_save_of_archives_leaves_whole_archives() {
+    kill_at_each_point(Scene::SaveArchives, Save::to_archives());
+}
+
+#[test]
+fn a_killed_load_leaves_every_name_at_a_whole_image() {
+    kill_at_each_point(Scene::Load, Load::new());
+}
+
+#[test]
+fn a_killed_first_start_is_finished_by_the_next() {
+    kill_at_each_point(Scene::FirstStart, Services::new(services::Deed::FirstStart));
+    kill_at_each_point(Scene::Unpause, Services::new(services::Deed::Unpause));
+    kill_at_each_point(Scene::WithGpu, Services::new(services::Deed::WithGpu));
+}
+
+#[test]
+fn a_killed_restart_loses_no_container() {
+    kill_at_each_point(Scene::Restart, Services::new(services::Deed::Restart));
+}
+
+#[test]
+fn a_killed_replacement_leaves_the_old_container_or_a_proven_new_one() {
+    kill_at_each_point(Scene::Replace, Services::new(services::Deed::Replace));
+}
+
+#[test]
+fn a_way_back_that_is_killed_still_leads_back() {
+    kill_at_each_point(Scene::ReplaceInVain, Services::new(services::Deed::ReplaceInVain));
+}
+
+#[test]
+fn a_killed_stop_or_remove_is_finished_by_the_next() {
+    kill_at_each_point(Scene::Stop, Services::new(services::Deed::Stop));
+    kill_at_each_point(Scene::Remove, Services::new(services::Deed::Remove));
+}
+
+#[test]
+fn a_killed_backup_leaves_the_backups_that_there_were() {
+    kill_at_each_point(Scene::Backup, Databases::new(databases::Deed::Backup));
+}
+
+#[test]
+fn a_killed_dump_leaves_the_old_seed_or_the_new_one() {
+    kill_at_each_point(Scene::Dump, Databases::new(databases::Deed::Dump));
+}
+
+#[test]
+fn a_killed_rebuild_leaves_all_old_rows_or_all_new_ones() {
+    kill_at_each_point(Scene::Rebuild, Databases::new(databases::Deed::Rebuild));
+}
+
+#[test]
+fn a_killed_rebuild_of_a_new_database_leaves_none_or_a_complete_one() {
+    kill_at_each_point(Scene::RebuildAnew, Databases::new(databases::Deed::RebuildAnew));
+}

@@ -1,0 +1,145 @@
+//! The named points: those that every run of the tests kills at, and those that only the soak does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::support::repository;
+
+/// A command on a state in which it passes certain points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scene {
+    Save,
+    SaveArchives,
+    Load,
+    FirstStart,
+    Unpause,
+    WithGpu,
+    Restart,
+    Replace,
+    ReplaceInVain,
+    Stop,
+    Remove,
+    Backup,
+    Dump,
+    Rebuild,
+    RebuildAnew,
+}
+
+/// A point in a scene.
+#[derive(Debug)]
+pub struct Point {
+    pub scene: Scene,
+    pub name: &'static str,
+    /// How often it is passed at least.
+    pub passes: u64,
+}
+
+const fn at(scene: Scene, name: &'static str, passes: u64) -> Point {
+    Point { scene, name, passes }
+}
+
+/// Where the tests kill.
+pub const SAMPLE: &[Point] = &[
+    at(Scene::Save, "fs.durable.before-rename", 8),
+    at(Scene::Save, "images.save.before-blob", 2),
+    at(Scene::Save, "images.save.after-blob", 2),
+    at(Scene::Save, "images.save.before-config", 2),
+    at(Scene::Save, "images.save.before-manifest", 2),
+    at(Scene::Save, "images.save.before-document", 4),
+    at(Scene::Save, "images.save.before-index", 1),
+    at(Scene::Save, "images.save.after-index", 1),
+    at(Scene::SaveArchives, "images.save.before-archive", 2),
+    at(Scene::SaveArchives, "images.save.after-archive", 2),
+    at(Scene::Load, "images.load.before-manifest", 1),
+    at(Scene::Load, "images.load.before-keep", 1),
+    at(Scene::Load, "images.load.before-tag", 2),
+    at(Scene::Load, "images.load.after-tag", 2),
+    at(Scene::FirstStart, "services.execute.before-network", 1),
+    at(Scene::FirstStart, "services.execute.before-volume", 1),
+    at(Scene::FirstStart, "services.execute.before-create", 2),
+    at(Scene::FirstStart, "services.execute.after-start", 2),
+    at(Scene::Unpause, "services.execute.before-unpause", 1),
+    at(Scene::WithGpu, "services.gpus.before-probe", 1),
+    at(Scene::WithGpu, "services.gpus.after-create", 1),
+    at(Scene::Restart, "services.execute.before-restart", 1),
+    at(Scene::Restart, "services.execute.after-restart", 1),
+    at(Scene::Replace, "services.execute.after-create", 1),
+    at(Scene::Replace, "services.execute.before-stop", 1),
+    at(Scene::Replace, "services.execute.after-stop", 1),
+    at(Scene::Replace, "services.execute.before-policy", 1),
+    at(Scene::Replace, "services.execute.after-policy", 1),
+    at(Scene::Replace, "services.execute.before-rename", 2),
+    at(Scene::Replace, "services.execute.after-rename", 2),
+    at(Scene::Replace, "services.execute.before-start", 1),
+    at(Scene::Replace, "services.execute.after-start", 1),
+    at(Scene::Replace, "services.execute.after-ready", 1),
+    at(Scene::Replace, "services.execute.before-remove", 1),
+    at(Scene::Replace, "services.execute.after-remove", 1),
+    at(Scene::ReplaceInVain, "services.execute.way-back", 6),
+    at(Scene::Stop, "services.execute.after-stop", 2),
+    at(Scene::Remove, "services.execute.before-remove", 2),
+    at(Scene::Backup, "databases.helper.before-create", 1),
+    at(Scene::Backup, "databases.dump.before-pg-dump", 1),
+    at(Scene::Backup, "databases.dump.before-record", 1),
+    at(Scene::Backup, "databases.backup.before-rename", 1),
+    at(Scene::Backup, "databases.backup.after-rename", 1),
+    at(Scene::Dump, "databases.dump.before-pg-dump", 1),
+    at(Scene::Dump, "databases.seed.before-exchange", 1),
+    at(Scene::Dump, "databases.seed.before-old-removed", 1),
+    at(Scene::Dump, "databases.seed.after-exchange", 1),
+    at(Scene::Rebuild, "databases.rebuild.before-create", 1),
+    at(Scene::Rebuild, "databases.rebuild.after-create", 1),
+    at(Scene::Rebuild, "databases.rebuild.before-restore", 1),
+    at(Scene::Rebuild, "databases.rebuild.after-restore", 1),
+    at(Scene::Rebuild, "databases.rebuild.after-analyze", 1),
+    at(Scene::Rebuild, "databases.rebuild.before-stop", 1),
+    at(Scene::Rebuild, "databases.rebuild.before-close", 1),
+    at(Scene::Rebuild, "databases.rebuild.after-close", 1),
+    at(Scene::Rebuild, "databases.rebuild.before-renames", 1),
+    at(Scene::Rebuild, "databases.rebuild.after-renames", 1),
+    at(Scene::Rebuild, "databases.rebuild.before-start", 1),
+    at(Scene::Rebuild, "databases.backup.after-rename", 1),
+    at(Scene::Rebuild, "databases.rebuild.before-drop", 1),
+    at(Scene::Rebuild, "databases.rebuild.after-drop", 1),
+    at(Scene::RebuildAnew, "databases.rebuild.before-naming", 1),
+];
+
+/// Points that are not in the sample, and why: the soak takes them.
+const SOAK_ONLY: &[(&str, &str)] = &[
+    ("services.execute.before-remove-network", "no command removes networks yet"),
+    ("services.execute.before-remove-volume", "no command removes volumes yet"),
+];
+
+#[test]
+fn every_point_in_the_code_is_killed_at_or_left_to_the_soak() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    points_below(&repository().join("src"), &mut places);
+    assert!(places.len() > 40, "the points were not found: {places:?}");
+    for (name, found) in &places {
+        assert_eq!(found.len(), 1, "two points have the name {name}: {found:?}");
+    }
+    let in_code: BTreeSet<&str> = places.keys().map(String::as_str).collect();
+    let sampled: BTreeSet<&str> = SAMPLE.iter().map(|point| point.name).collect();
+    let left: BTreeSet<&str> = SOAK_ONLY.iter().map(|(name, _)| *name).collect();
+    assert_eq!(sampled.intersection(&left).collect::<Vec<_>>(), Vec::<&&str>::new(), "in both tables");
+    let known: BTreeSet<&str> = sampled.union(&left).copied().collect();
+    assert_eq!(known, in_code, "points of the tables on the left, of the code on the right");
+}
+
+/// The points that the code passes, with the files that they stand in.
+fn points_below(folder: &Path, places: &mut BTreeMap<String, Vec<String>>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            points_below(&path, places);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for found in line.split("failpoint!(\"").skip(1) {
+                let name = found.split('"').next().unwrap_or_default();
+                places.entry(name.to_owned()).or_default().push(path.display().to_string());
+            }
+        }
+    }
+}

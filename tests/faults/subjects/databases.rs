@@ -1,0 +1,241 @@
+//! Databases: one with old rows, a seed with new ones, and a service that uses it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dpl::fs::Digest;
+use serde_json::Value;
+
+use super::Subject;
+use super::images::leftovers;
+use crate::harness::run;
+use crate::support::Site;
+use crate::support_engine::{Stack, eventually};
+
+/// What is done to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    Backup,
+    /// `db dump`: the seed is replaced.
+    Dump,
+    Rebuild,
+    /// `db rebuild` of a database that does not exist.
+    RebuildAnew,
+}
+
+pub struct Databases {
+    stack: Stack,
+    deed: Deed,
+}
+
+const OLD_ROWS: u64 = 900;
+const NEW_ROWS: u64 = 1100;
+
+const MANIFEST: &str = r#"{"project": "PROJECT", "paths": {"backups": "backups"},
+    "databases": {"shop": {"service": "db", "user": "postgres", "seed": "seeds/shop", "used_by": ["app"]}},
+    "services": {
+        "db": {"image": "postgres:15", "command": ["postgres", "-c", "fsync=off"],
+            "environment": {"POSTGRES_HOST_AUTH_METHOD": "trust"},
+            "healthcheck": {"test": ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"],
+                "interval": "200ms", "timeout": "3s", "retries": 200}},
+        "app": {"image": "redis:7.0", "depends_on": {"db": {"condition": "service_healthy"}}, "stop_grace_period": "5s",
+            "healthcheck": {"test": ["CMD", "redis-cli", "ping"], "interval": "200ms", "timeout": "3s", "retries": 60}}}}"#;
+
+impl Databases {
+    pub fn new(deed: Deed) -> Self {
+        let databases = Self { stack: Stack::new(MANIFEST), deed };
+        run(&databases.stack.site, &["start"]).success("the start");
+        databases.fill(NEW_ROWS);
+        run(&databases.stack.site, &["db", "dump", "shop"]).success("the seed");
+        fs::rename(databases.seed(), databases.stack.site.file("seed-as-made")).unwrap();
+        databases
+    }
+
+    /// `Err` with what psql said.
+    fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
+        let container = self.stack.container("db");
+        let arguments =
+            ["exec", &container, "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql];
+        let output = std::process::Command::new("docker")
+            .args(arguments)
+            .env("DOCKER_HOST", &self.stack.engine)
+            .output()
+            .unwrap();
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    #[track_caller]
+    fn sql(&self, database: &str, sql: &str) -> String {
+        self.try_sql(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Makes the database anew, alone on the server, with so many rows.
+    fn fill(&self, rows: u64) {
+        for name in self.databases() {
+            self.sql("postgres", &format!("ALTER DATABASE \"{name}\" IS_TEMPLATE false"));
+            self.sql("postgres", &format!("DROP DATABASE \"{name}\" WITH (FORCE)"));
+        }
+        self.sql("postgres", "CREATE DATABASE shop");
+        let table = "CREATE TABLE stock (id int PRIMARY KEY, text text NOT NULL)";
+        self.sql(
+            "shop",
+            &format!("{table}; INSERT INTO stock SELECT n, md5(n::text) FROM generate_series(1, {rows}) n"),
+        );
+    }
+
+    /// All databases but the server's own.
+    fn databases(&self) -> Vec<String> {
+        let query = "SELECT datname FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1')";
+        self.sql("postgres", query).lines().map(str::to_owned).collect()
+    }
+
+    /// How many rows a whole table has; rows that are not what they were are no rows.
+    fn rows(&self) -> Result<u64, String> {
+        let answer = self.try_sql("shop", "SELECT count(*) FILTER (WHERE text = md5(id::text)) FROM stock")?;
+        Ok(answer.parse().unwrap())
+    }
+
+    fn seed(&self) -> PathBuf {
+        self.stack.site.file("seeds/shop")
+    }
+
+    fn backups(&self) -> PathBuf {
+        self.stack.site.file("backups/databases/shop")
+    }
+
+    /// The rows of each backup, which must all be complete.
+    #[track_caller]
+    fn backed_up(&self, context: &str) -> Vec<u64> {
+        let Ok(entries) = fs::read_dir(self.backups()) else { return Vec::new() };
+        let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        folders.retain(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'));
+        folders.sort();
+        folders.iter().map(|folder| rows_of_dump(folder, context)).collect()
+    }
+
+    fn helpers(&self) -> String {
+        let db = self.stack.inspect("db", "{{.Id}}");
+        self.stack.docker(&["ps", "--all", "--quiet", "--filter", &format!("label=dpl.helper.server={db}")])
+    }
+}
+
+/// The rows that a dump's record counts, after each of its files was found to be what the record says.
+#[track_caller]
+fn rows_of_dump(folder: &Path, context: &str) -> u64 {
+    let record = fs::read(folder.join("backup.json"));
+    let record = record.unwrap_or_else(|error| panic!("{context}: {}: {error}", folder.display()));
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    let files = record["files"].as_array().unwrap();
+    assert!(files.len() >= 2, "{context}: {files:?}");
+    for file in files {
+        let bytes = fs::read(folder.join(file["path"].as_str().unwrap())).unwrap();
+        assert_eq!(Digest::of(&bytes).to_string(), file["sha256"].as_str().unwrap(), "{context}");
+    }
+    record["tables"].as_array().unwrap().iter().map(|table| table["rows"].as_u64().unwrap()).sum()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+impl Subject for Databases {
+    fn site(&self) -> &Site {
+        &self.stack.site
+    }
+
+    fn command(&self) -> Vec<&'static str> {
+        match self.deed {
+            Deed::Backup => vec!["db", "backup", "shop"],
+            Deed::Dump => vec!["db", "dump", "shop"],
+            Deed::Rebuild | Deed::RebuildAnew => vec!["db", "rebuild", "shop"],
+        }
+    }
+
+    fn prepare(&mut self) {
+        for folder in ["backups", "seeds"] {
+            let _ = fs::remove_dir_all(self.stack.site.file(folder));
+        }
+        copy(&self.stack.site.file("seed-as-made"), &self.seed());
+        self.fill(OLD_ROWS);
+        match self.deed {
+            Deed::Backup => drop(run(&self.stack.site, &["db", "backup", "shop"]).success("the first backup")),
+            Deed::RebuildAnew => drop(self.sql("postgres", "DROP DATABASE shop")),
+            Deed::Dump | Deed::Rebuild => {}
+        }
+        run(&self.stack.site, &["start"]).success("the start");
+    }
+
+    fn holds(&self, context: &str) {
+        let backups = self.backed_up(context);
+        let seed = rows_of_dump(&self.seed(), context);
+        let there = self.databases();
+        match self.deed {
+            Deed::Backup => {
+                assert!(backups.len() == 1 || backups.len() == 2, "{context}: {backups:?}");
+                assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}");
+            }
+            Deed::Dump => {
+                assert!([OLD_ROWS, NEW_ROWS].contains(&seed), "{context}");
+                assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}");
+            }
+            Deed::RebuildAnew => {
+                let has = there.iter().any(|name| name == "shop");
+                assert!(!has || self.rows() == Ok(NEW_ROWS), "{context}: {there:?}");
+            }
+            Deed::Rebuild => {
+                assert!(there.iter().any(|name| name == "shop"), "{context}: {there:?}");
+                let closed = "SELECT NOT datallowconn FROM pg_database WHERE datname = 'shop'";
+                if self.sql("postgres", closed) == "t" {
+                    // The moment of the swap. Nobody can come in, but a copy shows whose rows they are.
+                    self.sql("postgres", "CREATE DATABASE looked_at TEMPLATE shop ALLOW_CONNECTIONS true");
+                    assert_eq!(self.sql("looked_at", "SELECT count(*) FROM stock"), OLD_ROWS.to_string(), "{context}");
+                    self.sql("postgres", "DROP DATABASE looked_at WITH (FORCE)");
+                } else {
+                    let rows = self.rows().unwrap_or_else(|error| panic!("{context}: {error}"));
+                    assert!([OLD_ROWS, NEW_ROWS].contains(&rows), "{context}: {rows}");
+                    // What was replaced is beside it, or backed up.
+                    let is_safe = there.len() > 1 || backups.contains(&OLD_ROWS);
+                    assert!(rows == OLD_ROWS || is_safe, "{context}: {there:?}, {backups:?}");
+                }
+            }
+        }
+        eventually(20, &format!("{context}: the helpers went with the process"), || self.helpers().is_empty());
+    }
+
+    fn is_done(&self, context: &str) {
+        let backups = self.backed_up(context);
+        assert_eq!(self.databases(), ["shop"], "{context}");
+        match self.deed {
+            Deed::Backup => {
+                assert!(backups.len() == 2 || backups.len() == 3, "{context}: {backups:?}");
+                assert!(backups.iter().all(|rows| *rows == OLD_ROWS), "{context}: {backups:?}");
+            }
+            Deed::Dump => {
+                assert_eq!(rows_of_dump(&self.seed(), context), OLD_ROWS, "{context}");
+                assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}");
+            }
+            Deed::Rebuild => {
+                assert_eq!(self.rows(), Ok(NEW_ROWS), "{context}");
+                assert!(backups.contains(&OLD_ROWS), "{context}: {backups:?}");
+            }
+            Deed::RebuildAnew => assert_eq!(self.rows(), Ok(NEW_ROWS), "{context}"),
+        }
+        for folder in ["backups", "seeds"].map(|name| self.stack.site.file(name)).iter().filter(|path| path.exists()) {
+            assert_eq!(leftovers(folder), Vec::<PathBuf>::new(), "{context}");
+        }
+        assert_eq!(self.stack.inspect("app", "{{.State.Status}}"), "running", "{context}: who uses it runs again");
+        eventually(20, &format!("{context}: no helper is left"), || self.helpers().is_empty());
+    }
+}

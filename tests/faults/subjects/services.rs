@@ -1,0 +1,213 @@
+//! Services: a Redis with a value in a volume that nothing may lose, and another one that depends on it.
+
+use super::Subject;
+use crate::harness::run;
+use crate::support::Site;
+use crate::support_engine::{Stack, eventually};
+
+/// What is done to the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// `start` where there is nothing yet.
+    FirstStart,
+    /// `start` of a paused container.
+    Unpause,
+    /// `start` with a service that would like a GPU.
+    WithGpu,
+    /// `restart` of what has not changed.
+    Restart,
+    /// `restart` with a new configuration.
+    Replace,
+    /// `restart` with a configuration that can't work, then one that can.
+    ReplaceInVain,
+    Stop,
+    Remove,
+}
+
+pub struct Services {
+    stack: Stack,
+    deed: Deed,
+    /// The container that served before.
+    old: Option<String>,
+}
+
+/// A container of the service that keeps the value.
+struct Container {
+    id: String,
+    name: String,
+    runs: bool,
+}
+
+fn manifest(release: &str, command: &str, gpus: &str) -> String {
+    let check = r#"{"test": ["CMD", "redis-cli", "ping"], "interval": "200ms", "timeout": "2s", "retries": 60}"#;
+    format!(
+        r#"{{"project": "PROJECT", "volumes": {{"data": {{}}}}, "services": {{
+            "cache": {{"image": "redis:7.0", "command": {command}, "environment": {{"RELEASE": "{release}"}},
+                "volumes": ["data:/data"], "restart": "unless-stopped", "stop_grace_period": "5s", "healthcheck": {check}{gpus}}},
+            "app": {{"image": "redis:7.0", "depends_on": {{"cache": {{"condition": "service_healthy"}}}},
+                "stop_grace_period": "5s", "healthcheck": {check}}}}}}}"#
+    )
+}
+
+const SERVES: &str = r#"["redis-server", "--appendonly", "yes"]"#;
+const FAILS: &str = r#"["sh", "-c", "exit 7"]"#;
+
+impl Services {
+    pub fn new(deed: Deed) -> Self {
+        Self { stack: Stack::new(&manifest("1", SERVES, "")), deed, old: None }
+    }
+
+    fn project_filter(&self) -> String {
+        format!("label=com.docker.compose.project={}", self.stack.project)
+    }
+
+    fn containers(&self, service: &str) -> Vec<Container> {
+        let filters = [self.project_filter(), format!("label=com.docker.compose.service={service}")];
+        let format = "{{.ID}} {{.Names}} {{.State}}";
+        let listed = self.stack.docker(&[
+            "ps",
+            "--all",
+            "--no-trunc",
+            "--filter",
+            &filters[0],
+            "--filter",
+            &filters[1],
+            "--format",
+            format,
+        ]);
+        let container = |line: &str| {
+            let mut words = line.split(' ').map(str::to_owned);
+            let (id, name, state) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+            Container { id, name, runs: state == "running" }
+        };
+        listed.lines().map(container).collect()
+    }
+
+    fn release(&self, id: &str) -> String {
+        let environment = self.stack.docker(&["inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", id]);
+        environment.lines().find_map(|line| line.strip_prefix("RELEASE=")).unwrap_or_default().to_owned()
+    }
+
+    fn ask(&self, id: &str, command: &[&str]) -> String {
+        let output = std::process::Command::new("docker")
+            .args([&["exec", id, "redis-cli"], command].concat())
+            .env("DOCKER_HOST", &self.stack.engine)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// A container that answers with the value.
+    #[track_caller]
+    fn serves(&self, id: &str, context: &str) {
+        eventually(15, &format!("{context}: {id} has the value"), || self.ask(id, &["get", "stock"]) == "42");
+    }
+
+    fn clear(&self) {
+        let project = self.project_filter();
+        for (list, remove) in [
+            (vec!["ps", "--all", "--quiet"], vec!["rm", "--force", "--volumes"]),
+            (vec!["volume", "ls", "--quiet"], vec!["volume", "rm"]),
+            (vec!["network", "ls", "--quiet"], vec!["network", "rm"]),
+        ] {
+            let ids = self.stack.docker(&[list, vec!["--filter", &project]].concat());
+            if !ids.is_empty() {
+                self.stack.docker(&[remove, ids.split_whitespace().collect()].concat());
+            }
+        }
+    }
+}
+
+impl Subject for Services {
+    fn site(&self) -> &Site {
+        &self.stack.site
+    }
+
+    fn command(&self) -> Vec<&'static str> {
+        match self.deed {
+            Deed::FirstStart | Deed::Unpause | Deed::WithGpu => vec!["start"],
+            Deed::Restart | Deed::Replace | Deed::ReplaceInVain => vec!["restart", "cache"],
+            Deed::Stop => vec!["stop", "all"],
+            Deed::Remove => vec!["remove", "all"],
+        }
+    }
+
+    fn prepare(&mut self) {
+        self.clear();
+        self.old = None;
+        self.stack.rewrite(&manifest("1", SERVES, ""));
+        if self.deed == Deed::WithGpu {
+            self.stack.rewrite(&manifest("1", SERVES, r#", "gpus": {"count": "all", "required": false}"#));
+        }
+        if matches!(self.deed, Deed::FirstStart | Deed::WithGpu) {
+            return;
+        }
+        run(&self.stack.site, &["start"]).success("the first start");
+        let cache = self.stack.container("cache");
+        assert_eq!(self.ask(&cache, &["set", "stock", "42"]), "OK");
+        self.old = Some(self.stack.inspect("cache", "{{.Id}}"));
+        match self.deed {
+            Deed::Unpause => drop(self.stack.docker(&["pause", &cache])),
+            Deed::Replace => self.stack.rewrite(&manifest("2", SERVES, "")),
+            Deed::ReplaceInVain => self.stack.rewrite(&manifest("2", FAILS, "")),
+            _ => {}
+        }
+    }
+
+    fn holds(&self, context: &str) {
+        let Some(old) = &self.old else { return };
+        self.stack.docker(&["volume", "inspect", &format!("{}_data", self.stack.project)]);
+        if self.deed == Deed::Remove {
+            return;
+        }
+        let cache = self.containers("cache");
+        let is_there = cache.iter().any(|container| container.id == *old);
+        // A way back may have stopped at a container that never was any good; the old one is there then.
+        let serving = cache.iter().filter(|container| container.runs && container.id != *old);
+        if !is_there {
+            assert_eq!(serving.clone().count(), 1, "{context}: neither the old container nor a new one");
+        }
+        serving.filter(|_| self.deed != Deed::ReplaceInVain).for_each(|container| self.serves(&container.id, context));
+        for container in cache.iter().filter(|container| container.runs && container.id == *old) {
+            self.serves(&container.id, context);
+        }
+    }
+
+    fn before_again(&mut self) {
+        if self.deed == Deed::ReplaceInVain {
+            self.stack.rewrite(&manifest("2", SERVES, ""));
+        }
+    }
+
+    fn is_done(&self, context: &str) {
+        let cache = self.containers("cache");
+        let probes = self.stack.docker(&["ps", "-aq", "--filter", &format!("label=dpl.probe={}", self.stack.project)]);
+        assert_eq!(probes, "", "{context}: a throw-away container stays");
+        if self.deed == Deed::Remove {
+            assert!(cache.is_empty() && self.containers("app").is_empty(), "{context}");
+            self.stack.docker(&["volume", "inspect", &format!("{}_data", self.stack.project)]);
+            return;
+        }
+        assert_eq!(cache.len(), 1, "{context}: {:?}", cache.iter().map(|other| &other.name).collect::<Vec<_>>());
+        assert_eq!(cache[0].name, self.stack.container("cache"), "{context}");
+        let policy = self.stack.inspect("cache", "{{.HostConfig.RestartPolicy.Name}}");
+        assert_eq!(policy, "unless-stopped", "{context}");
+        if self.deed == Deed::Stop {
+            let running = self.containers("app").into_iter().chain(cache).any(|container| container.runs);
+            assert!(!running, "{context}");
+            return;
+        }
+        assert!(cache[0].runs, "{context}");
+        let app = self.containers("app");
+        assert!(app.len() == 1 && app[0].runs, "{context}: who depends on it runs");
+        let is_replaced = matches!(self.deed, Deed::Replace | Deed::ReplaceInVain);
+        assert_eq!(self.release(&cache[0].id), if is_replaced { "2" } else { "1" }, "{context}");
+        match &self.old {
+            Some(old) => {
+                assert_eq!(*old == cache[0].id, !is_replaced, "{context}");
+                self.serves(&cache[0].id, context);
+            }
+            None => eventually(15, context, || self.ask(&cache[0].id, &["ping"]) == "PONG"),
+        }
+    }
+}
