@@ -15,10 +15,11 @@ use super::old_archives::{ArchiveFolder, OldArchive};
 use super::presence::Identity;
 use super::reports::{SaveReport, SaveResult, SavedImage};
 use super::save::{SaveOptions, Wanted, export_error, find, with_export};
+use super::store::lock_folder;
 use super::tarball::Streamed;
 use crate::engine::{Engine, ImageStore};
 use crate::failpoint;
-use crate::fs::{Digest, DurableFile, HashingReader, HashingWriter, Mode, create_dir_durably};
+use crate::fs::{Digest, DurableFile, HashingReader, HashingWriter, Mode};
 use crate::report::{Activity, Message, Reporter};
 
 /// Writes an archive for each image whose archive is missing or holds another image.
@@ -34,8 +35,7 @@ pub(super) async fn save_archives(
     let mut report = SaveReport::default();
     let all = wanted.len();
     let owned = folder.to_owned();
-    blocking(move || create_dir_durably(&owned).map_err(|source| ImagesError::file("make the folder", &owned, source)))
-        .await?;
+    let _lock = blocking(move || lock_folder(&owned)).await?;
     for (done, wanted) in wanted.into_iter().enumerate() {
         if reporter.asked_to_stop() {
             return Err(ImagesError::Interrupted { done, all });
