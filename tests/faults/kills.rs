@@ -84,7 +84,7 @@ fn a_killed_dump_leaves_the_old_seed_or_the_new_one() {
 
 #[test]
 fn a_killed_rebuild_leaves_all_old_rows_or_all_new_ones() {
-    kill_at_points(Scene::Rebuild, 4, Databases::new(databases::Deed::Rebuild));
+    kill_at_points(Scene::Rebuild, 3, Databases::new(databases::Deed::Rebuild));
 }
 
 #[test]
