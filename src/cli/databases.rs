@@ -26,7 +26,7 @@ use crate::report::{Message, Reporter};
 use crate::services::{
     Action, Dependencies, ExecuteOptions, InputError, Inputs, Options, Request, execute, observe, plan, read_secret,
 };
-use crate::state::Operator;
+use crate::state::{Operator, note_stopped_services, stopped_services};
 
 /// A database of the manifest, found by its name.
 fn database<'p>(project: &'p Project, name: &str) -> Result<&'p Database, Failure> {
@@ -343,8 +343,14 @@ impl Dependents for Users {
         Box::pin(async {
             let snapshot = observe(&self.engine, self.project.manifest()).await?;
             let running: Vec<String> = self.services.iter().filter(|name| snapshot.runs(name)).cloned().collect();
-            // Noted before anything stops: what fails half way is started again too.
-            *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = running.clone();
+            // Noted before anything stops: what fails half way is started again too, and what a killed rebuild left
+            // down is started by the next.
+            let state = self.project.state();
+            let mut noted = stopped_services(&state)?;
+            noted.extend(running.iter().cloned());
+            note_stopped_services(&state, &noted)?;
+            noted.retain(|name| self.services.contains(name));
+            *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = noted.into_iter().collect();
             self.act(Action::Stop, running).await
         })
     }
@@ -352,7 +358,12 @@ impl Dependents for Users {
     fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
         Box::pin(async {
             let stopped = std::mem::take(&mut *self.stopped.lock().unwrap_or_else(PoisonError::into_inner));
-            self.act(Action::Start, stopped).await
+            self.act(Action::Start, stopped).await?;
+            let state = self.project.state();
+            let mut noted = stopped_services(&state)?;
+            // What was stopped for another database waits for that one's rebuild.
+            noted.retain(|name| !self.services.contains(name));
+            Ok(note_stopped_services(&state, &noted)?)
         })
     }
 }

@@ -56,6 +56,10 @@ impl Engine {
         Ok(networks.into_iter().map(view).collect())
     }
 
+    /// Creates a network (`POST /networks/create`), unless there is one of that name by then.
+    ///
+    /// Engines allow two networks of one name, and then start no container that names it. A request that a killed
+    /// process had under way may be through only now, so that is looked at afterwards.
     pub async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
         let request = NetworkCreateRequest {
             name: spec.name.clone(),
@@ -82,11 +86,16 @@ impl Engine {
             }),
             ..Default::default()
         };
-        self.docker()
+        let created = self
+            .docker()
             .create_network(request)
             .await
-            .map(drop)
-            .map_err(|error| EngineError::new("create", format!("network {}", spec.name), error))
+            .map_err(|error| EngineError::new("create", format!("network {}", spec.name), error))?;
+        let is_another = |network: &NetworkView| network.name == spec.name && network.id != created.id;
+        if self.list_networks().await?.iter().any(is_another) {
+            self.remove_network(&created.id).await?;
+        }
+        Ok(())
     }
 
     pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {

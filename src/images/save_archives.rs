@@ -16,10 +16,11 @@ use super::presence::Identity;
 use super::reports::{PlannedSave, PlannedSaveResult, SaveReport, SaveResult, SavedImage};
 use super::save::{SaveOptions, export_error, find, with_export};
 use super::save_plan::{Wanted, known_id};
+use super::store::lock_folder;
 use super::tarball::Streamed;
 use crate::engine::{Engine, ImageStore};
 use crate::failpoint;
-use crate::fs::{Digest, DurableFile, HashingReader, HashingWriter, Mode, create_dir_durably};
+use crate::fs::{Digest, DurableFile, HashingReader, HashingWriter, Mode};
 use crate::report::{Activity, Message, Reporter};
 
 /// Writes an archive for each image whose archive is missing or holds another image.
@@ -34,9 +35,9 @@ pub(super) async fn save_archives(
     let mut report = SaveReport::default();
     let all = wanted.len();
     let (owned, options) = (folder.to_owned(), options.clone());
-    let jobs = blocking(move || {
-        create_dir_durably(&owned).map_err(|source| ImagesError::file("make the folder", &owned, source))?;
-        Ok::<_, ImagesError>(plan_archives(&owned, wanted, &options, image_store))
+    let (_lock, jobs) = blocking(move || {
+        let lock = lock_folder(&owned)?;
+        Ok::<_, ImagesError>((lock, plan_archives(&owned, wanted, &options, image_store)))
     })
     .await?;
     for (done, job) in jobs.into_iter().enumerate() {

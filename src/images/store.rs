@@ -56,8 +56,8 @@ impl StoreWriter {
         for made in [&folder.join(BLOBS), &own.join(LAYERS)] {
             create_dir_durably(made).map_err(|source| ImagesError::file("make the folder", made, source))?;
         }
-        let lock = lock(folder, &own.join("lock"))?;
-        for swept in [folder.to_owned(), folder.join(BLOBS), own.clone(), own.join(LAYERS)] {
+        let lock = lock_folder(folder)?;
+        for swept in [folder.join(BLOBS), own.join(LAYERS)] {
             sweep(&swept).map_err(|source| ImagesError::file("clean up", &swept, source))?;
         }
         let layout = match Layout::open(folder)? {
@@ -197,6 +197,18 @@ impl From<&StoredLayer> for LayerRecord {
             uncompressed_bytes: layer.uncompressed_bytes.unwrap_or_default(),
         }
     }
+}
+
+/// Locks a folder of images for one writer, until the file is dropped, and removes what an interrupted one left in it
+/// and in the store's own folder. The folder is made where it is missing.
+pub fn lock_folder(folder: &Path) -> Result<File, ImagesError> {
+    let own = folder.join(OWN_FOLDER);
+    create_dir_durably(&own).map_err(|source| ImagesError::file("make the folder", &own, source))?;
+    let file = lock(folder, &own.join("lock"))?;
+    for swept in [folder, &own] {
+        sweep(swept).map_err(|source| ImagesError::file("clean up", swept, source))?;
+    }
+    Ok(file)
 }
 
 fn lock(folder: &Path, path: &Path) -> Result<File, ImagesError> {

@@ -53,6 +53,11 @@ pub async fn probe_gpus(
 }
 
 async fn try_start(engine: &Engine, spec: &ContainerSpec) -> Result<Gpus, EngineError> {
+    // What a killed run left of its own try.
+    let labels: Vec<(&str, &str)> = spec.labels.iter().map(|(label, value)| (label.as_str(), value.as_str())).collect();
+    for left in engine.list_containers(&labels).await? {
+        engine.discard_container(&left).await?;
+    }
     failpoint!("services.gpus.before-probe");
     let id = engine.create_container(spec).await?;
     failpoint!("services.gpus.after-create");

@@ -7,12 +7,14 @@ mod folder;
 mod journal;
 mod lock;
 mod operator;
+mod stopped;
 
 pub use chosen::{choose_manifest, chosen_manifest};
 pub use folder::StateDir;
 pub use journal::{Action, ActionEnd, Entry, Journal, StepEnd, read_journal};
 pub use lock::{Holder, Lock};
 pub use operator::Operator;
+pub use stopped::{note_stopped_services, stopped_services};
 
 use std::io;
 use std::path::PathBuf;

@@ -2,7 +2,8 @@
 //! answer as none should.
 //!
 //! One rule for all of it: afterwards the old state is whole or the new one complete, and the same command, run again,
-//! comes to its end. `DPL_FAULTS_SEED` chooses other passes and moments than the ordinary ones.
+//! comes to its end. `DPL_FAULTS_SEED` (a number) chooses other points and moments than the ordinary ones, `DPL_FAULTS_ALL`
+//! all points.
 
 #[path = "../support/mod.rs"]
 mod support;

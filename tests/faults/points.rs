@@ -1,4 +1,4 @@
-//! The named points: those that every run of the tests kills at, and those that only the soak does.
+//! The named points: those that the tests take their sample from, and those that are left to the soak.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -38,7 +38,7 @@ const fn at(scene: Scene, name: &'static str, passes: u64) -> Point {
     Point { scene, name, passes }
 }
 
-/// Where the tests kill.
+/// Where the tests kill: a few of each scene in an ordinary run.
 pub const SAMPLE: &[Point] = &[
     at(Scene::Save, "fs.durable.before-rename", 8),
     at(Scene::Save, "images.save.before-blob", 2),

@@ -47,5 +47,5 @@ fn a_backup_killed_at_any_moment() {
 
 #[test]
 fn a_rebuild_killed_at_any_moment() {
-    kill_at_random("rebuild", 4, Databases::new(databases::Deed::Rebuild));
+    kill_at_random("rebuild", 3, Databases::new(databases::Deed::Rebuild));
 }

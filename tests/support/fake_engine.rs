@@ -14,6 +14,8 @@ pub enum Answer {
     Json(u16, &'static str),
     /// These bytes, then the connection is closed.
     Raw(Vec<u8>),
+    /// These bytes, a few at a time with pauses, then the connection is closed.
+    Slowly(Vec<u8>),
     /// Nothing: the connection is closed.
     Close,
     /// Nothing, for ever.
@@ -64,20 +66,22 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>) {
         }
         let mut words = line.split_whitespace();
         let (method, path) = (words.next().unwrap_or("").to_owned(), words.next().unwrap_or("").to_owned());
-        let mut length = 0;
+        let (mut length, mut is_chunked) = (0, false);
         loop {
             let mut header = String::new();
             if reader.read_line(&mut header).unwrap_or(0) == 0 || header.trim().is_empty() {
                 break;
             }
-            if let Some((name, value)) = header.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().unwrap_or(0);
+            match header.split_once(':') {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().unwrap_or(0);
+                }
+                Some((name, _)) if name.eq_ignore_ascii_case("transfer-encoding") => is_chunked = true,
+                _ => {}
             }
         }
         let mut body = vec![0; length];
-        if reader.read_exact(&mut body).is_err() {
+        if reader.read_exact(&mut body).is_err() || (is_chunked && !pass_chunks(&mut reader)) {
             return;
         }
         heard.lock().unwrap().push(format!("{method} {path}"));
@@ -106,6 +110,16 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>) {
                 let _ = stream.shutdown(std::net::Shutdown::Both);
                 return;
             }
+            Answer::Slowly(bytes) => {
+                for few in bytes.chunks(7) {
+                    if stream.write_all(few).is_err() {
+                        return;
+                    }
+                    std::thread::park_timeout(std::time::Duration::from_millis(15));
+                }
+                let _ = stream.shutdown(std::net::Shutdown::Both);
+                return;
+            }
             Answer::Close => {
                 let _ = stream.shutdown(std::net::Shutdown::Both);
                 return;
@@ -113,6 +127,24 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>) {
             Answer::Stall => loop {
                 std::thread::park();
             },
+        }
+    }
+}
+
+/// Reads a body that comes in chunks; false when it breaks off.
+fn pass_chunks(reader: &mut impl BufRead) -> bool {
+    loop {
+        let mut size = String::new();
+        if reader.read_line(&mut size).unwrap_or(0) == 0 {
+            return false;
+        }
+        let Ok(size) = usize::from_str_radix(size.trim(), 16) else { return false };
+        // Each chunk ends with a line of its own, the last one too.
+        if reader.read_exact(&mut vec![0; size + 2]).is_err() {
+            return false;
+        }
+        if size == 0 {
+            return true;
         }
     }
 }

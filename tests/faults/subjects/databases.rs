@@ -36,10 +36,9 @@ const MANIFEST: &str = r#"{"project": "PROJECT", "paths": {"backups": "backups"}
     "services": {
         "db": {"image": "postgres:15", "command": ["postgres", "-c", "fsync=off"],
             "environment": {"POSTGRES_HOST_AUTH_METHOD": "trust"},
-            "healthcheck": {"test": ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"],
-                "interval": "200ms", "timeout": "3s", "retries": 200}},
+            "ready": {"tcp": 5432}},
         "app": {"image": "redis:7.0", "depends_on": {"db": {"condition": "service_healthy"}}, "stop_grace_period": "5s",
-            "healthcheck": {"test": ["CMD", "redis-cli", "ping"], "interval": "200ms", "timeout": "3s", "retries": 60}}}}"#;
+            "ready": {"tcp": 6379}}}}"#;
 
 impl Databases {
     pub fn new(deed: Deed) -> Self {
