@@ -44,7 +44,7 @@ pub(super) struct LoadLook {
 /// How many images are asked for at once when the engine is looked over.
 const INSPECTED_AT_ONCE: usize = 8;
 
-/// What [`super::load`] would do now; changes nothing.
+/// What [`super::load()`] would do now; changes nothing.
 ///
 /// # Errors
 /// Those that a load has before anything is sent: references that nothing in the folder has (all of them named), an

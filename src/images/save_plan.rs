@@ -49,7 +49,7 @@ impl Plan {
     }
 }
 
-/// What [`super::save`] would do now; changes nothing.
+/// What [`super::save()`] would do now; changes nothing.
 ///
 /// # Errors
 /// References that the engine does not have are an error that names all of them.
