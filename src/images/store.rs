@@ -38,7 +38,7 @@ pub type KnownLayers = HashMap<Digest, StoredLayer>;
 pub struct NewName {
     pub reference: Reference,
     pub manifest: Descriptor,
-    /// See [`StoredImage::engine_ids`].
+    /// The IDs under which engines of the containerd store are known to have it.
     pub engine_ids: Vec<String>,
 }
 
