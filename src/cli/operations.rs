@@ -66,7 +66,7 @@ enum MenuKind {
     Backup,
 }
 
-/// deploy.py's numbers (docs/field-guide.md).
+/// deploy.py's numbers (docs/command-line.md, "The menu").
 pub const MENU: [MenuEntry; 7] = [
     MenuEntry { number: 1, targets: TargetKind::Services, kind: MenuKind::Save },
     MenuEntry { number: 2, targets: TargetKind::Services, kind: MenuKind::Load },
