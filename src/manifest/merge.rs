@@ -13,7 +13,7 @@ use super::source::Span;
 pub(super) const NUMBERED: [&str; 2] = ["services", "databases"];
 
 /// More values than this in all services together come from a manifest that was made to hurt.
-const MOST_VALUES: usize = 200_000;
+const MOST_VALUES: usize = 30_000;
 
 /// The tombstones that have removed something.
 #[derive(Debug, Default)]
