@@ -1,20 +1,47 @@
 #!/usr/bin/env bash
-# What takes too long for every run of the tests: the fuzz targets, each for a while, with the project's manifests as seeds.
+# What takes too long for every run of the tests: whole rows of the fault tests where test.sh takes samples, plans of 10,000
+# generated stacks, and the fuzz targets, each for a while, with the project's manifests and fuzz/seeds to begin with.
 #
-#   soak.sh [SECONDS]     for each target (default 600)
+#   soak.sh [SECONDS]          all of them; SECONDS for each fuzz target (default 600)
+#   soak.sh faults [WORD…]     the rows alone, or those tests of them whose names contain one of these
+#   soak.sh plans              the generated stacks alone
+#   soak.sh fuzz [SECONDS]     the fuzz targets alone
 #
-# Needs cargo-fuzz (`cargo install cargo-fuzz`). The fuzzer wants flags that a stable compiler gives only when asked.
+# DPL_FAULTS_SEED (a number) chooses other moments, bits and places; DPL_TEST_ENGINES names more engines (see test.sh).
+# The fuzz targets need cargo-fuzz (`cargo install cargo-fuzz`), which wants flags that a stable compiler gives only when
+# asked.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 cd "$here/.."
 source "$here/debian.sh"
-seconds=${1:-600}
-command -v cargo-fuzz >/dev/null || die 'there is no cargo-fuzz: cargo install cargo-fuzz'
-export RUSTC_BOOTSTRAP=1
 
-mkdir -p fuzz/corpus/manifest
-cp manifests/*.json fuzz/corpus/manifest/
-for target in $(cargo fuzz list); do
-  echo "== $target, $seconds s"
-  cargo fuzz run "$target" -- -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=20 -print_final_stats=1
-done
+# The modules of tests/faults.
+rows=(bombs:: cut_loads:: damage:: disk_full:: fake_engine:: hostile:: kills:: points:: random_kills::)
+
+faults() { DPL_FAULTS_ALL=1 "$here/test.sh" "${@:-${rows[@]}}"; }
+
+plans() {
+  echo '== 10,000 generated stacks for each property of plans'
+  DPL_GRAPHS=10000 cargo test --locked --features failpoints --lib --quiet -- plan::tests::generated plan::tests::simulated
+}
+
+fuzz() { # SECONDS
+  local target
+  command -v cargo-fuzz >/dev/null || die 'there is no cargo-fuzz: cargo install cargo-fuzz'
+  export RUSTC_BOOTSTRAP=1
+  mkdir -p fuzz/corpus/manifest
+  cp manifests/*.json fuzz/corpus/manifest/
+  for target in $(cargo fuzz list); do
+    echo "== $target, $1 s"
+    mkdir -p "fuzz/corpus/$target"
+    [[ ! -d fuzz/seeds/$target ]] || cp "fuzz/seeds/$target"/* "fuzz/corpus/$target/"
+    cargo fuzz run "$target" -- -max_total_time="$1" -rss_limit_mb=1024 -timeout=20 -print_final_stats=1
+  done
+}
+
+case ${1:-} in
+  faults) shift; faults "$@" ;;
+  plans) plans ;;
+  fuzz) fuzz "${2:-600}" ;;
+  *) faults; plans; fuzz "${1:-600}" ;;
+esac

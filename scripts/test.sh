@@ -4,6 +4,9 @@
 #   test.sh               everything
 #   test.sh FILTER…       only the tests whose names contain one of these
 #
+# DPL_TEST_ENGINES names engines on which the tests of images run as well: addresses (unix://…), or names of engine.sh's
+# engines, separated by commas. On an engine of engine.sh they run inside its network.
+#
 # The tests run in the network namespace of a private Docker Engine that this script starts and stops again, with
 # stand-ins for the manifest's images on it. It needs root and a Debian-like system, and installs what is missing there.
 set -euo pipefail
@@ -13,7 +16,7 @@ source "$here/debian.sh"
 
 [[ $EUID == 0 ]] || die 'the tests start Docker Engines in network namespaces of their own: run them as root'
 command -v cargo >/dev/null || die 'there is no cargo: install Rust (https://rustup.rs)'
-need cc=build-essential docker=docker.io dockerd=docker.io nsenter=util-linux ip=iproute2 iptables=iptables
+need cc=build-essential strace skopeo busybox=busybox-static psql=postgresql-client pg_restore=postgresql-client docker=docker.io dockerd=docker.io nsenter=util-linux ip=iproute2 iptables=iptables
 
 begun=$SECONDS
 part() { printf '\n== %s (after %d s)\n' "$*" $((SECONDS - begun)); }
@@ -44,4 +47,15 @@ export DPL_TEST_ENGINE=$DOCKER_HOST
 unset DOCKER_HOST
 # Published ports are reachable there, and nothing else is.
 nsenter "--net=/run/netns/$("$here/engine.sh" netns "$engine")" cargo test --locked --offline --features failpoints --tests --no-fail-fast -- "$@"
+
+IFS=, read -ra others <<<"${DPL_TEST_ENGINES:-}"
+for other in "${others[@]}"; do
+  part "images on $other"
+  within=()
+  if [[ $other != *://* ]]; then
+    within=(nsenter "--net=/run/netns/$("$here/engine.sh" netns "$other")")
+    other=$("$here/engine.sh" up "$other"); other=${other#DOCKER_HOST=}
+  fi
+  DPL_TEST_ENGINE=$other "${within[@]}" cargo test --locked --offline --features failpoints --test engine --no-fail-fast -- images:: images_others::
+done
 part 'done'

@@ -34,6 +34,10 @@ pub enum Activity {
     SaveImage,
     LoadImage,
     VerifyImage,
+    ImportImage,
+    ExportImage,
+    PruneImages,
+    RemoveImage,
     CreateNetwork,
     RemoveNetwork,
     CreateVolume,
@@ -50,8 +54,11 @@ pub enum Activity {
     VerifyDump,
     CreateDatabase,
     RestoreDatabase,
+    PatchDatabase,
+    ConvertDump,
     SwapDatabase,
     DropDatabase,
+    RemoveBackup,
 }
 
 impl Activity {
@@ -61,6 +68,10 @@ impl Activity {
             Self::SaveImage => "save-image",
             Self::LoadImage => "load-image",
             Self::VerifyImage => "verify-image",
+            Self::ImportImage => "import-image",
+            Self::ExportImage => "export-image",
+            Self::PruneImages => "prune-images",
+            Self::RemoveImage => "remove-image",
             Self::CreateNetwork => "create-network",
             Self::RemoveNetwork => "remove-network",
             Self::CreateVolume => "create-volume",
@@ -77,8 +88,11 @@ impl Activity {
             Self::VerifyDump => "verify-dump",
             Self::CreateDatabase => "create-database",
             Self::RestoreDatabase => "restore-database",
+            Self::PatchDatabase => "patch-database",
+            Self::ConvertDump => "convert-dump",
             Self::SwapDatabase => "swap-database",
             Self::DropDatabase => "drop-database",
+            Self::RemoveBackup => "remove-backup",
         }
     }
 }
@@ -100,10 +114,16 @@ pub enum Event {
     Began { activity: Activity, subject: String, total_bytes: Option<u64> },
     /// So many bytes of it are done, counted from its beginning.
     Advanced { activity: Activity, subject: String, done_bytes: u64, total_bytes: Option<u64> },
+    /// So many of its parts (a database's tables) are done.
+    Counted { activity: Activity, subject: String, done: u64, total: u64 },
     /// It ended.
     Ended { activity: Activity, subject: String, outcome: Outcome },
+    /// So much of one kind is going to be done, all together; said before the first of it begins.
+    Planned { activity: Activity, count: usize, total_bytes: Option<u64> },
     /// Worth a line, nothing to worry about.
     Notice(Message),
+    /// Worth a line to those who want to know more.
+    Detail(Message),
     /// Something that the operator should look at; the work goes on.
     Warning(Message),
 }
@@ -126,10 +146,20 @@ impl Reporter {
         Self { listeners: Arc::new(listeners), stop }
     }
 
+    /// The same listeners, for work that has to be done whether or not an end was asked for: services that were stopped
+    /// for a moment start again.
+    pub fn undisturbed(&self) -> Self {
+        Self { listeners: self.listeners.clone(), stop: CancellationToken::new() }
+    }
+
     pub fn emit(&self, event: Event) {
         for listener in self.listeners.iter() {
             listener.hear(&event);
         }
+    }
+
+    pub fn planned(&self, activity: Activity, count: usize, total_bytes: Option<u64>) {
+        self.emit(Event::Planned { activity, count, total_bytes });
     }
 
     pub fn began(&self, activity: Activity, subject: impl Into<String>, total_bytes: Option<u64>) {
@@ -138,6 +168,10 @@ impl Reporter {
 
     pub fn advanced(&self, activity: Activity, subject: impl Into<String>, done_bytes: u64, total_bytes: Option<u64>) {
         self.emit(Event::Advanced { activity, subject: subject.into(), done_bytes, total_bytes });
+    }
+
+    pub fn counted(&self, activity: Activity, subject: impl Into<String>, done: u64, total: u64) {
+        self.emit(Event::Counted { activity, subject: subject.into(), done, total });
     }
 
     pub fn done(&self, activity: Activity, subject: impl Into<String>, message: Message) {
@@ -151,6 +185,10 @@ impl Reporter {
 
     pub fn notice(&self, message: Message) {
         self.emit(Event::Notice(message));
+    }
+
+    pub fn detail(&self, message: Message) {
+        self.emit(Event::Detail(message));
     }
 
     pub fn warn(&self, message: Message) {

@@ -1,4 +1,4 @@
-//! The sentences that a person works with, one file for each language.
+//! The sentences that a person works with, one folder for each language.
 //!
 //! A line is `key = sentence`. `{name}` is replaced by a value, `{name:size}` by that many bytes as people say it;
 //! `{name|one|many}` is `one` where the value is 1, else `many`.
@@ -8,7 +8,14 @@ use std::collections::HashMap;
 use super::table;
 use crate::report::Message;
 
-const ENGLISH: &str = include_str!("messages/en.txt");
+/// One text for each room, so that neither grows beyond what one reads at once.
+const ENGLISH: &[&str] = &[
+    include_str!("messages/en/general.txt"),
+    include_str!("messages/en/images.txt"),
+    include_str!("messages/en/services.txt"),
+    include_str!("messages/en/databases.txt"),
+    include_str!("messages/en/looking.txt"),
+];
 
 /// The sentences of one language.
 #[derive(Debug)]
@@ -30,8 +37,10 @@ impl Catalogue {
     }
 }
 
-fn lines(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
-    text.lines()
+fn lines(texts: &'static [&'static str]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    texts
+        .iter()
+        .flat_map(|text| text.lines())
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once('='))
         .map(|(key, sentence)| (key.trim(), sentence.trim()))

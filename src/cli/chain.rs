@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::arguments::{ChainArguments, names_manifest};
 use super::failure::Failure;
-use super::operations::{self, Operation};
+use super::operations;
 use super::session::Session;
 use crate::manifest::narrow;
 use crate::report::Message;
@@ -28,7 +28,7 @@ pub fn run(arguments: &ChainArguments, session: &mut Session) -> Result<u8, Fail
     // Everything is understood before anything is done.
     let operations = links
         .iter()
-        .map(|link| Operation::of_menu(link.action, std::slice::from_ref(&link.targets), &project))
+        .map(|link| operations::of_menu(link.action, std::slice::from_ref(&link.targets), &project))
         .collect::<Result<Vec<_>, _>>()?;
     for operation in &operations {
         session.output.say(&operation.announcement());
@@ -36,15 +36,17 @@ pub fn run(arguments: &ChainArguments, session: &mut Session) -> Result<u8, Fail
     if session.global.dry_run {
         let documents: Vec<Value> = operations
             .iter()
-            .map(|operation| operations::run(operation, &project, session))
+            .map(|operation| operations::perform(operation.as_ref(), &project, session))
             .collect::<Result<_, _>>()?;
         return print(&links, documents, session);
     }
-    operations::confirm_all(&operations, session)?;
+    for operation in &operations {
+        operation.confirm(&project, session)?;
+    }
     let documents = session.change(&project, &format!("dpl do {}", quoted(&written(&links))), |session, _| {
         let mut documents = Vec::new();
         for (place, operation) in operations.iter().enumerate() {
-            match operations::run(operation, &project, session) {
+            match operations::perform(operation.as_ref(), &project, session) {
                 Ok(document) => documents.push(document),
                 Err(failure) => {
                     let remaining = written(&links[place..]);

@@ -6,9 +6,9 @@ use std::io;
 use super::manifest_page;
 use super::output::{Output, Tone};
 use crate::databases::DatabasesError;
-use crate::engine::{AddressError, EngineError};
+use crate::engine::{AddressError, EngineError, EngineErrorKind};
 use crate::images::ImagesError;
-use crate::manifest::{ManifestErrors, SelectorError};
+use crate::manifest::{BesideError, ManifestErrors, SelectorError};
 use crate::report::Message;
 use crate::services::ServicesError;
 use crate::state::StateError;
@@ -30,6 +30,8 @@ pub enum Failure {
     Interrupted,
     /// The operator said no.
     Declined,
+    /// The terminal can't be used.
+    Terminal(io::Error),
     /// Standard output can't be written.
     Output(io::Error),
 }
@@ -52,7 +54,7 @@ impl Failure {
             Self::Declined => 1,
             Self::Interrupted => 130,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Output(_) => 1,
+            Self::Terminal(_) | Self::Output(_) => 1,
         }
     }
 
@@ -66,7 +68,7 @@ impl Failure {
             Self::Work(error) => chain(error.as_ref()).join(": "),
             Self::Interrupted => "interrupted".to_owned(),
             Self::Declined => "declined".to_owned(),
-            Self::Output(error) => error.to_string(),
+            Self::Terminal(error) | Self::Output(error) => error.to_string(),
         }
     }
 
@@ -86,6 +88,7 @@ impl Failure {
             Self::Interrupted => output.line(&output.catalogue.text(&Message::new("interrupted"))),
             Self::Declined => output.line(&output.catalogue.text(&Message::new("declined"))),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Self::Terminal(error) => page(output, &["can't use the terminal".to_owned(), error.to_string()], None),
             Self::Output(error) => {
                 page(output, &["can't write to standard output".to_owned(), error.to_string()], None)
             }
@@ -137,8 +140,13 @@ fn work_exit_code(error: &(dyn Error + Send + Sync + 'static)) -> u8 {
     if find::<EngineError>(error).is_some_and(EngineError::is_unreachable) {
         return 4;
     }
+    if find::<EngineError>(error).is_some_and(EngineError::is_locked_out) {
+        return 5;
+    }
+    let is_store_busy = matches!(find::<ImagesError>(error), Some(ImagesError::StoreBusy { .. }));
     match find::<StateError>(error) {
         Some(StateError::Locked(_)) => 5,
+        _ if is_store_busy => 5,
         _ => 1,
     }
 }
@@ -147,6 +155,15 @@ fn work_exit_code(error: &(dyn Error + Send + Sync + 'static)) -> u8 {
 fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
     if find::<EngineError>(error).is_some_and(EngineError::is_unreachable) {
         return Some(Message::new("hint-unreachable"));
+    }
+    if matches!(find::<ImagesError>(error), Some(ImagesError::StoreBusy { .. })) {
+        return Some(Message::new("hint-locked"));
+    }
+    match find::<EngineError>(error).map(EngineError::kind) {
+        Some(EngineErrorKind::Locked) => return Some(Message::new("hint-locked-engine")),
+        Some(EngineErrorKind::LockLost) => return Some(Message::new("hint-lock-lost")),
+        Some(EngineErrorKind::Stalled) => return Some(Message::new("hint-stalled")),
+        _ => {}
     }
     match find::<StateError>(error) {
         Some(StateError::Locked(_)) => Some(Message::new("hint-locked")),
@@ -165,7 +182,7 @@ macro_rules! work {
     )*};
 }
 
-work!(EngineError, StateError, ImagesError, ServicesError, DatabasesError);
+work!(EngineError, StateError, ImagesError, ServicesError, DatabasesError, BesideError);
 
 impl From<SelectorError> for Failure {
     fn from(error: SelectorError) -> Self {

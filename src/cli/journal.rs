@@ -35,7 +35,12 @@ impl Listener for JournalListener {
                 };
                 self.journal.step_end(activity.word(), subject, error)
             }
-            Event::Advanced { .. } | Event::Notice(_) | Event::Warning(_) => Ok(()),
+            Event::Planned { .. }
+            | Event::Advanced { .. }
+            | Event::Counted { .. }
+            | Event::Notice(_)
+            | Event::Detail(_)
+            | Event::Warning(_) => Ok(()),
         };
         if let (Err(error), Ok(mut failure)) = (written, self.failure.lock()) {
             failure.get_or_insert(error);

@@ -41,7 +41,7 @@ pub struct ListedDatabase {
     /// Its place in the manifest, from 1.
     pub index: usize,
     pub name: String,
-    /// The service that runs its server.
+    /// The service that runs its server; `host:port` of one outside the stack.
     pub service: String,
 }
 
@@ -82,7 +82,7 @@ fn report(manifest: &Manifest, path: &str, chosen: &[String]) -> ListReport {
             .map(|(index, name, database)| ListedDatabase {
                 index,
                 name: name.to_owned(),
-                service: database.service.clone(),
+                service: database.server_name(),
             })
             .collect(),
     }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use super::arguments::MenuArguments;
 use super::failure::Failure;
-use super::operations::{self, MENU, Operation, TargetKind};
+use super::operations::{self, MENU, TargetKind};
 use super::prompt;
 use super::session::{Project, Session};
 use super::table;
@@ -63,10 +63,10 @@ fn act(choice: &str, project: &std::sync::Arc<Project>, session: &mut Session) -
         "0" | "q" => return Ok(Step::Leave),
         _ => {}
     }
-    let operation = Operation::of_menu(entry.number, &[targets], project)?;
+    let operation = operations::of_menu(entry.number, &[targets], project)?;
     session.output.say(&operation.announcement());
-    operations::confirm_all(std::slice::from_ref(&operation), session)?;
-    operations::run(&operation, project, session)?;
+    operation.confirm(project, session)?;
+    operations::perform(operation.as_ref(), project, session)?;
     Ok(Step::Done)
 }
 
@@ -97,7 +97,7 @@ fn targets(kind: TargetKind, project: &Project) -> String {
         TargetKind::Databases => manifest
             .databases
             .iter()
-            .map(|(number, name, database)| vec![format!("{number:>3}"), name.to_owned(), database.service.clone()])
+            .map(|(number, name, database)| vec![format!("{number:>3}"), name.to_owned(), database.server_name()])
             .collect(),
     };
     let header = match kind {

@@ -9,12 +9,15 @@ mod chain;
 mod check;
 mod databases;
 mod doctor;
+mod exec;
 mod failure;
-mod image_store;
+mod graph;
+mod history;
 mod images;
 mod interrupt;
 mod journal;
 mod listing;
+mod lock;
 mod logs;
 mod manifest_page;
 mod menu;
@@ -26,8 +29,11 @@ mod schemas;
 mod select;
 mod services;
 mod session;
+mod stats;
 mod status;
 mod table;
+mod terminal;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -69,8 +75,22 @@ fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> {
         Command::Config(arguments) => listing::config(&arguments, session),
         Command::Schema(arguments) => schemas::print(&arguments, session),
         Command::Doctor(arguments) => doctor::run(&arguments, session),
-        Command::Images(command) => image_store::run(&command, session),
+        Command::Save(arguments) => images::save(&arguments, session),
+        Command::Load(arguments) => images::load(&arguments, session),
+        Command::Images(command) => images::run(&command, session),
+        Command::Plan(arguments) => services::show_plan(&arguments, session),
+        Command::Start(arguments) => services::start(&arguments, session),
+        Command::Stop(arguments) => services::stop(&arguments, session),
+        Command::Restart(arguments) => services::restart(&arguments, session),
+        Command::Remove(arguments) => services::remove(&arguments, session),
+        Command::Status(arguments) => status::run(&arguments, session),
+        Command::Logs(arguments) => logs::run(&arguments, session),
+        Command::Db(command) => databases::run(&command, session),
+        Command::Stats(arguments) => stats::run(&arguments, session),
+        Command::Graph(arguments) => graph::run(&arguments, session),
+        Command::Exec(arguments) => exec::run(&arguments, session),
+        Command::History(arguments) => history::run(&arguments, session),
+        Command::Lock(command) => lock::run(&command, session),
         Command::Do(arguments) => chain::run(&arguments, session),
-        other => operations::run_command(other, session),
     }
 }

@@ -1,44 +1,48 @@
 //! What can be done, whoever asks for it: a command, a choice of the menu, a link of a chain.
 //!
 //! One [`Operation`] with one set of options for all three, so that nothing does in one of them what the others do
-//! differently.
+//! differently. Each room of this folder has its own.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::arguments::{
-    Command, CompressionChoice, DatabaseCommand, FormatChoice, SaveArguments, StartArguments, TargetArguments,
-};
+use super::arguments::TargetArguments;
+use super::databases::{self, Backup, Dump, DumpOptions, Rebuild, ReplaceOptions};
 use super::failure::Failure;
+use super::images::{Load, Save};
 use super::select::{self, Unselected};
-use super::session::{Project, Session};
-use super::{databases, images, logs, prompt, services, status};
-use crate::images::{Compression, LoadOptions, SaveOptions, StoreFormat};
-use crate::manifest::types::Period;
-use crate::report::Message;
-use crate::services::{Action, ExecuteOptions, Options};
+use super::services::{Converge, awake};
+use super::session::{Project, Session, WorkPlace};
+use crate::databases::Shrink;
+use crate::images::{LoadOptions, SaveOptions};
+use crate::report::{Message, Reporter};
+use crate::services::Action;
 
-/// Something that is to be done, with everything that it needs to be told.
-#[derive(Debug, Clone)]
-pub enum Operation {
-    Save { services: Vec<String>, options: SaveOptions },
-    Load { services: Vec<String>, options: LoadOptions },
-    Converge(Converge),
-    Dump { databases: Vec<String> },
-    Rebuild { databases: Vec<String> },
-    Backup { databases: Vec<String> },
-}
+/// Something that is to be done and changes something, with everything that it needs to be told.
+pub trait Operation {
+    /// What is going to be done, in one line.
+    fn announcement(&self) -> Message;
 
-/// An action on services.
-#[derive(Debug, Clone)]
-pub struct Converge {
-    pub action: Action,
-    pub services: Vec<String>,
-    pub options: Options,
-    pub execute: ExecuteOptions,
+    /// The command as it could be typed; for the journal.
+    fn command(&self) -> String;
+
+    /// Whether it is about an engine; the store's own housekeeping works where none is.
+    fn needs_engine(&self) -> bool {
+        true
+    }
+
+    /// Asks before what can't be taken back.
+    fn confirm(&self, _project: &Arc<Project>, _session: &mut Session) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Shows what would be done, from the same look that `run` takes; gives the document that `--json` prints.
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure>;
+
+    /// Does it; gives the document that `--json` prints.
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure>;
 }
 
 /// What an entry of the menu applies to.
@@ -91,139 +95,59 @@ impl MenuEntry {
     }
 }
 
-impl Converge {
-    fn new(action: Action, services: Vec<String>) -> Self {
-        Self { action, services, options: Options::default(), execute: ExecuteOptions::default() }
-    }
-
-    fn with(mut self, arguments: &StartArguments) -> Result<Self, Failure> {
-        let timeout: Option<Period> = arguments.wait_timeout.as_deref().map(str::parse).transpose().map_err(
-            |error: crate::manifest::types::InvalidValue| Failure::usage(format!("--wait-timeout: {error}")),
-        )?;
-        self.options.wait_timeout = timeout.map(|period| period.0);
-        if let Some(parallel) = arguments.parallel.and_then(|count| NonZeroUsize::new(count as usize)) {
-            self.execute.parallel = parallel;
-        }
-        Ok(self)
-    }
-}
-
-impl Operation {
-    /// The operation behind a number of the menu.
-    pub fn of_menu(number: u32, targets: &[String], project: &Project) -> Result<Self, Failure> {
-        let manifest = project.manifest();
-        let entry = MENU
-            .iter()
-            .find(|entry| entry.number == number)
-            .ok_or_else(|| Failure::usage(format!("there is no action {number}: they go from 1 to {}", MENU.len())))?;
-        let chosen = match entry.targets {
-            TargetKind::Services => select::services(manifest, targets, Unselected::All)?,
-            TargetKind::Databases => select::databases(manifest, targets, Unselected::All)?,
-        };
-        Ok(match entry.kind {
-            MenuKind::Save => Self::Save { services: chosen, options: SaveOptions::default() },
-            MenuKind::Load => Self::Load { services: chosen, options: LoadOptions::default() },
-            MenuKind::Restart => Self::Converge(Converge::new(Action::Restart, chosen)),
-            MenuKind::Stop => Self::Converge(Converge::new(Action::Stop, chosen)),
-            MenuKind::Dump => Self::Dump { databases: chosen },
-            MenuKind::Rebuild => Self::Rebuild { databases: chosen },
-            MenuKind::Backup => Self::Backup { databases: chosen },
-        })
-    }
-
-    /// What is going to be done, in one line.
-    pub fn announcement(&self) -> Message {
-        match self {
-            Self::Save { services, .. } => Message::new("will-save").with("targets", services.join(", ")),
-            Self::Load { services, .. } => Message::new("will-load").with("targets", services.join(", ")),
-            Self::Converge(converge) => {
-                let targets = converge.services.join(", ");
-                match converge.action {
-                    Action::Start => Message::new("will-start").with("targets", targets),
-                    Action::Restart => Message::new("will-restart").with("targets", targets),
-                    Action::Stop => Message::new("will-stop").with("targets", targets),
-                    Action::Remove => Message::new("will-remove").with("targets", targets),
-                }
-            }
-            Self::Dump { databases } => Message::new("will-dump").with("targets", databases.join(", ")),
-            Self::Rebuild { databases } => Message::new("will-rebuild").with("targets", databases.join(", ")),
-            Self::Backup { databases } => Message::new("will-backup").with("targets", databases.join(", ")),
-        }
-    }
-
-    /// The command as it could be typed; for the journal.
-    fn command(&self) -> String {
-        let (command, targets) = match self {
-            Self::Save { services, .. } => ("save", services),
-            Self::Load { services, .. } => ("load", services),
-            Self::Converge(converge) => (services::word(converge.action), &converge.services),
-            Self::Dump { databases } => ("db dump", databases),
-            Self::Rebuild { databases } => ("db rebuild", databases),
-            Self::Backup { databases } => ("db backup", databases),
-        };
-        format!("dpl {command} {}", targets.join(" "))
-    }
-}
-
-/// A command of the command line, from its arguments to its output.
-pub fn run_command(command: Command, session: &mut Session) -> Result<u8, Failure> {
-    let (operation, project) = match command {
-        Command::Plan(arguments) => return services::show_plan(&arguments, session),
-        Command::Status(arguments) => return status::run(&arguments, session),
-        Command::Logs(arguments) => return logs::run(&arguments, session),
-        Command::Db(DatabaseCommand::List(arguments)) => return databases::list(&arguments, session),
-        Command::Save(arguments) => {
-            let (project, services) = services_of(&arguments.targets, session, Unselected::All)?;
-            (Operation::Save { services, options: save_options(&arguments) }, project)
-        }
-        Command::Load(arguments) => {
-            let (project, services) = services_of(&arguments.targets, session, Unselected::All)?;
-            (Operation::Load { services, options: LoadOptions::default() }, project)
-        }
-        Command::Start(arguments) => {
-            let (project, services) = services_of(&arguments.targets, session, Unselected::All)?;
-            (Operation::Converge(Converge::new(Action::Start, services).with(&arguments)?), project)
-        }
-        Command::Restart(arguments) => {
-            let unselected = Unselected::Refused { command: "restart" };
-            let (project, services) = services_of(&arguments.targets, session, unselected)?;
-            (Operation::Converge(Converge::new(Action::Restart, services).with(&arguments)?), project)
-        }
-        Command::Stop(arguments) => {
-            let (project, services) = services_of(&arguments, session, Unselected::Refused { command: "stop" })?;
-            (Operation::Converge(Converge::new(Action::Stop, services)), project)
-        }
-        Command::Remove(arguments) => {
-            let (project, services) = services_of(&arguments, session, Unselected::Refused { command: "remove" })?;
-            (Operation::Converge(Converge::new(Action::Remove, services)), project)
-        }
-        Command::Db(DatabaseCommand::Dump(arguments)) => {
-            let (project, databases) = databases_of(&arguments, session, Unselected::Refused { command: "db dump" })?;
-            (Operation::Dump { databases }, project)
-        }
-        Command::Db(DatabaseCommand::Rebuild(arguments)) => {
-            let unselected = Unselected::Refused { command: "db rebuild" };
-            let (project, databases) = databases_of(&arguments, session, unselected)?;
-            (Operation::Rebuild { databases }, project)
-        }
-        Command::Db(DatabaseCommand::Backup(arguments)) => {
-            let (project, databases) = databases_of(&arguments, session, Unselected::All)?;
-            (Operation::Backup { databases }, project)
-        }
-        // What needs no operation is dispatched before; naming it here again would hide a new command.
-        other => unreachable!("{other:?} is dispatched elsewhere"),
+/// The operation behind a number of the menu.
+pub fn of_menu(number: u32, targets: &[String], project: &Project) -> Result<Box<dyn Operation>, Failure> {
+    let manifest = project.manifest();
+    let entry = MENU
+        .iter()
+        .find(|entry| entry.number == number)
+        .ok_or_else(|| Failure::usage(format!("there is no action {number}: they go from 1 to {}", MENU.len())))?;
+    let chosen = match entry.targets {
+        TargetKind::Services => select::services(manifest, targets, Unselected::All)?,
+        TargetKind::Databases => select::databases(manifest, targets, Unselected::All)?,
     };
+    Ok(match entry.kind {
+        MenuKind::Save => Box::new(Save { services: chosen, options: SaveOptions::default() }),
+        MenuKind::Load => Box::new(Load { services: chosen, options: LoadOptions::default() }),
+        MenuKind::Restart => Box::new(Converge::new(Action::Restart, awake(manifest, targets, &[], chosen)?)),
+        MenuKind::Stop => Box::new(Converge::new(Action::Stop, chosen)),
+        MenuKind::Dump => Box::new(Dump { databases: chosen, options: DumpOptions::default() }),
+        MenuKind::Rebuild => Box::new(Rebuild { databases: chosen, options: ReplaceOptions::default() }),
+        MenuKind::Backup => {
+            Box::new(Backup { databases: chosen, options: DumpOptions::default(), shrink: Shrink::default() })
+        }
+    })
+}
+
+/// A command of the command line that is one operation, from the question before it to its document.
+pub fn act(operation: &dyn Operation, project: &Arc<Project>, session: &mut Session) -> Result<u8, Failure> {
     if !session.global.dry_run {
-        confirm_all(std::slice::from_ref(&operation), session)?;
+        operation.confirm(project, session)?;
     }
-    let document = run(&operation, &project, session)?;
+    let document = perform(operation, project, session)?;
     if session.output.json {
         session.output.document(&document)?;
     }
     Ok(0)
 }
 
-fn services_of(
+/// Does it, or with `--dry-run` shows what would be done; gives the document that `--json` prints.
+pub fn perform(operation: &dyn Operation, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+    if session.global.dry_run {
+        return operation.show(project, session);
+    }
+    let place = if operation.needs_engine() { WorkPlace::Engine } else { WorkPlace::Here };
+    session.change_at(place, project, &operation.command(), |session, reporter| {
+        let result = operation.run(project, session, &reporter);
+        if place == WorkPlace::Engine {
+            databases::put_back(project, session, &reporter);
+        }
+        result
+    })
+}
+
+/// The services that a command names, and the project that they belong to.
+pub fn services_of(
     arguments: &TargetArguments,
     session: &mut Session,
     unselected: Unselected,
@@ -233,7 +157,8 @@ fn services_of(
     Ok((project, services))
 }
 
-fn databases_of(
+/// The databases that a command names, and the project that they belong to.
+pub fn databases_of(
     arguments: &TargetArguments,
     session: &mut Session,
     unselected: Unselected,
@@ -241,67 +166,6 @@ fn databases_of(
     let (project, selectors) = session.targets(&arguments.targets)?;
     let databases = select::databases(project.manifest(), &selectors, unselected)?;
     Ok((project, databases))
-}
-
-fn save_options(arguments: &SaveArguments) -> SaveOptions {
-    SaveOptions {
-        compression: match (arguments.compression, arguments.format) {
-            (Some(CompressionChoice::Zstd), _) | (None, FormatChoice::Layout) => Compression::Zstd,
-            // `docker load` of 20.10 reads no zstd.
-            (Some(CompressionChoice::Gzip), _) | (None, FormatChoice::DockerArchive) => Compression::Gzip,
-            (Some(CompressionChoice::None), _) => Compression::None,
-        },
-        level: arguments.level,
-        threads: arguments.threads,
-        format: match arguments.format {
-            FormatChoice::Layout => StoreFormat::Layout,
-            FormatChoice::DockerArchive => StoreFormat::DockerArchive,
-        },
-    }
-}
-
-/// Asks before what can't be taken back: the name of each database that is rebuilt, a yes for what is removed.
-pub fn confirm_all(operations: &[Operation], session: &Session) -> Result<(), Failure> {
-    let (output, yes) = (&session.output, session.global.yes);
-    for operation in operations {
-        match operation {
-            Operation::Rebuild { databases } => {
-                for name in databases {
-                    let question = Message::new("confirm-rebuild").with("database", name);
-                    prompt::confirm_by_name(output, yes, &question, name)?;
-                }
-            }
-            Operation::Converge(Converge { action: Action::Remove, services, .. }) => {
-                let question =
-                    Message::new("confirm-remove").with("count", services.len()).with("targets", services.join(", "));
-                prompt::confirm(output, yes, &question)?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Does it, or with `--dry-run` shows what would be done; gives the document that `--json` prints.
-pub fn run(operation: &Operation, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
-    if session.global.dry_run {
-        return match operation {
-            Operation::Save { services, options } => images::show_save(services, options, project, session),
-            Operation::Load { services, .. } => images::show_load(services, project, session),
-            Operation::Converge(converge) => services::show(converge, project, session),
-            Operation::Dump { .. } | Operation::Rebuild { .. } | Operation::Backup { .. } => {
-                databases::show(operation, project, session)
-            }
-        };
-    }
-    session.change(project, &operation.command(), |session, reporter| match operation {
-        Operation::Save { services, options } => images::save(services, options, project, session, &reporter),
-        Operation::Load { services, options } => images::load(services, options, project, session, &reporter),
-        Operation::Converge(converge) => services::converge(converge, project, session, &reporter),
-        Operation::Dump { databases } => databases::dump(databases, project, session, &reporter),
-        Operation::Rebuild { databases } => databases::rebuild(databases, project, session, &reporter),
-        Operation::Backup { databases } => databases::backup(databases, project, session, &reporter),
-    })
 }
 
 /// A document as JSON.

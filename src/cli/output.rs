@@ -79,6 +79,11 @@ impl Output {
         self.line(&format!("{} {}", self.paint_err(Tone::Attention, "warning:"), self.catalogue.text(message)));
     }
 
+    /// How many columns a table on standard output may have; as many as it likes where that is no terminal.
+    pub fn width(&self) -> Option<usize> {
+        super::terminal::size().map(|size| usize::from(size.columns))
+    }
+
     /// Whether standard output takes colours.
     pub fn color_out(&self) -> bool {
         self.color_out

@@ -7,14 +7,14 @@ use serde_json::Value;
 use super::arguments::SchemaArguments;
 use super::failure::Failure;
 use super::session::Session;
-use super::{chain, check, doctor, listing};
+use super::{chain, check, doctor, history, listing, lock, progress};
 use crate::manifest::{manifest_schema, nearest};
 use crate::{databases, images, services};
 
 type MakeSchema = fn() -> Value;
 
 /// Name and maker of each schema; `schema/<name>.schema.json` is what each gives.
-const SCHEMAS: [(&str, MakeSchema); 17] = [
+const SCHEMAS: &[(&str, MakeSchema)] = &[
     ("manifest", manifest_schema),
     ("check", document::<check::CheckReport>),
     ("list", document::<listing::ListReport>),
@@ -26,12 +26,27 @@ const SCHEMAS: [(&str, MakeSchema); 17] = [
     ("load-plan", document::<images::LoadPlan>),
     ("images-list", document::<images::ImageList>),
     ("images-verify", document::<images::VerifyReport>),
+    ("images-prune", document::<images::PruneReport>),
+    ("images-prune-engine", document::<images::EnginePruneReport>),
+    ("images-import", document::<images::ImportReport>),
+    ("images-export", document::<images::ExportReport>),
+    ("images-remove", document::<images::RemoveReport>),
     ("plan", document::<services::Plan>),
     ("services", document::<services::ServicesReport>),
     ("status", document::<services::StatusReport>),
+    ("stats", document::<services::StatsReport>),
+    ("graph", document::<services::DependencyGraph>),
+    ("logs", document::<services::ServiceLogLine>),
     ("db-list", document::<databases::DatabasesDocument>),
     ("db-backup", document::<databases::BackupsDocument>),
+    ("lock", document::<lock::LockReport>),
+    ("db-verify", document::<databases::VerifiesDocument>),
+    ("db-prune", document::<databases::PruneDocument>),
+    ("db-sql", document::<super::databases::SqlReport>),
+    ("progress", document::<progress::ProgressLine>),
+    ("history", document::<history::HistoryReport>),
     ("db-rebuild", document::<databases::RebuildsDocument>),
+    ("db-rollback", document::<databases::RollbacksDocument>),
 ];
 
 /// `dpl schema [DOCUMENT]`.

@@ -11,13 +11,15 @@ use super::arguments::{GlobalArguments, names_manifest};
 use super::failure::Failure;
 use super::interrupt::InterruptWatch;
 use super::journal::JournalListener;
+use super::lock;
 use super::output::Output;
 use super::progress::ProgressListener;
-use crate::engine::{Address, Engine};
+use crate::engine::{Address, Engine, StallLimits};
 use crate::fs::Digest;
+use crate::manifest::types::Period;
 use crate::manifest::{Loaded, Manifest, Variables, read_manifest};
 use crate::report::{Listener, Message, Reporter};
-use crate::state::{Journal, Lock, Operator, StateDir, chosen_manifest};
+use crate::state::{Holder, Journal, Lock, Operator, ReleaseLog, StateDir, chosen_manifest};
 
 /// A manifest that was found and read.
 pub struct Project {
@@ -33,6 +35,11 @@ impl Project {
 
     pub fn state(&self) -> StateDir {
         StateDir::beside(&self.path)
+    }
+
+    /// Where it is written down what is loaded into an engine.
+    pub fn releases(&self, engine: &Engine) -> ReleaseLog {
+        ReleaseLog::new(self.state(), &engine.facts().id, Operator::of_process())
     }
 
     /// The digest of all the files that it was read from.
@@ -144,15 +151,27 @@ impl Session {
             return Ok(engine.clone());
         }
         let address = Address::resolve(self.global.host.as_deref())?;
-        let engine = self.runtime()?.block_on(Engine::connect(address))?;
+        let limits = stall_limits()?;
+        let engine = self.runtime()?.block_on(Engine::connect(address))?.with_stall_limits(limits);
         self.engine = Some(engine.clone());
         Ok(engine)
     }
 
-    /// Runs `work`, which changes something: with the project's lock, in the journal, and stopping safely when asked
-    /// to. Inside another such action it is a part of that one.
+    /// As [`Session::change_at`], on the engine.
     pub fn change<T>(
         &mut self,
+        project: &Project,
+        command: &str,
+        work: impl FnOnce(&mut Self, Reporter) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.change_at(WorkPlace::Engine, project, command, work)
+    }
+
+    /// Runs `work`, which changes something: with the project's lock, in the journal, and stopping safely when asked
+    /// to. Inside another such action it is a part of that one.
+    pub fn change_at<T>(
+        &mut self,
+        place: WorkPlace,
         project: &Project,
         command: &str,
         work: impl FnOnce(&mut Self, Reporter) -> Result<T, Failure>,
@@ -163,10 +182,19 @@ impl Session {
         }
         let state = project.state();
         let operator = Operator::of_process();
-        let lock = Lock::acquire(&state, &operator, command)?;
-        let engine = self.engine()?;
-        let journal =
-            Journal::begin(&state, &operator, (&project.path, project.digest()), engine.address().as_str(), command)?;
+        let patience = lock::patience(self)?;
+        let lock = Lock::acquire(&state, &operator, command, patience)?;
+        // Kept, to go on with when the lock on it is given back.
+        let engine = match place {
+            WorkPlace::Engine => Some(self.engine()?),
+            WorkPlace::Here => None,
+        };
+        if let Some(engine) = &engine {
+            let holder = Holder::of_process(&operator, command);
+            self.engine = Some(engine.locked(lock::request(project, &holder, patience, &self.output)));
+        }
+        let address = engine.as_ref().map_or("none", |engine| engine.address().as_str());
+        let journal = Journal::begin(&state, &operator, (&project.path, project.digest()), address, command)?;
         let journal = Arc::new(JournalListener::new(journal));
         let stop = CancellationToken::new();
         self.watch_interrupts(stop.clone())?;
@@ -175,7 +203,10 @@ impl Session {
             vec![journal.clone(), Arc::new(ProgressListener::new(self.output.clone()))];
         let reporter = Reporter::new(listeners, stop);
         self.current = Some(CurrentAction { _lock: lock, reporter: reporter.clone() });
-        let mut result = work(self, reporter.clone());
+        let mut result = match &engine {
+            Some(_) => self.under_lock(&reporter, |session| work(session, reporter.clone())),
+            None => work(self, reporter.clone()),
+        };
         if reporter.asked_to_stop() && result.is_err() {
             result = Err(Failure::Interrupted);
         }
@@ -184,6 +215,9 @@ impl Session {
             Err(failure) => (failure.exit_code(), Some(failure.summary())),
         };
         let written = journal.end(code, error);
+        if let Some(engine) = engine {
+            self.give_back(engine);
+        }
         self.current = None;
         if let Some(interrupts) = &self.interrupts {
             interrupts.action_ends();
@@ -196,6 +230,42 @@ impl Session {
 }
 
 impl Session {
+    /// Runs work that changes something on the engine. Work that ends because somebody took the lock over says so, after
+    /// what it has to say itself.
+    fn under_lock<T>(
+        &mut self,
+        reporter: &Reporter,
+        work: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let (engine, runtime) = (self.engine()?, self.runtime()?);
+        runtime.block_on(async {
+            tokio::select! {
+                minded = engine.mind_others() => minded.map_err(Failure::from),
+                // Nothing was done yet, so that nothing has to be brought to an end.
+                () = reporter.stop_asked() => Err(Failure::Interrupted),
+            }
+        })?;
+        let result = work(self);
+        if let Err(failure) = &result
+            && let Some(lost) = runtime.block_on(engine.lock_lost())
+        {
+            failure.show(&self.output);
+            return Err(lost.into());
+        }
+        result
+    }
+
+    /// Gives the lock on the engine back, and goes on with the engine as it was before. One that can't be given back
+    /// is taken over by the next, since this process will be gone.
+    fn give_back(&mut self, engine: Engine) {
+        let Some(locked) = self.engine.replace(engine) else { return };
+        let released = self.runtime.as_ref().map(|runtime| runtime.block_on(locked.release_lock()));
+        if let Some(Err(error)) = released {
+            let reason = Failure::from(error).summary();
+            self.output.warn(&Message::new("lock-not-given-back").with("reason", reason));
+        }
+    }
+
     fn watch_interrupts(&mut self, stop: CancellationToken) -> Result<(), Failure> {
         if self.interrupts.is_none() {
             let runtime = self.runtime()?;
@@ -207,6 +277,28 @@ impl Session {
             interrupts.action_begins(stop);
         }
         Ok(())
+    }
+}
+
+/// Where an action changes something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkPlace {
+    /// On the engine, which must answer.
+    Engine,
+    /// In files of this machine.
+    Here,
+}
+
+/// How long nothing may move in a transfer: DPL_STALL_TIMEOUT, a period (`20m`), where it is set.
+fn stall_limits() -> Result<StallLimits, Failure> {
+    const NAME: &str = "DPL_STALL_TIMEOUT";
+    let Some(text) = env::var(NAME).ok().filter(|text| !text.is_empty()) else {
+        return Ok(StallLimits::default());
+    };
+    match text.parse::<Period>() {
+        Ok(period) if !period.0.is_zero() => Ok(StallLimits::of(period.0)),
+        Ok(_) => Err(Failure::usage(format!("{NAME} must be longer than nothing"))),
+        Err(error) => Err(Failure::usage(format!("{NAME}: {error}"))),
     }
 }
 

@@ -1,55 +1,268 @@
 //! `status`: what runs, and how well.
 
-use super::arguments::TargetArguments;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::arguments::StatusArguments;
 use super::failure::Failure;
 use super::output::{Output, Tone};
 use super::select::{self, Unselected};
 use super::session::Session;
-use super::table;
+use super::table::{self, Column};
+use super::watch;
+use crate::engine::Engine;
+use crate::manifest::Manifest;
 use crate::report::Message;
-use crate::services::{ServiceStatus, status};
+use crate::services::{ServiceStatus, StatusReport, Usage, add_usage, status};
 
-/// `dpl status`.
-pub fn run(arguments: &TargetArguments, session: &mut Session) -> Result<u8, Failure> {
-    let (project, selectors) = session.targets(&arguments.targets)?;
+/// So often `--watch` looks again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// `dpl status`; with `--watch` until Ctrl-C, and then 130.
+pub fn run(arguments: &StatusArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (project, selectors) = session.targets(&arguments.targets.targets)?;
     let selection = select::services(project.manifest(), &selectors, Unselected::All)?;
     let engine = session.engine()?;
-    let report = session.runtime()?.block_on(status(&engine, project.manifest(), &selection))?;
-    if session.output.json {
-        session.output.document(&report)?;
+    let (runtime, output) = (session.runtime()?, &session.output);
+    let manifest = project.manifest();
+    if arguments.watch {
+        watch::refuse_json(output)?;
+        return runtime.block_on(watch::run(output, AGAIN, async || {
+            let report = look(&engine, manifest, &selection, arguments.stats).await?;
+            Ok(page(&report, arguments, engine.facts().now(), output))
+        }));
+    }
+    let report = runtime.block_on(look(&engine, manifest, &selection, arguments.stats))?;
+    if output.json {
+        output.document(&report)?;
         return Ok(0);
     }
-    let output = &session.output;
-    let rows = report.services.iter().map(|service| row(service, output)).collect();
-    output.data(&table::columns(&["NO", "SERVICE", "IMAGE", "STATE", "HEALTH", "PORTS", "DRIFT"], rows))?;
+    output.data(&page(&report, arguments, engine.facts().now(), output))?;
     for orphan in &report.orphans {
         output.warn(&Message::new("status-orphan").with("container", &orphan.name));
     }
     Ok(0)
 }
 
-fn row(service: &ServiceStatus, output: &Output) -> Vec<String> {
-    let tone = match (service.state.as_str(), service.health.as_str()) {
+async fn look(
+    engine: &Engine,
+    manifest: &Manifest,
+    selection: &[String],
+    with_usage: bool,
+) -> Result<StatusReport, Failure> {
+    let mut report = status(engine, manifest, selection).await?;
+    if with_usage {
+        add_usage(engine, &mut report).await?;
+    }
+    Ok(report)
+}
+
+fn page(report: &StatusReport, arguments: &StatusArguments, now: Timestamp, output: &Output) -> String {
+    draw(report, arguments.by_group, now, output.width(), &|tone, text| output.paint(tone, text))
+}
+
+type Paint<'a> = &'a dyn Fn(Tone, &str) -> String;
+
+fn draw(report: &StatusReport, by_group: bool, now: Timestamp, width: Option<usize>, paint: Paint) -> String {
+    let columns = [
+        Column::new("NO").right(),
+        Column::new("SERVICE").at_least(8),
+        Column::new("IMAGE").at_least(8).leaves(3),
+        Column::new("ID").leaves(7),
+        Column::new("STATE"),
+        Column::new("SINCE").leaves(2),
+        Column::new("PORTS").at_least(10).leaves(5),
+        Column::new("DRIFT").at_least(5).leaves(1),
+        Column::new("RESTARTS").right().leaves(4),
+        Column::new("CPU").right(),
+        Column::new("MEMORY").right(),
+    ];
+    let table = |services: &[&ServiceStatus]| {
+        let rows: Vec<Vec<String>> = services.iter().map(|service| row(service, now, paint)).collect();
+        table::fitted(&columns, &rows, width)
+    };
+    if !by_group {
+        return table(&report.services.iter().collect::<Vec<_>>());
+    }
+    // A service that is in several groups stands in each: that is what its groups are for.
+    let mut groups: Vec<Option<&str>> = Vec::new();
+    for service in &report.services {
+        let of: Vec<Option<&str>> = match service.groups.is_empty() {
+            true => vec![None],
+            false => service.groups.iter().map(|group| Some(group.as_str())).collect(),
+        };
+        for group in of {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+    }
+    // Those without one come last.
+    groups.sort_by_key(Option::is_none);
+    let pages = groups.into_iter().map(|group| {
+        let is_in = |service: &&ServiceStatus| match group {
+            Some(group) => service.groups.iter().any(|name| name == group),
+            None => service.groups.is_empty(),
+        };
+        let members: Vec<&ServiceStatus> = report.services.iter().filter(is_in).collect();
+        let well = members.iter().filter(|service| tone(service) == Tone::Good).count();
+        let title = group.map_or_else(|| "-".to_owned(), |group| format!("@{group}"));
+        format!("{title} {well}/{}\n{}", members.len(), table(&members))
+    });
+    pages.collect::<Vec<_>>().join("\n")
+}
+
+/// What the state means; the word says the same.
+fn tone(service: &ServiceStatus) -> Tone {
+    match (service.state.as_str(), service.health.as_str()) {
         (_, "unhealthy") | ("restarting" | "dead", _) => Tone::Bad,
         ("running", "starting") | ("partial" | "paused", _) => Tone::Attention,
         ("running", _) => Tone::Good,
+        ("exited", _) if exit(service).is_some_and(|(code, _)| code != 0) => Tone::Bad,
         _ => Tone::Quiet,
-    };
+    }
+}
+
+/// How the first container that ended did so, and whether for want of memory.
+fn exit(service: &ServiceStatus) -> Option<(i64, bool)> {
+    service.containers.iter().find_map(|container| Some((container.exit_code?, container.oom_killed)))
+}
+
+fn row(service: &ServiceStatus, now: Timestamp, paint: Paint) -> Vec<String> {
     let image_id = service.containers.first().map(|container| container.image_id.as_str()).unwrap_or_default();
     let short = image_id.trim_start_matches("sha256:").get(..12).unwrap_or_default();
     let ports: Vec<&str> =
-        service.containers.iter().flat_map(|container| &container.ports).map(String::as_str).collect();
+        service.containers.iter().flat_map(|container| &container.ports).map(|port| short_port(port)).collect();
+    let restarts: u64 = service.containers.iter().map(|container| container.restarts).sum();
+    let usages: Vec<Usage> = service.containers.iter().filter_map(|container| container.usage).collect();
+    let sum = |of: fn(&Usage) -> u64| usages.iter().map(of).sum::<u64>();
+    let when_used = |text: String| if usages.is_empty() { String::new() } else { text };
     vec![
-        format!("{:>2}", service.index),
+        service.index.to_string(),
         service.name.clone(),
-        format!("{} {}", table::shortened(&service.image, 40), output.paint(Tone::Quiet, short)),
-        output.paint(tone, &service.state),
-        if service.health == "none" { String::new() } else { output.paint(tone, &service.health) },
-        table::shortened(&ports.join(" "), 40),
-        if service.drift.is_empty() {
-            String::new()
-        } else {
-            output.paint(Tone::Attention, &table::shortened(&service.drift.join(","), 30))
+        service.image.clone(),
+        paint(Tone::Quiet, short),
+        paint(tone(service), &state(service)),
+        since(service, now),
+        ports.join(" "),
+        if service.drift.is_empty() { String::new() } else { paint(Tone::Attention, &service.drift.join(",")) },
+        match restarts {
+            0 => String::new(),
+            restarts => paint(Tone::Attention, &restarts.to_string()),
         },
+        when_used(format!("{:.1} %", usages.iter().map(|usage| usage.cpu_percent).sum::<f64>())),
+        when_used(table::size(sum(|usage| usage.memory_bytes))),
     ]
+}
+
+/// The state in words: `healthy`, `running`, `exited 137 (out of memory)`, `2 of 3 running`.
+fn state(service: &ServiceStatus) -> String {
+    match (service.state.as_str(), service.health.as_str()) {
+        ("running", "none") => "running".to_owned(),
+        ("running", health) => format!("running, {health}"),
+        ("partial", _) => format!("{} of {} running", service.running, service.wanted),
+        ("exited", _) => match exit(service) {
+            Some((code, true)) => format!("exited {code}, out of memory"),
+            Some((code, false)) => format!("exited {code}"),
+            None => "exited".to_owned(),
+        },
+        (state, _) => state.to_owned(),
+    }
+}
+
+fn since(service: &ServiceStatus, now: Timestamp) -> String {
+    let since = service.since.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
+    since.map_or_else(String::new, |since| {
+        table::ago(now.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs())
+    })
+}
+
+/// `8080->80/tcp` where it is open to all addresses and to tcp, as nearly all are.
+fn short_port(port: &str) -> &str {
+    port.strip_prefix("0.0.0.0:").unwrap_or(port).trim_end_matches("/tcp")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::ContainerStatus;
+
+    fn service(index: usize, name: &str, group: &str, state: &str, health: &str) -> ServiceStatus {
+        let container = ContainerStatus {
+            image_id: "sha256:0123456789abcdef0123456789abcdef".to_owned(),
+            exit_code: (state == "exited").then_some(137),
+            oom_killed: state == "exited",
+            restarts: if state == "restarting" { 12 } else { 0 },
+            ports: vec!["127.0.0.1:5432->5432/tcp".to_owned(), "0.0.0.0:80->8080/tcp".to_owned()],
+            usage: (state == "running").then_some(Usage {
+                cpu_percent: 12.34,
+                memory_bytes: 123_000_000,
+                ..Usage::default()
+            }),
+            ..ContainerStatus::default()
+        };
+        ServiceStatus {
+            index,
+            name: name.to_owned(),
+            groups: if group.is_empty() { vec![] } else { vec![group.to_owned()] },
+            image: format!("expert/{name}:v2.2.0"),
+            state: state.to_owned(),
+            health: health.to_owned(),
+            drift: if index == 2 { vec!["image".to_owned(), "environment.LEVEL".to_owned()] } else { vec![] },
+            since: Some("2026-01-31T08:00:00Z".to_owned()),
+            running: 2,
+            wanted: 3,
+            containers: if state == "missing" { vec![] } else { vec![container] },
+        }
+    }
+
+    fn report() -> StatusReport {
+        StatusReport {
+            project: "danganju".to_owned(),
+            services: vec![
+                service(1, "postgres", "platform", "running", "healthy"),
+                service(2, "档案管理接口服务", "expert", "running", "starting"),
+                service(17, "metis_worker_manager", "metis", "exited", "none"),
+                service(18, "识别", "expert", "restarting", "none"),
+                service(24, "worker", "metis", "partial", "none"),
+                service(25, "metis_worker_gpu", "", "missing", "none"),
+            ],
+            orphans: vec![],
+        }
+    }
+
+    fn drawn(by_group: bool, width: usize) -> String {
+        let now = "2026-01-31T11:20:00Z".parse().unwrap();
+        let text = draw(&report(), by_group, now, Some(width), &|_, text| text.to_owned());
+        for line in text.lines() {
+            assert!(console::measure_text_width(line) <= width, "{line}");
+        }
+        text
+    }
+
+    #[test]
+    fn the_table_fits_60_columns() {
+        insta::assert_snapshot!(drawn(false, 60));
+    }
+
+    #[test]
+    fn the_table_fits_80_columns() {
+        insta::assert_snapshot!(drawn(false, 80));
+    }
+
+    #[test]
+    fn the_table_fits_120_columns_by_group() {
+        insta::assert_snapshot!(drawn(true, 120));
+    }
+
+    #[test]
+    fn colours_never_stand_alone() {
+        let words = |service: &ServiceStatus| (tone(service), state(service));
+        let report = report();
+        let all: Vec<(Tone, String)> = report.services.iter().map(words).collect();
+        for (place, (tone, word)) in all.iter().enumerate() {
+            assert!(all[..place].iter().all(|(other, said)| other == tone || said != word), "{word}");
+        }
+    }
 }

@@ -8,11 +8,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::documents::BackupDocument;
-use super::dump::{self, DumpOrder, Jobs};
+use super::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
 use super::error::DatabasesError;
 use super::names;
-use super::record::Record;
+use super::record::{Record, RecordError};
 use super::server::Server;
+use super::verification::{Known, Verification};
 use crate::fs::{create_dir_durably, escape, sync_dir};
 use crate::report::{Activity, Message, Reporter};
 
@@ -22,6 +23,8 @@ pub struct BackupSettings {
     /// `paths.backups`.
     pub folder: PathBuf,
     pub jobs: Jobs,
+    pub level: Level,
+    pub hashes: PasswordHashes,
     pub shrink: Shrink,
     /// Who does it, for the record.
     pub operator: String,
@@ -81,21 +84,31 @@ async fn place(
         recorded_as: database,
         stamp: &stamp,
         jobs: settings.jobs,
+        level: settings.level,
+        hashes: settings.hashes,
         operator: &settings.operator,
     };
     let record = dump::dump(server, &order, workshop.path(), reporter).await?;
-    if settings.shrink == Shrink::Refuse
-        && let Some(last) = existing(&settings.folder, database)?.last()
-        && record.bytes() < last.record.bytes() / 2
-    {
-        let (new_bytes, old_bytes) = (record.bytes(), last.record.bytes());
-        return Err(DatabasesError::Shrunk { database: database.to_owned(), new_bytes, old_bytes });
+    if settings.shrink == Shrink::Refuse {
+        let last = existing(&settings.folder, database)?.backups.pop();
+        refuse_shrunken(&record, last.as_ref())?;
     }
     let target = home.join(&stamp);
     crate::failpoint!("databases.backup.before-rename");
     workshop.publish(&target)?;
     crate::failpoint!("databases.backup.after-rename");
-    Ok(BackupDocument::new(&record, &target))
+    Ok(BackupDocument::new(&Known { record, verification: Verification::default() }, &target))
+}
+
+/// Compares like with like: a level of compression that saves more makes no database smaller.
+fn refuse_shrunken(record: &Record, last: Option<&Existing>) -> Result<(), DatabasesError> {
+    let Some(last) = last.map(|last| &last.known.record) else { return Ok(()) };
+    let (new_bytes, old_bytes) = (record.bytes(), last.bytes());
+    let (new_size, old_size) = (record.size_bytes, last.size_bytes);
+    if new_bytes < old_bytes / 2 || (new_size < old_size / 2 && record.rows() < last.rows() / 2) {
+        return Err(DatabasesError::Shrunk { database: record.database.clone(), new_bytes, old_bytes });
+    }
+    Ok(())
 }
 
 /// Where the backups of a database are.
@@ -107,16 +120,32 @@ pub(super) fn folder_of(backups: &Path, database: &str) -> PathBuf {
 #[derive(Debug, Clone)]
 pub(super) struct Existing {
     pub path: PathBuf,
-    pub record: Record,
+    pub known: Known,
 }
 
-/// The backups of a database, oldest first. A folder that is none is left out: it is not ours.
-pub(super) fn existing(backups: &Path, database: &str) -> Result<Vec<Existing>, DatabasesError> {
+/// A folder with the name of a backup that can't be read as one.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub path: PathBuf,
+    pub error: DatabasesError,
+}
+
+/// What lies where the backups of a database are.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    /// Oldest first.
+    pub backups: Vec<Existing>,
+    /// Worth a word, and no reason to do without the others.
+    pub broken: Vec<Broken>,
+}
+
+/// The backups of a database. A folder without the name of one is left out: it is not ours.
+pub(super) fn existing(backups: &Path, database: &str) -> Result<Shelf, DatabasesError> {
     let home = folder_of(backups, database);
-    let mut found = Vec::new();
+    let mut shelf = Shelf::default();
     let entries = match fs::read_dir(&home) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(shelf),
         Err(error) => return Err(DatabasesError::file("list", &home)(error)),
     };
     for entry in entries {
@@ -125,13 +154,23 @@ pub(super) fn existing(backups: &Path, database: &str) -> Result<Vec<Existing>, 
         if !names::is_stamp(&stamp) {
             continue;
         }
-        let record = Record::read(&path)?;
-        if record.id == names::backup_id(database, &stamp) {
-            found.push(Existing { path, record });
+        match Known::read(&path) {
+            Ok(known) if known.record.id == names::backup_id(database, &stamp) => {
+                shelf.backups.push(Existing { path, known });
+            }
+            Ok(known) => {
+                let (id, database) = (known.record.id, format!("{database} of {stamp}"));
+                let source = RecordError::StrangeId { id, database };
+                let error = DatabasesError::Record { path: path.clone(), source };
+                shelf.broken.push(Broken { path, error });
+            }
+            Err(error) => shelf.broken.push(Broken { path, error }),
         }
     }
-    found.sort_by(|a, b| (a.record.created_at, &a.record.id).cmp(&(b.record.created_at, &b.record.id)));
-    Ok(found)
+    let key = |backup: &Existing| (backup.known.record.created_at, backup.known.record.id.clone());
+    shelf.backups.sort_by_key(key);
+    shelf.broken.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(shelf)
 }
 
 /// The stamp of a time, with a count behind it when that second has a backup already.
@@ -216,8 +255,13 @@ impl Drop for Workshop {
     }
 }
 
+/// A name that [`clear`] takes for something unfinished.
+pub(super) fn temporary(token: &str) -> String {
+    format!("{TEMPORARY}{token}")
+}
+
 /// Removes a file or a folder; one that is gone already, or going, is fine.
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     let removed = fs::symlink_metadata(path)
         .and_then(|metadata| if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) });
     match removed {
@@ -226,15 +270,29 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes temporary folders whose makers are dead.
-fn clear(home: &Path) -> Result<(), DatabasesError> {
-    for entry in fs::read_dir(home).map_err(DatabasesError::file("list", home))? {
+/// Temporary folders whose makers are dead.
+pub(super) fn leftovers(home: &Path) -> Result<Vec<PathBuf>, DatabasesError> {
+    let entries = match fs::read_dir(home) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(DatabasesError::file("list", home)(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
         let path = entry.map_err(DatabasesError::file("list", home))?.path();
         let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
-        let Ok(folder) = File::open(&path) else { continue };
-        if ours && folder.try_lock().is_ok() {
-            remove(&path).map_err(DatabasesError::file("remove", &path))?;
+        if ours && File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok()) {
+            found.push(path);
         }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Removes them.
+pub(super) fn clear(home: &Path) -> Result<(), DatabasesError> {
+    for path in leftovers(home)? {
+        remove(&path).map_err(DatabasesError::file("remove", &path))?;
     }
     Ok(())
 }
@@ -332,10 +390,44 @@ mod tests {
             fs::write(home.join(stamp).join(RECORD_FILE), record.to_json()).unwrap();
         }
         fs::create_dir(home.join("by-hand")).unwrap();
-        let ids: Vec<String> =
-            existing(folder.path(), "expert").unwrap().into_iter().map(|backup| backup.record.id).collect();
+        let ids: Vec<String> = existing(folder.path(), "expert")
+            .unwrap()
+            .backups
+            .into_iter()
+            .map(|backup| backup.known.record.id)
+            .collect();
         assert_eq!(ids, ["expert/20260704T101530Z", "expert/20260705T000000Z"]);
-        assert!(existing(folder.path(), "metis").unwrap().is_empty());
+        assert!(existing(folder.path(), "metis").unwrap().backups.is_empty());
+    }
+
+    #[test]
+    fn one_unreadable_backup_does_not_hide_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder_of(folder.path(), "expert");
+        for (stamp, text) in [
+            ("20260704T101530Z", record().to_json()),
+            ("20260705T101530Z", b"{".to_vec()),
+            ("20260706T101530Z", record().to_json()),
+        ] {
+            fs::create_dir_all(home.join(stamp)).unwrap();
+            fs::write(home.join(stamp).join(RECORD_FILE), text).unwrap();
+        }
+        let shelf = existing(folder.path(), "expert").unwrap();
+        assert_eq!((shelf.backups.len(), shelf.broken.len()), (1, 2));
+    }
+
+    #[test]
+    fn less_than_half_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = Known { record: record(), verification: Verification::default() };
+        let last = Existing { path: folder.path().to_owned(), known };
+        let mut new = record();
+        assert!(refuse_shrunken(&new, None).is_ok());
+        assert!(refuse_shrunken(&new, Some(&last)).is_ok());
+        new.files[1].bytes = 0;
+        assert!(refuse_shrunken(&new, Some(&last)).is_ok());
+        new.files[0].bytes = 9;
+        assert!(matches!(refuse_shrunken(&new, Some(&last)), Err(DatabasesError::Shrunk { .. })));
     }
 
     #[test]

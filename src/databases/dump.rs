@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::error::DatabasesError;
-use super::follow::{FollowedFile, Follower, WriterSignal};
+use super::ferry;
+use super::follow::{FollowedFile, Follower, Moved, WriterSignal};
 use super::helper::{Access, Helper, INSIDE, Reach};
 use super::inventory::{Inventory, Table, shorten};
 use super::names;
@@ -19,6 +21,7 @@ use super::psql::Session;
 use super::record::{ARCHIVE, ArchiveFormat, FileEntry, Maker, RECORD_FILE, Record};
 use super::server::Server;
 use super::toc::{self, Contents};
+use crate::engine::ExecResult;
 use crate::fs::{Mode, hash_file, sync_dir, write_durably};
 use crate::report::{Activity, Message, Reporter};
 
@@ -45,6 +48,36 @@ impl Default for Jobs {
     }
 }
 
+/// How hard the compressor tries: 1 is fastest, 12 smallest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level(u8);
+
+impl Level {
+    /// `None` outside of 1 to 12.
+    pub fn new(level: u8) -> Option<Self> {
+        (1..=12).contains(&level).then_some(Self(level))
+    }
+
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for Level {
+    /// libdeflate's level 5 takes a third of zlib's time at its level 6, and the result is no larger.
+    fn default() -> Self {
+        Self(5)
+    }
+}
+
+/// Whether the roles' password hashes are written down too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PasswordHashes {
+    #[default]
+    LeaveOut,
+    Take,
+}
+
 /// What to dump.
 pub(super) struct DumpOrder<'a> {
     /// The database's name on the server.
@@ -53,6 +86,8 @@ pub(super) struct DumpOrder<'a> {
     pub recorded_as: &'a str,
     pub stamp: &'a str,
     pub jobs: Jobs,
+    pub level: Level,
+    pub hashes: PasswordHashes,
     pub operator: &'a str,
 }
 
@@ -66,10 +101,13 @@ pub(super) async fn dump(
     let (created_at, begun) = (jiff::Timestamp::now(), Instant::now());
     let home = server.maintenance(order.database);
     let properties = Properties::read(&server.client, home, order.database).await?.ok_or_else(|| {
-        DatabasesError::NotFound { database: order.database.to_owned(), container: server.container_name.clone() }
+        DatabasesError::NotFound { database: order.database.to_owned(), server: server.whereabouts.clone() }
     })?;
     let archive_path = folder.join(ARCHIVE);
-    std::fs::create_dir(&archive_path).map_err(DatabasesError::file("create", &archive_path))?;
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&archive_path)
+        .map_err(DatabasesError::file("create", &archive_path))?;
     let helper = Helper::start(server, folder, Access::Write, Reach::Server).await?;
     let dumped = write_archive(server, order, &helper, &archive_path, reporter).await;
     let checked = match dumped {
@@ -123,43 +161,25 @@ async fn write_archive(
     let mut session = server.client.session(order.database).await?;
     let snapshot = export_snapshot(&mut session).await?;
     let mut inventory = Inventory::read(&mut session).await?;
-    let follower = Follower::watch(archive_path)?;
-    let signal = Arc::new(WriterSignal::default());
-    let _ended = EndFollowing(signal.clone());
-    let following = {
-        let (signal, reporter, subject) = (signal.clone(), reporter.clone(), order.recorded_as.to_owned());
-        let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
-        tokio::task::spawn_blocking(move || {
-            follower.run(workers, &signal, &|bytes| {
-                reporter.advanced(Activity::DumpDatabase, subject.as_str(), bytes, None);
-            })
-        })
+    if order.hashes == PasswordHashes::Take {
+        inventory.read_password_hashes(&mut session).await?;
+    }
+    let tables = inventory.tables.len() as u64;
+    let progress = {
+        let (reporter, subject) = (reporter.clone(), order.recorded_as.to_owned());
+        move |moved: Moved| {
+            reporter.advanced(Activity::DumpDatabase, subject.as_str(), moved.bytes, None);
+            // Large objects have files too.
+            reporter.counted(Activity::DumpDatabase, subject.as_str(), moved.files.min(tables), tables);
+        }
     };
     crate::failpoint!("databases.dump.before-pg-dump");
-    let arguments = dump_arguments(helper, order, &snapshot);
-    let writing = async {
-        let result = helper.client.tool("pg_dump", order.recorded_as, &arguments).await;
-        if result.is_ok() {
-            signal.ended()
-        } else {
-            signal.failed()
-        }
-        result
-    };
+    let work = Writing { order, helper, snapshot: &snapshot, archive_path };
     let (written, followed) = {
         let counting = Inventory::count(&mut session, &mut inventory.tables);
-        let both = async {
-            let (written, counted) = futures::join!(writing, counting);
-            written.and_then(|result| counted.map(|()| result))
-        };
-        tokio::pin!(both, following);
-        // Compression that fails (a full disk) must not wait for pg_dump: the caller ends the helper, and it with it.
-        tokio::select! {
-            written = &mut both => (written?, joined(following.await)?),
-            followed = &mut following => {
-                let followed = joined(followed)?;
-                (both.await?, followed)
-            }
+        match helper.shares_folder {
+            true => work.follow(counting, progress).await?,
+            false => work.fetch(counting, progress).await?,
         }
     };
     session.close().await?;
@@ -173,6 +193,71 @@ async fn write_archive(
         );
     }
     Ok((inventory, followed))
+}
+
+/// pg_dump at work.
+struct Writing<'a> {
+    order: &'a DumpOrder<'a>,
+    helper: &'a Helper,
+    snapshot: &'a str,
+    archive_path: &'a Path,
+}
+
+impl Writing<'_> {
+    /// Writes raw into the folder that both sides see; compressed here meanwhile.
+    async fn follow(
+        &self,
+        counting: impl Future<Output = Result<(), DatabasesError>>,
+        progress: impl Fn(Moved) + Send + Sync + 'static,
+    ) -> Result<(ExecResult, Vec<FollowedFile>), DatabasesError> {
+        let follower = Follower::watch(self.archive_path)?;
+        let signal = Arc::new(WriterSignal::default());
+        let _ended = EndFollowing(signal.clone());
+        let following = {
+            let (signal, level) = (signal.clone(), self.order.level);
+            let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+            tokio::task::spawn_blocking(move || follower.run(workers, level, &signal, &progress))
+        };
+        let arguments = dump_arguments(self.helper, self.order, self.snapshot, 0);
+        let writing = async {
+            let result = self.helper.client.tool("pg_dump", self.order.recorded_as, &arguments).await;
+            if result.is_ok() {
+                signal.ended()
+            } else {
+                signal.failed()
+            }
+            result
+        };
+        let both = async {
+            let (written, counted) = futures::join!(writing, counting);
+            written.and_then(|result| counted.map(|()| result))
+        };
+        tokio::pin!(both, following);
+        // Compression that fails (a full disk) must not wait for pg_dump: the caller ends the helper, and it with it.
+        tokio::select! {
+            written = &mut both => Ok((written?, joined(following.await)?)),
+            followed = &mut following => {
+                let followed = joined(followed)?;
+                Ok((both.await?, followed))
+            }
+        }
+    }
+
+    /// Writes into the helper's own volume, compressed there, since that is less to carry; then brings it here.
+    async fn fetch(
+        &self,
+        counting: impl Future<Output = Result<(), DatabasesError>>,
+        progress: impl Fn(Moved) + Send + Sync,
+    ) -> Result<(ExecResult, Vec<FollowedFile>), DatabasesError> {
+        // pg_dump's own compressor has nine levels.
+        let arguments = dump_arguments(self.helper, self.order, self.snapshot, self.order.level.get().min(9));
+        let writing = self.helper.client.tool("pg_dump", self.order.recorded_as, &arguments);
+        let (written, counted) = futures::join!(writing, counting);
+        let written = written?;
+        counted?;
+        let followed = ferry::fetch(&self.helper.client, self.archive_path, &progress).await?;
+        Ok((written, followed))
+    }
 }
 
 fn joined<T>(finished: Result<Result<T, DatabasesError>, tokio::task::JoinError>) -> Result<T, DatabasesError> {
@@ -193,12 +278,12 @@ async fn export_snapshot(session: &mut Session) -> Result<String, DatabasesError
     session.query("export a snapshot", "SELECT to_json(pg_export_snapshot())").await
 }
 
-fn dump_arguments(helper: &Helper, order: &DumpOrder<'_>, snapshot: &str) -> Vec<String> {
+fn dump_arguments(helper: &Helper, order: &DumpOrder<'_>, snapshot: &str, level: u8) -> Vec<String> {
     vec![
         "--format=directory".to_owned(),
         format!("--file={INSIDE}/{ARCHIVE}"),
-        // Compressing is ours, beside it; syncing too.
-        "--compress=0".to_owned(),
+        // Where the folder is shared, compressing is ours, beside it; syncing always.
+        format!("--compress={level}"),
         "--no-sync".to_owned(),
         format!("--jobs={}", order.jobs.get()),
         format!("--snapshot={snapshot}"),

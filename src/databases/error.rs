@@ -9,25 +9,27 @@ use crate::engine::{ContainerState, EngineError};
 /// was there before is there still, under its name and as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabasesError {
-    #[error(transparent)]
+    /// Not transparent: whoever looks for the engine's error among the causes must find it.
+    #[error("{0}")]
     Engine(#[from] EngineError),
-    #[error("there is no container {container}; start the database's service first")]
+    #[error("there is no container {container}; start the database's service first, or give --start")]
     NoContainer { container: String },
-    #[error("container {container} is {}; start the database's service first", .state.word())]
+    #[error("container {container} is {}; start the database's service first, or give --start", .state.word())]
     NotRunning { container: String, state: ContainerState },
-    #[error("role `{user}` can't log in to the PostgreSQL server in container {container}")]
+    #[error("role `{user}` can't log in to the PostgreSQL server {server}")]
     Login {
-        container: String,
+        /// `in container shop-db-1`, `at db.example:5432`.
+        server: String,
         user: String,
         #[source]
         source: Said,
     },
-    #[error("the server in container {container} is PostgreSQL {version}; dpl works with 13 and later")]
-    TooOld { container: String, version: String },
+    #[error("the server {server} is PostgreSQL {version}; dpl works with 13 and later")]
+    TooOld { server: String, version: String },
     #[error("a password with a line break or a NUL in it can't be handed to PostgreSQL's programs")]
     UnusablePassword,
-    #[error("there is no database `{database}` on the server in container {container}")]
-    NotFound { database: String, container: String },
+    #[error("there is no database `{database}` on the server {server}")]
+    NotFound { database: String, server: String },
     #[error("can't {operation} in database `{database}`")]
     Sql {
         operation: &'static str,
@@ -49,8 +51,24 @@ pub enum DatabasesError {
         #[source]
         source: Said,
     },
-    #[error("containers of this engine can't read and write {}, so PostgreSQL's programs can't reach it", .folder.display())]
-    Unseen { folder: PathBuf },
+    /// Inside this room only: files then travel another way.
+    #[error("containers of this engine don't see the folders of this machine")]
+    Unseen,
+    #[error("copying {} through the engine ended with exit code {code}", .folder.display())]
+    Ferry {
+        folder: PathBuf,
+        code: i64,
+        #[source]
+        source: Said,
+    },
+    #[error("a throw-away server from the image of {server} did not come up")]
+    Throwaway {
+        server: String,
+        #[source]
+        source: Said,
+    },
+    #[error("there is no image {image} on the engine: load it first")]
+    NoToolsImage { image: String },
     #[error("can't {operation} {}", .path.display())]
     File {
         operation: &'static str,
@@ -77,6 +95,37 @@ pub enum DatabasesError {
     RestoredOtherwise { source_path: PathBuf, difference: String },
     #[error("`{database}` can't be rebuilt from {}:\n{}", .source_path.display(), lines(.problems))]
     Unfit { database: String, source_path: PathBuf, problems: Vec<String> },
+    #[error("{} can't be restored: {why}", .path.display())]
+    NoArchive { path: PathBuf, why: &'static str },
+    #[error("{} can't be converted: psql had something to say of it", .path.display())]
+    Unconvertible {
+        path: PathBuf,
+        #[source]
+        source: Said,
+    },
+    #[error("{} makes several databases ({found}), and none of them is `{database}`; say which with --database", .path.display())]
+    SeveralDatabases { path: PathBuf, database: String, found: String },
+    #[error("patch {} can't be applied to the new `{database}`, which is dropped again", .path.display())]
+    Patch {
+        database: String,
+        path: PathBuf,
+        #[source]
+        source: Said,
+    },
+    #[error("the patches of `{database}` can't be applied:\n{}", lines(.problems))]
+    Patches { database: String, problems: Vec<String> },
+    #[error("rows of `{database}` can't live on in the new one:\n{}", lines(.problems))]
+    CannotPreserve { database: String, problems: Vec<String> },
+    #[error(
+        "no replaced `{database}` is kept; `dpl db rebuild --keep-old 1` keeps one, and `dpl db restore` has the backups"
+    )]
+    NothingKept { database: String },
+    #[error(
+        "`{database}` has {count} prepared transactions, which keep it from being renamed: commit or roll them back"
+    )]
+    Prepared { database: String, count: u64 },
+    #[error("there is no backup {id} of `{database}` below {}", .folder.display())]
+    NoBackup { id: String, database: String, folder: PathBuf },
     #[error("another dpl is at work on database `{database}`; wait until it is through")]
     Busy { database: String },
     #[error("can't {operation} the services that use database `{database}`")]
@@ -104,6 +153,15 @@ pub enum DatabasesError {
         #[source]
         source: Box<DatabasesError>,
     },
+    #[error("the statement at line {line} failed")]
+    Statement {
+        /// From 1, in what was given.
+        line: usize,
+        #[source]
+        source: Said,
+    },
+    #[error("line {line}: {reason}")]
+    NotAStatement { line: usize, reason: &'static str },
     #[error("stopped before `{database}` was changed")]
     Stopped { database: String },
 }
@@ -114,6 +172,10 @@ pub enum DatabasesError {
 pub struct Said(String);
 
 impl Said {
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
     /// The last lines of a program's standard error; a program that said nothing is told as such.
     pub(super) fn new(stderr: &[u8]) -> Self {
         const KEPT: usize = 4000;
@@ -133,6 +195,17 @@ impl DatabasesError {
         let path = path.to_owned();
         move |source| Self::File { operation, path, source }
     }
+}
+
+/// An error and its causes in one line, for a warning that is no result.
+pub(super) fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 fn lines(problems: &[String]) -> String {

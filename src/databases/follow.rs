@@ -21,14 +21,12 @@ use std::time::Duration;
 use libdeflater::{CompressionLvl, Compressor};
 use rustix::fs::{FallocateFlags, inotify};
 
+use super::dump::Level;
 use super::error::DatabasesError;
 use crate::fs::{Digest, Hasher};
 
 /// Large enough that a member's header and a fresh window cost nothing, small enough that one table fills all cores.
 const BLOCK_BYTES: u64 = 1 << 20;
-
-/// libdeflate's level 5 takes a third of zlib's time at its level 6, and the result is no larger.
-const LEVEL: i32 = 5;
 
 /// How often growing files are looked at.
 const TICK: Duration = Duration::from_millis(5);
@@ -51,6 +49,14 @@ impl WriterSignal {
     pub fn failed(&self) {
         self.0.store(Self::FAILED, Ordering::SeqCst);
     }
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub bytes: u64,
+    /// Files with the rows of a table, or with large objects, that are complete.
+    pub files: u64,
 }
 
 /// A compressed file.
@@ -80,18 +86,19 @@ impl Follower {
         Ok(Self { folder: folder.to_owned(), events })
     }
 
-    /// Compresses until the writer has ended and nothing is left; blocks its thread. `progress` hears the bytes that
+    /// Compresses until the writer has ended and nothing is left; blocks its thread. `progress` hears how many raw bytes
     /// have been compressed so far. All files but `toc.dat`, which stays as it is, are safe on disk at the end.
     pub fn run(
         self,
         workers: usize,
+        level: Level,
         writer: &WriterSignal,
-        progress: &(dyn Fn(u64) + Sync),
+        progress: &(dyn Fn(Moved) + Sync),
     ) -> Result<Vec<FollowedFile>, DatabasesError> {
         let pool = Pool { window: workers * 4, ..Pool::default() };
         std::thread::scope(|scope| {
             for _ in 0..workers {
-                scope.spawn(|| pool.work(progress));
+                scope.spawn(|| pool.work(level, progress));
             }
             self.feed(&pool, writer);
             pool.close();
@@ -375,8 +382,8 @@ impl Pool {
         }
     }
 
-    fn work(&self, progress: &(dyn Fn(u64) + Sync)) {
-        let level = CompressionLvl::new(LEVEL).expect("libdeflate has levels 1 to 12");
+    fn work(&self, level: Level, progress: &(dyn Fn(Moved) + Sync)) {
+        let level = CompressionLvl::new(level.get().into()).expect("libdeflate has levels 1 to 12");
         let mut compressor = Compressor::new(level);
         let mut raw = vec![0; BLOCK_BYTES as usize];
         while let Some(block) = self.take() {
@@ -387,10 +394,10 @@ impl Pool {
                     state.under_way -= written;
                     state.compressed_bytes += block.length as u64;
                     state.finished.extend(finished);
-                    let bytes = state.compressed_bytes;
+                    let moved = Moved { bytes: state.compressed_bytes, files: state.finished.len() as u64 };
                     drop(state);
                     self.changed.notify_all();
-                    progress(bytes);
+                    progress(moved);
                 }
                 Err(error) => return self.fail(error),
             }
@@ -453,7 +460,7 @@ mod tests {
         let signal = WriterSignal::default();
         let contents = [("1.dat", rows(5 << 20)), ("2.dat", Vec::new()), ("3.dat", rows(1 << 20)), ("4.dat", rows(10))];
         let files = std::thread::scope(|scope| {
-            let following = scope.spawn(|| follower.run(2, &signal, &|_| {}));
+            let following = scope.spawn(|| follower.run(2, Level::default(), &signal, &|_| {}));
             for (name, bytes) in &contents {
                 let mut file = File::create(folder.path().join(name)).unwrap();
                 for part in bytes.chunks(300_000) {
@@ -483,7 +490,7 @@ mod tests {
         let follower = Follower::watch(folder.path()).unwrap();
         let signal = WriterSignal::default();
         signal.failed();
-        assert_eq!(follower.run(2, &signal, &|_| {}).unwrap(), []);
+        assert_eq!(follower.run(2, Level::default(), &signal, &|_| {}).unwrap(), []);
     }
 
     #[test]
@@ -493,6 +500,9 @@ mod tests {
         fs::create_dir(folder.path().join("1.dat.gz")).unwrap();
         fs::write(folder.path().join("1.dat"), rows(9 << 20)).unwrap();
         let signal = WriterSignal::default();
-        assert!(matches!(follower.run(2, &signal, &|_| {}), Err(DatabasesError::File { operation: "create", .. })));
+        assert!(matches!(
+            follower.run(2, Level::default(), &signal, &|_| {}),
+            Err(DatabasesError::File { operation: "create", .. })
+        ));
     }
 }

@@ -2,18 +2,22 @@
 //!
 //! A helper joins the server's network, so that it reaches it wherever it listens, and has one folder of ours
 //! mounted: bytes go straight to and from the disk instead of through the engine's attach stream, which is the
-//! bottleneck otherwise. It runs as the user who runs dpl, so files belong to them and nobody else can read them.
-//! Its life hangs on this process (see [`ContainerHold`]): killed, the helper goes and its programs with it.
+//! bottleneck otherwise. Where the engine does not see this machine's folders, the helper has a volume of its own
+//! instead, and `ferry` carries the files. It runs as the user who runs dpl, so files belong to them and nobody else
+//! can read them. Its life hangs on this process (see [`ContainerHold`]): killed, the helper goes and its programs with
+//! it; what was never started goes with the next run (`stale`).
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::error::DatabasesError;
-use super::psql::{Client, Endpoint};
+use super::error::{DatabasesError, Said};
+use super::ferry;
+use super::psql::Client;
 use super::server::Server;
+use super::stale::{self, MAKER_LABEL, Maker, ROOM};
 use crate::engine::{
-    ContainerHold, ContainerSpec, EngineErrorKind, ExecSpec, HealthSpec, LogSpec, MountKind, MountSpec,
+    ContainerHold, ContainerSpec, Engine, EngineErrorKind, ExecSpec, HealthSpec, LogSpec, MountKind, MountSpec,
 };
 
 /// The label of every helper: its value is the room that made it.
@@ -44,39 +48,55 @@ pub(super) enum Reach {
 #[derive(Debug)]
 pub(super) struct Helper {
     pub client: Client,
+    /// Whether [`INSIDE`] is the folder itself; else what is written there has to be fetched.
+    pub shares_folder: bool,
     _hold: ContainerHold,
 }
 
+/// What a helper is made from and where it stands: beside a server, or, with `network_mode` none, beside nothing.
+pub(super) struct Ground {
+    /// How its programs reach the server; whose container it names is no matter.
+    pub client: Client,
+    pub image_id: String,
+    pub network_mode: String,
+    /// The value of [`HELPER_SERVER_LABEL`].
+    pub label: String,
+}
+
+/// What is mounted at [`INSIDE`].
+enum Inside<'a> {
+    Folder(&'a Path),
+    /// A volume that goes with the container.
+    Volume,
+}
+
 impl Helper {
-    /// Starts one that sees `folder` as [`INSIDE`], and proves that it does.
+    /// Starts one that has the content of `folder` at [`INSIDE`].
     pub async fn start(server: &Server, folder: &Path, access: Access, reach: Reach) -> Result<Self, DatabasesError> {
+        let mut ground = server.ground();
+        if reach == Reach::Nothing {
+            ground.network_mode = "none".to_owned();
+        }
+        Self::start_on(&ground, folder, access).await
+    }
+
+    /// As [`Helper::start`], where there may be no server.
+    pub async fn start_on(ground: &Ground, folder: &Path, access: Access) -> Result<Self, DatabasesError> {
         let folder = std::fs::canonicalize(folder).map_err(DatabasesError::file("find", folder))?;
-        let engine = server.engine();
-        let spec = spec(server, &folder, access, reach);
-        crate::failpoint!("databases.helper.before-create");
-        let id = match engine.create_container(&spec).await {
-            Ok(id) => id,
-            // A bind source that the engine does not have is refused as a wrong request.
-            Err(error) if error.kind() == EngineErrorKind::Refused => {
-                return Err(DatabasesError::Unseen { folder });
+        let engine = &ground.client.engine;
+        stale::clear(engine).await?;
+        if engine.address().may_share_folders() {
+            match Self::start_with(ground, Inside::Folder(&folder), access).await {
+                Err(DatabasesError::Unseen) => {}
+                result => return result,
             }
-            Err(error) => return Err(error.into()),
+        }
+        let helper = Self::start_with(ground, Inside::Volume, access).await?;
+        let filled = match access {
+            Access::Read => ferry::send(&helper.client, &folder).await,
+            Access::Write => Ok(()),
         };
-        let hold = match Self::run(server, &id).await {
-            Ok(hold) => hold,
-            Err(error) => {
-                // The first error is the one to tell; what stays is found by its label.
-                let _ = engine.discard_container(&id).await;
-                return Err(error);
-            }
-        };
-        let client = Client {
-            container: id,
-            endpoint: Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: Some(server.port) },
-            ..server.client.clone()
-        };
-        let helper = Self { client, _hold: hold };
-        match helper.prove(&folder, access).await {
+        match filled {
             Ok(()) => Ok(helper),
             Err(error) => {
                 helper.end().await;
@@ -85,29 +105,61 @@ impl Helper {
         }
     }
 
-    async fn run(server: &Server, id: &str) -> Result<ContainerHold, DatabasesError> {
-        let hold = server.engine().hold_container(id).await?;
-        server.engine().start_container(id).await?;
-        Ok(hold)
+    async fn start_with(ground: &Ground, inside: Inside<'_>, access: Access) -> Result<Self, DatabasesError> {
+        let engine = &ground.client.engine;
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        let mount = match inside {
+            Inside::Folder(folder) => MountSpec {
+                kind: MountKind::Bind { source: folder.to_string_lossy().into_owned(), propagation: None },
+                target: INSIDE.to_owned(),
+                read_only: access == Access::Read,
+            },
+            Inside::Volume => volume(INSIDE),
+        };
+        let spec = ContainerSpec {
+            user: Some(format!("{}:{}", user.as_raw(), group.as_raw())),
+            network_mode: Some(ground.network_mode.clone()),
+            mounts: vec![mount],
+            ..idle(&ground.image_id, &ground.label)
+        };
+        crate::failpoint!("databases.helper.before-create");
+        let id = match engine.create_container(&spec).await {
+            Ok(id) => id,
+            // A bind source that the engine does not have is refused as a wrong request.
+            Err(error) if error.kind() == EngineErrorKind::Refused && matches!(inside, Inside::Folder(_)) => {
+                return Err(DatabasesError::Unseen);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        crate::failpoint!("databases.helper.after-create");
+        let hold = run_held(engine, &id).await?;
+        let client = Client { container: id, ..ground.client.clone() };
+        let helper = Self { client, shares_folder: matches!(inside, Inside::Folder(_)), _hold: hold };
+        let ready = match inside {
+            Inside::Folder(folder) => helper.prove(folder, access).await,
+            Inside::Volume => take_over(engine, &helper.client.container, INSIDE, &spec).await,
+        };
+        match ready {
+            Ok(()) => Ok(helper),
+            Err(error) => {
+                helper.end().await;
+                Err(error)
+            }
+        }
     }
 
     /// The engine may be on another machine, or look paths up elsewhere: the folder's inode and time show that both
     /// sides mean the same one.
     async fn prove(&self, folder: &Path, access: Access) -> Result<(), DatabasesError> {
-        let mut test = format!("stat -c '%i %Y' {INSIDE}");
+        let here = std::fs::metadata(folder).map_err(DatabasesError::file("look at", folder))?;
+        let here = format!("{} {}", here.ino(), here.mtime());
+        let mut test = format!("[ \"$(stat -c '%i %Y' {INSIDE})\" = '{here}' ]");
         if access == Access::Write {
-            // First, since it changes the time.
-            test = format!("touch {INSIDE}/.dpl-seen && rm {INSIDE}/.dpl-seen && {test}");
+            test += &format!(" && touch {INSIDE}/.dpl-seen && rm {INSIDE}/.dpl-seen");
         }
         let spec = ExecSpec { command: vec!["sh".to_owned(), "-c".to_owned(), test], ..Default::default() };
         let answer = self.client.engine.exec(&self.client.container, &spec, b"").await?;
-        let here = std::fs::metadata(folder).map_err(DatabasesError::file("look at", folder))?;
-        let here = format!("{} {}", here.ino(), here.mtime());
-        if answer.exit_code == 0 && String::from_utf8_lossy(&answer.stdout).trim() == here {
-            Ok(())
-        } else {
-            Err(DatabasesError::Unseen { folder: folder.to_owned() })
-        }
+        if answer.exit_code == 0 { Ok(()) } else { Err(DatabasesError::Unseen) }
     }
 
     /// Ends it, and whatever still runs in it, at once.
@@ -117,39 +169,85 @@ impl Helper {
     }
 }
 
-fn spec(server: &Server, folder: &Path, access: Access, reach: Reach) -> ContainerSpec {
-    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+/// Starts a container that was created from [`idle`]; when that fails it is removed.
+pub(super) async fn run_held(engine: &Engine, id: &str) -> Result<ContainerHold, DatabasesError> {
+    let held = async {
+        let hold = engine.hold_container(id).await?;
+        engine.start_container(id).await?;
+        Ok(hold)
+    };
+    match held.await {
+        Ok(hold) => Ok(hold),
+        Err(error) => {
+            // The first error is the one to tell; what stays is found by its label.
+            let _ = engine.discard_container(id).await;
+            Err(error)
+        }
+    }
+}
+
+/// A volume without a name, which goes with its container.
+pub(super) fn volume(target: &str) -> MountSpec {
+    let kind = MountKind::Volume { name: None, no_copy: true, subpath: None };
+    MountSpec { kind, target: target.to_owned(), read_only: false }
+}
+
+/// Gives a new volume, which is root's, to the user that the container runs as.
+async fn take_over(engine: &Engine, container: &str, folder: &str, spec: &ContainerSpec) -> Result<(), DatabasesError> {
+    let user = spec.user.as_deref().unwrap_or("0:0");
+    own(engine, container, folder, user, "700").await
+}
+
+/// Gives a folder inside to `owner`.
+pub(super) async fn own(
+    engine: &Engine,
+    container: &str,
+    folder: &str,
+    owner: &str,
+    mode: &str,
+) -> Result<(), DatabasesError> {
+    let script = format!("chown {owner} {folder} && chmod {mode} {folder}");
+    let command = vec!["sh".to_owned(), "-c".to_owned(), script];
+    let spec = ExecSpec { command, user: Some("0:0".to_owned()), ..Default::default() };
+    let answer = engine.exec(container, &spec, b"").await?;
+    if answer.exit_code == 0 {
+        return Ok(());
+    }
+    Err(DatabasesError::Tool {
+        program: "chown",
+        database: folder.to_owned(),
+        code: answer.exit_code,
+        source: Said::new(&answer.stderr),
+    })
+}
+
+/// A container that does nothing until its input ends, sees no network and may hardly do anything; for the server in
+/// the container `server`.
+pub(super) fn idle(image: &str, server: &str) -> ContainerSpec {
     let token = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
     ContainerSpec {
         name: format!("dpl-databases-{token:016x}"),
-        image: server.image_id.clone(),
+        image: image.to_owned(),
         // It does nothing but wait for the end of its input, which is the end of this process.
         entrypoint: Some(vec!["cat".to_owned()]),
         command: Some(Vec::new()),
-        user: Some(format!("{}:{}", user.as_raw(), group.as_raw())),
         working_dir: Some("/".to_owned()),
         labels: BTreeMap::from([
-            (HELPER_LABEL.to_owned(), "databases".to_owned()),
-            (HELPER_SERVER_LABEL.to_owned(), server.client.container.clone()),
+            (HELPER_LABEL.to_owned(), ROOM.to_owned()),
+            (HELPER_SERVER_LABEL.to_owned(), server.to_owned()),
+            (MAKER_LABEL.to_owned(), Maker::this().text()),
         ]),
         stdin_open: true,
         stdin_once: true,
         auto_remove: true,
         health: Some(HealthSpec { test: vec!["NONE".to_owned()], ..Default::default() }),
-        network_mode: Some(match reach {
-            Reach::Server => format!("container:{}", server.client.container),
-            Reach::Nothing => "none".to_owned(),
-        }),
-        mounts: vec![MountSpec {
-            kind: MountKind::Bind { source: folder.to_string_lossy().into_owned(), propagation: None },
-            target: INSIDE.to_owned(),
-            read_only: access == Access::Read,
-        }],
+        network_mode: Some("none".to_owned()),
         tmpfs: BTreeMap::from([("/tmp".to_owned(), String::new())]),
         read_only: true,
-        // Files of another owner are read where root runs dpl, as they would be without a container.
+        // Files of another owner are read where root runs dpl, as they would be without a container; a new volume is
+        // given to whom it is for.
         cap_drop: vec!["ALL".to_owned()],
-        cap_add: vec!["DAC_OVERRIDE".to_owned()],
+        cap_add: vec!["CHOWN".to_owned(), "DAC_OVERRIDE".to_owned(), "FOWNER".to_owned()],
         // The folder keeps its own SELinux label.
         security_opt: vec!["no-new-privileges".to_owned(), "label=disable".to_owned()],
         logging: Some(LogSpec { driver: "none".to_owned(), options: BTreeMap::new() }),

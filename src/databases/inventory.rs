@@ -41,8 +41,8 @@ pub struct Extension {
     pub schema: String,
 }
 
-/// A role without its password.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A role; with its password's hash only where somebody asked for that.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Role {
     pub name: String,
     pub superuser: bool,
@@ -57,12 +57,43 @@ pub struct Role {
     pub valid_until: Option<String>,
     pub comment: Option<String>,
     pub member_of: Vec<String>,
+    /// The same memberships with their options.
+    #[serde(default)]
+    pub memberships: Vec<Membership>,
+    /// `ALTER ROLE … SET`, in all databases: `name=value`, as the catalogue has them.
+    #[serde(default)]
+    pub settings: Vec<String>,
+    /// As `pg_authid` has it: `SCRAM-SHA-256$…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_hash: Option<String>,
+}
+
+/// `GRANT role TO …`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    pub role: String,
+    pub admin: bool,
+    /// Of its own since PostgreSQL 16; before, the member's attribute.
+    pub inherit: bool,
+    pub set: bool,
+    pub grantor: Option<String>,
 }
 
 impl Inventory {
     /// Everything but the rows.
     pub(super) async fn read(session: &mut Session) -> Result<Self, DatabasesError> {
         session.query("list what is in it", READ).await
+    }
+
+    /// Adds the roles' password hashes, which only a superuser may read.
+    pub(super) async fn read_password_hashes(&mut self, session: &mut Session) -> Result<(), DatabasesError> {
+        const QUERY: &str = "SELECT coalesce(json_object_agg(rolname, rolpassword) \
+             FILTER (WHERE rolpassword IS NOT NULL), '{}') FROM pg_authid";
+        let mut hashes: BTreeMap<String, String> = session.query("read the password hashes", QUERY).await?;
+        for role in &mut self.roles {
+            role.password_hash = hashes.remove(&role.name);
+        }
+        Ok(())
     }
 
     /// The tables' row counts, in the session's snapshot where it has one.
@@ -155,7 +186,14 @@ const READ: &str = "SELECT json_build_object(
       'replication', r.rolreplication, 'bypass_row_security', r.rolbypassrls, 'connection_limit', r.rolconnlimit,
       'valid_until', r.rolvaliduntil::text, 'comment', shobj_description(r.oid, 'pg_authid'),
       'member_of', (SELECT coalesce(json_agg(g.rolname ORDER BY g.rolname), '[]')
-        FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid))
+        FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid),
+      'memberships', (SELECT coalesce(json_agg(json_build_object('role', g.rolname,
+          'admin', m.admin_option, 'inherit', coalesce((to_jsonb(m)->>'inherit_option')::boolean, r.rolinherit),
+          'set', coalesce((to_jsonb(m)->>'set_option')::boolean, true), 'grantor', w.rolname) ORDER BY g.rolname), '[]')
+        FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid LEFT JOIN pg_roles w ON w.oid = m.grantor
+        WHERE m.member = r.oid),
+      'settings', coalesce((SELECT to_json(s.setconfig) FROM pg_db_role_setting s
+        WHERE s.setrole = r.oid AND s.setdatabase = 0), '[]'))
       ORDER BY r.rolname), '[]')
     FROM pg_roles r JOIN closure c ON c.oid = r.oid WHERE left(r.rolname, 3) <> 'pg_'))";
 

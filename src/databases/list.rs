@@ -1,6 +1,6 @@
 //! `db list`: the databases as the server has them, and their backups.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -9,6 +9,7 @@ use super::documents::BackupDocument;
 use super::error::DatabasesError;
 use super::names;
 use super::server::Server;
+use super::verification::Known;
 
 /// A database on the server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -40,6 +41,17 @@ pub fn leftovers_of(database: &str, databases: &[ServerDatabase]) -> Vec<String>
 
 /// The backups of a database below `paths.backups`, oldest first.
 pub fn backups(folder: &Path, database: &str) -> Result<Vec<BackupDocument>, DatabasesError> {
-    let existing = backup::existing(folder, database)?;
-    Ok(existing.iter().map(|backup| BackupDocument::new(&backup.record, &backup.path)).collect())
+    let shelf = backup::existing(folder, database)?;
+    Ok(shelf.backups.iter().map(|backup| BackupDocument::new(&backup.known, &backup.path)).collect())
+}
+
+/// What lies among the backups of a database and can't be read as one: its path, and why.
+pub fn unreadable_backups(folder: &Path, database: &str) -> Result<Vec<(PathBuf, DatabasesError)>, DatabasesError> {
+    let shelf = backup::existing(folder, database)?;
+    Ok(shelf.broken.into_iter().map(|broken| (broken.path, broken.error)).collect())
+}
+
+/// The dump in a folder: a backup or a seed, wherever it lies.
+pub fn dump_at(folder: &Path) -> Result<BackupDocument, DatabasesError> {
+    Ok(BackupDocument::new(&Known::read(folder)?, folder))
 }

@@ -5,46 +5,80 @@
 //! services stop meanwhile is a [`Dependents`]' affair. Prints nothing and asks nobody.
 //!
 //! - [`Server`]: the way in. `psql`: programs in containers, and the password's way to them. `sql`: quoting.
-//! - `helper`: containers beside the server's, with a folder of ours.
+//! - `helper`: containers beside the server's, with a folder of ours, or with a volume to and from which `ferry` carries
+//!   files; `stale` removes what killed runs left of them. `throwaway`: a server of our own, without a network.
 //! - [`backup()`] and [`dump_seed`]: `dump` writes the archive, `follow` compresses it meanwhile, `inventory` counts,
 //!   `record` is the `backup.json` beside it.
-//! - [`verify_files`]: digests and the archive's list.
-//! - [`rebuild()`]: `fitness` before, `restore`, `swap`, and `recovery` after a kill.
+//! - [`verify()`]: digests, the archive's list, and a restore into a throw-away server; the result is a `verification`
+//!   beside the dump.
+//! - [`convert()`]: SQL in plain text, run in a throw-away server and dumped from there.
+//! - [`query()`]: a person's own statements, which `statements` tells apart.
+//! - [`plan_prune`]: which backups go, by the rules of `retention`.
+//! - [`rebuild()`]: `source` and `fitness` before, `restore` with `patches`, `swap` with `preserve`, `retire`; `guard` and
+//!   `recovery` after a kill. [`rollback()`]: the way back.
 
 mod backup;
+mod convert;
 mod documents;
 mod dump;
 mod error;
+mod ferry;
 mod fitness;
 mod follow;
+mod guard;
 mod helper;
 mod inventory;
 mod list;
 mod names;
+mod patches;
+mod preserve;
 mod properties;
+mod prune;
 mod psql;
+mod query;
 mod rebuild;
 mod record;
 mod recovery;
 mod restore;
+mod retention;
+mod retire;
+mod rollback;
+mod script;
 mod seed;
 mod server;
+mod source;
 mod sql;
+mod stale;
+mod statements;
 mod swap;
+mod throwaway;
 mod toc;
+mod verification;
 mod verify;
 
 pub use backup::{BackupSettings, Shrink, backup};
+pub use convert::{Conversion, Converted, DefaultLocale, convert, convert_for_now};
 pub use documents::{
-    BackupDocument, BackupsDocument, DatabaseDocument, DatabasesDocument, RebuildReport, RebuildsDocument,
+    BackupDocument, BackupsDocument, DatabaseDocument, DatabasesDocument, KeptBackup, PatchReport, PreserveReport,
+    PruneDatabase, PruneDocument, RebuildReport, RebuildsDocument, RollbackReport, RollbacksDocument, VerifiesDocument,
+    VerifyReport,
 };
-pub use dump::Jobs;
+pub use dump::{Jobs, Level, PasswordHashes};
 pub use error::{DatabasesError, Said};
 pub use helper::{HELPER_LABEL, HELPER_SERVER_LABEL};
-pub use list::{ServerDatabase, backups, leftovers_of, list};
+pub use list::{ServerDatabase, backups, dump_at, leftovers_of, list, unreadable_backups};
+pub use patches::{Patches, Variable, VariableValue};
+pub use preserve::PreservedRows;
+pub use prune::{PrunePlan, plan_prune};
 pub use psql::{Credentials, Secret};
-pub use rebuild::{Dependents, DependentsError, NewDatabase, OldDatabase, RebuildOptions, rebuild};
+pub use query::{Column, QueryResult, check_statements, query};
+pub use rebuild::{Dependents, DependentsError, NewDatabase, Placement, RebuildOptions, mend, rebuild};
 pub use record::RecordError;
+pub use retention::Retention;
+pub use retire::OldDatabase;
+pub use rollback::{kept_databases, rollback};
 pub use seed::{SeedSettings, dump_seed};
-pub use server::Server;
-pub use verify::verify_files;
+pub use server::{Outside, Server};
+pub use source::{SourceKind, find_backup, source_kind};
+pub use throwaway::ServerImage;
+pub use verify::{Depth, VerifySettings, verify, verify_files};

@@ -36,6 +36,10 @@ pub enum BesideKind {
     Old,
     /// It was replaced and is kept for the way back.
     Kept,
+    /// It was kept, and is on its way back.
+    Back,
+    /// It was replaced by one that was kept; kept itself as soon as the rollback is through.
+    Away,
 }
 
 impl BesideKind {
@@ -44,6 +48,8 @@ impl BesideKind {
             Self::New => "new",
             Self::Old => "old",
             Self::Kept => "kept",
+            Self::Back => "back",
+            Self::Away => "away",
         }
     }
 }
@@ -65,7 +71,8 @@ pub(super) fn beside(database: &str, kind: BesideKind, stamp: &str) -> String {
 pub(super) fn read_beside(database: &str, name: &str) -> Option<(BesideKind, String)> {
     let mut parts = name.rsplitn(4, '~');
     let (mark, stamp, word) = (parts.next()?, parts.next()?, parts.next()?);
-    let kind = [BesideKind::New, BesideKind::Old, BesideKind::Kept].into_iter().find(|kind| kind.word() == word)?;
+    let kinds = [BesideKind::New, BesideKind::Old, BesideKind::Kept, BesideKind::Back, BesideKind::Away];
+    let kind = kinds.into_iter().find(|kind| kind.word() == word)?;
     (mark == owner_mark(database) && is_stamp(stamp) && beside(database, kind, stamp) == name)
         .then(|| (kind, stamp.to_owned()))
 }

@@ -23,6 +23,10 @@ impl Secret {
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
+
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
 }
 
 impl std::fmt::Debug for Secret {
@@ -62,8 +66,8 @@ pub(super) struct Client {
     pub credentials: Arc<Credentials>,
 }
 
-/// The two lines before a program that needs a password.
-const TAKE_PASSWORD: &str = r#"IFS= read -r PGPASSWORD && export PGPASSWORD && exec "$0" "$@""#;
+/// What stands before a program that needs a password.
+const TAKE_PASSWORD: &str = "IFS= read -r PGPASSWORD && export PGPASSWORD";
 
 impl Client {
     /// The connection string for a database: everything but the password.
@@ -81,13 +85,40 @@ impl Client {
         words.join(" ")
     }
 
+    /// Where a program of PostgreSQL's is.
+    pub fn program(&self, name: &str) -> String {
+        self.bin_dir.as_ref().map_or_else(|| name.to_owned(), |folder| format!("{folder}/{name}"))
+    }
+
     /// Starts a program; the password, where there is one, has gone ahead on its input.
     pub async fn start(&self, program: &str, arguments: &[String]) -> Result<ExecSession, DatabasesError> {
-        let program = self.bin_dir.as_ref().map_or_else(|| program.to_owned(), |folder| format!("{folder}/{program}"));
-        let mut command = Vec::new();
-        if self.credentials.password.is_some() {
-            command.extend(["sh", "-c", TAKE_PASSWORD].map(str::to_owned));
-        }
+        let shell = self.credentials.password.is_some().then(|| format!("{TAKE_PASSWORD} && exec \"$0\" \"$@\""));
+        self.start_in(shell, program, arguments).await
+    }
+
+    /// Starts a shell's script that runs a program as `"$0" "$@"`, when and as often as it likes.
+    pub async fn start_script(
+        &self,
+        script: &str,
+        program: &str,
+        arguments: &[String],
+    ) -> Result<ExecSession, DatabasesError> {
+        let shell = match self.credentials.password {
+            Some(_) => format!("{TAKE_PASSWORD}\n{script}"),
+            None => script.to_owned(),
+        };
+        self.start_in(Some(shell), program, arguments).await
+    }
+
+    async fn start_in(
+        &self,
+        shell: Option<String>,
+        program: &str,
+        arguments: &[String],
+    ) -> Result<ExecSession, DatabasesError> {
+        let program = self.program(program);
+        let mut command: Vec<String> =
+            shell.map(|script| vec!["sh".to_owned(), "-c".to_owned(), script]).unwrap_or_default();
         command.push(program);
         command.extend(arguments.iter().cloned());
         let environment = vec!["LC_MESSAGES=C".to_owned()];
@@ -150,7 +181,7 @@ impl Client {
         Ok(result)
     }
 
-    fn psql_arguments(&self, database: &str) -> Vec<String> {
+    pub fn psql_arguments(&self, database: &str) -> Vec<String> {
         let mut arguments: Vec<String> =
             ["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d"].map(str::to_owned).into();
         // Names travel as UTF-8 in both directions, whatever the database's encoding.
@@ -186,11 +217,22 @@ impl Client {
 
     /// Opens a session that lives on between statements.
     pub async fn session(&self, database: &str) -> Result<Session, DatabasesError> {
-        let exec = self.start("psql", &self.psql_arguments(database)).await?;
-        let mark = format!("dpl-mark-{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
-        let mut session = Session { exec, mark, database: database.to_owned(), unread: Vec::new(), stderr: Vec::new() };
+        let mut session = self.open(database, &self.psql_arguments(database)).await?;
         session.run("prepare a session", SESSION_SETTINGS).await?;
         Ok(session)
+    }
+
+    /// Opens a session with psql's `options`, and with the settings that any other client gets.
+    pub async fn plain_session(&self, database: &str, options: &[String]) -> Result<Session, DatabasesError> {
+        let mut arguments = options.to_vec();
+        arguments.extend(["-d".to_owned(), format!("{} client_encoding='UTF8'", self.conninfo(database))]);
+        self.open(database, &arguments).await
+    }
+
+    async fn open(&self, database: &str, arguments: &[String]) -> Result<Session, DatabasesError> {
+        let exec = self.start("psql", arguments).await?;
+        let mark = format!("dpl-mark-{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
+        Ok(Session { exec, mark, database: database.to_owned(), unread: Vec::new(), stderr: Vec::new() })
     }
 }
 
@@ -249,6 +291,77 @@ impl Session {
         }
     }
 
+    /// Copies what `from` gives into what this session is told to fill: two ends of one `COPY`, in text format and
+    /// UTF-8. Memory stays flat, whatever the rows. After an error both sessions are over.
+    pub async fn copy_from(
+        &mut self,
+        from: &mut Session,
+        operation: &'static str,
+        copy_out: &str,
+        copy_in: &str,
+    ) -> Result<(), DatabasesError> {
+        let told = async {
+            from.exec.input.write_all(format!("{copy_out};\n\\echo {}\n", from.mark).as_bytes()).await?;
+            from.exec.input.flush().await?;
+            self.exec.input.write_all(format!("{copy_in};\n").as_bytes()).await
+        };
+        // A psql that has ended is judged by its exit code below.
+        let _: std::io::Result<()> = told.await;
+        let end = format!("{}\n", from.mark).into_bytes();
+        loop {
+            if let Some(at) = find(&from.unread, &end) {
+                let mut rows: Vec<u8> = from.unread.drain(..at + end.len()).collect();
+                rows.truncate(at);
+                self.feed(operation, &rows).await?;
+                break;
+            }
+            // Only what can't be the beginning of the mark goes on.
+            let sure = from.unread.len().saturating_sub(end.len());
+            let rows: Vec<u8> = from.unread.drain(..sure).collect();
+            self.feed(operation, &rows).await?;
+            match from.exec.output.next().await.transpose()? {
+                Some(ExecOutput::Stdout(bytes)) => from.unread.extend_from_slice(&bytes),
+                Some(ExecOutput::Stderr(bytes)) => from.stderr.extend_from_slice(&bytes),
+                None => return Err(from.over(operation).await),
+            }
+        }
+        self.run(operation, "\\.").await.map(drop)
+    }
+
+    /// Writes to psql, and hears meanwhile whether it has ended.
+    async fn feed(&mut self, operation: &'static str, bytes: &[u8]) -> Result<(), DatabasesError> {
+        {
+            let ExecSession { output, input, .. } = &mut self.exec;
+            let write = async {
+                // As above: what it has to say, it says on its error stream.
+                let _ = input.write_all(bytes).await;
+            };
+            tokio::pin!(write);
+            loop {
+                tokio::select! {
+                    biased;
+                    chunk = output.next() => match chunk.transpose()? {
+                        Some(ExecOutput::Stdout(bytes)) => self.unread.extend_from_slice(&bytes),
+                        Some(ExecOutput::Stderr(bytes)) => self.stderr.extend_from_slice(&bytes),
+                        None => break,
+                    },
+                    () = &mut write => return Ok(()),
+                }
+            }
+        }
+        Err(self.over(operation).await)
+    }
+
+    /// The error of a session whose psql has ended.
+    async fn over(&mut self, operation: &'static str) -> DatabasesError {
+        match self.exec.exit_code().await {
+            Ok(_) => {
+                DatabasesError::Sql { operation, database: self.database.clone(), source: Said::new(&self.stderr) }
+            }
+            Err(error) => error.into(),
+        }
+    }
+
     /// Runs one query that gives one JSON value.
     pub async fn query<T: DeserializeOwned>(
         &mut self,
@@ -257,6 +370,11 @@ impl Session {
     ) -> Result<T, DatabasesError> {
         let answer = self.run(operation, &format!("{query};")).await?;
         serde_json::from_slice(&answer).map_err(|source| DatabasesError::Answer { operation, source })
+    }
+
+    /// What the server has said beside its answers, since this was last asked.
+    pub fn take_notices(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.stderr)).trim().to_owned()
     }
 
     /// Ends it in order.

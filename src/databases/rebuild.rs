@@ -1,6 +1,6 @@
-//! `db rebuild`: a database replaced by what a dump holds, and never dropped before that is proved.
+//! `db rebuild` and `db restore`: a database replaced by what a dump holds, and never dropped before that is proved.
 //!
-//! The order is the guarantee: the source verified, a new database restored beside the present one and compared, the
+//! The order is the guarantee: everything checked, a new database restored beside the present one and compared, the
 //! dependents stopped, both renamed in one transaction, the dependents started, the old one backed up and only then
 //! dropped. Killed anywhere, the name answers with all old rows or all new ones, and the next run clears up.
 
@@ -9,20 +9,21 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
-use super::backup::{self, BackupSettings, Shrink};
-use super::documents::{BackupDocument, RebuildReport};
+use super::documents::{BackupDocument, PreserveReport, RebuildReport};
 use super::dump::Jobs;
-use super::error::DatabasesError;
+use super::error::{DatabasesError, in_one_line};
 use super::fitness;
 use super::names::{self, BesideKind};
+use super::patches::Patches;
+use super::preserve::{Preservation, PreservedRows};
 use super::properties::Properties;
 use super::psql::Session;
-use super::record::Record;
-use super::recovery::{self, Remedy};
-use super::restore::{self, Restore};
+use super::recovery;
+use super::restore::Restore;
+use super::retire::{OldDatabase, Retirement};
 use super::server::Server;
-use super::swap::{self, Swap};
-use super::verify;
+use super::source::{Expected, Source};
+use super::swap::{self, Swap, SwapOutcome};
 use crate::report::{Activity, Message, Reporter};
 
 /// The services that use a database: whoever knows them stops and starts them.
@@ -42,17 +43,18 @@ pub struct RebuildOptions {
     pub jobs: Jobs,
     pub old: OldDatabase,
     pub new: NewDatabase,
+    pub patches: Patches,
+    pub preserve: Vec<PreservedRows>,
+    pub placement: Placement,
 }
 
-/// What becomes of the database that is replaced.
-#[derive(Debug, Clone)]
-pub enum OldDatabase {
-    /// It is backed up, the backup verified, and then it is dropped.
-    BackUpAndDrop(BackupSettings),
-    /// It stays under another name, for the way back.
-    Keep,
-    /// It is dropped without a backup, since somebody asked for that in words.
-    Drop,
+/// Where the new database goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// To the place of the present one.
+    Replace,
+    /// Beside it, under this name; nothing is replaced, stopped or preserved.
+    Beside(String),
 }
 
 /// What a database that does not exist yet is created with; the source's where `None`.
@@ -63,8 +65,8 @@ pub struct NewDatabase {
     pub locale: Option<String>,
 }
 
-/// Rebuilds `database` from the dump in the folder `source`. Errors other than [`DatabasesError::AfterSwap`] mean that the
-/// present database is as it was.
+/// Rebuilds `database` from the dump at `source`: one of our folders, or an archive of pg_dump's. Errors other than
+/// [`DatabasesError::AfterSwap`] mean that the present database is as it was.
 pub async fn rebuild(
     server: &Server,
     database: &str,
@@ -80,8 +82,31 @@ pub async fn rebuild(
     result
 }
 
+/// Opens, drops and keeps again what a killed run left of a database, as far as that needs no backup; the rest, and the
+/// words for it, are the next rebuild's. Does nothing where somebody is at work on it.
+pub async fn mend(server: &Server, database: &str, reporter: &Reporter) -> Result<(), DatabasesError> {
+    let guard = match take_lock(server, database).await {
+        Err(DatabasesError::Busy { .. }) => return Ok(()),
+        guard => guard?,
+    };
+    let mended = match recovery::mend(server, database, reporter).await {
+        Ok(mended) => {
+            for name in mended.to_retire {
+                let message = Message::new("databases-leftover-waits").with("database", database);
+                reporter.warn(message.with("name", name));
+            }
+            Ok(())
+        }
+        // For a person to judge, and a rebuild says so.
+        Err(DatabasesError::Orphaned { .. }) => Ok(()),
+        Err(error) => Err(error),
+    };
+    let _ = guard.close().await;
+    mended
+}
+
 /// A lock on the server itself: two operators may work from two machines.
-async fn take_lock(server: &Server, database: &str) -> Result<Session, DatabasesError> {
+pub(super) async fn take_lock(server: &Server, database: &str) -> Result<Session, DatabasesError> {
     let mut session = server.maintenance_session(database).await?;
     let query = format!("SELECT to_json(pg_try_advisory_lock({}))", names::lock_key(database));
     match session.query("take the lock", &query).await? {
@@ -99,178 +124,165 @@ struct Rebuild<'a> {
     reporter: &'a Reporter,
 }
 
-/// What the swap came to.
-struct Swapped {
-    nameless: Duration,
-    dependents_stopped: Duration,
-    /// The replaced database's name; `None` where there was none.
-    aside: Option<String>,
+/// What was found before anything was made.
+struct Examined {
+    source: Source,
+    expected: Expected,
+    properties: Properties,
+    /// Whether there is a database to be replaced.
+    replaces: bool,
 }
 
 impl Rebuild<'_> {
     async fn run(&self) -> Result<RebuildReport, DatabasesError> {
-        self.recover().await?;
-        let record = Record::read(self.source)?;
-        verify::verify_files(self.server, self.source, self.reporter).await?;
-        let present =
-            Properties::read(&self.server.client, self.server.maintenance(self.database), self.database).await?;
-        let properties = match &present {
-            Some(present) => present.clone(),
-            None => self.options.new.apply(&record.properties),
-        };
-        fitness::check(self.server, self.database, self.source, &record, &properties).await?;
+        for old in recovery::mend(self.server, self.database, self.reporter).await?.to_retire {
+            let message = Message::new("databases-leftover-retired").with("database", self.database);
+            self.reporter.warn(message.with("name", &old));
+            self.retirement().retire(&old).await?;
+        }
+        let examined = self.examine().await?;
         self.stop_if_asked()?;
         let stamp = names::stamp(jiff::Timestamp::now());
         let new = names::beside(self.database, BesideKind::New, &stamp);
-        let swapped = match self.replace(&record, &properties, &new, present.is_some(), &stamp).await {
-            Ok(swapped) => swapped,
+        let replaced = match self.replace(&examined, &new, &stamp).await {
+            Ok(replaced) => replaced,
             Err(error) => {
                 self.discard(&new).await;
                 return Err(error);
             }
         };
-        let finished = self.finish(&swapped).await;
-        let (backup, kept_as) = finished.map_err(|error| self.after_swap(error))?;
+        let finished = self.finish(replaced.aside.as_deref()).await;
+        let backup = finished.map_err(|error| self.after_swap(error))?;
         Ok(RebuildReport {
-            database: self.database.to_owned(),
-            source: record.id.clone(),
-            created: present.is_none(),
-            tables: record.tables.len() as u64,
-            rows: record.rows(),
-            nameless_ms: swapped.nameless.as_millis() as u64,
-            dependents_stopped_ms: swapped.dependents_stopped.as_millis() as u64,
+            database: self.name().to_owned(),
+            source: examined.expected.label,
+            created: !examined.replaces,
+            tables: replaced.tables,
+            rows: replaced.rows,
+            nameless_ms: replaced.nameless.as_millis() as u64,
+            dependents_stopped_ms: replaced.dependents_stopped.as_millis() as u64,
+            patches: replaced.patches,
+            preserved: replaced.preserved,
             backup,
-            kept_as,
+            kept_as: replaced.aside.filter(|_| self.options.old.kind() == BesideKind::Kept),
         })
+    }
+
+    /// The name that the new database gets.
+    fn name(&self) -> &str {
+        match &self.options.placement {
+            Placement::Replace => self.database,
+            Placement::Beside(name) => name,
+        }
+    }
+
+    fn retirement(&self) -> Retirement<'_> {
+        let Self { server, database, reporter, options, .. } = self;
+        Retirement { server, database, policy: &options.old, reporter }
+    }
+
+    /// Everything that can be known beforehand, and all that is wrong with it at once.
+    async fn examine(&self) -> Result<Examined, DatabasesError> {
+        let server = self.server;
+        let source = Source::open(self.source, &server.client.engine)?;
+        let verified = source.verify(server, self.reporter).await;
+        let present = Properties::read(&server.client, server.maintenance(self.database), self.database).await?;
+        let replaces = present.is_some() && self.options.placement == Placement::Replace;
+        let mut problems = Vec::new();
+        let known = verified.as_ref().ok().cloned().or_else(|| source.known());
+        let mut properties = None;
+        if let Some(expected) = &known {
+            let own = match present {
+                Some(present) => present,
+                None => self.options.new.apply(server, expected).await?,
+            };
+            problems.extend(fitness::problems(server, self.database, expected, &own).await?);
+            properties = Some(own);
+        }
+        problems.extend(self.options.patches.problems());
+        if replaces {
+            problems.extend(Preservation::problems_of(server, self.database, &self.options.preserve).await?);
+        }
+        if let Placement::Beside(name) = &self.options.placement
+            && server.has(name).await?
+        {
+            problems.push(format!("there is a database `{name}` already; choose another name"));
+        }
+        match (verified, properties) {
+            (Ok(expected), Some(properties)) if problems.is_empty() => {
+                Ok(Examined { source, expected, properties, replaces })
+            }
+            (Err(error), _) if problems.is_empty() => Err(error),
+            (verified, _) => {
+                if let Err(error) = verified {
+                    problems.insert(0, in_one_line(&error));
+                }
+                let (database, source_path) = (self.name().to_owned(), self.source.to_owned());
+                Err(DatabasesError::Unfit { database, source_path, problems })
+            }
+        }
     }
 
     /// Everything up to the swap, and the dependents running again after it. On an error the present database has its name
     /// and takes connections; the new one may be there still.
-    async fn replace(
-        &self,
-        record: &Record,
-        properties: &Properties,
-        new: &str,
-        exists: bool,
-        stamp: &str,
-    ) -> Result<Swapped, DatabasesError> {
-        restore::create(self.server, new, self.database, properties, self.reporter).await?;
-        let restore =
-            Restore { folder: self.source, record, target: new, subject: self.database, jobs: self.options.jobs };
-        restore.run(self.server, self.reporter).await?;
-        let adorn = properties.adorn(new);
-        self.server.client.execute(self.server.home(), "set the new database's properties", &adorn).await?;
+    async fn replace(&self, examined: &Examined, new: &str, stamp: &str) -> Result<Replaced, DatabasesError> {
+        let restore = Restore {
+            source: &examined.source,
+            expected: &examined.expected,
+            properties: &examined.properties,
+            patches: &self.options.patches,
+            target: new,
+            subject: self.name(),
+            jobs: self.options.jobs,
+        };
+        let restored = restore.run(self.server, self.reporter).await?;
+        let mut replaced =
+            Replaced { tables: restored.tables, rows: restored.rows, patches: restored.patches, ..Default::default() };
         crate::failpoint!("databases.rebuild.before-stop");
         self.stop_if_asked()?;
-        if !exists {
-            swap::name(self.server, new, self.database).await?;
-            return Ok(Swapped { nameless: Duration::ZERO, dependents_stopped: Duration::ZERO, aside: None });
+        if !examined.replaces {
+            swap::rename(self.server, new, self.name()).await?;
+            return Ok(replaced);
         }
-        let kind = match self.options.old {
-            OldDatabase::Keep => BesideKind::Kept,
-            OldDatabase::BackUpAndDrop(_) | OldDatabase::Drop => BesideKind::Old,
+        let preserve = self.plan_preservation(new).await?;
+        let aside = names::beside(self.database, self.options.old.kind(), stamp);
+        let exchange = Exchange {
+            server: self.server,
+            swap: Swap { database: self.database, new, aside: &aside },
+            dependents: self.dependents,
+            reporter: self.reporter,
         };
-        self.swap(new, names::beside(self.database, kind, stamp)).await
+        let exchanged = exchange.run(&preserve).await?;
+        replaced.nameless = exchanged.nameless;
+        replaced.dependents_stopped = exchanged.dependents_stopped;
+        replaced.preserved = exchanged.preserved;
+        replaced.aside = Some(aside);
+        Ok(replaced)
     }
 
-    /// Stops the dependents, swaps, and starts them again, whether or not the swap was done.
-    async fn swap(&self, new: &str, aside: String) -> Result<Swapped, DatabasesError> {
-        let begun = Instant::now();
-        let stopped = self.dependents.stop().await.map_err(|error| self.dependents("stop", error));
-        let swapped = match stopped {
-            Ok(()) => {
-                self.reporter.began(Activity::SwapDatabase, self.database, None);
-                let swap = Swap { database: self.database, new, aside: &aside };
-                swap.run(self.server, self.reporter).await
-            }
-            Err(error) => Err(error),
-        };
-        crate::failpoint!("databases.rebuild.before-start");
-        let started = self.dependents.start().await.map_err(|error| self.dependents("start", error));
-        match (swapped, started) {
-            (Ok(nameless), Ok(())) => {
-                let message = Message::new("databases-swapped").with("milliseconds", nameless.as_millis());
-                self.reporter.done(Activity::SwapDatabase, self.database, message);
-                Ok(Swapped { nameless, dependents_stopped: begun.elapsed(), aside: Some(aside) })
-            }
-            (Ok(_), Err(error)) => {
-                let error = self.after_swap(error);
-                self.reporter.failed(Activity::SwapDatabase, self.database, &error);
-                Err(error)
-            }
-            (Err(error), started) => {
-                self.reporter.failed(Activity::SwapDatabase, self.database, &error);
-                if let Err(starting) = started {
-                    // The swap's own error is the one to return; that services are down must be said all the same.
-                    let message = Message::new("databases-dependents-down").with("database", self.database);
-                    self.reporter.warn(message.with("reason", chain(&starting)));
-                }
-                Err(error)
-            }
+    async fn plan_preservation(&self, new: &str) -> Result<Preservation, DatabasesError> {
+        let plan = Preservation::plan(self.server, self.database, new, &self.options.preserve).await?;
+        for table in &plan.absent {
+            let message = Message::new("databases-preserve-absent").with("database", self.database);
+            self.reporter.warn(message.with("table", table));
         }
+        plan.rehearse(self.server, self.database, new).await?;
+        Ok(plan)
     }
 
     /// What becomes of the database that was replaced.
-    async fn finish(&self, swapped: &Swapped) -> Result<(Option<BackupDocument>, Option<String>), DatabasesError> {
-        let Some(aside) = &swapped.aside else { return Ok((None, None)) };
-        if let OldDatabase::Keep = self.options.old {
-            let message = Message::new("databases-old-kept").with("database", self.database).with("name", aside);
-            self.reporter.notice(message);
-            return Ok((None, Some(aside.clone())));
-        }
+    async fn finish(&self, aside: Option<&str>) -> Result<Option<BackupDocument>, DatabasesError> {
+        let Some(aside) = aside else { return Ok(None) };
         self.stop_if_asked()?;
-        Ok((self.retire(aside).await?, None))
-    }
-
-    /// Backs an old database up, where that is wanted, proves the backup, and drops the database.
-    async fn retire(&self, old: &str) -> Result<Option<BackupDocument>, DatabasesError> {
-        let document = match &self.options.old {
-            OldDatabase::Drop => None,
-            OldDatabase::Keep => return Ok(None),
-            OldDatabase::BackUpAndDrop(settings) => {
-                swap::open(self.server, old).await?;
-                // Whatever its size, it is what there was: refusing it would keep every later rebuild from beginning.
-                let settings = BackupSettings { shrink: Shrink::Allow, ..settings.clone() };
-                let document = backup::backup_as(self.server, old, self.database, &settings, self.reporter).await?;
-                verify::verify_files(self.server, Path::new(&document.path), self.reporter).await?;
-                Some(document)
+        match self.options.old {
+            OldDatabase::Keep { .. } => {
+                let message = Message::new("databases-old-kept").with("database", self.database);
+                self.reporter.notice(message.with("name", aside));
+                self.retirement().thin_out(&recovery::look(self.server).await?).await?;
+                Ok(None)
             }
-        };
-        self.reporter.began(Activity::DropDatabase, self.database, None);
-        match swap::drop_aside(self.server, old).await {
-            Ok(()) => {
-                let message = Message::new("databases-old-dropped").with("name", old);
-                self.reporter.done(Activity::DropDatabase, self.database, message);
-                Ok(document)
-            }
-            Err(error) => {
-                self.reporter.failed(Activity::DropDatabase, self.database, &error);
-                Err(error)
-            }
+            OldDatabase::BackUpAndDrop(_) | OldDatabase::Drop => self.retirement().retire(aside).await,
         }
-    }
-
-    /// Clears up after a run that was killed, and says so.
-    async fn recover(&self) -> Result<(), DatabasesError> {
-        for remedy in recovery::plan(self.database, &recovery::look(self.server).await?)? {
-            match remedy {
-                Remedy::Reopen => {
-                    swap::open(self.server, self.database).await?;
-                    self.reporter.warn(Message::new("databases-reopened").with("database", self.database));
-                }
-                Remedy::Discard(new) => {
-                    swap::drop_aside(self.server, &new).await?;
-                    let message = Message::new("databases-leftover-dropped").with("database", self.database);
-                    self.reporter.warn(message.with("name", new));
-                }
-                Remedy::Retire(old) => {
-                    let message = Message::new("databases-leftover-retired").with("database", self.database);
-                    self.reporter.warn(message.with("name", &old));
-                    self.retire(&old).await?;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Drops a new database that won't be used; one that can't be dropped now goes with the next run.
@@ -282,7 +294,7 @@ impl Rebuild<'_> {
         };
         if let Err(error) = dropped {
             let message = Message::new("databases-leftover-stays").with("name", new);
-            self.reporter.warn(message.with("reason", chain(&error)));
+            self.reporter.warn(message.with("reason", in_one_line(&error)));
         }
     }
 
@@ -293,21 +305,97 @@ impl Rebuild<'_> {
         }
     }
 
-    fn dependents(&self, operation: &'static str, source: DependentsError) -> DatabasesError {
-        DatabasesError::Dependents { operation, database: self.database.to_owned(), source }
+    fn after_swap(&self, error: DatabasesError) -> DatabasesError {
+        after_swap(self.database, error)
+    }
+}
+
+fn after_swap(database: &str, error: DatabasesError) -> DatabasesError {
+    match error {
+        already @ DatabasesError::AfterSwap { .. } => already,
+        error => DatabasesError::AfterSwap { database: database.to_owned(), source: Box::new(error) },
+    }
+}
+
+/// What came of it, up to the swap.
+#[derive(Debug, Default)]
+struct Replaced {
+    tables: u64,
+    rows: u64,
+    patches: Vec<super::documents::PatchReport>,
+    preserved: Vec<PreserveReport>,
+    nameless: Duration,
+    dependents_stopped: Duration,
+    /// The replaced database's name; `None` where there was none.
+    aside: Option<String>,
+}
+
+/// A swap with the dependents out of the way.
+pub(super) struct Exchange<'a> {
+    pub server: &'a Server,
+    pub swap: Swap<'a>,
+    pub dependents: &'a dyn Dependents,
+    pub reporter: &'a Reporter,
+}
+
+/// What an exchange came to.
+#[derive(Debug, Default)]
+pub(super) struct Exchanged {
+    pub nameless: Duration,
+    pub dependents_stopped: Duration,
+    pub preserved: Vec<PreserveReport>,
+}
+
+impl Exchange<'_> {
+    /// Stops the dependents, swaps, and starts them again, whether or not the swap was done.
+    pub async fn run(&self, preservation: &Preservation) -> Result<Exchanged, DatabasesError> {
+        let (reporter, database) = (self.reporter, self.swap.database);
+        let begun = Instant::now();
+        let stopped = self.dependents.stop().await.map_err(|error| self.failed("stop", error));
+        let swapped = match stopped {
+            Ok(()) => {
+                reporter.began(Activity::SwapDatabase, database, None);
+                self.swap.run(self.server, preservation, reporter).await
+            }
+            Err(error) => Err(error),
+        };
+        crate::failpoint!("databases.rebuild.before-start");
+        let started = self.dependents.start().await.map_err(|error| self.failed("start", error));
+        match (swapped, started) {
+            (Ok(SwapOutcome { nameless, preserved }), Ok(())) => {
+                let message = Message::new("databases-swapped").with("milliseconds", nameless.as_millis());
+                reporter.done(Activity::SwapDatabase, database, message);
+                Ok(Exchanged { nameless, dependents_stopped: begun.elapsed(), preserved })
+            }
+            (Ok(_), Err(error)) => {
+                let error = after_swap(database, error);
+                reporter.failed(Activity::SwapDatabase, database, &error);
+                Err(error)
+            }
+            (Err(error), started) => {
+                reporter.failed(Activity::SwapDatabase, database, &error);
+                if let Err(starting) = started {
+                    // The swap's own error is the one to return; that services are down must be said all the same.
+                    let message = Message::new("databases-dependents-down").with("database", database);
+                    reporter.warn(message.with("reason", in_one_line(&starting)));
+                }
+                Err(error)
+            }
+        }
     }
 
-    fn after_swap(&self, error: DatabasesError) -> DatabasesError {
-        match error {
-            already @ DatabasesError::AfterSwap { .. } => already,
-            error => DatabasesError::AfterSwap { database: self.database.to_owned(), source: Box::new(error) },
-        }
+    fn failed(&self, operation: &'static str, source: DependentsError) -> DatabasesError {
+        DatabasesError::Dependents { operation, database: self.swap.database.to_owned(), source }
     }
 }
 
 impl NewDatabase {
-    fn apply(&self, source: &Properties) -> Properties {
-        let mut properties = source.clone();
+    /// What is asked for, over what the source was, over what the server makes by itself.
+    async fn apply(&self, server: &Server, source: &Expected) -> Result<Properties, DatabasesError> {
+        let mut properties = match &source.properties {
+            Some(properties) => properties.clone(),
+            None => self.by_default(server, source).await?,
+        };
         if let Some(owner) = &self.owner {
             properties.owner = owner.clone();
         }
@@ -316,19 +404,26 @@ impl NewDatabase {
         }
         if let Some(locale) = &self.locale {
             properties.locale_provider = "libc".to_owned();
+            (properties.locale, properties.icu_rules) = (None, None);
             (properties.collate, properties.ctype) = (locale.clone(), locale.clone());
         }
-        properties
+        Ok(properties)
     }
-}
 
-/// An error and its causes in one line, for a warning that is no result.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
+    /// As `CREATE DATABASE` without a word more would make it, in the archive's encoding.
+    async fn by_default(&self, server: &Server, source: &Expected) -> Result<Properties, DatabasesError> {
+        let template = Properties::read(&server.client, server.home(), "template1").await?.unwrap_or_default();
+        Ok(Properties {
+            owner: server.client.credentials.user.clone(),
+            encoding: source.encoding.clone().unwrap_or(template.encoding),
+            collate: template.collate,
+            ctype: template.ctype,
+            locale_provider: template.locale_provider,
+            locale: template.locale,
+            icu_rules: template.icu_rules,
+            tablespace: "pg_default".to_owned(),
+            connection_limit: -1,
+            ..Properties::default()
+        })
     }
-    text
 }

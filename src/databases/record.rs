@@ -176,7 +176,7 @@ impl Record {
 }
 
 /// `archive`, or one plain name in it.
-fn is_archive_file(path: &str, format: ArchiveFormat) -> bool {
+pub(super) fn is_archive_file(path: &str, format: ArchiveFormat) -> bool {
     match format {
         ArchiveFormat::Custom => path == ARCHIVE,
         ArchiveFormat::Directory => path.strip_prefix("archive/").is_some_and(|name| {

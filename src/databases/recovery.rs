@@ -2,13 +2,16 @@
 //!
 //! Deciding is pure: databases beside another say by their names what they are. A new one was never complete, or never
 //! put in place: it goes, and the present database, if it was closed for the swap, is opened again. An old one means
-//! that the swap was done: it is backed up and dropped, as the killed run would have done.
+//! that the swap was done: it is backed up and dropped, as the killed run would have done. One that was on its way back
+//! and did not arrive is kept again; one that had to go for it is kept from now on.
 
 use serde::Deserialize;
 
 use super::error::DatabasesError;
 use super::names::{self, BesideKind};
 use super::server::Server;
+use super::swap;
+use crate::report::{Message, Reporter};
 
 /// A database as the server lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -24,6 +27,10 @@ pub(super) enum Remedy {
     Reopen,
     /// A new database that never got its place.
     Discard(String),
+    /// A kept one that was on its way back: kept again, under the second name.
+    KeepAgain(String, String),
+    /// What a rollback replaced: the swap was done, and it is kept under the second name.
+    Keep(String, String),
     /// The database that was replaced, not yet backed up and dropped.
     Retire(String),
 }
@@ -42,14 +49,59 @@ pub(super) fn plan(database: &str, seen: &[Seen]) -> Result<Vec<Remedy>, Databas
         return Err(DatabasesError::Orphaned { database: database.to_owned(), old });
     }
     let new: Vec<String> = beside(BesideKind::New).collect();
+    let back: Vec<String> = beside(BesideKind::Back).collect();
     let mut remedies = Vec::new();
     // Only then was it us who closed it; the site may have reasons of its own.
-    if !new.is_empty() && present.is_some_and(|present| !present.allows_connections) {
+    if !(new.is_empty() && back.is_empty()) && present.is_some_and(|present| !present.allows_connections) {
         remedies.push(Remedy::Reopen);
     }
     remedies.extend(new.into_iter().map(Remedy::Discard));
+    let kept = |name: &str| {
+        let (_, stamp) = names::read_beside(database, name)?;
+        Some(names::beside(database, BesideKind::Kept, &stamp))
+    };
+    remedies.extend(back.into_iter().filter_map(|name| Some(Remedy::KeepAgain(name.clone(), kept(&name)?))));
+    remedies.extend(beside(BesideKind::Away).filter_map(|name| Some(Remedy::Keep(name.clone(), kept(&name)?))));
     remedies.extend(beside(BesideKind::Old).map(Remedy::Retire));
     Ok(remedies)
+}
+
+/// What mending came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Mended {
+    /// Old databases that are still to be backed up and dropped.
+    pub to_retire: Vec<String>,
+    /// What an interrupted rollback had replaced already, under the name that it is kept by now.
+    pub rolled_back: Option<String>,
+}
+
+/// Does what needs no backup: opens what is closed, drops what was never complete, keeps what was kept.
+pub(super) async fn mend(server: &Server, database: &str, reporter: &Reporter) -> Result<Mended, DatabasesError> {
+    let mut mended = Mended::default();
+    for remedy in plan(database, &look(server).await?)? {
+        match remedy {
+            Remedy::Reopen => {
+                swap::open(server, database).await?;
+                reporter.warn(Message::new("databases-reopened").with("database", database));
+            }
+            Remedy::Discard(new) => {
+                swap::drop_aside(server, &new).await?;
+                reporter.warn(Message::new("databases-leftover-dropped").with("database", database).with("name", new));
+            }
+            Remedy::KeepAgain(back, kept) => {
+                swap::rename(server, &back, &kept).await?;
+                reporter.warn(Message::new("databases-kept-again").with("database", database).with("name", kept));
+            }
+            Remedy::Keep(away, kept) => {
+                swap::rename(server, &away, &kept).await?;
+                let message = Message::new("databases-rolled-back-already").with("database", database);
+                reporter.warn(message.with("name", &kept));
+                mended.rolled_back = Some(kept);
+            }
+            Remedy::Retire(old) => mended.to_retire.push(old),
+        }
+    }
+    Ok(mended)
 }
 
 /// All databases of the server.
@@ -100,6 +152,23 @@ mod tests {
         let old = beside(BesideKind::Old);
         let databases = [seen("expert", true), seen(&old, false), seen(&beside(BesideKind::Kept), false)];
         assert_eq!(plan("expert", &databases).unwrap(), [Remedy::Retire(old)]);
+    }
+
+    #[test]
+    fn killed_on_the_way_back_the_kept_one_is_kept_again() {
+        let back = beside(BesideKind::Back);
+        let databases = [seen("expert", false), seen(&back, false)];
+        assert_eq!(
+            plan("expert", &databases).unwrap(),
+            [Remedy::Reopen, Remedy::KeepAgain(back, beside(BesideKind::Kept))]
+        );
+    }
+
+    #[test]
+    fn killed_behind_the_way_back_what_was_replaced_is_kept() {
+        let away = beside(BesideKind::Away);
+        let databases = [seen("expert", true), seen(&away, false)];
+        assert_eq!(plan("expert", &databases).unwrap(), [Remedy::Keep(away, beside(BesideKind::Kept))]);
     }
 
     #[test]

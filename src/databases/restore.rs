@@ -1,20 +1,23 @@
-//! A new database from a dump: created beside the present one, restored, compared.
+//! A new database from a dump: created beside the present one, restored, compared, patched, analysed.
 
-use std::path::Path;
-
+use super::documents::PatchReport;
 use super::dump::Jobs;
 use super::error::DatabasesError;
-use super::helper::{Access, Helper, INSIDE, Reach};
-use super::inventory::{self, Inventory};
+use super::helper::{Access, Helper, Reach};
+use super::inventory::{self, Inventory, Table, shorten};
+use super::patches::Patches;
 use super::properties::Properties;
-use super::record::{ARCHIVE, Record};
 use super::server::Server;
+use super::source::{Expected, Source, by_name};
+use super::sql::qualified;
 use crate::report::{Activity, Message, Reporter};
 
-/// A dump that has been verified, and the empty database that it goes to.
+/// A source that has been verified, and the database that it becomes.
 pub(super) struct Restore<'a> {
-    pub folder: &'a Path,
-    pub record: &'a Record,
+    pub source: &'a Source,
+    pub expected: &'a Expected,
+    pub properties: &'a Properties,
+    pub patches: &'a Patches,
     /// The new database's name.
     pub target: &'a str,
     /// The name that people know it by, for progress.
@@ -22,93 +25,142 @@ pub(super) struct Restore<'a> {
     pub jobs: Jobs,
 }
 
-/// Creates the empty database `name`.
-pub(super) async fn create(
-    server: &Server,
-    name: &str,
-    subject: &str,
-    properties: &Properties,
-    reporter: &Reporter,
-) -> Result<(), DatabasesError> {
-    reporter.began(Activity::CreateDatabase, subject, None);
-    crate::failpoint!("databases.rebuild.before-create");
-    let created =
-        server.client.execute(server.maintenance(name), "create the new database", &properties.create(name)).await;
-    crate::failpoint!("databases.rebuild.after-create");
-    match created {
-        Ok(_) => {
-            reporter.done(Activity::CreateDatabase, subject, Message::new("databases-created").with("name", name));
-            Ok(())
-        }
-        Err(error) => {
-            reporter.failed(Activity::CreateDatabase, subject, &error);
-            Err(error)
-        }
-    }
+/// What came out.
+#[derive(Debug, Default)]
+pub(super) struct Restored {
+    pub tables: u64,
+    pub rows: u64,
+    pub patches: Vec<PatchReport>,
 }
 
 impl Restore<'_> {
-    /// Restores in parallel, compares tables, rows and large objects with the record, and collects statistics.
-    pub async fn run(&self, server: &Server, reporter: &Reporter) -> Result<(), DatabasesError> {
-        reporter.began(Activity::RestoreDatabase, self.subject, Some(self.record.bytes()));
-        match self.fill(server).await {
-            Ok(()) => {
-                let message = Message::new("databases-restored")
-                    .with("tables", self.record.tables.len())
-                    .with("rows", self.record.rows());
-                reporter.done(Activity::RestoreDatabase, self.subject, message);
+    /// Makes the database, complete: nothing is missing but its name.
+    pub async fn run(&self, server: &Server, reporter: &Reporter) -> Result<Restored, DatabasesError> {
+        self.create(server, reporter).await?;
+        let helper = Helper::start(server, &self.source.folder, Access::Read, Reach::Server).await?;
+        let restored = self.run_in(&helper, server, reporter).await;
+        helper.end().await;
+        restored
+    }
+
+    async fn create(&self, server: &Server, reporter: &Reporter) -> Result<(), DatabasesError> {
+        reporter.began(Activity::CreateDatabase, self.subject, None);
+        crate::failpoint!("databases.rebuild.before-create");
+        let statement = self.properties.create(self.target);
+        let home = server.maintenance(self.target);
+        let created = server.client.execute(home, "create the new database", &statement).await;
+        crate::failpoint!("databases.rebuild.after-create");
+        match created {
+            Ok(_) => {
+                let message = Message::new("databases-created").with("name", self.target);
+                reporter.done(Activity::CreateDatabase, self.subject, message);
                 Ok(())
             }
             Err(error) => {
-                reporter.failed(Activity::RestoreDatabase, self.subject, &error);
+                reporter.failed(Activity::CreateDatabase, self.subject, &error);
                 Err(error)
             }
         }
     }
 
-    async fn fill(&self, server: &Server) -> Result<(), DatabasesError> {
-        let helper = Helper::start(server, self.folder, Access::Read, Reach::Server).await?;
-        let filled = self.fill_with(server, &helper).await;
-        helper.end().await;
-        filled
+    async fn run_in(&self, helper: &Helper, server: &Server, reporter: &Reporter) -> Result<Restored, DatabasesError> {
+        reporter.began(Activity::RestoreDatabase, self.subject, Some(self.expected.bytes));
+        let mut restored = match self.fill(helper, server).await {
+            Ok(restored) => restored,
+            Err(error) => {
+                reporter.failed(Activity::RestoreDatabase, self.subject, &error);
+                return Err(error);
+            }
+        };
+        let message = Message::new("databases-restored").with("tables", restored.tables).with("rows", restored.rows);
+        reporter.done(Activity::RestoreDatabase, self.subject, message);
+        let adorn = self.properties.adorn(self.target);
+        server.client.execute(server.home(), "set the new database's properties", &adorn).await?;
+        restored.patches = self.patches.run(helper, self.target, self.subject, reporter).await?;
+        self.analyze(helper).await?;
+        crate::failpoint!("databases.rebuild.after-analyze");
+        Ok(restored)
     }
 
-    async fn fill_with(&self, server: &Server, helper: &Helper) -> Result<(), DatabasesError> {
-        let conninfo = format!("--dbname={}", helper.client.conninfo(self.target));
-        let jobs = format!("--jobs={}", self.jobs.get());
+    /// Restores in parallel, and compares tables, rows and large objects with the source.
+    async fn fill(&self, helper: &Helper, server: &Server) -> Result<Restored, DatabasesError> {
+        if self.expected.makes_public {
+            let statement = "DROP SCHEMA IF EXISTS public;";
+            server.client.execute(self.target, "make room for the archive's own schema", statement).await?;
+        }
         crate::failpoint!("databases.rebuild.before-restore");
-        let arguments = [
-            "--exit-on-error".to_owned(),
-            "--no-password".to_owned(),
-            jobs.clone(),
-            conninfo.clone(),
-            format!("{INSIDE}/{ARCHIVE}"),
-        ];
+        let mut arguments = vec!["--exit-on-error".to_owned(), "--no-password".to_owned()];
+        if self.source.can_be_read_in_parallel() {
+            arguments.push(self.jobs());
+        }
+        arguments.push(format!("--dbname={}", helper.client.conninfo(self.target)));
+        arguments.push(self.source.inside());
         helper.client.tool("pg_restore", self.subject, &arguments).await?;
         crate::failpoint!("databases.rebuild.after-restore");
-        self.compare(server).await?;
-        let arguments = ["--analyze-only".to_owned(), "--quiet".to_owned(), "--no-password".to_owned(), jobs, conninfo];
-        helper.client.tool("vacuumdb", self.subject, &arguments).await?;
-        crate::failpoint!("databases.rebuild.after-analyze");
-        Ok(())
+        self.compare(server).await
+    }
+
+    /// One more than for a dump: a restore's processes wait for the server by turns, and one that reads and unpacks
+    /// leaves a core to the server.
+    fn jobs(&self) -> String {
+        format!("--jobs={}", self.jobs.get().saturating_add(1))
+    }
+
+    async fn analyze(&self, helper: &Helper) -> Result<(), DatabasesError> {
+        let arguments = [
+            "--analyze-only".to_owned(),
+            "--quiet".to_owned(),
+            "--no-password".to_owned(),
+            format!("--jobs={}", self.jobs.get()),
+            format!("--dbname={}", helper.client.conninfo(self.target)),
+        ];
+        helper.client.tool("vacuumdb", self.subject, &arguments).await.map(drop)
     }
 
     /// A `.dat.gz` that was cut between two members restores without an error: only counting finds that.
-    async fn compare(&self, server: &Server) -> Result<(), DatabasesError> {
+    async fn compare(&self, server: &Server) -> Result<Restored, DatabasesError> {
         let mut session = server.client.session(self.target).await?;
-        let mut restored = Inventory::read(&mut session).await?;
-        Inventory::count(&mut session, &mut restored.tables).await?;
+        let mut found = Inventory::read(&mut session).await?;
+        Inventory::count(&mut session, &mut found.tables).await?;
+        let mut difference = match self.expected.exhaustive {
+            true => inventory::difference(&self.expected.tables, &found.tables),
+            false => {
+                let mut differences = Vec::new();
+                let counted = by_name(&found.tables);
+                for table in &self.expected.tables {
+                    let rows = match counted.get(&(table.schema.as_str(), table.name.as_str())) {
+                        Some(rows) => *rows == table.rows,
+                        // A partitioned table, whose rows are its partitions', or an extension's, which has its own.
+                        None => count_all(&mut session, table).await? >= table.rows,
+                    };
+                    if !rows {
+                        differences.push(format!("table {}.{} has not {} rows", table.schema, table.name, table.rows));
+                    }
+                }
+                shorten(differences)
+            }
+        };
         session.close().await?;
-        let mut difference = inventory::difference(&self.record.tables, &restored.tables);
-        if difference.is_none() && restored.large_objects != self.record.large_objects {
-            let (found, wanted) = (restored.large_objects, self.record.large_objects);
-            difference = Some(format!("it has {found} large objects instead of {wanted}"));
+        if let Some(wanted) = self.expected.large_objects
+            && difference.is_none()
+            && found.large_objects != wanted
+        {
+            difference = Some(format!("it has {} large objects instead of {wanted}", found.large_objects));
         }
         match difference {
-            None => Ok(()),
+            None => Ok(Restored {
+                tables: found.tables.len() as u64,
+                rows: found.tables.iter().map(|table| table.rows).sum(),
+                patches: Vec::new(),
+            }),
             Some(difference) => {
-                Err(DatabasesError::RestoredOtherwise { source_path: self.folder.to_owned(), difference })
+                Err(DatabasesError::RestoredOtherwise { source_path: self.source.path.clone(), difference })
             }
         }
     }
+}
+
+async fn count_all(session: &mut super::psql::Session, table: &Table) -> Result<u64, DatabasesError> {
+    let query = format!("SELECT to_json(count(*)) FROM {}", qualified(&table.schema, &table.name));
+    session.query("count the rows", &query).await
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::backup::Workshop;
 use super::documents::BackupDocument;
-use super::dump::{self, DumpOrder, Jobs};
+use super::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
 use super::error::DatabasesError;
 use super::names;
 use super::server::Server;
+use super::verification::{Known, Verification};
 use super::verify;
 use crate::report::{Activity, Message, Reporter};
 
@@ -17,6 +18,8 @@ pub struct SeedSettings {
     /// `databases.<name>.seed`.
     pub path: std::path::PathBuf,
     pub jobs: Jobs,
+    pub level: Level,
+    pub hashes: PasswordHashes,
     /// Who does it, for the record.
     pub operator: String,
 }
@@ -52,8 +55,15 @@ async fn place(
     let home = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let workshop = Workshop::open(home)?;
     let stamp = names::stamp(jiff::Timestamp::now());
-    let order =
-        DumpOrder { database, recorded_as: database, stamp: &stamp, jobs: settings.jobs, operator: &settings.operator };
+    let order = DumpOrder {
+        database,
+        recorded_as: database,
+        stamp: &stamp,
+        jobs: settings.jobs,
+        level: settings.level,
+        hashes: settings.hashes,
+        operator: &settings.operator,
+    };
     let record = dump::dump(server, &order, workshop.path(), reporter).await?;
     verify::check_files(workshop.path(), &record).await?;
     crate::failpoint!("databases.seed.before-exchange");
@@ -63,5 +73,5 @@ async fn place(
         workshop.publish(target)?;
     }
     crate::failpoint!("databases.seed.after-exchange");
-    Ok(BackupDocument::new(&record, target))
+    Ok(BackupDocument::new(&Known { record, verification: Verification::default() }, target))
 }

@@ -1,4 +1,4 @@
-//! A PostgreSQL server in a container: finding the way in, and what it is.
+//! A PostgreSQL server, in a container or elsewhere: finding the way in, and what it is.
 //!
 //! Which container runs a database's service is for the services room to know: it comes in as a name or an ID.
 
@@ -7,9 +7,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::error::{DatabasesError, Said};
+use super::helper::{self, Ground};
 use super::psql::{Client, Credentials, Endpoint, Session};
 use super::sql;
-use crate::engine::{ContainerState, ContainerView, Engine};
+use super::stale;
+use crate::engine::{ContainerHold, ContainerSpec, ContainerState, Engine};
 
 /// The first version that has all that this room relies on (`DROP DATABASE … WITH (FORCE)`).
 const OLDEST_VERSION: u32 = 130_000;
@@ -17,18 +19,39 @@ const OLDEST_VERSION: u32 = 130_000;
 /// A server that answers.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// Programs inside the server's own container.
+    /// Programs in the server's own container, or in one beside a server that has none.
     pub(super) client: Client,
-    /// The container's name, for people.
-    pub(super) container_name: String,
-    /// The image that it runs, which supplies the tools.
+    /// For people: `in container shop-db-1`, `at db.example:5432`.
+    pub(super) whereabouts: String,
+    /// The image that supplies the tools: the one that the server runs, where it runs in a container.
     pub(super) image_id: String,
     /// The database to be in when no other is meant: `postgres`, or `template1` where there is none.
     home: &'static str,
-    /// Where it listens, seen from its own network namespace.
-    pub(super) port: u16,
+    /// The network that helpers join, as `network_mode` takes it.
+    pub(super) network_mode: String,
+    /// Where the server listens, seen from there.
+    pub(super) endpoint: Endpoint,
     pub(super) version: String,
     pub(super) version_number: u32,
+    /// The container that `client` works in, where it is ours: it lives as long as this.
+    _tools: Option<Arc<ContainerHold>>,
+}
+
+/// What is known of a server before it has answered.
+pub(super) struct Place {
+    pub whereabouts: String,
+    pub image_id: String,
+    pub network_mode: String,
+}
+
+/// A server that runs in no container of this engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// Its name or address, seen from the engine's machine.
+    pub host: String,
+    pub port: u16,
+    /// The reference of an image with PostgreSQL's programs, of the server's major version or a later one.
+    pub tools_image: String,
 }
 
 #[derive(Deserialize)]
@@ -49,55 +72,93 @@ impl Server {
         if view.state != ContainerState::Running {
             return Err(DatabasesError::NotRunning { container: name(), state: view.state });
         }
-        let credentials = Arc::new(credentials);
-        let mut refusal = None;
         let tcp = || Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: None };
         let ways = [(Endpoint::Socket, "postgres"), (Endpoint::Socket, "template1"), (tcp(), "postgres")];
+        let network_mode = format!("container:{}", view.id);
+        let place = Place { whereabouts: format!("in container {}", view.name), image_id: view.image_id, network_mode };
+        let client = Client {
+            engine: engine.clone(),
+            container: view.id,
+            bin_dir: None,
+            endpoint: Endpoint::Socket,
+            credentials: Arc::new(credentials),
+        };
+        let mut server = Self::find(client, place, &ways).await?;
+        // Wrappers on a PATH choose among installed versions and may need a home; the server's own folder is exact.
+        // Only some roles may ask, and for others the PATH has to do.
+        let folder = server.client.query::<String>(server.home, "ask for the server's programs", BIN_DIR).await;
+        server.client.bin_dir = folder.ok().filter(|folder| folder.starts_with('/'));
+        Ok(server)
+    }
+
+    /// Connects to a server outside: from a container of the tools' image in the network of the engine's machine.
+    pub async fn connect_outside(
+        engine: &Engine,
+        outside: &Outside,
+        credentials: Credentials,
+    ) -> Result<Self, DatabasesError> {
+        let no_image = || DatabasesError::NoToolsImage { image: outside.tools_image.clone() };
+        let image = engine.inspect_image(&outside.tools_image).await?.ok_or_else(no_image)?;
+        stale::clear(engine).await?;
+        let whereabouts = format!("at {}:{}", outside.host, outside.port);
+        let network_mode = "host".to_owned();
+        let spec = ContainerSpec { network_mode: Some(network_mode.clone()), ..helper::idle(&image.id, &whereabouts) };
+        crate::failpoint!("databases.outside.before-create");
+        let container = engine.create_container(&spec).await?;
+        let hold = helper::run_held(engine, &container).await?;
+        let endpoint = Endpoint::Tcp { host: outside.host.clone(), port: Some(outside.port) };
+        let place = Place { whereabouts, image_id: image.id, network_mode };
+        let client = Client {
+            engine: engine.clone(),
+            container,
+            bin_dir: None,
+            endpoint: endpoint.clone(),
+            credentials: Arc::new(credentials),
+        };
+        let found = Self::find(client, place, &[(endpoint.clone(), "postgres"), (endpoint, "template1")]).await;
+        found.map(|server| Self { _tools: Some(Arc::new(hold)), ..server })
+    }
+
+    /// The server that `client` reaches in one of these ways, tried in their order.
+    pub(super) async fn find(
+        client: Client,
+        place: Place,
+        ways: &[(Endpoint, &'static str)],
+    ) -> Result<Self, DatabasesError> {
+        let mut refusal = None;
         for (endpoint, home) in ways {
-            let client = Client {
-                engine: engine.clone(),
-                container: view.id.clone(),
-                bin_dir: None,
-                endpoint,
-                credentials: credentials.clone(),
-            };
+            let client = Client { endpoint: endpoint.clone(), ..client.clone() };
             match client.query::<Facts>(home, "ask the server what it is", FACTS).await {
-                Ok(facts) => return Self::known(client, view, home, facts).await,
+                Ok(facts) if facts.version_number < OLDEST_VERSION => {
+                    return Err(DatabasesError::TooOld { server: place.whereabouts, version: facts.version });
+                }
+                Ok(facts) => {
+                    let endpoint = match endpoint {
+                        Endpoint::Socket => Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: Some(facts.port) },
+                        Endpoint::Tcp { host, port } => {
+                            Endpoint::Tcp { host: host.clone(), port: port.or(Some(facts.port)) }
+                        }
+                    };
+                    return Ok(Self {
+                        client,
+                        whereabouts: place.whereabouts,
+                        image_id: place.image_id,
+                        home,
+                        network_mode: place.network_mode,
+                        endpoint,
+                        version: facts.version,
+                        version_number: facts.version_number,
+                        _tools: None,
+                    });
+                }
                 // The first refusal is the one to tell: the second way is the exception.
                 Err(DatabasesError::Sql { source, .. }) => refusal = refusal.or(Some(source)),
                 Err(error) => return Err(error),
             }
         }
-        let user = credentials.user.clone();
+        let user = client.credentials.user.clone();
         let source = refusal.unwrap_or_else(|| Said::new(b""));
-        Err(DatabasesError::Login { container: name(), user, source })
-    }
-
-    async fn known(
-        mut client: Client,
-        view: ContainerView,
-        home: &'static str,
-        facts: Facts,
-    ) -> Result<Self, DatabasesError> {
-        if facts.version_number < OLDEST_VERSION {
-            return Err(DatabasesError::TooOld { container: view.name, version: facts.version });
-        }
-        // Wrappers on a PATH choose among installed versions and may need a home; the server's own folder is exact.
-        // Only some roles may ask, and for others the PATH has to do.
-        client.bin_dir = client
-            .query::<String>(home, "ask for the server's programs", BIN_DIR)
-            .await
-            .ok()
-            .filter(|folder| folder.starts_with('/'));
-        Ok(Self {
-            client,
-            container_name: view.name,
-            image_id: view.image_id,
-            home,
-            port: facts.port,
-            version: facts.version,
-            version_number: facts.version_number,
-        })
+        Err(DatabasesError::Login { server: place.whereabouts, user, source })
     }
 
     /// `15.20 (Debian 15.20-0+deb12u1)`.
@@ -108,6 +169,16 @@ impl Server {
     /// The major version: 15.
     pub fn major(&self) -> u32 {
         self.version_number / 10_000
+    }
+
+    /// Where helpers stand that reach it.
+    pub(super) fn ground(&self) -> Ground {
+        Ground {
+            client: Client { endpoint: self.endpoint.clone(), ..self.client.clone() },
+            image_id: self.image_id.clone(),
+            network_mode: self.network_mode.clone(),
+            label: self.client.container.clone(),
+        }
     }
 
     pub(super) fn engine(&self) -> &Engine {

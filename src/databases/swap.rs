@@ -2,11 +2,15 @@
 //!
 //! `ALLOW_CONNECTIONS false` first, committed, so that nobody comes back between the termination and the renames;
 //! both renames in one transaction, so that a kill leaves either all of the old state or all of the new. What undoes
-//! the first step after a kill is in `recovery`.
+//! the first step after a kill is a [`Guard`], and where that died too, `recovery`.
 
 use std::time::{Duration, Instant};
 
+use super::documents::PreserveReport;
 use super::error::DatabasesError;
+use super::guard::Guard;
+use super::preserve::{Carrier, Preservation};
+use super::psql::Session;
 use super::server::Server;
 use super::sql::{ident, literal};
 use crate::report::{Message, Reporter};
@@ -15,7 +19,7 @@ use crate::report::{Message, Reporter};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The names that take part.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Swap<'a> {
     /// The name that people use.
     pub database: &'a str,
@@ -25,61 +29,123 @@ pub(super) struct Swap<'a> {
     pub aside: &'a str,
 }
 
+/// What a swap came to.
+#[derive(Debug, Default)]
+pub(super) struct SwapOutcome {
+    /// How long the name could not be connected to.
+    pub nameless: Duration,
+    pub preserved: Vec<PreserveReport>,
+}
+
 impl Swap<'_> {
+    /// What was kept aside may be closed; under the name it is open.
     fn exchange(&self) -> String {
         let (database, new, aside) = (ident(self.database), ident(self.new), ident(self.aside));
         format!(
-            "BEGIN; ALTER DATABASE {database} RENAME TO {aside}; ALTER DATABASE {new} RENAME TO {database}; COMMIT;"
+            "BEGIN; ALTER DATABASE {database} RENAME TO {aside}; ALTER DATABASE {new} RENAME TO {database}; \
+             ALTER DATABASE {database} ALLOW_CONNECTIONS true; COMMIT;"
         )
     }
 
-    /// Swaps, and gives how long the name could not be connected to. On an error the present database is there under its
-    /// name and takes connections again.
-    pub async fn run(&self, server: &Server, reporter: &Reporter) -> Result<Duration, DatabasesError> {
-        let begun = Instant::now();
-        let error = loop {
-            match self.attempt(server).await {
-                Ok(nameless) => return Ok(nameless),
-                Err(error) => {
-                    // The connection may have ended after the commit: what counts is what the server has.
-                    if server.has(self.aside).await.unwrap_or(false) {
-                        return Ok(begun.elapsed());
-                    }
-                    if begun.elapsed() > PATIENCE {
-                        break error;
-                    }
-                }
-            }
-        };
-        if let Err(reopening) = open(server, self.database).await {
+    /// Swaps, after the rows that live on were carried over. On an error the present database is there under its name and
+    /// takes connections again.
+    pub async fn run(
+        &self,
+        server: &Server,
+        preservation: &Preservation,
+        reporter: &Reporter,
+    ) -> Result<SwapOutcome, DatabasesError> {
+        let guard = Guard::set(server, self.database).await?;
+        let result = self.swap(server, preservation).await;
+        if result.is_err()
+            && let Err(reopening) = open(server, self.database).await
+        {
+            // The guard goes with this value, and opens it as soon as it can.
             let message = Message::new("databases-left-closed").with("database", self.database);
             reporter.warn(message.with("reason", reopening));
+        } else {
+            guard.stand_down().await;
         }
-        Err(DatabasesError::NeverQuiet { database: self.database.to_owned(), source: Box::new(error) })
+        result
     }
 
-    async fn attempt(&self, server: &Server) -> Result<Duration, DatabasesError> {
+    async fn swap(&self, server: &Server, preservation: &Preservation) -> Result<SwapOutcome, DatabasesError> {
         let mut session = server.maintenance_session(self.database).await?;
+        // Both ends are inside before the doors close.
+        let carrier = Carrier::open(server, self.database, self.new, preservation).await?;
         crate::failpoint!("databases.rebuild.before-close");
         let begun = Instant::now();
         session.run("end new connections", &close_statement(self.database)).await?;
         crate::failpoint!("databases.rebuild.after-close");
-        session.run("end its connections", &terminate_statement(self.database)).await?;
+        let preserved = self.carry(&mut session, carrier, preservation).await?;
+        let mut session = Some(session);
+        let mut failure = None;
+        while failure.is_none() || begun.elapsed() < PATIENCE {
+            match self.attempt(server, session.take()).await {
+                Ok(()) => return Ok(SwapOutcome { nameless: begun.elapsed(), preserved }),
+                Err(error) => {
+                    // The connection may have ended after the commit: what counts is what the server has.
+                    if server.has(self.aside).await.unwrap_or(false) {
+                        return Ok(SwapOutcome { nameless: begun.elapsed(), preserved });
+                    }
+                    failure = Some(error);
+                }
+            }
+        }
+        let database = self.database.to_owned();
+        let source = failure.unwrap_or(DatabasesError::Stopped { database: database.clone() });
+        Err(DatabasesError::NeverQuiet { database, source: Box::new(source) })
+    }
+
+    /// Carries the rows while nobody else is in the present database. A backend that was just starting when the doors
+    /// closed may still have written: then it is done again, and nothing is lost.
+    async fn carry(
+        &self,
+        session: &mut Session,
+        carrier: Option<Carrier>,
+        preservation: &Preservation,
+    ) -> Result<Vec<PreserveReport>, DatabasesError> {
+        let Some(mut carrier) = carrier else { return Ok(Vec::new()) };
+        const TURNS: u32 = 5;
+        for _ in 0..TURNS {
+            session.run("end its connections", &terminate_statement(self.database, Some(carrier.backend))).await?;
+            carrier.carry(preservation).await?;
+            let count = format!(
+                "SELECT to_json(count(*)) FROM pg_catalog.pg_stat_activity WHERE datname = {} AND pid <> {}",
+                literal(self.database),
+                carrier.backend
+            );
+            if session.query::<u64>("look who is there", &count).await? == 0 {
+                break;
+            }
+        }
+        crate::failpoint!("databases.rebuild.before-preserve-commit");
+        let reports = carrier.finish().await?;
+        crate::failpoint!("databases.rebuild.after-preserve");
+        Ok(reports)
+    }
+
+    async fn attempt(&self, server: &Server, session: Option<Session>) -> Result<(), DatabasesError> {
+        let mut session = match session {
+            Some(session) => session,
+            None => server.maintenance_session(self.database).await?,
+        };
+        session.run("end its connections", &terminate_statement(self.database, None)).await?;
         crate::failpoint!("databases.rebuild.before-renames");
         session.run("put the new database in its place", &self.exchange()).await?;
-        let nameless = begun.elapsed();
         crate::failpoint!("databases.rebuild.after-renames");
         // The swap is done whatever becomes of the session.
         let _ = session.close().await;
-        Ok(nameless)
+        Ok(())
     }
 }
 
-/// Gives a new database the name, where there was none of it.
-pub(super) async fn name(server: &Server, new: &str, database: &str) -> Result<(), DatabasesError> {
+/// Renames a database; `database` is not where we are meanwhile.
+pub(super) async fn rename(server: &Server, from: &str, to: &str) -> Result<(), DatabasesError> {
     crate::failpoint!("databases.rebuild.before-naming");
-    let statement = format!("ALTER DATABASE {} RENAME TO {};", ident(new), ident(database));
-    server.client.execute(server.maintenance(database), "name the new database", &statement).await?;
+    let statement = format!("ALTER DATABASE {} RENAME TO {};", ident(from), ident(to));
+    server.client.execute(server.maintenance(to), "rename the database", &statement).await?;
+    crate::failpoint!("databases.rebuild.after-naming");
     Ok(())
 }
 
@@ -103,19 +169,28 @@ pub(super) async fn drop_aside(server: &Server, name: &str) -> Result<(), Databa
     Ok(())
 }
 
+/// How many prepared transactions keep these databases from being renamed.
+pub(super) async fn prepared_transactions(server: &Server, databases: &[&str]) -> Result<u64, DatabasesError> {
+    let names: Vec<String> = databases.iter().map(|name| literal(name)).collect();
+    let query =
+        format!("SELECT to_json(count(*)) FROM pg_catalog.pg_prepared_xacts WHERE database IN ({})", names.join(", "));
+    server.client.query(server.home(), "look for prepared transactions", &query).await
+}
+
 fn close_statement(database: &str) -> String {
     format!("ALTER DATABASE {} ALLOW_CONNECTIONS false;", ident(database))
 }
 
-/// Terminates until none is left, on the server, without a round trip for each look. After 10 s without an end the
-/// rename has to say who is in its way.
-fn terminate_statement(database: &str) -> String {
+/// Terminates until none is left but `spared`, on the server, without a round trip for each look. After 10 s without
+/// an end the rename has to say who is in its way.
+fn terminate_statement(database: &str, spared: Option<i64>) -> String {
+    let spared = spared.map(|pid| format!(" AND pid <> {pid}")).unwrap_or_default();
     let body = format!(
         "DECLARE left_over bigint; BEGIN \
          FOR turn IN 1..5000 LOOP \
            PERFORM pg_catalog.pg_stat_clear_snapshot(); \
            SELECT count(pg_catalog.pg_terminate_backend(pid)) INTO left_over \
-             FROM pg_catalog.pg_stat_activity WHERE datname = {}; \
+             FROM pg_catalog.pg_stat_activity WHERE datname = {}{spared}; \
            EXIT WHEN left_over = 0; \
            PERFORM pg_catalog.pg_sleep(0.002); \
          END LOOP; END",
@@ -134,15 +209,16 @@ mod tests {
         assert_eq!(
             swap.exchange(),
             "BEGIN; ALTER DATABASE \"档\"\"; drop\" RENAME TO \"o\"; \
-             ALTER DATABASE \"n\" RENAME TO \"档\"\"; drop\"; COMMIT;"
+             ALTER DATABASE \"n\" RENAME TO \"档\"\"; drop\"; \
+             ALTER DATABASE \"档\"\"; drop\" ALLOW_CONNECTIONS true; COMMIT;"
         );
     }
 
     #[test]
     fn a_name_with_quotes_stays_a_literal_inside_the_body() {
-        let statement = terminate_statement("it's \\ $$");
+        let statement = terminate_statement("it's \\ $$", None);
         assert!(statement.starts_with("DO E'DECLARE"), "{statement}");
         assert!(statement.contains("datname = E''it''''s \\\\\\\\ $$'';"), "{statement}");
-        assert!(terminate_statement("x").contains("datname = ''x'';"));
+        assert!(terminate_statement("x", Some(7)).contains("datname = ''x'' AND pid <> 7;"));
     }
 }

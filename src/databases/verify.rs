@@ -1,17 +1,203 @@
-//! Whether a dump on disk is what it was: digests of its files, and an archive that `pg_restore` lists.
+//! Whether a dump on disk is what it was: digests of its files, an archive that `pg_restore` lists, and the proof that
+//! counts, a restore into a throw-away server with every table and row compared.
+//!
+//! What was found is written beside the dump (`verification`). A dump is bad only when it was looked at and found so: an
+//! engine that does not answer says nothing about it.
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Instant;
 
-use super::documents::BackupDocument;
-use super::dump;
+use super::documents::{BackupDocument, VerifyReport};
+use super::dump::{self, Jobs};
 use super::error::DatabasesError;
-use super::helper::{Access, Helper, Reach};
-use super::inventory::shorten;
+use super::helper::{Access, Helper, INSIDE, Reach};
+use super::inventory::{self, Inventory, shorten};
+use super::properties::Properties;
 use super::record::{ARCHIVE, ArchiveFormat, Record};
 use super::server::Server;
+use super::throwaway::{self, ServerImage, Throwaway};
+use super::toc::Contents;
+use super::verification::{Failure, Known, Proof, Verification};
 use crate::fs::hash_file;
 use crate::report::{Activity, Message, Reporter};
+
+/// How much is proved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// Digests, and the archive's list.
+    Files,
+    /// These, then a restore into a throw-away server and a comparison of tables and rows.
+    #[default]
+    Restore,
+}
+
+/// How to verify.
+#[derive(Debug, Clone)]
+pub struct VerifySettings {
+    pub depth: Depth,
+    pub jobs: Jobs,
+    /// Who does it, for the record.
+    pub operator: String,
+}
+
+/// Verifies the dump in `folder` and writes the result beside it. A dump that is found bad is an `Ok` with its damage; an
+/// error means that nothing was found out.
+pub async fn verify(
+    image: &ServerImage,
+    folder: &Path,
+    settings: &VerifySettings,
+    reporter: &Reporter,
+) -> Result<VerifyReport, DatabasesError> {
+    let begun = Instant::now();
+    let Known { record, mut verification } = Known::read(folder)?;
+    let subject = record.id.clone();
+    reporter.began(Activity::VerifyDump, subject.as_str(), Some(record.bytes()));
+    let found = match settings.depth {
+        Depth::Files => check_on(image, folder, &record).await.map(|()| None),
+        Depth::Restore => try_out(image, folder, &record, settings, reporter).await.map(Some),
+    };
+    let (at, operator) = (jiff::Timestamp::now(), settings.operator.clone());
+    let duration_ms = begun.elapsed().as_millis() as u64;
+    let damage = match found {
+        Ok(version) => {
+            let proof = Proof { at, operator, duration_ms, server_version: version };
+            let message = match settings.depth {
+                Depth::Files => {
+                    verification.proved_by_files(proof);
+                    Message::new("databases-dump-intact").with("id", &subject)
+                }
+                Depth::Restore => {
+                    verification.proved_by_restore(proof);
+                    let message = Message::new("databases-dump-verified").with("id", &subject);
+                    message.with("tables", record.tables.len()).with("rows", record.rows())
+                }
+            };
+            reporter.done(Activity::VerifyDump, subject.as_str(), message);
+            None
+        }
+        Err(error) => {
+            reporter.failed(Activity::VerifyDump, subject.as_str(), &error);
+            if !is_the_dumps_fault(&error) {
+                return Err(error);
+            }
+            let reason = in_one_line(&error);
+            verification.refuted(Failure { at, operator, reason: reason.clone() });
+            Some(reason)
+        }
+    };
+    note(verification, folder, &subject, reporter);
+    Ok(VerifyReport {
+        id: record.id.clone(),
+        database: record.database.clone(),
+        path: folder.to_string_lossy().into_owned(),
+        how: match settings.depth {
+            Depth::Files => "files".to_owned(),
+            Depth::Restore => "restored".to_owned(),
+        },
+        tables: record.tables.len() as u64,
+        rows: record.rows(),
+        duration_ms,
+        damage,
+    })
+}
+
+/// A dump on a disk that can't be written is no worse for that.
+fn note(verification: Verification, folder: &Path, subject: &str, reporter: &Reporter) {
+    if let Err(error) = verification.write(folder) {
+        let message = Message::new("databases-verification-not-noted").with("id", subject);
+        reporter.warn(message.with("reason", in_one_line(&error)));
+    }
+}
+
+fn is_the_dumps_fault(error: &DatabasesError) -> bool {
+    matches!(
+        error,
+        DatabasesError::Damaged { .. } | DatabasesError::RestoredOtherwise { .. } | DatabasesError::Tool { .. }
+    )
+}
+
+fn in_one_line(error: &DatabasesError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Restores into a throw-away server and compares; gives the server's version.
+async fn try_out(
+    image: &ServerImage,
+    folder: &Path,
+    record: &Record,
+    settings: &VerifySettings,
+    reporter: &Reporter,
+) -> Result<String, DatabasesError> {
+    check_files(folder, record).await?;
+    if reporter.asked_to_stop() {
+        return Err(DatabasesError::Stopped { database: record.database.clone() });
+    }
+    let throwaway = Throwaway::start(image).await?;
+    let work = async {
+        restore(&throwaway, folder, record, settings.jobs).await?;
+        crate::failpoint!("databases.verify.before-compare");
+        compare(&throwaway.server, folder, record).await
+    };
+    let compared = tokio::select! {
+        compared = work => compared,
+        () = reporter.stop_asked() => Err(DatabasesError::Stopped { database: record.database.clone() }),
+    };
+    let version = throwaway.server.version().to_owned();
+    throwaway.end().await;
+    compared.map(|()| version)
+}
+
+/// The name of the database in the throw-away server: that of the dump may be one that it has already.
+const TRIED_OUT: &str = "dpl tried out";
+
+async fn restore(throwaway: &Throwaway, folder: &Path, record: &Record, jobs: Jobs) -> Result<(), DatabasesError> {
+    let server = &throwaway.server;
+    let roles = record.roles.iter().map(|role| role.name.as_str());
+    throwaway::create_roles(throwaway, roles.chain(record.properties.roles())).await?;
+    let properties = Properties { tablespace: "pg_default".to_owned(), ..record.properties.clone() };
+    server.client.execute(server.home(), "create a database", &properties.create(TRIED_OUT)).await?;
+    let helper = Helper::start(server, folder, Access::Read, Reach::Server).await?;
+    crate::failpoint!("databases.verify.before-restore");
+    let restored = async {
+        is_listed(&dump::list_archive(&helper, &record.database).await?, folder, record)?;
+        let arguments = [
+            "--exit-on-error".to_owned(),
+            "--no-password".to_owned(),
+            // The server that it came from may have had others.
+            "--no-tablespaces".to_owned(),
+            format!("--jobs={}", jobs.get()),
+            format!("--dbname={}", helper.client.conninfo(TRIED_OUT)),
+            format!("{INSIDE}/{ARCHIVE}"),
+        ];
+        helper.client.tool("pg_restore", &record.database, &arguments).await
+    };
+    let restored = restored.await;
+    helper.end().await;
+    restored.map(drop)
+}
+
+async fn compare(server: &Server, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
+    let mut session = server.client.session(TRIED_OUT).await?;
+    let mut restored = Inventory::read(&mut session).await?;
+    Inventory::count(&mut session, &mut restored.tables).await?;
+    session.close().await?;
+    let mut difference = inventory::difference(&record.tables, &restored.tables);
+    if difference.is_none() && restored.large_objects != record.large_objects {
+        let (found, wanted) = (restored.large_objects, record.large_objects);
+        difference = Some(format!("it has {found} large objects instead of {wanted}"));
+    }
+    match difference {
+        None => Ok(()),
+        Some(difference) => Err(DatabasesError::RestoredOtherwise { source_path: folder.to_owned(), difference }),
+    }
+}
 
 /// Reads every file of the dump in `folder`, compares digests, and lets the server's own `pg_restore` list the
 /// archive. Nothing is restored, and nothing is written.
@@ -20,14 +206,14 @@ pub async fn verify_files(
     folder: &Path,
     reporter: &Reporter,
 ) -> Result<BackupDocument, DatabasesError> {
-    let record = Record::read(folder)?;
-    let subject = record.id.clone();
-    reporter.began(Activity::VerifyDump, subject.as_str(), Some(record.bytes()));
-    match check(server, folder, &record).await {
+    let known = Known::read(folder)?;
+    let subject = known.record.id.clone();
+    reporter.began(Activity::VerifyDump, subject.as_str(), Some(known.record.bytes()));
+    match check(server, folder, &known.record).await {
         Ok(()) => {
             let message = Message::new("databases-dump-intact").with("id", &subject);
             reporter.done(Activity::VerifyDump, subject, message);
-            Ok(BackupDocument::new(&record, folder))
+            Ok(BackupDocument::new(&known, folder))
         }
         Err(error) => {
             reporter.failed(Activity::VerifyDump, subject, &error);
@@ -37,11 +223,18 @@ pub async fn verify_files(
 }
 
 pub(super) async fn check(server: &Server, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
+    check_on(&ServerImage::without_preload(server), folder, record).await
+}
+
+async fn check_on(image: &ServerImage, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
     check_files(folder, record).await?;
-    let helper = Helper::start(server, folder, Access::Read, Reach::Nothing).await?;
+    let helper = Helper::start_on(&image.ground(), folder, Access::Read).await?;
     let contents = dump::list_archive(&helper, &record.database).await;
     helper.end().await;
-    let contents = contents?;
+    is_listed(&contents?, folder, record)
+}
+
+fn is_listed(contents: &Contents, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
     let missing = record.tables.iter().filter(|table| !contents.table_data.contains_key(&table.oid));
     match shorten(missing.map(|table| format!("table {}.{} is not in it", table.schema, table.name)).collect()) {
         None => Ok(()),

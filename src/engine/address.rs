@@ -93,6 +93,17 @@ impl Address {
         self.0.starts_with("unix://")
     }
 
+    /// Whether containers of the engine may see folders of this machine; whether they do, only a look shows: a socket
+    /// may lead elsewhere. `DPL_ENGINE_ELSEWHERE=1` says that they don't.
+    pub fn may_share_folders(&self) -> bool {
+        let is_loopback = || {
+            let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+            ["127.", "localhost", "[::1]"].iter().any(|here| rest.starts_with(here))
+        };
+        let is_here = self.is_local() || (!self.0.starts_with("ssh://") && is_loopback());
+        is_here && non_empty("DPL_ENGINE_ELSEWHERE").is_none()
+    }
+
     /// The socket's path, when the engine listens on one of this machine.
     pub fn socket(&self) -> Option<&str> {
         self.0.strip_prefix("unix://")

@@ -1,5 +1,6 @@
 //! The connection to one engine.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use super::address::Address;
 use super::error::{EngineError, EngineErrorKind};
 use super::facts::EngineFacts;
+use super::lock::Keeper;
+use super::watchdog::StallLimits;
 
 /// How long an ordinary call may take until its answer begins. Stopping a container adds its grace period.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
@@ -23,6 +26,9 @@ pub struct Engine {
     transfers: Docker,
     address: Address,
     facts: Arc<EngineFacts>,
+    /// Asked before every change.
+    keeper: Option<Arc<Keeper>>,
+    stall_limits: StallLimits,
 }
 
 impl Engine {
@@ -47,7 +53,8 @@ impl Engine {
         let docker = docker.negotiate_version().await.map_err(reach)?;
         let facts = EngineFacts::ask(&docker).await.map_err(reach)?;
         let transfers = docker.clone().with_timeout(TRANSFER_TIMEOUT);
-        Ok(Self { docker, transfers, address, facts: Arc::new(facts) })
+        let (facts, stall_limits) = (Arc::new(facts), StallLimits::default());
+        Ok(Self { docker, transfers, address, facts, keeper: None, stall_limits })
     }
 
     /// What the engine is and can do, as it said when the connection was made.
@@ -55,8 +62,43 @@ impl Engine {
         &self.facts
     }
 
+    /// The folder where the engine keeps its data, when it runs on this machine: an engine behind a Unix socket that
+    /// calls itself by this host's name (a socket may lead to another machine too).
+    pub fn local_root_dir(&self) -> Option<&Path> {
+        let here = rustix::system::uname();
+        let is_here =
+            self.address.as_str().starts_with("unix://") && here.nodename().to_bytes() == self.facts.name.as_bytes();
+        (is_here && self.facts.root_dir.is_dir()).then_some(self.facts.root_dir.as_path())
+    }
+
+    /// Lets transfers be silent for as long as `limits` says.
+    pub fn with_stall_limits(mut self, limits: StallLimits) -> Self {
+        self.stall_limits = limits;
+        self
+    }
+
+    pub fn stall_limits(&self) -> StallLimits {
+        self.stall_limits
+    }
+
+    /// Whether the engine answers at all (`GET /_ping`).
+    pub async fn ping(&self) -> Result<(), EngineError> {
+        let asked = self.docker.ping().await;
+        asked
+            .map(drop)
+            .map_err(|error| EngineError::new("reach", format!("the Docker engine at {}", self.address), error))
+    }
+
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    pub(super) fn with_keeper(&self, keeper: Arc<Keeper>) -> Self {
+        Self { keeper: Some(keeper), ..self.clone() }
+    }
+
+    pub(super) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_deref()
     }
 
     pub(super) fn docker(&self) -> &Docker {

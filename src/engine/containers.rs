@@ -13,7 +13,7 @@ use bollard::query_parameters::{
 };
 
 use super::connect::{CALL_TIMEOUT, Engine};
-use super::error::EngineError;
+use super::error::{EngineError, EngineErrorKind};
 use super::spec::{ContainerSpec, PublishedPort, RestartPolicy};
 
 /// A container's life, as `State.Status` has it.
@@ -30,6 +30,11 @@ pub enum ContainerState {
 }
 
 impl ContainerState {
+    /// Whether its processes live and go on.
+    pub fn is_running(self) -> bool {
+        self == Self::Running
+    }
+
     /// The engine's word for it.
     pub fn word(self) -> &'static str {
         match self {
@@ -115,9 +120,13 @@ pub struct LimitsView {
 pub struct ContainerSummary {
     pub id: String,
     pub name: String,
+    /// The ID of the image that it was made from.
+    pub image_id: String,
     pub labels: BTreeMap<String, String>,
     /// Ports of the host that it holds now.
     pub published: Vec<PublishedPort>,
+    /// Network name → its address there; without one while it does not run.
+    pub addresses: BTreeMap<String, String>,
 }
 
 /// A container as the engine has it.
@@ -143,6 +152,8 @@ pub struct ContainerView {
     pub mounts: Vec<MountView>,
     /// Network name → the container's address in it, empty while it does not run.
     pub networks: BTreeMap<String, String>,
+    /// Network name → the ID of the network that it joined, which may be gone; empty where the engine says none.
+    pub network_ids: BTreeMap<String, String>,
     /// `127.0.0.1:8080->80/tcp`.
     pub published: Vec<String>,
     pub environment: EnvironmentView,
@@ -158,6 +169,11 @@ pub struct ContainerView {
     pub declared_volumes: Vec<String>,
     /// Whether it has a terminal: its log is then one stream without frames.
     pub tty: bool,
+    /// Whether the engine removes it when it ends.
+    pub auto_remove: bool,
+    /// The logging driver's name, and its options.
+    pub log_driver: String,
+    pub log_options: BTreeMap<String, String>,
 }
 
 impl Engine {
@@ -201,6 +217,7 @@ impl Engine {
     /// Creates a container and joins it to all of its networks; gives its ID. When joining fails, the container is
     /// removed again.
     pub async fn create_container(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        self.may_change().await?;
         let mut options = CreateContainerOptionsBuilder::default().name(&spec.name);
         if let Some(platform) = &spec.platform {
             options = options.platform(platform);
@@ -222,12 +239,14 @@ impl Engine {
 
     /// Starts it; one that runs already is fine (`POST /containers/{id}/start`).
     pub async fn start_container(&self, container: &str) -> Result<(), EngineError> {
+        self.may_change().await?;
         already_so(self.docker().start_container(container, None).await)
             .map_err(|error| EngineError::new("start", format!("container {container}"), error))
     }
 
     /// Asks it to end and kills it after `grace` (its own grace period where `None`); one that does not run is fine.
     pub async fn stop_container(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError> {
+        self.may_change().await?;
         let mut options = StopContainerOptionsBuilder::default();
         if let Some(grace) = grace {
             options = options.t(grace.as_secs_f64().ceil() as i32);
@@ -241,6 +260,7 @@ impl Engine {
     /// Stops and starts it in one call, which the engine brings to its end even if nobody waits for the answer
     /// (`POST /containers/{id}/restart`). Its own grace period counts.
     pub async fn restart_container(&self, container: &str) -> Result<(), EngineError> {
+        self.may_change().await?;
         let patient = self.docker().clone().with_timeout(CALL_TIMEOUT + Duration::from_secs(3600));
         let options = RestartContainerOptionsBuilder::default().build();
         patient
@@ -251,6 +271,7 @@ impl Engine {
 
     /// Lets a paused container go on (`POST /containers/{id}/unpause`).
     pub async fn unpause_container(&self, container: &str) -> Result<(), EngineError> {
+        self.may_change().await?;
         self.docker()
             .unpause_container(container)
             .await
@@ -258,6 +279,7 @@ impl Engine {
     }
 
     pub async fn rename_container(&self, container: &str, name: &str) -> Result<(), EngineError> {
+        self.may_change().await?;
         let options = RenameContainerOptionsBuilder::default().name(name).build();
         self.docker()
             .rename_container(container, options)
@@ -267,6 +289,7 @@ impl Engine {
 
     /// Changes the restart policy of an existing container (`POST /containers/{id}/update`).
     pub async fn set_restart_policy(&self, container: &str, policy: RestartPolicy) -> Result<(), EngineError> {
+        self.may_change().await?;
         let body = ContainerUpdateBody { restart_policy: Some(policy.policy()), ..Default::default() };
         self.docker()
             .update_container(container, body)
@@ -276,11 +299,13 @@ impl Engine {
 
     /// Removes a stopped container; its volumes stay. One that is gone already is fine.
     pub async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
+        self.may_change().await?;
         self.remove(container, false).await
     }
 
     /// Kills and removes a container with its anonymous volumes: for throw-away helpers only.
     pub async fn discard_container(&self, container: &str) -> Result<(), EngineError> {
+        self.may_change().await?;
         self.remove(container, true).await
     }
 
@@ -290,11 +315,36 @@ impl Engine {
             Ok(()) => Ok(()),
             Err(error) => {
                 let error = EngineError::new("remove", format!("container {container}"), error);
-                if error.is_not_found() { Ok(()) } else { Err(error) }
+                match error {
+                    error if error.is_not_found() => Ok(()),
+                    error if error.is_conflict() => self.await_removal(container).await.map_err(|_| error),
+                    error => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Waits for the end of a removal that is under way: only then is its name free. An error where none is.
+    async fn await_removal(&self, container: &str) -> Result<(), EngineError> {
+        let deadline = tokio::time::Instant::now() + REMOVAL_TIMEOUT;
+        loop {
+            let state = self.inspect_container(container).await?.map(|view| view.state);
+            match state {
+                None => return Ok(()),
+                Some(ContainerState::Removing) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Some(_) => {
+                    let kind = EngineErrorKind::Conflict;
+                    return Err(EngineError::other(kind, "remove", format!("container {container}"), "it stays"));
+                }
             }
         }
     }
 }
+
+/// How long another's removal of a container may take: a large file system goes slowly.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// 304 means that the container is in the wanted state already.
 fn already_so(result: Result<(), bollard::errors::Error>) -> Result<(), bollard::errors::Error> {
@@ -315,7 +365,15 @@ fn summary(container: bollard::models::ContainerSummary) -> ContainerSummary {
     });
     ContainerSummary {
         id: container.id.unwrap_or_default(),
+        image_id: container.image_id.unwrap_or_default(),
         published: published.collect(),
+        addresses: container
+            .network_settings
+            .and_then(|settings| settings.networks)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(name, endpoint)| Some((name, endpoint.ip_address.filter(|address| !address.is_empty())?)))
+            .collect(),
         labels: container.labels.unwrap_or_default().into_iter().collect(),
         // Legacy links add names with a second slash; the container's own has one.
         name: container
@@ -367,6 +425,7 @@ fn view(answer: ContainerInspectResponse) -> ContainerView {
     let health = state.health.unwrap_or_default();
     let config = answer.config.unwrap_or_default();
     let host = answer.host_config.unwrap_or_default();
+    let log = host.log_config.clone().unwrap_or_default();
     let network_settings = answer.network_settings.unwrap_or_default();
     let mut published: Vec<String> = network_settings
         .ports
@@ -381,6 +440,7 @@ fn view(answer: ContainerInspectResponse) -> ContainerView {
         })
         .collect();
     published.sort();
+    let endpoints = network_settings.networks.unwrap_or_default();
     ContainerView {
         id: answer.id.unwrap_or_default(),
         name: answer.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -428,13 +488,16 @@ fn view(answer: ContainerInspectResponse) -> ContainerView {
                 target: mount.destination.unwrap_or_default(),
             })
             .collect(),
-        networks: network_settings
-            .networks
-            .unwrap_or_default()
+        network_ids: endpoints
+            .iter()
+            .filter_map(|(name, endpoint)| Some((name.clone(), endpoint.network_id.clone()?)))
+            .collect(),
+        networks: endpoints
             .into_iter()
             .map(|(name, endpoint)| (name, endpoint.ip_address.unwrap_or_default()))
             .collect(),
         published,
+        auto_remove: host.auto_remove.unwrap_or_default(),
         restart: restart_policy(&host),
         limits: limits(&host),
         network_mode: host.network_mode.unwrap_or_default(),
@@ -446,6 +509,8 @@ fn view(answer: ContainerInspectResponse) -> ContainerView {
             .is_some_and(|test| test.first().is_some_and(|word| word != "NONE")),
         declared_volumes: config.volumes.unwrap_or_default(),
         tty: config.tty.unwrap_or_default(),
+        log_driver: log.typ.unwrap_or_default(),
+        log_options: log.config.unwrap_or_default().into_iter().collect(),
         environment: environment(config.env.unwrap_or_default()),
     }
 }

@@ -17,6 +17,12 @@ pub enum EngineErrorKind {
     Forbidden,
     /// No answer within the time that such a call may take.
     TimedOut,
+    /// Somebody else is at work on the engine.
+    Locked,
+    /// Our lock on the engine is gone: no further change may be made.
+    LockLost,
+    /// Nothing moved in a transfer any more, though the engine answers.
+    Stalled,
     /// Anything else that the engine reports, a 500 above all.
     Failed,
 }
@@ -70,8 +76,17 @@ impl EngineError {
         self.kind == EngineErrorKind::Conflict
     }
 
+    /// Whether somebody else may change things on the engine, and this process must not.
+    pub fn is_locked_out(&self) -> bool {
+        matches!(self.kind, EngineErrorKind::Locked | EngineErrorKind::LockLost)
+    }
+
     pub fn is_unreachable(&self) -> bool {
         self.kind == EngineErrorKind::Unreachable
+    }
+
+    pub fn is_stalled(&self) -> bool {
+        self.kind == EngineErrorKind::Stalled
     }
 }
 

@@ -1,9 +1,11 @@
 //! Commands inside running containers.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bollard::container::LogOutput;
-use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::exec::{ResizeExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ExecConfig;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -23,7 +25,29 @@ pub struct ExecSpec {
     /// Whether the command reads standard input.
     pub stdin: bool,
     pub tty: bool,
+    /// The terminal's first size, where `tty`.
+    pub size: Option<TerminalSize>,
 }
+
+/// A terminal's size, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    pub columns: u16,
+    pub rows: u16,
+}
+
+/// How an exchange with a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecEnd {
+    /// Its exit code.
+    Exited(i64),
+    /// Whoever took the output wanted no more; the command may still run.
+    Abandoned,
+}
+
+/// Three keys that hardly anyone types, in the place of the engine's Ctrl-P Ctrl-Q, which would hold every Ctrl-P back:
+/// nobody leaves a command of ours running by a key.
+const DETACH_KEYS: &str = "ctrl-^,ctrl-^,ctrl-]";
 
 /// A chunk that a command wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +68,7 @@ pub struct ExecSession {
 impl Engine {
     /// Starts a command in a running container.
     pub async fn start_exec(&self, container: &str, spec: &ExecSpec) -> Result<ExecSession, EngineError> {
+        self.may_change().await?;
         let program = spec.command.first().map(String::as_str).unwrap_or_default();
         let object = format!("{program} in container {container}");
         let fail = |error| EngineError::new("run", object.clone(), error);
@@ -52,6 +77,9 @@ impl Engine {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             tty: Some(spec.tty),
+            detach_keys: spec.tty.then(|| DETACH_KEYS.to_owned()),
+            // Engines before API 1.42 don't know it, and get the size once the command runs.
+            console_size: spec.size.filter(|_| spec.tty).map(|size| vec![size.rows.into(), size.columns.into()]),
             env: (!spec.environment.is_empty()).then(|| spec.environment.clone()),
             cmd: Some(spec.command.clone()),
             user: spec.user.clone(),
@@ -80,6 +108,72 @@ impl Engine {
             Err(error) => Err(EngineError::new("read the output of", context.clone(), error)),
         });
         Ok(ExecSession { engine: self.clone(), id: created.id, object, output: Box::pin(output), input })
+    }
+
+    /// Runs a command in exchange with somebody: what `input` gives is its standard input, which ends with it; each of
+    /// `resizes` is its terminal's new size; `output` takes what it writes, and may break off.
+    pub async fn exec_interactive(
+        &self,
+        container: &str,
+        spec: &ExecSpec,
+        input: impl Stream<Item = Bytes>,
+        resizes: impl Stream<Item = TerminalSize>,
+        mut output: impl FnMut(ExecOutput) -> ControlFlow<()>,
+    ) -> Result<ExecEnd, EngineError> {
+        let mut session = self.start_exec(container, spec).await?;
+        let (id, size) = (session.id.clone(), spec.size.filter(|_| spec.tty));
+        let ExecSession { output: chunks, input: stdin, .. } = &mut session;
+        let feed = async {
+            let mut input = std::pin::pin!(input);
+            while let Some(bytes) = input.next().await {
+                // A command that ends before it has read everything is judged by its exit code, not by the pipe.
+                if stdin.write_all(&bytes).await.is_err() || stdin.flush().await.is_err() {
+                    break;
+                }
+            }
+            let _ = stdin.shutdown().await;
+            std::future::pending::<()>().await
+        };
+        let resize = async {
+            if let Some(size) = size {
+                self.resize_exec(&id, size).await;
+            }
+            let mut resizes = std::pin::pin!(resizes);
+            while let Some(size) = resizes.next().await {
+                self.resize_exec(&id, size).await;
+            }
+            std::future::pending::<()>().await
+        };
+        let drain = async {
+            while let Some(chunk) = chunks.next().await {
+                if output(chunk?).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok::<_, EngineError>(ControlFlow::Continue(()))
+        };
+        let drained = tokio::select! {
+            drained = drain => drained?,
+            () = feed => unreachable!("it waits for ever once the input has ended"),
+            () = resize => unreachable!("it waits for ever once there are no sizes any more"),
+        };
+        match drained {
+            ControlFlow::Break(()) => Ok(ExecEnd::Abandoned),
+            ControlFlow::Continue(()) => Ok(ExecEnd::Exited(session.exit_code().await?)),
+        }
+    }
+
+    /// A size that can't be set is no reason to end anything. The engine knows an exec a moment before its terminal is
+    /// there, so that the first tries may be too
+    /// early; on a busy host that moment is long.
+    async fn resize_exec(&self, id: &str, size: TerminalSize) {
+        for _ in 0..100 {
+            let options = ResizeExecOptions { height: size.rows, width: size.columns };
+            if self.docker().resize_exec(id, options).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Runs a command to its end with `input` as its standard input, and collects what it writes.

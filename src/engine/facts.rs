@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::SystemInfo;
+use jiff::Timestamp;
 
 /// How the engine keeps its images; it decides what a load must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct EngineFacts {
     pub runtimes: Vec<String>,
     pub warnings: Vec<String>,
     pub limits: LimitSupport,
+    /// How far the engine's clock is ahead of this machine's, in milliseconds; `None` where the engine tells no time.
+    pub clock_ahead_ms: Option<i64>,
 }
 
 /// Which limits the host's kernel can hold; the engine drops the others with a warning when a container is made.
@@ -59,8 +62,10 @@ impl Default for LimitSupport {
 
 impl EngineFacts {
     pub(super) async fn ask(docker: &Docker) -> Result<Self, Error> {
-        let (version, info) = futures::try_join!(docker.version(), docker.info())?;
+        let (version, (info, answered_at)) =
+            futures::try_join!(docker.version(), async { Ok((docker.info().await?, Timestamp::now())) })?;
         let image_store = image_store(&info);
+        let time = info.system_time.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
         let limits = LimitSupport {
             memory: info.memory_limit.unwrap_or(true),
             cpus: info.cpu_cfs_quota.unwrap_or(true),
@@ -88,7 +93,14 @@ impl EngineFacts {
             runtimes,
             warnings: info.warnings.unwrap_or_default(),
             limits,
+            clock_ahead_ms: time.map(|time| time.as_millisecond() - answered_at.as_millisecond()),
         })
+    }
+
+    /// The time by the engine's clock.
+    pub fn now(&self) -> Timestamp {
+        let ahead = jiff::SignedDuration::from_millis(self.clock_ahead_ms.unwrap_or_default());
+        Timestamp::now().checked_add(ahead).unwrap_or_default()
     }
 
     /// The API version as numbers that can be compared; (0, 0) where the engine says none.

@@ -1,6 +1,7 @@
 //! Containers that live no longer than the process that uses them.
 
 use std::pin::Pin;
+use std::sync::Mutex;
 
 use bollard::query_parameters::AttachContainerOptionsBuilder;
 use tokio::io::AsyncWrite;
@@ -12,7 +13,8 @@ use super::error::EngineError;
 /// or this process is killed, the engine ends the container's input (`POST /containers/{id}/attach`). A container
 /// whose command is `cat` then ends, and with it everything that runs inside.
 pub struct ContainerHold {
-    _input: Pin<Box<dyn AsyncWrite + Send>>,
+    /// Never locked: only so that holds can be shared between threads.
+    _input: Mutex<Pin<Box<dyn AsyncWrite + Send>>>,
 }
 
 impl Engine {
@@ -24,7 +26,7 @@ impl Engine {
             .attach_container(container, Some(options))
             .await
             .map_err(|error| EngineError::new("attach to", format!("container {container}"), error))?;
-        Ok(ContainerHold { _input: attached.input })
+        Ok(ContainerHold { _input: Mutex::new(attached.input) })
     }
 }
 

@@ -1,9 +1,10 @@
 //! Images: list, inspect, tag, remove, and the two streams, export and load.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bollard::errors::Error as ApiError;
-use bollard::models::{ImageConfig, ImageInspect, ImageManifestSummaryKindEnum, ImageSummary};
+use bollard::models::{BuildInfo, ImageConfig, ImageInspect, ImageManifestSummaryKindEnum, ImageSummary};
 use bollard::query_parameters::{
     ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
 };
@@ -13,6 +14,7 @@ use futures::{Stream, StreamExt};
 use super::connect::Engine;
 use super::error::{EngineError, EngineErrorKind};
 use super::facts::ImageStore;
+use super::watchdog::{Turn, Watchdog};
 
 /// An image as the engine knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +44,8 @@ pub struct ImageListing {
     pub id: String,
     /// Familiar references, `name:tag`; empty when it has lost them all.
     pub tags: Vec<String>,
+    /// Whether it goes by a registry's digest (`name@sha256:…`): such an image is no leftover, even without a tag.
+    pub has_digest: bool,
     pub size_bytes: u64,
     /// Whether everything that the image is made of is there. The containerd store also registers images whose
     /// layers it lacks: before API 1.48 it leaves those out of the list, since then it says so.
@@ -51,7 +55,8 @@ pub struct ImageListing {
 /// A line of the engine's answer to a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadProgress {
-    pub text: String,
+    /// A layer, by a name that tells it from the load's others, and how many bytes of it have been applied.
+    pub applied: Option<(String, u64)>,
 }
 
 /// How often a list of images is asked for when images come and go meanwhile.
@@ -88,6 +93,7 @@ impl Engine {
             if same {
                 kept.tags.append(&mut later.tags);
                 kept.complete |= later.complete;
+                kept.has_digest |= later.has_digest;
             }
             same
         });
@@ -106,19 +112,37 @@ impl Engine {
 
     /// `None` when the engine has no such image (`GET /images/{name}/json`).
     pub async fn inspect_image(&self, reference: &str) -> Result<Option<ImageView>, EngineError> {
-        match self.docker().inspect_image(reference).await {
-            Ok(image) => Ok(Some(view(image))),
-            Err(error) => {
-                // Since 28, an image without its configuration has an empty `RootFS`, which the API's own types forbid.
-                let unreadable = matches!(error, ApiError::JsonDataError { .. });
-                let error = EngineError::new("inspect", format!("image {reference}"), error);
-                match error {
-                    error if error.is_not_found() => Ok(None),
-                    error if unreadable => self.hollow_image(reference).await?.map(Some).ok_or(error),
-                    error => Err(error),
-                }
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let error = match self.docker().inspect_image(reference).await {
+                Ok(image) => return Ok(Some(view(image))),
+                Err(error) => error,
+            };
+            // Since 28, an image without its configuration has an empty `RootFS`, which the API's own types forbid.
+            let unreadable = matches!(error, ApiError::JsonDataError { .. });
+            let error = EngineError::new("inspect", format!("image {reference}"), error);
+            if error.is_not_found() {
+                return Ok(None);
+            }
+            if !unreadable {
+                return Err(error);
+            }
+            match self.hollow_image(reference).await? {
+                Some(image) => return Ok(Some(image)),
+                // It was just going away when it was looked at: it may be gone now.
+                None if attempts < LIST_ATTEMPTS => {}
+                None => return Err(error),
             }
         }
+    }
+
+    /// How many bytes each step of an image's history added, the lowest first, without tar headers; 0 for steps that
+    /// made no layer (`GET /images/{name}/history`).
+    pub async fn history_sizes(&self, reference: &str) -> Result<Vec<u64>, EngineError> {
+        let history = self.docker().image_history(reference).await;
+        let history = history.map_err(|error| EngineError::new("inspect", format!("image {reference}"), error))?;
+        Ok(history.iter().rev().map(|step| step.size.max(0) as u64).collect())
     }
 
     /// Whether the engine has all that an image is made of. The classic store registers no image without its layers.
@@ -153,6 +177,7 @@ impl Engine {
 
     /// Gives the image another name (`POST /images/{name}/tag`).
     pub async fn tag_image(&self, image: &str, name: &str, tag: &str) -> Result<(), EngineError> {
+        self.may_change().await?;
         let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
         self.docker()
             .tag_image(image, Some(options))
@@ -162,6 +187,7 @@ impl Engine {
 
     /// Removes a tag, and the image with its last one; without force, so an image that a container uses stays.
     pub async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
+        self.may_change().await?;
         let options = RemoveImageOptionsBuilder::default().build();
         match self.docker().remove_image(reference, Some(options), None).await {
             Ok(_) => Ok(()),
@@ -170,31 +196,80 @@ impl Engine {
     }
 
     /// One tar stream with all the images named, each shared layer once (`GET /images/get`). The engine spools it
-    /// first, so the first bytes come late.
+    /// first, so the first bytes come late. Ends with an error when nothing moves any more.
     pub fn export_images(
         &self,
         references: &[String],
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
         let names: Vec<&str> = references.iter().map(String::as_str).collect();
-        let object = references.join(", ");
+        let object = format!("image {}", references.join(", "));
+        let watchdog = Watchdog::new(self, "export", object.clone());
         let stream = self.transfers().export_images(&names);
-        stream.map(move |chunk| chunk.map_err(|error| EngineError::new("export", format!("image {object}"), error)))
+        let stream = stream.map(move |chunk| chunk.map_err(|error| EngineError::new("export", object.clone(), error)));
+        futures::stream::unfold(Some((Box::pin(stream), watchdog)), |transfer| async move {
+            let (mut stream, watchdog) = transfer?;
+            watchdog.begins_anew();
+            let chunk = tokio::select! {
+                biased;
+                chunk = stream.next() => chunk?,
+                stalled = watchdog.stalled() => Err(stalled),
+            };
+            watchdog.moved(Turn::Moving);
+            let rest = chunk.is_ok().then_some((stream, watchdog));
+            Some((chunk, rest))
+        })
     }
 
     /// Sends a tar stream to the engine (`POST /images/load`). Success of the stream proves nothing: the API answers
-    /// 200 on failures too, so the caller inspects the image afterwards.
+    /// 200 on failures too, so the caller inspects the image afterwards. Ends with an error when nothing moves any
+    /// more.
     pub fn load_images<S>(&self, archive: S) -> impl Stream<Item = Result<LoadProgress, EngineError>> + Send + use<S>
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     {
-        let options = ImportImageOptionsBuilder::default().quiet(true).build();
-        self.transfers().import_image_stream(options, archive, None).map(|line| match line {
-            Ok(info) => match info.error_detail.and_then(|detail| detail.message) {
-                Some(message) => Err(EngineError::other(EngineErrorKind::Failed, "load", "the archive", message)),
-                None => Ok(LoadProgress { text: info.stream.or(info.status).unwrap_or_default() }),
-            },
-            Err(error) => Err(EngineError::new("load", "the archive", error)),
+        // Not quiet: its lines are what shows that layers are being applied.
+        let options = ImportImageOptionsBuilder::default().quiet(false).build();
+        let watchdog = Arc::new(Watchdog::new(self, "load", "the archive"));
+        let watching = Arc::clone(&watchdog);
+        let body = futures::stream::unfold((Box::pin(archive), watching), |(mut archive, watchdog)| async move {
+            // Asked for more: what was given before is on its way.
+            watchdog.moved(Turn::Ours);
+            let piece = archive.next().await;
+            watchdog.moved(if piece.is_some() { Turn::Moving } else { Turn::Working });
+            piece.map(|piece| (piece, (archive, watchdog)))
+        });
+        let lines = self.transfers().import_image_stream(options, body, None).map(load_line);
+        futures::stream::unfold(Some((Box::pin(lines), watchdog)), |transfer| async move {
+            let (mut lines, watchdog) = transfer?;
+            tokio::select! {
+                biased;
+                line = lines.next() => {
+                    watchdog.begins_anew();
+                    // What comes after an error of the engine's own is heard too.
+                    line.map(|line| (line, Some((lines, watchdog))))
+                }
+                stalled = watchdog.stalled() => Some((Err(stalled), None)),
+            }
         })
+    }
+}
+
+fn load_line(line: Result<BuildInfo, ApiError>) -> Result<LoadProgress, EngineError> {
+    const OBJECT: &str = "the archive";
+    match line {
+        Ok(info) => match info.error_detail.and_then(|detail| detail.message) {
+            Some(message) => Err(EngineError::other(EngineErrorKind::Failed, "load", OBJECT, message)),
+            None => {
+                let applied = info.progress_detail.and_then(|detail| u64::try_from(detail.current?).ok());
+                Ok(LoadProgress { applied: info.id.zip(applied) })
+            }
+        },
+        // tokio-util's word for a last line that is none: the engine, or what stands before it, is there.
+        Err(ApiError::IOError { err }) if err.to_string().contains("bytes remaining on stream") => {
+            let why = "the engine's answer ends in the middle of a line";
+            Err(EngineError::other(EngineErrorKind::Failed, "load", OBJECT, why))
+        }
+        Err(error) => Err(EngineError::new("load", OBJECT, error)),
     }
 }
 
@@ -207,6 +282,7 @@ fn listing(image: ImageSummary) -> ImageListing {
     };
     ImageListing {
         id: image.id,
+        has_digest: image.repo_digests.iter().any(|digest| digest != "<none>@<none>"),
         tags: image.repo_tags.into_iter().filter(|tag| tag != "<none>:<none>").collect(),
         size_bytes: image.size.max(0) as u64,
         complete,

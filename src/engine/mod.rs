@@ -4,17 +4,23 @@
 //! ([`EngineErrorKind`]) here; deciding what to call, and in which order, is for the rooms above.
 
 mod address;
+mod archive;
 mod connect;
 mod containers;
 mod error;
+mod events;
 mod exec;
 mod facts;
 mod hold;
 mod images;
+mod lock;
 mod logs;
 mod networks;
+mod place;
 mod spec;
+mod stats;
 mod volumes;
+mod watchdog;
 
 pub use address::{Address, AddressError};
 pub use connect::Engine;
@@ -22,14 +28,18 @@ pub use containers::{
     ContainerState, ContainerSummary, ContainerView, EnvironmentView, HealthEntry, HealthState, LimitsView, MountView,
 };
 pub use error::{EngineError, EngineErrorKind};
-pub use exec::{ExecOutput, ExecResult, ExecSession, ExecSpec};
+pub use events::ContainerEvent;
+pub use exec::{ExecEnd, ExecOutput, ExecResult, ExecSession, ExecSpec, TerminalSize};
 pub use facts::{EngineFacts, ImageStore, LimitSupport};
 pub use hold::ContainerHold;
 pub use images::{ImageListing, ImageView, LoadProgress, run_config};
+pub use lock::{LockNews, LockRequest, LockTiming, LockView};
 pub use logs::{LogLine, LogQuery, LogSource};
 pub use networks::{AddressPool, NetworkSpec, NetworkView};
 pub use spec::{
     BindPropagation, ContainerSpec, Device, GpuRequest, HealthSpec, LogSpec, MountKind, MountSpec, NetworkAttachment,
     PublishedPort, RestartPolicy, Ulimit,
 };
+pub use stats::ContainerUsage;
 pub use volumes::{VolumeSpec, VolumeView};
+pub use watchdog::StallLimits;

@@ -1,13 +1,18 @@
 //! Networks.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use bollard::models::{Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptionsBuilder;
+use tokio::time::Instant;
 
 use super::connect::Engine;
-use super::error::EngineError;
+use super::error::{EngineError, EngineErrorKind};
 use super::spec::NetworkAttachment;
+
+/// So long a network may be held by containers that have just gone.
+const LET_GO: Duration = Duration::from_secs(3);
 
 /// A network to create (`POST /networks/create`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +66,7 @@ impl Engine {
     /// Engines allow two networks of one name, and then start no container that names it. A request that a killed
     /// process had under way may be through only now, so that is looked at afterwards.
     pub async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
+        self.may_change().await?;
         let request = NetworkCreateRequest {
             name: spec.name.clone(),
             driver: spec.driver.clone(),
@@ -98,15 +104,26 @@ impl Engine {
         Ok(())
     }
 
+    /// Removes a network. A busy engine can hold the endpoints of containers that are gone for a moment longer, and refuses
+    /// meanwhile; one that others use is refused after that time as well.
     pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
-        self.docker()
-            .remove_network(name)
-            .await
-            .map_err(|error| EngineError::new("remove", format!("network {name}"), error))
+        self.may_change().await?;
+        let deadline = Instant::now() + LET_GO;
+        loop {
+            let Err(error) = self.docker().remove_network(name).await else {
+                return Ok(());
+            };
+            let error = EngineError::new("remove", format!("network {name}"), error);
+            if error.kind() != EngineErrorKind::Forbidden || Instant::now() >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Joins a container to one more network (`POST /networks/{id}/connect`).
     pub async fn connect_network(&self, container: &str, attachment: &NetworkAttachment) -> Result<(), EngineError> {
+        self.may_change().await?;
         let request =
             NetworkConnectRequest { container: container.to_owned(), endpoint_config: Some(attachment.endpoint()) };
         self.docker().connect_network(&attachment.network, request).await.map_err(|error| {

@@ -48,6 +48,7 @@ impl Engine {
     }
 
     pub async fn create_volume(&self, spec: &VolumeSpec) -> Result<(), EngineError> {
+        self.may_change().await?;
         let request = VolumeCreateRequest {
             name: Some(spec.name.clone()),
             driver: spec.driver.clone(),
@@ -63,6 +64,7 @@ impl Engine {
     }
 
     pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        self.may_change().await?;
         self.docker()
             .remove_volume(name, Some(RemoveVolumeOptionsBuilder::default().build()))
             .await

@@ -29,6 +29,10 @@ impl DurableFile {
     ///
     /// The temporary name begins with `.dpl-tmp-`: whoever cleans up after a crash knows it by that.
     pub fn create(target: &Path, mode: Mode) -> io::Result<Self> {
+        Self::create_named(target, mode, ".dpl-tmp-")
+    }
+
+    fn create_named(target: &Path, mode: Mode, prefix: &str) -> io::Result<Self> {
         let folder = folder_of(target);
         let bits = match mode {
             Mode::Private => 0o600,
@@ -36,11 +40,28 @@ impl DurableFile {
         };
         // The builder's own permissions pass through the umask, as files of any other program do.
         let named = tempfile::Builder::new()
-            .prefix(".dpl-tmp-")
+            .prefix(prefix)
             .permissions(fs::Permissions::from_mode(bits))
             .tempfile_in(folder)?;
         let (file, temporary) = named.into_parts();
         Ok(Self { file, temporary, target: target.to_owned() })
+    }
+
+    /// As [`DurableFile::create`] for a file in a folder that nobody cleans up: unfinished ones have names that begin
+    /// with `mark`, and those that killed programs left under it are removed. A lock tells which are still written.
+    pub fn create_marked(target: &Path, mode: Mode, mark: &str) -> io::Result<Self> {
+        for entry in fs::read_dir(folder_of(target))? {
+            let entry = entry?;
+            let is_marked = entry.file_name().as_encoded_bytes().starts_with(mark.as_bytes());
+            if is_marked && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+                // Whoever can't remove it can still write beside it.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        let file = Self::create_named(target, mode, mark)?;
+        // Where locks are not to be had, it is only left lying when its writer is killed.
+        let _ = file.file.try_lock();
+        Ok(file)
     }
 
     /// The open file, for writers that need it whole.

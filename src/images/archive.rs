@@ -9,7 +9,9 @@ use std::io::{self, Read};
 
 use serde::Deserialize;
 
-use super::documents::{DOCUMENT_LIMIT_BYTES, DocumentError, ImageConfig, parse};
+use super::documents::{DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ImageConfig, ImageManifest, Index, parse};
+use super::needed::reference_of;
+use super::platform::{NoPlatform, Platform};
 use super::tarball::{TarError, TarKind, TarReader, TarSource};
 use crate::fs::Digest;
 
@@ -18,8 +20,12 @@ use crate::fs::Digest;
 pub enum ArchiveError {
     #[error(transparent)]
     Tar(#[from] TarError),
-    #[error("it has no manifest.json, which `docker save` always writes")]
+    #[error("it has neither the manifest.json that `docker save` writes nor the index.json of an OCI layout")]
     NoManifest,
+    #[error("none of its images has a name (name:tag); tag the image, then save it under its name")]
+    NoNames,
+    #[error("the index `{path}` in it can't be used here")]
+    Platform { path: String, source: Box<NoPlatform> },
     #[error("the document `{path}` in it can't be used")]
     Document { path: String, source: DocumentError },
     #[error("the file `{path}` that its manifest.json names is not in it")]
@@ -34,8 +40,16 @@ pub enum ArchiveError {
     LayerCount { config: Digest, layers: usize, diff_ids: usize },
     #[error("the entry `{path}` is there twice")]
     Twice { path: String },
+    #[error("the entry `{path}` lies behind a link")]
+    BehindLink { path: String },
     #[error("it has more documents than images need")]
     TooManyDocuments,
+    #[error("its entries have longer names than those of images need")]
+    TooManyNames,
+    #[error("it gives the name {reference} to two images")]
+    NameTwice { reference: String },
+    #[error("the layers in it unpack to more than any such file holds")]
+    Bomb,
 }
 
 /// An image of an archive; `L` is what became of each of its layers.
@@ -60,14 +74,31 @@ pub struct LayerFile<'a> {
 
 /// All the documents of an archive together; each of its layers has two small ones.
 const DOCUMENTS_LIMIT_BYTES: u64 = 16 << 20;
+/// All names together: those of a hundred images with 127 layers each take 3 MiB.
+const NAMES_LIMIT_BYTES: usize = 8 << 20;
 const MANIFEST: &str = "manifest.json";
+const INDEX: &str = "index.json";
 /// A first block that says this at 257 is a tar header, whatever it begins with.
 const USTAR_AT: std::ops::Range<usize> = 257..262;
 
-/// Reads an archive to its end. `take_layer` gets each file that may be a layer, with its content, of which it reads
-/// as much as it likes.
+/// As [`read_archive_for`] this machine's platform.
 pub fn read_archive<S, L, E>(
     source: S,
+    take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
+) -> Result<Vec<ArchivedImage<L>>, E>
+where
+    S: TarSource,
+    L: Clone,
+    E: From<ArchiveError>,
+{
+    read_archive_for(source, &Platform::host(), take_layer)
+}
+
+/// Reads an archive to its end. Where it has an index of several platforms, `platform` is meant. `take_layer` gets each file that may be a layer, with its content, of which it reads
+/// as much as it likes.
+pub fn read_archive_for<S, L, E>(
+    source: S,
+    platform: &Platform,
     mut take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
 ) -> Result<Vec<ArchivedImage<L>>, E>
 where
@@ -75,13 +106,20 @@ where
     L: Clone,
     E: From<ArchiveError>,
 {
-    let mut files = Files { documents: HashMap::new(), layers: HashMap::new(), links: HashMap::new(), held_bytes: 0 };
+    let mut files = Files {
+        documents: HashMap::new(),
+        layers: HashMap::new(),
+        links: HashMap::new(),
+        held_bytes: 0,
+        names_bytes: 0,
+    };
     let mut reader = TarReader::new(source);
     while let Some(entry) = reader.next_entry().map_err(ArchiveError::from)? {
         let size_bytes = match entry.kind {
             TarKind::Folder => continue,
             TarKind::Link { target } => {
                 files.check_new(&entry.path)?;
+                files.names_bytes += target.len();
                 files.links.insert(entry.path, target);
                 continue;
             }
@@ -103,7 +141,7 @@ where
             files.layers.insert(entry.path, layer);
         }
     }
-    Ok(files.images()?)
+    Ok(files.images(platform)?)
 }
 
 /// What has been read of an archive.
@@ -112,6 +150,7 @@ struct Files<L> {
     layers: HashMap<String, L>,
     links: HashMap<String, String>,
     held_bytes: u64,
+    names_bytes: usize,
 }
 
 /// An entry of `manifest.json` (moby, `image/tarexport`).
@@ -125,9 +164,17 @@ struct ManifestItem {
 
 impl<L: Clone> Files<L> {
     /// Programs differ in which of two entries of one name they take.
-    fn check_new(&self, path: &str) -> Result<(), ArchiveError> {
+    fn check_new(&mut self, path: &str) -> Result<(), ArchiveError> {
         if self.documents.contains_key(path) || self.layers.contains_key(path) || self.links.contains_key(path) {
-            return Err(ArchiveError::Twice { path: path.to_owned() });
+            return Err(ArchiveError::Twice { path: shown(path) });
+        }
+        // Unpacked, it would lie elsewhere than its name says.
+        if path.match_indices('/').any(|(at, _)| self.links.contains_key(&path[..at])) {
+            return Err(ArchiveError::BehindLink { path: shown(path) });
+        }
+        self.names_bytes += path.len();
+        if self.names_bytes > NAMES_LIMIT_BYTES {
+            return Err(ArchiveError::TooManyNames);
         }
         Ok(())
     }
@@ -153,8 +200,25 @@ impl<L: Clone> Files<L> {
         Ok(())
     }
 
-    fn images(&self) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
-        let manifest = self.documents.get(MANIFEST).ok_or(ArchiveError::NoManifest)?;
+    fn images(&self, platform: &Platform) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let images = match self.documents.get(MANIFEST) {
+            Some(manifest) => self.manifest_images(manifest)?,
+            None => self.layout_images(platform)?,
+        };
+        // Engines take the last of them, others the first.
+        let mut owners: HashMap<&str, &Digest> = HashMap::new();
+        for image in &images {
+            for reference in &image.references {
+                if owners.insert(reference, &image.config_digest).is_some_and(|owner| *owner != image.config_digest) {
+                    return Err(ArchiveError::NameTwice { reference: shown(reference) });
+                }
+            }
+        }
+        Ok(images)
+    }
+
+    /// The images that `docker save` names.
+    fn manifest_images(&self, manifest: &[u8]) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
         let items: Vec<ManifestItem> =
             parse(MANIFEST, manifest).map_err(|source| ArchiveError::Document { path: MANIFEST.to_owned(), source })?;
         items.iter().map(|item| self.image(item)).collect()
@@ -179,6 +243,54 @@ impl<L: Clone> Files<L> {
         Ok(ArchivedImage { references, config_digest, config_bytes, config, layers })
     }
 
+    /// The images of an OCI layout (image-spec, "Image Layout") without a `manifest.json` beside it.
+    fn layout_images(&self, platform: &Platform) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let wrong = |path: &str| {
+            let path = shown(path);
+            move |source| ArchiveError::Document { path, source }
+        };
+        let index = self.documents.get(INDEX).ok_or(ArchiveError::NoManifest)?;
+        let index = Index::parse(index).map_err(wrong(INDEX))?;
+        let mut images: Vec<ArchivedImage<L>> = Vec::new();
+        for entry in &index.manifests {
+            // An index of platforms may stand between the layout's own and the image.
+            let (mut descriptor, mut path) = (entry.clone(), blob_path(entry));
+            if descriptor.is_index() {
+                let nested = Index::parse(self.blob(&descriptor)?).map_err(wrong(&path))?;
+                let chosen = platform.choose(&nested.manifests);
+                descriptor = chosen
+                    .map_err(|source| ArchiveError::Platform { path: shown(&path), source: Box::new(source) })?
+                    .clone();
+                path = blob_path(&descriptor);
+            }
+            let manifest = ImageManifest::parse(self.blob(&descriptor)?).map_err(wrong(&path))?;
+            let config_bytes = self.blob(&manifest.config)?.clone();
+            let config_path = blob_path(&manifest.config);
+            let config = ImageConfig::parse(&config_bytes).map_err(wrong(&config_path))?;
+            let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
+            let config_digest = manifest.config.digest.clone();
+            if layers != diff_ids {
+                return Err(ArchiveError::LayerCount { config: config_digest, layers, diff_ids });
+            }
+            let references: Vec<String> = reference_of(entry).into_iter().collect();
+            if let Some(known) = images.iter_mut().find(|image| image.config_digest == config_digest) {
+                known.references.extend(references);
+                continue;
+            }
+            let layers = manifest.layers.iter().map(|layer| self.find(&self.layers, &blob_path(layer)).cloned());
+            let layers = layers.collect::<Result<_, _>>()?;
+            images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
+        }
+        Ok(images)
+    }
+
+    /// A document of a layout, which must be the one that its name promises.
+    fn blob(&self, descriptor: &Descriptor) -> Result<&Vec<u8>, ArchiveError> {
+        let path = blob_path(descriptor);
+        let bytes = self.find(&self.documents, &path)?;
+        if Digest::of(bytes) == descriptor.digest { Ok(bytes) } else { Err(ArchiveError::WrongDigest { path }) }
+    }
+
     fn find<'a, T>(&self, among: &'a HashMap<String, T>, path: &str) -> Result<&'a T, ArchiveError> {
         let mut at = path;
         // A link leads to a file; one that leads to links again and again leads nowhere.
@@ -193,6 +305,10 @@ impl<L: Clone> Files<L> {
         }
         Err(ArchiveError::MissingFile { path: shown(path) })
     }
+}
+
+fn blob_path(descriptor: &Descriptor) -> String {
+    format!("blobs/sha256/{}", descriptor.digest.hex())
 }
 
 fn is_document(first: &[u8]) -> bool {

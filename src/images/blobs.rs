@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
@@ -23,6 +23,9 @@ pub struct LayerIntake {
     folder: PathBuf,
     options: CompressionOptions,
     known: Arc<KnownLayers>,
+    /// Whoever has it may compress on all threads: the buffers of two such compressors would take too much memory.
+    /// The next layer waits only until the one before it is compressed, not until it is on the disk.
+    compressing: Arc<Mutex<()>>,
 }
 
 /// Why a layer did not get into the store.
@@ -82,7 +85,7 @@ const LARGE_BYTES: u64 = 4 << 20;
 
 impl LayerIntake {
     pub fn new(folder: &Path, options: CompressionOptions, known: KnownLayers) -> Self {
-        Self { folder: folder.to_owned(), options, known: Arc::new(known) }
+        Self { folder: folder.to_owned(), options, known: Arc::new(known), compressing: Arc::default() }
     }
 
     /// Takes a layer of `size_bytes` in as it comes, compressed or not. `promised` is the digest of these very bytes
@@ -141,6 +144,7 @@ impl LayerIntake {
         let mut job = WriteJob {
             folder: self.folder.clone(),
             encode: None,
+            compressing: None,
             media_type: compression.layer_type(),
             promised,
             known: Arc::clone(&self.known),
@@ -150,6 +154,9 @@ impl LayerIntake {
             let mut options = self.options;
             if size_bytes < LARGE_BYTES {
                 options.threads = Some(1);
+            }
+            if options.thread_count() > 1 {
+                job.compressing = Some(Arc::clone(&self.compressing));
             }
             job.media_type = options.compression.layer_type();
             job.encode = Some((options, size_bytes));
@@ -215,6 +222,7 @@ struct WriteJob {
     folder: PathBuf,
     /// How to compress it and how many bytes it has; `None` for a layer that stays as it came.
     encode: Option<(CompressionOptions, u64)>,
+    compressing: Option<Arc<Mutex<()>>>,
     media_type: &'static str,
     promised: Option<Digest>,
     known: Arc<KnownLayers>,
@@ -247,10 +255,12 @@ impl WriteJob {
             uncompressed_bytes: Some(uncompressed_bytes),
             blob,
         };
+        // The record first: without its blob it says nothing, but a blob without it would be made again.
+        failpoint!("images.save.before-record");
+        StoreWriter::record_layer(&self.folder, &layer).map_err(store)?;
         failpoint!("images.save.before-blob");
         file.commit_as(&blob_path(&self.folder, &layer.blob)).map_err(store)?;
         failpoint!("images.save.after-blob");
-        StoreWriter::record_layer(&self.folder, &layer).map_err(store)?;
         Ok(TakenLayer { new_bytes: layer.size_bytes, layer })
     }
 
@@ -265,6 +275,8 @@ impl WriteJob {
                 file
             }
             Some((options, size_bytes)) => {
+                let compressing = self.compressing.as_ref();
+                let _turn = compressing.map(|compressing| compressing.lock().unwrap_or_else(PoisonError::into_inner));
                 let mut encoder = Encoder::with_size(file, options, *size_bytes)?;
                 while let Some(chunk) = reader.next_chunk()? {
                     encoder.write_all(&chunk)?;

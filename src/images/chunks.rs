@@ -1,15 +1,18 @@
 //! Bytes on their way between tasks and threads, a few megabytes at most, and whether their stream ended or broke off.
 
 use std::io::{self, Read, Write};
+use std::pin::pin;
 use std::sync::mpsc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures::future::{Either, select};
 use tokio::sync::mpsc as task;
+use tokio_util::sync::CancellationToken;
 
 /// Small enough to be freed and reused without asking the kernel for new pages each time.
 pub const CHUNK_BYTES: usize = 64 * 1024;
-/// How many chunks may wait between two threads: 2 MiB.
-const WAITING_CHUNKS: usize = 32;
+/// How many chunks may wait between two threads: 1 MiB.
+const WAITING_CHUNKS: usize = 16;
 
 /// What travels from thread to thread. A channel that closes without `End` broke off: nobody may take what came
 /// before for the whole.
@@ -129,14 +132,28 @@ impl Read for TaskReader {
 pub struct TaskWriter {
     sender: Option<task::Sender<io::Result<Bytes>>>,
     buffer: BytesMut,
+    ended: CancellationToken,
 }
 
 /// Fewer, larger pieces for the socket.
 const SENT_BYTES: usize = 2 * CHUNK_BYTES;
 
 impl TaskWriter {
-    pub fn new(sender: task::Sender<io::Result<Bytes>>) -> Self {
-        Self { sender: Some(sender), buffer: BytesMut::with_capacity(SENT_BYTES) }
+    /// `ended` says that nobody will receive any more, though the channel may stand open: a connection that hangs
+    /// neither takes from it nor lets go of it.
+    pub fn new(sender: task::Sender<io::Result<Bytes>>, ended: CancellationToken) -> Self {
+        Self { sender: Some(sender), buffer: BytesMut::with_capacity(SENT_BYTES), ended }
+    }
+
+    fn send(&self, piece: io::Result<Bytes>) -> io::Result<()> {
+        let Some(sender) = &self.sender else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let (sent, ended) = (pin!(sender.send(piece)), pin!(self.ended.cancelled()));
+        match futures::executor::block_on(select(sent, ended)) {
+            Either::Left((Ok(()), _)) => Ok(()),
+            Either::Left((Err(_), _)) | Either::Right(_) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 
     fn pass_on(&mut self) -> io::Result<()> {
@@ -144,10 +161,7 @@ impl TaskWriter {
             return Ok(());
         }
         let chunk = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(SENT_BYTES)).freeze();
-        match &self.sender {
-            Some(sender) => sender.blocking_send(Ok(chunk)).map_err(|_| io::ErrorKind::BrokenPipe.into()),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        }
+        self.send(Ok(chunk))
     }
 
     /// Sends what is left and ends the stream.
@@ -176,10 +190,8 @@ impl Write for TaskWriter {
 
 impl Drop for TaskWriter {
     fn drop(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            // The receiver may be gone already; then nobody can be misled.
-            let _ = sender.blocking_send(Err(io::Error::other("the sender stopped")));
-        }
+        // The receiver may be gone already; then nobody can be misled.
+        let _ = self.send(Err(io::Error::other("the sender stopped")));
     }
 }
 
@@ -213,14 +225,14 @@ mod tests {
     #[test]
     fn a_dropped_writer_leaves_an_error_behind_what_was_sent() {
         let (sender, receiver) = task::channel(4);
-        let mut writer = TaskWriter::new(sender);
+        let mut writer = TaskWriter::new(sender, CancellationToken::new());
         writer.write_all(b"half").unwrap();
         writer.flush().unwrap();
         drop(writer);
         assert!(io::copy(&mut TaskReader::new(receiver), &mut io::sink()).is_err());
 
         let (sender, receiver) = task::channel(4);
-        let mut writer = TaskWriter::new(sender);
+        let mut writer = TaskWriter::new(sender, CancellationToken::new());
         writer.write_all(&vec![7; 3 * CHUNK_BYTES]).unwrap();
         writer.finish().unwrap();
         assert_eq!(io::copy(&mut TaskReader::new(receiver), &mut io::sink()).unwrap(), 3 * CHUNK_BYTES as u64);

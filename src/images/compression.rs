@@ -5,7 +5,8 @@
 use std::io::{self, BufReader, Read, Write};
 
 use flate2::bufread::MultiGzDecoder;
-use flate2::write::GzEncoder;
+
+use super::gzip::ParallelGzip;
 
 /// A layer's or an archive's compression.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -116,29 +117,43 @@ impl<R: Read> Read for PlainReader<R> {
 /// Compresses what is written into it.
 pub enum Encoder<W: Write> {
     None(W),
-    Gzip(GzEncoder<W>),
+    Gzip(Box<ParallelGzip<W>>),
     Zstd(zstd::stream::write::Encoder<'static, W>),
 }
 
-/// zstd cuts its input into jobs for its threads; jobs of this size keep the memory of eight threads below 64 MiB
-/// and cost less than a percent of the ratio.
-const ZSTD_JOB_BYTES: u32 = 2 << 20;
+/// zstd cuts its input into jobs for its threads, and holds two or three of them for each. Jobs of this size keep the
+/// memory small and cost about a percent of the ratio.
+fn zstd_job_bytes(threads: u32) -> u32 {
+    if threads <= 4 { 1 << 20 } else { 512 << 10 }
+}
+
+/// So many threads of one level as have room in some 40 MiB: the tables of the higher levels are large, and each
+/// thread has its own.
+fn zstd_threads(threads: u32, level: i32) -> u32 {
+    let most = match level {
+        ..=4 => 8,
+        5..=7 => 3,
+        _ => 1,
+    };
+    threads.min(most)
+}
 
 impl<W: Write> Encoder<W> {
     pub fn new(writer: W, options: &CompressionOptions) -> io::Result<Self> {
         Ok(match options.compression {
             Compression::None => Self::None(writer),
             Compression::Gzip => {
-                let level = options.level.unwrap_or(6).clamp(0, 9) as u32;
-                Self::Gzip(GzEncoder::new(writer, flate2::Compression::new(level)))
+                let level = options.level.unwrap_or(6);
+                Self::Gzip(Box::new(ParallelGzip::new(writer, level, options.thread_count())))
             }
             Compression::Zstd => {
-                let mut encoder = zstd::stream::write::Encoder::new(writer, options.level.unwrap_or(3))?;
+                let level = options.level.unwrap_or(3);
+                let mut encoder = zstd::stream::write::Encoder::new(writer, level)?;
                 encoder.include_checksum(true)?;
-                let threads = options.thread_count();
+                let threads = zstd_threads(options.thread_count(), level);
                 if threads > 1 {
                     encoder.multithread(threads)?;
-                    encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(ZSTD_JOB_BYTES))?;
+                    encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(zstd_job_bytes(threads)))?;
                 }
                 Self::Zstd(encoder)
             }

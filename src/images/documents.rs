@@ -20,6 +20,16 @@ pub const DOCUMENT_LIMIT_BYTES: u64 = 4 << 20;
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 pub const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+/// More values than this in one document come from one that was made to hurt: a byte of text can become hundreds in
+/// memory. An index of a thousand images has about 10,000.
+const VALUES_LIMIT: usize = 100_000;
+/// No disk holds a blob of 64 TiB; sums of sizes below stay numbers.
+pub const BLOB_LIMIT_BYTES: u64 = 1 << 46;
+
+const DOCKER_MANIFEST_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json";
+/// Beginnings of what layers of file systems are called.
+const LAYER_TYPES: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
 const DOCKER_INDEX_TYPE: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The familiar reference with its tag, where other tools look for the name of an image in a layout.
@@ -30,6 +40,10 @@ pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 pub const SAVED_AT: &str = "dpl.saved-at";
 /// What engines with the containerd store call the image: their manifests' digests, separated by spaces.
 pub const ENGINE_IDS: &str = "dpl.engine-ids";
+/// The digest of all else that the entry says: an entry that `dpl` wrote has it.
+const SEAL: &str = "dpl.seal";
+/// The projects that are known to need the reference, separated by spaces: one's prune leaves another's images alone.
+pub const PROJECTS: &str = "dpl.projects";
 /// A layer's size in bytes once decompressed: a tar header has to say it before the first byte is there.
 pub const UNCOMPRESSED_SIZE: &str = "dpl.uncompressed-size";
 
@@ -42,6 +56,16 @@ pub enum DocumentError {
     TooLarge { what: &'static str, size_bytes: u64 },
     #[error("it can be read as an index and as a manifest at once")]
     Ambiguous,
+    #[error("it has more values than any {what}")]
+    TooManyValues { what: &'static str },
+    #[error("it is of the type {media_type:?}, which is no {what}")]
+    MediaType { what: &'static str, media_type: String },
+    #[error("a layer of it is encrypted ({media_type:?}), which no engine can load")]
+    Encrypted { media_type: String },
+    #[error("the entry of {reference} in it is not as it was written")]
+    BrokenSeal { reference: String },
+    #[error("it gives the name {reference} to two images")]
+    NameTwice { reference: String },
     #[error("its schema version is {0}, and only 2 is known")]
     SchemaVersion(u32),
     #[error("its layers and the diff IDs of its configuration differ in number: {layers} and {diff_ids}")]
@@ -55,6 +79,7 @@ pub struct Descriptor {
     pub media_type: String,
     pub digest: Digest,
     /// In bytes.
+    #[serde(deserialize_with = "blob_size")]
     pub size: u64,
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -75,6 +100,48 @@ impl Descriptor {
 
     pub fn annotation(&self, name: &str) -> Option<&str> {
         self.annotations.get(name).map(String::as_str)
+    }
+
+    /// What messages and lists call an entry of an index: text from elsewhere, so without what could move a cursor.
+    pub fn shown_name(&self) -> String {
+        const LONGEST: usize = 300;
+        let name = self.annotation(REF_NAME).unwrap_or_else(|| self.digest.short());
+        if name.len() <= LONGEST && !name.chars().any(char::is_control) {
+            name.to_owned()
+        } else {
+            name.chars().take(LONGEST).collect::<String>().escape_debug().to_string()
+        }
+    }
+
+    /// The entry with the digest of all that it says, so that a flipped bit in it can be found.
+    pub fn sealed(mut self) -> Self {
+        self.annotations.remove(SEAL);
+        let seal = self.seal();
+        self.with(SEAL, seal)
+    }
+
+    /// False for an entry of `dpl`'s own that does not say what was written. What others wrote has no seal.
+    pub fn seal_holds(&self) -> bool {
+        let mut plain = self.clone();
+        match plain.annotations.remove(SEAL) {
+            Some(seal) => plain.seal() == seal,
+            // The annotations themselves may have lost their name.
+            None => self.annotation(SAVED_AT).is_none() && self.rest.values().all(|other| other.get(SEAL).is_none()),
+        }
+    }
+
+    fn seal(&self) -> String {
+        Digest::of(&serde_json::to_vec(self).expect("maps with string keys always serialise")).hex().to_owned()
+    }
+
+    /// Whether it names one image.
+    pub fn check_is_manifest(&self) -> Result<(), DocumentError> {
+        let is_known = self.media_type == MANIFEST_TYPE || self.media_type == DOCKER_MANIFEST_TYPE;
+        if is_known { Ok(()) } else { Err(self.wrong_type("image manifest")) }
+    }
+
+    fn wrong_type(&self, what: &'static str) -> DocumentError {
+        DocumentError::MediaType { what, media_type: shown(&self.media_type) }
     }
 
     /// Whether it names an index instead of one image.
@@ -105,11 +172,33 @@ impl ImageManifest {
             manifests: Option<IgnoredAny>,
         }
         let manifest: Self = parse("image manifest", bytes)?;
-        if parse::<Foreign>("image manifest", bytes)?.manifests.is_some() {
+        let is_index = manifest.media_type == INDEX_TYPE || manifest.media_type == DOCKER_INDEX_TYPE;
+        if is_index || parse::<Foreign>("image manifest", bytes)?.manifests.is_some() {
             return Err(DocumentError::Ambiguous);
         }
         check_version(manifest.schema_version)?;
+        manifest.check_types()?;
         Ok(manifest)
+    }
+
+    /// What is no image of a file system (a chart, a signature, something encrypted) is refused by name, before its
+    /// parts are taken for something else.
+    fn check_types(&self) -> Result<(), DocumentError> {
+        if self.media_type != MANIFEST_TYPE && self.media_type != DOCKER_MANIFEST_TYPE {
+            return Err(DocumentError::MediaType { what: "image manifest", media_type: shown(&self.media_type) });
+        }
+        if self.config.media_type != CONFIG_TYPE && self.config.media_type != DOCKER_CONFIG_TYPE {
+            return Err(self.config.wrong_type("image configuration"));
+        }
+        for layer in &self.layers {
+            if layer.media_type.ends_with("+encrypted") {
+                return Err(DocumentError::Encrypted { media_type: shown(&layer.media_type) });
+            }
+            if !LAYER_TYPES.iter().any(|known| layer.media_type.starts_with(known)) {
+                return Err(layer.wrong_type("layer of an image"));
+            }
+        }
+        Ok(())
     }
 
     /// The bytes to store: equal manifests give equal bytes.
@@ -142,6 +231,9 @@ impl Index {
         let index: Self = parse("image index", bytes)?;
         if index.rest.contains_key("config") || index.rest.contains_key("layers") {
             return Err(DocumentError::Ambiguous);
+        }
+        if index.media_type != INDEX_TYPE {
+            return Err(DocumentError::MediaType { what: "image index", media_type: shown(&index.media_type) });
         }
         check_version(index.schema_version)?;
         Ok(index)
@@ -189,7 +281,35 @@ pub(super) fn parse<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Re
     if size_bytes > DOCUMENT_LIMIT_BYTES {
         return Err(DocumentError::TooLarge { what, size_bytes });
     }
+    if count_values(bytes) > VALUES_LIMIT {
+        return Err(DocumentError::TooManyValues { what });
+    }
     serde_json::from_slice(bytes).map_err(|source| DocumentError::Json { what, source })
+}
+
+/// At least as many as there are values in a JSON text: what separates and opens them, outside of strings.
+fn count_values(bytes: &[u8]) -> usize {
+    let (mut count, mut is_string, mut is_escaped) = (0, false, false);
+    for byte in bytes {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_string => is_escaped = true,
+            b'"' => is_string = !is_string,
+            b',' | b'[' | b'{' if !is_string => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+fn blob_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let size = u64::deserialize(deserializer)?;
+    if size <= BLOB_LIMIT_BYTES { Ok(size) } else { Err(serde::de::Error::custom("a size beyond that of any blob")) }
+}
+
+/// Text from a document, fit for an error message.
+fn shown(text: &str) -> String {
+    text.chars().take(120).collect()
 }
 
 fn check_version(version: u32) -> Result<(), DocumentError> {

@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::archive::ArchiveError;
 use super::documents::DocumentError;
+use super::platform::NoPlatform;
+use super::space::bytes_text;
+use super::store_lock::StoreHolder;
 use crate::engine::EngineError;
 use crate::fs::Digest;
+use crate::state::StateError;
 
 /// A save, a load or a look into a store that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -23,21 +27,38 @@ pub enum ImagesError {
     )]
     NoTag { reference: String, digest: String },
 
+    #[error(
+        "there is too little room in {}: at least {} will be written there, {} are free; make room, or save or load fewer \
+         images at once (--no-space-check goes on all the same)",
+        .folder.display(), bytes_text(*.needed_bytes), bytes_text(*.free_bytes)
+    )]
+    NoSpace { folder: PathBuf, needed_bytes: u64, free_bytes: u64 },
     #[error("can't {operation} {}", .path.display())]
     File { operation: &'static str, path: PathBuf, source: io::Error },
-    #[error("another dpl is writing to the image store {}; try again when it is done", .folder.display())]
-    StoreBusy { folder: PathBuf },
+    #[error("another dpl is writing to the image store {}{}; try again when it is done", .folder.display(), by(.holder))]
+    StoreBusy { folder: PathBuf, holder: Option<Box<StoreHolder>> },
     #[error("{} is no image store that can be used: {why}", .folder.display())]
     NotAStore { folder: PathBuf, why: &'static str },
     #[error("{} is damaged; bring the store again from where it was saved, or save anew", .path.display())]
     Document { path: PathBuf, source: DocumentError },
     #[error("{reference} is damaged in the store: {why} ({}); save or copy it again", .path.display())]
     DamagedBlob { reference: String, path: PathBuf, why: BlobDamage },
-    #[error("{reference} is an index of several platforms; only single images can be loaded from a store")]
-    SeveralPlatforms { reference: String },
+    #[error(
+        "{reference} can't be read in the store, so that nobody knows which blobs it needs; save it again, or take it out \
+         with `dpl images remove --force {reference}`"
+    )]
+    UnreadableImage { reference: String, source: Box<ImagesError> },
+    #[error("what would be removed is no longer what was shown: {what}; look again with --dry-run, then run it again")]
+    PlanChanged { what: String },
+    #[error("there is no image {} in the store {}; `dpl images list` shows what there is", list(.references), .folder.display())]
+    NotStored { references: Vec<String>, folder: PathBuf },
+    #[error("{}: --force takes them out all the same", needed_by(.images))]
+    StillNeeded { images: Vec<(String, String)> },
+    #[error("{reference} is an index of several platforms, of which none can be used here")]
+    NoPlatform { reference: String, source: Box<NoPlatform> },
 
     #[error("what comes from {origin} is no archive of images that can be used")]
-    Archive { origin: String, source: ArchiveError },
+    Archive { origin: String, source: Box<ArchiveError> },
     #[error("the engine's export does not contain {reference} as the engine described it; save again")]
     ExportDiffers { reference: String },
     #[error(
@@ -45,12 +66,17 @@ pub enum ImagesError {
     )]
     ExportIncomplete { reference: String, layer: Digest },
 
-    #[error(transparent)]
+    /// Not transparent: whoever looks for the engine's error among the causes must find it.
+    #[error("{0}")]
     Engine(#[from] EngineError),
+    #[error("{0}")]
+    State(#[from] StateError),
     #[error("{reference} did not become an image in the engine: {why}; what it had under that name is still there")]
     FellShort { reference: String, why: Shortfall, source: Option<EngineError> },
     #[error("stopped, as asked; {done} of {all} images were done")]
     Interrupted { done: usize, all: usize },
+    #[error("left, since another image could not be loaded")]
+    GivenUp,
 }
 
 /// How a blob differs from what its name and descriptor say.
@@ -101,6 +127,14 @@ impl ImagesError {
     pub(super) fn file(operation: &'static str, path: &Path, source: io::Error) -> Self {
         Self::File { operation, path: path.to_owned(), source }
     }
+}
+
+fn needed_by(images: &[(String, String)]) -> String {
+    images.iter().map(|(image, by)| format!("{image} is needed by {by}")).collect::<Vec<_>>().join("; ")
+}
+
+fn by(holder: &Option<Box<StoreHolder>>) -> String {
+    holder.as_ref().map(|holder| format!(" ({holder})")).unwrap_or_default()
 }
 
 fn list(references: &[String]) -> String {

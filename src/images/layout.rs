@@ -12,11 +12,12 @@ use serde::Deserialize;
 
 use super::compression::{Compression, MAGIC_BYTES};
 use super::documents::{
-    CONTAINERD_NAME, DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ENGINE_IDS, ImageConfig, ImageManifest, Index,
-    REF_NAME, UNCOMPRESSED_SIZE, parse,
+    BLOB_LIMIT_BYTES, CONTAINERD_NAME, DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ENGINE_IDS, ImageConfig,
+    ImageManifest, Index, REF_NAME, UNCOMPRESSED_SIZE, parse,
 };
 use super::error::{BlobDamage, ImagesError};
 use super::naming::{containerd_name, engine_name};
+use super::platform::Platform;
 use crate::fs::Digest;
 use crate::manifest::types::Reference;
 
@@ -100,8 +101,9 @@ impl Layout {
             let path = folder.join(LAYOUT_FILE);
             let version: Version =
                 parse(LAYOUT_FILE, version).map_err(|source| ImagesError::Document { path, source })?;
-            if !version.version.starts_with("1.") {
-                return Err(not_a_store(folder, "its layout is of a version that is not known"));
+            // The only version that there is; it has not moved with the specification.
+            if version.version != "1.0.0" {
+                return Err(not_a_store(folder, "its oci-layout is of a version that is not known"));
             }
         }
         match (version, index) {
@@ -130,26 +132,72 @@ impl Layout {
         let entries = || self.index.manifests.iter();
         entries()
             .find(|entry| entry.annotation(CONTAINERD_NAME) == Some(&exact))
-            .or_else(|| entries().find(|entry| entry.annotation(REF_NAME) == Some(&familiar)))
+            .or_else(|| entries().find(|entry| is_only_familiar(entry, &familiar)))
     }
 
     /// Reads the image of a reference; `None` where the store has none.
     pub fn image(&self, reference: &Reference) -> Result<Option<StoredImage>, ImagesError> {
-        self.entry(reference).map(|entry| self.read_image(entry)).transpose()
+        let Some(entry) = self.entry(reference) else {
+            return Ok(None);
+        };
+        let (exact, familiar) = (containerd_name(reference), entry.annotation(REF_NAME).unwrap_or_default());
+        let is_named = |other: &&Descriptor| match entry.annotation(CONTAINERD_NAME) {
+            Some(_) => other.annotation(CONTAINERD_NAME) == Some(&exact),
+            None => is_only_familiar(other, familiar),
+        };
+        // Programs differ in which of them they take.
+        if self.index.manifests.iter().filter(is_named).any(|other| other.digest != entry.digest) {
+            let source = DocumentError::NameTwice { reference: entry.shown_name() };
+            return Err(ImagesError::Document { path: self.folder.join(INDEX_FILE), source });
+        }
+        self.read_image(entry).map(Some)
     }
 
-    /// Reads the image that an index entry names.
+    /// As [`Layout::read_image_for`] this machine's platform.
     pub fn read_image(&self, entry: &Descriptor) -> Result<StoredImage, ImagesError> {
-        let name = entry.annotation(REF_NAME).unwrap_or_else(|| entry.digest.short()).to_owned();
-        if entry.is_index() {
-            return Err(ImagesError::SeveralPlatforms { reference: name });
+        self.read_image_for(entry, &Platform::host())
+    }
+
+    /// Reads the image that an index entry names. Where that is an index of several platforms, as other programs write
+    /// them, `platform` is meant.
+    pub fn read_image_for(&self, entry: &Descriptor, platform: &Platform) -> Result<StoredImage, ImagesError> {
+        let name = entry.shown_name();
+        if !entry.seal_holds() {
+            let source = DocumentError::BrokenSeal { reference: name };
+            return Err(ImagesError::Document { path: self.folder.join(INDEX_FILE), source });
         }
+        if entry.is_index() {
+            let platforms = self.platforms(entry)?;
+            let chosen = platform.choose(&platforms);
+            let mut chosen = chosen
+                .map_err(|source| ImagesError::NoPlatform { reference: name.clone(), source: Box::new(source) })?
+                .clone();
+            chosen.annotations = entry.annotations.clone();
+            return self.read_manifest(&chosen, name);
+        }
+        self.read_manifest(entry, name)
+    }
+
+    /// The images of an index of several platforms.
+    pub(super) fn platforms(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, ImagesError> {
+        let path = self.blob_path(&entry.digest);
+        let index = Index::parse(&self.document(entry, &entry.shown_name())?);
+        Ok(index.map_err(|source| ImagesError::Document { path, source })?.manifests)
+    }
+
+    /// Reads the image that a descriptor names by digest; nobody's seal covers it.
+    pub(super) fn read_manifest(&self, entry: &Descriptor, name: String) -> Result<StoredImage, ImagesError> {
+        let wrong_entry = |source| ImagesError::Document { path: self.folder.join(INDEX_FILE), source };
+        entry.check_is_manifest().map_err(wrong_entry)?;
         let wrong = |digest: &Digest| {
             let path = self.blob_path(digest);
             move |source| ImagesError::Document { path, source }
         };
         let manifest_bytes = self.document(entry, &name)?;
         let manifest = ImageManifest::parse(&manifest_bytes).map_err(wrong(&entry.digest))?;
+        if manifest.media_type != entry.media_type {
+            return Err(wrong(&entry.digest)(DocumentError::Ambiguous));
+        }
         let config_bytes = self.document(&manifest.config, &name)?;
         let config = ImageConfig::parse(&config_bytes).map_err(wrong(&manifest.config.digest))?;
         let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
@@ -161,7 +209,10 @@ impl Layout {
             blob: layer.digest.clone(),
             size_bytes: layer.size,
             media_type: layer.media_type.clone(),
-            uncompressed_bytes: layer.annotation(UNCOMPRESSED_SIZE).and_then(|size| size.parse().ok()),
+            uncompressed_bytes: layer
+                .annotation(UNCOMPRESSED_SIZE)
+                .and_then(|size| size.parse().ok())
+                .filter(|size| *size <= BLOB_LIMIT_BYTES),
         });
         let engine_ids = entry.annotation(ENGINE_IDS).unwrap_or_default();
         Ok(StoredImage {
@@ -212,7 +263,8 @@ impl Layout {
         }
     }
 
-    fn document(&self, descriptor: &Descriptor, name: &str) -> Result<Vec<u8>, ImagesError> {
+    /// A document's bytes, whose digest and size are compared.
+    pub(super) fn document(&self, descriptor: &Descriptor, name: &str) -> Result<Vec<u8>, ImagesError> {
         let path = self.blob_path(&descriptor.digest);
         if descriptor.size > DOCUMENT_LIMIT_BYTES {
             let source = DocumentError::TooLarge { what: "document of an image", size_bytes: descriptor.size };
@@ -229,6 +281,11 @@ impl Layout {
             Err(ImagesError::DamagedBlob { reference: name.to_owned(), path, why: BlobDamage::WrongDigest })
         }
     }
+}
+
+/// Whether this is the only name of an entry that can be meant by it.
+fn is_only_familiar(entry: &Descriptor, familiar: &str) -> bool {
+    entry.annotation(CONTAINERD_NAME).is_none() && entry.annotation(REF_NAME) == Some(familiar)
 }
 
 pub(super) fn blob_path(folder: &Path, digest: &Digest) -> PathBuf {

@@ -83,7 +83,8 @@ fn an_entry_of_another_tool_is_found_by_its_familiar_name() {
     store(folder.path(), &["redis:7"]);
     let path = folder.path().join(INDEX_FILE);
     let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    index["manifests"][0]["annotations"].as_object_mut().unwrap().remove(CONTAINERD_NAME);
+    let annotations = index["manifests"][0]["annotations"].as_object_mut().unwrap();
+    annotations.retain(|name, _| name == REF_NAME);
     fs::write(&path, index.to_string()).unwrap();
     assert!(open(folder.path()).image(&reference("redis:7")).unwrap().is_some());
 }
@@ -153,14 +154,30 @@ fn a_pipe_in_place_of_a_blob_is_not_waited_for() {
 }
 
 #[test]
-fn an_index_of_several_platforms_says_so() {
+fn an_index_of_several_platforms_means_this_machines_image() {
     let folder = tempfile::tempdir().unwrap();
     store(folder.path(), &["redis:7"]);
-    let path = folder.path().join(INDEX_FILE);
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("image.manifest.v1", "image.index.v1")).unwrap();
-    let error = open(folder.path()).image(&reference("redis:7")).unwrap_err();
-    assert!(matches!(error, ImagesError::SeveralPlatforms { .. }), "{error:?}");
+    let image = open(folder.path()).image(&reference("redis:7")).unwrap().unwrap();
+    let host = Platform::host().to_string();
+    let entry = |architecture: &str| {
+        let platform = serde_json::json!({"os": "linux", "architecture": architecture});
+        serde_json::json!({"mediaType": image.manifest.media_type, "digest": image.manifest.digest,
+            "size": image.manifest.size, "platform": platform})
+    };
+    let with_platforms = |architectures: [&str; 2]| {
+        let nested = serde_json::json!({"schemaVersion": 2, "manifests": architectures.map(entry)}).to_string();
+        let digest = Digest::of(nested.as_bytes());
+        fs::write(blob_path(folder.path(), &digest), &nested).unwrap();
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": [{
+            "mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest, "size": nested.len(),
+            "annotations": {"org.opencontainers.image.ref.name": "redis:7"}}]});
+        fs::write(folder.path().join(INDEX_FILE), index.to_string()).unwrap();
+        open(folder.path()).image(&reference("redis:7"))
+    };
+    let found = with_platforms(["s390x", host.trim_start_matches("linux/")]).unwrap().unwrap();
+    assert_eq!((&found.config_digest, found.name.as_str()), (&image.config_digest, "redis:7"));
+    let error = with_platforms(["s390x", "mips"]).unwrap_err();
+    assert!(matches!(error, ImagesError::NoPlatform { .. }), "{error:?}");
 }
 
 #[test]

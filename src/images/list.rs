@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::chunks::blocking;
-use super::documents::{Descriptor, REF_NAME, SAVED_AT};
+use super::documents::{Descriptor, SAVED_AT};
 use super::error::ImagesError;
 use super::layout::{Layout, StoredImage};
 use super::presence::Identity;
@@ -87,7 +87,7 @@ fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<StoredImage>)> {
             own.map(|(_, bytes)| bytes).sum()
         };
         let listed = ListedImage {
-            reference: entry.annotation(REF_NAME).unwrap_or_else(|| entry.digest.short()).to_owned(),
+            reference: entry.shown_name(),
             image_id: image.as_ref().map(|image| image.config_digest.to_string()),
             layers: image.as_ref().map_or(0, |image| image.layers.len() as u64),
             size_bytes: image.as_ref().map_or(0, StoredImage::total_bytes),

@@ -1,35 +1,50 @@
 //! Store → engine: only what the engine lacks, verified on the way and looked at afterwards.
 //!
-//! For each image: present already, or else a thin load, a look at what became of it, a full load if that fell short.
-//! The engine gets images without names; a name moves only to an image that has been found whole, and the image that
-//! loses it is kept under another one first. So whatever fails, the name leads where it led before.
+//! Several loads are under way at once: while the engine applies one image's layers, it takes the next one's in. An
+//! image that needs layers of another one is not closed before that one has been found whole. The engine gets images
+//! without names; a name moves only to an image that has been found whole, and the image that loses it is kept under
+//! another one first. So whatever fails, the name leads where it led before.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::time::Instant;
 
-use super::adopt::{Adopted, adopt};
-use super::chunks::blocking;
-use super::error::{self, ImagesError};
+use futures::StreamExt;
+use tokio::sync::watch;
+
+use super::deliver::{Delivered, Delivery, Progression};
+use super::error::ImagesError;
 use super::load_plan::{self, LoadLook, LoadStep, PlannedBatch, sort_as_asked};
 use super::reports::{LoadReport, LoadResult, LoadedImage};
-use super::send::{Outcome, Progress, send};
 use super::sources::{Batch, Learning, LoadImage};
-use super::thin::{EngineLayers, lacking_each};
+use super::space::{self, SpaceCheck};
+use super::thin::EngineLayers;
 use super::unique;
-use crate::engine::{Engine, EngineError, ImageStore};
+use crate::engine::Engine;
+use crate::fs::Digest;
 use crate::manifest::types::Reference;
 use crate::report::{Activity, Message, Reporter};
+use crate::state::ReleaseLog;
 
 /// How to load.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LoadOptions {}
+pub struct LoadOptions {
+    /// Where it is written down what was loaded; nowhere where `None`.
+    pub releases: Option<ReleaseLog>,
+    /// What to do when the engine's disk seems too small.
+    pub space: SpaceCheck,
+}
+
+/// How many loads are under way at once: one that is applied, one that is sent meanwhile, and one more, since two
+/// images without common layers are applied beside each other. What they have in the engine's spool is their layers.
+pub(super) const LOADS_AT_ONCE: usize = 3;
 
 /// Loads images from the store, or from old archives beside it, into the engine.
 ///
 /// # Errors
 /// Before anything is sent: a reference that nothing in the folder has (all of them named), an image of the store with
-/// a missing or truncated blob. Later: what the engine refuses, and damage that only reading finds; the images before
-/// that one are loaded then, which the events tell.
+/// a missing or truncated blob, an engine's disk without room for it. Later: what the engine refuses, and damage that
+/// only reading finds; the images before that one are loaded then, which the events tell.
 pub async fn load(
     engine: &Engine,
     images_dir: &Path,
@@ -37,280 +52,167 @@ pub async fn load(
     options: &LoadOptions,
     reporter: &Reporter,
 ) -> Result<LoadReport, ImagesError> {
-    let LoadOptions {} = options;
     let started = Instant::now();
     let references = unique(references)?;
     let look = LoadLook::take(engine, images_dir, &references, Learning::Remembers).await?;
-    for notice in look.notices {
+    let plan = look.plan(engine);
+    let store = engine.facts().image_store;
+    let (named, coming) = (look.named.clone(), look.coming(store));
+    for notice in plan.notices {
         reporter.warn(notice);
     }
-    let store = engine.facts().image_store;
-    let (loaded, wanted) = (Vec::new(), references.len());
-    let mut loader = Loader { engine, reporter, store, layers: look.layers, loaded, bytes_sent: 0, wanted };
-    for batch in look.batches {
-        loader.load_batch(batch).await?;
+    space::check(&plan.disks, options.space, reporter)?;
+    if let Some(releases) = &options.releases {
+        releases.before_load(&named, &coming)?;
     }
-    let Loader { loaded: mut images, bytes_sent, .. } = loader;
-    sort_as_asked(&mut images, &references, |image| &image.reference);
-    Ok(LoadReport { images, bytes_sent, seconds: started.elapsed().as_secs_f64() })
+    let total_bytes = plan.images.iter().filter_map(|image| image.bytes_to_send).sum();
+    let (mut images, mut bytes_sent) = (Vec::new(), 0);
+    let orders = Orders::of(look);
+    for image in &orders.present {
+        images.push(report_present(image, reporter));
+    }
+    if orders.to_do() > 0 {
+        reporter.planned(Activity::LoadImage, orders.to_do(), Some(total_bytes));
+    }
+    let loaded = orders.carry_out(engine, reporter).await;
+    let Loaded { images: loaded, bytes_sent: sent, failure } = loaded;
+    images.extend(loaded);
+    bytes_sent += sent;
+    match failure {
+        Some(ImagesError::Interrupted { .. }) => {
+            Err(ImagesError::Interrupted { done: images.len(), all: references.len() })
+        }
+        Some(error) => Err(error),
+        None => {
+            if let Some(releases) = &options.releases {
+                let is_changed = images.iter().any(|image| image.result == LoadResult::Loaded);
+                let named = if is_changed { load_plan::named_ids(engine, &references).await? } else { named };
+                releases.after_load(&named)?;
+            }
+            sort_as_asked(&mut images, &references, |image| &image.reference);
+            Ok(LoadReport { images, bytes_sent, seconds: started.elapsed().as_secs_f64() })
+        }
+    }
 }
 
-/// One load, as far as it has come.
-struct Loader<'a> {
-    engine: &'a Engine,
-    reporter: &'a Reporter,
-    store: ImageStore,
-    /// What the engine has.
-    layers: EngineLayers,
-    loaded: Vec<LoadedImage>,
+/// What has to be done, in order.
+struct Orders {
+    present: Vec<LoadImage>,
+    deliveries: Vec<Delivery>,
+    /// Images that the engine has, or will have when all is sent, without this name.
+    unnamed: Vec<(Batch, LoadImage)>,
+}
+
+/// What came of it.
+struct Loaded {
+    images: Vec<LoadedImage>,
     bytes_sent: u64,
-    wanted: usize,
+    failure: Option<ImagesError>,
 }
 
-/// An image that the engine has to get, and what is known of it now.
-struct Missing {
-    image: LoadImage,
-    layers_sent: u64,
-    bytes_sent: u64,
-    /// What a first attempt sent of layers.
-    layer_bytes: u64,
-}
-
-impl Missing {
-    fn new(image: LoadImage) -> Self {
-        Self { image, layers_sent: 0, bytes_sent: 0, layer_bytes: 0 }
-    }
-}
-
-impl<'a> Loader<'a> {
-    /// Loads the images that come from one place.
-    async fn load_batch(&mut self, planned: PlannedBatch) -> Result<(), ImagesError> {
-        let PlannedBatch { batch, images } = planned;
-        let mut missing: Vec<Missing> = Vec::new();
-        let mut unnamed: Vec<LoadImage> = Vec::new();
-        self.stop_if_asked()?;
-        for (image, step) in images {
-            match step {
-                LoadStep::Keep => self.report_present(&image),
-                LoadStep::Name => unnamed.push(image),
-                LoadStep::Send => missing.push(Missing::new(image)),
-            }
-        }
-        let batch = self.send_batch(batch, missing).await?;
-        for image in unnamed {
-            self.stop_if_asked()?;
-            match load_plan::unnamed(self.engine, &image).await? {
-                Some(view) => {
-                    self.reporter.began(Activity::LoadImage, &image.name, Some(0));
-                    self.finish(Missing::new(image), &view.id).await?;
-                }
-                // It went away since it was looked for.
-                None => drop(self.send_batch(batch.clone(), vec![Missing::new(image)]).await?),
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends images and gives them their names.
-    async fn send_batch(&mut self, batch: Batch, missing: Vec<Missing>) -> Result<Batch, ImagesError> {
-        if missing.is_empty() {
-            return Ok(batch);
-        }
-        let (batch, mut missing) = measured(batch, missing).await?;
-        let result = self.ship(&batch, &mut missing).await;
-        if let Err(error) = &result {
-            for image in &missing {
-                self.reporter.failed(Activity::LoadImage, &image.image.name, error);
-            }
-        }
-        result.map(|()| batch)
-    }
-
-    /// Thin, and full where that falls short.
-    async fn ship(&mut self, batch: &Batch, missing: &mut Vec<Missing>) -> Result<(), ImagesError> {
-        let known = self.layers.clone();
-        let all = EngineLayers::none(self.store);
-        let is_thin = missing.iter().any(|image| {
-            known.lacking(image.image.identity.diff_ids()).len() < all.lacking(image.image.identity.diff_ids()).len()
-        });
-        match self.attempt(batch, missing, &known).await? {
-            None => {}
-            Some(shortfall) if is_thin && !shortfall.is_final() => {
-                for image in missing.iter() {
-                    let message = Message::new("images-load-full").with("reference", &image.image.name);
-                    self.reporter.notice(message);
-                }
-                if let Some(shortfall) = self.attempt(batch, missing, &all).await? {
-                    self.clear_away(missing).await;
-                    return Err(shortfall.into_error());
+impl Orders {
+    fn of(look: LoadLook) -> Self {
+        let mut orders = Self { present: Vec::new(), deliveries: Vec::new(), unnamed: Vec::new() };
+        // What the engine will have when all that comes before is there.
+        let mut known = look.layers.clone();
+        let mut bringing: Vec<HashSet<Digest>> = Vec::new();
+        for PlannedBatch { batch, images } in look.batches {
+            let mut missing = Vec::new();
+            for (image, step) in images {
+                match step {
+                    LoadStep::Keep => orders.present.push(image),
+                    LoadStep::Name => orders.unnamed.push((batch.clone(), image)),
+                    LoadStep::Send => missing.push(image),
                 }
             }
-            Some(shortfall) => {
-                self.clear_away(missing).await;
-                return Err(shortfall.into_error());
-            }
-        }
-        while !missing.is_empty() {
-            let image = missing.remove(0);
-            let id = image.image.shipped.engine_id(self.store);
-            self.layers.add(image.image.identity.diff_ids());
-            self.finish(image, &id).await?;
-        }
-        Ok(())
-    }
-
-    /// Sends what `known` lacks of the images, and looks at what became of them.
-    async fn attempt(
-        &mut self,
-        batch: &Batch,
-        missing: &mut [Missing],
-        known: &EngineLayers,
-    ) -> Result<Option<Shortfall>, ImagesError> {
-        let lacking = lacking_each(known, missing.iter().map(|image| image.image.identity.diff_ids()));
-        let send_ids = lacking.concat();
-        let images = missing.iter().map(|image| image.image.shipped.clone()).collect();
-        let shipment = batch.shipment(self.store, images, send_ids);
-        let total_bytes = shipment.layer_bytes();
-        // One stream for all of them: its progress is told under the first one's name.
-        let before = std::mem::replace(&mut missing[0].layer_bytes, total_bytes);
-        if before == 0 {
-            for (at, image) in missing.iter().enumerate() {
-                let total = if at == 0 { total_bytes } else { 0 };
-                self.reporter.began(Activity::LoadImage, &image.image.name, Some(total));
-            }
-        }
-        let subject = missing[0].image.name.clone();
-        let progress = Progress::new(self.reporter.clone(), subject, before, before + total_bytes);
-        let outcome = send(self.engine, shipment, progress).await;
-        let (sent, refusal) = match outcome {
-            Outcome::Sent { bytes } => (bytes, None),
-            Outcome::Refused { bytes, error } => (bytes, Some(error)),
-            Outcome::Stopped => return Err(self.interrupted()),
-            Outcome::Failed(error) => return Err(error),
-        };
-        self.bytes_sent += sent;
-        for (at, image) in missing.iter_mut().enumerate() {
-            image.bytes_sent += if at == 0 { sent } else { 0 };
-            image.layers_sent = lacking[at].len() as u64;
-        }
-        self.judge(missing, refusal).await
-    }
-
-    /// The engine's answers to a load prove nothing either way: only the images that it has afterwards do.
-    async fn judge(
-        &mut self,
-        missing: &[Missing],
-        mut refusal: Option<EngineError>,
-    ) -> Result<Option<Shortfall>, ImagesError> {
-        for image in missing {
-            let id = image.image.shipped.engine_id(self.store);
-            let view = match self.engine.inspect_image(&id).await {
-                Ok(view) => view,
-                // An engine that went away during the load says so twice; the first time tells more.
-                Err(error) => return Err(refusal.take().unwrap_or(error).into()),
-            };
-            let why = match view {
-                None => error::Shortfall::NoImage,
-                Some(view) if !self.engine.image_is_whole(&view).await? => error::Shortfall::Incomplete,
-                Some(view) if !image.image.identity.is(self.store, &view) => error::Shortfall::OtherLayers,
-                Some(_) => continue,
-            };
-            return Ok(Some(Shortfall { reference: image.image.name.clone(), why, refusal: refusal.take() }));
-        }
-        Ok(None)
-    }
-
-    /// Removes what a failed load left registered without a name. It is of no use, and the next load does not need
-    /// it gone, so that a failure here changes nothing.
-    async fn clear_away(&self, missing: &[Missing]) {
-        for image in missing {
-            let id = image.image.shipped.engine_id(self.store);
-            let Ok(Some(view)) = self.engine.inspect_image(&id).await else {
+            if missing.is_empty() {
                 continue;
-            };
-            if view.tags.is_empty() && matches!(self.engine.image_is_whole(&view).await, Ok(false)) {
-                let _ = self.engine.remove_image(&id).await;
             }
+            let lacks: HashSet<Digest> =
+                missing.iter().flat_map(|image| look.layers.lacking_keys(image.identity.diff_ids())).collect();
+            let after = (0..bringing.len()).filter(|at| !bringing[*at].is_disjoint(&lacks)).collect();
+            let place = bringing.len();
+            bringing.push(lacks);
+            let before = known.clone();
+            for image in &missing {
+                known.add(image.identity.diff_ids());
+            }
+            orders.deliveries.push(Delivery::new(place, batch, missing, before, after));
         }
+        orders
     }
 
-    /// Gives a whole image its name.
-    async fn finish(&mut self, done: Missing, id: &str) -> Result<(), ImagesError> {
-        let image = &done.image;
-        let adopted = adopt(self.engine, &image.reference, &image.name, id).await;
-        let Adopted { kept_as } = adopted.inspect_err(|error| {
-            self.reporter.failed(Activity::LoadImage, &image.name, error);
-        })?;
-        if let Some(kept_as) = &kept_as {
-            let message = Message::new("images-kept-under").with("reference", &image.name).with("kept", kept_as);
-            self.reporter.notice(message);
+    fn to_do(&self) -> usize {
+        self.unnamed.len() + self.deliveries.iter().map(Delivery::image_count).sum::<usize>()
+    }
+
+    async fn carry_out(self, engine: &Engine, reporter: &Reporter) -> Loaded {
+        let mut loaded = Loaded { images: Vec::new(), bytes_sent: 0, failure: None };
+        let (progression, watcher) = watch::channel(Progression { done: BTreeSet::new(), given_up: false });
+        let mut next_place = self.deliveries.len();
+        let mut running = futures::stream::iter(self.deliveries)
+            .map(|delivery| delivery.make(engine, reporter, watcher.clone()))
+            .buffer_unordered(LOADS_AT_ONCE);
+        while let Some((place, result)) = running.next().await {
+            loaded.take(result);
+            progression.send_modify(|progression| match loaded.failure {
+                None => drop(progression.done.insert(place)),
+                // Those that the engine has in full run on to their end; all others stop where they are.
+                Some(_) => progression.given_up = true,
+            });
         }
-        let message = Message::new("images-loaded")
-            .with("layers_sent", done.layers_sent)
-            .with("layers_total", image.identity.diff_ids().len())
-            .with("bytes_sent", done.bytes_sent);
-        self.reporter.done(Activity::LoadImage, &image.name, message);
-        self.loaded.push(LoadedImage {
-            reference: image.name.clone(),
-            image_id: image.identity.config_digest.to_string(),
-            result: LoadResult::Loaded,
-            layers_total: image.identity.diff_ids().len() as u64,
-            layers_sent: done.layers_sent,
-            bytes_sent: done.bytes_sent,
-            kept_as,
-        });
-        Ok(())
-    }
-
-    fn report_present(&mut self, image: &LoadImage) {
-        self.reporter.done(Activity::LoadImage, &image.name, Message::new("images-present"));
-        self.loaded.push(LoadedImage {
-            reference: image.name.clone(),
-            image_id: image.identity.config_digest.to_string(),
-            result: LoadResult::Present,
-            layers_total: image.identity.diff_ids().len() as u64,
-            layers_sent: 0,
-            bytes_sent: 0,
-            kept_as: None,
-        });
-    }
-
-    fn stop_if_asked(&self) -> Result<(), ImagesError> {
-        if self.reporter.asked_to_stop() { Err(self.interrupted()) } else { Ok(()) }
-    }
-
-    fn interrupted(&self) -> ImagesError {
-        ImagesError::Interrupted { done: self.loaded.len(), all: self.wanted }
+        drop(running);
+        for (batch, image) in self.unnamed {
+            if loaded.failure.is_some() {
+                break;
+            }
+            if reporter.asked_to_stop() {
+                loaded.failure = Some(ImagesError::Interrupted { done: 0, all: 0 });
+                break;
+            }
+            let result = match load_plan::unnamed(engine, &image).await {
+                Ok(Some(view)) => Delivery::name_only(engine, reporter, image, &view.id).await,
+                // It went away since it was looked for.
+                Ok(None) => {
+                    let nothing = EngineLayers::none(engine.facts().image_store);
+                    let delivery = Delivery::new(next_place, batch, vec![image], nothing, Vec::new());
+                    next_place += 1;
+                    delivery.make(engine, reporter, watcher.clone()).await.1
+                }
+                Err(error) => Err(error),
+            };
+            loaded.take(result);
+        }
+        loaded
     }
 }
 
-async fn measured(mut batch: Batch, mut missing: Vec<Missing>) -> Result<(Batch, Vec<Missing>), ImagesError> {
-    blocking(move || {
-        let mut images: Vec<LoadImage> = missing.iter().map(|missing| missing.image.clone()).collect();
-        batch.measure(&mut images)?;
-        for (missing, image) in missing.iter_mut().zip(images) {
-            missing.image = image;
+impl Loaded {
+    fn take(&mut self, result: Result<Delivered, ImagesError>) {
+        match result {
+            Ok(delivered) => {
+                self.images.extend(delivered.images);
+                self.bytes_sent += delivered.bytes_sent;
+            }
+            // The first failure is the one to tell; another one that only followed from it says less.
+            Err(error) => match &self.failure {
+                None | Some(ImagesError::GivenUp) => self.failure = Some(error),
+                Some(_) => {}
+            },
         }
-        Ok((batch, missing))
-    })
-    .await
-}
-
-/// What the engine lacks after a load.
-struct Shortfall {
-    reference: String,
-    why: error::Shortfall,
-    /// What the engine said to it.
-    refusal: Option<EngineError>,
-}
-
-impl Shortfall {
-    /// Whether sending more can't help: the engine is gone.
-    fn is_final(&self) -> bool {
-        self.refusal.as_ref().is_some_and(EngineError::is_unreachable)
     }
+}
 
-    fn into_error(self) -> ImagesError {
-        ImagesError::FellShort { reference: self.reference, why: self.why, source: self.refusal }
+fn report_present(image: &LoadImage, reporter: &Reporter) -> LoadedImage {
+    reporter.done(Activity::LoadImage, &image.name, Message::new("images-present"));
+    LoadedImage {
+        reference: image.name.clone(),
+        image_id: image.identity.config_digest.to_string(),
+        result: LoadResult::Present,
+        layers_total: image.identity.diff_ids().len() as u64,
+        layers_sent: 0,
+        bytes_sent: 0,
+        total_bytes: image.shipped.total_bytes(),
+        kept_as: None,
     }
 }

@@ -1,7 +1,7 @@
 //! What a load has to do, found out by looking: nothing here changes the engine or the store. `load` carries out what
 //! this look found, and `--dry-run` shows it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use futures::{StreamExt, TryStreamExt};
@@ -11,6 +11,7 @@ use super::error::ImagesError;
 use super::naming::engine_name;
 use super::reports::{LoadPlan, PlannedLoad, PlannedLoadResult};
 use super::sources::{Batch, Learning, LoadImage, find_sources};
+use super::space::{self, DiskNeed, DiskPurpose};
 use super::thin::{EngineLayers, lacking_each};
 use super::unique;
 use crate::engine::{Engine, ImageStore, ImageView};
@@ -38,6 +39,8 @@ pub(super) struct LoadLook {
     pub batches: Vec<PlannedBatch>,
     /// What the engine has of layers; nothing is known where nothing is to be sent.
     pub layers: EngineLayers,
+    /// The engine's ID of the image that each reference names.
+    pub named: BTreeMap<String, String>,
     pub notices: Vec<Message>,
 }
 
@@ -52,7 +55,7 @@ const INSPECTED_AT_ONCE: usize = 8;
 pub async fn plan_load(engine: &Engine, images_dir: &Path, references: &[Reference]) -> Result<LoadPlan, ImagesError> {
     let references = unique(references)?;
     let look = LoadLook::take(engine, images_dir, &references, Learning::Forgets).await?;
-    let mut plan = look.plan();
+    let mut plan = look.plan(engine);
     sort_as_asked(&mut plan.images, &references, |image| &image.reference);
     Ok(plan)
 }
@@ -100,13 +103,22 @@ impl LoadLook {
         } else {
             engine_layers(engine).await?
         };
-        Ok(Self { batches, layers, notices: found.notices })
+        let named = named.into_iter().map(|(name, view)| (name, view.id)).collect();
+        Ok(Self { batches, layers, named, notices: found.notices })
+    }
+
+    /// The IDs that the engine will give to what it gets, as far as they are known.
+    pub fn coming(&self, store: ImageStore) -> Vec<String> {
+        let images = self.batches.iter().flat_map(|batch| &batch.images);
+        let coming = images.filter(|(_, step)| *step != LoadStep::Keep);
+        coming.map(|(image, _)| image.shipped.engine_id(store)).collect()
     }
 
     /// What would be sent, in the order of the batches.
-    pub fn plan(&self) -> LoadPlan {
+    pub fn plan(&self, engine: &Engine) -> LoadPlan {
         let mut known = self.layers.clone();
-        let mut plan = LoadPlan { images: Vec::new(), notices: self.notices.clone() };
+        let mut plan = LoadPlan { images: Vec::new(), disks: Vec::new(), notices: self.notices.clone() };
+        let mut sent_together = Vec::new();
         for PlannedBatch { batch, images } in &self.batches {
             let sent = || images.iter().filter(|(_, step)| *step == LoadStep::Send);
             let mut lacking = lacking_each(&known, sent().map(|(image, _)| image.identity.diff_ids())).into_iter();
@@ -130,8 +142,40 @@ impl LoadLook {
             for (image, _) in sent() {
                 known.add(image.identity.diff_ids());
             }
+            let images = &plan.images[plan.images.len() - images.len()..];
+            sent_together.push(images.iter().filter_map(|image| image.bytes_to_send).sum());
+        }
+        let needed = needed_in_engine(engine.facts().image_store, &sent_together);
+        if needed > 0 {
+            let (folder, place) = (engine.local_root_dir(), &engine.facts().root_dir);
+            plan.disks = space::look(&[DiskNeed::in_engine(folder, place, DiskPurpose::Engine, needed)]);
         }
         plan
+    }
+}
+
+/// The engine's ID of the image that each reference names now.
+pub(super) async fn named_ids(
+    engine: &Engine,
+    references: &[Reference],
+) -> Result<BTreeMap<String, String>, ImagesError> {
+    Ok(named(engine, references).await?.into_iter().map(|(name, view)| (name, view.id)).collect())
+}
+
+/// What the engine's folder has to hold at most at one time, given the layers of each load. The classic store spools
+/// an archive before it applies it and then drops it; the containerd store keeps layers as they came, beside what
+/// they unpack to.
+fn needed_in_engine(store: ImageStore, loads: &[u64]) -> u64 {
+    match store {
+        ImageStore::Classic => {
+            let mut applied = 0;
+            let peaks = loads.iter().map(|bytes| {
+                applied += bytes;
+                applied + bytes
+            });
+            peaks.max().unwrap_or_default()
+        }
+        ImageStore::Containerd => loads.iter().map(|bytes| bytes * 2).sum(),
     }
 }
 

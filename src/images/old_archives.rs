@@ -17,8 +17,9 @@ use super::documents::ImageConfig;
 use super::error::ImagesError;
 use super::layout::{OWN_FOLDER, open_regular};
 use super::naming::{archive_name, engine_name};
+use super::sidecar::{read_sidecar, write_sidecar};
 use super::tarball::{Seekable, Streamed, TarSource};
-use crate::fs::{Digest, Mode, create_dir_durably, write_durably};
+use crate::fs::{Digest, create_dir_durably};
 use crate::manifest::types::Reference;
 
 /// An archive whose content is known.
@@ -60,19 +61,19 @@ struct Stamp {
     modified_nanoseconds: u64,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Memory {
     archives: BTreeMap<String, RememberedArchive>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct RememberedArchive {
     #[serde(flatten)]
     stamp: Stamp,
     images: Vec<RememberedImage>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct RememberedImage {
     references: Vec<String>,
     /// The configuration's text, byte for byte.
@@ -107,8 +108,7 @@ impl ArchiveFolder {
             newer.then_with(|| one.name.cmp(&other.name))
         });
         // A memory that can't be read is only forgotten.
-        let memory = fs::read(folder.join(OWN_FOLDER).join(MEMORY)).ok();
-        let memory = memory.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let memory = read_sidecar(&folder.join(OWN_FOLDER).join(MEMORY)).unwrap_or_default();
         Ok(Self { folder: folder.to_owned(), files, memory, learned: false })
     }
 
@@ -136,6 +136,16 @@ impl ArchiveFolder {
         Ok(None)
     }
 
+    /// Lists the folder anew, with all that is known of its archives.
+    pub fn list_again(&self) -> Result<Self, ImagesError> {
+        Ok(Self { memory: self.memory.clone(), learned: self.learned, ..Self::open(&self.folder)? })
+    }
+
+    /// What each archive of the folder holds, or why that can't be said; newest first.
+    pub fn read_all(&mut self) -> Vec<(PathBuf, Result<OldArchive, ImagesError>)> {
+        (0..self.files.len()).map(|at| (self.folder.join(&self.files[at].name), self.read(at))).collect()
+    }
+
     fn read(&mut self, at: usize) -> Result<OldArchive, ImagesError> {
         let file = &self.files[at];
         let path = self.folder.join(&file.name);
@@ -161,8 +171,8 @@ impl ArchiveFolder {
         let present: Vec<&String> = self.files.iter().map(|file| &file.name).collect();
         self.memory.archives.retain(|name, _| present.contains(&name));
         let own = self.folder.join(OWN_FOLDER);
-        if let (Ok(()), Ok(bytes)) = (create_dir_durably(&own), serde_json::to_vec(&self.memory)) {
-            let _ = write_durably(&own.join(MEMORY), &bytes, Mode::Shared);
+        if !own.is_symlink() && create_dir_durably(&own).is_ok() {
+            let _ = write_sidecar(&own.join(MEMORY), &self.memory);
         }
     }
 }
@@ -171,13 +181,23 @@ impl OldArchive {
     /// Reads an archive's documents and the sizes of its layers, no more of the layers than it must.
     pub fn read(path: &Path) -> Result<Self, ImagesError> {
         let (images, origin) = (open(path), path.display().to_string());
-        let images = match images.map_err(|source| ImagesError::file("read", path, source))? {
+        let failed = |source| ImagesError::file("read", path, source);
+        let archive = images.map_err(failed)?;
+        let mut budget = Budget::of(fs::metadata(path).map_err(failed)?.len());
+        let measure = |file: LayerFile<'_>, body: &mut dyn Read| measure(&file, body, &mut budget);
+        let images = match archive {
             // In a raw archive, layers are jumped over.
             OpenArchive::Raw(source) => read_archive(source, measure),
             OpenArchive::Packed(source) => read_archive(source, measure),
         };
-        let images = images.map_err(|source| ImagesError::Archive { origin, source })?;
+        let images = images.map_err(|source| ImagesError::Archive { origin, source: Box::new(source) })?;
         Ok(Self { path: path.to_owned(), images })
+    }
+
+    /// The names of its images, each with its tag; what is no reference is left out.
+    pub fn references(&self) -> Vec<String> {
+        let written = self.images.iter().flat_map(|image| &image.references);
+        written.filter_map(|text| engine_name(&text.parse::<Reference>().ok()?)).collect()
     }
 
     /// The image that the archive has under this name.
@@ -236,16 +256,38 @@ impl TarSource for OpenArchive {
     }
 }
 
+/// How many bytes the compressed layers of an archive may unpack to. One compressor makes a thousandth (gzip) or a
+/// 32,768th (zstd) of a file at best; only a bomb, packed twice, holds more.
+#[derive(Debug)]
+pub struct Budget {
+    left_bytes: u64,
+}
+
+impl Budget {
+    /// For an archive of this size on disk.
+    pub fn of(archive_bytes: u64) -> Self {
+        Self { left_bytes: (1 << 30) + archive_bytes.saturating_mul(32_768).min(1 << 60) }
+    }
+
+    fn spend(&mut self, bytes: u64) -> Result<(), ArchiveError> {
+        self.left_bytes = self.left_bytes.checked_sub(bytes).ok_or(ArchiveError::Bomb)?;
+        Ok(())
+    }
+}
+
 /// A layer's uncompressed size: the entry's own, unless the layer is compressed inside the archive.
-fn measure(file: LayerFile<'_>, body: &mut dyn Read) -> Result<ArchivedLayer, ArchiveError> {
+fn measure(file: &LayerFile<'_>, body: &mut dyn Read, budget: &mut Budget) -> Result<ArchivedLayer, ArchiveError> {
     let failed = |source| ArchiveError::Layer { path: file.path.to_owned(), source };
     let mut first = Vec::with_capacity(MAGIC_BYTES);
     (&mut *body).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
     let uncompressed_bytes = match Compression::of(&first) {
         Compression::None => file.size_bytes,
         compression => {
-            let mut plain = PlainReader::new(first.as_slice().chain(body), compression).map_err(failed)?;
-            io::copy(&mut plain, &mut io::sink()).map_err(failed)?
+            let plain = PlainReader::new(first.as_slice().chain(body), compression).map_err(failed)?;
+            // One byte more than is left, which tells a bomb from what just fits.
+            let bytes = io::copy(&mut plain.take(budget.left_bytes + 1), &mut io::sink()).map_err(failed)?;
+            budget.spend(bytes)?;
+            bytes
         }
     };
     Ok(ArchivedLayer { path: file.path.to_owned(), uncompressed_bytes })

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::space::DiskSpace;
 use crate::report::Message;
 
 /// What `dpl save` did.
@@ -63,6 +64,8 @@ pub struct LoadedImage {
     pub layers_sent: u64,
     /// Uncompressed bytes sent to the engine for it.
     pub bytes_sent: u64,
+    /// The uncompressed size of all its layers, as far as it is known.
+    pub total_bytes: u64,
     /// The name under which the image that had the reference before was kept, where there was another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_as: Option<String>,
@@ -82,6 +85,8 @@ pub enum LoadResult {
 pub struct SavePlan {
     /// In the order that they were asked for, each reference once.
     pub images: Vec<PlannedSave>,
+    /// What would be written where; nothing where nothing would be.
+    pub disks: Vec<DiskSpace>,
 }
 
 /// One image that would be saved.
@@ -113,6 +118,8 @@ pub enum PlannedSaveResult {
 pub struct LoadPlan {
     /// In the order that they were asked for, each reference once.
     pub images: Vec<PlannedLoad>,
+    /// What would be written where; nothing where nothing would be.
+    pub disks: Vec<DiskSpace>,
     /// What the operator should know of it.
     #[serde(skip)]
     pub notices: Vec<Message>,

@@ -22,8 +22,10 @@ use super::layout::{StoredImage, StoredLayer, distinct};
 use super::presence::Identity;
 use super::reports::{SaveReport, SaveResult, SavedImage};
 use super::save_archives::save_archives;
-use super::save_plan::{Plan, Step, Wanted, look_up, plan};
-use super::store::{NewName, StoreWriter, known_layers};
+use super::save_plan::{Plan, Step, Wanted, Written, look_up, plan};
+use super::save_progress::ExportProgress;
+use super::space::{self, SpaceCheck};
+use super::store::{KnownLayers, NewName, StoreWriter, known_layers};
 use super::tarball::{Streamed, TarError};
 use super::unique;
 use crate::engine::{Engine, ImageStore};
@@ -43,6 +45,10 @@ pub struct SaveOptions {
     /// Threads that compress; as many as there are cores, up to 8, where `None`.
     pub threads: Option<u32>,
     pub format: StoreFormat,
+    /// The project that the images are for; noted in the store, which several projects may share.
+    pub project: Option<String>,
+    /// What to do when a disk seems too small.
+    pub space: SpaceCheck,
 }
 
 impl SaveOptions {
@@ -97,17 +103,21 @@ async fn save_to_layout(
         Ok::<_, ImagesError>((store, plans))
     })
     .await?;
-    let exported: Vec<String> =
-        plans.iter().filter(|plan| plan.exports()).map(|plan| plan.wanted.name.clone()).collect();
-    for plan in plans.iter().filter(|plan| !matches!(plan.step, Step::Keep(_))) {
-        reporter.began(Activity::SaveImage, &plan.wanted.name, None);
-    }
-    let work = Work { store, plans, image_store, options: options.compression_options(), reporter: reporter.clone() };
+    let exported: Vec<Wanted> = plans.iter().filter(|plan| plan.exports()).map(|plan| plan.wanted.clone()).collect();
+    let known = if exported.is_empty() { KnownLayers::new() } else { known_layers(store.layout()) };
+    let written = Written::Layers { images: exported.clone(), known: known.clone() };
+    let estimates = written.estimates(engine).await;
+    space::check(&written.disks(engine, store_dir, options, &estimates), options.space, reporter)?;
+    let progress = ExportProgress::new(reporter.clone(), &exported, &estimates);
+    progress.begin(plans.iter().filter(|plan| !matches!(plan.step, Step::Keep(_))).map(|plan| &plan.wanted.name));
+    let exported: Vec<String> = exported.into_iter().map(|wanted| wanted.name).collect();
+    let (project, options) = (options.project.clone(), options.compression_options());
+    let work = Work { store, plans, image_store, options, project, known, reporter: reporter.clone() };
     let subjects: Vec<String> = work.changed().map(str::to_owned).collect();
     let result = if exported.is_empty() {
         blocking(move || work.finish(Vec::new(), Vec::new(), 0)).await
     } else {
-        with_export(engine, &exported, reporter, move |reader| work.take_export(reader)).await
+        with_export(engine, &exported, reporter, move |reader| work.take_export(reader, progress)).await
     };
     result.inspect_err(|error| {
         for subject in subjects {
@@ -124,7 +134,8 @@ pub(super) async fn with_export<T: Send + 'static>(
     reporter: &Reporter,
     work: impl FnOnce(TaskReader) -> Result<T, ImagesError> + Send + 'static,
 ) -> Result<T, ImagesError> {
-    const WAITING_CHUNKS: usize = 16;
+    // Of up to some 400 KiB each, as they come from the socket.
+    const WAITING_CHUNKS: usize = 6;
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(WAITING_CHUNKS);
     let working = blocking(move || work(TaskReader::new(receiver)));
     let passing_on = async move {
@@ -162,6 +173,8 @@ struct Work {
     plans: Vec<Plan>,
     image_store: ImageStore,
     options: CompressionOptions,
+    project: Option<String>,
+    known: KnownLayers,
     reporter: Reporter,
 }
 
@@ -186,14 +199,13 @@ impl Work {
         self.plans.iter().filter(|plan| !matches!(plan.step, Step::Keep(_))).map(|plan| plan.wanted.name.as_str())
     }
 
-    fn take_export(self, reader: TaskReader) -> Result<SaveReport, ImagesError> {
+    fn take_export(mut self, reader: TaskReader, mut progress: ExportProgress) -> Result<SaveReport, ImagesError> {
         let folder = self.store.layout().folder().to_owned();
-        let intake = LayerIntake::new(&folder, self.options, known_layers(self.store.layout()));
+        let intake = LayerIntake::new(&folder, self.options, std::mem::take(&mut self.known));
         let mut layers: Vec<Intake> = Vec::new();
-        let mut progress = ExportProgress::new(&self);
         let mut counted = Counted { inner: reader, bytes: 0 };
         let read: Result<_, SaveFailure> = read_archive(Streamed(&mut counted), |file: LayerFile<'_>, body| {
-            progress.layer(file.promised.as_ref());
+            progress.layer(file.promised.as_ref(), file.size_bytes);
             let mut body = progress.watch(body);
             let pending = intake.take(&mut body, file.size_bytes, file.promised.as_ref());
             let pending = pending.map_err(|error| from_intake(file.path, error))?;
@@ -203,6 +215,7 @@ impl Work {
             }
             Ok(layers.len() - 1)
         });
+        failpoint!("images.save.after-export");
         // Whatever went wrong, nobody may still be writing when the store's lock is given back.
         let settled = layers.iter_mut().map(Intake::settle).fold(Ok(()), Result::and);
         let images: Vec<ArchivedImage<usize>> = read.map_err(ImagesError::from)?;
@@ -253,7 +266,13 @@ impl Work {
                 total_bytes: image.total_bytes,
             });
         }
-        self.store.name_images(&names)?;
+        let kept: Vec<Reference> = self
+            .plans
+            .iter()
+            .filter(|plan| matches!(plan.step, Step::Keep(_)))
+            .map(|plan| plan.wanted.reference.clone())
+            .collect();
+        self.store.name_images_for(self.project.as_deref(), &names, &kept)?;
         for image in &saved {
             let message = match image.result {
                 SaveResult::Saved => Message::new("images-saved").with("new_bytes", image.new_bytes),
@@ -373,7 +392,7 @@ impl From<SaveFailure> for ImagesError {
 }
 
 pub(super) fn export_error(source: ArchiveError) -> ImagesError {
-    ImagesError::Archive { origin: "the engine's export".to_owned(), source }
+    ImagesError::Archive { origin: "the engine's export".to_owned(), source: Box::new(source) }
 }
 
 fn from_intake(path: &str, error: IntakeError) -> SaveFailure {
@@ -395,74 +414,6 @@ impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.bytes += read as u64;
-        Ok(read)
-    }
-}
-
-/// Tells how far an export has come. A layer counts for the first image that it belongs to, as far as its name says
-/// to which; else for the image that is being told of anyway.
-struct ExportProgress {
-    reporter: Reporter,
-    subjects: Vec<Subject>,
-    current: usize,
-}
-
-struct Subject {
-    name: String,
-    diff_ids: Vec<String>,
-    done_bytes: u64,
-    told_bytes: u64,
-}
-
-/// Often enough for a bar that moves.
-const TOLD_EVERY_BYTES: u64 = 1 << 20;
-
-impl ExportProgress {
-    fn new(work: &Work) -> Self {
-        let exported = work.plans.iter().filter(|plan| plan.exports());
-        let subjects = exported.map(|plan| Subject {
-            name: plan.wanted.name.clone(),
-            diff_ids: plan.wanted.view.diff_ids.clone(),
-            done_bytes: 0,
-            told_bytes: 0,
-        });
-        Self { reporter: work.reporter.clone(), subjects: subjects.collect(), current: 0 }
-    }
-
-    fn layer(&mut self, promised: Option<&Digest>) {
-        let Some(promised) = promised.map(ToString::to_string) else {
-            return;
-        };
-        if let Some(at) = self.subjects.iter().position(|subject| subject.diff_ids.contains(&promised)) {
-            self.current = at;
-        }
-    }
-
-    fn watch<'a, R: Read + ?Sized>(&'a mut self, body: &'a mut R) -> Watched<'a, R> {
-        Watched { body, progress: self }
-    }
-
-    fn add(&mut self, bytes: u64) {
-        let Some(subject) = self.subjects.get_mut(self.current) else {
-            return;
-        };
-        subject.done_bytes += bytes;
-        if subject.done_bytes - subject.told_bytes >= TOLD_EVERY_BYTES {
-            subject.told_bytes = subject.done_bytes;
-            self.reporter.advanced(Activity::SaveImage, &subject.name, subject.done_bytes, None);
-        }
-    }
-}
-
-struct Watched<'a, R: ?Sized> {
-    body: &'a mut R,
-    progress: &'a mut ExportProgress,
-}
-
-impl<R: Read + ?Sized> Read for Watched<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.body.read(buffer)?;
-        self.progress.add(read as u64);
         Ok(read)
     }
 }

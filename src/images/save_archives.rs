@@ -10,13 +10,15 @@ use super::archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
 use super::chunks::blocking;
 use super::compression::{Compression, CompressionOptions, Encoder, PlainReader};
 use super::error::ImagesError;
+use super::estimate::LayerEstimates;
 use super::naming::archive_name;
 use super::old_archives::{ArchiveFolder, OldArchive};
 use super::presence::Identity;
 use super::reports::{PlannedSave, PlannedSaveResult, SaveReport, SaveResult, SavedImage};
 use super::save::{SaveOptions, export_error, find, with_export};
-use super::save_plan::{Wanted, known_id};
-use super::store::lock_folder;
+use super::save_plan::{Wanted, Written, known_id};
+use super::space;
+use super::store_lock::lock_folder;
 use super::tarball::Streamed;
 use crate::engine::{Engine, ImageStore};
 use crate::failpoint;
@@ -35,11 +37,20 @@ pub(super) async fn save_archives(
     let mut report = SaveReport::default();
     let all = wanted.len();
     let (owned, options) = (folder.to_owned(), options.clone());
+    let told_options = options.clone();
     let (_lock, jobs) = blocking(move || {
         let lock = lock_folder(&owned)?;
         Ok::<_, ImagesError>((lock, plan_archives(&owned, wanted, &options, image_store)))
     })
     .await?;
+    let written = Written::archives(&jobs);
+    let disks = written.disks(engine, folder, &told_options, &LayerEstimates::default());
+    space::check(&disks, told_options.space, reporter)?;
+    let coming: Vec<&Wanted> = jobs.iter().filter(|job| !job.is_done()).map(ArchiveJob::wanted).collect();
+    if !coming.is_empty() {
+        let total_bytes = coming.iter().map(|wanted| wanted.view.size_bytes).sum();
+        reporter.planned(Activity::SaveImage, coming.len(), Some(total_bytes));
+    }
     for (done, job) in jobs.into_iter().enumerate() {
         if reporter.asked_to_stop() {
             return Err(ImagesError::Interrupted { done, all });
@@ -51,7 +62,7 @@ pub(super) async fn save_archives(
                 saved
             }
             None => {
-                reporter.began(Activity::SaveImage, &name, None);
+                reporter.began(Activity::SaveImage, &name, Some(job.wanted.view.size_bytes));
                 let told = reporter.clone();
                 let written = with_export(engine, &names, reporter, move |reader| job.write(reader, &told)).await;
                 let (saved, exported_bytes) =
@@ -108,6 +119,15 @@ pub(super) struct ArchiveJob {
 }
 
 impl ArchiveJob {
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// Whether the archive holds this very image.
+    pub fn is_done(&self) -> bool {
+        self.present.is_some()
+    }
+
     /// What `--dry-run` says of it.
     pub fn planned(&self) -> PlannedSave {
         let layers_total = self.wanted.view.diff_ids.len() as u64;
@@ -205,7 +225,9 @@ impl<R: Read, W: Write> Read for Tee<'_, R, W> {
         self.bytes += read as u64;
         if self.bytes - self.told_bytes >= TOLD_EVERY_BYTES {
             self.told_bytes = self.bytes;
-            self.reporter.advanced(Activity::SaveImage, &self.job.wanted.name, self.bytes, None);
+            // The engine's own count of an image is without headers.
+            let total_bytes = self.job.wanted.view.size_bytes.max(self.bytes);
+            self.reporter.advanced(Activity::SaveImage, &self.job.wanted.name, self.bytes, Some(total_bytes));
         }
         Ok(read)
     }

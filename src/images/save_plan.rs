@@ -7,13 +7,16 @@ use std::path::Path;
 use futures::{StreamExt, TryStreamExt};
 
 use super::chunks::blocking;
+use super::compression::Compression;
 use super::error::ImagesError;
+use super::estimate::LayerEstimates;
 use super::layout::{Layout, StoredImage};
 use super::naming::engine_name;
 use super::presence::Identity;
 use super::reports::{PlannedSave, PlannedSaveResult, SavePlan};
 use super::save::{SaveOptions, StoreFormat};
-use super::save_archives::plan_archives;
+use super::save_archives::{ArchiveJob, plan_archives};
+use super::space::{self, DiskNeed, DiskPurpose, DiskSpace};
 use super::store::{KnownLayers, known_layers};
 use super::unique;
 use crate::engine::{Engine, ImageStore, ImageView};
@@ -61,19 +64,87 @@ pub async fn plan_save(
 ) -> Result<SavePlan, ImagesError> {
     let wanted = look_up(engine, &unique(references)?).await?;
     let (folder, image_store, options) = (store_dir.to_owned(), engine.facts().image_store, options.clone());
-    blocking(move || match options.format {
+    let looking = options.clone();
+    let looked = blocking(move || match looking.format {
         StoreFormat::Layout => {
             let layout = Layout::open(&folder)?;
             let known = layout.as_ref().map(known_layers).unwrap_or_default();
             let plans = wanted.into_iter().map(|wanted| plan(layout.as_ref(), image_store, wanted)).collect::<Vec<_>>();
-            Ok(document(&plans, image_store, &known))
+            let document = document(&plans, image_store, &known);
+            Ok::<_, ImagesError>((document, Written::layers(plans, known)))
         }
         StoreFormat::DockerArchive => {
-            let jobs = plan_archives(&folder, wanted, &options, image_store);
-            Ok(SavePlan { images: jobs.iter().map(|job| job.planned()).collect() })
+            let jobs = plan_archives(&folder, wanted, &looking, image_store);
+            let document = SavePlan { images: jobs.iter().map(|job| job.planned()).collect(), disks: Vec::new() };
+            Ok((document, Written::archives(&jobs)))
         }
     })
-    .await
+    .await;
+    let (mut document, written) = looked?;
+    let estimates = written.estimates(engine).await;
+    document.disks = written.disks(engine, store_dir, &options, &estimates);
+    Ok(document)
+}
+
+/// What a save is going to write, for the look at the disks.
+pub(super) enum Written {
+    /// The images that are exported together, and what the store has already.
+    Layers { images: Vec<Wanted>, known: KnownLayers },
+    /// The images of archives, exported one by one.
+    Archives { images: Vec<Wanted> },
+}
+
+impl Written {
+    pub fn layers(plans: impl IntoIterator<Item = Plan>, known: KnownLayers) -> Self {
+        let images = plans.into_iter().filter(Plan::exports).map(|plan| plan.wanted).collect();
+        Self::Layers { images, known }
+    }
+
+    pub fn archives(jobs: &[ArchiveJob]) -> Self {
+        Self::Archives { images: jobs.iter().filter(|job| !job.is_done()).map(|job| job.wanted().clone()).collect() }
+    }
+
+    pub async fn estimates(&self, engine: &Engine) -> LayerEstimates {
+        match self {
+            Self::Layers { images, .. } => LayerEstimates::ask(engine, &images.iter().collect::<Vec<_>>()).await,
+            Self::Archives { .. } => LayerEstimates::default(),
+        }
+    }
+
+    /// The disks that it is written to: that of the store, and the engine's own, where the classic store spools an
+    /// export before its first byte comes.
+    pub fn disks(
+        &self,
+        engine: &Engine,
+        store: &Path,
+        options: &SaveOptions,
+        estimates: &LayerEstimates,
+    ) -> Vec<DiskSpace> {
+        let (written, spooled): (u64, u64) = match self {
+            Self::Layers { images, known } => {
+                let exported: HashSet<&String> = images.iter().flat_map(|image| &image.view.diff_ids).collect();
+                let is_new = |diff_id: &&&String| !diff_id.parse::<Digest>().is_ok_and(|id| known.contains_key(&id));
+                let new = exported.iter().filter(is_new).map(|diff_id| estimates.of(diff_id)).sum();
+                (new, exported.iter().map(|diff_id| estimates.of(diff_id)).sum())
+            }
+            Self::Archives { images } => {
+                let sizes = || images.iter().map(|image| image.view.size_bytes);
+                (sizes().sum(), sizes().max().unwrap_or_default())
+            }
+        };
+        if spooled == 0 {
+            return Vec::new();
+        }
+        let mut needs = vec![match options.compression {
+            Compression::None => DiskNeed::exactly(store, DiskPurpose::Store, written),
+            Compression::Zstd | Compression::Gzip => DiskNeed::compressed(store, DiskPurpose::Store, written),
+        }];
+        if engine.facts().image_store == ImageStore::Classic {
+            let (folder, place) = (engine.local_root_dir(), &engine.facts().root_dir);
+            needs.push(DiskNeed::in_engine(folder, place, DiskPurpose::Spool, spooled));
+        }
+        space::look(&needs)
+    }
 }
 
 const INSPECTED_AT_ONCE: usize = 8;
@@ -142,7 +213,7 @@ fn document(plans: &[Plan], image_store: ImageStore, known: &KnownLayers) -> Sav
             engine_bytes: wanted.view.size_bytes,
         }
     });
-    SavePlan { images: images.collect() }
+    SavePlan { images: images.collect(), disks: Vec::new() }
 }
 
 /// The digest of an image's configuration, where the engine's own ID says it.

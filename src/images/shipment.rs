@@ -39,6 +39,11 @@ impl ShippedImage {
         plain_manifest(&self.config_digest, self.config_bytes.len() as u64, &self.layers).to_bytes()
     }
 
+    /// The uncompressed size of all its layers; those count for nothing whose size is not known.
+    pub fn total_bytes(&self) -> u64 {
+        self.layers.iter().map(|(_, bytes)| bytes).sum()
+    }
+
     /// The ID that the engine will give it.
     pub fn engine_id(&self, store: ImageStore) -> String {
         match store {
@@ -79,7 +84,7 @@ pub struct Shipment {
 pub enum ShipmentError {
     /// The engine ended the call early, and says why.
     HungUp,
-    /// The operator asked for an end; nothing has become an image.
+    /// The operator asked for an end, or what it needs will not come; nothing has become an image.
     Stopped,
     Images(ImagesError),
 }
@@ -94,6 +99,8 @@ impl From<ImagesError> for ShipmentError {
 pub trait Onlooker {
     fn sent(&mut self, bytes: u64);
     fn go_on(&self) -> bool;
+    /// Waits until the archive may be closed, which makes images of it; false when it must not.
+    fn may_close(&mut self) -> bool;
 }
 
 impl Shipment {
@@ -110,6 +117,7 @@ impl Shipment {
     /// Writes all of it; gives the number of bytes.
     pub fn write(&self, out: TaskWriter, onlooker: &mut dyn Onlooker) -> Result<u64, ShipmentError> {
         let mut parcel = Parcel { store: self.store, out, sizes: self.sizes(), written: 0, onlooker };
+        failpoint!("images.load.before-archive");
         if self.store == ImageStore::Containerd {
             parcel.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
@@ -124,7 +132,8 @@ impl Shipment {
                 parcel.file(&parcel.blob_path(&Digest::of(&manifest)), &manifest)?;
             }
         }
-        if !parcel.onlooker.go_on() {
+        parcel.out.flush().map_err(|_| ShipmentError::HungUp)?;
+        if !parcel.onlooker.may_close() {
             return Err(ShipmentError::Stopped);
         }
         failpoint!("images.load.before-manifest");
@@ -176,8 +185,9 @@ impl Shipment {
         path: &Path,
         layers: &HashMap<String, Digest>,
     ) -> Result<(), ShipmentError> {
-        let archive =
-            |source| ShipmentError::Images(ImagesError::Archive { origin: path.display().to_string(), source });
+        let archive = |source| {
+            ShipmentError::Images(ImagesError::Archive { origin: path.display().to_string(), source: Box::new(source) })
+        };
         let mut missing: HashSet<&Digest> = self.send.iter().collect();
         if missing.is_empty() {
             return Ok(());
@@ -317,7 +327,9 @@ impl Parcel<'_> {
         if left != 0 || hasher.finish() != *diff_id {
             return Err(LayerFailure::Differs);
         }
-        self.pad(size).map_err(hung_up)
+        self.pad(size).map_err(hung_up)?;
+        failpoint!("images.load.after-layer");
+        Ok(())
     }
 
     fn pad(&mut self, size: u64) -> io::Result<()> {
@@ -339,19 +351,19 @@ impl Parcel<'_> {
 }
 
 /// A blob that another thread decompresses and compares with its digest.
-struct Unpacking {
-    reader: ChunkReader,
+pub(super) struct Unpacking {
+    pub reader: ChunkReader,
     thread: JoinHandle<Result<(), BlobDamage>>,
 }
 
 impl Unpacking {
-    fn start(file: File, compression: Compression, blob: Digest) -> Self {
+    pub fn start(file: File, compression: Compression, blob: Digest) -> Self {
         let (sender, reader) = chunk_channel();
         Self { reader, thread: thread::spawn(move || unpack(file, compression, &blob, sender)) }
     }
 
     /// Whether the blob is the one that its name says.
-    fn verdict(self) -> Result<(), BlobDamage> {
+    pub fn verdict(self) -> Result<(), BlobDamage> {
         drop(self.reader);
         match self.thread.join() {
             Ok(verdict) => verdict,

@@ -3,32 +3,34 @@
 //! One writer at a time, by a lock on a file of the store's own folder. Whatever interrupts a writer, the index names
 //! whole images only; what it left unfinished, the next writer removes, and layers that were done are found again.
 
-use std::collections::HashMap;
-use std::fs::{self, File, TryLockError};
-use std::io;
-use std::path::Path;
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::documents::{
-    CONFIG_TYPE, CONTAINERD_NAME, Descriptor, ENGINE_IDS, ImageManifest, Index, MANIFEST_TYPE, REF_NAME, SAVED_AT,
+    CONFIG_TYPE, CONTAINERD_NAME, Descriptor, ENGINE_IDS, ImageManifest, Index, MANIFEST_TYPE, PROJECTS, REF_NAME,
+    SAVED_AT,
 };
 use super::error::ImagesError;
-use super::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredLayer};
+use super::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredLayer, open_regular};
 use super::naming::{containerd_name, engine_name};
+use super::sidecar::{read_sidecar, write_sidecar};
+use super::store_lock::{StoreLock, lock_folder, refuse_links, sweep};
 use crate::failpoint;
 use crate::fs::{Digest, Mode, create_dir_durably, write_durably};
 use crate::manifest::types::Reference;
 
 const LAYOUT_VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// What is known of layers whose image may not be in the index yet.
-const LAYERS: &str = "layers";
-const TEMPORARY_PREFIX: &str = ".dpl-tmp-";
+pub(super) const LAYERS: &str = "layers";
 
 /// A store, locked for writing until it is dropped.
 pub struct StoreWriter {
     layout: Layout,
-    _lock: File,
+    _lock: StoreLock,
 }
 
 /// The layers that a store holds, by diff ID.
@@ -53,6 +55,7 @@ impl StoreWriter {
     /// Opens the store, or makes an empty one, and removes what an interrupted writer left unfinished.
     pub fn open(folder: &Path) -> Result<Self, ImagesError> {
         let own = folder.join(OWN_FOLDER);
+        refuse_links(folder)?;
         for made in [&folder.join(BLOBS), &own.join(LAYERS)] {
             create_dir_durably(made).map_err(|source| ImagesError::file("make the folder", made, source))?;
         }
@@ -82,11 +85,11 @@ impl StoreWriter {
         &self.layout
     }
 
-    /// Notes what a blob that has just been committed holds, so that the next save finds it even if this one ends
-    /// before the index names it.
+    /// Notes what a blob that is about to be committed holds, so that the next save finds it even if this one ends
+    /// before the index names it. Until the blob is there, the note says nothing.
     pub fn record_layer(folder: &Path, layer: &StoredLayer) -> io::Result<()> {
-        let record = serde_json::to_vec(&LayerRecord::from(layer)).map_err(io::Error::other)?;
-        write_durably(&folder.join(OWN_FOLDER).join(LAYERS).join(layer.diff_id.hex()), &record, Mode::Shared)
+        let path = folder.join(OWN_FOLDER).join(LAYERS).join(layer.diff_id.hex());
+        write_sidecar(&path, &LayerRecord::from(layer))
     }
 
     /// Adds an image's configuration, as it came, and the manifest that joins it to its layers.
@@ -98,9 +101,25 @@ impl StoreWriter {
         Ok(AddedDocuments { manifest, new_bytes: config_new + manifest_new })
     }
 
-    /// Lets references name images, in one step. What they named before loses the name, not its blobs.
+    /// [`StoreWriter::name_images_for`] no project.
+    #[cfg(test)]
     pub fn name_images(&mut self, names: &[NewName]) -> Result<(), ImagesError> {
-        if names.is_empty() {
+        self.name_images_for(None, names, &[])
+    }
+
+    /// Lets references name images, in one step. What they named before loses the name, not its blobs. `project` is written down as one that needs these references and `kept` ones,
+    /// whose images stay as they are. Several projects may share a store, and none knows the manifests of the others.
+    pub fn name_images_for(
+        &mut self,
+        project: Option<&str>,
+        names: &[NewName],
+        kept: &[Reference],
+    ) -> Result<(), ImagesError> {
+        let lacks_project = |reference: &Reference| {
+            let entry = self.layout.entry(reference);
+            project.is_some_and(|project| entry.is_some_and(|entry| !projects_of(entry).contains(project)))
+        };
+        if names.is_empty() && !kept.iter().any(lacks_project) {
             return Ok(());
         }
         // Read again: other programs that write layouts know nothing of our lock.
@@ -112,9 +131,16 @@ impl StoreWriter {
         for name in names {
             let exact = containerd_name(&name.reference);
             let familiar = engine_name(&name.reference).unwrap_or_else(|| name.reference.to_string());
-            index.manifests.retain(|entry| match entry.annotation(CONTAINERD_NAME) {
-                Some(other) => other != exact,
-                None => entry.annotation(REF_NAME) != Some(&familiar),
+            let mut projects: BTreeSet<String> = project.map(str::to_owned).into_iter().collect();
+            index.manifests.retain(|entry| {
+                let is_named = match entry.annotation(CONTAINERD_NAME) {
+                    Some(other) => other == exact,
+                    None => entry.annotation(REF_NAME) == Some(&familiar),
+                };
+                if is_named {
+                    projects.extend(projects_of(entry).into_iter().map(str::to_owned));
+                }
+                !is_named
             });
             let mut entry = Descriptor::new(MANIFEST_TYPE, name.manifest.digest.clone(), name.manifest.size)
                 .with(REF_NAME, familiar)
@@ -123,7 +149,15 @@ impl StoreWriter {
             if !name.engine_ids.is_empty() {
                 entry = entry.with(ENGINE_IDS, name.engine_ids.join(" "));
             }
-            index.manifests.push(entry);
+            index.manifests.push(claimed_by(entry, projects));
+        }
+        for reference in kept {
+            if let (Some(project), Some(at)) = (project, position(&index, reference)) {
+                let entry = index.manifests[at].clone();
+                let mut projects: BTreeSet<String> = projects_of(&entry).into_iter().map(str::to_owned).collect();
+                projects.insert(project.to_owned());
+                index.manifests[at] = claimed_by(entry, projects).sealed();
+            }
         }
         failpoint!("images.save.before-index");
         write(&folder.join(INDEX_FILE), &index.to_bytes())?;
@@ -137,7 +171,7 @@ impl StoreWriter {
         let path = self.layout.blob_path(&digest);
         let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
         // Compared, not trusted: a damaged copy is replaced by a good one.
-        if fs::read(&path).is_ok_and(|present| present == bytes) {
+        if is_file_with(&path, bytes) {
             return Ok((descriptor, 0));
         }
         failpoint!("images.save.before-document");
@@ -149,11 +183,8 @@ impl StoreWriter {
 
 /// All layers whose blobs are there in full length, those of interrupted saves included.
 pub fn known_layers(layout: &Layout) -> KnownLayers {
-    let records = layout.folder().join(OWN_FOLDER).join(LAYERS);
-    let recorded = fs::read_dir(records).into_iter().flatten().flatten().filter_map(|file| {
-        let record: LayerRecord = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
-        Some(StoredLayer::from(record))
-    });
+    let records = known_records(&layout.folder().join(OWN_FOLDER).join(LAYERS)).unwrap_or_default();
+    let recorded = records.into_iter().filter_map(|(_, layer)| layer);
     // An image that can't be read is the business of `verify`, and no reason not to save another.
     let mut known: KnownLayers = HashMap::new();
     for layer in recorded.chain(layout.images().flat_map(|image| image.layers)) {
@@ -163,6 +194,26 @@ pub fn known_layers(layout: &Layout) -> KnownLayers {
         }
     }
     known
+}
+
+/// The files in which a store's own folder keeps what is known of layers, and what each says; `None` where it can't be
+/// understood.
+pub(super) fn known_records(folder: &Path) -> io::Result<Vec<(PathBuf, Option<StoredLayer>)>> {
+    let listed = match fs::read_dir(folder) {
+        Ok(listed) => listed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut records = Vec::new();
+    for file in listed {
+        let path = file?.path();
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+            continue;
+        }
+        let record = read_sidecar::<LayerRecord>(&path);
+        records.push((path, record.map(StoredLayer::from)));
+    }
+    Ok(records)
 }
 
 /// The file of a layer in the store's own folder.
@@ -199,39 +250,34 @@ impl From<&StoredLayer> for LayerRecord {
     }
 }
 
-/// Locks a folder of images for one writer, until the file is dropped, and removes what an interrupted one left in it
-/// and in the store's own folder. The folder is made where it is missing.
-pub fn lock_folder(folder: &Path) -> Result<File, ImagesError> {
-    let own = folder.join(OWN_FOLDER);
-    create_dir_durably(&own).map_err(|source| ImagesError::file("make the folder", &own, source))?;
-    let file = lock(folder, &own.join("lock"))?;
-    for swept in [folder, &own] {
-        sweep(swept).map_err(|source| ImagesError::file("clean up", swept, source))?;
-    }
-    Ok(file)
+/// The projects that are known to need an entry of the index.
+pub(super) fn projects_of(entry: &Descriptor) -> BTreeSet<&str> {
+    entry.annotation(PROJECTS).unwrap_or_default().split_whitespace().collect()
 }
 
-fn lock(folder: &Path, path: &Path) -> Result<File, ImagesError> {
-    let failed = |source| ImagesError::file("lock", path, source);
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ImagesError::StoreBusy { folder: folder.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+fn claimed_by(entry: Descriptor, projects: BTreeSet<String>) -> Descriptor {
+    if projects.is_empty() {
+        return entry.sealed();
     }
+    entry.with(PROJECTS, projects.into_iter().collect::<Vec<_>>().join(" ")).sealed()
 }
 
-/// Removes unfinished files; the lock is held, so nobody is writing them.
-fn sweep(folder: &Path) -> io::Result<()> {
-    for file in fs::read_dir(folder)? {
-        let file = file?;
-        if file.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
-            fs::remove_file(file.path())?;
-        }
-    }
-    Ok(())
+fn position(index: &Index, reference: &Reference) -> Option<usize> {
+    let (exact, familiar) = (containerd_name(reference), engine_name(reference)?);
+    index.manifests.iter().position(|entry| match entry.annotation(CONTAINERD_NAME) {
+        Some(name) => name == exact,
+        None => entry.annotation(REF_NAME) == Some(&familiar),
+    })
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ImagesError> {
+fn is_file_with(path: &Path, bytes: &[u8]) -> bool {
+    let Ok(file) = open_regular(path) else {
+        return false;
+    };
+    let mut present = Vec::new();
+    file.take(bytes.len() as u64 + 1).read_to_end(&mut present).is_ok() && present == bytes
+}
+
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), ImagesError> {
     write_durably(path, bytes, Mode::Shared).map_err(|source| ImagesError::file("write", path, source))
 }

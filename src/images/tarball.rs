@@ -15,6 +15,10 @@ const PATH_LIMIT_BYTES: usize = 512;
 const EXTENSION_LIMIT_BYTES: u64 = 64 * 1024;
 /// The size field of a plain header holds eleven octal digits.
 const USTAR_SIZE_END: u64 = 1 << 33;
+/// No disk holds a file of 1 PiB; sums of sizes below stay numbers.
+const SIZE_LIMIT_BYTES: u64 = 1 << 50;
+/// Some programs fill the last block of a tape or of a device with zeros.
+const END_LIMIT_BYTES: u64 = 64 << 20;
 /// An image has at most 127 layers with three files each: enough for a hundred images in one archive.
 const ENTRY_LIMIT: usize = 65_536;
 
@@ -127,23 +131,39 @@ impl<S: TarSource> TarReader<S> {
         loop {
             self.finish_entry()?;
             let Some(header) = self.header()? else {
-                return Ok(None);
+                return if extensions.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(TarError::Header { at_byte: self.position, why: "nothing follows an extension header" })
+                };
             };
             self.entries += 1;
             if self.entries > ENTRY_LIMIT {
                 return Err(TarError::TooManyEntries);
             }
             let damaged = |why| TarError::Header { at_byte: self.position - BLOCK, why };
-            let declared = header.entry_size().map_err(|_| damaged("its size is no number"))?;
+            let declared = declared_size(&header.as_old().size).map_err(damaged)?;
             match header.entry_type() {
                 EntryType::XHeader => {
                     let records = self.extension(declared)?;
                     read_pax(&records, &mut extensions)
                         .map_err(|why| TarError::Header { at_byte: self.position, why })?;
                 }
-                EntryType::XGlobalHeader => drop(self.extension(declared)?),
-                EntryType::GNULongName => extensions.path = Some(until_nul(self.extension(declared)?)),
-                EntryType::GNULongLink => extensions.link = Some(until_nul(self.extension(declared)?)),
+                EntryType::XGlobalHeader => {
+                    let records = self.extension(declared)?;
+                    let mut global = Extensions::default();
+                    let read = read_pax(&records, &mut global);
+                    // Programs differ in which files such a header speaks of.
+                    let read =
+                        read.and(if global.is_empty() { Ok(()) } else { Err("a global header describes files") });
+                    read.map_err(|why| TarError::Header { at_byte: self.position, why })?;
+                }
+                kind @ (EntryType::GNULongName | EntryType::GNULongLink) => {
+                    let name = until_nul(self.extension(declared)?);
+                    let place =
+                        if kind == EntryType::GNULongName { &mut extensions.path } else { &mut extensions.link };
+                    set(place, name).map_err(|why| TarError::Header { at_byte: self.position, why })?;
+                }
                 _ => return self.entry(&header, declared, extensions).map(Some),
             }
         }
@@ -178,6 +198,9 @@ impl<S: TarSource> TarReader<S> {
             }
             _ => return Err(refused("it is no file, folder or link")),
         };
+        if path.is_empty() && kind != TarKind::Folder {
+            return Err(refused("it has no name"));
+        }
         if let TarKind::File { size_bytes } = kind {
             self.unread = size_bytes;
             self.padding = padding(size_bytes);
@@ -188,7 +211,8 @@ impl<S: TarSource> TarReader<S> {
     }
 
     /// The next header block; `None` at the end mark, once the stream has been read to its own end: a checksum may
-    /// stand there, and a sender wants to be heard out.
+    /// stand there, and a sender wants to be heard out. One block of zeros with something behind it is no end: some
+    /// programs stop there and others read on.
     fn header(&mut self) -> Result<Option<Header>, TarError> {
         let mut block = [0u8; BLOCK as usize];
         let at_byte = self.position;
@@ -241,10 +265,17 @@ impl<S: TarSource> TarReader<S> {
 
     fn drain(&mut self) -> Result<(), TarError> {
         let mut buffer = [0; 8192];
+        let end = self.position;
         loop {
             match self.source.read(&mut buffer) {
                 Ok(0) => return Ok(()),
-                Ok(_) => {}
+                Ok(read) if buffer[..read].iter().all(|byte| *byte == 0) => {
+                    self.position += read as u64;
+                    if self.position - end > END_LIMIT_BYTES {
+                        return Err(TarError::Header { at_byte: end, why: "its end has no end" });
+                    }
+                }
+                Ok(_) => return Err(TarError::Header { at_byte: end, why: "something follows its end mark" }),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.broken(error)),
             }
@@ -279,6 +310,41 @@ impl<S: TarSource> Read for TarReader<S> {
     }
 }
 
+impl Extensions {
+    fn is_empty(&self) -> bool {
+        self.path.is_none() && self.link.is_none() && self.size.is_none()
+    }
+}
+
+/// Programs differ in which of two descriptions of an entry they take.
+fn set<T: PartialEq>(place: &mut Option<T>, value: T) -> Result<(), &'static str> {
+    match place {
+        Some(before) if *before != value => Err("an entry is described twice"),
+        _ => {
+            *place = Some(value);
+            Ok(())
+        }
+    }
+}
+
+/// The size field: octal digits, or since GNU tar a number of eight bytes behind the mark 0x80. Signs, which some
+/// readers take, and numbers beyond all files are refused.
+fn declared_size(field: &[u8; 12]) -> Result<u64, &'static str> {
+    const WRONG: &str = "its size is no number";
+    let size = match field {
+        [0x80, 0, 0, 0, number @ ..] => u64::from_be_bytes(*number),
+        _ => {
+            let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+            let digits = field[..end].trim_ascii();
+            if digits.is_empty() || !digits.iter().all(|digit| matches!(digit, b'0'..=b'7')) {
+                return Err(WRONG);
+            }
+            digits.iter().fold(0, |number, digit| number * 8 + u64::from(digit - b'0'))
+        }
+    };
+    if size <= SIZE_LIMIT_BYTES { Ok(size) } else { Err("its size is beyond that of any file") }
+}
+
 /// PAX records: `<length> <key>=<value>\n`, the length counting all of it (POSIX, "pax Extended Header").
 fn read_pax(mut records: &[u8], extensions: &mut Extensions) -> Result<(), &'static str> {
     const WRONG: &str = "its PAX records are malformed";
@@ -290,11 +356,12 @@ fn read_pax(mut records: &[u8], extensions: &mut Extensions) -> Result<(), &'sta
         let equals = record.iter().position(|byte| *byte == b'=').ok_or(WRONG)?;
         let (key, value) = (&record[..equals], &record[equals + 1..]);
         match key {
-            b"path" => extensions.path = Some(value.to_vec()),
-            b"linkpath" => extensions.link = Some(value.to_vec()),
+            b"path" => set(&mut extensions.path, value.to_vec())?,
+            b"linkpath" => set(&mut extensions.link, value.to_vec())?,
             b"size" => {
-                let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(WRONG)?;
-                extensions.size = Some(size);
+                let digits = std::str::from_utf8(value).ok().filter(|text| !text.starts_with('+')).ok_or(WRONG)?;
+                let size = digits.parse().ok().filter(|size| *size <= SIZE_LIMIT_BYTES).ok_or(WRONG)?;
+                set(&mut extensions.size, size)?;
             }
             _ if key.starts_with(b"GNU.sparse") => return Err("it is a sparse file"),
             _ => {}

@@ -46,12 +46,21 @@ impl EngineLayers {
 
     /// The diff IDs that have to be sent for an image, each once, lowest first.
     pub fn lacking(&self, diff_ids: &[Digest]) -> Vec<Digest> {
-        let keys = match self.store {
-            ImageStore::Classic => chain_ids(diff_ids),
-            ImageStore::Containerd => diff_ids.to_vec(),
-        };
+        let keys = self.keys(diff_ids);
         let lacking = diff_ids.iter().zip(&keys).filter(|(_, key)| !self.present.contains(key));
         distinct(lacking.map(|(diff_id, _)| diff_id))
+    }
+
+    /// What the engine will have of an image and has not yet: two images that both lack something need it sent once.
+    pub fn lacking_keys(&self, diff_ids: &[Digest]) -> Vec<Digest> {
+        self.keys(diff_ids).into_iter().filter(|key| !self.present.contains(key)).collect()
+    }
+
+    fn keys(&self, diff_ids: &[Digest]) -> Vec<Digest> {
+        match self.store {
+            ImageStore::Classic => chain_ids(diff_ids),
+            ImageStore::Containerd => diff_ids.to_vec(),
+        }
     }
 }
 

@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::chunks::blocking;
-use super::documents::REF_NAME;
+use super::documents::{Descriptor, REF_NAME};
 use super::error::ImagesError;
-use super::layout::{Layout, StoredImage, distinct};
+use super::layout::{LAYOUT_FILE, Layout, StoredImage, distinct};
+use super::platform::Platform;
 use super::shipment::measure;
 use crate::fs::Digest;
 use crate::report::{Activity, Message, Reporter};
@@ -73,7 +74,7 @@ fn verify_layout(
     thoroughness: Thoroughness,
     reporter: &Reporter,
 ) -> Result<VerifyReport, ImagesError> {
-    let mut report = VerifyReport::default();
+    let mut report = VerifyReport { problems: layout_problems(layout), ..VerifyReport::default() };
     let mut seen: SeenLayers = HashMap::new();
     let all = layout.index.manifests.len();
     for (done, entry) in layout.index.manifests.iter().enumerate() {
@@ -81,11 +82,17 @@ fn verify_layout(
             return Err(ImagesError::Interrupted { done, all });
         }
         report.images += 1;
-        let name = entry.annotation(REF_NAME).unwrap_or_else(|| entry.digest.short()).to_owned();
-        let problems = match layout.read_image(entry) {
+        let name = entry.shown_name();
+        let mut problems = match layout.read_image(entry) {
             Ok(image) => verify_image(layout, &image, thoroughness, &mut seen, reporter),
             Err(error) => vec![text_of(&error)],
         };
+        for other in other_platforms(layout, entry) {
+            problems.extend(match layout.read_manifest(&other, name.clone()) {
+                Ok(image) => verify_image(layout, &image, thoroughness, &mut seen, reporter),
+                Err(error) => vec![text_of(&error)],
+            });
+        }
         match problems.first() {
             Some(problem) => reporter.failed(Activity::VerifyImage, &name, problem),
             None => reporter.done(Activity::VerifyImage, &name, Message::new("images-whole")),
@@ -96,6 +103,45 @@ fn verify_layout(
     report.layers = seen.len() as u64;
     report.ok = report.problems.is_empty();
     Ok(report)
+}
+
+/// What is wrong with the layout itself, which other programs would stumble over.
+fn layout_problems(layout: &Layout) -> Vec<StoreProblem> {
+    let mut problems = Vec::new();
+    let mut problem = |reference: &str, problem: String| {
+        problems.push(StoreProblem { reference: reference.to_owned(), problem });
+    };
+    if !layout.folder().join(LAYOUT_FILE).exists() {
+        problem(LAYOUT_FILE, format!("{LAYOUT_FILE} is missing in {}", layout.folder().display()));
+    }
+    let mut seen: HashMap<&str, &Digest> = HashMap::new();
+    for entry in &layout.index.manifests {
+        let Some(name) = entry.annotation(REF_NAME) else {
+            continue;
+        };
+        if seen.insert(name, &entry.digest).is_some_and(|other| *other != entry.digest) {
+            problem(
+                &entry.shown_name(),
+                "two images have this name in index.json, and programs differ in which they take".to_owned(),
+            );
+        }
+    }
+    problems
+}
+
+/// The images of an index of several platforms that this machine would not use; a copy need not hold all of them.
+fn other_platforms(layout: &Layout, entry: &Descriptor) -> Vec<Descriptor> {
+    if !entry.is_index() {
+        return Vec::new();
+    }
+    let platforms = layout.platforms(entry).unwrap_or_default();
+    let chosen = Platform::host().choose(&platforms).map(|chosen| chosen.digest.clone()).ok();
+    let others = platforms.iter().filter(|other| chosen.as_ref() != Some(&other.digest));
+    let is_there = |other: &&Descriptor| !Platform::is_attestation(other) && layout.blob_path(&other.digest).exists();
+    others
+        .filter(is_there)
+        .map(|other| Descriptor { annotations: entry.annotations.clone(), ..other.clone() })
+        .collect()
 }
 
 fn verify_image(

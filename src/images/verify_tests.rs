@@ -121,3 +121,46 @@ async fn a_list_tells_what_is_shared_and_what_is_an_images_own() {
     let empty = list_images(None, &folder.path().join("nothing"), &services).await.unwrap();
     assert!(empty.images.is_empty());
 }
+
+#[test]
+fn what_other_programs_would_stumble_over_is_found_in_the_layout_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    store(folder.path());
+    let index = folder.path().join("index.json");
+    let mut twice: serde_json::Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+    let mut other = twice["manifests"][1].clone();
+    other["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "a/one:1"});
+    twice["manifests"].as_array_mut().unwrap().push(other);
+    fs::write(&index, twice.to_string()).unwrap();
+    fs::remove_file(folder.path().join("oci-layout")).unwrap();
+    let report = look(folder.path(), Thoroughness::Quick);
+    let broken: Vec<&str> = report.problems.iter().map(|problem| problem.reference.as_str()).collect();
+    assert_eq!(broken, ["oci-layout", "a/one:1"]);
+}
+
+#[test]
+fn all_platforms_that_an_index_has_here_are_verified_and_no_others_are_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let layers = store(folder.path());
+    let index = folder.path().join("index.json");
+    let old: serde_json::Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+    let mut entries = old["manifests"].as_array().unwrap().clone();
+    let absent = serde_json::json!({"mediaType": entries[0]["mediaType"], "size": 7,
+        "digest": Digest::of(b"elsewhere").to_string(), "platform": {"os": "linux", "architecture": "mips"}});
+    let host = Platform::host().to_string();
+    for (entry, architecture) in entries.iter_mut().zip([host.trim_start_matches("linux/"), "s390x"]) {
+        entry["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
+    }
+    entries.push(absent);
+    let nested = serde_json::json!({"schemaVersion": 2, "manifests": entries}).to_string();
+    let digest = Digest::of(nested.as_bytes());
+    fs::write(blob_path(folder.path(), &digest), &nested).unwrap();
+    let entry = serde_json::json!({"mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest.to_string(),
+        "size": nested.len(), "annotations": {"org.opencontainers.image.ref.name": "multi:1"}});
+    fs::write(&index, serde_json::json!({"schemaVersion": 2, "manifests": [entry]}).to_string()).unwrap();
+    assert!(look(folder.path(), Thoroughness::Full).ok);
+    fs::write(blob_path(folder.path(), &layers[2].blob), b"damaged").unwrap();
+    let report = look(folder.path(), Thoroughness::Full);
+    assert_eq!(report.problems.len(), 1, "the other platform's layer: {report:?}");
+    assert_eq!(report.problems[0].reference, "multi:1");
+}

@@ -278,15 +278,8 @@ impl<'a> Checker<'a> {
 
     fn databases(&mut self) {
         for (_, name, database) in self.manifest.databases.iter() {
-            self.service_exists(&database.service, &["databases", name, "service"], Place::Value);
-            for (key, is_there) in
-                [("patches", !database.patches.is_empty()), ("preserve", !database.preserve.is_empty())]
-            {
-                if is_there {
-                    let span = self.root.key_place(&["databases", name, key]);
-                    let help = "leave it out, and do by hand what it says";
-                    self.problems.error_with_help(span, format!("`{key}` is not yet executed by this version"), help);
-                }
+            if let Some(service) = &database.service {
+                self.service_exists(service, &["databases", name, "service"], Place::Value);
             }
             for (index, user) in database.used_by.iter().flatten().enumerate() {
                 self.service_exists(user, &["databases", name, "used_by", &index.to_string()], Place::Value);
@@ -317,6 +310,11 @@ impl<'a> Checker<'a> {
         for (_, name, database) in self.manifest.databases.iter() {
             if let Some(source) = &database.password {
                 self.secret(source, &["databases", name, "password"]);
+            }
+            for (key, value) in &database.variables {
+                if let super::model::EnvValue::Secret(source) = value {
+                    self.secret(source, &["databases", name, "variables", key]);
+                }
             }
             for (index, patch) in database.patches.iter().enumerate() {
                 self.missing(patch, "the patch", &["databases", name, "patches", &index.to_string()]);

@@ -5,6 +5,7 @@
 //! Reading goes through these steps, each in a file of its own: `parse` (bytes to nodes that know their places),
 //! `variables`, `long_form`, `merge` (`extends` and `defaults`), `decode` (nodes to the model), `checks`.
 
+mod beside;
 mod checks;
 mod decode;
 mod env_file;
@@ -21,6 +22,7 @@ mod source;
 pub mod types;
 mod variables;
 
+pub use beside::{BesideError, FoundManifest, manifests_beside};
 pub use env_file::{EnvFileError, env_lines, read_env_file};
 pub use model::Manifest;
 pub use problem::{ManifestErrors, Problem, Severity, nearest};

@@ -65,12 +65,28 @@ pub fn of(manifest: &Manifest, service: &Service, seen: &Seen, snapshot: &Snapsh
     fields.extend(namespaces(service, seen, snapshot));
     if service.network_mode.is_none() {
         let names = service.network_keys().into_iter().map(|key| manifest.network_name(key));
-        fields.extend(names.filter(|name| !view.networks.contains_key(name)).map(|name| format!("networks.{name}")));
+        fields.extend(names.filter(|name| !is_joined(name, seen, snapshot)).map(|name| format!("networks.{name}")));
     }
-    if view.labels.contains_key(labels::GPUS) && snapshot.gpus == Gpus::Present {
+    if view.labels.contains_key(labels::GPUS) && snapshot.gpus_of(&seen.service) == Gpus::Present {
         fields.insert("gpus".to_owned());
     }
     Drift { image, fields: fields.into_iter().collect() }
+}
+
+/// Whether it is in the network of this name that there is now. Where somebody removed that one and made another, a
+/// container still asks for the one that is gone, by its ID, and can't start. One that was joined by ID is known by it.
+fn is_joined(name: &str, seen: &Seen, snapshot: &Snapshot) -> bool {
+    let Some(network) = snapshot.network(name) else {
+        return seen.view.networks.contains_key(name);
+    };
+    let joined = seen.view.network_ids.get(name).filter(|id| !id.is_empty());
+    match joined {
+        Some(id) => *id == network.id,
+        None => {
+            seen.view.networks.contains_key(name)
+                || (!network.id.is_empty() && seen.view.networks.contains_key(&network.id))
+        }
+    }
 }
 
 /// What `docker update` can change. A limit that the kernel can't hold is dropped by the engine, and is no drift.

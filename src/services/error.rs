@@ -26,8 +26,14 @@ pub enum ServicesError {
     Interrupted { report: Box<ServicesReport> },
     #[error("can't try whether the engine gives GPUs to containers")]
     GpuProbe { source: EngineError },
+    #[error("can't look at ports and folders of the engine's host")]
+    Survey { source: EngineError },
     #[error("can't read the log of service {service}")]
     Log { service: String, source: EngineError },
+    #[error("service {service} has no container{of_number}: `dpl start {service}` makes it")]
+    NoContainer { service: String, of_number: String },
+    #[error("container {container} does not run, it is {state}: `dpl start {service}` brings it up")]
+    NotRunning { service: String, container: String, state: &'static str },
 }
 
 impl ServicesError {
@@ -77,10 +83,40 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 pub enum Problem {
     #[error("{service}: the engine has no image {reference}: `dpl load {service}` brings it from the store")]
     ImageMissing { service: String, reference: Reference },
-    #[error("{service}: a container named {container} exists, and dpl did not make it: rename or remove it yourself")]
+    #[error(
+        "{service}: a container named {container} exists, and dpl did not make it: `dpl start --adopt {service}` takes it over"
+    )]
     NameTaken { service: String, container: String },
+    #[error("{service}: container {container} is project {project}'s: give one of the two another container_name")]
+    NameOfProject { service: String, container: String, project: String },
+    #[error("{service}: container {container} is service {other}'s: give one of the two another container_name")]
+    NameOfService { service: String, container: String, other: String },
+    #[error(
+        "{service}: container {container} was started with --rm, so nothing could bring it back: stop it yourself first"
+    )]
+    NamesakeVanishes { service: String, container: String },
     #[error("{service}: port {port} of the host is held by container {holder}")]
     PortTaken { service: String, port: String, holder: String },
+    #[error(
+        "{service}: port {port} of the host is held by container {holder}, which gives it up only later: stop {other} first"
+    )]
+    PortFreedLater { service: String, port: String, holder: String, other: String },
+    #[error("{service}: port {port} of the host is held by {holder}")]
+    PortHeld { service: String, port: String, holder: String },
+    #[error("{service}: the host has no address {address} to publish a port on")]
+    NoSuchAddress { service: String, address: String },
+    #[error(
+        "{service}: network {network} gives out fixed addresses like {address} only with a subnet of its own (ipam)"
+    )]
+    AddressWithoutSubnet { service: String, address: String, network: String },
+    #[error("{service}: address {address} is not in network {network}, which has {subnets}")]
+    AddressOutside { service: String, address: String, network: String, subnets: String },
+    #[error("{service}: address {address} of network {network} is container {holder}'s")]
+    AddressTaken { service: String, address: String, network: String, holder: String },
+    #[error(
+        "{service}: the data in {folder} were written by PostgreSQL {written_by}, and {reference} is PostgreSQL {image}: back them up with the old image, and restore into an empty folder"
+    )]
+    OtherPostgres { service: String, folder: String, written_by: String, image: String, reference: Reference },
     #[error("{service}: {path} does not exist, and is to be mounted at {target}: make it, or set create_host_path")]
     SourceMissing { service: String, path: String, target: String },
     #[error("{service}: its environment can't be made")]
@@ -115,7 +151,8 @@ impl Problem {
 /// A step that did not do what it was to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    #[error(transparent)]
+    /// Not transparent: whoever looks for the engine's error among the causes must find it.
+    #[error("{0}")]
     Engine(#[from] EngineError),
     #[error(transparent)]
     Input(#[from] InputError),
@@ -147,12 +184,13 @@ pub enum NotReady {
     #[error("`{pattern}` is no regular expression")]
     Pattern { pattern: String, source: regex::Error },
     #[error(
-        "nothing can be tried on container {container}: it is not reachable from here, and has no shell with curl, nc, wget or bash"
+        "nothing can be tried on container {container}: it is not reachable from here, and no image of the project has a shell with curl, nc, wget or bash"
     )]
     OutOfReach { container: String },
     #[error("the operator asked for an end while container {container} was waited for")]
     Interrupted { container: String },
-    #[error(transparent)]
+    /// Not transparent: whoever looks for the engine's error among the causes must find it.
+    #[error("{0}")]
     Engine(#[from] EngineError),
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::fs::Digest;
 use crate::manifest::model::RestartPolicy;
 
 pub const PROJECT: &str = "dpl.project";
@@ -16,10 +17,14 @@ pub const NUMBER: &str = "dpl.number";
 pub const FINGERPRINT: &str = "dpl.fingerprint";
 /// The restart policy that it was made with: one that is kept aside has `no`, and gets this back.
 pub const RESTART: &str = "dpl.restart";
+/// The restart policy of the container that it is to replace, where that one has no label of ours to say it.
+pub const OLD_RESTART: &str = "dpl.old-restart";
 /// `dropped` where a GPU was asked for, not required, and not there.
 pub const GPUS: &str = "dpl.gpus";
 /// On throw-away containers that only try something; its value is the project.
 pub const PROBE: &str = "dpl.probe";
+/// Which run of dpl made such a container: its own are in use, another's are left over.
+pub const PROBE_RUN: &str = "dpl.probe.run";
 pub const NETWORK: &str = "dpl.network";
 pub const VOLUME: &str = "dpl.volume";
 
@@ -30,6 +35,8 @@ const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 const COMPOSE_NUMBER: &str = "com.docker.compose.container-number";
 const COMPOSE_ONEOFF: &str = "com.docker.compose.oneoff";
+/// Compose lists and counts only containers that have it. Its value is nobody's but Compose's own.
+const COMPOSE_HASH: &str = "com.docker.compose.config-hash";
 const COMPOSE_NETWORK: &str = "com.docker.compose.network";
 const COMPOSE_VOLUME: &str = "com.docker.compose.volume";
 
@@ -41,6 +48,8 @@ pub struct ContainerLabels<'a> {
     pub number: u32,
     pub fingerprint: String,
     pub restart: RestartPolicy,
+    /// Of a container that it replaces and that dpl did not make.
+    pub old_restart: Option<RestartPolicy>,
     pub gpus_dropped: bool,
 }
 
@@ -54,6 +63,9 @@ impl ContainerLabels<'_> {
         set(NUMBER, self.number.to_string());
         set(FINGERPRINT, self.fingerprint.clone());
         set(RESTART, self.restart.to_string());
+        if let Some(policy) = self.old_restart {
+            set(OLD_RESTART, policy.to_string());
+        }
         if self.gpus_dropped {
             set(GPUS, GPUS_DROPPED.to_owned());
         }
@@ -61,6 +73,7 @@ impl ContainerLabels<'_> {
         set(COMPOSE_SERVICE, self.service.to_owned());
         set(COMPOSE_NUMBER, self.number.to_string());
         set(COMPOSE_ONEOFF, "False".to_owned());
+        set(COMPOSE_HASH, Digest::of(self.fingerprint.as_bytes()).hex().to_owned());
         labels
     }
 }
@@ -90,6 +103,11 @@ fn of_resource(
     labels
 }
 
+/// Which of its service's containers one with these labels is, from 1.
+pub fn number(labels: &BTreeMap<String, String>) -> u32 {
+    labels.get(NUMBER).and_then(|number| number.parse().ok()).unwrap_or(1)
+}
+
 /// Whether these are labels of something that `dpl` made for `project`.
 pub fn are_of(labels: &BTreeMap<String, String>, project: &str) -> bool {
     labels.get(PROJECT).is_some_and(|owner| owner == project)
@@ -108,6 +126,7 @@ mod tests {
             number: 2,
             fingerprint: "{}".to_owned(),
             restart: RestartPolicy::UnlessStopped,
+            old_restart: None,
             gpus_dropped: false,
         }
         .over(own);
@@ -120,6 +139,7 @@ mod tests {
         ] {
             assert_eq!(labels.get(name).map(String::as_str), Some(value), "{name}");
         }
-        assert!(!labels.contains_key(GPUS));
+        assert!(!labels.contains_key(GPUS) && !labels.contains_key(OLD_RESTART));
+        assert_eq!(labels[COMPOSE_HASH].len(), 64);
     }
 }

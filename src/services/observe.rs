@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::{self, try_join_all};
 
 use super::error::ServicesError;
+use super::host::{DataFolder, HeldPort};
 use super::labels;
 use super::secrets::Inputs;
 use crate::engine::{
@@ -18,12 +19,14 @@ use crate::manifest::Manifest;
 use crate::manifest::model::{MountKind, NamespaceMode};
 use crate::manifest::types::Reference;
 
-/// Whether the engine can give GPUs to a container. Only a try tells ([`super::probe_gpus`]).
+/// Whether the engine can give a service the GPUs that it asks for. Only a try tells ([`super::survey`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Gpus {
     #[default]
     Unknown,
     Present,
+    /// Those that are required, and not the others.
+    RequiredOnly,
     Absent,
 }
 
@@ -51,11 +54,16 @@ impl Role {
         }
     }
 
-    fn of_name(name: &str) -> Self {
+    pub(super) fn of_name(name: &str) -> Self {
         [Self::Kept, Self::Next, Self::Failed]
             .into_iter()
             .find(|role| name.ends_with(role.suffix()))
             .unwrap_or(Self::Main)
+    }
+
+    /// A name without what this part appends.
+    fn stem(self, name: &str) -> &str {
+        name.strip_suffix(self.suffix()).unwrap_or(name)
     }
 }
 
@@ -94,6 +102,10 @@ pub struct Stranger {
     pub name: String,
     /// Ports of the host that it holds.
     pub published: Vec<PublishedPort>,
+    /// Network name → its address there.
+    pub addresses: BTreeMap<String, String>,
+    /// The project of dpl's that it belongs to.
+    pub project: Option<String>,
 }
 
 /// What a plan needs to know of an image.
@@ -104,6 +116,8 @@ pub struct SeenImage {
     pub has_healthcheck: bool,
     /// Paths that it declares as volumes.
     pub volumes: Vec<String>,
+    /// What it sets in the environment that tells a PostgreSQL: `PG_MAJOR`, `PGDATA`.
+    pub postgres: BTreeMap<String, String>,
     /// Other IDs under which the same image is in use: the containerd store gives one image several.
     pub same_as: BTreeSet<String>,
 }
@@ -124,15 +138,24 @@ pub struct Snapshot {
     /// The project's containers, also those of services that the manifest doesn't name.
     pub containers: Vec<Seen>,
     pub strangers: Vec<Stranger>,
+    /// Those of them that have a name which a container of ours is to have, and are no other project's.
+    pub namesakes: Vec<Seen>,
     /// Reference → the image that it names now; absent where the engine has none.
     pub images: BTreeMap<String, SeenImage>,
     pub networks: Vec<NetworkView>,
     pub volumes: Vec<VolumeView>,
     /// Service → its environment as far as it can be read here.
     pub inputs: BTreeMap<String, Inputs>,
-    /// Bind sources that are not on this machine; empty where the engine is another one's.
+    /// Bind sources that are not on the engine's host, as far as that was looked at.
     pub missing_sources: BTreeSet<String>,
-    pub gpus: Gpus,
+    /// Service → whether its GPUs are to be had, as far as that was tried.
+    pub gpus: BTreeMap<String, Gpus>,
+    /// Wanted ports of the host that something else than a container holds.
+    pub held_ports: Vec<HeldPort>,
+    /// Service → what PostgreSQL's data folder, which it is to work on, says.
+    pub data_folders: BTreeMap<String, DataFolder>,
+    /// Whether ports and folders of the engine's host were not looked at, because it is another machine's.
+    pub is_host_unseen: bool,
 }
 
 impl Snapshot {
@@ -149,6 +172,16 @@ impl Snapshot {
     /// Whether a container of the service is up.
     pub fn runs(&self, service: &str) -> bool {
         self.of_service(service, Role::Main).any(Seen::is_up)
+    }
+
+    /// Whether the GPUs that a service asks for are to be had.
+    pub fn gpus_of(&self, service: &str) -> Gpus {
+        self.gpus.get(service).copied().unwrap_or_default()
+    }
+
+    /// A container that dpl did not make, under the name of this service's container.
+    pub fn namesake(&self, service: &str, number: u32) -> Option<&Seen> {
+        self.namesakes.iter().find(|seen| seen.service == service && seen.number == number)
     }
 
     pub fn image(&self, reference: &Reference) -> Option<&SeenImage> {
@@ -181,11 +214,33 @@ async fn look(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, EngineEr
         engine.list_networks(),
         engine.list_volumes()
     )?;
-    let (ours, others): (Vec<_>, Vec<_>) =
-        summaries.into_iter().partition(|summary| labels::are_of(&summary.labels, &manifest.project));
-    let views = try_join_all(ours.iter().map(|summary| engine.inspect_container(&summary.id))).await?;
+    let names = container_names(manifest);
+    // One that was taken over has none of our labels; the name under which it is kept aside is ours.
+    let kept_for = |summary: &ContainerSummary| {
+        let stem = Role::Kept.stem(&summary.name);
+        let is_kept = stem != summary.name && !summary.labels.contains_key(labels::PROJECT);
+        names.get(stem).filter(|_| is_kept).cloned()
+    };
+    let (ours, others): (Vec<_>, Vec<_>) = summaries
+        .into_iter()
+        .partition(|summary| labels::are_of(&summary.labels, &manifest.project) || kept_for(summary).is_some());
+    let namesakes: Vec<(&ContainerSummary, &(String, u32))> = others
+        .iter()
+        .filter(|summary| !summary.labels.contains_key(labels::PROJECT))
+        .filter_map(|summary| Some((summary, names.get(&summary.name)?)))
+        .collect();
+    let (views, namesake_views) = futures::try_join!(
+        try_join_all(ours.iter().map(|summary| engine.inspect_container(&summary.id))),
+        try_join_all(namesakes.iter().map(|(summary, _)| engine.inspect_container(&summary.id)))
+    )?;
     // One that is gone between the list and its inspect is simply gone.
-    let containers: Vec<Seen> = views.into_iter().flatten().map(seen).collect();
+    let containers: Vec<Seen> =
+        ours.iter().zip(views).filter_map(|(summary, view)| Some(seen(view?, kept_for(summary)))).collect();
+    let namesakes: Vec<Seen> = namesakes
+        .into_iter()
+        .zip(namesake_views)
+        .filter_map(|((_, place), view)| Some(seen(view?, Some(place.clone()))))
+        .collect();
 
     let ids: BTreeMap<String, String> = tags.into_iter().collect();
     let images = look_at_images(engine, manifest, &containers, &ids).await?;
@@ -194,26 +249,42 @@ async fn look(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, EngineEr
         engine: EngineTraits { api: engine.facts().api(), is_local, limits: engine.facts().limits },
         containers,
         strangers: others.into_iter().map(stranger).collect(),
+        namesakes,
         images,
         networks,
         volumes,
         inputs: manifest.services.iter().map(|(_, name, service)| (name.to_owned(), Inputs::read(service))).collect(),
         missing_sources: if is_local { missing_sources(manifest) } else { BTreeSet::new() },
-        gpus: Gpus::Unknown,
+        is_host_unseen: !is_local,
+        ..Snapshot::default()
     })
 }
 
-fn seen(view: ContainerView) -> Seen {
-    Seen {
-        service: view.labels.get(labels::SERVICE).cloned().unwrap_or_default(),
-        number: view.labels.get(labels::NUMBER).and_then(|number| number.parse().ok()).unwrap_or(1),
-        role: Role::of_name(&view.name),
-        view,
-    }
+/// The names that the manifest's containers are to have → service and number.
+fn container_names(manifest: &Manifest) -> BTreeMap<String, (String, u32)> {
+    let places = manifest.services.iter().flat_map(|(_, name, service)| {
+        (1..=service.replicas()).map(move |number| (manifest.container_name(name, number), (name.to_owned(), number)))
+    });
+    places.collect()
+}
+
+/// `place`: service and number, where no label says them.
+fn seen(view: ContainerView, place: Option<(String, u32)>) -> Seen {
+    let (service, number) = place.unwrap_or_else(|| {
+        let service = view.labels.get(labels::SERVICE).cloned().unwrap_or_default();
+        (service, labels::number(&view.labels))
+    });
+    Seen { service, number, role: Role::of_name(&view.name), view }
 }
 
 fn stranger(summary: ContainerSummary) -> Stranger {
-    Stranger { id: summary.id, name: summary.name, published: summary.published }
+    Stranger {
+        project: summary.labels.get(labels::PROJECT).cloned(),
+        id: summary.id,
+        name: summary.name,
+        published: summary.published,
+        addresses: summary.addresses,
+    }
 }
 
 /// The images that the manifest names. One that a container of its service runs already tells all that a plan needs
@@ -242,6 +313,7 @@ async fn look_at_images(
                     id: seen.view.image_id.clone(),
                     has_healthcheck: seen.view.has_healthcheck,
                     volumes: seen.view.declared_volumes.clone(),
+                    postgres: postgres(&seen.view.environment.0),
                     same_as: BTreeSet::new(),
                 };
                 known.insert(reference, image);
@@ -286,7 +358,24 @@ async fn look_at_image(
             }
         }
     }
-    Ok(Some(SeenImage { id: image.id, has_healthcheck: image.has_healthcheck, volumes: image.volumes, same_as }))
+    let environment = image.config["Env"].as_array().into_iter().flatten().filter_map(|pair| pair.as_str());
+    let environment: BTreeMap<String, String> = environment
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    Ok(Some(SeenImage {
+        id: image.id,
+        has_healthcheck: image.has_healthcheck,
+        volumes: image.volumes,
+        postgres: postgres(&environment),
+        same_as,
+    }))
+}
+
+fn postgres(environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let wanted = ["PG_MAJOR", "PGDATA"];
+    let set = wanted.into_iter().filter_map(|name| Some((name.to_owned(), environment.get(name)?.clone())));
+    set.collect()
 }
 
 fn missing_sources(manifest: &Manifest) -> BTreeSet<String> {

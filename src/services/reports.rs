@@ -14,6 +14,33 @@ pub struct ServicesReport {
     pub services: Vec<ServiceResult>,
     /// Networks and volumes that were made or removed.
     pub resources: Vec<String>,
+    /// Whether the engine went away in the middle, and came back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub engine_was_away: bool,
+}
+
+impl ServicesReport {
+    /// Adds what a later look did: what was done stays done, what was not may be now.
+    pub(super) fn absorb(&mut self, later: Self) {
+        for new in later.services {
+            match self.services.iter_mut().find(|service| service.name == new.name) {
+                None => self.services.push(new),
+                Some(old) => {
+                    old.milliseconds += new.milliseconds;
+                    let was_open = matches!(
+                        old.result,
+                        ServiceOutcome::Failed | ServiceOutcome::Skipped | ServiceOutcome::Settled
+                    );
+                    if was_open || new.result == ServiceOutcome::Failed {
+                        old.result = new.result;
+                    }
+                }
+            }
+        }
+        let new: Vec<String> = later.resources.into_iter().filter(|name| !self.resources.contains(name)).collect();
+        self.resources.extend(new);
+        self.engine_was_away |= later.engine_was_away;
+    }
 }
 
 /// What became of one service.
@@ -49,7 +76,7 @@ pub enum ServiceOutcome {
 }
 
 /// What runs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct StatusReport {
     pub project: String,
     /// The chosen services, by number.
@@ -59,7 +86,7 @@ pub struct StatusReport {
 }
 
 /// The state of one service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ServiceStatus {
     pub index: usize,
     pub name: String,
@@ -71,11 +98,17 @@ pub struct ServiceStatus {
     pub health: String,
     /// `image`, and the manifest's fields in which its containers differ from what is wanted.
     pub drift: Vec<String>,
+    /// RFC 3339, by the engine's clock: when the latest of its containers came into its state. Absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Containers that serve, of those that should.
+    pub running: usize,
+    pub wanted: usize,
     pub containers: Vec<ContainerStatus>,
 }
 
 /// The state of one container.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ContainerStatus {
     pub name: String,
     pub id: String,
@@ -103,4 +136,48 @@ pub struct ContainerStatus {
     /// The part of an old request that had to be left out: `gpus`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<String>,
+    /// What it uses, where that was asked for and it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// What a container uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Usage {
+    /// Of one CPU: 100 where it keeps one busy, 200 for two.
+    pub cpu_percent: f64,
+    /// Without the cache that the kernel would give up first.
+    pub memory_bytes: u64,
+    /// Its own limit, else the host's memory.
+    pub memory_limit_bytes: u64,
+    /// Over all networks, since it started.
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    /// Over all disks, since it started.
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    /// Processes and threads.
+    pub pids: u64,
+}
+
+/// What the chosen services use.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct StatsReport {
+    pub project: String,
+    /// The chosen services' containers that serve, by number.
+    pub containers: Vec<ContainerStats>,
+}
+
+/// What one container uses.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct ContainerStats {
+    pub index: usize,
+    pub service: String,
+    /// Which of the service's containers, from 1.
+    pub number: u32,
+    pub name: String,
+    pub id: String,
+    /// Absent where it does not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }

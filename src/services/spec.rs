@@ -29,6 +29,8 @@ pub struct Making<'a> {
     pub fingerprint: Fingerprint,
     /// Anonymous volumes that it takes over: path → volume.
     pub carried: BTreeMap<String, String>,
+    /// The restart policy of a container that it replaces and that dpl did not make.
+    pub old_restart: Option<RestartPolicy>,
     pub gpus_dropped: bool,
     /// Service → ID of the container whose namespaces are shared.
     pub providers: BTreeMap<String, String>,
@@ -125,6 +127,7 @@ fn container_labels(making: &Making) -> BTreeMap<String, String> {
         number: making.number,
         fingerprint: making.fingerprint.label(),
         restart: making.service.restart,
+        old_restart: making.old_restart,
         gpus_dropped: making.gpus_dropped,
     }
     .over(own)
@@ -144,7 +147,8 @@ fn health(check: &Healthcheck) -> HealthSpec {
     }
 }
 
-fn ports(service: &Service) -> Vec<PublishedPort> {
+/// The ports that it publishes.
+pub fn ports(service: &Service) -> Vec<PublishedPort> {
     let port = |port: &crate::manifest::model::Port| PublishedPort {
         container_port: port.target,
         protocol: port.protocol.word().to_owned(),
@@ -327,6 +331,7 @@ mod tests {
             environment: BTreeMap::new(),
             fingerprint: Fingerprint::keyed("key".to_owned(), &BTreeMap::new(), Default::default()),
             carried: BTreeMap::new(),
+            old_restart: None,
             gpus_dropped: false,
             providers: BTreeMap::new(),
         };

@@ -5,7 +5,7 @@ use super::error::ServicesError;
 use super::labels;
 use super::observe::{Role, Seen, Snapshot, is_up, observe};
 use super::reports::{ContainerStatus, ServiceStatus, StatusReport};
-use crate::engine::{ContainerState, Engine, HealthState};
+use crate::engine::{ContainerState, ContainerView, Engine, HealthState};
 use crate::manifest::Manifest;
 use crate::manifest::model::Service;
 
@@ -57,6 +57,9 @@ fn of_service(
         state: state(&mains, wanted),
         health: health(&mains).word().to_owned(),
         drift,
+        since: mains.iter().filter_map(|seen| since(&seen.view)).max(),
+        running: mains.iter().filter(|seen| seen.view.state.is_running()).count(),
+        wanted,
         containers: all.into_iter().map(of_container).collect(),
     }
 }
@@ -81,10 +84,21 @@ fn health(mains: &[&Seen]) -> HealthState {
     mains.iter().map(of).max_by_key(rank).unwrap_or_default()
 }
 
+/// The engine's way to say that a moment never was is the year 1.
+fn moment(time: &str) -> Option<String> {
+    (!time.is_empty() && !time.starts_with("0001-")).then(|| time.to_owned())
+}
+
+/// When it came into its state.
+fn since(view: &ContainerView) -> Option<String> {
+    match view.state {
+        ContainerState::Exited | ContainerState::Dead => moment(&view.finished_at),
+        _ => moment(&view.started_at),
+    }
+}
+
 fn of_container(seen: &Seen) -> ContainerStatus {
     let view = &seen.view;
-    // The engine's way to say that a moment never was.
-    let moment = |time: &str| (!time.is_empty() && !time.starts_with("0001-")).then(|| time.to_owned());
     let ended = !is_up(view.state) && view.state != ContainerState::Created;
     ContainerStatus {
         name: view.name.clone(),
@@ -107,5 +121,6 @@ fn of_container(seen: &Seen) -> ContainerStatus {
         restarts: view.restart_count,
         ports: view.published.clone(),
         dropped: view.labels.get(labels::GPUS).map(|_| "gpus".to_owned()).into_iter().collect(),
+        usage: None,
     }
 }

@@ -6,7 +6,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -72,8 +73,13 @@ pub struct ActionEnd {
 }
 
 /// The journal, open for one action.
+///
+/// The begin and the end of an action are on the disk before anything else happens. Its steps are in the file at once, which
+/// a killed process leaves whole, and on the disk a moment later, by a thread of its own: a stack has hundreds of them, and
+/// what waits for the disk would hold all others up.
 pub struct Journal {
     file: Mutex<File>,
+    sync: Sync,
     path: PathBuf,
     action: u64,
 }
@@ -97,8 +103,9 @@ impl Journal {
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(write)?;
         end_torn_line(&mut file).map_err(write)?;
-        let journal = Self { file: Mutex::new(file), path: path.clone(), action: last + 1 };
-        journal.append(&Entry::Begin(Action {
+        let sync = Sync::of(&file).map_err(write)?;
+        let journal = Self { file: Mutex::new(file), sync, path: path.clone(), action: last + 1 };
+        journal.append_durably(&Entry::Begin(Action {
             number: journal.action,
             at: now(),
             operator: operator.clone(),
@@ -125,7 +132,12 @@ impl Journal {
 
     /// The action has ended.
     pub fn end(&self, exit_code: u8, error: Option<String>) -> Result<(), StateError> {
-        self.append(&Entry::End(ActionEnd { action: self.action, at: now(), exit_code, error }))
+        self.append_durably(&Entry::End(ActionEnd { action: self.action, at: now(), exit_code, error }))
+    }
+
+    fn append_durably(&self, entry: &Entry) -> Result<(), StateError> {
+        self.append(entry)?;
+        self.sync.now().map_err(|source| StateError::Write { path: self.path.clone(), source })
     }
 
     fn append(&self, entry: &Entry) -> Result<(), StateError> {
@@ -134,7 +146,44 @@ impl Journal {
         line.push(b'\n');
         // A thread that panicked while it held the file has written its line or not; the next one is whole either way.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(&line).and_then(|()| file.sync_data()).map_err(write)
+        file.write_all(&line).map_err(write)?;
+        self.sync.soon();
+        Ok(())
+    }
+}
+
+/// Brings the file to the disk, in a thread that does it once for all lines that came meanwhile.
+struct Sync {
+    file: File,
+    wish: SyncSender<()>,
+    failure: Arc<Mutex<Option<std::io::Error>>>,
+}
+
+impl Sync {
+    fn of(file: &File) -> std::io::Result<Self> {
+        let (wish, wishes) = mpsc::sync_channel(1);
+        let failure: Arc<Mutex<Option<std::io::Error>>> = Arc::default();
+        let (synced, failed) = (file.try_clone()?, failure.clone());
+        std::thread::spawn(move || {
+            // Ends with the journal, which holds the other end.
+            while wishes.recv().is_ok() {
+                if let Err(error) = synced.sync_data() {
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            }
+        });
+        Ok(Self { file: file.try_clone()?, wish, failure })
+    }
+
+    fn soon(&self) {
+        // Where a wish is waiting already, it is for this line as well.
+        let _ = self.wish.try_send(());
+    }
+
+    /// Gives the first failure since the last time.
+    fn now(&self) -> std::io::Result<()> {
+        self.file.sync_data()?;
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 }
 

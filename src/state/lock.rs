@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,65 @@ pub struct Holder {
     pub what: String,
     /// RFC 3339, UTC, in whole seconds.
     pub since: String,
+    /// Which boot of the machine, which space of process numbers, and when in that boot the process began: a number
+    /// alone may be another process by now.
+    #[serde(default)]
+    pub process: Process,
+}
+
+/// A process, told apart from every other one that ever had its number.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The kernel's own name for this boot.
+    pub boot: String,
+    /// The namespace of process numbers.
+    pub space: String,
+    /// Clock ticks from boot to the process's begin.
+    pub began: u64,
+}
+
+impl Process {
+    /// The process of this number, if there is one now and this system tells.
+    fn of(pid: u32) -> Option<Self> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let space = std::fs::read_link("/proc/self/ns/pid").ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the program's name in brackets, and may hold anything.
+        let began = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        Some(Self { boot: boot.trim().to_owned(), space: space.to_string_lossy().into_owned(), began })
+    }
+}
+
+impl Holder {
+    /// This process, at work on `what` from now on.
+    pub fn of_process(operator: &Operator, what: &str) -> Self {
+        let pid = std::process::id();
+        Self {
+            user: operator.user.clone(),
+            host: operator.host.clone(),
+            pid,
+            what: what.to_owned(),
+            since: Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
+            process: Process::of(pid).unwrap_or_default(),
+        }
+    }
+
+    /// Whether its process was one of this machine, and is known to be gone. What another machine's process does is not
+    /// known here.
+    pub fn is_gone(&self) -> bool {
+        let Some(here) = Process::of(std::process::id()) else {
+            return false;
+        };
+        let ours = !self.process.boot.is_empty() && self.process.boot == here.boot && self.process.space == here.space;
+        ours && Process::of(self.pid).is_none_or(|process| process.began != self.process.began)
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { user, host, pid, what, since, .. } = self;
+        write!(formatter, "{user} is at work on this project: `{what}` since {since} (process {pid} on {host})")
+    }
 }
 
 /// The lock, held until it is dropped.
@@ -31,33 +91,60 @@ pub struct Lock {
     _file: File,
 }
 
+/// How often, and how far apart, a held lock is tried before somebody is taken to be at work.
+const LOOKS: u32 = 5;
+const LOOK: Duration = Duration::from_millis(10);
+const PATIENT_LOOK: Duration = Duration::from_millis(100);
+
 /// What the file may say at most.
 const LARGEST_HOLDER: u64 = 16 * 1024;
 
 impl Lock {
     /// Takes the project's lock, or says who has it.
-    pub fn acquire(state: &StateDir, operator: &Operator, what: &str) -> Result<Self, StateError> {
+    ///
+    /// Waits for one who is at work as long as `patience` allows.
+    pub fn acquire(state: &StateDir, operator: &Operator, what: &str, patience: Duration) -> Result<Self, StateError> {
+        let begun = Instant::now();
         state.create()?;
         let path = state.file("lock");
         let write = |source| StateError::Write { path: path.clone(), source };
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(write)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StateError::Locked(Box::new(read_holder(&mut file)))),
-            Err(TryLockError::Error(error)) => return Err(write(error)),
+        let mut tries = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                // Whoever merely looks holds it for some microseconds.
+                Err(TryLockError::WouldBlock) if tries < LOOKS || begun.elapsed() < patience => {
+                    tries += 1;
+                    std::thread::sleep(if tries < LOOKS { LOOK } else { PATIENT_LOOK });
+                }
+                Err(TryLockError::WouldBlock) => return Err(StateError::Locked(Box::new(read_holder(&mut file)))),
+                Err(TryLockError::Error(error)) => return Err(write(error)),
+            }
         }
-        let holder = Holder {
-            user: operator.user.clone(),
-            host: operator.host.clone(),
-            pid: std::process::id(),
-            what: what.to_owned(),
-            since: Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
-        };
+        let holder = Holder::of_process(operator, what);
         let text = serde_json::to_vec(&holder).unwrap_or_default();
         file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(write)?;
         file.write_all(&text).map_err(write)?;
         Ok(Self { _file: file })
+    }
+}
+
+/// Who is at work on this machine: `None` when nobody is. Takes nothing, and makes nothing.
+pub fn at_work(state: &StateDir) -> Result<Option<Option<Holder>>, StateError> {
+    let path = state.file("lock");
+    let read = |source| StateError::Read { path: path.clone(), source };
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(read(error)),
+    };
+    // Shared, so that two who look never seem to be at work to each other.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(read_holder(&mut file))),
+        Err(TryLockError::Error(error)) => Err(read(error)),
     }
 }
 
@@ -76,13 +163,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::beside(&folder.path().join("local-docker.json"));
         let operator = Operator { user: "li".into(), host: "site".into(), ssh_client: None };
-        let lock = Lock::acquire(&state, &operator, "dpl load 25").unwrap();
-        let Err(StateError::Locked(holder)) = Lock::acquire(&state, &operator, "dpl stop 25") else {
+        let lock = Lock::acquire(&state, &operator, "dpl load 25", Duration::ZERO).unwrap();
+        let Err(StateError::Locked(holder)) = Lock::acquire(&state, &operator, "dpl stop 25", Duration::ZERO) else {
             panic!("the lock was given twice");
         };
         let holder = holder.unwrap();
         assert_eq!((holder.user.as_str(), holder.what.as_str()), ("li", "dpl load 25"));
+        assert_eq!(at_work(&state).unwrap(), Some(Some(holder)));
         drop(lock);
-        Lock::acquire(&state, &operator, "dpl stop 25").unwrap();
+        assert_eq!(at_work(&state).unwrap(), None);
+        Lock::acquire(&state, &operator, "dpl stop 25", Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_process_is_gone_when_its_number_is_free_or_anothers_and_unknown_on_other_boots() {
+        let mut holder = Holder::of_process(&Operator::of_process(), "dpl load 25");
+        assert!(!holder.is_gone());
+        holder.process.began += 1;
+        assert!(holder.is_gone());
+        holder.process.boot = "another".into();
+        assert!(!holder.is_gone());
     }
 }

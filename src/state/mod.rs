@@ -1,19 +1,23 @@
-//! What is remembered between runs: the chosen manifest, who is at work, what was done.
+//! What is remembered between runs: the chosen manifest, who is at work, what was done, what was loaded where.
 //!
 //! All but the chosen manifest lies in `.dpl/` beside the manifest, shared by all who work on that host.
 
 mod chosen;
 mod folder;
+mod history;
 mod journal;
 mod lock;
 mod operator;
+mod releases;
 mod stopped;
 
 pub use chosen::{choose_manifest, chosen_manifest};
 pub use folder::StateDir;
+pub use history::{ActionResult, PastAction, PastStep, StepResult, history};
 pub use journal::{Action, ActionEnd, Entry, Journal, StepEnd, read_journal};
-pub use lock::{Holder, Lock};
+pub use lock::{Holder, Lock, at_work};
 pub use operator::Operator;
+pub use releases::{EngineReleases, Release, ReleaseLog, ReleaseOrigin, Releases};
 pub use stopped::{note_stopped_services, stopped_services};
 
 use std::io;
@@ -34,10 +38,7 @@ pub enum StateError {
 
 fn held_by(holder: &Option<Holder>) -> String {
     match holder {
-        Some(holder) => format!(
-            "{} is at work on this project: `{}` since {} (process {} on {})",
-            holder.user, holder.what, holder.since, holder.pid, holder.host
-        ),
+        Some(holder) => holder.to_string(),
         None => "somebody else is at work on this project".to_owned(),
     }
 }

@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod graphs;
+mod history;
 mod imports;
 mod manifest_errors;
 mod manifests;

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dpl::databases::{
-    self, BackupSettings, Credentials, DatabasesError, Dependents, DependentsError, Jobs, NewDatabase, OldDatabase,
-    RebuildOptions, RebuildReport, Secret, SeedSettings, Server, Shrink,
+    self, BackupSettings, Credentials, DatabasesError, Dependents, DependentsError, Jobs, Level, NewDatabase,
+    OldDatabase, PasswordHashes, Patches, Placement, RebuildOptions, RebuildReport, Secret, SeedSettings, Server,
+    Shrink,
 };
 use dpl::engine::{Address, ContainerSpec, Engine, ExecSpec};
 use dpl::report::{Event, Listener, Message, Reporter};
@@ -22,14 +23,14 @@ const IMAGE: &str = "postgres:15";
 const PASSWORD: &str = "pä ss;\"' \\x";
 
 /// A server of its own for one test, and folders that go with it.
-struct Site {
-    engine: Engine,
-    container: String,
-    server: Server,
-    folder: tempfile::TempDir,
+pub struct Site {
+    pub engine: Engine,
+    pub container: String,
+    pub server: Server,
+    pub folder: tempfile::TempDir,
     heard: Arc<Heard>,
-    reporter: Reporter,
-    stop: CancellationToken,
+    pub reporter: Reporter,
+    pub stop: CancellationToken,
 }
 
 #[derive(Default)]
@@ -49,7 +50,7 @@ async fn engine() -> Engine {
 }
 
 impl Site {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let engine = engine().await;
         let image = engine.inspect_image(IMAGE).await.unwrap();
         let image = image.unwrap_or_else(|| panic!("the test engine has no image {IMAGE}: run scripts/stand-ins.sh"));
@@ -71,19 +72,19 @@ impl Site {
     }
 
     /// Ends the server; a test that fails leaves it to the engine's own end.
-    async fn end(self) {
+    pub async fn end(self) {
         self.engine.discard_container(&self.container).await.unwrap();
         let helpers = self.engine.list_containers(&[(databases::HELPER_SERVER_LABEL, &self.container)]).await.unwrap();
         assert_eq!(helpers, Vec::<String>::new(), "a helper stayed");
     }
 
     /// What a query prints, without dpl.
-    async fn sql(&self, database: &str, sql: &str) -> String {
+    pub async fn sql(&self, database: &str, sql: &str) -> String {
         let result = self.try_sql(database, sql).await;
         result.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    async fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
+    pub async fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
         let database = database.replace('\\', "\\\\").replace('\'', "\\'");
         let command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d"].map(str::to_owned).into_iter();
         let command = command.chain([format!("dbname='{database}' user=postgres")]).collect();
@@ -93,50 +94,69 @@ impl Site {
         if result.exit_code == 0 { Ok(text(&result.stdout)) } else { Err(text(&result.stderr)) }
     }
 
-    fn backups(&self) -> PathBuf {
+    pub fn backups(&self) -> PathBuf {
         self.folder.path().join("backups")
     }
 
-    fn backup_settings(&self) -> BackupSettings {
+    pub fn backup_settings(&self) -> BackupSettings {
         BackupSettings {
             folder: self.backups(),
             jobs: Jobs::default(),
+            level: Level::default(),
+            hashes: PasswordHashes::default(),
             shrink: Shrink::Refuse,
             operator: "engineer".to_owned(),
         }
     }
 
-    fn seed_settings(&self) -> SeedSettings {
-        SeedSettings { path: self.seed(), jobs: Jobs::default(), operator: "engineer".to_owned() }
+    pub fn seed_settings(&self) -> SeedSettings {
+        SeedSettings {
+            path: self.seed(),
+            jobs: Jobs::default(),
+            level: Level::default(),
+            hashes: PasswordHashes::default(),
+            operator: "engineer".to_owned(),
+        }
     }
 
-    fn seed(&self) -> PathBuf {
+    pub fn seed(&self) -> PathBuf {
         self.folder.path().join("seeds/seed")
     }
 
-    fn rebuild_options(&self) -> RebuildOptions {
+    pub fn rebuild_options(&self) -> RebuildOptions {
         RebuildOptions {
             jobs: Jobs::default(),
             old: OldDatabase::BackUpAndDrop(self.backup_settings()),
             new: NewDatabase::default(),
+            patches: Patches::default(),
+            preserve: Vec::new(),
+            placement: Placement::Replace,
         }
     }
 
-    async fn rebuild(&self, database: &str) -> Result<RebuildReport, DatabasesError> {
-        let options = self.rebuild_options();
+    pub async fn rebuild(&self, database: &str) -> Result<RebuildReport, DatabasesError> {
+        self.rebuild_from(database, &self.seed(), &self.rebuild_options()).await
+    }
+
+    pub async fn rebuild_from(
+        &self,
+        database: &str,
+        source: &Path,
+        options: &RebuildOptions,
+    ) -> Result<RebuildReport, DatabasesError> {
         let nobody = Nobody::default();
-        let report = databases::rebuild(&self.server, database, &self.seed(), &nobody, &options, &self.reporter).await;
+        let report = databases::rebuild(&self.server, database, source, &nobody, options, &self.reporter).await;
         assert_eq!(nobody.0.load(Ordering::SeqCst), 0, "what was stopped was started again");
         report
     }
 
-    async fn databases(&self) -> Vec<String> {
+    pub async fn databases(&self) -> Vec<String> {
         let list = databases::list(&self.server).await.unwrap();
         list.into_iter().map(|database| database.name).collect()
     }
 
     /// The keys of warnings and notices so far.
-    fn said(&self) -> Vec<&'static str> {
+    pub fn said(&self) -> Vec<&'static str> {
         let heard = self.heard.0.lock().unwrap();
         let key = |event: &Event| match event {
             Event::Notice(Message { key, .. }) | Event::Warning(Message { key, .. }) => Some(*key),
@@ -148,7 +168,7 @@ impl Site {
 
 /// Dependents that count how many times more they were stopped than started.
 #[derive(Default)]
-struct Nobody(AtomicU32);
+pub struct Nobody(pub AtomicU32);
 
 impl Dependents for Nobody {
     fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
@@ -163,7 +183,7 @@ impl Dependents for Nobody {
 }
 
 /// The server that makes the data folder listens on its socket alone, and ends before the real one begins.
-async fn wait_for_tcp(engine: &Engine, container: &str) {
+pub async fn wait_for_tcp(engine: &Engine, container: &str) {
     let command = ["pg_isready", "-h", "127.0.0.1", "-U", "postgres"].map(str::to_owned).into();
     let spec = ExecSpec { command, ..Default::default() };
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -195,7 +215,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// A digest of every table's rows, whatever their order on disk.
-const CHECKSUMS: &str = "SELECT string_agg(t, E'\\n' ORDER BY t) FROM (
+pub const CHECKSUMS: &str = "SELECT string_agg(t, E'\\n' ORDER BY t) FROM (
   SELECT format('%s.%s ', n.nspname, c.relname) || (xpath('/row/c/text()', query_to_xml(format(
     'SELECT md5(coalesce(string_agg(r::text, E''\\n'' ORDER BY r::text COLLATE \"C\"), '''')) AS c FROM ONLY %I.%I AS r',
     n.nspname, c.relname), false, true, '')))[1]::text AS t
@@ -203,7 +223,7 @@ const CHECKSUMS: &str = "SELECT string_agg(t, E'\\n' ORDER BY t) FROM (
   WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema') AS sums";
 
 /// One of everything that a dump has to carry.
-const EVERYTHING: &str = r#"
+pub const EVERYTHING: &str = r#"
 CREATE ROLE "app role";
 CREATE ROLE reader;
 GRANT reader TO "app role";

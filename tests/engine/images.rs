@@ -4,7 +4,7 @@
 //! own out of random layers, so that they don't share any and can run beside each other.
 
 #[path = "images_bench.rs"]
-mod bench;
+pub mod bench;
 
 use std::collections::HashMap;
 use std::fs;
@@ -72,6 +72,39 @@ async fn two_tags_of_one_image_are_one_image() {
     let sent: Vec<u64> = loaded.images.iter().map(|image| image.layers_sent).collect();
     assert_eq!(sent, [1, 0, 0]);
     bench.assert_is("third:3", &made).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_moved_means_its_new_image_and_one_that_vanished_what_it_meant() {
+    let bench = Bench::new("moved").await;
+    let old = bench.make("app:1", &Recipe::of([layer(50_000)])).await;
+    bench.tag("app:1", "app:old").await;
+    bench.make("gone:1", &Recipe::of([layer(50_000)])).await;
+    bench.save(&["app:1", "gone:1"]).await.unwrap();
+    bench.remove(&bench.name("gone:1")).await;
+    let new = bench.make("app:1", &Recipe::of([layer(50_000)])).await;
+
+    // The whole save is refused, and the store means what it meant.
+    let error = bench.save(&["app:1", "gone:1"]).await.unwrap_err();
+    assert!(text_of(&error).contains(&bench.name("gone:1")), "{}", text_of(&error));
+    let ids = |list: &dpl::images::ImageList| -> HashMap<String, String> {
+        let pair = |image: &dpl::images::ListedImage| (image.reference.clone(), image.image_id.clone().unwrap());
+        list.images.iter().map(pair).collect()
+    };
+    let listed = dpl::images::list_images(None, &bench.store, &HashMap::new()).await.unwrap();
+    assert_eq!(ids(&listed)[&bench.name("app:1")], old.config_digest);
+
+    let saved = bench.save(&["app:1", "app:old"]).await.unwrap();
+    assert_eq!(saved.images[0].image_id, new.config_digest);
+    assert_eq!((&saved.images[1].image_id, saved.images[1].new_bytes), (&old.config_digest, 0));
+    let listed = ids(&dpl::images::list_images(None, &bench.store, &HashMap::new()).await.unwrap());
+    assert_eq!((listed.len(), &listed[&bench.name("app:1")]), (3, &new.config_digest));
+    bench.wipe(&["app:1", "app:old"]).await;
+    bench.load(&["gone:1", "app:old", "app:1"]).await.unwrap();
+    bench.assert_is("app:old", &old).await;
+    bench.assert_is("app:1", &new).await;
+    assert!(bench.view("gone:1").await.is_some());
+    bench.wipe(&["app:1", "app:old", "gone:1"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -239,7 +239,7 @@ impl Bench {
         messages.filter(|message| message.key == key).count()
     }
 
-    /// All files of the store with their times.
+    /// All files of the store with their times, but for the lock, which says who wrote last.
     pub fn store_files(&self) -> Vec<(PathBuf, std::time::SystemTime)> {
         let mut files = Vec::new();
         let mut folders = vec![self.store.clone()];
@@ -248,7 +248,7 @@ impl Bench {
                 let entry = entry.unwrap();
                 if entry.metadata().unwrap().is_dir() {
                     folders.push(entry.path());
-                } else {
+                } else if entry.file_name() != "lock" {
                     files.push((entry.path(), entry.metadata().unwrap().modified().unwrap()));
                 }
             }
@@ -281,7 +281,7 @@ impl Bench {
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

@@ -6,7 +6,17 @@ mod support;
 #[path = "../support/engine.rs"]
 mod support_engine;
 
+mod actions;
+mod backups;
 mod commands;
 mod databases;
+mod exchange;
+mod housekeeping;
 mod images;
+mod images_others;
+mod lock;
+mod looking;
+mod progress;
+mod replacing;
+mod restarts;
 mod services;

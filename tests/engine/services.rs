@@ -18,7 +18,7 @@ use dpl::manifest::model::{
 use dpl::report::{Event, Listener, Reporter};
 use dpl::services::{
     self, Action, ExecuteOptions, Extent, LogOptions, Options, Plan, Recreate, Request, ServiceOutcome, ServicesError,
-    ServicesReport, Wait, WayBack,
+    ServicesReport, Survey, Wait, WayBack,
 };
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
@@ -77,7 +77,7 @@ impl Site {
     async fn plan(&self, action: Action, selection: &[&str], options: Options) -> Result<Plan, ServicesError> {
         let request = self.request(action, selection, options);
         let mut snapshot = services::observe(&self.engine, &self.manifest).await?;
-        services::probe_gpus(&self.engine, &self.manifest, &request.selection, &mut snapshot).await?;
+        services::survey(&self.engine, &self.manifest, &request, Survey::Try, &mut snapshot).await?;
         services::plan(&request, &self.manifest, &snapshot)
     }
 
@@ -511,7 +511,23 @@ async fn a_busy_port_costs_nothing_that_ran() {
     site.act(Action::Start, &["api"]).await.unwrap();
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 18104)).unwrap();
     site.change("api", |service| service.ports[0].published = Some(18104));
+    let before = site.engine.inspect_container("t-port-api-1").await.unwrap().unwrap();
     let error = site.act(Action::Restart, &["api"]).await.unwrap_err();
+    let text = error.particulars().join("\n");
+    assert!(
+        text.contains("port 18104/tcp of the host is held by process")
+            && text.contains(&std::process::id().to_string()),
+        "{text}"
+    );
+    let after = site.engine.inspect_container("t-port-api-1").await.unwrap().unwrap();
+    assert_eq!((after.id, after.started_at), (before.id, before.started_at), "nothing was stopped for it");
+
+    // One that is taken only when the plan has been made is found by the engine, and the old container is back.
+    drop(taken);
+    let plan = site.plan(Action::Restart, &["api"], options()).await.unwrap();
+    let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 18104)).unwrap();
+    let (how, reporter) = (ExecuteOptions::default(), Reporter::default());
+    let error = services::execute(&site.engine, &site.manifest, &plan, &how, &reporter).await.unwrap_err();
     assert!(matches!(failures(&error)[0].way_back, WayBack::PutBack), "{error:?}");
     assert_eq!(ask_until(18103, "/version", "one").await.as_deref(), Some("one"));
     drop(taken);

@@ -1,7 +1,7 @@
 //! Running the program until it ends, is killed by a failpoint, or is killed from outside; and chance with a seed.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::Site;
@@ -16,6 +16,8 @@ pub struct Ended {
     pub stdout: String,
     pub stderr: String,
     pub took: Duration,
+    /// The most memory that it held at once (`VmHWM`), as seen while it ran.
+    pub peak_kib: u64,
 }
 
 impl Ended {
@@ -27,6 +29,13 @@ impl Ended {
     #[track_caller]
     pub fn success(self, context: &str) -> Self {
         assert!(self.status.success(), "{context}: {}\n{}\n{}", self.status, self.stdout, self.stderr);
+        self
+    }
+
+    /// The run, which must have refused to do anything.
+    #[track_caller]
+    pub fn refused(self, context: &str) -> Self {
+        assert_eq!(self.status.code(), Some(1), "{context}: {}", self.stderr);
         self
     }
 
@@ -55,8 +64,9 @@ fn started(site: &Site, arguments: &[&str], failpoint: Option<&str>) -> Child {
 #[track_caller]
 fn awaited(site: &Site, mut child: Child, kill_at: Option<Duration>) -> Ended {
     let begun = Instant::now();
-    let mut is_killed = false;
+    let (mut is_killed, mut peak_kib) = (false, 0);
     let status = loop {
+        peak_kib = peak_kib.max(peak_of(child.id()));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
@@ -71,11 +81,41 @@ fn awaited(site: &Site, mut child: Child, kill_at: Option<Duration>) -> Ended {
         }
         std::thread::park_timeout(Duration::from_millis(2));
     };
-    Ended { status, stdout: said(site, "stdout"), stderr: said(site, "stderr"), took: begun.elapsed() }
+    Ended { status, stdout: said(site, "stdout"), stderr: said(site, "stderr"), took: begun.elapsed(), peak_kib }
+}
+
+/// 0 for a process that has ended, or that is still this one's copy.
+fn peak_of(process: u32) -> u64 {
+    let program = |process: &str| std::fs::read_link(format!("/proc/{process}/exe")).ok();
+    if program(&process.to_string()) == program("self") {
+        return 0;
+    }
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or_default()
+}
+
+/// Whether a run takes whole rows instead of samples.
+pub fn takes_all() -> bool {
+    std::env::var_os("DPL_FAULTS_ALL").is_some()
+}
+
+/// An error with its causes.
+pub fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn said(site: &Site, stream: &str) -> String {
     String::from_utf8_lossy(&std::fs::read(site.file(stream)).unwrap()).into_owned()
+}
+
+/// Runs any program as a site's command runs, within bounds.
+#[track_caller]
+pub fn run_command(site: &Site, mut command: Command) -> Ended {
+    let file = |name: &str| std::fs::File::create(site.file(name)).unwrap();
+    command.stdout(file("stdout")).stderr(file("stderr")).stdin(Stdio::null());
+    awaited(site, command.spawn().unwrap(), None)
 }
 
 /// Runs a command to its end, within bounds.

@@ -4,6 +4,7 @@ use crate::harness::{Chance, run, run_to_point};
 use crate::points::{SAMPLE, Scene};
 use crate::subjects::Subject;
 use crate::subjects::databases::{self, Databases};
+use crate::subjects::housekeeping::{self, EngineLeftovers, Exchange, Housekeeping, Way};
 use crate::subjects::images::{Load, Save};
 use crate::subjects::services::{self, Services};
 
@@ -45,6 +46,31 @@ fn a_killed_load_leaves_every_name_at_a_whole_image() {
 }
 
 #[test]
+fn a_killed_prune_leaves_a_store_of_whole_images_and_is_finished_by_the_next() {
+    kill_at_points(Scene::PruneImages, 3, Housekeeping::new(housekeeping::Deed::Prune));
+}
+
+#[test]
+fn a_killed_removal_of_images_leaves_those_that_stay_whole() {
+    kill_at_points(Scene::RemoveImages, 1, Housekeeping::new(housekeeping::Deed::Remove));
+}
+
+#[test]
+fn a_killed_prune_of_the_engine_takes_nothing_that_a_name_leads_to() {
+    kill_at_points(Scene::PruneEngine, 1, EngineLeftovers::new());
+}
+
+#[test]
+fn a_killed_import_leaves_every_name_at_a_whole_image() {
+    kill_at_points(Scene::Import, 2, Exchange::new(Way::Import));
+}
+
+#[test]
+fn a_killed_export_leaves_the_old_archive_or_the_new_one() {
+    kill_at_points(Scene::Export, 1, Exchange::new(Way::Export));
+}
+
+#[test]
 fn a_killed_first_start_is_finished_by_the_next() {
     kill_at_points(Scene::FirstStart, 3, Services::new(services::Deed::FirstStart));
     kill_at_points(Scene::Unpause, 1, Services::new(services::Deed::Unpause));
@@ -73,6 +99,11 @@ fn a_killed_stop_or_remove_is_finished_by_the_next() {
 }
 
 #[test]
+fn remove_with_volumes_and_networks_is_taken_up_again() {
+    kill_at_points(Scene::RemoveAll, 1, Services::new(services::Deed::RemoveAll));
+}
+
+#[test]
 fn a_killed_backup_leaves_the_backups_that_there_were() {
     kill_at_points(Scene::Backup, 2, Databases::new(databases::Deed::Backup));
 }
@@ -83,6 +114,16 @@ fn a_killed_dump_leaves_the_old_seed_or_the_new_one() {
 }
 
 #[test]
+fn a_killed_verification_leaves_the_backup_and_no_server() {
+    kill_at_points(Scene::Verify, 2, Databases::new(databases::Deed::Verify));
+}
+
+#[test]
+fn a_killed_prune_leaves_whole_backups() {
+    kill_at_points(Scene::PruneBackups, 2, Databases::new(databases::Deed::Prune));
+}
+
+#[test]
 fn a_killed_rebuild_leaves_all_old_rows_or_all_new_ones() {
     kill_at_points(Scene::Rebuild, 3, Databases::new(databases::Deed::Rebuild));
 }
@@ -90,4 +131,20 @@ fn a_killed_rebuild_leaves_all_old_rows_or_all_new_ones() {
 #[test]
 fn a_killed_rebuild_of_a_new_database_leaves_none_or_a_complete_one() {
     kill_at_points(Scene::RebuildAnew, 1, Databases::new(databases::Deed::RebuildAnew));
+}
+
+#[test]
+fn a_killed_restore_leaves_all_old_rows_or_all_new_ones() {
+    kill_at_points(Scene::Restore, 1, Databases::new(databases::Deed::Restore));
+}
+
+#[test]
+fn a_killed_rollback_leaves_both_databases_and_is_done_by_the_next() {
+    kill_at_points(Scene::Rollback, 2, Databases::new(databases::Deed::Rollback));
+    kill_at_points(Scene::RollbackAnew, 1, Databases::new(databases::Deed::RollbackAnew));
+}
+
+#[test]
+fn a_killed_conversion_leaves_nothing_or_a_whole_archive() {
+    kill_at_points(Scene::Convert, 1, Databases::new(databases::Deed::Convert));
 }

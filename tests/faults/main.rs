@@ -1,9 +1,9 @@
-//! What must hold when things go wrong: the program killed at named points and at random moments, and engines that
-//! answer as none should.
+//! What must hold when things go wrong: the program killed at named points and at random moments, engines that answer as
+//! none should, disks that are full, files that are damaged, and archives that were made to hurt.
 //!
 //! One rule for all of it: afterwards the old state is whole or the new one complete, and the same command, run again,
 //! comes to its end. `DPL_FAULTS_SEED` (a number) chooses other points and moments than the ordinary ones, `DPL_FAULTS_ALL`
-//! all points.
+//! takes whole rows in place of samples: all points, sizes, bits and cases.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,9 +12,15 @@ mod support_engine;
 #[path = "../support/fake_engine.rs"]
 mod support_fake_engine;
 
+mod bombs;
+mod cut_loads;
+mod damage;
+mod disk_full;
 mod fake_engine;
 mod harness;
+mod hostile;
 mod kills;
 mod points;
 mod random_kills;
+mod stalls;
 mod subjects;

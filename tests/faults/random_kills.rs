@@ -1,6 +1,6 @@
 //! The program is killed from outside at moments that chance chooses, then does its work after all.
 
-use crate::harness::{Chance, run, run_until};
+use crate::harness::{Chance, run, run_until, takes_all};
 use crate::subjects::Subject;
 use crate::subjects::databases::{self, Databases};
 use crate::subjects::images::{Load, Save};
@@ -13,7 +13,7 @@ fn kill_at_random(name: &str, times: usize, mut subject: impl Subject) {
     let command = subject.command();
     subject.prepare();
     let whole = run(subject.site(), &command).success(name).took;
-    for time in 0..times {
+    for time in 0..times * if takes_all() { 10 } else { 1 } {
         let moment = chance.moment(whole);
         let context = format!("{name} {time}, killed {moment:?} into {whole:?}");
         subject.prepare();

@@ -104,6 +104,8 @@ impl Drop for Stack {
             let output = Command::new("docker").args(arguments).env("DOCKER_HOST", &self.engine).output();
             output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
         };
+        // What a killed run left.
+        quiet(&["rm", "-f", &format!("{}-dpl-lock", self.project)]);
         for (list, remove) in [
             (vec!["ps", "-aq"], vec!["rm", "-f", "-v"]),
             (vec!["network", "ls", "-q"], vec!["network", "rm"]),

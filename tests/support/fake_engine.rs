@@ -20,6 +20,10 @@ pub enum Answer {
     Close,
     /// Nothing, for ever.
     Stall,
+    /// These bytes, and then nothing, for ever.
+    Begin(Vec<u8>),
+    /// Not even the request's body is read.
+    Deaf,
 }
 
 /// Method and beginning of the path, and the answer; the first rule that fits counts.
@@ -29,7 +33,27 @@ pub type Rule = (&'static str, &'static str, Answer);
 pub struct FakeEngine {
     pub address: String,
     requests: Arc<Mutex<Vec<String>>>,
+    bodies: Arc<Mutex<Vec<Body>>>,
 }
+
+/// What came in chunks with a request.
+#[derive(Debug, Clone)]
+pub struct Body {
+    /// The beginning of it, as far as it is kept.
+    pub bytes: Vec<u8>,
+    /// Whether it came to its end.
+    pub is_whole: bool,
+}
+
+impl Body {
+    /// Whether an engine would make images of it: the document that names them has come, and then the end.
+    pub fn makes_an_image(&self) -> bool {
+        self.is_whole && self.bytes.windows(13).any(|window| window == b"manifest.json")
+    }
+}
+
+/// More of a body than this is not kept.
+const KEPT_BYTES: usize = 16 << 20;
 
 /// What an engine must say to be talked to at all.
 const VERSION: &str =
@@ -41,14 +65,20 @@ impl FakeEngine {
     pub fn start(socket: &Path, rules: Vec<Rule>) -> Self {
         let listener = UnixListener::bind(socket).unwrap();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
-        let heard = requests.clone();
+        let bodies: Arc<Mutex<Vec<Body>>> = Arc::default();
+        let (heard, taken) = (requests.clone(), bodies.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (rules, heard) = (rules.clone(), heard.clone());
-                std::thread::spawn(move || serve(stream, &rules, &heard));
+                let (rules, heard, taken) = (rules.clone(), heard.clone(), taken.clone());
+                std::thread::spawn(move || serve(stream, &rules, &heard, &taken));
             }
         });
-        Self { address: format!("unix://{}", socket.display()), requests }
+        Self { address: format!("unix://{}", socket.display()), requests, bodies }
+    }
+
+    /// The bodies that came in chunks since this was asked last.
+    pub fn take_bodies(&self) -> Vec<Body> {
+        std::mem::take(&mut self.bodies.lock().unwrap())
     }
 
     /// `METHOD /path` of every request so far.
@@ -57,7 +87,7 @@ impl FakeEngine {
     }
 }
 
-fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>) {
+fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bodies: &Mutex<Vec<Body>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     loop {
         let mut line = String::new();
@@ -80,9 +110,24 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>) {
                 _ => {}
             }
         }
+        let bare = path.strip_prefix("/v1.").and_then(|rest| rest.split_once('/')).map(|(_, rest)| format!("/{rest}"));
+        let bare = bare.unwrap_or_else(|| path.clone());
+        let rule = rules.iter().find(|(wanted, beginning, _)| *wanted == method && bare.starts_with(beginning));
+        if matches!(rule, Some((_, _, Answer::Deaf))) {
+            heard.lock().unwrap().push(format!("{method} {path}"));
+            stall();
+        }
         let mut body = vec![0; length];
-        if reader.read_exact(&mut body).is_err() || (is_chunked && !pass_chunks(&mut reader)) {
+        if reader.read_exact(&mut body).is_err() {
             return;
+        }
+        if is_chunked {
+            let body = read_chunks(&mut reader);
+            let is_whole = body.is_whole;
+            bodies.lock().unwrap().push(body);
+            if !is_whole {
+                return;
+            }
         }
         heard.lock().unwrap().push(format!("{method} {path}"));
         // The version's prefix says nothing that a rule would ask for.
@@ -94,7 +139,7 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>) {
             .iter()
             .find(|(wanted, beginning, _)| *wanted == method && path.starts_with(beginning))
             .map(|(_, _, answer)| answer.clone())
-            .unwrap_or_else(|| ordinary(&path));
+            .unwrap_or_else(|| ordinary(&method, &path));
         match answer {
             Answer::Json(status, body) => {
                 let head = format!(
@@ -124,36 +169,55 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>) {
                 let _ = stream.shutdown(std::net::Shutdown::Both);
                 return;
             }
-            Answer::Stall => loop {
-                std::thread::park();
-            },
+            Answer::Begin(bytes) => {
+                if stream.write_all(&bytes).is_err() {
+                    return;
+                }
+                stall()
+            }
+            Answer::Stall | Answer::Deaf => stall(),
         }
     }
 }
 
-/// Reads a body that comes in chunks; false when it breaks off.
-fn pass_chunks(reader: &mut impl BufRead) -> bool {
+fn stall() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Reads a body that comes in chunks.
+fn read_chunks(reader: &mut impl BufRead) -> Body {
+    let mut body = Body { bytes: Vec::new(), is_whole: false };
     loop {
         let mut size = String::new();
         if reader.read_line(&mut size).unwrap_or(0) == 0 {
-            return false;
+            return body;
         }
-        let Ok(size) = usize::from_str_radix(size.trim(), 16) else { return false };
+        let Ok(size) = usize::from_str_radix(size.trim(), 16) else { return body };
         // Each chunk ends with a line of its own, the last one too.
-        if reader.read_exact(&mut vec![0; size + 2]).is_err() {
-            return false;
+        let mut chunk = vec![0; size + 2];
+        if reader.read_exact(&mut chunk).is_err() {
+            return body;
         }
         if size == 0 {
-            return true;
+            body.is_whole = true;
+            return body;
         }
+        let room = KEPT_BYTES.saturating_sub(body.bytes.len());
+        body.bytes.extend_from_slice(&chunk[..size.min(room)]);
     }
 }
 
-fn ordinary(path: &str) -> Answer {
+fn ordinary(method: &str, path: &str) -> Answer {
     match path {
         "/version" => Answer::Json(200, VERSION),
         "/info" => Answer::Json(200, INFO),
         "/_ping" => Answer::Json(200, "\"OK\""),
+        // The lock of whoever is about to change something.
+        _ if method == "POST" && path.contains("-dpl-lock") => Answer::Json(201, r#"{"Id":"the-lock","Warnings":[]}"#),
+        _ if method == "PUT" && path.contains("/archive") => Answer::Json(200, ""),
+        _ if path.starts_with("/containers/the-lock") => Answer::Json(200, ""),
         _ => Answer::Json(404, r#"{"message":"the fake engine knows nothing of that"}"#),
     }
 }

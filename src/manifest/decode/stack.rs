@@ -5,7 +5,9 @@ use indexmap::IndexMap;
 use super::scalars::Scalar;
 use super::service::texts;
 use super::{Context, Decode, Fields};
-use crate::manifest::model::{AddressPool, Database, Ipam, Manifest, Network, Numbered, Paths, Preserve, Volume};
+use crate::manifest::model::{
+    AddressPool, Database, EnvValue, Ipam, Manifest, Network, Numbered, Paths, Preserve, Retention, Volume,
+};
 use crate::manifest::node::{Node, Value};
 
 const RELEASES_KEPT: u32 = 3;
@@ -157,7 +159,10 @@ impl Decode for Database {
         let mut fields = Fields::open(node, context)?;
         let f = &mut fields;
         let database = Self {
-            service: f.required("service", context),
+            service: f.optional("service", context),
+            host: f.optional("host", context),
+            port: f.optional("port", context),
+            tools_image: f.optional("tools_image", context),
             user: f.optional("user", context),
             password: f.optional("password", context),
             owner: f.optional("owner", context),
@@ -165,11 +170,69 @@ impl Decode for Database {
             locale: f.optional("locale", context),
             seed: f.optional("seed", context),
             patches: f.field("patches", context),
+            variables: variables(f, context),
             preserve: f.field("preserve", context),
             used_by: f.optional("used_by", context),
+            retention: f.field("retention", context),
         };
         fields.finish(context);
+        one_server(node, &database, context);
         Some(database)
+    }
+}
+
+/// Names that psql takes (`valid_variable_name`).
+fn variables(fields: &mut Fields<'_>, context: &mut Context<'_>) -> IndexMap<String, EnvValue> {
+    if let Some(node) = fields.entries.iter().find(|entry| entry.key == "variables") {
+        for entry in node.value.entries() {
+            let fine = |letter: char| letter == '_' || letter.is_ascii_alphanumeric() || !letter.is_ascii();
+            if entry.key.is_empty() || !entry.key.chars().all(fine) {
+                let message = format!("`{}` is no name of a variable of psql's", entry.key.escape_debug());
+                context.problems.error_with_help(entry.key_span, message, "letters, digits and `_`");
+            }
+        }
+    }
+    fields.field("variables", context)
+}
+
+/// A service or a host, and beside it nothing that would be ignored.
+fn one_server(node: &Node, database: &Database, context: &mut Context<'_>) {
+    let has = |key: &str| node.get(key).is_some_and(|node| !matches!(node.value, Value::Null));
+    match (has("service"), has("host")) {
+        (true, true) => {
+            let message = "`host` has no meaning beside `service`: the server runs in the one or at the other";
+            context.problems.error(node.place(&["host"]), message);
+        }
+        (false, false) => {
+            let help = "`host` and `tools_image` for a server outside the stack";
+            context.problems.error_with_help(node.span, "`service` is missing", help);
+        }
+        (true, false) => {
+            for key in ["port", "tools_image"].into_iter().filter(|key| has(key)) {
+                let message = format!("`{key}` is for a server outside (`host`): a service's own image has the tools");
+                context.problems.error(node.place(&[key]), message);
+            }
+        }
+        (false, true) if database.tools_image.is_none() && !has("tools_image") => {
+            let message = "`tools_image` is missing: an image with PostgreSQL's programs for the server at `host`";
+            context.problems.error(node.place(&["host"]), message);
+        }
+        (false, true) => {}
+    }
+}
+
+impl Decode for Retention {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, context)?;
+        let default = Self::default();
+        let retention = Self {
+            keep_last: fields.field_or("keep_last", default.keep_last, context),
+            daily: fields.field_or("daily", default.daily, context),
+            weekly: fields.field_or("weekly", default.weekly, context),
+            monthly: fields.field_or("monthly", default.monthly, context),
+        };
+        fields.finish(context);
+        Some(retention)
     }
 }
 

@@ -16,7 +16,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use database::{Database, Preserve};
+pub use database::{Database, POSTGRES_PORT, Preserve, Retention};
 pub use health::{Healthcheck, HttpProbe, Ready, ReadyProbe};
 pub use network::{AddressPool, ExposedPort, ExtraHosts, Ipam, NamespaceMode, Network, NetworkJoin, Port, Protocol};
 pub use numbered::Numbered;

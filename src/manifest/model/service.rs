@@ -326,6 +326,12 @@ impl Service {
         !self.gpus.is_empty()
     }
 
+    /// Whether it wants something of the host that may not be there: a port, or a folder.
+    pub fn has_host_needs(&self) -> bool {
+        let is_bind = |mount: &Mount| mount.kind == super::storage::MountKind::Bind;
+        self.ports.iter().any(|port| port.published.is_some()) || self.volumes.iter().any(is_bind)
+    }
+
     /// The networks that it joins; the default one where it names none.
     pub fn network_keys(&self) -> Vec<&str> {
         match (&self.network_mode, self.networks.is_empty()) {

@@ -5,7 +5,7 @@
 
 mod outcome;
 mod perform;
-mod units;
+pub(super) mod units;
 
 use std::num::NonZeroUsize;
 
@@ -98,7 +98,8 @@ impl Run<'_> {
                 None => break,
             }
         }
-        let report = Box::new(self.outcomes.report(self.plan, &self.states));
+        let engine_was_away = self.performer.engine_was_away();
+        let report = Box::new(ServicesReport { engine_was_away, ..self.outcomes.report(self.plan, &self.states) });
         if !self.failures.is_empty() {
             return Err(ServicesError::Failed { failures: self.failures, report });
         }

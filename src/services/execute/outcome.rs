@@ -62,6 +62,7 @@ impl<'a> Outcomes<'a> {
             action: plan.action,
             services: services.collect(),
             resources: resources.collect(),
+            engine_was_away: false,
         }
     }
 }

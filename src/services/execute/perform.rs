@@ -6,12 +6,15 @@ use std::sync::Mutex;
 
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::{ContainerState, Engine, EngineError};
 use crate::failpoint;
 use crate::manifest::Manifest;
 use crate::report::{Activity, Message, Reporter};
 use crate::services::error::{NotReady, StepError, WayBack};
+use crate::services::helper::Helpers;
+use crate::services::labels;
 use crate::services::observe::{is_up, providers};
+use crate::services::patience::Patience;
 use crate::services::plan::{AnonymousVolumes, Operation, Plan, Step, StepId, Target};
 use crate::services::ready::{self, Reach};
 use crate::services::secrets::Inputs;
@@ -24,7 +27,10 @@ pub(super) struct Performer<'a> {
     plan: &'a Plan,
     reporter: &'a Reporter,
     permits: Semaphore,
+    patience: Patience<'a>,
     reach: OnceCell<Reach>,
+    /// The label of a container whose making was begun, by the step: the engine may have gone away in the middle.
+    attempted: Mutex<HashMap<StepId, String>>,
     /// IDs of the containers that were made, by the step that made them.
     made: Mutex<HashMap<StepId, String>>,
     /// Containers that were seen to be as the plan has them.
@@ -52,10 +58,16 @@ impl<'a> Performer<'a> {
             plan,
             reporter,
             permits: Semaphore::new(parallel.get()),
+            patience: Patience::new(engine, reporter),
+            attempted: Mutex::default(),
             reach: OnceCell::new(),
             made: Mutex::default(),
             confirmed: Mutex::default(),
         }
+    }
+
+    pub fn engine_was_away(&self) -> bool {
+        self.patience.was_away()
     }
 
     /// Performs a step, and says when it begins and how it ends.
@@ -115,48 +127,93 @@ impl<'a> Performer<'a> {
                 continue;
             }
             let stale = |what| StepError::Stale { container: expected.name.clone(), what };
-            let Some(view) = self.engine.inspect_container(&expected.id).await? else {
+            let looked = self.patience.call(|| self.engine.inspect_container(&expected.id)).await?;
+            let Some(view) = looked else {
                 return Err(stale("was removed"));
             };
             if view.name != expected.name {
                 return Err(stale("was renamed"));
             }
-            if is_up(view.state) && !expected.is_up {
+            // An engine that comes back starts containers by their restart policies.
+            if is_up(view.state) && !expected.is_up && !self.patience.was_away() {
                 return Err(stale("was started"));
             }
         }
         Ok(())
     }
 
+    /// Does what the step says; when the engine goes away meanwhile, once more when it is back.
     async fn call(&self, step: &Step, may_be_interrupted: bool) -> Result<(), StepError> {
-        match &step.operation {
-            Operation::CreateContainer { name, image_id, volumes, without_gpus } => {
-                let making = self.making(step, name, image_id, volumes, *without_gpus).await?;
-                failpoint!("services.execute.before-create");
-                let id = self.engine.create_container(&spec::container(&making)).await?;
-                failpoint!("services.execute.after-create");
-                lock(&self.made).insert(step.id, id);
-                Ok(())
+        loop {
+            let result = match &step.operation {
+                Operation::CreateContainer { .. } => self.create(step).await,
+                Operation::WaitReady { .. } => self.wait(step, may_be_interrupted).await,
+                operation => self.change(operation).await,
+            };
+            match result {
+                Err(StepError::Engine(error) | StepError::NotReady(NotReady::Engine(error)))
+                    if self.patience.outlasts(&error).await => {}
+                result => return result,
             }
-            Operation::WaitReady { target, until, timeout } => {
-                let Some(id) = self.id(target) else {
-                    return Err(NotReady::Gone { container: target.container.clone() }.into());
-                };
-                let wait = ready::Wait {
-                    engine: self.engine,
-                    id: &id,
-                    name: &target.container,
-                    until,
-                    timeout: timeout.0,
-                    reach: self.reach.get_or_try_init(|| Reach::find(self.engine)).await?,
-                    interrupted_by: may_be_interrupted.then_some(self.reporter),
-                };
-                wait.run().await?;
-                failpoint!("services.execute.after-ready");
-                Ok(())
-            }
-            operation => self.change(operation).await,
         }
+    }
+
+    async fn create(&self, step: &Step) -> Result<(), StepError> {
+        let Operation::CreateContainer { name, .. } = &step.operation else {
+            return Ok(());
+        };
+        let begun = lock(&self.attempted).get(&step.id).cloned();
+        if let Some(begun) = begun {
+            // The engine may have made it and not lived to say so, or not have joined it to all its networks.
+            let half_made = self.engine.inspect_container(name).await?;
+            if let Some(view) = half_made.filter(|view| view.labels.get(labels::FINGERPRINT) == Some(&begun)) {
+                self.engine.discard_container(&view.id).await?;
+            }
+        }
+        let making = self.making(step).await?;
+        lock(&self.attempted).insert(step.id, making.fingerprint.label());
+        failpoint!("services.execute.before-create");
+        let id = self.engine.create_container(&spec::container(&making)).await?;
+        failpoint!("services.execute.after-create");
+        lock(&self.made).insert(step.id, id);
+        Ok(())
+    }
+
+    async fn wait(&self, step: &Step, may_be_interrupted: bool) -> Result<(), StepError> {
+        let Operation::WaitReady { target, until, timeout } = &step.operation else {
+            return Ok(());
+        };
+        let Some(id) = self.id(target) else {
+            return Err(NotReady::Gone { container: target.container.clone() }.into());
+        };
+        let wait = ready::Wait {
+            engine: self.engine,
+            id: &id,
+            name: &target.container,
+            until,
+            timeout: timeout.0,
+            reach: self.reach.get_or_try_init(|| Reach::find(self.engine)).await?,
+            patience: &self.patience,
+            helpers: &self.helpers(step),
+            interrupted_by: may_be_interrupted.then_some(self.reporter),
+        };
+        wait.run().await?;
+        failpoint!("services.execute.after-ready");
+        Ok(())
+    }
+
+    /// Of the service's own image first, then of any other that may have what it lacks.
+    fn helpers(&self, step: &Step) -> Helpers<'a> {
+        let own = step.service.as_ref().and_then(|name| self.manifest.services.get(name));
+        let all = own.into_iter().chain(self.manifest.services.iter().map(|(_, _, service)| service));
+        let mut images: Vec<String> = Vec::new();
+        for service in all {
+            let image = service.image.to_string();
+            if !images.contains(&image) {
+                images.push(image);
+            }
+        }
+        Helpers::new(self.engine, &self.manifest.project, &images)
     }
 
     /// Everything that neither makes a container nor waits; each is fine when it is so already.
@@ -199,7 +256,7 @@ impl<'a> Performer<'a> {
             }
             Operation::UnpauseContainer { .. } => {
                 failpoint!("services.execute.before-unpause");
-                engine.unpause_container(&id).await?;
+                self.unpause(&id).await?;
             }
             Operation::StopContainer { .. } => {
                 failpoint!("services.execute.before-stop");
@@ -229,6 +286,16 @@ impl<'a> Performer<'a> {
         Ok(())
     }
 
+    /// The same, across an engine's restart.
+    async fn change_patiently(&self, operation: &Operation) -> Result<(), StepError> {
+        loop {
+            match self.change(operation).await {
+                Err(StepError::Engine(error)) if self.patience.outlasts(&error).await => {}
+                result => return result,
+            }
+        }
+    }
+
     /// The engine refuses to give a container the name that it has.
     async fn rename(&self, id: &str, to: &str) -> Result<(), EngineError> {
         let Err(error) = self.engine.rename_container(id, to).await else {
@@ -240,17 +307,25 @@ impl<'a> Performer<'a> {
         }
     }
 
-    async fn making<'p>(
-        &'p self,
-        step: &'p Step,
-        name: &str,
-        image_id: &str,
-        volumes: &BTreeMap<String, String>,
-        gpus_dropped: bool,
-    ) -> Result<Making<'p>, StepError> {
+    /// The engine refuses to let go on what is not paused, which it is not after an engine's restart.
+    async fn unpause(&self, id: &str) -> Result<(), EngineError> {
+        let Err(error) = self.engine.unpause_container(id).await else {
+            return Ok(());
+        };
+        match self.engine.inspect_container(id).await {
+            Ok(Some(view)) if view.state == ContainerState::Running => Ok(()),
+            Ok(Some(view)) if !is_up(view.state) => self.engine.start_container(id).await,
+            _ => Err(error),
+        }
+    }
+
+    async fn making<'p>(&'p self, step: &'p Step) -> Result<Making<'p>, StepError> {
+        let Operation::CreateContainer { name, image_id, volumes, without_gpus, old_restart } = &step.operation else {
+            return Err(StepError::Stale { container: String::new(), what: "is not to be made" });
+        };
         let service_name = step.service.as_deref().unwrap_or_default();
         let Some(service) = self.manifest.services.get(service_name) else {
-            return Err(StepError::Stale { container: name.to_owned(), what: "lost its service in the manifest" });
+            return Err(StepError::Stale { container: name.clone(), what: "lost its service in the manifest" });
         };
         let inputs = Inputs::read(service);
         let environment = inputs.environment().map_err(|errors| errors[0].clone())?.clone();
@@ -269,12 +344,13 @@ impl<'a> Performer<'a> {
             service_name,
             service,
             number: step.number.unwrap_or(1),
-            name: name.to_owned(),
-            image_id: image_id.to_owned(),
+            name: name.clone(),
+            image_id: image_id.clone(),
             environment,
             fingerprint,
             carried: volumes.clone(),
-            gpus_dropped,
+            old_restart: *old_restart,
+            gpus_dropped: *without_gpus,
             providers: ids,
         })
     }
@@ -296,7 +372,7 @@ impl<'a> Performer<'a> {
         let mut first_error = None;
         for operation in undo {
             failpoint!("services.execute.way-back");
-            if let Err(error) = self.change(operation).await {
+            if let Err(error) = self.change_patiently(operation).await {
                 first_error.get_or_insert(error);
             }
         }

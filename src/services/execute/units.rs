@@ -9,7 +9,7 @@ type Place = (String, u32);
 /// Per place that is in hand, what takes its steps back, the earliest first; nothing any more where the new container
 /// has proved itself, and only has to be tidied up after.
 #[derive(Debug, Default)]
-pub(super) struct Units {
+pub(in crate::services) struct Units {
     open: BTreeMap<Place, Vec<Vec<Operation>>>,
 }
 

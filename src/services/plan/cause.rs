@@ -36,6 +36,8 @@ pub enum Cause {
     },
     /// The manifest does not name its service.
     Orphan,
+    /// It is taken over: dpl did not make the old one.
+    Adopted,
 }
 
 impl Cause {
@@ -58,6 +60,7 @@ impl Cause {
             Self::CutOff => Message::new("services-cause-cut-off"),
             Self::Surplus { scale } => Message::new("services-cause-surplus").with("scale", scale),
             Self::Orphan => Message::new("services-cause-orphan"),
+            Self::Adopted => Message::new("services-cause-adopted"),
         }
     }
 }
@@ -106,6 +109,7 @@ impl fmt::Display for Cause {
             Self::CutOff => formatter.write_str("an earlier run was cut off"),
             Self::Surplus { scale } => write!(formatter, "scale is {scale}"),
             Self::Orphan => formatter.write_str("the manifest names no such service"),
+            Self::Adopted => formatter.write_str("it is taken over"),
         }
     }
 }
@@ -133,6 +137,8 @@ pub enum Warning {
     VolumeLeft { service: String, path: String, volume: String },
     /// A container that failed to replace another is still there.
     FailedKept { service: String, container: String },
+    /// Ports and folders of the engine's host were not looked at.
+    HostUnseen,
 }
 
 impl Warning {
@@ -154,6 +160,7 @@ impl Warning {
             Self::FailedKept { service, container } => {
                 Message::new("services-warning-failed-kept").with("service", service).with("container", container)
             }
+            Self::HostUnseen => Message::new("services-warning-host-unseen"),
         }
     }
 }
@@ -177,6 +184,9 @@ impl fmt::Display for Warning {
             }
             Self::FailedKept { service, container } => {
                 write!(formatter, "{service}: {container}, which failed before, is still there")
+            }
+            Self::HostUnseen => {
+                formatter.write_str("ports and folders of the engine's host, another machine, were not looked at")
             }
         }
     }

@@ -106,6 +106,7 @@ pub(super) fn decide<'s>(
                 Decision::PutBack { kept }
             }
         }
+        (Some(main), kept) if replica.is_adopted => make(kept.into_iter().collect(), Some(main), Cause::Adopted),
         (Some(main), kept) if is_beyond_help(main) => make(vec![main], kept, Cause::Down),
         (Some(main), Some(kept)) if wants_newest => match drift(main) {
             drift if drift.is_none() && !forced => Decision::Prove { main, kept },

@@ -23,6 +23,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub use cause::{Cause, Warning};
+pub(in crate::services) use checks::{collide, held_by};
 pub use step::{After, AnonymousVolumes, Operation, Step, StepId, Target, Until};
 
 use super::error::ServicesError;
@@ -62,6 +63,7 @@ pub struct Options {
     /// For every wait of the plan; what the manifest says, else what suits the kind of wait, where absent.
     pub wait_timeout: Option<Duration>,
     pub failed: FailedContainers,
+    pub namesakes: Namesakes,
     /// What `remove` takes beside containers.
     pub extent: BTreeSet<Extent>,
 }
@@ -101,6 +103,16 @@ pub enum FailedContainers {
     Remove,
     /// It is stopped and kept for a look, as `<name>.dpl-failed`.
     Keep,
+}
+
+/// What becomes of a container that dpl did not make and that has the name of one that it is to make.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Namesakes {
+    /// It stands in the way.
+    #[default]
+    Refuse,
+    /// It is taken over: replaced as an old container of the service, and kept aside until the new one is ready.
+    Adopt,
 }
 
 /// What `remove` takes beside the chosen services' containers.

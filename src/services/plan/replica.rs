@@ -13,17 +13,29 @@ pub(super) struct Replica<'s> {
     pub kept: Option<&'s Seen>,
     pub next: Option<&'s Seen>,
     pub failed: Option<&'s Seen>,
+    /// Whether `main` is a container that dpl did not make, and that is to be taken over.
+    pub is_adopted: bool,
 }
 
 impl<'s> Replica<'s> {
-    pub fn of(snapshot: &'s Snapshot, service: &str, number: u32) -> Self {
+    /// The policy of an old container that has no label of ours to say it.
+    pub fn unlabelled_policy(&self, old: &Seen) -> Option<RestartPolicy> {
+        let has_label = old.view.labels.contains_key(labels::RESTART);
+        (!has_label).then(|| self.policy_of(old))
+    }
+
+    /// `adopts`: whether a container that dpl did not make may be the one that serves.
+    pub fn of(snapshot: &'s Snapshot, service: &str, number: u32, adopts: bool) -> Self {
         let of_role = |role| {
             let number_of = move |seen: &&Seen| seen.number == number;
             snapshot.of_service(service, role).find(number_of)
         };
+        let main = of_role(Role::Main);
+        let namesake = snapshot.namesake(service, number).filter(|_| adopts && main.is_none());
         Self {
             number,
-            main: of_role(Role::Main),
+            main: main.or(namesake),
+            is_adopted: namesake.is_some(),
             kept: of_role(Role::Kept),
             next: of_role(Role::Next),
             failed: of_role(Role::Failed),
@@ -42,7 +54,13 @@ impl<'s> Replica<'s> {
 
     /// The restart policy that a container gets back: the one it has, unless a cut-off replacement took it away.
     pub fn policy_of(&self, old: &Seen) -> RestartPolicy {
-        let made_with = old.view.labels.get(labels::RESTART).and_then(|policy| policy.parse().ok());
+        let parse = |policy: &String| policy.parse().ok();
+        let replacement = || [self.next, self.main].into_iter().flatten();
+        let made_with = match old.view.labels.get(labels::RESTART) {
+            Some(policy) => parse(policy),
+            // One that was taken over: who is to replace it has it noted.
+            None => replacement().find_map(|seen| seen.view.labels.get(labels::OLD_RESTART)).and_then(parse),
+        };
         match spec::policy(old.view.restart) {
             RestartPolicy::No if self.was_cut_off() => made_with.unwrap_or(RestartPolicy::No),
             policy => policy,

@@ -90,6 +90,9 @@ pub enum Operation {
         /// Whether GPUs that are not required are left out, because there are none.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         without_gpus: bool,
+        /// The restart policy of the old container, where that one was not made by dpl and can't say it later.
+        #[serde(skip)]
+        old_restart: Option<RestartPolicy>,
     },
     StartContainer {
         #[serde(flatten)]

@@ -7,15 +7,21 @@ use http_body_util::Empty;
 use hyper::Request;
 use hyper_util::rt::TokioIo;
 
+use super::inside::Inside;
 use super::tcp::{TRY, connect};
-use super::{Look, Wait, inside};
+use super::{Look, Wait};
 use crate::engine::ContainerView;
 use crate::manifest::model::HttpProbe;
 use crate::services::error::NotReady;
 
-pub(super) async fn look(wait: &Wait<'_>, view: &ContainerView, probe: &HttpProbe) -> Result<Look, NotReady> {
+pub(super) async fn look<'a>(
+    wait: &Wait<'a>,
+    view: &ContainerView,
+    probe: &HttpProbe,
+    inside: &mut Inside<'a>,
+) -> Result<Look, NotReady> {
     let status = match wait.reach.address(view) {
-        None => match inside::http(wait, view, probe).await? {
+        None => match inside.http(wait, view, probe).await? {
             Ok(status) => status,
             Err(why) => return Ok(Look::NotYet(why)),
         },

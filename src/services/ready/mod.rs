@@ -18,6 +18,8 @@ use tokio::time::Instant;
 pub(super) use reach::Reach;
 
 use super::error::{Exit, NotReady};
+use super::helper::Helpers;
+use super::patience::Patience;
 use super::plan::Until;
 use crate::engine::{ContainerState, ContainerView, Engine, EngineError};
 use crate::report::Reporter;
@@ -33,6 +35,8 @@ pub(super) struct Wait<'a> {
     pub until: &'a Until,
     pub timeout: Duration,
     pub reach: &'a Reach,
+    pub patience: &'a Patience<'a>,
+    pub helpers: &'a Helpers<'a>,
     /// Whose wish to stop ends the wait; nobody's where something has to be brought to its end.
     pub interrupted_by: Option<&'a Reporter>,
 }
@@ -45,53 +49,82 @@ pub(super) enum Look {
 }
 
 /// What looks, and what it remembers from one look to the next.
-enum Probe {
+enum Probe<'a> {
     Running(running_for::Steady),
-    Healthy,
-    Tcp(u16),
-    Http(crate::manifest::model::HttpProbe),
+    Healthy(health::Check),
+    Tcp(u16, inside::Inside<'a>),
+    Http(crate::manifest::model::HttpProbe, inside::Inside<'a>),
     Log(log::Search),
     Completed,
 }
 
-impl Probe {
+impl Probe<'_> {
     fn of(until: &Until) -> Result<Self, NotReady> {
         Ok(match until {
             Until::Running(period) => Self::Running(running_for::Steady::new(period.0)),
-            Until::Healthy => Self::Healthy,
-            Until::Tcp(port) => Self::Tcp(*port),
-            Until::Http(probe) => Self::Http(probe.clone()),
+            Until::Healthy => Self::Healthy(health::Check::default()),
+            Until::Tcp(port) => Self::Tcp(*port, inside::Inside::default()),
+            Until::Http(probe) => Self::Http(probe.clone(), inside::Inside::default()),
             Until::Log(pattern) => Self::Log(log::Search::new(pattern)?),
             Until::Completed => Self::Completed,
         })
     }
+
+    /// The moment before which nothing can be ready, where that is known.
+    fn earliest(&self) -> Option<Instant> {
+        match self {
+            Self::Running(steady) => steady.end(),
+            _ => None,
+        }
+    }
 }
 
-impl Wait<'_> {
+impl<'a> Wait<'a> {
     /// Returns when the container is ready, or when it is certain that it won't be.
     pub async fn run(&self) -> Result<(), NotReady> {
+        let mut probe = Probe::of(self.until)?;
+        let result = self.watch(&mut probe).await;
+        if let Probe::Tcp(_, inside) | Probe::Http(_, inside) = probe {
+            inside.end().await;
+        }
+        result
+    }
+
+    async fn watch(&self, probe: &mut Probe<'a>) -> Result<(), NotReady> {
         let begun = Instant::now();
         let deadline = begun + self.timeout;
-        let mut probe = Probe::of(self.until)?;
         let mut restarts = Restarts::default();
         let mut last = "nothing was seen of it".to_owned();
+        let mut was_engine_away = false;
         loop {
-            match tokio::time::timeout_at(deadline, self.look(&mut probe, &mut restarts)).await {
+            match tokio::time::timeout_at(deadline, self.look(probe, &mut restarts)).await {
                 Ok(Ok(Look::Ready)) => return Ok(()),
                 Ok(Ok(Look::NotYet(why))) => last = why,
                 // The engine may come back before the deadline.
-                Ok(Err(NotReady::Engine(error))) if error.is_unreachable() => last = error.cause().to_owned(),
+                Ok(Err(NotReady::Engine(error))) => {
+                    last = error.cause().to_owned();
+                    match tokio::time::timeout_at(deadline, self.patience.outlasts(&error)).await {
+                        Ok(true) => was_engine_away = true,
+                        Ok(false) => return Err(error.into()),
+                        Err(_) => {}
+                    }
+                }
+                // It went down with the engine, which says nothing about it; one without a restart policy stays down.
+                Ok(Err(NotReady::Ended { .. })) if was_engine_away => {
+                    was_engine_away = false;
+                    self.patience.call(|| self.engine.start_container(self.id)).await?;
+                }
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {}
             }
             if Instant::now() >= deadline {
                 return Err(NotReady::TimedOut { container: self.name.to_owned(), waited: self.timeout, last });
             }
-            self.pause(begun, deadline).await?;
+            self.pause(begun, deadline, probe.earliest()).await?;
         }
     }
 
-    async fn look(&self, probe: &mut Probe, restarts: &mut Restarts) -> Result<Look, NotReady> {
+    async fn look(&self, probe: &mut Probe<'a>, restarts: &mut Restarts) -> Result<Look, NotReady> {
         let Some(view) = self.engine.inspect_container(self.id).await? else {
             return Err(NotReady::Gone { container: self.name.to_owned() });
         };
@@ -103,9 +136,9 @@ impl Wait<'_> {
             ContainerState::Exited | ContainerState::Dead => Err(self.ended(&view)),
             ContainerState::Running => match probe {
                 Probe::Running(steady) => Ok(steady.look(&view)),
-                Probe::Healthy => health::look(self.name, &view),
-                Probe::Tcp(port) => tcp::look(self, &view, *port).await,
-                Probe::Http(probe) => http::look(self, &view, probe).await,
+                Probe::Healthy(check) => check.look(self.name, &view),
+                Probe::Tcp(port, inside) => tcp::look(self, &view, *port, inside).await,
+                Probe::Http(probe, inside) => http::look(self, &view, probe, inside).await,
                 Probe::Log(search) => search.look(self, &view).await,
                 Probe::Completed => self.completed(&view),
             },
@@ -126,13 +159,14 @@ impl Wait<'_> {
     }
 
     /// Looks often at first, when most containers become ready, and less often later.
-    async fn pause(&self, begun: Instant, deadline: Instant) -> Result<(), NotReady> {
+    async fn pause(&self, begun: Instant, deadline: Instant, earliest: Option<Instant>) -> Result<(), NotReady> {
         let pause = match begun.elapsed() {
             waited if waited < Duration::from_secs(2) => Duration::from_millis(50),
             waited if waited < Duration::from_secs(10) => Duration::from_millis(200),
             _ => Duration::from_millis(500),
         };
-        let until = (Instant::now() + pause).min(deadline);
+        // A look that can't be the last one only costs the engine time, of which others have need just then.
+        let until = earliest.unwrap_or(Instant::now() + pause).min(deadline);
         match self.interrupted_by {
             None => tokio::time::sleep_until(until).await,
             Some(reporter) => tokio::select! {

@@ -22,15 +22,28 @@ const DEFAULT_BRIDGE: &str = "bridge";
 impl Reach {
     /// Compares the engine's networks with this process's network interfaces.
     pub async fn find(engine: &Engine) -> Result<Self, EngineError> {
-        if !engine.address().is_local() {
+        let shares = engine.shares_network().await;
+        if shares == Some(false) {
             return Ok(Self::default());
         }
-        // Where there is no such file, nothing is reachable by address.
-        let interfaces = tokio::fs::read_to_string("/proc/self/net/dev").await.unwrap_or_default();
-        Ok(Self::of(&engine.list_networks().await?, &interfaces))
+        Ok(Self::of(&engine.list_networks().await?, &interfaces().await, shares == Some(true)))
     }
 
-    fn of(networks: &[NetworkView], interfaces: &str) -> Self {
+    /// Whether the engine publishes its ports where this process is. Where nothing tells for sure, an engine on a socket
+    /// of this machine does, unless it has networks of its own of which nothing is seen here.
+    pub async fn shares_network(engine: &Engine, networks: &[NetworkView]) -> bool {
+        match engine.shares_network().await {
+            Some(shares) => shares,
+            None => {
+                let is_own = |network: &&NetworkView| network.driver == "bridge" && network.name != DEFAULT_BRIDGE;
+                !networks.iter().any(|network| is_own(&network))
+                    || !Self::of(networks, &interfaces().await, false).networks.is_empty()
+            }
+        }
+    }
+
+    /// `is_here`: whether the engine is known to have its networks here.
+    fn of(networks: &[NetworkView], interfaces: &str, is_here: bool) -> Self {
         let present: BTreeSet<&str> =
             interfaces.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim()).collect();
         let bridge = |network: &NetworkView| match network.options.get(BRIDGE_NAME) {
@@ -43,7 +56,7 @@ impl Reach {
             .filter(|network| present.contains(bridge(network).as_str()))
             .map(|network| network.name.clone())
             .collect();
-        if !reachable.is_empty() {
+        if is_here || !reachable.is_empty() {
             // The same engine's, then: its default bridge and its host's own addresses are here as well.
             reachable.extend([DEFAULT_BRIDGE.to_owned(), "host".to_owned()]);
         }
@@ -56,6 +69,11 @@ impl Reach {
             if network == "host" { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { address.parse().ok() }
         })
     }
+}
+
+/// Where there is no such file, nothing is reachable by address.
+async fn interfaces() -> String {
+    tokio::fs::read_to_string("/proc/self/net/dev").await.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -75,7 +93,7 @@ mod tests {
     #[test]
     fn only_networks_whose_bridge_is_here_are_reachable() {
         let networks = [network("p_default", "0123456789abcdef"), network("q_default", "ffff56789abcdef0")];
-        let reach = Reach::of(&networks, INTERFACES);
+        let reach = Reach::of(&networks, INTERFACES, false);
         assert_eq!(reach.address(&container("p_default", "172.18.0.2")), Some("172.18.0.2".parse().unwrap()));
         assert_eq!(reach.address(&container("q_default", "172.18.0.2")), None);
         assert_eq!(reach.address(&container("p_default", "")), None);
@@ -84,7 +102,9 @@ mod tests {
 
     #[test]
     fn another_engines_docker0_proves_nothing() {
-        let reach = Reach::of(&[network("bridge", "aaaa")], INTERFACES);
+        let reach = Reach::of(&[network("bridge", "aaaa")], INTERFACES, true);
+        assert!(reach.address(&container("bridge", "172.17.0.2")).is_some(), "its own is known to be here");
+        let reach = Reach::of(&[network("bridge", "aaaa")], INTERFACES, false);
         assert_eq!(reach.address(&container("bridge", "172.17.0.2")), None);
         assert_eq!(reach.address(&container("host", "")), None);
     }

@@ -7,6 +7,9 @@ use tokio::time::Instant;
 use super::Look;
 use crate::engine::ContainerView;
 
+/// A long period is looked into so often.
+const BETWEEN: Duration = Duration::from_millis(500);
+
 /// Counts from the moment at which a start was first seen; another start begins anew. The engine's clock is not asked:
 /// it may be another machine's.
 #[derive(Debug)]
@@ -18,6 +21,14 @@ pub(super) struct Steady {
 impl Steady {
     pub fn new(period: Duration) -> Self {
         Self { period, start: None }
+    }
+
+    /// When to look again: as the period that counts now ends; `None` where none counts, or it is over.
+    pub fn end(&self) -> Option<Instant> {
+        // A long one is looked at in between: what ends or restarts meanwhile is told soon.
+        let now = Instant::now();
+        let end = self.start.as_ref().map(|(_, since)| (*since + self.period).min(now + BETWEEN))?;
+        (end > now).then_some(end)
     }
 
     pub fn look(&mut self, view: &ContainerView) -> Look {

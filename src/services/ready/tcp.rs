@@ -5,16 +5,22 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::{Look, Wait, inside};
+use super::inside::Inside;
+use super::{Look, Wait};
 use crate::engine::ContainerView;
 use crate::services::error::NotReady;
 
 /// One try; a packet that nobody answers must not use up the deadline.
 pub(super) const TRY: Duration = Duration::from_secs(3);
 
-pub(super) async fn look(wait: &Wait<'_>, view: &ContainerView, port: u16) -> Result<Look, NotReady> {
+pub(super) async fn look<'a>(
+    wait: &Wait<'a>,
+    view: &ContainerView,
+    port: u16,
+    inside: &mut Inside<'a>,
+) -> Result<Look, NotReady> {
     let Some(address) = wait.reach.address(view) else {
-        return inside::tcp(wait, view, port).await;
+        return inside.tcp(wait, view, port).await;
     };
     Ok(match connect(SocketAddr::new(address, port)).await {
         Ok(_) => Look::Ready,

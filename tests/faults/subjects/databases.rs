@@ -21,6 +21,18 @@ pub enum Deed {
     Rebuild,
     /// `db rebuild` of a database that does not exist.
     RebuildAnew,
+    /// `db convert` of a plain dump.
+    Convert,
+    /// `db restore` of a backup.
+    Restore,
+    /// `db rollback` to what a rebuild kept.
+    Rollback,
+    /// `db rollback` where nothing but what was kept is left.
+    RollbackAnew,
+    /// `db verify` of one backup.
+    Verify,
+    /// `db prune` of three backups, of which one stays.
+    Prune,
 }
 
 pub struct Databases {
@@ -32,7 +44,9 @@ const OLD_ROWS: u64 = 900;
 const NEW_ROWS: u64 = 1100;
 
 const MANIFEST: &str = r#"{"project": "PROJECT", "paths": {"backups": "backups"},
-    "databases": {"shop": {"service": "db", "user": "postgres", "seed": "seeds/shop", "used_by": ["app"]}},
+    "databases": {"shop": {"service": "db", "user": "postgres", "seed": "seeds/shop", "used_by": ["app"],
+        "patches": ["patch.sql"], "preserve": [{"table": "stock", "key": ["id"], "where": "id <= 5"}],
+        "retention": {"keep_last": 1, "daily": 0, "weekly": 0, "monthly": 0}}},
     "services": {
         "db": {"image": "postgres:15", "command": ["postgres", "-c", "fsync=off"],
             "environment": {"POSTGRES_HOST_AUTH_METHOD": "trust"},
@@ -43,6 +57,7 @@ const MANIFEST: &str = r#"{"project": "PROJECT", "paths": {"backups": "backups"}
 impl Databases {
     pub fn new(deed: Deed) -> Self {
         let databases = Self { stack: Stack::new(MANIFEST), deed };
+        fs::write(databases.stack.site.file("patch.sql"), "UPDATE stock SET text = text WHERE id = 7;\n").unwrap();
         run(&databases.stack.site, &["start"]).success("the start");
         databases.fill(NEW_ROWS);
         run(&databases.stack.site, &["db", "dump", "shop"]).success("the seed");
@@ -95,6 +110,16 @@ impl Databases {
     fn rows(&self) -> Result<u64, String> {
         let answer = self.try_sql("shop", "SELECT count(*) FILTER (WHERE text = md5(id::text)) FROM stock")?;
         Ok(answer.parse().unwrap())
+    }
+
+    /// The rows, all old or all new ones. Who closed the database for a swap and died left somebody who opens it.
+    #[track_caller]
+    fn opened_rows(&self, context: &str) -> u64 {
+        let open = "SELECT datallowconn FROM pg_database WHERE datname = 'shop'";
+        eventually(30, &format!("{context}: the database opens by itself"), || self.sql("postgres", open) == "t");
+        let rows = self.rows().unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert!([OLD_ROWS, NEW_ROWS].contains(&rows), "{context}: {rows}");
+        rows
     }
 
     fn seed(&self) -> PathBuf {
@@ -159,6 +184,11 @@ impl Subject for Databases {
             Deed::Backup => vec!["db", "backup", "shop"],
             Deed::Dump => vec!["db", "dump", "shop"],
             Deed::Rebuild | Deed::RebuildAnew => vec!["db", "rebuild", "shop"],
+            Deed::Convert => vec!["db", "convert", "shop.sql", "--output", "converted"],
+            Deed::Restore => vec!["db", "restore", "shop", "--file", "seed-as-made"],
+            Deed::Rollback | Deed::RollbackAnew => vec!["db", "rollback", "shop"],
+            Deed::Verify => vec!["db", "verify", "shop"],
+            Deed::Prune => vec!["db", "prune", "shop"],
         }
     }
 
@@ -169,9 +199,30 @@ impl Subject for Databases {
         copy(&self.stack.site.file("seed-as-made"), &self.seed());
         self.fill(OLD_ROWS);
         match self.deed {
-            Deed::Backup => drop(run(&self.stack.site, &["db", "backup", "shop"]).success("the first backup")),
+            Deed::Backup | Deed::Verify => {
+                run(&self.stack.site, &["db", "backup", "shop"]).success("the first backup");
+            }
+            Deed::Prune => {
+                for _ in 0..3 {
+                    run(&self.stack.site, &["db", "backup", "shop"]).success("a backup");
+                }
+            }
             Deed::RebuildAnew => drop(self.sql("postgres", "DROP DATABASE shop")),
-            Deed::Dump | Deed::Rebuild => {}
+            Deed::Rollback | Deed::RollbackAnew => {
+                run(&self.stack.site, &["db", "rebuild", "shop", "--keep-old", "1"]).success("what is gone back to");
+            }
+            Deed::Convert => {
+                let _ = fs::remove_dir_all(self.stack.site.file("converted"));
+                let rows = "COPY public.stock FROM stdin;\n1\tone\n2\ttwo\n\\.\n";
+                let sql = format!(
+                    "CREATE TABLE public.stock (id int, text text);\nALTER TABLE public.stock OWNER TO keeper;\n{rows}"
+                );
+                fs::write(self.stack.site.file("shop.sql"), sql).unwrap();
+            }
+            Deed::Dump | Deed::Rebuild | Deed::Restore => {}
+        }
+        if self.deed == Deed::RollbackAnew {
+            self.sql("postgres", "DROP DATABASE shop WITH (FORCE)");
         }
         run(&self.stack.site, &["start"]).success("the start");
     }
@@ -185,6 +236,15 @@ impl Subject for Databases {
                 assert!(backups.len() == 1 || backups.len() == 2, "{context}: {backups:?}");
                 assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}");
             }
+            Deed::Convert => {
+                let converted = self.stack.site.file("converted");
+                assert!(!converted.exists() || rows_of_dump(&converted, context) == 2, "{context}");
+            }
+            Deed::Verify => assert_eq!((backups, self.rows()), (vec![OLD_ROWS], Ok(OLD_ROWS)), "{context}"),
+            Deed::Prune => {
+                assert!((1..=3).contains(&backups.len()), "{context}: {backups:?}");
+                assert!(backups.iter().all(|rows| *rows == OLD_ROWS), "{context}: {backups:?}");
+            }
             Deed::Dump => {
                 assert!([OLD_ROWS, NEW_ROWS].contains(&seed), "{context}");
                 assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}");
@@ -193,39 +253,46 @@ impl Subject for Databases {
                 let has = there.iter().any(|name| name == "shop");
                 assert!(!has || self.rows() == Ok(NEW_ROWS), "{context}: {there:?}");
             }
-            Deed::Rebuild => {
+            Deed::Rebuild | Deed::Restore => {
                 assert!(there.iter().any(|name| name == "shop"), "{context}: {there:?}");
-                let closed = "SELECT NOT datallowconn FROM pg_database WHERE datname = 'shop'";
-                if self.sql("postgres", closed) == "t" {
-                    // The moment of the swap. Nobody can come in, but a copy shows whose rows they are.
-                    self.sql("postgres", "CREATE DATABASE looked_at TEMPLATE shop ALLOW_CONNECTIONS true");
-                    assert_eq!(self.sql("looked_at", "SELECT count(*) FROM stock"), OLD_ROWS.to_string(), "{context}");
-                    self.sql("postgres", "DROP DATABASE looked_at WITH (FORCE)");
-                } else {
-                    let rows = self.rows().unwrap_or_else(|error| panic!("{context}: {error}"));
-                    assert!([OLD_ROWS, NEW_ROWS].contains(&rows), "{context}: {rows}");
-                    // What was replaced is beside it, or backed up.
-                    let is_safe = there.len() > 1 || backups.contains(&OLD_ROWS);
-                    assert!(rows == OLD_ROWS || is_safe, "{context}: {there:?}, {backups:?}");
-                }
+                let rows = self.opened_rows(context);
+                // What was replaced is beside it, or backed up.
+                let is_safe = there.len() > 1 || backups.contains(&OLD_ROWS);
+                assert!(rows == OLD_ROWS || is_safe, "{context}: {there:?}, {backups:?}");
             }
+            Deed::Rollback => {
+                assert_eq!(there.len(), 2, "{context}: {there:?}");
+                self.opened_rows(context);
+            }
+            Deed::RollbackAnew => assert_eq!(there.len(), 1, "{context}: {there:?}"),
         }
         eventually(20, &format!("{context}: the helpers went with the process"), || self.helpers().is_empty());
     }
 
     fn is_done(&self, context: &str) {
         let backups = self.backed_up(context);
-        assert_eq!(self.databases(), ["shop"], "{context}");
+        let mut there = self.databases();
+        there.retain(|name| name == "shop" || self.deed != Deed::Rollback);
+        assert_eq!(there, ["shop"], "{context}");
         match self.deed {
             Deed::Backup => {
                 assert!(backups.len() == 2 || backups.len() == 3, "{context}: {backups:?}");
                 assert!(backups.iter().all(|rows| *rows == OLD_ROWS), "{context}: {backups:?}");
             }
+            Deed::Verify => {
+                assert_eq!(backups, [OLD_ROWS], "{context}");
+                let listed = run(&self.stack.site, &["db", "list", "--json"]).success(context);
+                let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+                assert!(listed["databases"][0]["last_verified"].is_string(), "{context}: {listed}");
+            }
+            Deed::Prune => assert_eq!(backups, [OLD_ROWS], "{context}"),
+            Deed::Convert => assert_eq!(rows_of_dump(&self.stack.site.file("converted"), context), 2, "{context}"),
             Deed::Dump => {
                 assert_eq!(rows_of_dump(&self.seed(), context), OLD_ROWS, "{context}");
                 assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}");
             }
-            Deed::Rebuild => {
+            Deed::Rollback | Deed::RollbackAnew => assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}"),
+            Deed::Rebuild | Deed::Restore => {
                 assert_eq!(self.rows(), Ok(NEW_ROWS), "{context}");
                 assert!(backups.contains(&OLD_ROWS), "{context}: {backups:?}");
             }

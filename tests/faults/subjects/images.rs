@@ -10,28 +10,32 @@ use serde_json::{Value, json};
 use super::Subject;
 use crate::harness::{Chance, run};
 use crate::support::Site;
-use crate::support_engine::Stack;
+use crate::support_engine::{Stack, shared_engine};
 
 const MANIFEST: &str = r#"{"project": "PROJECT", "paths": {"images": "store"}, "services": {
     "a": {"image": "PROJECT/a:1"}, "b": {"image": "PROJECT/b:1"}}}"#;
 
 /// An image as an archive on disk, and its ID on a classic engine.
-struct Made {
+pub struct Made {
     archive: PathBuf,
     id: String,
 }
 
 /// Two images that share a layer under one name, one after the other, and a third under another.
 pub struct Images {
-    stack: Stack,
+    pub stack: Stack,
     old: Made,
-    new: Made,
-    other: Made,
+    pub new: Made,
+    pub other: Made,
 }
 
 impl Images {
-    fn new() -> Self {
-        let stack = Stack::new(MANIFEST);
+    pub fn new() -> Self {
+        Self::on(&shared_engine())
+    }
+
+    pub fn on(engine: &str) -> Self {
+        let stack = Stack::on(engine, MANIFEST);
         let mut chance = Chance::of(&stack.project);
         let base = layer("base", chance.bytes(2_000_000));
         let mut make = |name: &str, image: &str| {
@@ -48,12 +52,12 @@ impl Images {
         format!("{}/{image}:1", self.stack.project)
     }
 
-    fn store(&self) -> PathBuf {
+    pub fn store(&self) -> PathBuf {
         self.stack.site.file("store")
     }
 
     /// Brings an image to the engine, under its name.
-    fn bring(&self, image: &Made) {
+    pub fn bring(&self, image: &Made) {
         self.stack.docker(&["load", "--quiet", "--input", image.archive.to_str().unwrap()]);
     }
 
@@ -110,7 +114,11 @@ pub struct Save {
 
 impl Save {
     pub fn to_layout() -> Self {
-        Self { images: Images::new(), as_archives: false }
+        Self::to_layout_on(&shared_engine())
+    }
+
+    pub fn to_layout_on(engine: &str) -> Self {
+        Self { images: Images::on(engine), as_archives: false }
     }
 
     pub fn to_archives() -> Self {
@@ -176,7 +184,11 @@ pub struct Load(Images);
 
 impl Load {
     pub fn new() -> Self {
-        let images = Images::new();
+        Self::on(&shared_engine())
+    }
+
+    pub fn on(engine: &str) -> Self {
+        let images = Images::on(engine);
         images.bring(&images.new);
         images.bring(&images.other);
         run(&images.stack.site, &["save"]).success("the save");
@@ -220,7 +232,7 @@ impl Subject for Load {
 
 /// The references that a store names and their images' IDs. Each blob that is named must be there, and be itself.
 #[track_caller]
-fn named_in_store(store: &Path, context: &str) -> BTreeMap<String, String> {
+pub fn named_in_store(store: &Path, context: &str) -> BTreeMap<String, String> {
     let blob = |descriptor: &Value| {
         let digest = descriptor["digest"].as_str().unwrap();
         let bytes = fs::read(store.join("blobs").join(digest.replace(':', "/")))
@@ -256,7 +268,7 @@ pub fn leftovers(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn layer(name: &str, content: Vec<u8>) -> Vec<u8> {
+pub fn layer(name: &str, content: Vec<u8>) -> Vec<u8> {
     let mut layer = tar::Builder::new(Vec::new());
     append(&mut layer, name, &content);
     layer.into_inner().unwrap()

@@ -1,6 +1,7 @@
 //! What is put to the test: a state, a command that changes it, and what must hold of it at any moment and in the end.
 
 pub mod databases;
+pub mod housekeeping;
 pub mod images;
 pub mod services;
 

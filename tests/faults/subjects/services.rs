@@ -22,6 +22,8 @@ pub enum Deed {
     ReplaceInVain,
     Stop,
     Remove,
+    /// `remove` with everything that it takes by word.
+    RemoveAll,
 }
 
 pub struct Services {
@@ -130,6 +132,7 @@ impl Subject for Services {
             Deed::Restart | Deed::Replace | Deed::ReplaceInVain => vec!["restart", "cache"],
             Deed::Stop => vec!["stop", "all"],
             Deed::Remove => vec!["remove", "all"],
+            Deed::RemoveAll => vec!["remove", "all", "--volumes", "--networks", "--orphans"],
         }
     }
 
@@ -162,6 +165,9 @@ impl Subject for Services {
 
     fn holds(&self, context: &str) {
         let Some(old) = &self.old else { return };
+        if self.deed == Deed::RemoveAll {
+            return;
+        }
         self.stack.docker(&["volume", "inspect", &format!("{}_data", self.stack.project)]);
         if self.deed == Deed::Remove {
             return;
@@ -191,6 +197,14 @@ impl Subject for Services {
         let cache = self.containers("cache");
         let probes = self.stack.docker(&["ps", "-aq", "--filter", &format!("label=dpl.probe={}", self.stack.project)]);
         assert_eq!(probes, "", "{context}: a throw-away container stays");
+        if self.deed == Deed::RemoveAll {
+            let project = self.project_filter();
+            for list in [vec!["ps", "-a"], vec!["volume", "ls"], vec!["network", "ls"]] {
+                let left = self.stack.docker(&[list, vec!["--quiet", "--filter", &project]].concat());
+                assert_eq!(left, "", "{context}: something is left");
+            }
+            return;
+        }
         if self.deed == Deed::Remove {
             assert!(cache.is_empty() && self.containers("app").is_empty(), "{context}");
             self.stack.docker(&["volume", "inspect", &format!("{}_data", self.stack.project)]);

@@ -14,7 +14,7 @@ use super::builder::Builder;
 use super::cause::Cause;
 use super::decide::{Change, Decision, Wish, affected, decide};
 use super::replica::Replica;
-use super::{Action, Dependencies, Ground, Plan, checks};
+use super::{Action, Dependencies, Ground, Namesakes, Plan, checks};
 use crate::manifest::model::{Condition, Service};
 use crate::services::error::ServicesError;
 use crate::services::observe::Seen;
@@ -107,7 +107,8 @@ fn work<'a>(
     let places = numbers
         .into_iter()
         .map(|number| {
-            let replica = Replica::of(ground.snapshot, name, number);
+            let adopts = *wish != Wish::Nothing && ground.request.options.namesakes == Namesakes::Adopt;
+            let replica = Replica::of(ground.snapshot, name, number, adopts);
             let decision = decide(ground, service, &replica, wish, is_one_shot);
             let decision = ground.graph.needs(name).into_iter().fold(decision, |decision, (other, need)| {
                 let change = changes.get(other).copied().unwrap_or(Change::Nothing);

@@ -69,6 +69,7 @@ impl Replacement<'_, '_> {
             image_id: image.id,
             volumes: carried.volumes,
             without_gpus,
+            old_restart: old.and_then(|old| self.replica.unlabelled_policy(old)),
         });
         Target { container: name, id: None, made_by: Some(step) }
     }
@@ -76,14 +77,14 @@ impl Replacement<'_, '_> {
     /// Whether GPUs that are not required are left out.
     fn gpus(&self, chain: &mut Chain) -> bool {
         let service = self.work.name.to_owned();
-        match self.ground.snapshot.gpus {
+        match self.ground.snapshot.gpus_of(self.work.name) {
             _ if !self.work.service.wants_gpu() => false,
             Gpus::Present => false,
             Gpus::Unknown => {
                 chain.builder.warn(Warning::GpuUnknown { service });
                 false
             }
-            Gpus::Absent => {
+            Gpus::Absent | Gpus::RequiredOnly => {
                 chain.builder.warn(Warning::WithoutGpu { service });
                 true
             }
@@ -166,6 +167,8 @@ fn step_aside(chain: &mut Chain, with: &Replacement, old: &Seen, old_target: &Ta
     let served = with.replica.served(old);
     if served {
         chain.undo([Operation::StartContainer { target: old_target.clone() }]);
+        let guests = guests(chain, with);
+        chain.undo(guests);
     }
     let policy = with.replica.policy_of(old);
     if policy != RestartPolicy::No {
@@ -184,6 +187,17 @@ fn step_aside(chain: &mut Chain, with: &Replacement, old: &Seen, old_target: &Ta
         chain.undo([Operation::RenameContainer { target: new.clone(), to: next.container.clone() }]);
     }
     (new, kept)
+}
+
+/// What lives in the old container's namespaces has lost them when that one was stopped: it is restarted into them when
+/// the old one is back.
+fn guests(chain: &mut Chain, with: &Replacement) -> Vec<Operation> {
+    let sharers = with.ground.graph.dependents(with.work.name).into_iter().filter(|(_, need)| need.namespace);
+    let running = sharers
+        .filter(|_| with.replica.number == 1)
+        .flat_map(|(name, _)| with.ground.snapshot.of_service(name, Role::Main))
+        .filter(|seen| seen.is_up());
+    running.map(|seen| Operation::RestartContainer { target: chain.builder.target(seen) }).collect()
 }
 
 /// The container that an interrupted run kept aside gets its place back.

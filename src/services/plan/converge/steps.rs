@@ -12,8 +12,8 @@ use crate::services::plan::builder::{Builder, Chain, must_succeed, whatever_come
 use crate::services::plan::cause::Cause;
 use crate::services::plan::decide::{Decision, Then, is_done};
 use crate::services::plan::replica::Replica;
-use crate::services::plan::step::{Operation, StepId, Target};
-use crate::services::plan::{Action, After, Dependencies, Ground, Wait, Warning};
+use crate::services::plan::step::{Operation, StepId, Target, Until};
+use crate::services::plan::{Action, After, Dependencies, Ground, Wait, Warning, checks};
 
 /// The containers of a service, for those that depend on it.
 #[derive(Debug, Default)]
@@ -75,7 +75,11 @@ impl<'a> Assembly<'a, '_> {
             let end = self.place(work, replica, decision, &before);
             if self.takes_turns(decision) {
                 previous = end.ready.or(end.up);
-                self.layers.entry(work.layer).or_default().extend(previous);
+                // Where running is all the proof there is, the next layer need not wait to see it go on.
+                let runs = matches!(until(self.ground, work, false), Until::Running(_)) && work.service.ready.is_none();
+                let has_no_proof = runs && !end.may_return;
+                let last = if has_no_proof { end.up } else { previous };
+                self.layers.entry(work.layer).or_default().extend(last.or(previous));
             }
             ends.places.push(end);
         }
@@ -120,6 +124,11 @@ impl<'a> Assembly<'a, '_> {
             };
             let wait = if need.required { must_succeed } else { whatever_comes_of };
             after.extend(steps.into_iter().map(wait));
+        }
+        // A port that another service gives up is free once that one's old container can't come back.
+        for other in checks::freed_by(self.ground, self.works, work) {
+            let ends = self.ends.get(other).map(|ends| ends.places.as_slice()).unwrap_or_default();
+            after.extend(ends.iter().filter_map(|end| end.ready.or(end.up)).map(must_succeed));
         }
         after
     }

@@ -146,7 +146,7 @@ fn a_gpu_that_appears_is_taken_up() {
         .runs("worker")
         .seen("worker", |view| drop(view.labels.insert(labels::GPUS.to_owned(), labels::GPUS_DROPPED.to_owned())));
     assert_eq!(stack.start(&["worker"]), "nothing to do");
-    let plan = stack.with(|stack| stack.snapshot.gpus = Gpus::Present).plan(Action::Start, &["worker"], |_| {});
+    let plan = stack.gpus("worker", Gpus::Present).plan(Action::Start, &["worker"], |_| {});
     assert_eq!(plan.unwrap().steps[0].cause.to_string(), "configuration: gpus");
 }
 
@@ -186,4 +186,70 @@ fn a_dependent_that_restarts_does_not_wait_for_what_is_down_and_stays_down() {
         .all_run()
         .stopped("db");
     golden!(stack.restart(&["queue"]));
+}
+
+/// A container that somebody made by hand under the name of the service's own.
+fn by_hand(stack: Stack, auto_remove: bool) -> Stack {
+    let mut stack = stack.runs("api");
+    let mut seen = stack.snapshot.containers.pop().unwrap();
+    seen.view.labels.clear();
+    seen.view.restart = crate::engine::RestartPolicy::Always;
+    seen.view.auto_remove = auto_remove;
+    stack.snapshot.strangers.push(Stranger {
+        id: seen.view.id.clone(),
+        name: seen.view.name.clone(),
+        ..Stranger::default()
+    });
+    stack.snapshot.namesakes.push(seen);
+    stack
+}
+
+#[test]
+fn a_container_made_by_hand_is_kept_aside_like_any_old_one_when_it_is_taken_over() {
+    let stack = by_hand(Stack::new().service("api", |_| {}), false);
+    let refused = stack.start(&["api"]);
+    assert!(refused.contains("`dpl start --adopt api` takes it over"), "{refused}");
+    golden!(text(stack.plan(Action::Start, &["api"], |options| options.namesakes = Namesakes::Adopt)));
+    let stack = by_hand(Stack::new().service("api", |_| {}), true);
+    let refused = text(stack.plan(Action::Start, &["api"], |options| options.namesakes = Namesakes::Adopt));
+    assert!(refused.contains("was started with --rm"), "{refused}");
+}
+
+#[test]
+fn a_replacement_that_fails_leaves_its_guests_in_the_old_containers_namespaces() {
+    let stack = Stack::new()
+        .service("vpn", |_| {})
+        .service("worker", |service| service.pid = Some(NamespaceMode::Service("vpn".to_owned())))
+        .runs("vpn")
+        .has("worker", 1, Role::Main, |view| view.pid_mode = "container:vpn-1-0".to_owned());
+    golden!(stack.new_image("vpn").start(&["vpn"]));
+}
+
+#[test]
+fn a_container_of_a_network_that_was_made_anew_is_made_anew_too() {
+    let joined = |id: &str| {
+        let id = id.to_owned();
+        move |view: &mut ContainerView| drop(view.network_ids.insert("p_default".to_owned(), id.clone()))
+    };
+    let stack =
+        Stack::new().service("api", |_| {}).runs("api").with(|stack| stack.snapshot.networks[0].id = "n2".to_owned());
+    let stack = stack.seen("api", joined("n1"));
+    let plan = stack.plan(Action::Start, &["api"], |_| {}).unwrap();
+    assert_eq!(plan.steps[0].cause.to_string(), "configuration: networks.p_default");
+    assert_eq!(stack.seen("api", joined("n2")).start(&["api"]), "nothing to do");
+}
+
+#[test]
+fn a_gpu_that_is_only_had_in_part_is_taken_in_part() {
+    let gpu = |required| crate::manifest::model::Gpu { required, ..Default::default() };
+    let stack = Stack::new().service("worker", |service| service.gpus = vec![gpu(true), gpu(false)]);
+    let plan = stack.gpus("worker", Gpus::RequiredOnly).start(&["worker"]);
+    assert!(plan.contains("create p-worker-1 of worker@1 without GPUs"), "{plan}");
+}
+
+#[test]
+fn a_container_that_is_being_removed_is_waited_for_and_made_anew() {
+    let stack =
+        Stack::new().service("api", |_| {}).runs("api").seen("api", |view| view.state = ContainerState::Removing);
+    golden!(stack.start(&["api"]));
 }

@@ -3,6 +3,13 @@
 use super::*;
 use proptest::prelude::*;
 
+/// `DPL_GRAPHS` generated stacks for each property; the soak takes 10,000.
+pub(super) fn config() -> ProptestConfig {
+    let cases = std::env::var("DPL_GRAPHS").ok().map_or(200, |count| count.parse().expect("DPL_GRAPHS is a number"));
+    // Half of the stacks are for other actions than a property is about.
+    ProptestConfig { cases, max_global_rejects: cases * 4, ..ProptestConfig::default() }
+}
+
 #[derive(Debug, Clone)]
 struct Shape {
     needs: Vec<(usize, usize, u8)>,
@@ -68,7 +75,7 @@ fn waits(plan: &Plan, later: StepId, earlier: StepId) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn every_step_waits_only_for_steps_before_it(shape in shapes()) {

@@ -4,9 +4,11 @@ mod changes;
 mod cut_off;
 mod generated;
 mod problems;
+mod simulated;
 mod start;
 mod stop_and_remove;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use indexmap::IndexMap;
@@ -123,6 +125,7 @@ impl Stack {
                 number,
                 fingerprint: fingerprint.label(),
                 restart: service.restart,
+                old_restart: None,
                 gpus_dropped: false,
             }
             .over(Default::default()),
@@ -172,6 +175,12 @@ impl Stack {
         let reference = self.services[name].image.to_string();
         self.snapshot.images.get_mut(&reference).unwrap().id = format!("{name}@2");
         self
+    }
+
+    fn gpus(self, name: &str, gpus: crate::services::observe::Gpus) -> Self {
+        self.with(|stack| {
+            stack.snapshot.gpus.insert(name.to_owned(), gpus);
+        })
     }
 
     fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -256,7 +265,7 @@ fn line(operation: &Operation) -> String {
         Operation::CreateVolume { name, .. } => format!("create volume {name}"),
         Operation::RemoveNetwork { name } => format!("remove network {name}"),
         Operation::RemoveVolume { name } => format!("remove volume {name}"),
-        Operation::CreateContainer { name, image_id, volumes, without_gpus } => {
+        Operation::CreateContainer { name, image_id, volumes, without_gpus, .. } => {
             let gpus = if *without_gpus { " without GPUs" } else { "" };
             let volumes: String =
                 volumes.iter().map(|(path, volume)| format!(" with {path} = {}", &volume[..6])).collect();

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::engine::PublishedPort;
-use crate::manifest::model::{BindOptions, EnvValue, Gpu, Mount, MountKind, NamespaceMode, Port, SecretSource};
-use crate::services::Gpus;
+use crate::manifest::model::{
+    AddressPool, BindOptions, EnvValue, Gpu, Ipam, Mount, MountKind, NamespaceMode, NetworkJoin, Port, Protocol,
+    SecretSource,
+};
+use crate::services::{DataFolder, Gpus, HeldPort, Holder};
 
 fn bind(source: &str, create_host_path: bool) -> Mount {
     Mount {
@@ -26,7 +29,7 @@ fn stranger(name: &str, ports: &[u16]) -> Stranger {
         host_ip: Some("0.0.0.0".to_owned()),
         host_port: Some(*port),
     });
-    Stranger { id: "f".repeat(64), name: name.to_owned(), published: published.collect() }
+    Stranger { id: "f".repeat(64), name: name.to_owned(), published: published.collect(), ..Stranger::default() }
 }
 
 #[test]
@@ -52,7 +55,7 @@ fn all_problems_come_at_once() {
             stack.snapshot.images.remove("b:1");
             stack.snapshot.missing_sources.insert("/missing/a".to_owned());
             stack.snapshot.strangers = vec![stranger("p-c-1", &[]), stranger("web", &[8080])];
-            stack.snapshot.gpus = Gpus::Absent;
+            stack.snapshot.gpus.insert("a".to_owned(), Gpus::Absent);
             stack.networks.insert("shared".to_owned(), Network { external: true, ..Network::default() });
             stack.volumes.insert("old".to_owned(), Volume { external: true, ..Volume::default() });
         });
@@ -116,4 +119,76 @@ fn an_unknown_service_and_a_ring_are_errors() {
     assert_eq!(Stack::three().start(&["dbb"]), "the manifest has no service dbb");
     let ring = Stack::three().change("db", |service| needs(service, "ui", Condition::ServiceStarted));
     assert_eq!(ring.start(&["ui"]), "these services need each other in a ring: db, api, ui");
+}
+
+fn held_by(process: &str) -> HeldPort {
+    HeldPort { host_ip: None, port: 8080, protocol: Protocol::Tcp, by: Holder::Process(process.to_owned()) }
+}
+
+#[test]
+fn a_port_that_a_process_holds_stands_in_the_way_of_who_wants_just_that() {
+    let stack = Stack::new()
+        .service("a", |service| service.ports.push(port(8080)))
+        .service("b", |service| service.ports.push(port(8081)))
+        .with(|stack| stack.snapshot.held_ports.push(held_by("process nginx (7)")));
+    golden!(stack.start(&["a", "b"]));
+}
+
+#[test]
+fn a_port_that_is_given_up_only_later_stands_in_the_way() {
+    let holds = |view: &mut ContainerView| view.published = vec!["0.0.0.0:8080->80/tcp".to_owned()];
+    let stack = Stack::new()
+        .service("a", |_| {})
+        .service("b", |service| service.ports.push(port(8080)))
+        .all_run()
+        .seen("b", holds)
+        .change("a", |service| service.ports.push(port(8080)))
+        .change("b", |service| service.ports.clear());
+    golden!(stack.start(&["a", "b"]));
+    let text = stack.change("a", |service| needs(service, "b", Condition::ServiceStarted)).start(&["a", "b"]);
+    assert!(text.starts_with("0: create p-b-1.dpl-next"), "what is needed goes first: {text}");
+}
+
+#[test]
+fn data_of_another_postgresql_stand_in_the_way_of_a_new_container_only() {
+    let stack = Stack::new().service("db", |_| {}).runs("db").with(|stack| {
+        let folder = DataFolder { place: "/srv/pg".to_owned(), written_by: "15".to_owned(), image: "17".to_owned() };
+        stack.snapshot.data_folders.insert("db".to_owned(), folder);
+    });
+    assert!(stack.plan(Action::Restart, &["db"], |_| {}).is_ok(), "the container stays what it is");
+    golden!(stack.new_image("db").start(&["db"]));
+}
+
+#[test]
+fn fixed_addresses_have_to_be_in_their_network_and_free() {
+    let fixed = |address: &str| NetworkJoin { ipv4_address: Some(address.to_owned()), ..NetworkJoin::default() };
+    let pool = |subnet: &str| AddressPool { subnet: Some(subnet.to_owned()), ..AddressPool::default() };
+    let stack = Stack::new()
+        .service("outside", |service| drop(service.networks.insert("back".to_owned(), fixed("10.2.0.5"))))
+        .service("taken", |service| drop(service.networks.insert("back".to_owned(), fixed("10.1.0.5"))))
+        .service("bare", |service| drop(service.networks.insert("bare".to_owned(), fixed("10.3.0.5"))))
+        .with(|stack| {
+            let ipam = Ipam { config: vec![pool("10.1.0.0/16")], ..Ipam::default() };
+            stack.networks.insert("back".to_owned(), Network { ipam, ..Network::default() });
+            stack.networks.insert("bare".to_owned(), Network::default());
+            stack.network("p_back");
+            stack.snapshot.networks.last_mut().unwrap().subnets = vec!["10.1.0.0/16".to_owned()];
+            let mut stranger = stranger("printer", &[]);
+            stranger.addresses.insert("p_back".to_owned(), "10.1.0.5".to_owned());
+            stack.snapshot.strangers.push(stranger);
+        });
+    golden!(stack.start(&["outside", "taken", "bare"]));
+}
+
+#[test]
+fn a_name_that_is_another_projects_or_services_is_never_taken_over() {
+    let adopt = |options: &mut Options| options.namesakes = Namesakes::Adopt;
+    let stack = Stack::new().service("api", |_| {}).service("ui", |_| {}).with(|stack| {
+        let mut other = stranger("p-api-1", &[]);
+        other.project = Some("q".to_owned());
+        stack.snapshot.strangers.push(other);
+    });
+    let stack = stack.runs("ui").seen("ui", |view| view.name = "gate".to_owned());
+    let stack = stack.change("api", |_| {}).service("gate", |service| service.container_name = Some("gate".to_owned()));
+    golden!(text(stack.plan(Action::Start, &["api", "gate"], adopt)));
 }

@@ -168,6 +168,6 @@ fn a_shared_namespace_is_made_after_its_provider_runs() {
 fn a_gpu_that_is_not_required_is_left_out_where_there_is_none() {
     let stack = Stack::new()
         .service("worker", |service| service.gpus.push(Gpu { required: false, ..Gpu::default() }))
-        .with(|stack| stack.snapshot.gpus = Gpus::Absent);
+        .gpus("worker", Gpus::Absent);
     golden!(stack.start(&["worker"]));
 }

@@ -1,0 +1,104 @@
+//! What `db …` takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{ConvertArguments, RebuildArguments, RestoreArguments, RollbackArguments, TargetArguments};
+
+#[derive(Debug, Subcommand)]
+pub enum DatabaseCommand {
+    /// Databases with their size, connections, last backup and last verified one; and the backups
+    List(TargetArguments),
+    /// Dump databases as the delivery's seeds
+    Dump(SeedArguments),
+    /// Rebuild databases from their seeds: the old one goes only when the new one is proved
+    Rebuild(RebuildArguments),
+    /// Restore a database from a backup or an archive, on the same road as a rebuild
+    Restore(RestoreArguments),
+    /// Make an archive of a plain SQL dump, in a throw-away server without a network
+    Convert(ConvertArguments),
+    /// Swap a database back to the one that was kept when it was replaced
+    Rollback(RollbackArguments),
+    /// Back databases up
+    Backup(BackupArguments),
+    /// Prove backups: digests, then a restore into a throw-away server, compared table by table: 0 or 1
+    Verify(DatabaseVerifyArguments),
+    /// Remove old backups by the manifest's rules; never the last verified one
+    Prune(TargetArguments),
+    /// Run SQL statements
+    Sql(SqlArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct SeedArguments {
+    #[command(flatten)]
+    pub targets: TargetArguments,
+    #[command(flatten)]
+    pub options: DumpArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupArguments {
+    #[command(flatten)]
+    pub targets: TargetArguments,
+    #[command(flatten)]
+    pub options: DumpArguments,
+    /// Accept a backup of less than half of the last one's size
+    #[arg(long)]
+    pub allow_shrink: bool,
+}
+
+/// How databases are dumped.
+#[derive(Debug, Args)]
+pub struct DumpArguments {
+    /// Tables that the server reads at a time [default: one for each CPU, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// How hard the compressor tries, from 1 (fastest) to 12 (smallest) [default: 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=12))]
+    pub level: Option<u8>,
+    /// Verify it at once: restore it into a throw-away server, and compare
+    #[arg(long)]
+    pub verify: bool,
+    /// Write down the password hashes of its roles, too
+    #[arg(long)]
+    pub password_hashes: bool,
+    /// Start the database's service where it is not up
+    #[arg(long)]
+    pub start: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DatabaseVerifyArguments {
+    /// A manifest (.json), and backups: IDs, folders, or databases for the last one of each [default: of all]
+    #[arg(value_name = "BACKUP")]
+    pub backups: Vec<String>,
+    /// Compare digests and read the archive's list; restore nothing
+    #[arg(long)]
+    pub quick: bool,
+    /// Tables that are restored at a time [default: one for each CPU, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// The image of the throw-away server [default: that of the database's own]
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SqlArguments {
+    /// The database, by name or number
+    pub database: String,
+    /// SQL statements [default: those on standard input]
+    #[arg(value_name = "SQL", conflicts_with = "file", allow_hyphen_values = true)]
+    pub statements: Option<String>,
+    /// A file with SQL statements
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Print comma-separated values
+    #[arg(long)]
+    pub csv: bool,
+    /// Start the database's service where it is not up
+    #[arg(long)]
+    pub start: bool,
+}

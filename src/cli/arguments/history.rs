@@ -1,0 +1,30 @@
+//! What `history` takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct HistoryArguments {
+    #[command(subcommand)]
+    pub command: Option<HistoryCommand>,
+    /// The manifest [default: the one remembered]
+    #[arg(id = "file", value_name = "MANIFEST")]
+    pub manifest: Option<PathBuf>,
+    /// How many of the last actions [default: all]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub last: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HistoryCommand {
+    /// One action with all its steps
+    Show {
+        /// Its number
+        number: u64,
+        /// The manifest [default: the one remembered]
+        #[arg(id = "file", value_name = "MANIFEST")]
+        manifest: Option<PathBuf>,
+    },
+}

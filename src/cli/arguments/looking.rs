@@ -1,0 +1,96 @@
+//! What the commands take that look at services, or go into them.
+
+use clap::{Args, ValueEnum};
+
+use super::TargetArguments;
+
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    #[command(flatten)]
+    pub targets: TargetArguments,
+    /// Show what each uses, too: CPU and memory (takes the engine a second or two)
+    #[arg(long)]
+    pub stats: bool,
+    /// A table for each group
+    #[arg(long)]
+    pub by_group: bool,
+    /// Draw it anew every two seconds, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatsArguments {
+    #[command(flatten)]
+    pub targets: TargetArguments,
+    /// Measure once, instead of again and again
+    #[arg(long)]
+    pub no_stream: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GraphArguments {
+    #[command(flatten)]
+    pub targets: TargetArguments,
+    /// How it is drawn
+    #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+    pub format: GraphFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// Layers, and what each service needs
+    Text,
+    /// A Mermaid flowchart
+    Mermaid,
+    /// Graphviz
+    Dot,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArguments {
+    #[command(flatten)]
+    pub targets: TargetArguments,
+    /// Go on with what comes, through restarts and replacements
+    #[arg(long)]
+    pub follow: bool,
+    /// Lines from the end of each [default: all]
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub tail: Option<u64>,
+    /// Only what is newer: 10m, 1h30m, 2026-01-31T08:00:00Z, 2026-01-31
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Only what is older
+    #[arg(long, value_name = "WHEN", conflicts_with = "follow")]
+    pub until: Option<String>,
+    /// Only lines that match
+    #[arg(long, value_name = "REGEX")]
+    pub grep: Option<String>,
+    /// Show when each line was written, by the engine's clock
+    #[arg(short = 't', long)]
+    pub timestamps: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExecArguments {
+    /// No terminal for the command, even where there is one here
+    #[arg(short = 'T', long)]
+    pub no_tty: bool,
+    /// Who runs it [default: the image's user]
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Where it runs [default: the image's working folder]
+    #[arg(short, long, value_name = "PATH")]
+    pub workdir: Option<String>,
+    /// A variable for it; without a value, the one that it has here
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Which of a scaled service's containers, from 1 [default: the first that runs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub index: Option<u32>,
+    /// The service, by name or number; the manifest is given with -f before it, or remembered
+    pub service: String,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}

@@ -1,0 +1,74 @@
+//! What the commands take that put another database in the place of one.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::TargetArguments;
+
+/// What becomes of the present database, and what it takes.
+#[derive(Debug, Clone, Args)]
+pub struct ReplaceArguments {
+    /// Keep the replaced database for `db rollback`, and no more than N of them; others are backed up and dropped
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100), conflicts_with = "no_backup")]
+    pub keep_old: Option<u16>,
+    /// Drop the replaced database without a backup
+    #[arg(long)]
+    pub no_backup: bool,
+    /// Connections that restore at once [default: one for each CPU, at most 8]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub jobs: Option<u16>,
+    /// Start the database's service if it does not run
+    #[arg(long)]
+    pub start: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RebuildArguments {
+    #[command(flatten)]
+    pub targets: TargetArguments,
+    #[command(flatten)]
+    pub replace: ReplaceArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArguments {
+    /// The database, and a manifest (.json)
+    #[command(flatten)]
+    pub targets: TargetArguments,
+    /// The backup: expert/20260704T101530Z, or the time alone [default: the last one]
+    #[arg(long, value_name = "ID")]
+    pub backup: Option<String>,
+    /// A backup's folder, an archive that pg_dump wrote (-Fc, -Fd, -Ft), or plain SQL, which is converted first
+    #[arg(long, value_name = "PATH", conflicts_with = "backup")]
+    pub file: Option<PathBuf>,
+    /// Make a new database of this name beside it, and replace nothing
+    #[arg(long = "as", value_name = "NEW", conflicts_with_all = ["keep_old", "no_backup"])]
+    pub beside: Option<String>,
+    /// Nothing but what the dump holds: no patches, no rows of the present database
+    #[arg(long)]
+    pub exact: bool,
+    #[command(flatten)]
+    pub replace: ReplaceArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct RollbackArguments {
+    #[command(flatten)]
+    pub targets: TargetArguments,
+    /// Start the database's service if it does not run
+    #[arg(long)]
+    pub start: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ConvertArguments {
+    /// SQL in plain text, under gzip or not
+    pub file: PathBuf,
+    /// The database that it is a dump of; its server's image makes the throw-away server [default: by the file's name]
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// The folder that comes of it [default: beside the file, its name with .dump]
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+}

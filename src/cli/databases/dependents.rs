@@ -1,0 +1,130 @@
+//! The services that use a database, around its swap.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+
+use crate::cli::failure::Failure;
+use crate::cli::session::{Project, Session};
+use crate::databases::{Dependents, DependentsError};
+use crate::engine::Engine;
+use crate::report::{Message, Reporter};
+use crate::services::{Action, Dependencies, ExecuteOptions, Options, Request, execute, observe, plan};
+use crate::state::{StateError, note_stopped_services, stopped_services};
+
+/// The services that use a database, stopped while it is swapped and started again afterwards: those that ran.
+pub struct Users {
+    engine: Engine,
+    project: Arc<Project>,
+    services: Vec<String>,
+    reporter: Reporter,
+    stopped: Mutex<Vec<String>>,
+}
+
+impl Users {
+    pub fn new(engine: &Engine, project: &Arc<Project>, services: Vec<String>, reporter: &Reporter) -> Self {
+        Self {
+            engine: engine.clone(),
+            project: project.clone(),
+            services,
+            reporter: reporter.clone(),
+            stopped: Mutex::default(),
+        }
+    }
+}
+
+async fn act(
+    engine: &Engine,
+    project: &Project,
+    (action, services): (Action, Vec<String>),
+    reporter: &Reporter,
+) -> Result<(), DependentsError> {
+    if services.is_empty() {
+        return Ok(());
+    }
+    let manifest = project.manifest();
+    let snapshot = observe(engine, manifest).await?;
+    let options = Options { dependencies: Dependencies::Leave, ..Options::default() };
+    let plan = plan(&Request { action, selection: services, options }, manifest, &snapshot)?;
+    execute(engine, manifest, &plan, &ExecuteOptions::default(), reporter).await?;
+    Ok(())
+}
+
+/// Starts services, and waits until they are ready.
+pub async fn start_services(
+    engine: &Engine,
+    project: &Project,
+    services: Vec<String>,
+    reporter: &Reporter,
+) -> Result<(), DependentsError> {
+    act(engine, project, (Action::Start, services), reporter).await
+}
+
+/// Starts what an interrupted action had stopped for a moment and nobody has started since. What keeps it from that is a
+/// warning: the action in hand is another one.
+pub fn put_back(project: &Arc<Project>, session: &mut Session, reporter: &Reporter) {
+    let state = project.state();
+    let noted = match stopped_services(&state) {
+        Ok(noted) if noted.is_empty() => return,
+        Ok(noted) => noted,
+        // Whoever writes it next says what is wrong with it.
+        Err(_) => return,
+    };
+    let names = noted.iter().cloned().collect::<Vec<_>>().join(", ");
+    reporter.warn(Message::new("stopped-put-back").with("services", &names));
+    // A service that the manifest has no more can't be started from it.
+    let known = noted.into_iter().filter(|name| project.manifest().services.get(name).is_some()).collect();
+    let started = (|| {
+        let engine = session.engine()?;
+        let runtime = session.runtime()?;
+        // What the operator asked to stop is the action in hand, not this.
+        let reporter = reporter.undisturbed();
+        runtime.block_on(start_services(&engine, project, known, &reporter)).map_err(Failure::Work)?;
+        Ok::<_, Failure>(note_stopped_services(&state, &BTreeSet::new())?)
+    })();
+    if let Err(failure) = started {
+        let message = Message::new("stopped-not-put-back").with("services", names);
+        reporter.warn(message.with("why", failure.summary()));
+    }
+}
+
+/// Services that the operator stops or removes are not to be put back.
+pub fn forget_stopped(project: &Project, services: &[String]) -> Result<(), StateError> {
+    let state = project.state();
+    let mut noted = stopped_services(&state)?;
+    let before = noted.len();
+    noted.retain(|name| !services.contains(name));
+    if noted.len() == before { Ok(()) } else { note_stopped_services(&state, &noted) }
+}
+
+impl Dependents for Users {
+    fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
+        Box::pin(async {
+            let snapshot = observe(&self.engine, self.project.manifest()).await?;
+            let running: Vec<String> = self.services.iter().filter(|name| snapshot.runs(name)).cloned().collect();
+            // Noted before anything stops: what fails half way is started again too, and what a killed rebuild left
+            // down is started by the next.
+            let state = self.project.state();
+            let mut noted = stopped_services(&state)?;
+            noted.extend(running.iter().cloned());
+            note_stopped_services(&state, &noted)?;
+            noted.retain(|name| self.services.contains(name));
+            *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = noted.into_iter().collect();
+            act(&self.engine, &self.project, (Action::Stop, running), &self.reporter).await
+        })
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
+        Box::pin(async {
+            let stopped = std::mem::take(&mut *self.stopped.lock().unwrap_or_else(PoisonError::into_inner));
+            // Asked to stop or not: nobody is to stay down for it.
+            start_services(&self.engine, &self.project, stopped, &self.reporter.undisturbed()).await?;
+            let state = self.project.state();
+            let mut noted = stopped_services(&state)?;
+            // What was stopped for another database waits for that one's rebuild.
+            noted.retain(|name| !self.services.contains(name));
+            Ok(note_stopped_services(&state, &noted)?)
+        })
+    }
+}

@@ -1,0 +1,156 @@
+//! `db …` as the operator sees it.
+
+mod convert;
+mod dependents;
+mod dumps;
+mod list;
+mod prune;
+mod reach;
+mod rebuild;
+mod replace;
+mod restore;
+mod rollback;
+mod sql;
+mod verify;
+mod would;
+
+use std::path::Path;
+
+use super::arguments::DatabaseCommand;
+use super::failure::Failure;
+use super::operations::{self, databases_of, path};
+use super::select;
+use super::select::Unselected;
+use super::session::{Project, Session};
+use crate::databases::{BackupSettings, Jobs, Level, PasswordHashes, Shrink};
+use crate::manifest::Manifest;
+use crate::manifest::model::Database;
+use crate::state::Operator;
+
+pub use dependents::{forget_stopped, put_back};
+pub use dumps::{Backup, Dump, DumpOptions};
+pub use prune::Prune;
+pub use rebuild::Rebuild;
+pub use replace::ReplaceOptions;
+pub use sql::SqlReport;
+
+use reach::WhenDown;
+use replace::Additions;
+use restore::Restore;
+use rollback::Rollback;
+
+/// `dpl db …`.
+pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failure> {
+    match command {
+        DatabaseCommand::List(arguments) => list::list(arguments, session),
+        DatabaseCommand::Dump(arguments) => {
+            let unselected = Unselected::Refused { command: "db dump" };
+            let (project, databases) = databases_of(&arguments.targets, session, unselected)?;
+            let options = DumpOptions::of(&arguments.options);
+            operations::act(&Dump { databases, options }, &project, session)
+        }
+        DatabaseCommand::Rebuild(arguments) => {
+            let unselected = Unselected::Refused { command: "db rebuild" };
+            let (project, databases) = databases_of(&arguments.targets, session, unselected)?;
+            let options = ReplaceOptions::of(&arguments.replace);
+            operations::act(&Rebuild { databases, options }, &project, session)
+        }
+        DatabaseCommand::Restore(arguments) => {
+            let unselected = Unselected::Refused { command: "db restore" };
+            let (project, mut databases) = databases_of(&arguments.targets, session, unselected)?;
+            let Some(database) = databases.pop().filter(|_| databases.is_empty()) else {
+                return Err(Failure::usage("`dpl db restore` restores one database at a time"));
+            };
+            let from = match (&arguments.backup, &arguments.file) {
+                (Some(id), _) => restore::From::Backup(id.clone()),
+                (None, Some(path)) => restore::From::File(path.clone()),
+                (None, None) => restore::From::LastBackup,
+            };
+            let additions = if arguments.exact { Additions::None } else { Additions::AsTheManifestSays };
+            let beside = arguments.beside.clone();
+            let options = ReplaceOptions { additions, beside, ..ReplaceOptions::of(&arguments.replace) };
+            operations::act(&Restore { database, from, options }, &project, session)
+        }
+        DatabaseCommand::Convert(arguments) => {
+            let project = session.project(None)?;
+            let (database, output) = (arguments.database.clone(), arguments.output.clone());
+            let convert = convert::Convert::of(&arguments.file, database, output, &project)?;
+            operations::act(&convert, &project, session)
+        }
+        DatabaseCommand::Rollback(arguments) => {
+            let unselected = Unselected::Refused { command: "db rollback" };
+            let (project, databases) = databases_of(&arguments.targets, session, unselected)?;
+            let when_down = if arguments.start { WhenDown::Start } else { WhenDown::Refuse };
+            operations::act(&Rollback { databases, when_down }, &project, session)
+        }
+        DatabaseCommand::Backup(arguments) => {
+            let (project, databases) = databases_of(&arguments.targets, session, Unselected::All)?;
+            let options = DumpOptions::of(&arguments.options);
+            let shrink = if arguments.allow_shrink { Shrink::Allow } else { Shrink::Refuse };
+            operations::act(&Backup { databases, options, shrink }, &project, session)
+        }
+        DatabaseCommand::Verify(arguments) => verify::run(arguments, session),
+        DatabaseCommand::Prune(arguments) => {
+            let (project, databases) = databases_of(arguments, session, Unselected::Refused { command: "db prune" })?;
+            operations::act(&Prune { databases }, &project, session)
+        }
+        DatabaseCommand::Sql(arguments) => sql::run(arguments, session),
+    }
+}
+
+/// A database of the manifest, found by its name.
+fn database<'p>(project: &'p Project, name: &str) -> Result<&'p Database, Failure> {
+    let found = project.manifest().databases.get(name);
+    found.ok_or_else(|| Failure::usage(format!("there is no database `{name}`")))
+}
+
+/// The one database that a selector chooses.
+fn one_database(project: &Project, selector: &str, command: &'static str) -> Result<String, Failure> {
+    let mut chosen = select::databases(project.manifest(), &[selector.to_owned()], Unselected::Refused { command })?;
+    match (chosen.pop(), chosen.is_empty()) {
+        (Some(name), true) => Ok(name),
+        _ => Err(Failure::usage(format!("`dpl {command}` works on one database; `{selector}` names several"))),
+    }
+}
+
+fn operator() -> String {
+    let operator = Operator::of_process();
+    format!("{}@{}", operator.user, operator.host)
+}
+
+fn seed<'d>(database: &'d Database, name: &str) -> Result<&'d Path, Failure> {
+    database.seed.as_deref().ok_or_else(|| {
+        let hint = format!("add \"seed\": \"…\" to databases.{name}");
+        Failure::usage_with_hint(format!("the manifest does not say where the seed of {name} lies"), hint)
+    })
+}
+
+fn backups_folder(project: &Project) -> Result<&Path, Failure> {
+    path(project.manifest().paths.backups.as_deref(), "backups")
+}
+
+fn backup_settings(project: &Project) -> Result<BackupSettings, Failure> {
+    Ok(BackupSettings {
+        folder: backups_folder(project)?.to_owned(),
+        jobs: Jobs::default(),
+        level: Level::default(),
+        hashes: PasswordHashes::default(),
+        shrink: Shrink::default(),
+        operator: operator(),
+    })
+}
+
+/// The services that stop while a database is swapped: those that it says, else those that depend on its server's.
+fn users(manifest: &Manifest, database: &Database) -> Vec<String> {
+    match &database.used_by {
+        Some(users) => users.clone(),
+        None => manifest
+            .services
+            .iter()
+            .filter(|(_, _, service)| {
+                database.service.as_ref().is_some_and(|server| service.depends_on.contains_key(server))
+            })
+            .map(|(_, name, _)| name.to_owned())
+            .collect(),
+    }
+}

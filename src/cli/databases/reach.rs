@@ -1,0 +1,119 @@
+//! The way into the server of a database: its service's container, or a server outside; started on request.
+
+use std::time::{Duration, Instant};
+
+use super::dependents::start_services;
+use crate::cli::failure::Failure;
+use crate::cli::session::Project;
+use crate::databases::{Credentials, DatabasesError, Outside, Secret, Server, ServerImage};
+use crate::engine::Engine;
+use crate::manifest::Manifest;
+use crate::manifest::model::{Database, POSTGRES_PORT};
+use crate::report::{Message, Reporter};
+use crate::services::{InputError, Inputs, read_secret};
+
+/// What to do about a server that is not up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenDown {
+    #[default]
+    Refuse,
+    /// Start its service, and what that depends on.
+    Start,
+}
+
+/// Connects with what the manifest or the service's environment says of user and password.
+pub async fn connect(engine: &Engine, manifest: &Manifest, database: &Database) -> Result<Server, Failure> {
+    let credentials = credentials(manifest, database).map_err(|error| Failure::Work(Box::new(error)))?;
+    match outside(database) {
+        Some(outside) => Ok(Server::connect_outside(engine, &outside, credentials).await?),
+        None => {
+            let container = manifest.container_name(service(database), 1);
+            Ok(Server::connect(engine, &container, credentials).await?)
+        }
+    }
+}
+
+/// As [`connect`], to a server that may have to be started first.
+pub async fn reach(
+    engine: &Engine,
+    project: &Project,
+    database: &Database,
+    when_down: WhenDown,
+    reporter: &Reporter,
+) -> Result<Server, Failure> {
+    let manifest = project.manifest();
+    let failure = match connect(engine, manifest, database).await {
+        Ok(server) => return Ok(server),
+        Err(failure) if when_down == WhenDown::Start && is_down(&failure) => failure,
+        Err(failure) => return Err(failure),
+    };
+    let Some(service) = &database.service else { return Err(failure) };
+    reporter.notice(Message::new("server-starting").with("service", service));
+    start_services(engine, project, vec![service.clone()], reporter).await.map_err(Failure::Work)?;
+    // A service without a health check counts as started before PostgreSQL takes connections.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match connect(engine, manifest, database).await {
+            Err(failure) if is_coming_up(&failure) && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// What a throw-away server for dumps of `database` is made from: its server's image, running or not.
+pub async fn image_of(engine: &Engine, manifest: &Manifest, database: &Database) -> Result<ServerImage, Failure> {
+    match connect(engine, manifest, database).await {
+        Ok(server) => Ok(ServerImage::of(&server).await),
+        Err(failure) if is_down(&failure) || database.service.is_none() => {
+            let service = database.service.as_ref().and_then(|service| manifest.services.get(service));
+            let reference = service.map(|service| service.image.to_string());
+            let reference = reference.or_else(|| database.tools_image.as_ref().map(ToString::to_string));
+            match reference {
+                Some(reference) => Ok(ServerImage::named(engine, &reference).await?),
+                None => Err(failure),
+            }
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn is_down(failure: &Failure) -> bool {
+    let error = databases_error(failure);
+    matches!(error, Some(DatabasesError::NoContainer { .. } | DatabasesError::NotRunning { .. }))
+}
+
+fn is_coming_up(failure: &Failure) -> bool {
+    matches!(databases_error(failure), Some(DatabasesError::Login { .. }))
+}
+
+fn databases_error(failure: &Failure) -> Option<&DatabasesError> {
+    match failure {
+        Failure::Work(error) => error.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// The service that runs the server; none is called "".
+pub fn service(database: &Database) -> &str {
+    database.service.as_deref().unwrap_or_default()
+}
+
+fn outside(database: &Database) -> Option<Outside> {
+    Some(Outside {
+        host: database.host.clone()?,
+        port: database.port.unwrap_or(POSTGRES_PORT),
+        tools_image: database.tools_image.as_ref()?.to_string(),
+    })
+}
+
+fn credentials(manifest: &Manifest, database: &Database) -> Result<Credentials, InputError> {
+    let inputs = manifest.services.get(service(database)).map(Inputs::read).unwrap_or_default();
+    let user = database.user.clone().or_else(|| inputs.value("POSTGRES_USER").map(str::to_owned));
+    let password = match &database.password {
+        Some(source) => Some(read_secret("databases.password", source)?),
+        None => inputs.value("POSTGRES_PASSWORD").map(str::to_owned),
+    };
+    Ok(Credentials { user: user.unwrap_or_else(|| "postgres".to_owned()), password: password.map(Secret::new) })
+}

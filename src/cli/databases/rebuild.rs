@@ -1,0 +1,69 @@
+//! `db rebuild`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::replace::{ReplaceOptions, Replaced};
+use super::would::{self, Act, Way};
+use super::{database, seed};
+use crate::cli::failure::Failure;
+use crate::cli::operations::{Operation, document};
+use crate::cli::prompt;
+use crate::cli::session::{Project, Session};
+use crate::cli::table;
+use crate::databases::RebuildsDocument;
+use crate::report::{Message, Reporter};
+
+/// Rebuilds databases from their seeds.
+#[derive(Debug)]
+pub struct Rebuild {
+    pub databases: Vec<String>,
+    pub options: ReplaceOptions,
+}
+
+impl Operation for Rebuild {
+    fn announcement(&self) -> Message {
+        Message::new("will-rebuild").with("targets", self.databases.join(", "))
+    }
+
+    fn command(&self) -> String {
+        format!("dpl db rebuild {}{}", self.databases.join(" "), self.options.flags())
+    }
+
+    fn confirm(&self, _project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+        for name in &self.databases {
+            let question = match self.options.replaced {
+                Replaced::Dropped => Message::new("confirm-rebuild-unsaved"),
+                Replaced::BackedUp | Replaced::Kept(_) => Message::new("confirm-rebuild"),
+            };
+            let question = question.with("database", name);
+            prompt::confirm_by_name(&session.output, session.global.yes, &question, name)?;
+        }
+        Ok(())
+    }
+
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        let mut ways = Vec::new();
+        for name in &self.databases {
+            let path = seed(database(project, name)?, name)?.display().to_string();
+            ways.push(Way { database: name.clone(), path, replaced: Some(self.options.replaced) });
+        }
+        would::show_ways(Act::Rebuild, ways, project, session)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let begun = Instant::now();
+        let mut rebuilt = RebuildsDocument::default();
+        for name in &self.databases {
+            let source = seed(database(project, name)?, name)?;
+            rebuilt.rebuilds.push(self.options.replace(name, source, project, session, reporter)?);
+        }
+        let message = Message::new("rebuild-done")
+            .with("count", rebuilt.rebuilds.len())
+            .with("time", table::duration(begun.elapsed()));
+        session.output.say(&message);
+        document(&rebuilt)
+    }
+}

@@ -1,0 +1,201 @@
+//! What `db rebuild` and `db restore` have in common, from options to what is said at the end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::dependents::Users;
+use super::reach::{WhenDown, reach};
+use super::{backup_settings, database, operator, users};
+use crate::cli::arguments::ReplaceArguments;
+use crate::cli::failure::Failure;
+use crate::cli::session::{Project, Session};
+use crate::cli::table;
+use crate::databases::{
+    self, Conversion, DefaultLocale, Jobs, NewDatabase, OldDatabase, Patches, Placement, PreservedRows, RebuildOptions,
+    RebuildReport, Secret, ServerImage, SourceKind, Variable, VariableValue, source_kind,
+};
+use crate::manifest::model::{Database, EnvValue};
+use crate::report::{Message, Reporter};
+use crate::services::read_secret;
+
+/// What becomes of the database that is replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Replaced {
+    #[default]
+    BackedUp,
+    Kept(usize),
+    Dropped,
+}
+
+/// What the patches and the rows that live on have to do with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Additions {
+    #[default]
+    AsTheManifestSays,
+    None,
+}
+
+/// How a database is replaced.
+#[derive(Debug, Clone, Default)]
+pub struct ReplaceOptions {
+    pub replaced: Replaced,
+    pub jobs: Option<Jobs>,
+    pub when_down: WhenDown,
+    pub additions: Additions,
+    /// The name of a new database beside it, which replaces nothing.
+    pub beside: Option<String>,
+}
+
+impl ReplaceOptions {
+    pub fn of(arguments: &ReplaceArguments) -> Self {
+        Self {
+            replaced: match (arguments.keep_old, arguments.no_backup) {
+                (Some(count), _) => Replaced::Kept(usize::from(count)),
+                (None, true) => Replaced::Dropped,
+                (None, false) => Replaced::BackedUp,
+            },
+            jobs: arguments.jobs.and_then(Jobs::new),
+            when_down: if arguments.start { WhenDown::Start } else { WhenDown::Refuse },
+            ..Self::default()
+        }
+    }
+
+    /// As it would be typed.
+    pub fn flags(&self) -> String {
+        let mut flags = match self.replaced {
+            Replaced::BackedUp => String::new(),
+            Replaced::Kept(count) => format!(" --keep-old {count}"),
+            Replaced::Dropped => " --no-backup".to_owned(),
+        };
+        if let Some(name) = &self.beside {
+            flags += &format!(" --as {name}");
+        }
+        if self.additions == Additions::None {
+            flags += " --exact";
+        }
+        if self.when_down == WhenDown::Start {
+            flags += " --start";
+        }
+        flags
+    }
+
+    fn old(&self, project: &Project) -> Result<OldDatabase, Failure> {
+        Ok(match self.replaced {
+            _ if self.beside.is_some() => OldDatabase::Drop,
+            Replaced::BackedUp => OldDatabase::BackUpAndDrop(backup_settings(project)?),
+            Replaced::Kept(count) => OldDatabase::Keep { count, backup: backup_settings(project)? },
+            Replaced::Dropped => OldDatabase::Drop,
+        })
+    }
+
+    /// Replaces `name` by what lies at `source`, and says what came of it.
+    pub fn replace(
+        &self,
+        name: &str,
+        source: &Path,
+        project: &Arc<Project>,
+        session: &mut Session,
+        reporter: &Reporter,
+    ) -> Result<RebuildReport, Failure> {
+        let engine = session.engine()?;
+        let runtime = session.runtime()?;
+        let database = database(project, name)?;
+        let (patches, preserve) = match self.additions {
+            Additions::None => Default::default(),
+            Additions::AsTheManifestSays => (patches(database)?, preserved(database)),
+        };
+        let options = RebuildOptions {
+            jobs: self.jobs.unwrap_or_default(),
+            old: self.old(project)?,
+            new: NewDatabase {
+                owner: database.owner.clone(),
+                encoding: database.encoding.clone(),
+                locale: database.locale.clone(),
+            },
+            patches,
+            preserve,
+            placement: self.beside.clone().map_or(Placement::Replace, Placement::Beside),
+        };
+        let dependents = Users::new(&engine, project, users(project.manifest(), database), reporter);
+        let report = runtime.block_on(async {
+            let server = reach(&engine, project, database, self.when_down, reporter).await?;
+            if source_kind(source)? != SourceKind::Sql {
+                return Ok::<_, Failure>(
+                    databases::rebuild(&server, name, source, &dependents, &options, reporter).await?,
+                );
+            }
+            reporter.notice(Message::new("source-is-sql").with("path", source.display()));
+            let conversion = Conversion {
+                file: source.to_owned(),
+                database: name.to_owned(),
+                target: PathBuf::new(),
+                locale: DefaultLocale::of(&server).await?,
+                jobs: options.jobs,
+                operator: operator(),
+            };
+            let beside = source.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let home = project.manifest().paths.backups.as_deref().unwrap_or(beside);
+            let image = ServerImage::of(&server).await;
+            let converted = databases::convert_for_now(&image, &conversion, home, reporter).await?;
+            Ok(databases::rebuild(&server, name, &converted.folder, &dependents, &options, reporter).await?)
+        })?;
+        say(&report, session);
+        Ok(report)
+    }
+}
+
+fn patches(database: &Database) -> Result<Patches, Failure> {
+    let mut variables = Vec::new();
+    // Without patches nobody reads them, and their secrets may be elsewhere.
+    for (name, value) in database.variables.iter().filter(|_| !database.patches.is_empty()) {
+        let value = match value {
+            EnvValue::Plain(text) => VariableValue::Plain(text.clone()),
+            EnvValue::Secret(source) => {
+                let secret = read_secret(name, source).map_err(|error| Failure::Work(Box::new(error)))?;
+                VariableValue::Secret(Secret::new(secret))
+            }
+        };
+        variables.push(Variable { name: name.clone(), value });
+    }
+    Ok(Patches { files: database.patches.clone(), variables })
+}
+
+fn preserved(database: &Database) -> Vec<PreservedRows> {
+    let rows = database.preserve.iter().map(|preserve| PreservedRows {
+        table: preserve.table.clone(),
+        key: preserve.key.clone(),
+        columns: preserve.columns.clone(),
+        condition: preserve.r#where.clone(),
+    });
+    rows.collect()
+}
+
+/// What one replacement came to.
+fn say(report: &RebuildReport, session: &Session) {
+    let message = if report.created { Message::new("rebuild-made") } else { Message::new("rebuild-one") };
+    let message = message
+        .with("database", &report.database)
+        .with("tables", report.tables)
+        .with("rows", report.rows)
+        .with("nameless", report.nameless_ms)
+        .with("stopped", table::seconds(report.dependents_stopped_ms as f64 / 1000.0));
+    session.output.say(&message);
+    for patch in &report.patches {
+        let message = Message::new("patch-one")
+            .with("database", &report.database)
+            .with("file", &patch.file)
+            .with("inserted", patch.inserted)
+            .with("updated", patch.updated)
+            .with("deleted", patch.deleted);
+        session.output.say(&message);
+    }
+    for preserved in &report.preserved {
+        let message = Message::new("preserve-one")
+            .with("database", &report.database)
+            .with("table", &preserved.table)
+            .with("rows", preserved.rows)
+            .with("updated", preserved.updated)
+            .with("inserted", preserved.inserted);
+        session.output.say(&message);
+    }
+}

@@ -1,0 +1,104 @@
+//! `db restore`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::backups_folder;
+use super::replace::{ReplaceOptions, Replaced};
+use super::would::{self, Act, Way};
+use crate::cli::failure::Failure;
+use crate::cli::operations::{Operation, document};
+use crate::cli::prompt;
+use crate::cli::session::{Project, Session};
+use crate::cli::table;
+use crate::databases::{RebuildsDocument, find_backup};
+use crate::report::{Message, Reporter};
+
+/// Where a database is restored from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    LastBackup,
+    Backup(String),
+    File(PathBuf),
+}
+
+/// Restores one database.
+#[derive(Debug)]
+pub struct Restore {
+    pub database: String,
+    pub from: From,
+    pub options: ReplaceOptions,
+}
+
+impl Restore {
+    fn source(&self, project: &Project) -> Result<PathBuf, Failure> {
+        Ok(match &self.from {
+            From::LastBackup => find_backup(backups_folder(project)?, &self.database, None)?,
+            From::Backup(id) => find_backup(backups_folder(project)?, &self.database, Some(id))?,
+            From::File(path) => path.clone(),
+        })
+    }
+
+    fn from(&self) -> String {
+        match &self.from {
+            From::LastBackup => String::new(),
+            From::Backup(id) => format!(" --backup {id}"),
+            From::File(path) => format!(" --file {}", path.display()),
+        }
+    }
+}
+
+impl Operation for Restore {
+    fn announcement(&self) -> Message {
+        let source = match &self.from {
+            From::LastBackup => "its last backup".to_owned(),
+            From::Backup(id) => id.clone(),
+            From::File(path) => path.display().to_string(),
+        };
+        let message = match self.options.beside {
+            Some(_) => Message::new("will-restore-beside"),
+            None => Message::new("will-restore"),
+        };
+        message.with("targets", &self.database).with("source", source)
+    }
+
+    fn command(&self) -> String {
+        format!("dpl db restore {}{}{}", self.database, self.from(), self.options.flags())
+    }
+
+    /// A database beside it replaces nothing.
+    fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+        if self.options.beside.is_some() {
+            return Ok(());
+        }
+        let question = match self.options.replaced {
+            Replaced::Dropped => Message::new("confirm-restore-unsaved"),
+            Replaced::BackedUp | Replaced::Kept(_) => Message::new("confirm-restore"),
+        };
+        let source = self.source(project)?;
+        let question = question.with("database", &self.database).with("source", source.display());
+        prompt::confirm_by_name(&session.output, session.global.yes, &question, &self.database)
+    }
+
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        let path = self.source(project)?.display().to_string();
+        let replaced = self.options.beside.is_none().then_some(self.options.replaced);
+        let database = self.options.beside.clone().unwrap_or_else(|| self.database.clone());
+        would::show_ways(Act::Restore, vec![Way { database, path, replaced }], project, session)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let begun = Instant::now();
+        let source = self.source(project)?;
+        let report = self.options.replace(&self.database, &source, project, session, reporter)?;
+        let message = Message::new("restore-done")
+            .with("database", &report.database)
+            .with("source", &report.source)
+            .with("time", table::duration(begun.elapsed()));
+        session.output.say(&message);
+        document(&RebuildsDocument { rebuilds: vec![report] })
+    }
+}

@@ -1,0 +1,100 @@
+//! `db rollback`.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::dependents::Users;
+use super::reach::{WhenDown, reach};
+use super::would::{self, Act, Way};
+use super::{database, users};
+use crate::cli::failure::Failure;
+use crate::cli::operations::{Operation, document};
+use crate::cli::prompt;
+use crate::cli::session::{Project, Session};
+use crate::cli::table;
+use crate::databases::{self, DatabasesError, RollbacksDocument};
+use crate::report::{Message, Reporter};
+
+/// Swaps databases back to what was kept of them last.
+#[derive(Debug)]
+pub struct Rollback {
+    pub databases: Vec<String>,
+    pub when_down: WhenDown,
+}
+
+impl Rollback {
+    /// What each would go back to. Nothing is started for a question.
+    fn kept(&self, project: &Arc<Project>, session: &mut Session) -> Result<Vec<String>, Failure> {
+        let engine = session.engine()?;
+        let runtime = session.runtime()?;
+        let mut kept = Vec::new();
+        for name in &self.databases {
+            let database = database(project, name)?;
+            let mut all = runtime.block_on(async {
+                let server = super::reach::connect(&engine, project.manifest(), database).await?;
+                Ok::<_, Failure>(databases::kept_databases(&server, name).await?)
+            })?;
+            let last = all.pop().ok_or_else(|| DatabasesError::NothingKept { database: name.clone() })?;
+            kept.push(last);
+        }
+        Ok(kept)
+    }
+}
+
+impl Operation for Rollback {
+    fn announcement(&self) -> Message {
+        Message::new("will-roll-back").with("targets", self.databases.join(", "))
+    }
+
+    fn command(&self) -> String {
+        format!("dpl db rollback {}", self.databases.join(" "))
+    }
+
+    fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+        if session.global.yes {
+            return Ok(());
+        }
+        for (name, kept) in self.databases.iter().zip(self.kept(project, session)?) {
+            let question = Message::new("confirm-roll-back").with("database", name).with("name", kept);
+            prompt::confirm_by_name(&session.output, session.global.yes, &question, name)?;
+        }
+        Ok(())
+    }
+
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        let kept = self.kept(project, session)?;
+        let ways = self.databases.iter().zip(kept);
+        let ways = ways.map(|(name, path)| Way { database: name.clone(), path, replaced: None }).collect();
+        would::show_ways(Act::Rollback, ways, project, session)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let engine = session.engine()?;
+        let runtime = session.runtime()?;
+        let mut done = RollbacksDocument::default();
+        for name in &self.databases {
+            let database = database(project, name)?;
+            let dependents = Users::new(&engine, project, users(project.manifest(), database), reporter);
+            let report = runtime.block_on(async {
+                let server = reach(&engine, project, database, self.when_down, reporter).await?;
+                Ok::<_, Failure>(databases::rollback(&server, name, &dependents, reporter).await?)
+            })?;
+            let message = match report.source.is_empty() {
+                true => Message::new("roll-back-finished"),
+                false => Message::new("roll-back-one"),
+            };
+            let message = message
+                .with("database", name)
+                .with("source", &report.source)
+                .with("nameless", report.nameless_ms)
+                .with("stopped", table::seconds(report.dependents_stopped_ms as f64 / 1000.0));
+            session.output.say(&message);
+            if let Some(kept) = &report.kept_as {
+                session.output.say(&Message::new("roll-back-kept").with("name", kept));
+            }
+            done.rollbacks.push(report);
+        }
+        document(&done)
+    }
+}

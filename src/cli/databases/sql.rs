@@ -1,0 +1,259 @@
+//! `db sql`.
+
+use std::io::{self, IsTerminal, Read, Write};
+
+use console::{Alignment, measure_text_width, pad_str};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::reach::{self, WhenDown};
+use super::{database, one_database};
+use crate::cli::arguments::SqlArguments;
+use crate::cli::failure::Failure;
+use crate::cli::session::Session;
+use crate::databases::{self, Column, QueryResult};
+use crate::report::Message;
+
+/// What `db sql --json` prints.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub struct SqlReport {
+    pub database: String,
+    /// One for each statement, in their order.
+    pub results: Vec<SqlResult>,
+}
+
+/// What a statement gave.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SqlResult {
+    /// The line that the statement begins on, from 1.
+    pub line: usize,
+    pub columns: Vec<SqlColumn>,
+    /// One value for each column: integers, floating-point numbers, truth values and JSON as such, `null`; all else,
+    /// `numeric` too, is text.
+    pub rows: Vec<Vec<Value>>,
+    /// What the server says of it: `INSERT 0 3`.
+    pub command: Option<String>,
+    /// What `COPY … TO STDOUT` wrote.
+    pub copied: Option<String>,
+    /// Notices and warnings of the server.
+    pub notices: Option<String>,
+}
+
+/// A column of a result.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SqlColumn {
+    pub name: String,
+    /// As the server names it: `integer`.
+    #[serde(rename = "type")]
+    pub data_type: String,
+}
+
+/// How results are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Table,
+    Csv,
+    Json,
+}
+
+/// `dpl db sql`.
+pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failure> {
+    let project = session.project(None)?;
+    let name = one_database(&project, &arguments.database, "db sql")?;
+    let text = text(arguments)?;
+    // What can't be told apart must not run half.
+    databases::check_statements(&text)?;
+    if session.global.dry_run {
+        session.output.say(&Message::new("would-sql").with("database", &name));
+        return Ok(0);
+    }
+    let form = match (session.output.json, arguments.csv) {
+        (true, true) => return Err(Failure::usage("--json and --csv can't both be given")),
+        (true, false) => Form::Json,
+        (false, true) => Form::Csv,
+        (false, false) => Form::Table,
+    };
+    let database = database(&project, &name)?;
+    let engine = session.engine()?;
+    let runtime = session.runtime()?;
+    let when_down = if arguments.start { WhenDown::Start } else { WhenDown::Refuse };
+    let server = match when_down {
+        WhenDown::Refuse => runtime.block_on(reach::connect(&engine, project.manifest(), database))?,
+        // Starting changes the stack: locked and in the journal, as `start` is. The statements themselves never are.
+        WhenDown::Start => {
+            let command = format!("dpl start {}", reach::service(database));
+            session.change(&project, &command, |_, reporter| {
+                runtime.block_on(reach::reach(&engine, &project, database, when_down, &reporter))
+            })?
+        }
+    };
+    let mut report = SqlReport { database: name.clone(), results: Vec::new() };
+    let mut is_first = true;
+    let output = session.output.clone();
+    let each = |result: QueryResult| -> Result<(), Failure> {
+        if form == Form::Json {
+            report.results.push(json(result));
+            return Ok(());
+        }
+        if !result.notices.is_empty() {
+            output.line(&safe(&result.notices, true));
+        }
+        let mut shown = match form {
+            Form::Csv => csv(&result),
+            _ => table(&result),
+        };
+        if !shown.is_empty() {
+            if !std::mem::take(&mut is_first) {
+                shown.insert(0, b'\n');
+            }
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&shown).and_then(|()| stdout.flush()).map_err(Failure::Output)?;
+        }
+        if let Some(command) = &result.command {
+            output.say(&Message::new("sql-command").with("command", command));
+        }
+        Ok(())
+    };
+    runtime.block_on(databases::query(&server, &name, &text, each))?;
+    if form == Form::Json {
+        session.output.document(&report)?;
+    }
+    Ok(0)
+}
+
+/// What is to be run: the argument, a file, or what comes on standard input.
+fn text(arguments: &SqlArguments) -> Result<String, Failure> {
+    let bytes = match (&arguments.statements, &arguments.file) {
+        (Some(statements), _) => return Ok(statements.clone()),
+        (None, Some(path)) => std::fs::read(path)
+            .map_err(|error| Failure::usage_with_hint(format!("can't read {}", path.display()), error.to_string()))?,
+        (None, None) if io::stdin().is_terminal() => {
+            let hint = "`dpl db sql expert 'select 1'`, --file FILE, or statements on standard input";
+            return Err(Failure::usage_with_hint("nothing to run is given", hint));
+        }
+        (None, None) => {
+            let mut bytes = Vec::new();
+            io::stdin().lock().read_to_end(&mut bytes).map_err(Failure::Output)?;
+            bytes
+        }
+    };
+    String::from_utf8(bytes).map_err(|_| Failure::usage("the statements are no UTF-8 text"))
+}
+
+fn json(result: QueryResult) -> SqlResult {
+    let rows = result
+        .rows
+        .iter()
+        .map(|row| result.columns.iter().zip(row).map(|(column, value)| column.json(value.as_deref())).collect());
+    SqlResult {
+        rows: rows.collect(),
+        line: result.line,
+        columns: result
+            .columns
+            .into_iter()
+            .map(|column| SqlColumn { name: column.name, data_type: column.data_type })
+            .collect(),
+        command: result.command,
+        copied: result.copied.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        notices: Some(result.notices).filter(|notices| !notices.is_empty()),
+    }
+}
+
+/// RFC 4180 with line feeds; NULL is nothing, and an empty text is two quotes.
+fn csv(result: &QueryResult) -> Vec<u8> {
+    if let Some(copied) = &result.copied {
+        return copied.clone();
+    }
+    if result.columns.is_empty() {
+        return Vec::new();
+    }
+    let field = |value: &str| {
+        let plain = !value.is_empty() && !value.contains([',', '"', '\n', '\r']) && value.trim() == value;
+        if plain { value.to_owned() } else { format!("\"{}\"", value.replace('"', "\"\"")) }
+    };
+    let header: Vec<String> = result.columns.iter().map(|column| field(&column.name)).collect();
+    let mut text = format!("{}\n", header.join(","));
+    for row in &result.rows {
+        let fields: Vec<String> = row.iter().map(|value| value.as_deref().map(field).unwrap_or_default()).collect();
+        text += &format!("{}\n", fields.join(","));
+    }
+    text.into_bytes()
+}
+
+/// Columns with a header and a line under it; numbers on the right, wide characters counted as two.
+fn table(result: &QueryResult) -> Vec<u8> {
+    if let Some(copied) = &result.copied {
+        return copied.clone();
+    }
+    if result.columns.is_empty() {
+        return Vec::new();
+    }
+    let header: Vec<String> = result.columns.iter().map(|column| safe(&column.name, false)).collect();
+    let rows: Vec<Vec<String>> =
+        result.rows.iter().map(|row| row.iter().map(|value| cell(value.as_deref())).collect()).collect();
+    let width = |index: usize, name: &String| {
+        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| measure_text_width(cell));
+        cells.max().unwrap_or_default().max(measure_text_width(name))
+    };
+    let widths: Vec<usize> = header.iter().enumerate().map(|(index, name)| width(index, name)).collect();
+    let line = |cells: &[String]| {
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .zip(&result.columns)
+            .map(|((cell, width), column)| pad_str(cell, *width, side(column), None).into_owned());
+        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    let mut text = line(&header) + &line(&rule);
+    rows.iter().for_each(|row| text += &line(row));
+    text.into_bytes()
+}
+
+fn side(column: &Column) -> Alignment {
+    if column.is_number() { Alignment::Right } else { Alignment::Left }
+}
+
+fn cell(value: Option<&str>) -> String {
+    value.map_or_else(|| "NULL".to_owned(), |value| safe(value, false))
+}
+
+/// A value must not speak to the terminal: what controls one is written out.
+fn safe(text: &str, keeps_lines: bool) -> String {
+    text.chars()
+        .flat_map(|letter| match letter {
+            '\n' if keeps_lines => vec![letter],
+            letter if letter.is_control() => letter.escape_default().collect(),
+            letter => vec![letter],
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result() -> QueryResult {
+        let column = |name: &str, data_type: &str| Column { name: name.into(), data_type: data_type.into() };
+        let row = |id: &str, text: Option<&str>| vec![Some(id.to_owned()), text.map(str::to_owned)];
+        QueryResult {
+            line: 1,
+            columns: vec![column("编号", "integer"), column("名,称", "text")],
+            rows: vec![row("7", Some("档案\n\u{1b}[31m")), row("1000", None), row("2", Some(""))],
+            ..QueryResult::default()
+        }
+    }
+
+    #[test]
+    fn a_table_keeps_its_columns_straight_and_speaks_to_no_terminal() {
+        let text = String::from_utf8(table(&result())).unwrap();
+        assert_eq!(text, "编号  名,称\n----  ----------------\n   7  档案\\n\\u{1b}[31m\n1000  NULL\n   2\n");
+    }
+
+    #[test]
+    fn csv_tells_null_from_an_empty_text() {
+        let text = String::from_utf8(csv(&result())).unwrap();
+        assert_eq!(text, "编号,\"名,称\"\n7,\"档案\n\u{1b}[31m\"\n1000,\n2,\"\"\n");
+    }
+}

@@ -1,0 +1,89 @@
+//! What `--dry-run` of an action on databases shows.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::replace::Replaced;
+use super::{backups_folder, database, seed, users};
+use crate::cli::failure::Failure;
+use crate::cli::operations::document;
+use crate::cli::session::{Project, Session};
+use crate::report::Message;
+
+/// What is done to databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    Dump,
+    Rebuild,
+    Restore,
+    Rollback,
+    Backup,
+}
+
+/// A database that would be replaced, and by what.
+pub struct Way {
+    pub database: String,
+    pub path: String,
+    /// `None` where nothing goes.
+    pub replaced: Option<Replaced>,
+}
+
+/// What `--dry-run` of an action on databases prints.
+#[derive(Debug, Serialize)]
+struct WouldDo {
+    action: Act,
+    databases: Vec<WouldDoTo>,
+}
+
+/// One database of it.
+#[derive(Debug, Serialize)]
+struct WouldDoTo {
+    database: String,
+    /// Where the dump comes from or goes to.
+    path: String,
+    /// Services that stop while the database is swapped.
+    stops: Vec<String>,
+}
+
+/// `--dry-run` of an action on databases.
+pub fn show(action: Act, names: &[String], project: &Project, session: &mut Session) -> Result<Value, Failure> {
+    let mut would = WouldDo { action, databases: Vec::new() };
+    for name in names {
+        let database = database(project, name)?;
+        let path = if action == Act::Backup { backups_folder(project)? } else { seed(database, name)? };
+        let message = if action == Act::Backup { Message::new("would-backup") } else { Message::new("would-dump") };
+        session.output.say(&message.with("database", name).with("path", path.display()));
+        let (path, stops) = (path.display().to_string(), Vec::new());
+        would.databases.push(WouldDoTo { database: name.clone(), path, stops });
+    }
+    document(&would)
+}
+
+/// `--dry-run` of what replaces databases.
+pub fn show_ways(action: Act, ways: Vec<Way>, project: &Project, session: &mut Session) -> Result<Value, Failure> {
+    let mut would = WouldDo { action, databases: Vec::new() };
+    for Way { database: name, path, replaced } in ways {
+        // One that is made beside has no users yet.
+        let known = project.manifest().databases.get(&name);
+        let stops = known.map(|database| users(project.manifest(), database)).unwrap_or_default();
+        let message = match (action, stops.is_empty()) {
+            (Act::Rollback, true) => Message::new("would-roll-back"),
+            (Act::Rollback, false) => Message::new("would-roll-back-stopping"),
+            (Act::Restore, true) => Message::new("would-restore"),
+            (Act::Restore, false) => Message::new("would-restore-stopping"),
+            (_, true) => Message::new("would-rebuild"),
+            (_, false) => Message::new("would-rebuild-stopping"),
+        };
+        session.output.say(&message.with("database", &name).with("path", &path).with("stops", stops.join(", ")));
+        match replaced {
+            Some(Replaced::Dropped) => session.output.say(&Message::new("would-drop").with("database", &name)),
+            Some(Replaced::Kept(count)) => {
+                session.output.say(&Message::new("would-keep").with("database", &name).with("count", count));
+            }
+            Some(Replaced::BackedUp) | None => {}
+        }
+        would.databases.push(WouldDoTo { database: name, path, stops });
+    }
+    document(&would)
+}

@@ -1,0 +1,178 @@
+//! What the engine and its host are.
+
+use std::path::Path;
+
+use super::{DoctorCheck, Say, Verdict};
+use crate::cli::session::Project;
+use crate::cli::table;
+use crate::engine::{Engine, EngineFacts, ImageStore};
+use crate::report::Message;
+
+/// The oldest engine that dpl works with.
+const OLDEST_API: (u32, u32) = (1, 41);
+
+/// Less than this free is a problem, less than four times as much a warning.
+const LITTLE_DISK: u64 = 5_000_000_000;
+
+/// Clocks that are so far apart make times and `--since` misleading, in milliseconds.
+const CLOCKS_APART: i64 = 2_000;
+
+/// Drivers that copy whole layers, or that engines no longer take.
+const OLD_STORAGE: [&str; 5] = ["vfs", "fuse-overlayfs", "devicemapper", "aufs", "overlay"];
+
+pub(super) fn checks(engine: &Engine, say: Say) -> Vec<DoctorCheck> {
+    let facts = engine.facts();
+    let mut checks = vec![
+        DoctorCheck::ok("engine", format!("{} at {}", facts.version, engine.address())),
+        api(facts, say),
+        DoctorCheck::ok(
+            "image store",
+            match facts.image_store {
+                ImageStore::Classic => "classic",
+                ImageStore::Containerd => "containerd",
+            },
+        ),
+        storage(facts, say),
+        cgroups(facts, engine.address().is_local(), say),
+    ];
+    checks.extend(clock(facts, say));
+    if engine.address().is_local() {
+        checks.extend(disk("engine's disk", &facts.root_dir, say));
+    }
+    checks
+}
+
+/// The folders of the manifest, and dpl's own.
+pub(super) fn paths(project: &Project, say: Say) -> Vec<DoctorCheck> {
+    let paths = &project.manifest().paths;
+    let named = [("images", &paths.images), ("data", &paths.data), ("backups", &paths.backups)];
+    let mut checks = Vec::new();
+    for (name, path) in named {
+        let Some(path) = path else { continue };
+        if !path.exists() {
+            let message = Message::new("doctor-no-folder").with("name", name).with("path", path.display());
+            let advice = say(Message::new("doctor-make-folder"));
+            checks.push(DoctorCheck::ok("folders", say(message)).but(Verdict::Warning, advice));
+        }
+    }
+    checks.extend(paths.images.as_deref().and_then(|path| disk("images' disk", path, say)));
+    checks.extend(paths.backups.as_deref().and_then(|path| disk("backups' disk", path, say)));
+    checks.push(state(project, say));
+    checks
+}
+
+fn api(facts: &EngineFacts, say: Say) -> DoctorCheck {
+    let check = DoctorCheck::ok("api", facts.api_version.clone());
+    if facts.api() >= OLDEST_API {
+        return check;
+    }
+    check.but(Verdict::Problem, say(Message::new("doctor-old-api")))
+}
+
+fn storage(facts: &EngineFacts, say: Say) -> DoctorCheck {
+    let check = DoctorCheck::ok("storage driver", facts.storage_driver.clone());
+    if OLD_STORAGE.contains(&facts.storage_driver.as_str()) {
+        return check.but(Verdict::Warning, say(Message::new("doctor-slow-storage")));
+    }
+    check
+}
+
+/// On cgroup v2 under systemd, an engine that manages cgroups beside systemd gets in its way (Docker, "Runtime metrics").
+fn cgroups(facts: &EngineFacts, is_local: bool, say: Say) -> DoctorCheck {
+    let check = DoctorCheck::ok("cgroups", format!("v{}, {}", facts.cgroup_version, facts.cgroup_driver));
+    if facts.cgroup_driver == "none" {
+        return check.but(Verdict::Warning, say(Message::new("doctor-no-cgroups")));
+    }
+    let under_systemd = is_local && Path::new("/run/systemd/system").exists();
+    if facts.cgroup_version == "2" && facts.cgroup_driver == "cgroupfs" && under_systemd {
+        return check.but(Verdict::Warning, say(Message::new("doctor-cgroup-driver")));
+    }
+    check
+}
+
+/// `None` where the engine tells no time.
+fn clock(facts: &EngineFacts, say: Say) -> Option<DoctorCheck> {
+    let ahead = facts.clock_ahead_ms?;
+    let seconds = format!("{:.1}", ahead as f64 / 1000.0);
+    let check = DoctorCheck::ok("clock", say(Message::new("doctor-clock").with("seconds", seconds)));
+    if ahead.abs() <= CLOCKS_APART {
+        return Some(check);
+    }
+    Some(check.but(Verdict::Warning, say(Message::new("doctor-set-clock"))))
+}
+
+/// Free space where `path` is, or will be; `None` where that can't be told.
+fn disk(name: &'static str, path: &Path, say: Say) -> Option<DoctorCheck> {
+    let there = path.ancestors().find(|folder| folder.exists())?;
+    let stat = rustix::fs::statvfs(there).ok()?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let message = Message::new("doctor-free").with("free", table::size(free)).with("path", path.display());
+    let check = DoctorCheck::ok(name, say(message));
+    if free >= LITTLE_DISK * 4 {
+        return Some(check);
+    }
+    let verdict = if free < LITTLE_DISK { Verdict::Problem } else { Verdict::Warning };
+    Some(check.but(verdict, say(Message::new("doctor-little-disk"))))
+}
+
+fn state(project: &Project, say: Say) -> DoctorCheck {
+    let state = project.state();
+    let there = state.path().ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let check = DoctorCheck::ok("state", state.path().display().to_string());
+    if rustix::fs::access(there, rustix::fs::Access::WRITE_OK).is_err() {
+        return check.but(Verdict::Problem, say(Message::new("doctor-state-read-only")));
+    }
+    check
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::catalogue::Catalogue;
+    use crate::engine::LimitSupport;
+
+    fn facts() -> EngineFacts {
+        EngineFacts {
+            id: String::new(),
+            name: String::new(),
+            version: "20.10.24".to_owned(),
+            api_version: "1.41".to_owned(),
+            image_store: ImageStore::Classic,
+            storage_driver: "overlay2".to_owned(),
+            root_dir: "/var/lib/docker".into(),
+            operating_system: String::new(),
+            architecture: "amd64".to_owned(),
+            kernel: String::new(),
+            cpus: 2,
+            memory_bytes: 0,
+            cgroup_version: "2".to_owned(),
+            cgroup_driver: "systemd".to_owned(),
+            logging_driver: String::new(),
+            runtimes: Vec::new(),
+            warnings: Vec::new(),
+            limits: LimitSupport::default(),
+            clock_ahead_ms: Some(-150),
+        }
+    }
+
+    #[test]
+    fn what_is_too_old_or_apart_is_told_with_what_to_do() {
+        let catalogue = Catalogue::english();
+        let say = |message: Message| catalogue.text(&message);
+        let good = facts();
+        for check in [api(&good, &say), storage(&good, &say), cgroups(&good, true, &say), clock(&good, &say).unwrap()] {
+            assert_eq!((check.verdict, check.advice), (Verdict::Ok, None), "{}", check.name);
+        }
+        let bad = EngineFacts {
+            api_version: "1.40".to_owned(),
+            storage_driver: "aufs".to_owned(),
+            cgroup_driver: "none".to_owned(),
+            clock_ahead_ms: Some(3_600_000),
+            ..facts()
+        };
+        for check in [api(&bad, &say), storage(&bad, &say), cgroups(&bad, true, &say), clock(&bad, &say).unwrap()] {
+            assert!(check.verdict != Verdict::Ok && check.advice.is_some(), "{}", check.name);
+        }
+        assert_eq!(clock(&bad, &say).unwrap().found, "the engine's clock is 3600.0 s ahead of this machine's");
+    }
+}

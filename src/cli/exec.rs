@@ -1,0 +1,70 @@
+//! `exec`: a command in a service's container, with a real terminal where there is one.
+
+use super::arguments::ExecArguments;
+use super::failure::Failure;
+use super::session::Session;
+use super::terminal;
+use crate::engine::ExecSpec;
+use crate::manifest::{Choices, Manifest};
+use crate::report::Message;
+use crate::services::serving_container;
+
+/// `dpl exec`: ends with the command's own exit code.
+pub fn run(arguments: &ExecArguments, session: &mut Session) -> Result<u8, Failure> {
+    let project = session.project(None)?;
+    let service = one_service(project.manifest(), &arguments.service)?;
+    if session.global.dry_run {
+        let command = shell_words::join(&arguments.command);
+        session.output.say(&Message::new("would-exec").with("service", service).with("command", command));
+        return Ok(0);
+    }
+    let engine = session.engine()?;
+    let environment = arguments.env.iter().map(|pair| assignment(pair)).collect::<Result<Vec<_>, _>>()?;
+    session.runtime()?.block_on(async {
+        let container = serving_container(&engine, project.manifest(), &service, arguments.index).await?;
+        let spec = ExecSpec {
+            command: arguments.command.clone(),
+            environment: environment.into_iter().flatten().collect(),
+            user: arguments.user.clone(),
+            working_dir: arguments.workdir.clone(),
+            stdin: true,
+            tty: !arguments.no_tty && terminal::is_interactive(),
+            size: None,
+        };
+        terminal::interact(&engine, &container.id, spec).await
+    })
+}
+
+/// The one service that a selector chooses.
+fn one_service(manifest: &Manifest, selector: &str) -> Result<String, Failure> {
+    let mut chosen = Choices::services(manifest).select(&[selector.to_owned()])?;
+    match (chosen.pop(), chosen.is_empty()) {
+        (Some(service), true) => Ok(service),
+        _ => Err(Failure::usage_with_hint(
+            format!("`{selector}` chooses several services, and a command runs in one"),
+            "name one, by its name or its number",
+        )),
+    }
+}
+
+/// `NAME=VALUE`, or `NAME` with the value that it has here; `None` where it has none here.
+fn assignment(pair: &str) -> Result<Option<String>, Failure> {
+    match pair.split_once('=') {
+        Some(("", _)) => Err(Failure::usage(format!("--env: `{pair}` names no variable"))),
+        Some(_) => Ok(Some(pair.to_owned())),
+        None => Ok(std::env::var(pair).ok().map(|value| format!("{pair}={value}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_given_or_taken_from_here() {
+        assert_eq!(assignment("A=b=c").unwrap().as_deref(), Some("A=b=c"));
+        assert_eq!(assignment("A=").unwrap().as_deref(), Some("A="));
+        assert_eq!(assignment("DPL_TEST_NO_SUCH_VARIABLE").unwrap(), None);
+        assert!(assignment("=x").is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! `graph`: who needs whom, as text, Mermaid or DOT.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::arguments::{GraphArguments, GraphFormat};
+use super::failure::Failure;
+use super::select::{self, Unselected};
+use super::session::Session;
+use crate::services::{DependencyEdge, DependencyGraph, dependencies};
+
+/// `dpl graph`. Needs no engine.
+pub fn run(arguments: &GraphArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (project, selectors) = session.targets(&arguments.targets.targets)?;
+    let selection = select::services(project.manifest(), &selectors, Unselected::All)?;
+    let graph = dependencies(project.manifest(), &selection)?;
+    let output = &session.output;
+    if output.json {
+        output.document(&graph)?;
+        return Ok(0);
+    }
+    output.data(&match arguments.format {
+        GraphFormat::Text => text(&graph),
+        GraphFormat::Mermaid => mermaid(&graph),
+        GraphFormat::Dot => dot(&graph),
+    })?;
+    Ok(0)
+}
+
+/// What a need asks for beside that the other one has started.
+fn conditions(edge: &DependencyEdge) -> String {
+    let condition = match edge.condition {
+        "service_healthy" => Some("healthy"),
+        "service_completed_successfully" => Some("completed"),
+        _ => None,
+    };
+    let words = [
+        condition.or((!edge.namespace).then_some("started")),
+        edge.namespace.then_some("shares its namespace"),
+        (edge.restart && !edge.namespace).then_some("restarts with it"),
+        (!edge.required).then_some("not required"),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Layers, dependencies first; under each service what it needs.
+fn text(graph: &DependencyGraph) -> String {
+    let mut text = String::new();
+    let mut layer = 0;
+    for service in &graph.services {
+        if service.layer != layer {
+            layer = service.layer;
+            let _ = writeln!(text, "{}layer {layer}", if text.is_empty() { "" } else { "\n" });
+        }
+        let mark = if service.chosen { ' ' } else { '+' };
+        let _ = writeln!(text, " {mark}{:>3}  {}", service.index, service.name);
+        let needs: Vec<&DependencyEdge> = graph.needs.iter().filter(|edge| edge.service == service.name).collect();
+        for (place, edge) in needs.iter().enumerate() {
+            let branch = if place + 1 == needs.len() { "└─" } else { "├─" };
+            let _ = writeln!(text, "       {branch} {} ({})", edge.needs, conditions(edge));
+        }
+    }
+    text
+}
+
+/// Names are data: each gets a word that either language takes for an identifier.
+fn identifiers(graph: &DependencyGraph) -> BTreeMap<&str, String> {
+    graph.services.iter().map(|service| (service.name.as_str(), format!("s{}", service.index))).collect()
+}
+
+/// For Markdown and wherever else Mermaid is drawn ("Flowcharts").
+fn mermaid(graph: &DependencyGraph) -> String {
+    let quoted = |text: &str| text.replace('"', "#quot;");
+    let ids = identifiers(graph);
+    let mut text = String::from("flowchart LR\n");
+    for service in &graph.services {
+        let _ = writeln!(text, "  {}[\"{} {}\"]", ids[service.name.as_str()], service.index, quoted(&service.name));
+    }
+    for edge in &graph.needs {
+        let arrow = if edge.required { "-->" } else { "-.->" };
+        let (from, to) = (&ids[edge.service.as_str()], &ids[edge.needs.as_str()]);
+        let _ = writeln!(text, "  {from} {arrow}|\"{}\"| {to}", quoted(&conditions(edge)));
+    }
+    text
+}
+
+/// For Graphviz (its "DOT Language").
+fn dot(graph: &DependencyGraph) -> String {
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let ids = identifiers(graph);
+    let mut text = format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=box];\n", quoted(&graph.project));
+    for service in &graph.services {
+        let _ =
+            writeln!(text, "  {} [label=\"{} {}\"];", ids[service.name.as_str()], service.index, quoted(&service.name));
+    }
+    for edge in &graph.needs {
+        let style = if edge.required { "" } else { ", style=dashed" };
+        let (from, to) = (&ids[edge.service.as_str()], &ids[edge.needs.as_str()]);
+        let _ = writeln!(text, "  {from} -> {to} [label=\"{}\"{style}];", quoted(&conditions(edge)));
+    }
+    text.push_str("}\n");
+    text
+}

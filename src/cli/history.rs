@@ -1,0 +1,132 @@
+//! `history`: what was done on this project, by whom, and how it ended.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::arguments::{HistoryArguments, HistoryCommand};
+use super::failure::Failure;
+use super::output::{Output, Tone};
+use super::session::Session;
+use super::table;
+use crate::report::Message;
+use crate::state::{ActionResult, PastAction, StepResult, at_work, history, read_journal};
+
+/// What `history --json` prints, and, with one action and its steps, `history show --json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct HistoryReport {
+    /// Oldest first.
+    pub actions: Vec<PastAction>,
+}
+
+/// `dpl history` and `dpl history show N`.
+pub fn run(arguments: &HistoryArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (named, shown) = match &arguments.command {
+        Some(HistoryCommand::Show { number, manifest }) => (manifest, Some(*number)),
+        None => (&arguments.manifest, None),
+    };
+    let project = session.project(named.as_deref())?;
+    let state = project.state();
+    let entries = read_journal(&state)?;
+    let mut actions = history(&entries, at_work(&state)?.is_some());
+    if let Some(number) = shown {
+        let last = actions.last().map(|action| action.number);
+        actions.retain(|action| action.number == number);
+        if actions.is_empty() {
+            let hint = last.map_or_else(|| "nothing was done yet".to_owned(), |last| format!("they go up to {last}"));
+            return Err(Failure::usage_with_hint(format!("there is no action {number} in the journal"), hint));
+        }
+    } else {
+        let passed = actions.len().saturating_sub(arguments.last.unwrap_or(usize::MAX));
+        actions.drain(..passed);
+    }
+    if session.output.json {
+        session.output.document(&HistoryReport { actions })?;
+        return Ok(0);
+    }
+    match shown {
+        Some(_) => actions.iter().try_for_each(|action| show(action, &session.output))?,
+        None if actions.is_empty() => session.output.say(&Message::new("history-empty")),
+        None => session.output.data(&overview(&actions, &session.output))?,
+    }
+    Ok(0)
+}
+
+fn overview(actions: &[PastAction], output: &Output) -> String {
+    let rows = actions.iter().map(|action| {
+        vec![
+            format!("{:>2}", action.number),
+            local(&action.began_at),
+            action.seconds.map_or_else(|| "-".to_owned(), table::seconds),
+            format!("{}@{}", action.user, action.host),
+            word(action.result, output),
+            table::shortened(&action.command, 60),
+        ]
+    });
+    table::columns(&["NO", "BEGAN", "TOOK", "WHO", "RESULT", "COMMAND"], rows.collect())
+}
+
+/// One action as lines: who, what, where, then each step.
+fn show(action: &PastAction, output: &Output) -> Result<(), Failure> {
+    let who = match &action.ssh_client {
+        Some(client) => format!("{}@{} from {client}", action.user, action.host),
+        None => format!("{}@{}", action.user, action.host),
+    };
+    let mut facts = vec![
+        vec!["action".to_owned(), action.number.to_string()],
+        vec!["command".to_owned(), action.command.clone()],
+        vec!["result".to_owned(), word(action.result, output)],
+        vec!["who".to_owned(), who],
+        vec!["began".to_owned(), local(&action.began_at)],
+        vec!["took".to_owned(), action.seconds.map_or_else(|| "-".to_owned(), table::seconds)],
+        vec!["engine".to_owned(), action.engine.clone()],
+        vec!["manifest".to_owned(), format!("{} ({})", action.manifest, table::shortened(&action.manifest_digest, 20))],
+        vec!["dpl".to_owned(), action.version.clone()],
+    ];
+    if let Some(error) = &action.error {
+        facts.push(vec!["error".to_owned(), error.clone()]);
+    }
+    // The first row stands where a table has its header.
+    let first = facts.remove(0);
+    let header: Vec<&str> = first.iter().map(String::as_str).collect();
+    output.data(&table::columns(&header, facts))?;
+    if action.steps.is_empty() {
+        return Ok(());
+    }
+    let rows = action.steps.iter().map(|step| {
+        let result = match step.result {
+            StepResult::Done => output.paint(Tone::Good, "done"),
+            StepResult::Failed => output.paint(Tone::Bad, "failed"),
+            StepResult::Open if action.result == ActionResult::Running => output.paint(Tone::Attention, "at it"),
+            StepResult::Open => output.paint(Tone::Bad, "cut off"),
+        };
+        vec![
+            step.activity.clone(),
+            step.subject.clone(),
+            result,
+            step.seconds.map_or_else(|| "-".to_owned(), table::seconds),
+            step.error.clone().unwrap_or_default(),
+        ]
+    });
+    let header = ["STEP", "ON", "RESULT", "TOOK", "ERROR"];
+    output.data(&format!("\n{}", table::columns(&header, rows.collect())))
+}
+
+fn word(result: ActionResult, output: &Output) -> String {
+    match result {
+        ActionResult::Done => output.paint(Tone::Good, "done"),
+        ActionResult::Failed => output.paint(Tone::Bad, "failed"),
+        ActionResult::Interrupted => output.paint(Tone::Attention, "interrupted"),
+        ActionResult::CutOff => output.paint(Tone::Bad, "cut off"),
+        ActionResult::Running => output.paint(Tone::Attention, "running"),
+    }
+}
+
+/// A time of the journal as the clock on this host's wall shows it.
+fn local(at: &str) -> String {
+    match at.parse::<Timestamp>() {
+        Ok(at) => at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => at.to_owned(),
+    }
+}

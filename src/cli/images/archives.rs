@@ -1,0 +1,200 @@
+//! `images import` and `images export` as the operator sees them.
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::housekeeping::chosen;
+use super::{compression, print};
+use crate::cli::arguments::{ExportArguments, ImportArguments};
+use crate::cli::failure::Failure;
+use crate::cli::operations::{self, Operation, document, path};
+use crate::cli::output::Tone;
+use crate::cli::select::Unselected;
+use crate::cli::session::{Project, Session};
+use crate::cli::{prompt, table};
+use crate::images::{
+    Compression, ExportOptions, ExportReport, ExportTarget, ImportOptions, ImportReport, ImportResult, InvalidPlatform,
+    Platform, export, import, plan_export, plan_import,
+};
+use crate::manifest::Reference;
+use crate::report::{Message, Reporter};
+
+/// `dpl images import`. Its arguments are files, whatever they are called: none of them names the manifest.
+pub fn import_files(arguments: &ImportArguments, session: &mut Session) -> Result<u8, Failure> {
+    let project = session.project(None)?;
+    let platform = match &arguments.platform {
+        Some(text) => text.parse().map_err(|error: InvalidPlatform| Failure::usage(error.to_string()))?,
+        None => Platform::host(),
+    };
+    let options = ImportOptions {
+        compression: compression(arguments.compression.compression, Compression::Zstd),
+        level: arguments.compression.level,
+        threads: arguments.compression.threads,
+        platform,
+        project: Some(project.manifest().project.clone()),
+    };
+    operations::act(&Import { files: arguments.files.clone(), options }, &project, session)
+}
+
+/// Takes files into the store.
+struct Import {
+    files: Vec<PathBuf>,
+    options: ImportOptions,
+}
+
+impl Import {
+    fn names(&self) -> String {
+        self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Operation for Import {
+    fn announcement(&self) -> Message {
+        Message::new("will-import-images").with("files", self.names())
+    }
+
+    fn command(&self) -> String {
+        format!("dpl images import {}", self.names())
+    }
+
+    fn needs_engine(&self) -> bool {
+        false
+    }
+
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let plan = session.runtime()?.block_on(plan_import(store, &self.files, &self.options))?;
+        let rows = plan.images.iter().map(|image| {
+            let (tone, result) = match (image.result, &image.replaced) {
+                (ImportResult::Unchanged, _) => (Tone::Good, "unchanged"),
+                (ImportResult::Imported, None) => (Tone::Attention, "would import"),
+                (ImportResult::Imported, Some(_)) => (Tone::Attention, "would replace"),
+            };
+            vec![
+                image.reference.clone(),
+                session.output.paint(tone, result),
+                format!("{} of {}", image.layers_new, image.layers_total),
+                image.from.clone(),
+            ]
+        });
+        print(&["IMAGE", "RESULT", "NEW LAYERS", "FROM"], rows.collect(), session)?;
+        document(&plan)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let report: ImportReport = session.runtime()?.block_on(import(store, &self.files, &self.options, reporter))?;
+        let unchanged = report.images.iter().filter(|image| image.result == ImportResult::Unchanged).count();
+        let message = Message::new("images-import-done")
+            .with("imported", report.images.len() - unchanged)
+            .with("unchanged", unchanged)
+            .with("new", table::size(report.new_bytes))
+            .with("time", table::seconds(report.seconds));
+        session.output.say(&message);
+        document(&report)
+    }
+}
+
+/// `dpl images export`.
+pub fn export_images(arguments: &ExportArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (project, targets) = session.targets(&arguments.targets)?;
+    let to_stdout = arguments.output == Path::new("-");
+    if to_stdout && session.output.json {
+        return Err(Failure::usage("standard output can't take the archive and --json's document: name a file"));
+    }
+    if to_stdout && !session.global.dry_run && io::stdout().is_terminal() {
+        return Err(Failure::usage("an archive is nothing for a terminal: name a file, or pipe it on"));
+    }
+    let references = chosen(&targets, &project, Unselected::All)?;
+    let options = ExportOptions {
+        compression: compression(arguments.compression.compression, Compression::None),
+        level: arguments.compression.level,
+        threads: arguments.compression.threads,
+    };
+    operations::act(&Export { references, output: arguments.output.clone(), options }, &project, session)
+}
+
+/// Writes images of the store as one archive.
+struct Export {
+    references: Vec<Reference>,
+    /// `-` is standard output.
+    output: PathBuf,
+    options: ExportOptions,
+}
+
+impl Export {
+    fn names(&self) -> String {
+        self.references.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    fn is_stream(&self) -> bool {
+        self.output == Path::new("-")
+    }
+}
+
+impl Operation for Export {
+    fn announcement(&self) -> Message {
+        Message::new("will-export-images").with("images", self.names()).with("output", self.output.display())
+    }
+
+    fn command(&self) -> String {
+        format!("dpl images export --output {} {}", self.output.display(), self.names())
+    }
+
+    fn needs_engine(&self) -> bool {
+        false
+    }
+
+    fn confirm(&self, _project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+        if self.is_stream() || !self.output.exists() {
+            return Ok(());
+        }
+        let question = Message::new("confirm-overwrite").with("path", self.output.display());
+        prompt::confirm(&session.output, session.global.yes, &question)
+    }
+
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let output = self.output.display().to_string();
+        let plan = session.runtime()?.block_on(plan_export(store, &self.references, &output))?;
+        let short = |id: &str| id.trim_start_matches("sha256:").chars().take(12).collect::<String>();
+        let rows = plan
+            .images
+            .iter()
+            .map(|image| vec![image.reference.clone(), short(&image.image_id), image.layers_total.to_string()]);
+        print(&["IMAGE", "ID", "LAYERS"], rows.collect(), session)?;
+        let message = Message::new("images-export-would")
+            .with("images", plan.images.len())
+            .with("layers", plan.layers)
+            .with("output", &plan.output)
+            .with("bytes", plan.layer_bytes.map_or_else(|| "?".to_owned(), table::size));
+        session.output.say(&message);
+        document(&plan)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let target = if self.is_stream() {
+            // Not through std's own buffer, which looks for the ends of lines in an archive.
+            let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Failure::Output)?;
+            ExportTarget::Stream(Box::new(File::from(stdout)))
+        } else {
+            ExportTarget::File(self.output.clone())
+        };
+        let exporting = export(store, &self.references, target, self.options, reporter);
+        let report: ExportReport = session.runtime()?.block_on(exporting)?;
+        let message = Message::new("images-export-done")
+            .with("images", report.images.len())
+            .with("layers", report.layers)
+            .with("output", &report.output)
+            .with("bytes", table::size(report.written_bytes))
+            .with("time", table::seconds(report.seconds));
+        session.output.say(&message);
+        document(&report)
+    }
+}

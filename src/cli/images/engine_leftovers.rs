@@ -1,0 +1,133 @@
+//! `images prune --engine` as the operator sees it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::print;
+use crate::cli::arguments::PruneArguments;
+use crate::cli::failure::Failure;
+use crate::cli::operations::{self, Operation, document};
+use crate::cli::output::Tone;
+use crate::cli::session::{Project, Session};
+use crate::cli::{prompt, table};
+use crate::images::{EnginePruneOptions, EnginePruneReport, KeptCause, LeftoverCause, engine_prune, plan_engine_prune};
+use crate::report::{Message, Reporter};
+use crate::state::Releases;
+
+/// `dpl images prune --engine`.
+pub fn prune(arguments: &PruneArguments, project: &Arc<Project>, session: &mut Session) -> Result<u8, Failure> {
+    let options = EnginePruneOptions {
+        keep_releases: project.manifest().keep_releases,
+        unknown_kept: arguments.unknown,
+        all_dangling: arguments.dangling,
+    };
+    let engine = session.engine()?;
+    let releases = Releases::read(&project.state())?.of(&engine.facts().id);
+    let store = project.manifest().paths.images.as_deref();
+    let plan = session.runtime()?.block_on(plan_engine_prune(&engine, store, &releases, options))?;
+    operations::act(&PruneEngine { options, plan }, project, session)
+}
+
+/// Removes from the engine what loads left, as it has been planned.
+struct PruneEngine {
+    options: EnginePruneOptions,
+    plan: EnginePruneReport,
+}
+
+impl Operation for PruneEngine {
+    fn announcement(&self) -> Message {
+        Message::new("will-prune-engine")
+    }
+
+    fn command(&self) -> String {
+        let unknown = if self.options.unknown_kept { " --unknown" } else { "" };
+        let dangling = if self.options.all_dangling { " --dangling" } else { "" };
+        format!("dpl images prune --engine{unknown}{dangling}")
+    }
+
+    fn confirm(&self, _project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+        if self.plan.images.is_empty() {
+            return Ok(());
+        }
+        if !session.global.yes {
+            self.print_plan(session)?;
+        }
+        let question = Message::new("confirm-engine-prune")
+            .with("images", self.plan.images.len())
+            .with("size", table::size(self.plan.size_bytes))
+            .with("engine", &self.plan.engine);
+        prompt::confirm(&session.output, session.global.yes, &question)
+    }
+
+    fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        self.print_plan(session)?;
+        self.notes(session);
+        document(&self.plan)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        if self.plan.images.is_empty() {
+            self.notes(session);
+            return document(&EnginePruneReport { done: true, ..self.plan.clone() });
+        }
+        let engine = session.engine()?;
+        // Read again: somebody may have loaded since.
+        let releases = Releases::read(&project.state())?.of(&engine.facts().id);
+        let store = project.manifest().paths.images.as_deref();
+        let pruning = engine_prune(&engine, store, &releases, self.options, &self.plan, reporter);
+        let report = session.runtime()?.block_on(pruning)?;
+        let message = Message::new("images-engine-prune-done")
+            .with("images", report.images.len())
+            .with("size", table::size(report.size_bytes));
+        session.output.say(&message);
+        document(&report)
+    }
+}
+
+impl PruneEngine {
+    fn print_plan(&self, session: &Session) -> Result<(), Failure> {
+        let goes = session.output.paint(Tone::Attention, "would go");
+        let stays = session.output.paint(Tone::Good, "stays");
+        let row = |name: &Option<String>, id: &str, result: &str, bytes: u64, why: String| {
+            let shown = id.trim_start_matches("sha256:").chars().take(12).collect();
+            let name = name.clone().unwrap_or_else(|| "-".to_owned());
+            vec![name, shown, result.to_owned(), table::size(bytes), why]
+        };
+        let mut rows = Vec::new();
+        for image in &self.plan.images {
+            let why = match image.why {
+                LeftoverCause::NoRelease => "none of the last releases names it",
+                LeftoverCause::LeftByLoad => "a load left it without a name",
+                LeftoverCause::UnknownKept => "this project has no record of it",
+                LeftoverCause::Dangling => "it has no name",
+            };
+            rows.push(row(&image.name, &image.id, &goes, image.size_bytes, why.to_owned()));
+        }
+        for image in &self.plan.kept {
+            let why = match image.why {
+                KeptCause::Release => "one of the last releases names it".to_owned(),
+                KeptCause::Container => {
+                    format!("the container {} uses it", image.container.as_deref().unwrap_or_default())
+                }
+                KeptCause::Unknown => "this project has no record of it".to_owned(),
+                KeptCause::Refused => "the engine still needs it".to_owned(),
+            };
+            rows.push(row(&image.name, &image.id, &stays, image.size_bytes, why));
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        print(&["IMAGE", "ID", "RESULT", "SIZE", "WHY"], rows, session)
+    }
+
+    fn notes(&self, session: &Session) {
+        if self.plan.images.is_empty() {
+            session.output.say(&Message::new("images-engine-nothing"));
+        }
+        let unknown = self.plan.kept.iter().filter(|image| image.why == KeptCause::Unknown).count();
+        if unknown > 0 {
+            session.output.say(&Message::new("images-engine-unknown").with("count", unknown));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! `images prune` and `images remove` as the operator sees them.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{engine_leftovers, print, references};
+use crate::cli::arguments::{PruneArguments, RemoveImagesArguments};
+use crate::cli::failure::Failure;
+use crate::cli::operations::{self, Operation, document, path};
+use crate::cli::output::Tone;
+use crate::cli::select::{self, Unselected};
+use crate::cli::session::{Project, Session};
+use crate::cli::{prompt, table};
+use crate::images::{
+    ArchivePruning, ArchiveState, NeededImages, PrunePlan, PruneReport, RemoveReport, RemovedImage, StillNeeded,
+    plan_prune, plan_remove, prune, remove,
+};
+use crate::manifest::{Reference, Variables, manifests_beside};
+use crate::report::{Message, Reporter};
+
+/// What the project needs of its store, by all manifests that can be found.
+pub(super) fn needed(project: &Project) -> Result<NeededImages, Failure> {
+    let beside = manifests_beside(&project.path, &Variables::of_process())?;
+    Ok(NeededImages::of(project.manifest(), &beside))
+}
+
+/// `dpl images prune`.
+pub fn prune_store(arguments: &PruneArguments, session: &mut Session) -> Result<u8, Failure> {
+    let project = session.project(arguments.manifest.as_deref())?;
+    if arguments.engine {
+        return engine_leftovers::prune(arguments, &project, session);
+    }
+    let store = path(project.manifest().paths.images.as_deref(), "images")?;
+    let archives = if arguments.archives { ArchivePruning::Remove } else { ArchivePruning::Keep };
+    let needed = needed(&project)?;
+    let plan = session.runtime()?.block_on(plan_prune(store, &needed, archives))?;
+    operations::act(&Prune { needed, archives, plan }, &project, session)
+}
+
+/// Takes out of the store what no manifest names, as it has been planned.
+struct Prune {
+    needed: NeededImages,
+    archives: ArchivePruning,
+    plan: PrunePlan,
+}
+
+impl Operation for Prune {
+    fn announcement(&self) -> Message {
+        Message::new("will-prune-images")
+    }
+
+    fn command(&self) -> String {
+        let archives = if self.archives == ArchivePruning::Remove { " --archives" } else { "" };
+        format!("dpl images prune{archives}")
+    }
+
+    fn needs_engine(&self) -> bool {
+        false
+    }
+
+    fn confirm(&self, _project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+        let report = &self.plan.report;
+        if self.plan.is_empty() {
+            return Ok(());
+        }
+        if !session.global.yes {
+            show_prune(report, session)?;
+        }
+        let question = Message::new("confirm-prune")
+            .with("images", report.images.len())
+            .with("blobs", report.blobs.len())
+            .with("archives", removed_archives(report))
+            .with("freed", table::size(report.freed_bytes))
+            .with("store", &report.store);
+        prompt::confirm(&session.output, session.global.yes, &question)
+    }
+
+    fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        show_prune(&self.plan.report, session)?;
+        if self.plan.is_empty() {
+            say_nothing_to_prune(&self.plan.report, session);
+        }
+        document(&self.plan.report)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        if self.plan.is_empty() {
+            notes(&self.plan.report, session);
+            say_nothing_to_prune(&self.plan.report, session);
+            return document(&PruneReport { done: true, ..self.plan.report.clone() });
+        }
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let pruning = prune(store, &self.needed, self.archives, &self.plan, reporter);
+        let report = session.runtime()?.block_on(pruning)?;
+        notes(&report, session);
+        let message = Message::new("images-prune-done")
+            .with("images", report.images.len())
+            .with("blobs", report.blobs.len())
+            .with("archives", removed_archives(&report))
+            .with("freed", table::size(report.freed_bytes));
+        session.output.say(&message);
+        document(&report)
+    }
+}
+
+fn say_nothing_to_prune(report: &PruneReport, session: &Session) {
+    session.output.say(&Message::new("images-nothing-to-prune").with("store", &report.store));
+}
+
+fn removed_archives(report: &PruneReport) -> usize {
+    report.archives.iter().filter(|archive| archive.removed).count()
+}
+
+/// The plan as a table, and what stays and why.
+fn show_prune(report: &PruneReport, session: &Session) -> Result<(), Failure> {
+    let goes = session.output.paint(Tone::Attention, "would go");
+    let stays = session.output.paint(Tone::Good, "stays");
+    let mut rows = image_rows(&report.images, &goes);
+    for blob in &report.blobs {
+        let shown: String = blob.digest.chars().take("sha256:".len() + 12).collect();
+        rows.push(vec!["blob".into(), shown, goes.clone(), table::size(blob.size_bytes), "no image names it".into()]);
+    }
+    for file in &report.leftovers {
+        let size = table::size(file.size_bytes);
+        rows.push(vec!["leftover".into(), file.path.clone(), goes.clone(), size, "a writer was interrupted".into()]);
+    }
+    for archive in &report.archives {
+        let why = match archive.state {
+            ArchiveState::Unneeded => "no manifest names its images",
+            ArchiveState::InStore => "the store has its images",
+            ArchiveState::Needed => "a manifest names it, and the store does not have it",
+            ArchiveState::Unknown => "what it holds is not known",
+        };
+        let result = if archive.removed { goes.clone() } else { stays.clone() };
+        let size = table::size(archive.size_bytes);
+        rows.push(vec!["archive".into(), archive.file.clone(), result, size, why.into()]);
+    }
+    if !rows.is_empty() {
+        print(&["KIND", "WHAT", "RESULT", "SIZE", "WHY"], rows, session)?;
+    }
+    notes(report, session);
+    Ok(())
+}
+
+fn image_rows(images: &[RemovedImage], goes: &str) -> Vec<Vec<String>> {
+    let row = |image: &RemovedImage| {
+        let why = match (image.layers_total, image.layers_kept) {
+            (0, _) => String::new(),
+            (total, 0) => format!("all of its {total} layers go"),
+            (total, kept) => format!("{kept} of {total} layers stay with other images"),
+        };
+        vec!["image".into(), image.reference.clone(), goes.to_owned(), table::size(image.freed_bytes), why]
+    };
+    images.iter().map(row).collect()
+}
+
+/// What the operator should know of what stays.
+fn notes(report: &PruneReport, session: &Session) {
+    for kept in &report.kept {
+        let message = if kept.projects.is_empty() {
+            Message::new("images-prune-unnamed").with("reference", &kept.reference)
+        } else {
+            let projects = kept.projects.join(", ");
+            Message::new("images-prune-kept").with("projects", projects).with("reference", &kept.reference)
+        };
+        session.output.say(&message);
+    }
+    let is_offered = |state| matches!(state, ArchiveState::Unneeded | ArchiveState::InStore);
+    let offered: Vec<u64> = report
+        .archives
+        .iter()
+        .filter(|archive| !archive.removed && is_offered(archive.state))
+        .map(|archive| archive.size_bytes)
+        .collect();
+    if !offered.is_empty() {
+        let message = Message::new("images-prune-archives").with("count", offered.len());
+        session.output.say(&message.with("size", table::size(offered.iter().sum())));
+    }
+}
+
+/// `dpl images remove`.
+pub fn remove_images(arguments: &RemoveImagesArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (project, targets) = session.targets(&arguments.targets)?;
+    let store = path(project.manifest().paths.images.as_deref(), "images")?;
+    let references = chosen(&targets, &project, Unselected::Refused { command: "images remove" })?;
+    let still_needed = if arguments.force { StillNeeded::Removed } else { StillNeeded::Refused };
+    let needed = needed(&project)?;
+    let plan = session.runtime()?.block_on(plan_remove(store, &references, &needed, still_needed))?;
+    operations::act(&RemoveImages { references, needed, still_needed, plan }, &project, session)
+}
+
+/// What is meant by targets: a `:` or `/` makes a reference, all else selects services, whose images are meant.
+pub(super) fn chosen(targets: &[String], project: &Project, unselected: Unselected) -> Result<Vec<Reference>, Failure> {
+    let (written, selectors): (Vec<&String>, Vec<&String>) =
+        targets.iter().partition(|target| target.contains([':', '/']) && !target.starts_with('@'));
+    let mut chosen: Vec<Reference> = Vec::new();
+    for text in written.iter() {
+        chosen.push(text.parse().map_err(|error: crate::manifest::types::InvalidValue| Failure::usage(error.0))?);
+    }
+    if !selectors.is_empty() || written.is_empty() {
+        let selectors: Vec<String> = selectors.into_iter().cloned().collect();
+        let services = select::services(project.manifest(), &selectors, unselected)?;
+        chosen.extend(references(&services, project));
+    }
+    let mut seen = std::collections::HashSet::new();
+    chosen.retain(|reference| seen.insert(reference.clone()));
+    Ok(chosen)
+}
+
+/// Takes references out of the store, as it has been planned.
+struct RemoveImages {
+    references: Vec<Reference>,
+    needed: NeededImages,
+    still_needed: StillNeeded,
+    plan: RemoveReport,
+}
+
+impl Operation for RemoveImages {
+    fn announcement(&self) -> Message {
+        Message::new("will-remove-images").with("targets", self.names().join(", "))
+    }
+
+    fn command(&self) -> String {
+        let force = if self.still_needed == StillNeeded::Removed { " --force" } else { "" };
+        format!("dpl images remove{force} {}", self.names().join(" "))
+    }
+
+    fn needs_engine(&self) -> bool {
+        false
+    }
+
+    fn confirm(&self, _project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+        if !session.global.yes {
+            self.print_plan(session)?;
+        }
+        let question = Message::new("confirm-remove-images")
+            .with("images", self.plan.images.len())
+            .with("store", &self.plan.store)
+            .with("freed", table::size(self.plan.freed_bytes));
+        prompt::confirm(&session.output, session.global.yes, &question)
+    }
+
+    fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        self.print_plan(session)?;
+        document(&self.plan)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let removing = remove(store, &self.references, &self.needed, self.still_needed, &self.plan, reporter);
+        let report = session.runtime()?.block_on(removing)?;
+        let message = Message::new("images-remove-done")
+            .with("images", report.images.len())
+            .with("freed", table::size(report.freed_bytes));
+        session.output.say(&message);
+        document(&report)
+    }
+}
+
+impl RemoveImages {
+    fn names(&self) -> Vec<String> {
+        self.references.iter().map(ToString::to_string).collect()
+    }
+
+    fn print_plan(&self, session: &Session) -> Result<(), Failure> {
+        let goes = session.output.paint(Tone::Attention, "would go");
+        let rows = image_rows(&self.plan.images, &goes);
+        print(&["KIND", "WHAT", "RESULT", "SIZE", "LAYERS"], rows, session)
+    }
+}

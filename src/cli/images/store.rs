@@ -1,0 +1,102 @@
+//! `images list` and `images verify` as the operator sees them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::arguments::{ManifestArguments, VerifyArguments};
+use crate::cli::failure::Failure;
+use crate::cli::operations::path;
+use crate::cli::output::Tone;
+use crate::cli::progress::ProgressListener;
+use crate::cli::session::{Project, Session};
+use crate::cli::table;
+use crate::images::{ImageList, Thoroughness, list_images, verify};
+use crate::report::{Message, Reporter};
+
+/// The services that use each reference, which has its tag.
+fn users(project: &Project) -> HashMap<String, Vec<String>> {
+    let mut users: HashMap<String, Vec<String>> = HashMap::new();
+    for (_, name, service) in project.manifest().services.iter() {
+        if let Some(tag) = service.image.tag() {
+            users.entry(format!("{}:{tag}", service.image.name())).or_default().push(name.to_owned());
+        }
+    }
+    users
+}
+
+/// `dpl images list`.
+pub fn list(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, Failure> {
+    let project = session.project(arguments.manifest.as_deref())?;
+    let store = path(project.manifest().paths.images.as_deref(), "images")?;
+    // The store can be looked at where no engine is.
+    let engine = match session.engine() {
+        Ok(engine) => Some(engine),
+        Err(failure) if failure.exit_code() == 4 => {
+            session.output.warn(&Message::new("images-no-engine").with("why", failure.summary()));
+            None
+        }
+        Err(failure) => return Err(failure),
+    };
+    let runtime = session.runtime()?;
+    let listed = runtime.block_on(list_images(engine.as_ref(), store, &users(&project)))?;
+    if session.output.json {
+        session.output.document(&listed)?;
+        return Ok(0);
+    }
+    if listed.images.is_empty() {
+        session.output.say(&Message::new("images-store-empty").with("folder", &listed.store));
+        return Ok(0);
+    }
+    session.output.data(&listed_table(&listed))?;
+    Ok(0)
+}
+
+fn listed_table(listed: &ImageList) -> String {
+    let rows = listed.images.iter().map(|image| {
+        let id = image.image_id.as_deref().map(|id| id.trim_start_matches("sha256:").chars().take(12).collect());
+        let in_engine = match image.in_engine {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "unknown",
+        };
+        vec![
+            image.reference.clone(),
+            id.unwrap_or_else(|| "damaged".to_owned()),
+            image.layers.to_string(),
+            table::size(image.size_bytes),
+            table::size(image.own_bytes),
+            image.saved_at.clone().unwrap_or_else(|| "-".to_owned()),
+            in_engine.to_owned(),
+            image.services.join(" "),
+        ]
+    });
+    let header = ["IMAGE", "ID", "LAYERS", "SIZE", "ITS OWN", "SAVED", "IN THE ENGINE", "SERVICES"];
+    table::columns(&header, rows.collect())
+}
+
+/// `dpl images verify`: 0, or 1 and a list of what is wrong.
+pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Result<u8, Failure> {
+    let project = session.project(arguments.manifest.as_deref())?;
+    let store = path(project.manifest().paths.images.as_deref(), "images")?;
+    let thoroughness = if arguments.quick { Thoroughness::Quick } else { Thoroughness::Full };
+    let reporter =
+        Reporter::new(vec![Arc::new(ProgressListener::new(session.output.clone()))], CancellationToken::new());
+    let report = session.runtime()?.block_on(verify(store, thoroughness, &reporter))?;
+    drop(reporter);
+    let code = u8::from(!report.ok);
+    if session.output.json {
+        session.output.document(&report)?;
+        return Ok(code);
+    }
+    for problem in &report.problems {
+        let word = session.output.paint(Tone::Bad, "problem");
+        session.output.data(&format!("{word}  {}  {}\n", problem.reference, problem.problem))?;
+    }
+    let message = if report.ok { Message::new("images-verified") } else { Message::new("images-not-whole") };
+    let message =
+        message.with("images", report.images).with("layers", report.layers).with("problems", report.problems.len());
+    session.output.say(&message);
+    Ok(code)
+}

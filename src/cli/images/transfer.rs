@@ -1,0 +1,209 @@
+//! `save` and `load` as the operator sees them.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{compression, print, references};
+use crate::cli::arguments::{FormatChoice, LoadArguments, SaveArguments};
+use crate::cli::failure::Failure;
+use crate::cli::operations::{self, Operation, document, path, services_of};
+use crate::cli::output::Tone;
+use crate::cli::select::Unselected;
+use crate::cli::session::{Project, Session};
+use crate::cli::table;
+use crate::images::{
+    Compression, DiskPurpose, DiskSpace, DiskVerdict, LoadOptions, LoadResult, PlannedLoadResult, PlannedSaveResult,
+    SaveOptions, SaveResult, SpaceCheck, StoreFormat, plan_load, plan_save,
+};
+use crate::report::{Message, Reporter};
+use crate::state::choose_manifest;
+
+/// `dpl save`.
+pub fn save(arguments: &SaveArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (project, services) = services_of(&arguments.targets, session, Unselected::All)?;
+    operations::act(&Save { services, options: save_options(arguments) }, &project, session)
+}
+
+/// `dpl load`.
+pub fn load(arguments: &LoadArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (project, services) = services_of(&arguments.targets, session, Unselected::All)?;
+    operations::act(
+        &Load { services, options: LoadOptions { space: space_check(arguments.no_space_check), ..Default::default() } },
+        &project,
+        session,
+    )
+}
+
+fn save_options(arguments: &SaveArguments) -> SaveOptions {
+    SaveOptions {
+        compression: match arguments.format {
+            FormatChoice::Layout => compression(arguments.compression, Compression::Zstd),
+            // `docker load` of 20.10 reads no zstd.
+            FormatChoice::DockerArchive => compression(arguments.compression, Compression::Gzip),
+        },
+        level: arguments.level,
+        threads: arguments.threads,
+        format: match arguments.format {
+            FormatChoice::Layout => StoreFormat::Layout,
+            FormatChoice::DockerArchive => StoreFormat::DockerArchive,
+        },
+        project: None,
+        space: space_check(arguments.no_space_check),
+    }
+}
+
+fn space_check(is_off: bool) -> SpaceCheck {
+    if is_off { SpaceCheck::Ignore } else { SpaceCheck::Refuse }
+}
+
+/// Saves the services' images from the engine to the store.
+#[derive(Debug)]
+pub struct Save {
+    pub services: Vec<String>,
+    pub options: SaveOptions,
+}
+
+impl Operation for Save {
+    fn announcement(&self) -> Message {
+        Message::new("will-save").with("targets", self.services.join(", "))
+    }
+
+    fn command(&self) -> String {
+        format!("dpl save {}", self.services.join(" "))
+    }
+
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let engine = session.engine()?;
+        let references = references(&self.services, project);
+        let plan = session.runtime()?.block_on(plan_save(&engine, store, &references, &self.options))?;
+        let rows = plan.images.iter().map(|image| {
+            let (tone, result) = match image.result {
+                PlannedSaveResult::WouldSave => (Tone::Attention, "would save"),
+                PlannedSaveResult::Unchanged => (Tone::Good, "unchanged"),
+            };
+            vec![
+                image.reference.clone(),
+                session.output.paint(tone, result),
+                format!("{} of {}", image.layers_to_send, image.layers_total),
+                table::size(image.engine_bytes),
+            ]
+        });
+        print(&["IMAGE", "RESULT", "NEW LAYERS", "IN THE ENGINE"], rows.collect(), session)?;
+        show_disks(&plan.disks, session)?;
+        document(&plan)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let engine = session.engine()?;
+        let references = references(&self.services, project);
+        let options = SaveOptions { project: Some(project.manifest().project.clone()), ..self.options.clone() };
+        let report =
+            session.runtime()?.block_on(crate::images::save(&engine, store, &references, &options, reporter))?;
+        let saved = report.images.iter().filter(|image| image.result == SaveResult::Saved).count();
+        let all_bytes: u64 = report.images.iter().map(|image| image.total_bytes).sum();
+        let message = Message::new("save-done")
+            .with("saved", saved)
+            .with("unchanged", report.images.len() - saved)
+            .with("new", report.new_bytes)
+            .with("spared", all_bytes.saturating_sub(report.new_bytes))
+            .with("time", table::seconds(report.seconds));
+        session.output.say(&message);
+        document(&report)
+    }
+}
+
+/// Loads the services' images from the store into the engine, and remembers the manifest for this folder.
+#[derive(Debug)]
+pub struct Load {
+    pub services: Vec<String>,
+    pub options: LoadOptions,
+}
+
+impl Operation for Load {
+    fn announcement(&self) -> Message {
+        Message::new("will-load").with("targets", self.services.join(", "))
+    }
+
+    fn command(&self) -> String {
+        format!("dpl load {}", self.services.join(" "))
+    }
+
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let engine = session.engine()?;
+        let references = references(&self.services, project);
+        let plan = session.runtime()?.block_on(plan_load(&engine, store, &references))?;
+        for notice in &plan.notices {
+            session.output.warn(notice);
+        }
+        let rows = plan.images.iter().map(|image| {
+            let (tone, result) = match image.result {
+                PlannedLoadResult::WouldLoad => (Tone::Attention, "would load"),
+                PlannedLoadResult::Present => (Tone::Good, "present"),
+            };
+            vec![
+                image.reference.clone(),
+                session.output.paint(tone, result),
+                format!("{} of {}", image.layers_to_send, image.layers_total),
+                image.bytes_to_send.map_or_else(|| "?".to_owned(), table::size),
+                image.from.clone(),
+            ]
+        });
+        print(&["IMAGE", "RESULT", "LAYERS TO SEND", "SIZE", "FROM"], rows.collect(), session)?;
+        show_disks(&plan.disks, session)?;
+        document(&plan)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let engine = session.engine()?;
+        let references = references(&self.services, project);
+        let mut options = self.options.clone();
+        options.releases = Some(project.releases(&engine));
+        let report =
+            session.runtime()?.block_on(crate::images::load(&engine, store, &references, &options, reporter))?;
+        let folder = std::env::current_dir().map_err(|error| Failure::Work(Box::new(error)))?;
+        choose_manifest(&folder, &project.path)?;
+        let loaded = report.images.iter().filter(|image| image.result == LoadResult::Loaded).count();
+        let all_bytes: u64 = report.images.iter().map(|image| image.total_bytes).sum();
+        let message = Message::new("load-done")
+            .with("loaded", loaded)
+            .with("present", report.images.len() - loaded)
+            .with("sent", report.bytes_sent)
+            .with("spared", all_bytes.saturating_sub(report.bytes_sent))
+            .with("time", table::seconds(report.seconds));
+        session.output.say(&message);
+        document(&report)
+    }
+}
+
+/// What would be written where, and whether there is room for it.
+fn show_disks(disks: &[DiskSpace], session: &Session) -> Result<(), Failure> {
+    if disks.is_empty() || session.output.json {
+        return Ok(());
+    }
+    let rows = disks.iter().map(|disk| {
+        let (tone, verdict) = match disk.verdict {
+            DiskVerdict::Enough => (Tone::Good, "enough"),
+            DiskVerdict::Unsure => (Tone::Attention, "perhaps too little"),
+            DiskVerdict::TooLittle => (Tone::Bad, "too little"),
+            DiskVerdict::Unknown => (Tone::Quiet, "unknown"),
+        };
+        let purpose = match disk.purpose {
+            DiskPurpose::Store => "images",
+            DiskPurpose::Spool => "the engine's export",
+            DiskPurpose::Engine => "the engine's layers",
+        };
+        let needed = match (disk.needed_bytes, disk.needed_at_most_bytes) {
+            (least, most) if least == most => table::size(most),
+            (least, most) => format!("{} to {}", table::size(least), table::size(most)),
+        };
+        let free = disk.free_bytes.map_or_else(|| "?".to_owned(), table::size);
+        vec![disk.folder.display().to_string(), purpose.to_owned(), needed, free, session.output.paint(tone, verdict)]
+    });
+    let table = table::columns(&["FOLDER", "FOR", "NEEDED", "FREE", "ROOM"], rows.collect());
+    session.output.data(&format!("\n{table}"))
+}

@@ -1,0 +1,331 @@
+//! `plan`, and `start`, `stop`, `restart` and `remove` as the operator sees them.
+
+mod profiles;
+
+pub use profiles::awake;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::arguments::{PlanArguments, RemoveArguments, StartArguments, TargetArguments, WishArguments};
+use super::databases::forget_stopped;
+use super::failure::Failure;
+use super::operations::{self, Operation, document, services_of};
+use super::prompt;
+use super::select::{self, Unselected};
+use super::session::{Project, Session};
+use super::table;
+use crate::engine::Engine;
+use crate::images::{LoadOptions, load};
+use crate::manifest::types::{InvalidValue, Period};
+use crate::manifest::{Manifest, Reference};
+use crate::report::{Message, Reporter};
+use crate::services::{
+    Action, Cause, Dependencies, ExecuteOptions, Extent, FailedContainers, Namesakes, Operation as Step, Options, Plan,
+    Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Survey, Wait, Warning, observe, plan, run,
+    survey,
+};
+
+/// The command's word for an action.
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Start => "start",
+        Action::Restart => "restart",
+        Action::Stop => "stop",
+        Action::Remove => "remove",
+    }
+}
+
+/// `dpl plan`: what `start` would do.
+pub fn show_plan(arguments: &PlanArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (project, selection) = to_be_started(&arguments.targets, &arguments.wish, session, Unselected::All)?;
+    let request = Request { action: Action::Start, selection, options: options(&arguments.wish) };
+    let plan = would(&request, &project, session)?;
+    print(&plan, session)?;
+    if session.output.json {
+        session.output.document(&plan)?;
+    }
+    Ok(if arguments.exit_code && plan.changes_anything() { CHANGES } else { 0 })
+}
+
+/// `plan --exit-code` found work (docs/command-line.md).
+const CHANGES: u8 = 6;
+
+/// `dpl start`.
+pub fn start(arguments: &StartArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (project, services) = to_be_started(&arguments.targets, &arguments.wish, session, Unselected::All)?;
+    operations::act(&Converge::new(Action::Start, services).with(arguments)?, &project, session)
+}
+
+/// `dpl restart`.
+pub fn restart(arguments: &StartArguments, session: &mut Session) -> Result<u8, Failure> {
+    let unselected = Unselected::Refused { command: "restart" };
+    let (project, services) = to_be_started(&arguments.targets, &arguments.wish, session, unselected)?;
+    operations::act(&Converge::new(Action::Restart, services).with(arguments)?, &project, session)
+}
+
+/// `dpl stop`.
+pub fn stop(arguments: &TargetArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (project, services) = services_of(arguments, session, Unselected::Refused { command: "stop" })?;
+    operations::act(&Converge::new(Action::Stop, services), &project, session)
+}
+
+/// `dpl remove`.
+pub fn remove(arguments: &RemoveArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (project, services) = services_of(&arguments.targets, session, Unselected::Refused { command: "remove" })?;
+    let mut converge = Converge::new(Action::Remove, services);
+    let words = [
+        (arguments.volumes, Extent::Volumes),
+        (arguments.networks, Extent::Networks),
+        (arguments.orphans, Extent::Orphans),
+    ];
+    converge.options.extent = words.into_iter().filter(|(is_said, _)| *is_said).map(|(_, extent)| extent).collect();
+    operations::act(&converge, &project, session)
+}
+
+/// The services that are to run, and the project that they belong to.
+fn to_be_started(
+    targets: &TargetArguments,
+    wish: &WishArguments,
+    session: &mut Session,
+    unselected: Unselected,
+) -> Result<(Arc<Project>, Vec<String>), Failure> {
+    let (project, selectors) = session.targets(&targets.targets)?;
+    let services = select::services(project.manifest(), &selectors, unselected)?;
+    let services = profiles::awake(project.manifest(), &selectors, &wish.profile, services)?;
+    Ok((project, services))
+}
+
+fn options(wish: &WishArguments) -> Options {
+    Options {
+        dependencies: if wish.no_deps { Dependencies::Leave } else { Dependencies::Start },
+        recreate: if wish.force_recreate { Recreate::All } else { Recreate::Drifted },
+        namesakes: if wish.adopt { Namesakes::Adopt } else { Namesakes::Refuse },
+        ..Options::default()
+    }
+}
+
+/// An action on services.
+#[derive(Debug)]
+pub struct Converge {
+    pub action: Action,
+    pub services: Vec<String>,
+    pub options: Options,
+    pub execute: ExecuteOptions,
+}
+
+impl Converge {
+    pub fn new(action: Action, services: Vec<String>) -> Self {
+        Self { action, services, options: Options::default(), execute: ExecuteOptions::default() }
+    }
+
+    fn with(mut self, arguments: &StartArguments) -> Result<Self, Failure> {
+        let timeout: Option<Period> = arguments
+            .wait_timeout
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|error: InvalidValue| Failure::usage(format!("--wait-timeout: {error}")))?;
+        self.options = Options {
+            wait_timeout: timeout.map(|period| period.0),
+            wait: if arguments.no_wait { Wait::WhereNeeded } else { Wait::Ready },
+            failed: if arguments.keep_failed { FailedContainers::Keep } else { FailedContainers::Remove },
+            ..options(&arguments.wish)
+        };
+        if let Some(parallel) = arguments.parallel.and_then(|count| NonZeroUsize::new(count as usize)) {
+            self.execute.parallel = parallel;
+        }
+        Ok(self)
+    }
+
+    fn request(&self) -> Request {
+        Request { action: self.action, selection: self.services.clone(), options: self.options.clone() }
+    }
+}
+
+impl Operation for Converge {
+    fn announcement(&self) -> Message {
+        let targets = self.services.join(", ");
+        match self.action {
+            Action::Start => Message::new("will-start").with("targets", targets),
+            Action::Restart => Message::new("will-restart").with("targets", targets),
+            Action::Stop => Message::new("will-stop").with("targets", targets),
+            Action::Remove => Message::new("will-remove").with("targets", targets),
+        }
+    }
+
+    fn command(&self) -> String {
+        format!("dpl {} {}", word(self.action), self.services.join(" "))
+    }
+
+    fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+        if self.action != Action::Remove || session.global.yes {
+            return Ok(());
+        }
+        let targets = self.services.join(", ");
+        let question = if self.options.extent.is_empty() {
+            Message::new("confirm-remove").with("count", self.services.len()).with("targets", targets)
+        } else {
+            // What else goes is named: the data in a volume don't come back.
+            let plan = would(&self.request(), project, session)?;
+            Message::new("confirm-remove-more").with("targets", targets).with("more", more(&plan, session))
+        };
+        prompt::confirm(&session.output, session.global.yes, &question)
+    }
+
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        let plan = would(&self.request(), project, session)?;
+        print(&plan, session)?;
+        document(&plan)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        if matches!(self.action, Action::Stop | Action::Remove) {
+            forget_stopped(project, &self.services)?;
+        }
+        converge(self, project, session, reporter)
+    }
+}
+
+/// What would be done, as far as looking tells.
+fn would(request: &Request, project: &Project, session: &mut Session) -> Result<Plan, Failure> {
+    let engine = session.engine()?;
+    let manifest = project.manifest();
+    Ok(session.runtime()?.block_on(async {
+        let mut snapshot = observe(&engine, manifest).await?;
+        if starts(request.action) {
+            survey(&engine, manifest, request, Survey::Look, &mut snapshot).await?;
+        }
+        plan(request, manifest, &snapshot)
+    })?)
+}
+
+fn starts(action: Action) -> bool {
+    matches!(action, Action::Start | Action::Restart)
+}
+
+/// What goes beside the containers of the chosen services.
+fn more(plan: &Plan, session: &Session) -> String {
+    let lines = plan.steps.iter().filter(|step| match step.operation {
+        Step::RemoveVolume { .. } | Step::RemoveNetwork { .. } => true,
+        Step::RemoveContainer { .. } => step.cause == Cause::Orphan,
+        _ => false,
+    });
+    let lines: Vec<String> = lines.map(|step| session.output.catalogue.text(&step.operation.message())).collect();
+    if lines.is_empty() {
+        session.output.catalogue.text(&Message::new("remove-nothing-more"))
+    } else {
+        lines.join(", ")
+    }
+}
+
+/// The plan as lines: what, on what, why.
+fn print(plan: &Plan, session: &Session) -> Result<(), Failure> {
+    if session.output.json {
+        return Ok(());
+    }
+    warn(plan, session, |message| session.output.warn(message));
+    if !plan.changes_anything() {
+        session.output.say(&Message::new("plan-nothing"));
+        return Ok(());
+    }
+    let rows = plan.steps.iter().filter(|step| step.operation.changes()).map(|step| {
+        vec![
+            session.output.catalogue.text(&step.operation.message()),
+            session.output.catalogue.text(&step.cause.message()),
+        ]
+    });
+    session.output.data(&table::columns(&["STEP", "CAUSE"], rows.collect()))
+}
+
+/// Says what the plan warns of; folders that will be made are counted, since a first start makes many.
+fn warn(plan: &Plan, session: &Session, say: impl Fn(&Message)) {
+    let is_folder = |warning: &&Warning| matches!(warning, Warning::SourceIsMade { .. });
+    let (folders, others): (Vec<&Warning>, Vec<&Warning>) = plan.warnings.iter().partition(is_folder);
+    let one_by_one = session.output.verbose || folders.len() < 3;
+    for warning in others.into_iter().chain(folders.iter().copied().filter(|_| one_by_one)) {
+        say(&warning.message());
+    }
+    if !one_by_one {
+        say(&Message::new("services-folders-made").with("count", folders.len()));
+    }
+}
+
+/// Does what the plan says. Images that only the store has are loaded first.
+fn converge(
+    converge: &Converge,
+    project: &Arc<Project>,
+    session: &mut Session,
+    reporter: &Reporter,
+) -> Result<Value, Failure> {
+    let begun = Instant::now();
+    let engine = session.engine()?;
+    let runtime = session.runtime()?;
+    let manifest = project.manifest();
+    let request = converge.request();
+    let executed = runtime.block_on(async {
+        let mut planned = look_and_plan(&engine, manifest, &request).await?;
+        if let Some(missing) = planned.as_ref().err().and_then(ServicesError::only_missing_images)
+            && let Some(store) = &manifest.paths.images
+        {
+            let missing: Vec<Reference> = missing.into_iter().cloned().collect();
+            let options = LoadOptions { releases: Some(project.releases(&engine)), ..Default::default() };
+            load(&engine, store, &missing, &options, reporter).await?;
+            planned = look_and_plan(&engine, manifest, &request).await?;
+        }
+        let plan = planned?;
+        warn(&plan, session, |message| reporter.warn(message.clone()));
+        Ok::<_, Failure>(run(&engine, manifest, &request, plan, &converge.execute, reporter).await)
+    })?;
+    match executed {
+        Ok(report) => {
+            say_done(&report, begun, session);
+            document(&report)
+        }
+        Err(ServicesError::Interrupted { report }) => {
+            let skipped = names(&report, |outcome| outcome == ServiceOutcome::Skipped);
+            session.output.say(&Message::new("services-left").with("targets", skipped.join(", ")));
+            Err(Failure::Interrupted)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The plan, or what stands in its way; the outer error is of the looking.
+async fn look_and_plan(
+    engine: &Engine,
+    manifest: &Manifest,
+    request: &Request,
+) -> Result<Result<Plan, ServicesError>, ServicesError> {
+    let mut snapshot = observe(engine, manifest).await?;
+    if starts(request.action) {
+        survey(engine, manifest, request, Survey::Try, &mut snapshot).await?;
+    }
+    Ok(plan(request, manifest, &snapshot))
+}
+
+fn names(report: &ServicesReport, wanted: impl Fn(ServiceOutcome) -> bool) -> Vec<&str> {
+    report.services.iter().filter(|service| wanted(service.result)).map(|service| service.name.as_str()).collect()
+}
+
+fn say_done(report: &ServicesReport, begun: Instant, session: &Session) {
+    let count = |outcomes: &[ServiceOutcome]| names(report, |outcome| outcomes.contains(&outcome)).len();
+    let time = table::duration(begun.elapsed());
+    let message = match report.action {
+        Action::Start | Action::Restart => Message::new("services-up")
+            .with("created", count(&[ServiceOutcome::Created]))
+            .with("recreated", count(&[ServiceOutcome::Recreated]))
+            .with("started", count(&[ServiceOutcome::Started, ServiceOutcome::Restarted]))
+            .with("time", time),
+        Action::Stop => {
+            Message::new("services-stopped").with("count", count(&[ServiceOutcome::Stopped])).with("time", time)
+        }
+        Action::Remove => {
+            Message::new("services-removed").with("count", count(&[ServiceOutcome::Removed])).with("time", time)
+        }
+    };
+    session.output.say(&message);
+}

@@ -1,0 +1,69 @@
+//! Services with profiles: they run only when one of their profiles is asked for, or when they are named themselves.
+
+use std::collections::BTreeSet;
+
+use crate::cli::failure::Failure;
+use crate::manifest::Manifest;
+
+/// Leaves out what was only meant by "all" and has profiles that nobody asked for.
+pub fn awake(
+    manifest: &Manifest,
+    selectors: &[String],
+    profiles: &[String],
+    mut services: Vec<String>,
+) -> Result<Vec<String>, Failure> {
+    let of = |name: &str| manifest.services.get(name).map(|service| service.profiles.as_slice()).unwrap_or_default();
+    let known: BTreeSet<&str> = manifest.services.names().flat_map(of).map(String::as_str).collect();
+    if let Some(unknown) = profiles.iter().find(|profile| !known.contains(profile.as_str())) {
+        let hint = match known.is_empty() {
+            true => "no service of the manifest has one".to_owned(),
+            false => format!("there are: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+        };
+        return Err(Failure::usage_with_hint(format!("no service has the profile `{unknown}`"), hint));
+    }
+    // Words of one argument may stand between commas, as selectors take them.
+    let words: Vec<&str> = selectors
+        .iter()
+        .flat_map(|selector| selector.split([',', ' ', '[', ']']))
+        .filter(|word| !word.is_empty())
+        .collect();
+    if words.is_empty() || words.contains(&"all") {
+        services.retain(|name| {
+            let own = of(name);
+            own.is_empty() || words.contains(&name.as_str()) || own.iter().any(|profile| profiles.contains(profile))
+        });
+    }
+    Ok(services)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::model::Service;
+
+    fn manifest() -> Manifest {
+        let mut manifest = Manifest::default();
+        for (name, profiles) in [("web", vec![]), ("debug", vec!["tools"]), ("gpu", vec!["tools", "gpu"])] {
+            let profiles = profiles.into_iter().map(str::to_owned).collect();
+            manifest.services.push(name.to_owned(), Some(Service { profiles, ..Service::default() }));
+        }
+        manifest
+    }
+
+    fn chosen(selectors: &[&str], profiles: &[&str]) -> Result<Vec<String>, Failure> {
+        let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let all = strings(&["web", "debug", "gpu"]);
+        let services = if selectors == ["debug"] { strings(&["debug"]) } else { all };
+        awake(&manifest(), &strings(selectors), &strings(profiles), services)
+    }
+
+    #[test]
+    fn all_means_what_has_no_profile_or_one_that_is_asked_for() {
+        assert_eq!(chosen(&[], &[]).unwrap(), ["web"]);
+        assert_eq!(chosen(&["all"], &["gpu"]).unwrap(), ["web", "gpu"]);
+        assert_eq!(chosen(&["all", "debug"], &[]).unwrap(), ["web", "debug"]);
+        assert_eq!(chosen(&["debug"], &[]).unwrap(), ["debug"]);
+        assert_eq!(chosen(&["1..3"], &[]).unwrap(), ["web", "debug", "gpu"], "numbers name what they mean");
+        assert_eq!(chosen(&[], &["gup"]).unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,256 @@
+//! The terminal that the program runs in, while something else has it: a command in a container, or a screen that is
+//! drawn anew. However that ends, the terminal is as it was before.
+
+use std::cell::Cell;
+use std::io::{self, IsTerminal, PipeWriter, Write};
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use futures::Stream;
+use futures::stream;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::failure::Failure;
+use crate::engine::{Engine, ExecEnd, ExecOutput, ExecSpec, TerminalSize};
+
+/// Whether somebody sits at both ends: a command can have the terminal.
+pub fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// The terminal's size, where standard output is one.
+pub fn size() -> Option<TerminalSize> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some(TerminalSize { columns: size.ws_col, rows: size.ws_row })
+}
+
+/// Runs a command in a container with this process's own input, output and, where `spec.tty`, terminal; gives its exit
+/// code.
+///
+/// Ctrl-C belongs to the command where it has the terminal; elsewhere it ends the exchange, and the command goes on
+/// without anybody, since the engine has no call that ends it.
+pub async fn interact(engine: &Engine, container: &str, spec: ExecSpec) -> Result<u8, Failure> {
+    let spec = ExecSpec { size: size().filter(|_| spec.tty), ..spec };
+    let raw = if spec.tty { Some(RawTerminal::enter().map_err(Failure::Terminal)?) } else { None };
+    let (input, _reader) = if spec.stdin { read_input().map_err(Failure::Terminal)? } else { no_input() };
+    let mut signals = Signals::watch().map_err(Failure::Terminal)?;
+    let (resized, sizes) = mpsc::unbounded_channel();
+    let refused: Cell<Option<io::Error>> = Cell::new(None);
+    let exchange =
+        engine.exec_interactive(container, &spec, received(input), unbounded(sizes), |chunk| match write(chunk) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                refused.set(Some(error));
+                ControlFlow::Break(())
+            }
+        });
+    let mut exchange = std::pin::pin!(exchange);
+    let end = loop {
+        tokio::select! {
+            end = &mut exchange => break end?,
+            _ = signals.resize.recv() => {
+                if let Some(size) = size() {
+                    // Nobody listens any more where the command has ended.
+                    let _ = resized.send(size);
+                }
+            }
+            _ = signals.resume.recv() => {
+                if let Some(raw) = &raw {
+                    raw.again().map_err(Failure::Terminal)?;
+                }
+            }
+            () = signals.end.asked() => return Err(Failure::Interrupted),
+        }
+    };
+    match end {
+        ExecEnd::Exited(code) => Ok(u8::try_from(code).unwrap_or(1)),
+        ExecEnd::Abandoned => Err(Failure::Output(refused.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))),
+    }
+}
+
+fn write(chunk: ExecOutput) -> io::Result<()> {
+    match chunk {
+        ExecOutput::Stdout(bytes) => {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&bytes)?;
+            stdout.flush()
+        }
+        ExecOutput::Stderr(bytes) => {
+            let mut stderr = io::stderr().lock();
+            stderr.write_all(&bytes)?;
+            stderr.flush()
+        }
+    }
+}
+
+/// The terminal in raw mode, every key going through as it is; dropped, it is as it was.
+pub struct RawTerminal {
+    before: Termios,
+    raw: Termios,
+}
+
+impl RawTerminal {
+    /// Fails where standard input is no terminal.
+    pub fn enter() -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(io::stdin(), OptionalActions::Drain, &raw)?;
+        Ok(Self { before, raw })
+    }
+
+    /// After a stop and a `fg` the shell has set the terminal to its own ways.
+    fn again(&self) -> io::Result<()> {
+        Ok(tcsetattr(io::stdin(), OptionalActions::Drain, &self.raw)?)
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.before);
+    }
+}
+
+/// A screen of its own on the terminal, drawn anew again and again; dropped, what was there before is back.
+pub struct Screen {
+    _open: (),
+}
+
+impl Screen {
+    /// Fails where standard output is no terminal.
+    pub fn open() -> Result<Self, Failure> {
+        if size().is_none() || !io::stdout().is_terminal() {
+            return Err(Failure::usage_with_hint(
+                "what is drawn anew again and again needs a terminal",
+                "without one, ask once: leave the flag out",
+            ));
+        }
+        send("\x1b[?1049h\x1b[?25l").map_err(Failure::Output)?;
+        Ok(Self { _open: () })
+    }
+
+    /// Draws a text from the top; what has no room below is counted.
+    pub fn draw(&self, text: &str, more: impl Fn(usize) -> String) -> Result<(), Failure> {
+        let rows = size().map_or(24, |size| usize::from(size.rows));
+        let lines: Vec<&str> = text.lines().collect();
+        let mut frame = String::from("\x1b[H");
+        let shown = if lines.len() > rows { rows.saturating_sub(1) } else { lines.len() };
+        let rest = (lines.len() > shown).then(|| more(lines.len() - shown));
+        let drawn: Vec<&str> = lines[..shown].iter().copied().chain(rest.as_deref()).collect();
+        // No newline behind the last line: it would push the first one out.
+        frame.push_str(&drawn.join("\x1b[K\r\n"));
+        frame.push_str("\x1b[K\x1b[J");
+        send(&frame).map_err(Failure::Output)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing.
+        let _ = send("\x1b[?25h\x1b[?1049l");
+    }
+}
+
+fn send(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// The signals that matter while a terminal is in hand. Once watched, they no longer end the process by themselves.
+pub struct Signals {
+    pub resize: Signal,
+    resume: Signal,
+    pub end: EndSignals,
+}
+
+/// Ctrl-C, SIGTERM, and a terminal that goes away.
+pub struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl EndSignals {
+    /// Must be called inside the runtime.
+    pub fn watch() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Resolves when one of them comes.
+    pub async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+impl Signals {
+    /// Must be called inside the runtime.
+    pub fn watch() -> io::Result<Self> {
+        Ok(Self {
+            resize: signal(SignalKind::window_change())?,
+            resume: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?,
+            end: EndSignals::watch()?,
+        })
+    }
+}
+
+/// Ends the thread that reads standard input, so that it takes nothing that is meant for somebody else.
+struct Reader {
+    _wakes: Option<PipeWriter>,
+}
+
+fn no_input() -> (mpsc::Receiver<Bytes>, Reader) {
+    (mpsc::channel(1).1, Reader { _wakes: None })
+}
+
+/// Reads standard input in a thread of its own: one that the runtime knows would hold the program's end up until
+/// another key is pressed.
+fn read_input() -> io::Result<(mpsc::Receiver<Bytes>, Reader)> {
+    let (woken, wakes) = io::pipe()?;
+    let (sender, receiver) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        let stdin = io::stdin();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let mut watched = [PollFd::new(&stdin, PollFlags::IN), PollFd::new(&woken, PollFlags::IN)];
+            match poll(&mut watched, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(_) => return,
+                Ok(_) => {}
+            }
+            if !watched[1].revents().is_empty() {
+                return;
+            }
+            match rustix::io::read(&stdin, &mut buffer) {
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+                Ok(0) | Err(_) => return,
+                Ok(length) => {
+                    if sender.blocking_send(Bytes::copy_from_slice(&buffer[..length])).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    Ok((receiver, Reader { _wakes: Some(wakes) }))
+}
+
+fn received(receiver: mpsc::Receiver<Bytes>) -> impl Stream<Item = Bytes> {
+    stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
+}
+
+fn unbounded<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
+    stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
+}

@@ -1,0 +1,404 @@
+//! `db convert`: an archive from SQL in plain text.
+//!
+//! Such a dump is a program, and psql has commands that leave the database. So it runs nowhere but in a throw-away server
+//! without a network and without a folder of this host: its text goes in on psql's input, and what it made is dumped
+//! like any other database, counted and with digests. The server that the archive is meant for never sees a line of it.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use futures::StreamExt;
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
+
+use super::backup::Workshop;
+use super::documents::BackupDocument;
+use super::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
+use super::error::{DatabasesError, Said};
+use super::names;
+use super::properties::Properties;
+use super::script;
+use super::server::Server;
+use super::source::{SourceKind, source_kind};
+use super::sql::ident;
+use super::throwaway::{self, ServerImage, Throwaway};
+use super::verification::{Known, Verification};
+use super::verify;
+use crate::engine::{ExecOutput, ExecSession};
+use crate::report::{Activity, Message, Reporter};
+
+/// What to convert, and to what.
+#[derive(Debug, Clone)]
+pub struct Conversion {
+    /// Plain SQL, under gzip or not.
+    pub file: PathBuf,
+    /// The database's name, in the record, and in a file that makes several.
+    pub database: String,
+    /// The folder that comes of it; what was there is replaced when the new one is proved.
+    pub target: PathBuf,
+    /// How the database is made where the file does not say it.
+    pub locale: Option<DefaultLocale>,
+    pub jobs: Jobs,
+    /// Who does it, for the record.
+    pub operator: String,
+}
+
+/// Encoding and locale of the server that the archive is meant for.
+#[derive(Debug, Clone)]
+pub struct DefaultLocale(Properties);
+
+impl DefaultLocale {
+    /// As `CREATE DATABASE` without a word more has them.
+    pub async fn of(server: &Server) -> Result<Option<Self>, DatabasesError> {
+        Ok(Properties::read(&server.client, server.home(), "template1").await?.map(Self))
+    }
+}
+
+/// The database that a file fills which connects to none.
+const PLAIN: &str = "dpl converts";
+
+/// Converts. On an error nothing has come of it, and what was at the target is there.
+pub async fn convert(
+    image: &ServerImage,
+    conversion: &Conversion,
+    reporter: &Reporter,
+) -> Result<BackupDocument, DatabasesError> {
+    let file = &conversion.file;
+    if source_kind(file)? != SourceKind::Sql {
+        return Err(DatabasesError::NoArchive {
+            path: file.clone(),
+            why: "it is no SQL in plain text, and needs no converting",
+        });
+    }
+    let subject = file.display().to_string();
+    let bytes = std::fs::metadata(file).map_err(DatabasesError::file("look at", file))?.len();
+    reporter.began(Activity::ConvertDump, subject.as_str(), Some(bytes));
+    let target = std::path::absolute(&conversion.target).map_err(DatabasesError::file("find", &conversion.target))?;
+    let conversion = Conversion { target, ..conversion.clone() };
+    let result = run(image, &conversion, &subject, reporter).await;
+    match &result {
+        Ok(document) => {
+            let message = Message::new("databases-converted").with("path", &document.path);
+            reporter.done(Activity::ConvertDump, subject, message.with("rows", document.rows));
+        }
+        Err(error) => reporter.failed(Activity::ConvertDump, subject, error),
+    }
+    result
+}
+
+/// A conversion that is needed only as long as this lives.
+pub struct Converted {
+    pub folder: PathBuf,
+    _workshop: Workshop,
+}
+
+/// Converts below `home`, for one restore; the conversion's own target counts for nothing.
+pub async fn convert_for_now(
+    image: &ServerImage,
+    conversion: &Conversion,
+    home: &Path,
+    reporter: &Reporter,
+) -> Result<Converted, DatabasesError> {
+    let workshop = Workshop::open(home)?;
+    let folder = workshop.path().join("converted");
+    convert(image, &Conversion { target: folder.clone(), ..conversion.clone() }, reporter).await?;
+    Ok(Converted { folder, _workshop: workshop })
+}
+
+async fn run(
+    image: &ServerImage,
+    conversion: &Conversion,
+    subject: &str,
+    reporter: &Reporter,
+) -> Result<BackupDocument, DatabasesError> {
+    let roles = scan(&conversion.file).await?;
+    let throwaway = Throwaway::start(image).await?;
+    let work = async {
+        throwaway::create_roles(&throwaway, roles.iter().map(String::as_str)).await?;
+        fill(&throwaway.server, conversion, subject, reporter).await?;
+        let database = choose(&throwaway.server, conversion).await?;
+        place(&throwaway.server, conversion, &database, reporter).await
+    };
+    let made = tokio::select! {
+        made = work => made,
+        () = reporter.stop_asked() => Err(DatabasesError::Stopped { database: conversion.database.clone() }),
+    };
+    throwaway.end().await;
+    made
+}
+
+/// The text, unpacked where it is packed.
+fn open(path: &Path) -> Result<(Box<dyn Read + Send>, Position), DatabasesError> {
+    let fail = || DatabasesError::file("read", path);
+    let mut head = [0; 2];
+    let packed = File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head == [0x1f, 0x8b];
+    let file = File::open(path).map_err(fail())?;
+    let position = Position::default();
+    let counted = Counted { inner: file, position: position.clone() };
+    let reader: Box<dyn Read + Send> = match packed {
+        true => Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 18, counted))),
+        false => Box::new(counted),
+    };
+    Ok((reader, position))
+}
+
+/// How much of a file has been read, for progress.
+#[derive(Debug, Clone, Default)]
+struct Position(std::sync::Arc<std::sync::atomic::AtomicU64>);
+
+impl Position {
+    fn bytes(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+struct Counted {
+    inner: File,
+    position: Position,
+}
+
+impl Read for Counted {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(into)?;
+        self.position.0.fetch_add(read as u64, std::sync::atomic::Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// The roles that the text names, which an empty server does not have. Reading it to its end also tells whether it is
+/// whole, where gzip can tell.
+async fn scan(path: &Path) -> Result<BTreeSet<String>, DatabasesError> {
+    /// No statement that names a role is longer; rows are.
+    const LONGEST_LINE: usize = 64 << 10;
+    let path = path.to_owned();
+    let scanned = tokio::task::spawn_blocking(move || {
+        let fail = || DatabasesError::file("read", &path);
+        let mut reader = BufReader::with_capacity(1 << 18, open(&path)?.0);
+        let mut facts = script::ScriptFacts::default();
+        let (mut line, mut is_cut) = (Vec::new(), false);
+        loop {
+            let buffer = reader.fill_buf().map_err(fail())?;
+            if buffer.is_empty() {
+                return Ok(facts.roles);
+            }
+            let end = buffer.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(buffer.len(), |end| end + 1);
+            is_cut |= line.len() + taken > LONGEST_LINE;
+            if !is_cut {
+                line.extend_from_slice(&buffer[..taken]);
+            }
+            reader.consume(taken);
+            if end.is_some() {
+                if !is_cut {
+                    facts.read_line(String::from_utf8_lossy(&line).trim_end());
+                }
+                line.clear();
+                is_cut = false;
+            }
+        }
+    });
+    scanned.await.unwrap_or_else(|join| std::panic::resume_unwind(join.into_panic()))
+}
+
+/// Runs the text with psql, all of it: a plain dump is full of statements that fail for no reason that matters.
+async fn fill(
+    server: &Server,
+    conversion: &Conversion,
+    subject: &str,
+    reporter: &Reporter,
+) -> Result<(), DatabasesError> {
+    let create = match &conversion.locale {
+        Some(DefaultLocale(template)) => {
+            let properties = Properties {
+                owner: "postgres".to_owned(),
+                tablespace: "pg_default".to_owned(),
+                encoding: template.encoding.clone(),
+                collate: template.collate.clone(),
+                ctype: template.ctype.clone(),
+                locale_provider: template.locale_provider.clone(),
+                locale: template.locale.clone(),
+                icu_rules: template.icu_rules.clone(),
+                connection_limit: -1,
+                ..Properties::default()
+            };
+            properties.create(PLAIN)
+        }
+        None => format!("CREATE DATABASE {} TEMPLATE template0;", ident(PLAIN)),
+    };
+    server.client.execute(server.home(), "create a database", &create).await?;
+    let arguments: Vec<String> = ["-X", "-q", "-w", "-v", "ON_ERROR_STOP=0", "-o", "/dev/null", "-d"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([server.client.conninfo(PLAIN)])
+        .collect();
+    crate::failpoint!("databases.convert.before-fill");
+    let session = server.client.start("psql", &arguments).await?;
+    let (reader, position) = open(&conversion.file)?;
+    let (complaints, exit_code) = feed(session, reader, &conversion.file, || {
+        reporter.advanced(Activity::ConvertDump, subject, position.bytes(), None);
+    })
+    .await?;
+    let serious = serious(&complaints);
+    if exit_code != 0 && exit_code != 3 || !serious.is_empty() {
+        let said = if serious.is_empty() { complaints } else { serious.join("\n") };
+        return Err(DatabasesError::Unconvertible {
+            path: conversion.file.clone(),
+            source: Said::new(said.as_bytes()),
+        });
+    }
+    Ok(())
+}
+
+/// Feeds psql, and gives what it said and how it ended.
+async fn feed(
+    mut session: ExecSession,
+    mut reader: Box<dyn Read + Send>,
+    path: &Path,
+    progress: impl Fn(),
+) -> Result<(String, i64), DatabasesError> {
+    /// The first errors are those that matter; the others follow from them.
+    const MOST_SAID: usize = 256 << 10;
+    let (sender, mut blocks) = tokio::sync::mpsc::channel::<std::io::Result<Vec<u8>>>(4);
+    let reading = tokio::task::spawn_blocking(move || {
+        loop {
+            let mut block = vec![0; 256 << 10];
+            let read = reader.read(&mut block).map(|read| {
+                block.truncate(read);
+                block
+            });
+            let is_end = read.as_ref().map_or(true, Vec::is_empty);
+            if sender.blocking_send(read).is_err() || is_end {
+                return;
+            }
+        }
+    });
+    let mut said = Vec::new();
+    let fed = {
+        let ExecSession { output, input, .. } = &mut session;
+        let feed = async {
+            while let Some(block) = blocks.recv().await {
+                let block = block.map_err(DatabasesError::file("read", path))?;
+                if block.is_empty() || input.write_all(&block).await.is_err() {
+                    break;
+                }
+                progress();
+            }
+            blocks.close();
+            let _ = input.shutdown().await;
+            Ok::<(), DatabasesError>(())
+        };
+        let listen = async {
+            while let Some(chunk) = output.next().await {
+                if let ExecOutput::Stderr(bytes) = chunk?
+                    && said.len() < MOST_SAID
+                {
+                    said.extend_from_slice(&bytes);
+                }
+            }
+            Ok::<(), DatabasesError>(())
+        };
+        let (fed, listened) = futures::join!(feed, listen);
+        fed.and(listened)
+    };
+    // It ends with the channel.
+    let _ = reading.await;
+    fed?;
+    let code = session.exit_code().await?;
+    Ok((String::from_utf8_lossy(&said).into_owned(), code))
+}
+
+/// The complaints that mean that something is missing.
+fn serious(complaints: &str) -> Vec<&str> {
+    const HARMLESS: [&str; 8] = [
+        // Settings, and a command of psql's, that came with later versions.
+        "unrecognized configuration parameter",
+        "invalid command \\restrict",
+        "invalid command \\unrestrict",
+        // What every server and every new database has.
+        "schema \"public\" already exists",
+        "role \"postgres\" already exists",
+        "database \"postgres\" already exists",
+        "language \"plpgsql\" already exists",
+        "current user cannot be dropped",
+    ];
+    let is_complaint = |line: &&str| {
+        ["ERROR:", "FATAL:", "PANIC:", "invalid command", "error:"].iter().any(|word| line.contains(word))
+    };
+    // Roles are there since we made them for the owners and grants.
+    let is_made = |line: &str| line.contains("role \"") && line.contains("already exists");
+    let is_harmless = |line: &&str| HARMLESS.iter().any(|words| line.contains(words)) || is_made(line);
+    complaints.lines().filter(is_complaint).filter(|line| !is_harmless(line)).take(5).collect()
+}
+
+/// The database that the file has filled.
+async fn choose(server: &Server, conversion: &Conversion) -> Result<String, DatabasesError> {
+    #[derive(Deserialize)]
+    struct Made {
+        plain: u64,
+        others: Vec<String>,
+    }
+    const OBJECTS: &str = "SELECT to_json(count(*)) FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_'";
+    const OTHERS: &str = "SELECT coalesce(json_agg(datname ORDER BY datname), '[]') FROM pg_catalog.pg_database
+      WHERE NOT datistemplate AND datname NOT IN ('postgres', 'dpl converts')";
+    let made = Made {
+        plain: server.client.query(PLAIN, "look what is in it", OBJECTS).await?,
+        others: server.client.query(server.home(), "list the databases", OTHERS).await?,
+    };
+    match made.others.as_slice() {
+        [] => Ok(PLAIN.to_owned()),
+        others if others.contains(&conversion.database) => Ok(conversion.database.clone()),
+        [one] if made.plain == 0 => Ok(one.clone()),
+        others => Err(DatabasesError::SeveralDatabases {
+            path: conversion.file.clone(),
+            database: conversion.database.clone(),
+            found: others.join(", "),
+        }),
+    }
+}
+
+async fn place(
+    server: &Server,
+    conversion: &Conversion,
+    database: &str,
+    reporter: &Reporter,
+) -> Result<BackupDocument, DatabasesError> {
+    let target = &conversion.target;
+    let home = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let workshop = Workshop::open(home)?;
+    let stamp = names::stamp(jiff::Timestamp::now());
+    let order = DumpOrder {
+        database,
+        recorded_as: &conversion.database,
+        stamp: &stamp,
+        jobs: conversion.jobs,
+        level: Level::default(),
+        hashes: PasswordHashes::default(),
+        operator: &conversion.operator,
+    };
+    let record = dump::dump(server, &order, workshop.path(), reporter).await?;
+    verify::check_files(workshop.path(), &record).await?;
+    crate::failpoint!("databases.convert.before-publish");
+    match std::fs::symlink_metadata(target).is_ok() {
+        true => workshop.exchange(target)?,
+        false => workshop.publish(target)?,
+    }
+    Ok(BackupDocument::new(&Known { record, verification: Verification::default() }, target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_plain_dump_complains_of_is_passed_over() {
+        let said = "psql:<stdin>:7: ERROR:  unrecognized configuration parameter \"transaction_timeout\"\n\
+            invalid command \\restrict\nNOTICE:  nothing\npsql:<stdin>:9: ERROR:  role \"app\" already exists\n";
+        assert_eq!(serious(said), Vec::<&str>::new());
+        let said = "psql:<stdin>:9: ERROR:  relation \"t\" does not exist\nLINE 1: x\n";
+        assert_eq!(serious(said), ["psql:<stdin>:9: ERROR:  relation \"t\" does not exist"]);
+    }
+}

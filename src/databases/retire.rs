@@ -1,0 +1,138 @@
+//! What becomes of a database that was replaced: backed up from under its other name, the backup proved, then dropped;
+//! or kept for the way back.
+
+use std::path::Path;
+
+use super::backup::{self, BackupSettings, Shrink};
+use super::documents::BackupDocument;
+use super::error::DatabasesError;
+use super::names::{self, BesideKind};
+use super::recovery::Seen;
+use super::server::Server;
+use super::swap;
+use super::throwaway::ServerImage;
+use super::verification::Known;
+use super::verify::{self, Depth, VerifySettings};
+use crate::report::{Activity, Message, Reporter};
+
+/// What becomes of the database that is replaced.
+#[derive(Debug, Clone)]
+pub enum OldDatabase {
+    /// It is backed up, the backup verified, and then it is dropped.
+    BackUpAndDrop(BackupSettings),
+    /// It stays under another name, for the way back; of several that were kept only so many, and the others are
+    /// backed up and dropped.
+    Keep { count: usize, backup: BackupSettings },
+    /// It is dropped without a backup, since somebody asked for that in words.
+    Drop,
+}
+
+impl OldDatabase {
+    /// How one that is not kept is backed up; not at all where `None`.
+    fn backup(&self) -> Option<&BackupSettings> {
+        match self {
+            Self::BackUpAndDrop(settings) | Self::Keep { backup: settings, .. } => Some(settings),
+            Self::Drop => None,
+        }
+    }
+
+    /// What it is called aside.
+    pub(super) fn kind(&self) -> BesideKind {
+        match self {
+            Self::Keep { .. } => BesideKind::Kept,
+            Self::BackUpAndDrop(_) | Self::Drop => BesideKind::Old,
+        }
+    }
+}
+
+/// A database that was replaced, and what is to become of such.
+pub(super) struct Retirement<'a> {
+    pub server: &'a Server,
+    /// The name that it had.
+    pub database: &'a str,
+    pub policy: &'a OldDatabase,
+    pub reporter: &'a Reporter,
+}
+
+impl Retirement<'_> {
+    /// Backs an old database up, where that is wanted, proves the backup, and drops the database.
+    pub async fn retire(&self, old: &str) -> Result<Option<BackupDocument>, DatabasesError> {
+        let document = match self.policy.backup() {
+            None => None,
+            Some(settings) => {
+                swap::open(self.server, old).await?;
+                // Whatever its size, it is what there was: refusing it would keep every later rebuild from beginning.
+                let settings = BackupSettings { shrink: Shrink::Allow, ..settings.clone() };
+                let made = backup::backup_as(self.server, old, self.database, &settings, self.reporter).await?;
+                Some(self.prove(&made, &settings).await?)
+            }
+        };
+        self.reporter.began(Activity::DropDatabase, self.database, None);
+        match swap::drop_aside(self.server, old).await {
+            Ok(()) => {
+                let message = match document {
+                    Some(_) => Message::new("databases-old-dropped"),
+                    None => Message::new("databases-old-dropped-unsaved"),
+                };
+                let message = message.with("name", old);
+                self.reporter.done(Activity::DropDatabase, self.database, message);
+                Ok(document)
+            }
+            Err(error) => {
+                self.reporter.failed(Activity::DropDatabase, self.database, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// A list is no verification: it is restored, and compared.
+    async fn prove(&self, made: &BackupDocument, settings: &BackupSettings) -> Result<BackupDocument, DatabasesError> {
+        let image = ServerImage::of(self.server).await;
+        let how = VerifySettings { depth: Depth::Restore, jobs: settings.jobs, operator: settings.operator.clone() };
+        let path = Path::new(&made.path);
+        match verify::verify(&image, path, &how, self.reporter).await?.damage {
+            None => Ok(BackupDocument::new(&Known::read(path)?, path)),
+            Some(damage) => Err(DatabasesError::Damaged { path: path.to_owned(), damage }),
+        }
+    }
+
+    /// Keeps the newest, and lets those go that are too many.
+    pub async fn thin_out(&self, seen: &[Seen]) -> Result<(), DatabasesError> {
+        let OldDatabase::Keep { count, .. } = self.policy else { return Ok(()) };
+        for old in kept(self.database, seen).iter().rev().skip((*count).max(1)) {
+            let message = Message::new("databases-kept-too-many").with("database", self.database);
+            self.reporter.notice(message.with("name", old));
+            self.retire(old).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The databases that were kept when `database` was replaced, oldest first.
+pub(super) fn kept(database: &str, seen: &[Seen]) -> Vec<String> {
+    let mut kept: Vec<(String, String)> = seen
+        .iter()
+        .filter_map(|seen| {
+            let (kind, stamp) = names::read_beside(database, &seen.name)?;
+            (kind == BesideKind::Kept).then(|| (stamp, seen.name.clone()))
+        })
+        .collect();
+    kept.sort();
+    kept.into_iter().map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_ones_are_told_oldest_first_and_others_left_out() {
+        let name = |kind, stamp| names::beside("expert", kind, stamp);
+        let (first, second) = (name(BesideKind::Kept, "20260704T101530Z"), name(BesideKind::Kept, "20260705T101530Z"));
+        let others = [name(BesideKind::Old, "20260703T101530Z"), "expert".to_owned()];
+        let seen: Vec<Seen> = [&second, &first, &others[0], &others[1]]
+            .map(|name| Seen { name: name.clone(), allows_connections: false })
+            .into();
+        assert_eq!(kept("expert", &seen), [first, second]);
+    }
+}

@@ -1,0 +1,44 @@
+//! What happens to containers, as the engine tells it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures::{Stream, StreamExt};
+
+use super::connect::Engine;
+use super::error::EngineError;
+
+/// Something that happened to a container (`GET /events`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerEvent {
+    /// The engine's word: `start`, `die`, `health_status: healthy`, …
+    pub action: String,
+    pub container: String,
+    /// Its labels, and its name under `name`.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Engine {
+    /// What happens from now on to containers that carry this label, of these kinds; ends with the engine.
+    pub fn container_events(
+        &self,
+        label: (&str, &str),
+        actions: &[&str],
+    ) -> impl Stream<Item = Result<ContainerEvent, EngineError>> + Send + use<> {
+        let filters = HashMap::from([
+            ("type".to_owned(), vec!["container".to_owned()]),
+            ("label".to_owned(), vec![format!("{}={}", label.0, label.1)]),
+            ("event".to_owned(), actions.iter().map(|action| (*action).to_owned()).collect()),
+        ]);
+        let options = EventsOptionsBuilder::default().filters(&filters).build();
+        self.docker().events(Some(options)).map(|event| {
+            let event = event.map_err(|error| EngineError::new("watch", "the engine's events", error))?;
+            let actor = event.actor.unwrap_or_default();
+            Ok(ContainerEvent {
+                action: event.action.unwrap_or_default(),
+                container: actor.id.unwrap_or_default(),
+                attributes: actor.attributes.unwrap_or_default().into_iter().collect(),
+            })
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! Notices transfers in which nothing moves any more.
+//!
+//! Only silence counts, never how long a transfer takes: an export of an hour is fine as long as bytes come. While the
+//! engine works by itself (it spools an export before the first byte, and applies a load's layers after the last one)
+//! silence is ordinary, so that it may last longer then, and the engine is asked meanwhile whether it is still there.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::connect::Engine;
+use super::error::{EngineError, EngineErrorKind};
+
+/// How long nothing may move in a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StallLimits {
+    /// While the engine works by itself. Spooling and applying a layer of many gigabytes on a slow disk takes minutes.
+    pub working: Duration,
+    /// Between two pieces of a stream that has begun.
+    pub moving: Duration,
+}
+
+impl Default for StallLimits {
+    fn default() -> Self {
+        Self::of(Duration::from_secs(15 * 60))
+    }
+}
+
+impl StallLimits {
+    const MOVING: Duration = Duration::from_secs(5 * 60);
+
+    /// `limit` while the engine works by itself, and 5 minutes at most between two pieces.
+    pub fn of(limit: Duration) -> Self {
+        Self { working: limit, moving: limit.min(Self::MOVING) }
+    }
+}
+
+/// Whose turn it is in a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The engine works by itself.
+    Working,
+    /// A piece is expected from the engine, or given to it.
+    Moving,
+    /// The engine waits for us: no silence of its own.
+    Ours,
+}
+
+/// Watches one transfer.
+pub(super) struct Watchdog {
+    engine: Engine,
+    operation: &'static str,
+    object: String,
+    state: Mutex<(Turn, Instant)>,
+}
+
+/// The engine is asked this often at least while nothing moves, and has so long to answer.
+const PROBE_INTERVAL: Duration = Duration::from_secs(20);
+/// So many questions without an answer, one after the other, mean that nobody is there.
+const UNANSWERED: u32 = 3;
+
+impl Watchdog {
+    pub fn new(engine: &Engine, operation: &'static str, object: impl Into<String>) -> Self {
+        let state = Mutex::new((Turn::Working, Instant::now()));
+        Self { engine: engine.clone(), operation, object: object.into(), state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, (Turn, Instant)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something moved; what comes next is `turn`.
+    pub fn moved(&self, turn: Turn) {
+        *self.state() = (turn, Instant::now());
+    }
+
+    /// The silence begins anew: something moved that changes nobody's turn, or a pause of our own has ended.
+    pub fn begins_anew(&self) {
+        self.state().1 = Instant::now();
+    }
+
+    /// Resolves when nothing moves any more, with what to say of it.
+    pub async fn stalled(&self) -> EngineError {
+        let limits = self.engine.stall_limits();
+        let interval = PROBE_INTERVAL.min(limits.moving / 4).max(Duration::from_millis(10));
+        let mut unanswered = 0;
+        loop {
+            sleep_until(Instant::now() + interval).await;
+            let (turn, since) = *self.state();
+            let limit = match turn {
+                Turn::Working => limits.working,
+                Turn::Moving => limits.moving,
+                Turn::Ours => continue,
+            };
+            let silence = since.elapsed();
+            if silence < interval {
+                unanswered = 0;
+                continue;
+            }
+            match timeout(interval, self.engine.ping()).await {
+                Ok(Ok(())) => unanswered = 0,
+                // Another answer than a good one is an answer.
+                Ok(Err(error)) if !error.is_unreachable() => unanswered = 0,
+                Ok(Err(_)) | Err(_) => unanswered += 1,
+            }
+            if unanswered >= UNANSWERED {
+                return self.error(EngineErrorKind::Unreachable, "the engine answers nothing any more".to_owned());
+            }
+            if silence >= limit {
+                let whose = match turn {
+                    Turn::Working => "the engine was still at work by itself",
+                    _ => "the transfer was in the middle",
+                };
+                let text = format!("nothing has moved for {} s, though the engine answers; {whose}", silence.as_secs());
+                return self.error(EngineErrorKind::Stalled, text);
+            }
+        }
+    }
+
+    fn error(&self, kind: EngineErrorKind, text: String) -> EngineError {
+        EngineError::other(kind, self.operation, self.object.clone(), text)
+    }
+}

@@ -1,0 +1,153 @@
+//! The other manifests of a project: those that lie beside the chosen one, and what they extend.
+//!
+//! For what must not guess which images or data a project still needs. A file that looks like a manifest and can't be
+//! read is an error, never passed over.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::parse::LARGEST_TEXT;
+use super::problem::{ManifestErrors, Severity};
+use super::read::{Loaded, read_manifest};
+use super::variables::Variables;
+
+/// A manifest, and where it lies.
+#[derive(Debug)]
+pub struct FoundManifest {
+    pub path: PathBuf,
+    pub loaded: Loaded,
+}
+
+/// Why it can't be said which manifests there are.
+#[derive(Debug, thiserror::Error)]
+pub enum BesideError {
+    #[error("can't look for other manifests in {}", .folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+    #[error("can't read {}, which may be a manifest of this project", .path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error(
+        "{} looks like a manifest and can't be read as one, so that nobody knows what it needs ({problem}); mend it \
+         (`dpl check` says all that is wrong), or move it elsewhere", .path.display()
+    )]
+    Manifest { path: PathBuf, problem: String },
+}
+
+/// All manifests in the folder of `chosen`, and the whole ones that any of them extends, wherever those lie. Of any
+/// project: whoever asks chooses.
+pub fn manifests_beside(chosen: &Path, variables: &Variables) -> Result<Vec<FoundManifest>, BesideError> {
+    let folder = chosen.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |source| BesideError::Folder { folder: folder.to_owned(), source };
+    let mut waiting: BTreeSet<PathBuf> = BTreeSet::from([chosen.to_owned()]);
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let is_json = Path::new(&entry.file_name()).extension().is_some_and(|extension| extension == "json");
+        if is_json && entry.path().is_file() {
+            waiting.insert(entry.path());
+        }
+    }
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    while let Some(path) = waiting.pop_first() {
+        let known = path.canonicalize().unwrap_or_else(|_| path.clone());
+        if !seen.insert(known) {
+            continue;
+        }
+        let is_chosen = path == chosen;
+        if !is_chosen && !looks_like_manifest(&path)? {
+            continue;
+        }
+        let loaded = read_manifest(&path, variables.clone())
+            .map_err(|errors| BesideError::Manifest { path: path.clone(), problem: first_problem(&errors) })?;
+        for file in loaded.sources.files() {
+            waiting.insert(file.folder.join(file.shown.file_name().unwrap_or_default()));
+        }
+        found.push(FoundManifest { path, loaded });
+    }
+    Ok(found)
+}
+
+/// A manifest says its project, or what it extends. A file that is only ever extended says neither, and means nothing
+/// by itself. What is no JSON at all is judged by its words: a manifest with a comma too many is still one.
+fn looks_like_manifest(path: &Path) -> Result<bool, BesideError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST_TEXT as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|source| BesideError::File { path: path.to_owned(), source })?;
+    match serde_json::from_slice::<Value>(&bytes) {
+        Ok(Value::Object(fields)) => Ok(fields.contains_key("extends")
+            || fields.contains_key("project") && (fields.contains_key("services") || fields.contains_key("paths"))),
+        Ok(_) => Ok(false),
+        Err(_) => {
+            let says = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
+            Ok(says(b"\"services\"") && (says(b"\"project\"") || says(b"\"extends\"")))
+        }
+    }
+}
+
+fn first_problem(errors: &ManifestErrors) -> String {
+    let Some(problem) = errors.problems.iter().find(|problem| problem.severity == Severity::Error) else {
+        return errors.to_string();
+    };
+    match problem.span {
+        Some(span) => {
+            let (line, _) = errors.sources.line_and_column(span.file, span.start);
+            format!("{}, line {line}: {}", errors.sources.file(span.file).shown.display(), problem.message)
+        }
+        None => problem.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const STACK: &str = r#"{"project": "p", "services": {"a": {"image": "a:1"}}}"#;
+
+    fn look(folder: &Path) -> Result<Vec<(String, String)>, BesideError> {
+        let found = manifests_beside(&folder.join("stack.json"), &Variables::default())?;
+        let name = |found: &FoundManifest| found.path.file_name().unwrap().to_string_lossy().into_owned();
+        Ok(found.iter().map(|found| (name(found), found.loaded.manifest.project.clone())).collect())
+    }
+
+    #[test]
+    fn every_manifest_beside_the_chosen_one_is_found_with_what_it_extends() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        fs::create_dir_all(folder.path().join("bases/stack")).unwrap();
+        write("stack.json", STACK);
+        write("prod.json", r#"{"extends": "bases/whole.json"}"#);
+        write("bases/whole.json", r#"{"project": "p", "services": {"b": {"image": "b:1"}}}"#);
+        write("part.json", r#"{"services": {"c": {"image": "c:1"}}}"#);
+        write("with-part.json", r#"{"project": "q", "extends": "part.json"}"#);
+        write("package.json", r#"{"name": "x", "project": "y"}"#);
+        write("list.json", "[1, 2]");
+        write("notes.txt", "{");
+        let pair = |name: &str, project: &str| (name.to_owned(), project.to_owned());
+        let mut found = look(folder.path()).unwrap();
+        found.sort();
+        let wanted = [pair("prod.json", "p"), pair("stack.json", "p"), pair("whole.json", "p")];
+        assert_eq!(found, [&wanted[..], &[pair("with-part.json", "q")]].concat());
+    }
+
+    #[test]
+    fn a_file_that_looks_like_a_manifest_and_is_none_stops_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("stack.json"), STACK).unwrap();
+        for (text, said) in [
+            (r#"{"project": "p", "services": {"a": {"image": "a:1"},}}"#, "line 1"),
+            (r#"{"project": "p", "services": {"a": {}}}"#, "image"),
+            (r#"{"extends": "nowhere.json"}"#, "nowhere.json"),
+        ] {
+            fs::write(folder.path().join("other.json"), text).unwrap();
+            let error = look(folder.path()).unwrap_err().to_string();
+            assert!(error.contains("other.json") && error.contains(said), "{error}");
+        }
+        fs::write(folder.path().join("other.json"), r#"{"broken": "#).unwrap();
+        assert_eq!(look(folder.path()).unwrap().len(), 1, "that is something else");
+    }
+}

@@ -1,0 +1,129 @@
+//! What stands in the way of a project on its engine, or will one day; for `doctor`.
+
+use std::collections::BTreeSet;
+
+use super::error::ServicesError;
+use super::host::{Holder, Survey, survey};
+use super::observe::{Gpus, Snapshot, observe};
+use super::plan::{Action, Options, Recreate, Request, collide};
+use crate::engine::Engine;
+use crate::manifest::Manifest;
+use crate::manifest::model::MountKind;
+
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub struct Examination {
+    /// `None` where no service asks for a GPU.
+    pub gpus: Option<Gpus>,
+    /// Whether a service can't do without.
+    pub gpu_is_required: bool,
+    /// Service, port, and who holds it.
+    pub ports: Vec<(String, String, String)>,
+    /// Containers whose logs grow without a limit.
+    pub endless_logs: Vec<String>,
+    /// Service and folder; whether it is made when the service starts.
+    pub missing_sources: Vec<(String, String, bool)>,
+    /// Containers of services that the manifest doesn't name.
+    pub orphans: Vec<String>,
+    /// Containers that an action left behind, kept for a look or cut off.
+    pub leftovers: Vec<String>,
+    /// Limits of the manifest that this host's kernel can't hold.
+    pub unheld_limits: BTreeSet<&'static str>,
+}
+
+/// Looks at all of that. Tries the GPU with a throw-away container, where a service asks for one.
+pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination, ServicesError> {
+    let mut snapshot = observe(engine, manifest).await?;
+    let all: Vec<String> = manifest.services.names().map(str::to_owned).collect();
+    let wants_gpu = manifest.services.iter().any(|(_, _, service)| service.wants_gpu());
+    // As if everything were made anew, so that everything is looked at.
+    let options = Options { recreate: Recreate::All, ..Options::default() };
+    let request = Request { action: Action::Start, selection: all, options };
+    survey(engine, manifest, &request, Survey::Try, &mut snapshot).await?;
+    let services = || manifest.services.iter();
+    Ok(Examination {
+        gpus: wants_gpu.then(|| worst(snapshot.gpus.values().copied())),
+        gpu_is_required: services().any(|(_, _, service)| service.gpus.iter().any(|gpu| gpu.required)),
+        ports: ports(manifest, &snapshot),
+        endless_logs: endless_logs(&snapshot),
+        missing_sources: services()
+            .flat_map(|(_, name, service)| service.volumes.iter().map(move |mount| (name, mount)))
+            .filter(|(_, mount)| mount.kind == MountKind::Bind)
+            .filter_map(|(name, mount)| {
+                let source = mount.source.clone().filter(|source| snapshot.missing_sources.contains(source))?;
+                Some((name.to_owned(), source, mount.bind.create_host_path))
+            })
+            .collect(),
+        orphans: snapshot.orphans(manifest).map(|seen| seen.view.name.clone()).collect(),
+        leftovers: snapshot
+            .containers
+            .iter()
+            .filter(|seen| seen.role != super::observe::Role::Main && manifest.services.get(&seen.service).is_some())
+            .map(|seen| seen.view.name.clone())
+            .collect(),
+        unheld_limits: unheld_limits(manifest, &snapshot),
+    })
+}
+
+/// What is to be said of all services that want GPUs together.
+fn worst(gpus: impl Iterator<Item = Gpus>) -> Gpus {
+    let severity = |gpus: &Gpus| match gpus {
+        Gpus::Unknown => 0,
+        Gpus::Present => 1,
+        Gpus::RequiredOnly => 2,
+        Gpus::Absent => 3,
+    };
+    gpus.max_by_key(severity).unwrap_or_default()
+}
+
+/// Ports that the manifest publishes and somebody else holds: another container, or another program of the host.
+fn ports(manifest: &Manifest, snapshot: &Snapshot) -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    for (_, name, service) in manifest.services.iter() {
+        for port in &service.ports {
+            let Some(published) = port.published else {
+                continue;
+            };
+            let shown = format!("{published}/{}", port.protocol.word());
+            let is_it = |held: &&super::host::HeldPort| {
+                held.port == published && held.protocol == port.protocol && held.host_ip == port.host_ip
+            };
+            let clashes =
+                |stranger: &&super::observe::Stranger| stranger.published.iter().any(|held| collide(port, held));
+            if let Some(holder) = snapshot.strangers.iter().find(clashes) {
+                found.push((name.to_owned(), shown, format!("container {}", holder.name)));
+            } else if let Some(held) = snapshot.held_ports.iter().find(is_it) {
+                let by = match &held.by {
+                    Holder::Process(process) => process.clone(),
+                    Holder::NoSuchAddress => "an address that the host does not have".to_owned(),
+                };
+                found.push((name.to_owned(), shown, by));
+            }
+        }
+    }
+    found
+}
+
+/// `json-file` keeps everything unless it is told a size; `local` has a limit of its own, and the others keep nothing here.
+fn endless_logs(snapshot: &Snapshot) -> Vec<String> {
+    let is_endless = |driver: &str, size: Option<&String>| {
+        driver == "json-file" && size.is_none_or(|size| matches!(size.as_str(), "" | "-1"))
+    };
+    let views = snapshot.containers.iter().map(|seen| &seen.view);
+    views
+        .filter(|view| is_endless(&view.log_driver, view.log_options.get("max-size")))
+        .map(|view| view.name.clone())
+        .collect()
+}
+
+fn unheld_limits(manifest: &Manifest, snapshot: &Snapshot) -> BTreeSet<&'static str> {
+    let holds = snapshot.engine.limits;
+    let services = || manifest.services.iter().map(|(_, _, service)| service);
+    let checks = [
+        ("mem_limit", !holds.memory && services().any(|service| service.mem_limit.is_some())),
+        ("cpus", !holds.cpus && services().any(|service| service.cpus.is_some())),
+        ("cpuset", !holds.cpuset && services().any(|service| service.cpuset.is_some())),
+        ("pids_limit", !holds.pids && services().any(|service| service.pids_limit.is_some())),
+    ];
+    checks.into_iter().filter(|(_, unheld)| *unheld).map(|(name, _)| name).collect()
+}

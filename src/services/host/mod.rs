@@ -1,0 +1,154 @@
+//! What only the engine's host knows and a plan depends on: ports that are held, folders that are missing, data folders
+//! of another PostgreSQL, GPUs. Looked at before anything is touched, and only for services that begin to run.
+//!
+//! A dry run looks with this process's own eyes; what takes a throw-away container is left out of it.
+
+mod folders;
+mod gpus;
+mod postgres;
+mod sockets;
+
+use std::collections::BTreeSet;
+
+use super::error::ServicesError;
+use super::graph::Graph;
+use super::helper::Helpers;
+use super::observe::Snapshot;
+use super::plan::{Operation, Request, plan};
+use super::ready::Reach;
+use crate::engine::{Engine, EngineError};
+use crate::manifest::Manifest;
+use crate::manifest::model::{Protocol, Service};
+
+/// How far a survey may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survey {
+    /// Nothing is made on the engine.
+    Look,
+    /// Throw-away containers may be made, and some started.
+    Try,
+}
+
+/// A wanted port that something else than a container of this engine holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldPort {
+    /// As it is wanted.
+    pub host_ip: Option<String>,
+    pub port: u16,
+    pub protocol: Protocol,
+    pub by: Holder,
+}
+
+/// Why a port can't be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// What is known of the process that has it.
+    Process(String),
+    /// The host has no such address.
+    NoSuchAddress,
+}
+
+/// PostgreSQL's data folder, and the server that is to work on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFolder {
+    /// The folder of the host, or the volume, for a reader.
+    pub place: String,
+    /// The major version that wrote it: `15`, `9.6`.
+    pub written_by: String,
+    /// The image's.
+    pub image: String,
+}
+
+/// A service that begins to run, or may.
+#[derive(Clone, Copy)]
+struct Wanting<'a> {
+    name: &'a str,
+    service: &'a Service,
+    /// Whether it gets a new container.
+    is_made: bool,
+}
+
+/// Looks, and notes what it finds in the snapshot.
+pub async fn survey(
+    engine: &Engine,
+    manifest: &Manifest,
+    request: &Request,
+    how: Survey,
+    snapshot: &mut Snapshot,
+) -> Result<(), ServicesError> {
+    let wanting = wanting(request, manifest, snapshot);
+    let helpers = Helpers::new(engine, &manifest.project, &images(manifest, snapshot));
+    if how == Survey::Try {
+        gpus::probe(&helpers, manifest, &wanting, snapshot)
+            .await
+            .map_err(|source| ServicesError::GpuProbe { source })?;
+    }
+    look(engine, manifest, &wanting, how, &helpers, snapshot).await.map_err(|source| ServicesError::Survey { source })
+}
+
+async fn look(
+    engine: &Engine,
+    manifest: &Manifest,
+    wanting: &[Wanting<'_>],
+    how: Survey,
+    helpers: &Helpers<'_>,
+    snapshot: &mut Snapshot,
+) -> Result<(), EngineError> {
+    let may_try = how == Survey::Try;
+    let ports = sockets::wanted(wanting, snapshot);
+    if !ports.is_empty() {
+        if Reach::shares_network(engine, &snapshot.networks).await {
+            snapshot.held_ports = sockets::held_here(&ports);
+        } else if may_try {
+            snapshot.held_ports = sockets::held_there(&ports, helpers).await?;
+        }
+    }
+    if !snapshot.engine.is_local && may_try {
+        snapshot.missing_sources = folders::missing(wanting, helpers).await?;
+        snapshot.is_host_unseen = false;
+    }
+    snapshot.data_folders = postgres::data_folders(manifest, wanting, how, helpers, snapshot).await?;
+    Ok(())
+}
+
+/// The services that a first plan starts; all that it may touch, where it has problems already.
+fn wanting<'m>(request: &Request, manifest: &'m Manifest, snapshot: &Snapshot) -> Vec<Wanting<'m>> {
+    let draft = plan(request, manifest, snapshot).ok();
+    let touched: Option<BTreeSet<(&str, bool)>> = draft.as_ref().map(|draft| {
+        let steps = draft.steps.iter().filter_map(|step| {
+            let service = step.service.as_deref()?;
+            match step.operation {
+                Operation::CreateContainer { .. } => Some((service, true)),
+                Operation::StartContainer { .. } | Operation::RestartContainer { .. } => Some((service, false)),
+                _ => None,
+            }
+        });
+        steps.collect()
+    });
+    let chosen: BTreeSet<&str> = request.selection.iter().map(String::as_str).collect();
+    let needed = Graph::of(manifest).needed_by(&chosen);
+    let services = manifest.services.iter().filter_map(|(_, name, service)| {
+        let is_made = match &touched {
+            Some(touched) if touched.contains(&(name, true)) => true,
+            Some(touched) if touched.contains(&(name, false)) => false,
+            // Whether a GPU is there now decides about a container that had to do without.
+            Some(_) if gpus::waits_for_one(name, service, snapshot) && chosen.contains(name) => false,
+            Some(_) => return None,
+            None if chosen.contains(name) || needed.contains(name) => true,
+            None => return None,
+        };
+        Some(Wanting { name, service, is_made })
+    });
+    services.collect()
+}
+
+/// Images that are there, each once, in the manifest's order.
+fn images(manifest: &Manifest, snapshot: &Snapshot) -> Vec<String> {
+    let mut images: Vec<String> = Vec::new();
+    for (_, _, service) in manifest.services.iter() {
+        if let Some(image) = snapshot.image(&service.image).filter(|image| !images.contains(&image.id)) {
+            images.push(image.id.clone());
+        }
+    }
+    images
+}

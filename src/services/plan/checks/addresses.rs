@@ -1,0 +1,86 @@
+//! Fixed addresses: whether the network has them to give, and nobody else has them.
+
+use std::net::IpAddr;
+
+use crate::services::error::Problem;
+use crate::services::observe::{Role, Seen};
+use crate::services::plan::Ground;
+use crate::services::plan::converge::Work;
+
+pub(super) fn of(ground: &Ground, works: &[Work], work: &Work) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for key in work.service.network_keys() {
+        let Some(join) = work.service.networks.get(key) else {
+            continue;
+        };
+        for address in [&join.ipv4_address, &join.ipv6_address].into_iter().flatten() {
+            problems.extend(problem(ground, works, work, key, address));
+        }
+    }
+    problems
+}
+
+fn problem(ground: &Ground, works: &[Work], work: &Work, key: &str, address: &str) -> Option<Problem> {
+    let (service, network) = (work.name.to_owned(), ground.manifest.network_name(key));
+    let address_text = address.to_owned();
+    let wanted: IpAddr = address.parse().ok()?;
+    let actual = ground.snapshot.network(&network);
+    let own = ground.manifest.networks.get(key);
+    if actual.is_none()
+        && own.is_none_or(|own| !own.external && own.ipam.config.iter().all(|pool| pool.subnet.is_none()))
+    {
+        return Some(Problem::AddressWithoutSubnet { service, address: address_text, network });
+    }
+    let stated = || own.into_iter().flat_map(|own| &own.ipam.config).filter_map(|pool| pool.subnet.clone());
+    let subnets: Vec<String> = actual.map_or_else(|| stated().collect(), |actual| actual.subnets.clone());
+    if !subnets.is_empty() && !subnets.iter().any(|subnet| contains(subnet, wanted)) {
+        let subnets = subnets.join(", ");
+        return Some(Problem::AddressOutside { service, address: address_text, network, subnets });
+    }
+    let has_it = |held: Option<&String>| held.and_then(|held| held.parse::<IpAddr>().ok()) == Some(wanted);
+    let goes = |seen: &Seen| {
+        let is_replaced = works.iter().any(|other| other.name == seen.service && other.makes_a_container());
+        seen.service == work.name || (is_replaced && seen.role == Role::Main)
+    };
+    let adopted = |id: &str| work.places.iter().any(|(replica, _)| replica.main.is_some_and(|seen| seen.view.id == id));
+    let strangers = ground.snapshot.strangers.iter().filter(|stranger| !adopted(&stranger.id));
+    let strangers =
+        strangers.filter(|stranger| has_it(stranger.addresses.get(&network))).map(|stranger| &stranger.name);
+    let ours = ground.snapshot.containers.iter().filter(|seen| has_it(seen.view.networks.get(&network)) && !goes(seen));
+    let holder = strangers.chain(ours.map(|seen| &seen.view.name)).next()?;
+    Some(Problem::AddressTaken { service, address: address_text, network, holder: holder.clone() })
+}
+
+/// Whether a subnet in CIDR notation has an address. One that can't be read can't speak against it.
+fn contains(subnet: &str, address: IpAddr) -> bool {
+    let Some((base, length)) = subnet.split_once('/') else {
+        return true;
+    };
+    let (Ok(base), Ok(length)) = (base.parse::<IpAddr>(), length.parse::<u32>()) else {
+        return true;
+    };
+    let same = |one: u128, other: u128, bits: u32| {
+        let shift = bits.saturating_sub(length);
+        shift >= 128 || one >> shift == other >> shift
+    };
+    match (base, address) {
+        (IpAddr::V4(base), IpAddr::V4(address)) => same(u32::from(base).into(), u32::from(address).into(), 32),
+        (IpAddr::V6(base), IpAddr::V6(address)) => same(base.into(), address.into(), 128),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subnet_has_the_addresses_that_share_its_prefix() {
+        let has = |subnet, address: &str| contains(subnet, address.parse().unwrap());
+        assert!(has("172.30.0.0/16", "172.30.255.9") && !has("172.30.0.0/16", "172.31.0.1"));
+        assert!(has("10.0.0.8/30", "10.0.0.11") && !has("10.0.0.8/30", "10.0.0.12"));
+        assert!(has("0.0.0.0/0", "1.2.3.4") && !has("10.0.0.0/8", "fd00::1"));
+        assert!(has("fd00:1::/64", "fd00:1::5") && !has("fd00:1::/64", "fd00:2::5"));
+        assert!(has("no subnet", "10.0.0.1"));
+    }
+}

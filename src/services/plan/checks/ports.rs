@@ -1,0 +1,113 @@
+//! Ports of the host: who holds those that are wanted, and whether this plan frees them in time.
+
+use crate::engine::PublishedPort;
+use crate::manifest::model::Port;
+use crate::services::error::Problem;
+use crate::services::host::Holder;
+use crate::services::observe::Seen;
+use crate::services::plan::Ground;
+use crate::services::plan::converge::Work;
+
+/// Who holds a wanted port when the service comes to it.
+enum Held<'a> {
+    /// A container that this plan leaves as it is.
+    ByContainer(&'a str),
+    /// A container that this plan replaces only afterwards.
+    UntilLater {
+        service: &'a str,
+        container: &'a str,
+    },
+    BySomething(&'a Holder),
+}
+
+pub(super) fn of(ground: &Ground, works: &[Work], work: &Work) -> Vec<Problem> {
+    let wanted = work.service.ports.iter().filter(|port| port.published.is_some());
+    let problem = |port: &Port| {
+        let service = work.name.to_owned();
+        let text = described(port);
+        Some(match held(ground, works, work, port)? {
+            Held::ByContainer(holder) => Problem::PortTaken { service, port: text, holder: holder.to_owned() },
+            Held::UntilLater { service: other, container } => {
+                Problem::PortFreedLater { service, port: text, holder: container.to_owned(), other: other.to_owned() }
+            }
+            Held::BySomething(Holder::Process(process)) => {
+                Problem::PortHeld { service, port: text, holder: process.clone() }
+            }
+            Held::BySomething(Holder::NoSuchAddress) => {
+                Problem::NoSuchAddress { service, address: port.host_ip.clone().unwrap_or_default() }
+            }
+        })
+    };
+    wanted.filter_map(problem).collect()
+}
+
+/// The services whose containers hold ports that this one wants, and give them up earlier in the plan.
+pub(in crate::services::plan) fn freed_by<'a>(ground: &Ground<'a>, works: &[Work<'a>], work: &Work) -> Vec<&'a str> {
+    let earlier = works.iter().take_while(|other| other.name != work.name).filter(|other| other.makes_a_container());
+    let holds = |other: &&Work| {
+        let mut containers = ground.snapshot.containers.iter().filter(|seen| seen.service == other.name);
+        containers
+            .any(|seen| held_by(seen).iter().any(|held| work.service.ports.iter().any(|port| collide(port, held))))
+    };
+    earlier.filter(holds).map(|other| other.name).collect()
+}
+
+fn held<'g>(ground: &'g Ground, works: &[Work], work: &Work, port: &Port) -> Option<Held<'g>> {
+    let snapshot = ground.snapshot;
+    let adopted: Vec<&str> =
+        work.places.iter().filter_map(|(replica, _)| replica.main).map(|seen| &*seen.view.id).collect();
+    let mut strangers = snapshot.strangers.iter().filter(|stranger| !adopted.contains(&stranger.id.as_str()));
+    if let Some(stranger) = strangers.find(|stranger| stranger.published.iter().any(|held| collide(port, held))) {
+        return Some(Held::ByContainer(&stranger.name));
+    }
+    let mut ours = snapshot.containers.iter().filter(|seen| seen.service != work.name);
+    if let Some(seen) = ours.find(|seen| held_by(seen).iter().any(|held| collide(port, held))) {
+        let place = |name: &str| works.iter().position(|other| other.name == name);
+        let is_replaced = works.iter().any(|other| other.name == seen.service && other.makes_a_container());
+        return match is_replaced {
+            // It is down for good when this one starts, or this one does not start.
+            true if place(&seen.service) < place(work.name) => None,
+            true => Some(Held::UntilLater { service: &seen.service, container: &seen.view.name }),
+            false => Some(Held::ByContainer(&seen.view.name)),
+        };
+    }
+    let is_it = |held: &&crate::services::host::HeldPort| {
+        Some(held.port) == port.published && held.protocol == port.protocol && held.host_ip == port.host_ip
+    };
+    snapshot.held_ports.iter().find(is_it).map(|held| Held::BySomething(&held.by))
+}
+
+fn described(port: &Port) -> String {
+    let published = port.published.unwrap_or_default();
+    match port.host_ip.as_deref() {
+        Some(ip) if ip.contains(':') => format!("[{ip}]:{published}/{}", port.protocol.word()),
+        Some(ip) => format!("{ip}:{published}/{}", port.protocol.word()),
+        None => format!("{published}/{}", port.protocol.word()),
+    }
+}
+
+/// What a container's `127.0.0.1:8080->80/tcp` says.
+pub(in crate::services) fn held_by(seen: &Seen) -> Vec<PublishedPort> {
+    let parse = |text: &String| {
+        let (outer, inner) = text.split_once("->")?;
+        let (ip, host_port) = outer.rsplit_once(':')?;
+        let (container_port, protocol) = inner.split_once('/')?;
+        Some(PublishedPort {
+            container_port: container_port.parse().ok()?,
+            protocol: protocol.to_owned(),
+            host_ip: Some(ip.trim_matches(['[', ']']).to_owned()),
+            host_port: host_port.parse().ok(),
+        })
+    };
+    if seen.is_up() { seen.view.published.iter().filter_map(parse).collect() } else { Vec::new() }
+}
+
+/// Whether one can't be published while the other one is. A port on all addresses collides with one on any.
+pub(in crate::services) fn collide(wanted: &Port, held: &PublishedPort) -> bool {
+    let everywhere = |ip: Option<&str>| ip.is_none_or(|ip| matches!(ip, "" | "0.0.0.0" | "::"));
+    let (ours, theirs) = (wanted.host_ip.as_deref(), held.host_ip.as_deref());
+    wanted.published.is_some()
+        && wanted.published == held.host_port
+        && wanted.protocol.word() == held.protocol
+        && (ours == theirs || everywhere(ours) || everywhere(theirs))
+}

@@ -1,0 +1,355 @@
+//! Plans of generated stacks, run on a world in memory: with a failure at any step and the way back, killed after any
+//! step and run again, in any order that the plan allows.
+
+use super::generated::config;
+use super::*;
+use crate::engine;
+use crate::manifest::model::NamespaceMode;
+use crate::services::execute::units::Units;
+use proptest::prelude::*;
+
+const SERVICES: usize = 8;
+
+#[derive(Debug, Clone)]
+struct Shape {
+    /// From, to, kind: started, healthy, restarts with, namespace.
+    needs: Vec<(usize, usize, u8)>,
+    /// 0 absent, 1 running, 2 stopped, 3 running an old image, 4 stopped with an old image, 5 running in two containers.
+    states: Vec<u8>,
+    chosen: Vec<bool>,
+    action: Action,
+    /// Picks among the steps that may come next.
+    chance: u64,
+    /// Which step fails or is the last one, counted as they are taken.
+    moment: usize,
+    /// Whether the step has had its effect when it fails.
+    late: bool,
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let needs = prop::collection::vec((0..SERVICES, 0..SERVICES, 0u8..5), 0..14);
+    let action = prop::sample::select(vec![Action::Start, Action::Restart, Action::Stop, Action::Remove]);
+    let chosen = prop::collection::vec(prop::bool::weighted(0.7), SERVICES);
+    let states = prop::collection::vec(0u8..6, SERVICES);
+    (needs, states, chosen, action, any::<u64>(), 0usize..40, any::<bool>()).prop_map(
+        |(needs, states, chosen, action, chance, moment, late)| Shape {
+            needs,
+            states,
+            chosen,
+            action,
+            chance,
+            moment,
+            late,
+        },
+    )
+}
+
+fn name(number: usize) -> String {
+    format!("s{number}")
+}
+
+fn stack(shape: &Shape) -> Stack {
+    let mut stack = Stack::new();
+    for number in 0..SERVICES {
+        stack = stack.service(&name(number), |service| {
+            service.scale = (shape.states[number] == 5).then_some(2);
+            for (from, to, kind) in shape.needs.iter().filter(|(from, to, _)| *from == number && to > from) {
+                let other = name(*to);
+                match kind {
+                    4 if shape.states[*from] != 5 => service.network_mode = Some(NamespaceMode::Service(other)),
+                    _ => {
+                        let condition = [Condition::ServiceStarted, Condition::ServiceHealthy][usize::from(*kind == 1)];
+                        needs(service, &other, condition);
+                        service.depends_on[&other].restart = *kind == 2;
+                    }
+                }
+            }
+        });
+    }
+    // Those first whose namespaces others use.
+    for number in (0..SERVICES).rev() {
+        let service = name(number);
+        stack = match shape.states[number] {
+            0 => stack,
+            5 => {
+                let stack = made(stack, &service, 1, Role::Main);
+                made(stack, &service, 2, Role::Main)
+            }
+            _ => made(stack, &service, 1, Role::Main),
+        };
+        if matches!(shape.states[number], 2 | 4) {
+            stack = stack.stopped(&service);
+        }
+    }
+    for number in 0..SERVICES {
+        if matches!(shape.states[number], 3 | 4) {
+            stack = stack.new_image(&name(number));
+        }
+    }
+    stack
+}
+
+/// A running container as the manifest has it now.
+fn made(stack: Stack, service: &str, number: u32, role: Role) -> Stack {
+    let mode = match &stack.services[service].network_mode {
+        Some(NamespaceMode::Service(other)) => {
+            stack.snapshot.main(other, 1).map(|provider| format!("container:{}", provider.view.id))
+        }
+        _ => None,
+    };
+    stack.has(service, number, role, |view| view.network_mode = mode.unwrap_or_default())
+}
+
+/// What is there, and what has been done to it.
+struct World {
+    stack: Stack,
+    made: BTreeMap<StepId, String>,
+    chance: u64,
+    serial: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    Done,
+    Failed,
+    Skipped,
+}
+
+impl World {
+    fn pick(&mut self, count: usize) -> usize {
+        self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.chance >> 33) as usize % count
+    }
+
+    fn seen(&mut self, target: &Target) -> Option<&mut Seen> {
+        let id = target.id.clone().or_else(|| self.made.get(&target.made_by?).cloned())?;
+        self.stack.snapshot.containers.iter_mut().find(|seen| seen.view.id == id)
+    }
+
+    /// Does it as an engine would; an error where an engine would refuse.
+    fn perform(&mut self, step: &Step, operation: &Operation) -> Result<(), String> {
+        let taken: Vec<(String, String)> =
+            self.stack.snapshot.containers.iter().map(|seen| (seen.view.name.clone(), seen.view.id.clone())).collect();
+        match operation {
+            Operation::CreateContainer { name, .. } => {
+                if taken.iter().any(|(other, _)| other == name) {
+                    return Err(format!("{name} is taken"));
+                }
+                let (service, number) = (step.service.clone().unwrap(), step.number.unwrap());
+                if let Some(NamespaceMode::Service(other)) = &self.stack.services[&service].network_mode
+                    && self.stack.snapshot.main(other, 1).is_none()
+                {
+                    return Err(format!("{other} has no container"));
+                }
+                self.stack = made(std::mem::take(&mut self.stack), &service, number, Role::Main);
+                self.serial += 1;
+                let seen = self.stack.snapshot.containers.last_mut().unwrap();
+                seen.view.id = format!("{service}-{number}-made-{}", self.serial);
+                seen.view.name = name.clone();
+                seen.role = role(name);
+                seen.view.state = ContainerState::Created;
+                self.made.insert(step.id, seen.view.id.clone());
+            }
+            Operation::RenameContainer { target, to } => {
+                let Some(seen) = self.seen(target) else { return Ok(()) };
+                if taken.iter().any(|(other, id)| other == to && *id != seen.view.id) {
+                    return Err(format!("{to} is taken"));
+                }
+                seen.view.name = to.clone();
+                seen.role = role(to);
+            }
+            Operation::RemoveContainer { target, .. } => {
+                if let Some(id) = self.seen(target).map(|seen| seen.view.id.clone()) {
+                    self.stack.snapshot.containers.retain(|seen| seen.view.id != id);
+                }
+            }
+            Operation::WaitReady { target, .. } => {
+                let runs = self.seen(target).is_some_and(|seen| seen.view.state == ContainerState::Running);
+                return runs.then_some(()).ok_or_else(|| format!("{} does not run", target.container));
+            }
+            operation => {
+                let Some(seen) = operation.target().and_then(|target| self.seen(target)) else { return Ok(()) };
+                match operation {
+                    Operation::StopContainer { .. } => seen.view.state = ContainerState::Exited,
+                    Operation::SetRestartPolicy { policy, .. } => seen.view.restart = spec::restart(*policy),
+                    _ => seen.view.state = ContainerState::Running,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the plan's steps in some order; at the `moment`th step that one fails, or with `kills` nothing comes after it.
+    fn run(&mut self, plan: &Plan, moment: Option<usize>, late: bool, kills: bool) -> Result<Vec<End>, String> {
+        let mut ends = vec![End::Open; plan.steps.len()];
+        let mut units = Units::default();
+        let mut taken = 0;
+        self.made.clear();
+        loop {
+            let barred = |ends: &[End], step: &Step| {
+                step.after
+                    .iter()
+                    .any(|after| matches!(ends[after.step], End::Failed | End::Skipped) && !after.whatever_comes_of_it)
+            };
+            let is_open = |ends: &[End], step: &Step| step.after.iter().any(|after| ends[after.step] == End::Open);
+            let skipped = plan.steps.iter().find(|step| ends[step.id] == End::Open && barred(&ends, step));
+            if let Some(step) = skipped {
+                self.go_back(step, &mut units)?;
+                ends[step.id] = End::Skipped;
+                continue;
+            }
+            let next: Vec<&Step> =
+                plan.steps.iter().filter(|step| ends[step.id] == End::Open && !is_open(&ends, step)).collect();
+            if next.is_empty() {
+                return Ok(ends);
+            }
+            let step = next[self.pick(next.len())];
+            let is_the_one = moment == Some(taken);
+            taken += 1;
+            if !is_the_one || late {
+                self.perform(step, &step.operation)?;
+            }
+            if is_the_one && kills {
+                return Ok(ends);
+            }
+            if is_the_one {
+                units.failed(step);
+                self.go_back(step, &mut units)?;
+                ends[step.id] = End::Failed;
+            } else {
+                units.done(step);
+                ends[step.id] = End::Done;
+            }
+        }
+    }
+
+    fn go_back(&mut self, step: &Step, units: &mut Units) -> Result<(), String> {
+        units.take_undo(step).iter().try_for_each(|operation| self.perform(step, operation))
+    }
+
+    fn plan(&self, action: Action, chosen: &[String]) -> Plan {
+        let chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
+        self.stack.plan(action, &chosen, |_| {}).unwrap()
+    }
+
+    fn main(&self, service: &str, number: u32) -> Option<&Seen> {
+        self.stack.snapshot.main(service, number)
+    }
+}
+
+fn role(name: &str) -> Role {
+    let roles = [Role::Kept, Role::Next, Role::Failed];
+    roles.into_iter().find(|role| name.ends_with(role.suffix())).unwrap_or(Role::Main)
+}
+
+fn chosen(shape: &Shape) -> Vec<String> {
+    (0..SERVICES).filter(|number| shape.chosen[*number]).map(name).collect()
+}
+
+fn world(shape: &Shape) -> World {
+    World { stack: stack(shape), made: BTreeMap::new(), chance: shape.chance, serial: 0 }
+}
+
+/// What served before.
+fn serving(world: &World) -> Vec<(String, u32, String, engine::RestartPolicy)> {
+    let mains = world.stack.snapshot.containers.iter().filter(|seen| seen.role == Role::Main && seen.is_up());
+    mains.map(|seen| (seen.service.clone(), seen.number, seen.view.id.clone(), seen.view.restart)).collect()
+}
+
+/// Everything chosen runs as the manifest says, nothing is left beside it, and a plan finds nothing more to do.
+fn settled(world: &World, chosen: &[String]) -> Result<(), String> {
+    for service in chosen {
+        for number in 1..=world.stack.services[service].replicas() {
+            let Some(main) = world.main(service, number) else { return Err(format!("{service} has no container")) };
+            if !main.is_up() || main.view.restart != engine::RestartPolicy::UnlessStopped {
+                return Err(format!("{service} is not as it should be: {:?}", main.view));
+            }
+        }
+        let beside =
+            world.stack.snapshot.containers.iter().find(|seen| seen.service == *service && seen.role != Role::Main);
+        if let Some(beside) = beside {
+            return Err(format!("{} is left", beside.view.name));
+        }
+    }
+    let again = world.plan(Action::Start, chosen);
+    if again.changes_anything() { Err(format!("there is more to do: {}", text(Ok(again)))) } else { Ok(()) }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn any_order_that_a_plan_allows_leads_to_its_end(shape in shapes()) {
+        let mut world = world(&shape);
+        let chosen = chosen(&shape);
+        let plan = world.plan(shape.action, &chosen);
+        let ends = world.run(&plan, None, false, false).map_err(TestCaseError::fail)?;
+        prop_assert!(ends.iter().all(|end| *end == End::Done));
+        match shape.action {
+            Action::Start | Action::Restart => settled(&world, &chosen).map_err(TestCaseError::fail)?,
+            Action::Stop => prop_assert!(chosen.iter().all(|name| !world.stack.snapshot.runs(name))),
+            Action::Remove => {
+                prop_assert!(world.stack.snapshot.containers.iter().all(|seen| !chosen.contains(&seen.service)));
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_fails_every_service_serves_as_before_or_by_a_container_that_was_proved(shape in shapes()) {
+        prop_assume!(matches!(shape.action, Action::Start | Action::Restart));
+        let mut world = world(&shape);
+        let chosen = chosen(&shape);
+        let before = serving(&world);
+        let plan = world.plan(shape.action, &chosen);
+        let ends = world.run(&plan, Some(shape.moment), shape.late, false).map_err(TestCaseError::fail)?;
+        for (service, number, id, policy) in &before {
+            // One that was only to be restarted may be down when exactly that failed.
+            let restart_failed = plan.steps.iter().any(|step| {
+                ends[step.id] == End::Failed
+                    && step.service.as_deref() == Some(service)
+                    && matches!(step.operation, Operation::RestartContainer { .. })
+            });
+            let was_settled = plan.steps.iter().any(|step| {
+                step.settles && ends[step.id] == End::Done && (step.service.as_deref(), step.number) == (Some(service), Some(*number))
+            });
+            let Some(main) = world.main(service, *number) else {
+                return Err(TestCaseError::fail(format!("{service} {number} is gone\n{}", text(Ok(plan)))));
+            };
+            prop_assert!(main.is_up() || restart_failed, "{service} is down\n{}", text(Ok(plan)));
+            prop_assert_eq!(main.view.restart, *policy);
+            prop_assert_eq!(main.view.id == *id, !was_settled, "{}", service);
+            let kept = world.stack.snapshot.of_service(service, Role::Kept).any(|seen| seen.number == *number);
+            prop_assert!(!kept || was_settled, "{} is still aside", service);
+        }
+        // Nothing runs beside the container that serves.
+        let doubled = world.stack.snapshot.containers.iter().find(|seen| seen.role != Role::Main && seen.is_up());
+        prop_assert!(doubled.is_none(), "{doubled:?}");
+        // And another run, in which nothing fails, comes to the end.
+        let again = world.plan(Action::Start, &chosen);
+        world.run(&again, None, false, false).map_err(TestCaseError::fail)?;
+        settled(&world, &chosen).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
+    fn a_run_that_is_killed_anywhere_loses_nothing_and_the_next_one_comes_to_the_end(shape in shapes()) {
+        prop_assume!(matches!(shape.action, Action::Start | Action::Restart));
+        let mut world = world(&shape);
+        let chosen = chosen(&shape);
+        let before = serving(&world);
+        let plan = world.plan(shape.action, &chosen);
+        let ends = world.run(&plan, Some(shape.moment), shape.late, true).map_err(TestCaseError::fail)?;
+        for (service, number, id, _) in &before {
+            let was_settled = plan.steps.iter().any(|step| {
+                step.settles && ends[step.id] == End::Done && (step.service.as_deref(), step.number) == (Some(service), Some(*number))
+            });
+            // A wait that was over when the process was killed proves as much.
+            let last_wait = shape.late && world.main(service, *number).is_some_and(Seen::is_up);
+            let is_there = world.stack.snapshot.containers.iter().any(|seen| seen.view.id == *id);
+            prop_assert!(is_there || was_settled || last_wait, "{service} {number} is lost\n{}", text(Ok(plan)));
+        }
+        let again = world.plan(Action::Start, &chosen);
+        world.run(&again, None, false, false).map_err(TestCaseError::fail)?;
+        settled(&world, &chosen).map_err(TestCaseError::fail)?;
+    }
+}

@@ -1,0 +1,50 @@
+//! `history`, from journals as they lie beside manifests.
+
+use crate::support::Site;
+
+const STACK: &str = r#"{ "project": "p", "services": { "web": { "image": "web:1" } } }"#;
+
+const BEGIN: &str = r#"{"entry":"begin","number":N,"at":"2026-11-22T21:30:00Z","user":"li","host":"site","version":"0.1.0","manifest":"/srv/stack.json","manifest_digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","engine":"unix:///run/docker.sock","command":"dpl load web"}"#;
+const STEP: &str =
+    r#"{"entry":"step","action":N,"at":"2026-11-22T21:30:01Z","activity":"load-image","subject":"web:1"}"#;
+const END: &str = r#"{"entry":"end","action":N,"at":"2026-11-22T21:30:04Z","exit_code":0}"#;
+
+fn site(journal: &[(&str, u32)]) -> Site {
+    let mut site = Site::with_manifest(STACK);
+    site.set("TZ", "UTC");
+    let lines = journal.iter().map(|(line, number)| format!("{}\n", line.replace('N', &number.to_string())));
+    site.write(".dpl/journal.jsonl", &lines.collect::<String>());
+    site
+}
+
+#[test]
+fn each_action_is_a_line_with_its_end() {
+    let site = site(&[(BEGIN, 1), (STEP, 1), (END, 1), (BEGIN, 2), (STEP, 2)]);
+    let run = site.run(&["history", "stack.json"]).success();
+    assert_eq!(
+        run.stdout,
+        "NO  BEGAN                TOOK   WHO      RESULT   COMMAND\n \
+         1  2026-11-22 21:30:00  4.0 s  li@site  done     dpl load web\n \
+         2  2026-11-22 21:30:00  -      li@site  cut off  dpl load web\n"
+    );
+    assert_eq!(site.run(&["history", "stack.json", "-n", "1"]).success().stdout.lines().count(), 2);
+}
+
+#[test]
+fn an_action_that_was_cut_off_shows_the_step_that_it_was_in() {
+    let site = site(&[(BEGIN, 1), (STEP, 1)]);
+    let run = site.run(&["history", "show", "1", "stack.json"]).success();
+    assert!(run.stdout.contains("load-image  web:1  cut off  -"), "{}", run.stdout);
+    let document = site.run(&["history", "show", "1", "stack.json", "--json"]).success().json();
+    assert_eq!(document["actions"][0]["result"], "cut-off");
+    assert_eq!(document["actions"][0]["steps"][0]["result"], "open");
+}
+
+#[test]
+fn an_action_that_is_not_there_and_a_journal_that_is_empty_are_said() {
+    let site = site(&[(BEGIN, 1), (END, 1)]);
+    let run = site.run(&["history", "show", "9", "stack.json"]).failure(2);
+    assert_eq!(run.stderr, "error: there is no action 9 in the journal\n  hint: they go up to 1\n");
+    let run = Site::with_manifest(STACK).run(&["history", "stack.json"]).success();
+    assert_eq!(run.stderr, "nothing was done on this project yet, as far as this host knows\n");
+}

@@ -1,0 +1,442 @@
+//! Backups as an operator makes, proves and prunes them, on a real PostgreSQL 15.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::Run;
+use crate::support_engine::{Stack, eventually, free_port};
+
+/// A password that is found wherever it should not be.
+const MARKER: &str = "m4rker \"'; \\x 密码";
+
+/// Names that a shell, SQL and a path each take for something else.
+const STRANGE: &str = "档 案\"; 'x";
+
+const MANIFEST: &str = r#"{"project": "PROJECT", "paths": {"backups": "backups"},
+  "databases": {
+    "shop": {"service": "db", "seed": "seeds/shop", "password": {"file": "secret"},
+      "retention": {"keep_last": 2, "daily": 0, "weekly": 0, "monthly": 0}},
+    "档 案\"; 'x": {"service": "db", "password": {"file": "secret"}},
+    "far": {"host": "127.0.0.1", "port": PORT, "tools_image": "postgres:15", "user": "postgres",
+      "password": {"file": "secret"}, "seed": "seeds/far"}},
+  "services": {"db": {"image": "postgres:15", "command": ["postgres", "-c", "fsync=off"], "shm_size": "256m",
+    "ports": ["127.0.0.1:PORT:5432"], "environment": {"POSTGRES_PASSWORD": {"file": "secret"}, "POSTGRES_HOST_AUTH_METHOD": "scram-sha-256"},
+    "ready": {"tcp": 5432}}}}"#;
+
+const TABLES: &str = "
+CREATE ROLE keeper; CREATE ROLE clerk; GRANT keeper TO clerk WITH ADMIN OPTION; ALTER ROLE clerk SET work_mem = '9MB';
+CREATE TABLE stock AS SELECT n AS id, md5(n::text) AS text FROM generate_series(1, 40000) n;
+ALTER TABLE stock OWNER TO clerk;
+CREATE TABLE \"档 案\"\"; drop\" (id int GENERATED ALWAYS AS IDENTITY, \"键 值\" text);
+INSERT INTO \"档 案\"\"; drop\" (\"键 值\") SELECT E'行\\n\\t' || n FROM generate_series(1, 50) n;
+SELECT lo_from_bytea(0, '\\xdeadbeef');";
+
+struct Shop {
+    stack: Stack,
+    port: u16,
+}
+
+impl Shop {
+    /// A server with the password, and tables in `shop`.
+    fn open() -> Self {
+        let port = free_port();
+        let stack = Stack::new(&MANIFEST.replace("PORT", &port.to_string()));
+        stack.site.write("secret", MARKER);
+        stack.run(&["start", "--yes"]).success();
+        let shop = Self { stack, port };
+        eventually(60, "the server takes connections", || shop.try_psql("postgres", "select 1").is_ok());
+        for name in ["shop", "far", STRANGE] {
+            shop.psql("postgres", &format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\"")));
+        }
+        shop.psql("shop", TABLES);
+        shop
+    }
+
+    /// Debian's own psql, from this machine.
+    fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
+        self.client("psql", &["-XqAt", "-v", "ON_ERROR_STOP=1", "-d", &self.conninfo(database), "-c", sql])
+    }
+
+    #[track_caller]
+    fn psql(&self, database: &str, sql: &str) -> String {
+        self.try_psql(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    fn conninfo(&self, database: &str) -> String {
+        let database = database.replace('\\', "\\\\").replace('\'', "\\'");
+        format!("host=127.0.0.1 port={} user=postgres dbname='{database}'", self.port)
+    }
+
+    fn client(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new(program).args(arguments).env("PGPASSWORD", MARKER).output().unwrap();
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        self.stack.run(&[arguments, &["--yes"]].concat())
+    }
+
+    /// The folder of the only backup that a run has made.
+    #[track_caller]
+    fn backed_up(&self, run: &Run) -> PathBuf {
+        PathBuf::from(run.json()["backups"][0]["path"].as_str().unwrap().replace("SITE", &self.path("")))
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.stack.site.file(name).to_string_lossy().trim_end_matches('/').to_owned()
+    }
+
+    /// Containers of the engine that are dpl's own and work for this server.
+    fn helpers(&self) -> String {
+        let server = self.stack.inspect("db", "{{.Id}}");
+        self.stack.docker(&["ps", "--all", "--quiet", "--filter", &format!("label=dpl.helper.server={server}")])
+    }
+
+    #[track_caller]
+    fn leaves_no_helper(&self) {
+        eventually(20, "no helper is left", || self.helpers().is_empty());
+    }
+}
+
+const SUMS: &str = "SELECT (SELECT md5(string_agg(s::text, ',' ORDER BY id)) FROM stock s) || \
+     (SELECT md5(string_agg(s::text, ',' ORDER BY id)) FROM \"档 案\"\"; drop\" s)";
+
+fn data_file(backup: &Path) -> PathBuf {
+    let files = fs::read_dir(backup.join("archive")).unwrap().map(|entry| entry.unwrap().path());
+    let data = files.filter(|path| path.to_string_lossy().ends_with(".dat.gz"));
+    data.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+}
+
+#[test]
+fn a_backup_is_proved_by_a_restore_and_its_damage_is_found() {
+    let shop = Shop::open();
+    let made = shop.run(&["db", "backup", "shop", "--verify", "--json", "--jobs", "1", "--level", "1"]).success();
+    let backup = shop.backed_up(&made);
+    assert!(made.json()["backups"][0]["verified_at"].is_string(), "{}", made.stdout);
+    let record: Value = serde_json::from_slice(&fs::read(backup.join("backup.json")).unwrap()).unwrap();
+    let clerk = record["roles"].as_array().unwrap().iter().find(|role| role["name"] == "clerk").unwrap();
+    assert_eq!(clerk["memberships"][0]["role"], "keeper");
+    assert_eq!(clerk["memberships"][0]["admin"], true);
+    assert_eq!(clerk["settings"], json!(["work_mem=9MB"]));
+    assert!(!record.to_string().contains("SCRAM"), "no hash unless asked");
+    let rows: u64 = record["tables"].as_array().unwrap().iter().map(|table| table["rows"].as_u64().unwrap()).sum();
+    assert_eq!((rows, record["large_objects"].as_u64()), (40_050, Some(1)));
+    for path in [backup.clone(), backup.join("archive")] {
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    let listed = shop.run(&["db", "list", "shop", "--json"]).success().json();
+    let id = listed["backups"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(listed["databases"][0]["last_verified"], id.as_str());
+
+    let data = data_file(&backup);
+    let good = fs::read(&data).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 4;
+    fs::write(&data, &bad).unwrap();
+    for flags in [&["--quick"][..], &[]] {
+        let verified = shop.run(&[&["db", "verify", id.as_str(), "--json"], flags].concat()).failure(1).json();
+        assert!(verified["verified"][0]["damage"].as_str().unwrap().contains("digest"), "{verified}");
+    }
+    let listed = shop.run(&["db", "list", "shop", "--json"]).success().json();
+    assert_eq!(listed["databases"][0]["last_verified"], Value::Null);
+    assert!(listed["backups"][0]["found_bad"].is_string());
+
+    fs::write(&data, &good).unwrap();
+    shop.run(&["db", "verify", "--quick", "shop"]).success();
+    let listed = shop.run(&["db", "list", "shop", "--json"]).success().json();
+    assert!(listed["backups"][0]["checked_at"].is_string() && listed["backups"][0]["verified_at"].is_null());
+    shop.run(&["db", "verify", &id]).success();
+    // One whose digests agree, but whose rows are not those that were counted.
+    let record_path = backup.join("backup.json");
+    let text = fs::read_to_string(&record_path).unwrap();
+    fs::write(&record_path, text.replace("\"rows\": 40000", "\"rows\": 40001")).unwrap();
+    let verified = shop.run(&["db", "verify", &id, "--json"]).failure(1).json();
+    let damage = verified["verified"][0]["damage"].as_str().unwrap();
+    assert!(damage.contains("40000 rows instead of 40001"), "{damage}");
+    shop.leaves_no_helper();
+}
+
+#[test]
+fn debians_own_pg_restore_takes_a_backup_without_dpl() {
+    let shop = Shop::open();
+    let backup = shop.backed_up(&shop.run(&["db", "backup", "shop", "--json"]).success());
+    shop.psql("postgres", "CREATE DATABASE by_hand");
+    let archive = backup.join("archive").to_string_lossy().into_owned();
+    let conninfo = shop.conninfo("by_hand");
+    shop.client("pg_restore", &["--exit-on-error", "--jobs=2", "--dbname", &conninfo, &archive]).unwrap();
+    assert_eq!(shop.psql("by_hand", SUMS), shop.psql("shop", SUMS));
+    assert_eq!(shop.psql("by_hand", "SELECT count(*) FROM pg_largeobject_metadata"), "1");
+}
+
+#[test]
+fn the_password_is_seen_nowhere() {
+    let shop = Shop::open();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let mut seen = Vec::new();
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                seen.extend(seen_in_processes());
+                let ids = shop.stack.docker(&["ps", "--quiet", "--filter", "label=dpl.helper"]);
+                for id in ids.lines() {
+                    let output = Command::new("docker")
+                        .args(["inspect", id])
+                        .env("DOCKER_HOST", &shop.stack.engine)
+                        .output()
+                        .unwrap();
+                    if String::from_utf8_lossy(&output.stdout).contains("m4rker") {
+                        seen.push(format!("docker inspect {id}"));
+                    }
+                }
+            }
+            seen
+        });
+        let mut said = String::new();
+        for arguments in [
+            &["db", "backup", "shop", "--verify", "--verbose"][..],
+            &["db", "dump", "shop", "--json"],
+            &["db", "sql", "shop", "select current_user", "--verbose"],
+            &["db", "backup", "far", "--verbose"],
+            &["db", "list", "--json"],
+        ] {
+            let run = shop.run(arguments).success();
+            said += &format!("{}{}", run.stdout, run.stderr);
+        }
+        fs::write(shop.stack.site.file("secret"), "wrong m4rker").unwrap();
+        let refused = shop.run(&["db", "backup", "far"]).failure(1);
+        assert!(refused.stderr.contains("password authentication failed"), "{}", refused.stderr);
+        said += &refused.stderr;
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(!said.contains("m4rker"), "{said}");
+        watching.join().unwrap()
+    });
+    assert_eq!(seen, Vec::<String>::new());
+    fs::write(shop.stack.site.file("secret"), MARKER).unwrap();
+    for folder in [".dpl", "backups", "seeds"] {
+        let found = Command::new("grep").args(["-rl", "m4rker", &shop.path(folder)]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{folder}");
+    }
+    let logs = shop.stack.docker(&["logs", &shop.stack.container("db")]);
+    assert!(!logs.contains("m4rker"), "{logs}");
+}
+
+/// Processes whose arguments hold the password.
+fn seen_in_processes() -> Vec<String> {
+    let mut seen = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(arguments) = fs::read(entry.path().join("cmdline")) else { continue };
+        let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+        if arguments.contains("m4rker") && !arguments.starts_with("grep") {
+            seen.push(arguments);
+        }
+    }
+    seen
+}
+
+#[test]
+fn hashes_of_passwords_are_written_only_where_somebody_asks() {
+    let shop = Shop::open();
+    shop.psql("postgres", "ALTER ROLE keeper PASSWORD 'x'");
+    let backup = shop.backed_up(&shop.run(&["db", "backup", "shop", "--json", "--password-hashes"]).success());
+    let record: Value = serde_json::from_slice(&fs::read(backup.join("backup.json")).unwrap()).unwrap();
+    let keeper = record["roles"].as_array().unwrap().iter().find(|role| role["name"] == "keeper").unwrap();
+    assert!(keeper["password_hash"].as_str().unwrap().starts_with("SCRAM-SHA-256$"));
+}
+
+#[test]
+fn archives_travel_through_an_engine_that_does_not_see_this_machines_folders() {
+    let mut shop = Shop::open();
+    shop.stack.site.set("DPL_ENGINE_ELSEWHERE", "1");
+    let made = shop.run(&["db", "backup", "shop", "--verify", "--json"]).success();
+    assert!(made.json()["backups"][0]["verified_at"].is_string());
+    let sums = shop.psql("shop", SUMS);
+    shop.run(&["db", "dump", "shop"]).success();
+    shop.psql("shop", "DELETE FROM stock WHERE id > 10");
+    shop.run(&["db", "rebuild", "shop"]).success();
+    assert_eq!(shop.psql("shop", SUMS), sums);
+    shop.run(&["db", "verify", "seeds/shop"]).success();
+    shop.leaves_no_helper();
+}
+
+#[test]
+fn a_server_outside_the_stack_is_backed_up_asked_and_rebuilt() {
+    let shop = Shop::open();
+    shop.psql("far", "CREATE TABLE t AS SELECT generate_series(1, 77) AS n");
+    let answer = shop.run(&["db", "sql", "far", "select count(*) as n from t", "--csv"]).success();
+    assert_eq!(answer.stdout, "n\n77\n");
+    shop.run(&["db", "backup", "far", "--verify"]).success();
+    shop.run(&["db", "dump", "far"]).success();
+    shop.psql("far", "TRUNCATE t");
+    shop.run(&["db", "rebuild", "far"]).success();
+    assert_eq!(shop.psql("far", "select count(*) from t"), "77");
+    let listed = shop.run(&["db", "list", "far"]).success();
+    assert!(listed.stdout.contains(&format!("127.0.0.1:{}", shop.port)), "{}", listed.stdout);
+}
+
+#[test]
+fn statements_give_tables_documents_and_lines_of_errors() {
+    let shop = Shop::open();
+    let text = "create table t (id int, 名称 text); insert into t values (1, '档案'), (1000, null) returning *;\n\
+        select ';' as \"a;b\", 1.50 as n -- ;\n";
+    let answer = shop.run(&["db", "sql", STRANGE, text]).success();
+    assert_eq!(answer.stdout, "  id  名称\n----  ----\n   1  档案\n1000  NULL\n\na;b     n\n---  ----\n;    1.50\n");
+    let answer = shop.run(&["db", "sql", "2", "--json", "select id, 名称, id > 1 as b from t"]).success().json();
+    assert_eq!(answer["results"][0]["rows"], json!([[1, "档案", false], [1000, null, true]]));
+    assert_eq!(answer["results"][0]["columns"][1], json!({"name": "名称", "type": "text"}));
+    shop.stack.site.write("q.sql", "select 1;\n\nselect\n nope;\ncreate table never ()");
+    let failed = shop.run(&["db", "sql", "2", "--file", "q.sql"]).failure(1);
+    assert!(failed.stderr.contains("line 3") && failed.stderr.contains("LINE 4:"), "{}", failed.stderr);
+    assert_eq!(shop.psql(STRANGE, "select to_regclass('never') is null"), "t");
+    let input = shop.stack.site.run_with_input(&["db", "sql", "2", "--csv", "-f", "stack.json"], "table t");
+    assert_eq!(input.stdout, "id,名称\n1,档案\n1000,\n");
+    // An argument that looks like a manifest is a statement.
+    let failed = shop.run(&["db", "sql", "2", "stack.json"]).failure(1);
+    assert!(failed.stderr.contains("syntax error"), "{}", failed.stderr);
+    for refused in ["\\! id", "copy t from stdin", "select 'open"] {
+        shop.run(&["db", "sql", "2", refused]).failure(1);
+    }
+    let copied = shop.run(&["db", "sql", "2", "copy t to stdout"]).success();
+    assert_eq!(copied.stdout, "1\t档案\n1000\t\\N\n");
+}
+
+#[test]
+fn old_backups_go_by_the_rules_and_the_verified_one_stays() {
+    let shop = Shop::open();
+    let folder = shop.backed_up(&shop.run(&["db", "backup", "shop", "--verify", "--json"]).success());
+    for _ in 0..3 {
+        shop.run(&["db", "backup", "shop"]).success();
+    }
+    let home = folder.parent().unwrap();
+    fs::create_dir(home.join(".dpl-tmp-dump-dead")).unwrap();
+    let planned = shop.run(&["db", "prune", "shop", "--dry-run", "--json"]).success().json();
+    assert_eq!(planned["done"], false);
+    assert_eq!(planned["databases"][0]["removed"].as_array().unwrap().len(), 1);
+    assert_eq!(fs::read_dir(home).unwrap().count(), 5);
+    let refused = shop.stack.run(&["db", "prune", "shop"]).failure(2);
+    assert!(refused.stderr.contains("--yes"), "{}", refused.stderr);
+    let pruned = shop.run(&["db", "prune", "shop", "--json"]).success().json();
+    assert_eq!(pruned["databases"][0]["kept"][0]["kept_by"], json!(["last verified"]));
+    assert_eq!(fs::read_dir(home).unwrap().count(), 3);
+    assert!(folder.is_dir());
+    shop.run(&["db", "prune", "all", "--json"]).success();
+    shop.stack.run(&["db", "prune"]).failure(2);
+}
+
+#[test]
+fn a_shrunken_database_is_refused_and_the_old_backups_stay() {
+    let shop = Shop::open();
+    shop.run(&["db", "backup", "shop"]).success();
+    shop.psql("shop", "DELETE FROM stock WHERE id > 100");
+    let refused = shop.run(&["db", "backup", "shop"]).failure(1);
+    assert!(refused.stderr.contains("--allow-shrink"), "{}", refused.stderr);
+    let home = shop.stack.site.file("backups/databases/shop");
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
+    shop.run(&["db", "backup", "shop", "--allow-shrink"]).success();
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 2);
+}
+
+/// A file system of its own, that is soon full.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: &Path, size: &str) -> Self {
+        fs::create_dir_all(path).unwrap();
+        let options = format!("size={size}");
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).status().unwrap();
+        assert!(status.success());
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy".as_ref(), self.0.as_os_str()]).status();
+    }
+}
+
+#[test]
+fn a_full_disk_and_a_server_that_dies_leave_the_backups_that_there_were() {
+    let shop = Shop::open();
+    shop.psql("shop", "INSERT INTO stock SELECT n, repeat(md5(n::text), 9) FROM generate_series(40001, 200000) n");
+    let backups = shop.stack.site.file("backups");
+    for size in ["64k", "1m", "3m"] {
+        let disk = SmallDisk::mount(&backups, size);
+        let failed = shop.run(&["db", "backup", "shop"]).failure(1);
+        assert!(failed.stderr.contains("No space left") || failed.stderr.contains("pg_dump"), "{}", failed.stderr);
+        let home = backups.join("databases/shop");
+        assert_eq!(fs::read_dir(home).map(Iterator::count).unwrap_or(0), 0, "nothing half done at {size}");
+        drop(disk);
+    }
+    shop.leaves_no_helper();
+    let first = shop.backed_up(&shop.run(&["db", "backup", "shop", "--json"]).success());
+    let mut command = shop.stack.site.command(&["db", "backup", "shop", "--yes", "-f", "stack.json"]);
+    // Held by a lock of somebody else's, it is sure to be at work.
+    let mut locking = Command::new("psql")
+        .args(["-XqAt", "-d", &shop.conninfo("shop")])
+        .env("PGPASSWORD", MARKER)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = locking.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"BEGIN; LOCK TABLE stock; SELECT 'held';\n").unwrap();
+    let mut said = String::new();
+    let mut output = std::io::BufReader::new(locking.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut output, &mut said).unwrap();
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    eventually(60, "the backup waits for the table", || shop.psql("postgres", waits) != "0");
+    shop.stack.docker(&["kill", &shop.stack.container("db")]);
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
+    drop(input);
+    let _ = locking.wait();
+    let kept: Vec<PathBuf> =
+        fs::read_dir(first.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept, [first]);
+    // What is not up is started on request, and only then.
+    let refused = shop.run(&["db", "backup", "shop"]).failure(1);
+    assert!(refused.stderr.contains("--start"), "{}", refused.stderr);
+    shop.run(&["db", "backup", "shop", "--start"]).success();
+}
+
+#[test]
+fn a_backup_json_from_elsewhere_leads_nowhere() {
+    let shop = Shop::open();
+    let backup = shop.backed_up(&shop.run(&["db", "backup", "shop", "--json"]).success());
+    let folder = backup.to_string_lossy().into_owned();
+    let text = fs::read_to_string(backup.join("backup.json")).unwrap();
+    shop.stack.site.write("outside", "x");
+    let huge = format!("{{\"format\": 1, \"x\": \"{}\"}}", "y".repeat(40 << 20));
+    for hostile in [
+        text.replace("archive/toc.dat", "archive/../../../outside"),
+        text.replace("archive/toc.dat", "/etc/passwd"),
+        text.replace("\"database\": \"shop\"", "\"database\": \"postgres\""),
+        text.replace("\"format\": 1", "\"format\": 99"),
+        "[".repeat(200_000),
+        huge,
+    ] {
+        fs::write(backup.join("backup.json"), hostile).unwrap();
+        shop.run(&["db", "verify", &folder]).failure(1);
+        let listed = shop.run(&["db", "list", "shop", "--json"]).success();
+        assert_eq!(listed.json()["unreadable"].as_array().unwrap().len(), 1);
+    }
+    // A later backup is made all the same.
+    shop.run(&["db", "backup", "shop"]).success();
+    // A role and a table of the record that are no names but statements are only names.
+    fs::write(
+        backup.join("backup.json"),
+        text.replace("\"name\": \"clerk\"", "\"name\": \"clerk\\\"; drop role x; --\""),
+    )
+    .unwrap();
+    let verified = shop.run(&["db", "verify", &folder, "--json"]).failure(1);
+    assert!(verified.json()["verified"][0]["damage"].as_str().unwrap().contains("clerk"), "{}", verified.stdout);
+}

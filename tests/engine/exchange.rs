@@ -1,0 +1,308 @@
+//! Archives in and out of the store, on a real engine: `images import`, `images export`, and what `docker` and skopeo
+//! make of them.
+
+use std::fs;
+use std::io::Write;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::housekeeping::{engine_id, make, wipe};
+use crate::images::bench::layer;
+use crate::support_engine::Stack;
+
+const TWO: &str = r#"{"project": "PROJECT", "paths": {"images": "store"}, "services": {
+    "a": {"image": "PROJECT/a:1"}, "b": {"image": "PROJECT/b:v1_x"}}}"#;
+
+struct Pair {
+    stack: Stack,
+    a: String,
+    b: String,
+    ids: [String; 2],
+}
+
+/// Two images that share their base, on the engine.
+fn pair() -> Pair {
+    let stack = Stack::new(TWO);
+    let base = layer(300_000);
+    let ids = [make(&stack, "a:1", &[base.clone(), layer(1000)]), make(&stack, "b:v1_x", &[base, layer(2000)])];
+    let (a, b) = (format!("{}/a:1", stack.project), format!("{}/b:v1_x", stack.project));
+    Pair { stack, a, b, ids }
+}
+
+impl Pair {
+    fn wipe(&self) {
+        wipe(&self.stack, &[&self.a, &self.b]);
+    }
+
+    /// The store's images load, and are those that they were.
+    #[track_caller]
+    fn comes_back(&self) {
+        self.wipe();
+        self.stack.run(&["images", "verify"]).success();
+        let loaded = self.stack.run(&["load", "--json"]).success().json();
+        let ids: Vec<&str> =
+            loaded["images"].as_array().unwrap().iter().map(|i| i["image_id"].as_str().unwrap()).collect();
+        assert_eq!(ids, self.ids);
+        for name in [&self.a, &self.b] {
+            self.stack.docker(&[
+                "image",
+                "save",
+                "--output",
+                self.stack.site.file("whole.tar").to_str().unwrap(),
+                name,
+            ]);
+        }
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
+fn results(document: &Value) -> Vec<(&str, &str, u64)> {
+    let images = document["images"].as_array().unwrap().iter();
+    let row = |image| -> (&str, &str, u64) {
+        let image: &Value = image;
+        let layers = image["layers_new"].as_u64().unwrap();
+        (image["reference"].as_str().unwrap(), image["result"].as_str().unwrap(), layers)
+    };
+    images.map(row).collect()
+}
+
+fn skopeo(arguments: &[&str]) -> String {
+    let output = Command::new("skopeo").args(arguments).output().expect("skopeo is installed: scripts/test.sh does it");
+    assert!(output.status.success(), "skopeo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn archives_of_every_compression_come_into_the_store_with_all_their_names() {
+    let pair = pair();
+    let (stack, site) = (&pair.stack, &pair.stack.site);
+    let raw = site.file("all.json");
+    stack.docker(&["save", "--output", raw.to_str().unwrap(), &pair.a, &pair.b]);
+    // gzip of several members, as parallel compressors write it.
+    let mut members = fs::File::create(site.file("all.tar.gz")).unwrap();
+    for piece in fs::read(&raw).unwrap().chunks(100_000) {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(piece).unwrap();
+        members.write_all(&encoder.finish().unwrap()).unwrap();
+    }
+    fs::write(site.file("all.tar.zst"), zstd::encode_all(fs::File::open(&raw).unwrap(), 3).unwrap()).unwrap();
+
+    // What stands behind `images import` is a file, never a manifest.
+    for file in ["all.json", "all.tar.gz", "all.tar.zst"] {
+        let _ = fs::remove_dir_all(site.file("store"));
+        let plan = stack.run(&["images", "import", "--dry-run", "--json", file]).success().json();
+        assert!(!site.file("store").exists(), "a plan writes nothing");
+        let wanted = [(pair.a.as_str(), "imported", 2), (pair.b.as_str(), "imported", 1)];
+        assert_eq!(results(&plan), wanted, "{file}");
+        let done = stack.run(&["images", "import", "--json", file]).success().json();
+        assert_eq!(results(&done), wanted, "{file}");
+        let again = stack.run(&["images", "import", "--json", file]).success().json();
+        assert_eq!(results(&again), [(pair.a.as_str(), "unchanged", 0), (pair.b.as_str(), "unchanged", 0)]);
+        assert_eq!(again["new_bytes"], 0, "{file}");
+    }
+    pair.comes_back();
+    // The store serves the engine that it was never saved from.
+    assert_eq!(stack.run(&["save", "--json"]).success().json()["exported_bytes"], 0);
+}
+
+#[test]
+fn an_import_that_takes_a_name_from_another_image_says_so() {
+    let pair = pair();
+    let stack = &pair.stack;
+    stack.run(&["save"]).success();
+    let newer = make(stack, "a:1", &[layer(500)]);
+    stack.docker(&["save", "--output", stack.site.file("newer.tar").to_str().unwrap(), &pair.a]);
+    let done = stack.run(&["images", "import", "--json", "newer.tar"]).success();
+    assert!(done.stderr.contains("named another image before"), "{}", done.stderr);
+    let image = done.json()["images"][0].clone();
+    assert_eq!((&image["image_id"], &image["replaced"]), (&json!(newer), &json!(pair.ids[0])));
+    assert_eq!(stack.run(&["images", "list", "--json"]).success().json()["images"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn an_image_without_a_name_and_a_damaged_archive_are_refused() {
+    let pair = pair();
+    let stack = &pair.stack;
+    let archive = stack.site.file("x.tar");
+    stack.docker(&["save", "--output", archive.to_str().unwrap(), &engine_id(stack, &pair.a)]);
+    let refused = stack.run(&["images", "import", "x.tar"]).failure(1);
+    assert!(refused.stderr.contains("has a name"), "{}", refused.stderr);
+    stack.docker(&["save", "--output", archive.to_str().unwrap(), &pair.a]);
+    let mut bytes = fs::read(&archive).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&archive, &bytes).unwrap();
+    let refused = stack.run(&["images", "import", "x.tar"]).failure(1);
+    assert!(refused.stderr.contains("x.tar"), "{}", refused.stderr);
+    fs::write(&archive, &bytes[..middle]).unwrap();
+    stack.run(&["images", "import", "x.tar"]).failure(1);
+    let listed = stack.run(&["images", "list", "--json"]).success().json();
+    assert_eq!(listed["images"], json!([]));
+    stack.run(&["images", "import", "nowhere.tar"]).failure(1);
+}
+
+#[test]
+fn an_export_is_one_archive_that_docker_and_skopeo_read_with_all_names() {
+    let pair = pair();
+    let (stack, site) = (&pair.stack, &pair.stack.site);
+    stack.docker(&["tag", &pair.a, &format!("{}/a:second", stack.project)]);
+    let second = format!("{}/a:second", stack.project);
+    stack.rewrite(&TWO.replace("\"services\": {", "\"services\": {\"c\": {\"image\": \"PROJECT/a:second\"},"));
+    stack.run(&["save"]).success();
+
+    for (compression, file) in [("none", "out.tar"), ("gzip", "out.tar.gz")] {
+        pair.wipe();
+        wipe(stack, &[&second]);
+        let arguments = ["images", "export", "--json", "--compression", compression, "--output", file];
+        let plan = stack.run(&[&arguments[..], &["--dry-run"]].concat()).success().json();
+        assert!(!site.file(file).exists());
+        let done = stack.run(&arguments).success().json();
+        assert_eq!((&done["images"], &done["layers"]), (&plan["images"], &json!(3)), "layers are there once");
+        let loaded = stack.docker(&["load", "--input", site.file(file).to_str().unwrap()]);
+        for (name, id) in [(&pair.a, &pair.ids[0]), (&pair.b, &pair.ids[1]), (&second, &pair.ids[0])] {
+            assert!(loaded.contains(name.as_str()), "{loaded}");
+            let view = stack.run(&["images", "list", "--json"]).success().json();
+            let listed =
+                view["images"].as_array().unwrap().iter().find(|image| image["reference"] == name.as_str()).unwrap();
+            assert_eq!((&listed["image_id"], &listed["in_engine"]), (&json!(id), &json!(true)), "{file}");
+        }
+    }
+    for (name, id) in [(&pair.b, &pair.ids[1]), (&second, &pair.ids[0])] {
+        for place in [
+            format!("docker-archive:{}:{name}", site.file("out.tar").display()),
+            format!("oci-archive:{}:{name}", site.file("out.tar").display()),
+            format!("oci:{}:{name}", site.file("store").display()),
+        ] {
+            let config = skopeo(&["inspect", "--raw", "--config", &place]);
+            assert_eq!(&dpl::fs::Digest::of(config.as_bytes()).to_string(), id, "{place}");
+        }
+    }
+    // It comes back, into another store.
+    fs::rename(site.file("store"), site.file("old-store")).unwrap();
+    stack.run(&["images", "import", "out.tar.gz"]).success();
+    pair.comes_back_with(&[&second]);
+}
+
+impl Pair {
+    fn comes_back_with(&self, names: &[&str]) {
+        self.wipe();
+        wipe(&self.stack, names);
+        self.stack.run(&["load"]).success();
+        wipe(&self.stack, names);
+    }
+}
+
+#[test]
+fn an_export_overwrites_only_when_told_to_and_can_be_piped() {
+    let pair = pair();
+    let (stack, site) = (&pair.stack, &pair.stack.site);
+    stack.run(&["save"]).success();
+    site.write("out.tar", "mine");
+    site.write(".dpl-export-left", "what a killed export left");
+    let asked = stack.run(&["images", "export", "a", "--output", "out.tar"]).failure(2);
+    assert!(asked.stderr.contains("--yes"), "{}", asked.stderr);
+    assert_eq!(fs::read(site.file("out.tar")).unwrap(), b"mine");
+    stack.run(&["images", "export", "a", "--output", "out.tar", "--yes"]).success();
+    assert!(!site.file(".dpl-export-left").exists());
+    let piped = site.command(&["images", "export", "a", "-o", "-", "-f", "stack.json"]).output().unwrap();
+    assert!(piped.status.success());
+    assert_eq!(piped.stdout, fs::read(site.file("out.tar")).unwrap(), "the same store gives the same bytes");
+
+    let missing = stack.run(&["images", "export", "nil:1", &pair.a, "--output", "x.tar"]).failure(1);
+    assert!(missing.stderr.contains("nil:1") && !site.file("x.tar").exists(), "{}", missing.stderr);
+    let blobs = site.file("store/blobs/sha256");
+    let largest = fs::read_dir(&blobs).unwrap().map(|file| file.unwrap().path());
+    let largest = largest.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&largest, bytes).unwrap();
+    let damaged = stack.run(&["images", "export", "a", "--output", "x.tar"]).failure(1);
+    assert!(damaged.stderr.contains(largest.file_name().unwrap().to_str().unwrap()), "{}", damaged.stderr);
+    assert!(!site.file("x.tar").exists());
+}
+
+#[test]
+fn layouts_of_other_programs_come_in_and_an_index_of_platforms_means_this_one() {
+    let pair = pair();
+    let (stack, site) = (&pair.stack, &pair.stack.site);
+    stack.run(&["save"]).success();
+    stack.run(&["images", "export", "--output", "out.tar"]).success();
+    fs::rename(site.file("store"), site.file("old-store")).unwrap();
+    let (folder, archive) = (site.file("theirs"), site.file("theirs.tar"));
+    for name in [&pair.a, &pair.b] {
+        let from = format!("docker-archive:{}:{name}", site.file("out.tar").display());
+        skopeo(&["copy", "--quiet", &from, &format!("oci:{}:{name}", folder.display())]);
+    }
+    skopeo(&[
+        "copy",
+        "--quiet",
+        &format!("oci:{}:{}", folder.display(), pair.b),
+        &format!("oci-archive:{}:{}", archive.display(), pair.b),
+    ]);
+    let done = stack.run(&["images", "import", "--json", "theirs.tar", "theirs"]).success().json();
+    let names: Vec<_> =
+        results(&done).into_iter().map(|(name, result, layers)| (name.to_owned(), result.to_owned(), layers)).collect();
+    let row = |name: &str, result: &str, layers| (name.to_owned(), result.to_owned(), layers);
+    assert_eq!(names, [row(&pair.b, "imported", 2), row(&pair.a, "imported", 1), row(&pair.b, "unchanged", 0)]);
+    pair.comes_back();
+
+    // An index of two platforms over the two images, as multi-platform builds make them.
+    let mut index: Value = serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
+    let mut entries = index["manifests"].as_array().unwrap().clone();
+    for (entry, architecture) in entries.iter_mut().zip([host_architecture(), "s390x"]) {
+        entry["platform"] = json!({"os": "linux", "architecture": architecture});
+        entry.as_object_mut().unwrap().remove("annotations");
+    }
+    let nested =
+        json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries});
+    let bytes = nested.to_string();
+    let digest = dpl::fs::Digest::of(bytes.as_bytes());
+    fs::write(folder.join("blobs/sha256").join(digest.hex()), &bytes).unwrap();
+    index["manifests"] = json!([{
+        "mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest.to_string(), "size": bytes.len(),
+        "annotations": {"org.opencontainers.image.ref.name": "multi:1"}
+    }]);
+    fs::write(folder.join("index.json"), index.to_string()).unwrap();
+    let chosen = |flags: &[&str]| {
+        let run = stack.run(&[&["images", "import", "--json", "theirs"], flags].concat()).success();
+        run.json()["images"][0]["image_id"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(chosen(&[]), pair.ids[0]);
+    assert_eq!(chosen(&["--platform", "linux/s390x"]), pair.ids[1]);
+    let refused = stack.run(&["images", "import", "theirs", "--platform", "linux/riscv64"]).failure(1);
+    assert!(refused.stderr.contains("linux/s390x") && refused.stderr.contains("linux/riscv64"), "{}", refused.stderr);
+    stack.run(&["images", "verify"]).success();
+}
+
+fn host_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "amd64",
+    }
+}
+
+#[test]
+fn archives_of_a_save_are_loaded_by_docker_under_their_names() {
+    let pair = pair();
+    let (stack, site) = (&pair.stack, &pair.stack.site);
+    for (compression, suffix) in [("gzip", ".tar.gz"), ("none", ".tar")] {
+        stack.run(&["save", "--format", "docker-archive", "--compression", compression]).success();
+        pair.wipe();
+        for (name, id) in [(&pair.a, &pair.ids[0]), (&pair.b, &pair.ids[1])] {
+            let file = format!("store/{}{suffix}", name.replace('/', "-").replace(':', "_"));
+            let loaded = stack.docker(&["load", "--input", site.file(&file).to_str().unwrap()]);
+            assert!(loaded.contains(name.as_str()), "{loaded}");
+            if stack.docker(&["info", "--format", "{{.DriverStatus}}"]).contains("containerd") {
+                continue;
+            }
+            assert_eq!(&stack.docker(&["image", "inspect", "--format", "{{.Id}}", name]), id);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Two operators on one engine, each with a folder of their own, as two machines would be.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::support::Run;
+use crate::support_engine::{Stack, docker_on, eventually};
+
+/// Two services that take their time: one after the other, each proved only when it has run for a while.
+const SLOW: &str = r#"{
+  "project": "PROJECT",
+  "defaults": { "stop_grace_period": "1s" },
+  "services": {
+    "first": { "image": "redis:7.0", "ready": { "running_for": "2s" } },
+    "second": {
+      "image": "redis:7.0",
+      "depends_on": { "first": { "condition": "service_healthy" } },
+      "ready": { "running_for": "1s" }
+    },
+    "apart": { "image": "redis:7.0", "ready": { "running_for": "1s" } }
+  }
+}"#;
+
+/// Two folders with the same manifest.
+struct Operators {
+    one: Stack,
+    other: Stack,
+}
+
+impl Operators {
+    fn new() -> Self {
+        let (mut one, mut other) = (Stack::new(SLOW), Stack::new(SLOW));
+        other.project = one.project.clone();
+        other.rewrite(SLOW);
+        for stack in [&mut one, &mut other] {
+            stack.site.set("DPL_LOCK_BEAT_MS", "200").set("DPL_LOCK_STALE_MS", "1500");
+        }
+        Self { one, other }
+    }
+
+    /// The first one's command, under way and holding the lock.
+    fn at_work(&self, arguments: &[&str]) -> Child {
+        let mut command = self.one.site.command(&[arguments, &["--yes", "-f", "stack.json"]].concat());
+        let errors = std::fs::File::create(self.one.site.file("stderr")).unwrap();
+        let child = command.stdout(Stdio::null()).stderr(errors).spawn().unwrap();
+        eventually(20, "the lock is taken", || self.lock_is_there());
+        child
+    }
+
+    fn lock_is_there(&self) -> bool {
+        let name = format!("name=^/{}-dpl-lock$", self.one.project);
+        !docker_on(&self.one.engine, &["ps", "-aq", "--filter", &name]).is_empty()
+    }
+
+    fn second_runs(&self) -> bool {
+        let name = format!("name=^/{}$", self.one.container("second"));
+        !docker_on(&self.one.engine, &["ps", "-q", "--filter", &name]).is_empty()
+    }
+
+    fn said_by_the_first(&self) -> String {
+        std::fs::read_to_string(self.one.site.file("stderr")).unwrap()
+    }
+
+    fn other(&self, arguments: &[&str]) -> Run {
+        self.other.run(&[arguments, &["--yes"]].concat())
+    }
+}
+
+impl Drop for Operators {
+    fn drop(&mut self) {
+        let lock = format!("{}-dpl-lock", self.one.project);
+        let _ = Command::new("docker").args(["rm", "-f", &lock]).env("DOCKER_HOST", &self.one.engine).output();
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_second_operator_on_the_engine_is_told_who_is_at_work() {
+    let operators = Operators::new();
+    let mut first = operators.at_work(&["start", "second"]);
+    let run = operators.other(&["stop", "all"]).failure(5);
+    assert!(run.stderr.contains("is at work on this project: `dpl start second`"), "{}", run.stderr);
+    assert!(run.stderr.contains("--lock-wait"), "{}", run.stderr);
+    let status = operators.other.run(&["lock", "status", "--json"]).success().json();
+    assert_eq!((&status["engine"]["alive"], &status["here"]), (&true.into(), &serde_json::Value::Null));
+    assert!(first.wait().unwrap().success(), "{}", operators.said_by_the_first());
+    assert!(!operators.lock_is_there());
+}
+
+#[test]
+fn one_who_waits_goes_on_when_the_other_is_done() {
+    let operators = Operators::new();
+    let mut first = operators.at_work(&["start", "second"]);
+    let run = operators.other(&["stop", "all", "--lock-wait", "1m"]).success();
+    assert!(run.stderr.contains("waiting for them"), "{}", run.stderr);
+    assert!(run.stderr.contains("2 services stopped"), "{}", run.stderr);
+    assert!(first.wait().unwrap().success());
+}
+
+#[test]
+fn the_lock_of_a_killed_process_is_taken_over_at_once() {
+    let operators = Operators::new();
+    let mut first = operators.at_work(&["start", "second"]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let status = operators.other.run(&["lock", "status", "--json"]).success().json();
+    assert_eq!(status["engine"]["alive"], false);
+    let run = operators.other(&["start"]).success();
+    assert!(run.stderr.contains("taken over from one who is gone"), "{}", run.stderr);
+    assert!(!operators.lock_is_there());
+}
+
+#[test]
+fn a_frozen_operator_whose_lock_was_taken_over_changes_nothing_more() {
+    let operators = Operators::new();
+    let mut first = operators.at_work(&["start", "second"]);
+    eventually(20, "the first service runs", || {
+        let name = format!("name=^/{}$", operators.one.container("first"));
+        !docker_on(&operators.one.engine, &["ps", "-q", "--filter", &name]).is_empty()
+    });
+    signal(&first, "-STOP");
+    let run = operators.other(&["start", "apart", "--lock-wait", "1m"]).success();
+    assert!(run.stderr.contains("taken over from one who is gone"), "{}", run.stderr);
+    signal(&first, "-CONT");
+    assert_eq!(first.wait().unwrap().code(), Some(5), "{}", operators.said_by_the_first());
+    assert!(!operators.second_runs());
+    assert!(operators.said_by_the_first().contains("no longer ours"), "{}", operators.said_by_the_first());
+}
+
+#[test]
+fn a_lock_that_somebody_tidied_away_is_made_again() {
+    let operators = Operators::new();
+    let mut first = operators.at_work(&["start", "second"]);
+    docker_on(&operators.one.engine, &["rm", "-f", &format!("{}-dpl-lock", operators.one.project)]);
+    assert!(first.wait().unwrap().success(), "{}", operators.said_by_the_first());
+    assert!(operators.second_runs());
+    assert!(!operators.lock_is_there());
+}
+
+#[test]
+fn a_lock_that_nobody_keeps_alive_is_removed_by_hand() {
+    let operators = Operators::new();
+    let run = operators.other(&["lock", "release"]).success();
+    assert_eq!(run.stderr, "there is no lock on the engine\n");
+    // A lock that nobody keeps alive, as a machine that lost its power leaves it.
+    let name = format!("{}-dpl-lock", operators.one.project);
+    docker_on(&operators.one.engine, &["create", "--name", &name, "redis:7.0"]);
+    operators.other(&["lock", "release"]).success();
+    assert!(!operators.lock_is_there());
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_a_lock_at_once() {
+    let operators = Operators::new();
+    let name = format!("{}-dpl-lock", operators.one.project);
+    docker_on(&operators.one.engine, &["create", "--name", &name, "redis:7.0"]);
+    let mut command = operators.other.site.command(&["start", "--yes", "-f", "stack.json"]);
+    // Without a beat it would be taken over only after a minute.
+    command.env_remove("DPL_LOCK_STALE_MS");
+    let errors = operators.other.site.file("stderr");
+    let mut waiting = command.stderr(std::fs::File::create(&errors).unwrap()).spawn().unwrap();
+    eventually(20, "the lock is watched", || std::fs::read_to_string(&errors).unwrap().contains("watching"));
+    signal(&waiting, "-INT");
+    eventually(10, "it has ended", || waiting.try_wait().unwrap().is_some());
+    assert_eq!(waiting.wait().unwrap().code(), Some(130), "{}", std::fs::read_to_string(&errors).unwrap());
+    assert!(operators.lock_is_there());
+}

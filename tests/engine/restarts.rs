@@ -1,0 +1,145 @@
+//! The engine is killed and started again in the middle of an action: it goes on, and comes to its end.
+
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::support::Run;
+use crate::support_engine::{PrivateEngine, Stack, docker_on, eventually, shared_engine};
+
+/// Private engines come up one at a time, so that a slow machine is not asked for all at once.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Three services in a row, which take two seconds to stop, since they don't know the signal; the last one has no restart policy, so nobody brings it back after an engine's restart.
+fn chain(version: &str) -> String {
+    r#"{ "project": "PROJECT", "defaults": { "stop_grace_period": "2s", "stop_signal": "SIGUSR2" }, "services": {
+        "base": { "image": "expert/expert_api:latest", "restart": "always", "environment": { "V": "NEWEST" }, "ready": { "running_for": "1500ms" } },
+        "middle": { "image": "expert/expert_api:latest", "restart": "unless-stopped", "environment": { "V": "NEWEST" }, "ready": { "running_for": "1500ms" },
+                    "depends_on": { "base": { "condition": "service_healthy" } } },
+        "top": { "image": "expert/expert_api:latest", "environment": { "V": "NEWEST" }, "ready": { "running_for": "1500ms" },
+                 "depends_on": { "middle": { "condition": "service_healthy" } } } } }"#
+        .replace("NEWEST", version)
+}
+
+struct Bench {
+    engine: PrivateEngine,
+    stack: Stack,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let engine = PrivateEngine::start(&[]);
+        let copied = std::process::Command::new("sh")
+            .args(["-c", "docker -H \"$1\" save expert/expert_api:latest | docker -H \"$2\" load", "sh"])
+            .args([&shared_engine(), &engine.address])
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        let stack = Stack::on(&engine.address, &chain("1"));
+        Self { engine, stack }
+    }
+
+    /// Runs a command, kills the engine when `holds`, and starts it again.
+    fn run_and_kill(&self, arguments: &[&str], what: &str, mut holds: impl FnMut() -> bool) -> Run {
+        let out = |name: &str| std::fs::File::create(self.stack.site.file(name)).unwrap();
+        let mut child = self
+            .stack
+            .site
+            .command(&[arguments, &["-f", "stack.json"]].concat())
+            .stdin(Stdio::null())
+            .stdout(out("out"))
+            .stderr(out("err"))
+            .spawn()
+            .unwrap();
+        eventually(60, what, &mut holds);
+        assert!(child.try_wait().unwrap().is_none(), "{what}: it has ended before");
+        self.engine.kill();
+        std::thread::park_timeout(Duration::from_millis(700));
+        self.engine.start_again();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let code = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status.code().unwrap_or(-1);
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break -2;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        };
+        let text = |name: &str| std::fs::read_to_string(self.stack.site.file(name)).unwrap();
+        Run { code, stdout: text("out"), stderr: text("err") }
+    }
+
+    fn states(&self) -> Vec<String> {
+        let filter = format!("label=com.docker.compose.project={}", self.stack.project);
+        let listed =
+            docker_on(&self.engine.address, &["ps", "-a", "--filter", &filter, "--format", "{{.Names}} {{.State}}"]);
+        let mut states: Vec<String> = listed.lines().map(|line| line.replace(&self.stack.project, "")).collect();
+        states.sort();
+        states
+    }
+
+    fn is(&self, state: &str) -> Vec<String> {
+        ["base", "middle", "top"].map(|service| format!("-{service}-1 {state}")).into()
+    }
+
+    fn exists(&self, service: &str) -> bool {
+        self.states().iter().any(|state| state.starts_with(&format!("-{service}-1")))
+    }
+}
+
+#[test]
+fn a_start_goes_on_when_the_engine_was_killed_in_the_middle() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let bench = Bench::new();
+    for service in ["base", "middle", "top"] {
+        let run = bench.run_and_kill(&["start", "--json", "--progress", "plain"], service, || {
+            bench.states().contains(&format!("-{service}-1 running"))
+        });
+        assert_eq!(run.code, 0, "{service}: {}", run.stderr);
+        assert_eq!(run.json()["engine_was_away"], true, "{service}: {}", run.stderr);
+        assert_eq!(bench.states(), bench.is("running"), "{service}: {}", run.stderr);
+        bench.stack.run(&["remove", "all", "--yes"]).success();
+    }
+}
+
+#[test]
+fn a_stop_goes_on_when_the_engine_was_killed_in_the_middle() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let bench = Bench::new();
+    for service in ["top", "middle"] {
+        bench.stack.run(&["start"]).success();
+        let run = bench.run_and_kill(&["stop", "all", "--progress", "plain"], service, || {
+            bench.states().contains(&format!("-{service}-1 exited"))
+        });
+        assert_eq!(run.code, 0, "{service}: {}", run.stderr);
+        assert_eq!(bench.states(), bench.is("exited"), "{service}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_restart_with_new_versions_goes_on_when_the_engine_was_killed_in_the_middle() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let bench = Bench::new();
+    bench.stack.run(&["start"]).success();
+    let version = |service: &str| {
+        let variables = bench.stack.inspect(service, "{{range .Config.Env}}{{println .}}{{end}}");
+        variables.lines().find_map(|line| line.strip_prefix("V=")).unwrap_or_default().to_owned()
+    };
+    for (round, moment) in
+        [("2", "-base-1.dpl-next"), ("3", "-base-1.dpl-kept"), ("4", "-middle-1.dpl-kept"), ("5", "-top-1.dpl-kept")]
+    {
+        bench.stack.rewrite(&chain(round));
+        let run = bench.run_and_kill(&["restart", "all", "--progress", "plain"], moment, || {
+            bench.states().iter().any(|state| state.starts_with(moment))
+        });
+        assert_eq!(run.code, 0, "{moment}: {}", run.stderr);
+        assert_eq!(bench.states(), bench.is("running"), "{moment}: {}", run.stderr);
+        assert_eq!(["base", "middle", "top"].map(version), [round, round, round], "{moment}");
+    }
+    assert!(bench.exists("top"));
+    let policy = bench.stack.inspect("base", "{{.HostConfig.RestartPolicy.Name}}");
+    assert_eq!(policy, "always");
+}
