@@ -37,6 +37,10 @@ enum Verdict {
     Unchanged,
 }
 
+async fn connected(fake: &FakeEngine) -> Engine {
+    Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap()
+}
+
 impl Ground {
     /// `fill` puts the image `a:1` into the store's folder.
     async fn new(fill: impl AsyncFnOnce(&Path)) -> Self {
@@ -48,7 +52,7 @@ impl Ground {
             ("POST", "/images/load", Answer::Json(200, r#"{"stream":"Loaded image: a:1\n"}"#)),
         ];
         let fake = FakeEngine::start(&folder.path().join("docker.sock"), rules);
-        let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
+        let engine = connected(&fake).await;
         let mut ground = Self { folder, fake, engine, whole: Vec::new() };
         let (said, bodies) = ground.load().await;
         assert!(said.contains("did not become an image") && bodies.len() == 1, "{said}");
@@ -69,7 +73,9 @@ impl Ground {
     }
 
     /// Puts other bytes into a file, looks at what a load makes of it, and puts it back.
-    async fn with(&self, path: &Path, bytes: &[u8], context: &str) -> Verdict {
+    async fn with(&mut self, path: &Path, bytes: &[u8], context: &str) -> Verdict {
+        self.fake.renew();
+        self.engine = connected(&self.fake).await;
         let before = fs::read(path).unwrap();
         fs::write(path, bytes).unwrap();
         let reference = ["a:1".parse().unwrap()];
@@ -172,16 +178,13 @@ async fn every_flipped_bit_of_a_store_is_found_before_an_image_comes_of_it() {
     let mut chance = Chance::of("flipped bits of a store");
     let (mut found, mut unchanged) = (0, Vec::new());
     for compression in COMPRESSIONS {
-        let ground = Ground::new(async |store: &Path| saved(&image(6000), store, compression).await).await;
-        let is_layer =
-            |path: &Path| path.starts_with(ground.store().join("blobs")) && fs::read(path).unwrap()[0] != b'{';
-        let (layers, others): (Vec<_>, Vec<_>) = ground.files().into_iter().partition(|path| is_layer(path));
-        // Layers last: a load that breaks off in one is heard of by the fake engine a moment later.
-        for path in others.into_iter().chain(layers) {
+        let mut ground = Ground::new(async |store: &Path| saved(&image(6000), store, compression).await).await;
+        let blobs = ground.store().join("blobs");
+        for path in ground.files() {
             let bytes = fs::read(&path).unwrap();
             let name = path.strip_prefix(ground.store()).unwrap().display().to_string();
             let is_ours = name.starts_with(".dpl-store");
-            let is_layer = is_layer(&path);
+            let is_layer = path.starts_with(&blobs) && bytes[0] != b'{';
             for _ in 0..sample(if is_ours { 10 } else { 130 }, 6) {
                 let (bit, damaged) = flipped(&bytes, &mut chance);
                 let context = format!("{compression:?}: bit {bit} of {name}");
@@ -210,7 +213,7 @@ async fn every_flipped_bit_of_a_store_is_found_before_an_image_comes_of_it() {
 async fn every_flipped_bit_of_an_archive_is_found_or_changes_nothing() {
     let mut chance = Chance::of("flipped bits of archives");
     for compression in COMPRESSIONS {
-        let ground = Ground::new(async |store: &Path| archived(&image(6000), store, compression)).await;
+        let mut ground = Ground::new(async |store: &Path| archived(&image(6000), store, compression)).await;
         let (mut found, mut unchanged) = (0, 0);
         for path in ground.files() {
             let bytes = fs::read(&path).unwrap();
@@ -231,7 +234,7 @@ async fn every_flipped_bit_of_an_archive_is_found_or_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_lost_the_end_of_a_file_is_known_before_the_engine_is_called() {
     for compression in COMPRESSIONS {
-        let ground = Ground::new(async |store: &Path| saved(&image(6000), store, compression).await).await;
+        let mut ground = Ground::new(async |store: &Path| saved(&image(6000), store, compression).await).await;
         for path in ground.files().into_iter().filter(|path| !path.to_string_lossy().contains(".dpl-store")) {
             let bytes = fs::read(&path).unwrap();
             let ends = (0..bytes.len()).step_by(512).chain([1, bytes.len() / 2, bytes.len() - 1]);
@@ -248,24 +251,24 @@ async fn a_store_that_lost_the_end_of_a_file_is_known_before_the_engine_is_calle
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_that_lost_its_end_is_known_before_the_engine_is_called() {
     for compression in COMPRESSIONS {
-        let small = Ground::new(async |store: &Path| archived(&image(6000), store, compression)).await;
+        let mut small = Ground::new(async |store: &Path| archived(&image(6000), store, compression)).await;
         let path = small.files().into_iter().find(|path| path.to_string_lossy().contains("a_1.tar")).unwrap();
         let bytes = fs::read(&path).unwrap();
         let step = if compression == Compression::None { 512 } else { 64 };
         let ends = (0..bytes.len()).step_by(step).chain([1, bytes.len() - 1]);
-        cut_at(&small, &path, ends, compression).await;
+        cut_at(&mut small, &path, ends, compression).await;
     }
     for compression in COMPRESSIONS {
-        let large = Ground::new(async |store: &Path| archived(&image(1_500_000), store, compression)).await;
+        let mut large = Ground::new(async |store: &Path| archived(&image(1_500_000), store, compression)).await;
         let path = large.files().into_iter().find(|path| path.to_string_lossy().contains("a_1.tar")).unwrap();
         let length = fs::metadata(&path).unwrap().len();
         let mut chance = Chance::of("places to cut");
         let ends = (0..sample(200, 20)).map(|_| chance.up_to(length - 1) as usize).collect::<Vec<_>>();
-        cut_at(&large, &path, ends, compression).await;
+        cut_at(&mut large, &path, ends, compression).await;
     }
 }
 
-async fn cut_at(ground: &Ground, path: &Path, ends: impl IntoIterator<Item = usize>, compression: Compression) {
+async fn cut_at(ground: &mut Ground, path: &Path, ends: impl IntoIterator<Item = usize>, compression: Compression) {
     let bytes = fs::read(path).unwrap();
     for end in ends {
         let context = format!("{compression:?}: cut at {end} of {}", bytes.len());

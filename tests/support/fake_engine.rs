@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// How the fake answers a request.
@@ -32,6 +32,8 @@ pub type Rule = (&'static str, &'static str, Answer);
 /// The fake; it ends with the test.
 pub struct FakeEngine {
     pub address: String,
+    socket: PathBuf,
+    rules: Vec<Rule>,
     requests: Arc<Mutex<Vec<String>>>,
     bodies: Arc<Mutex<Vec<Body>>>,
 }
@@ -64,6 +66,7 @@ impl FakeEngine {
     /// Listens on `socket`; `rules` come before the ordinary answers to /version, /info and /_ping.
     pub fn start(socket: &Path, rules: Vec<Rule>) -> Self {
         let listener = UnixListener::bind(socket).unwrap();
+        let (socket, answers) = (socket.to_owned(), rules.clone());
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
         let bodies: Arc<Mutex<Vec<Body>>> = Arc::default();
         let (heard, taken) = (requests.clone(), bodies.clone());
@@ -73,7 +76,13 @@ impl FakeEngine {
                 std::thread::spawn(move || serve(stream, &rules, &heard, &taken));
             }
         });
-        Self { address: format!("unix://{}", socket.display()), requests, bodies }
+        Self { address: format!("unix://{}", socket.display()), socket, rules: answers, requests, bodies }
+    }
+
+    /// Another one at the same address: what a client sent before it gave up may come late, and is this one's no more.
+    pub fn renew(&mut self) {
+        std::fs::remove_file(&self.socket).unwrap();
+        *self = Self::start(&self.socket, self.rules.clone());
     }
 
     /// The bodies that came in chunks since this was asked last.
