@@ -90,6 +90,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> {
         Command::Graph(arguments) => graph::run(&arguments, session),
         Command::Exec(arguments) => exec::run(&arguments, session),
         Command::History(arguments) => history::run(&arguments, session),
+        Command::Rollback(arguments) => services::roll_back(&arguments, session),
         Command::Lock(command) => lock::run(&command, session),
         Command::Do(arguments) => chain::run(&arguments, session),
     }

@@ -45,6 +45,7 @@ const SCHEMAS: &[(&str, MakeSchema)] = &[
     ("db-sql", document::<super::databases::SqlReport>),
     ("progress", document::<progress::ProgressLine>),
     ("history", document::<history::HistoryReport>),
+    ("rollback-plan", document::<super::services::RollbackPlan>),
     ("db-rebuild", document::<databases::RebuildsDocument>),
     ("db-rollback", document::<databases::RollbacksDocument>),
 ];

@@ -69,6 +69,8 @@ pub struct Session {
 /// An action that changes something: locked, journalled, interruptible.
 struct CurrentAction {
     _lock: Lock,
+    /// Its number in the journal.
+    number: u64,
     reporter: Reporter,
 }
 
@@ -157,6 +159,11 @@ impl Session {
         Ok(engine)
     }
 
+    /// The number in the journal of the action that is under way; 0 where none is.
+    pub fn action_number(&self) -> u64 {
+        self.current.as_ref().map_or(0, |current| current.number)
+    }
+
     /// As [`Session::change_at`], on the engine.
     pub fn change<T>(
         &mut self,
@@ -195,6 +202,7 @@ impl Session {
         }
         let address = engine.as_ref().map_or("none", |engine| engine.address().as_str());
         let journal = Journal::begin(&state, &operator, (&project.path, project.digest()), address, command)?;
+        let number = journal.action();
         let journal = Arc::new(JournalListener::new(journal));
         let stop = CancellationToken::new();
         self.watch_interrupts(stop.clone())?;
@@ -202,7 +210,7 @@ impl Session {
         let listeners: Vec<Arc<dyn Listener>> =
             vec![journal.clone(), Arc::new(ProgressListener::new(self.output.clone()))];
         let reporter = Reporter::new(listeners, stop);
-        self.current = Some(CurrentAction { _lock: lock, reporter: reporter.clone() });
+        self.current = Some(CurrentAction { _lock: lock, number, reporter: reporter.clone() });
         let mut result = match &engine {
             Some(_) => self.under_lock(&reporter, |session| work(session, reporter.clone())),
             None => work(self, reporter.clone()),

@@ -1,10 +1,30 @@
 //! Giving an image of the engine its name, without losing the image that had it.
 
 use super::error::{ImagesError, Shortfall};
-use super::naming::{KEPT_REPOSITORY, kept_tag};
+use super::naming::{KEPT_REPOSITORY, engine_name, kept_tag};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::manifest::types::Reference;
+use crate::report::{Activity, Message, Reporter};
+
+/// Lets a reference name an image that the engine has, and keeps the one that it named, as a load does.
+pub async fn rename(engine: &Engine, reference: &Reference, id: &str, reporter: &Reporter) -> Result<(), ImagesError> {
+    let name = engine_name(reference).unwrap_or_else(|| reference.to_string());
+    reporter.began(Activity::NameImage, &name, None);
+    match adopt(engine, reference, &name, id).await {
+        Ok(Adopted { kept_as }) => {
+            if let Some(kept) = kept_as {
+                reporter.notice(Message::new("images-kept-under").with("reference", &name).with("kept", kept));
+            }
+            reporter.done(Activity::NameImage, &name, Message::new("images-named"));
+            Ok(())
+        }
+        Err(error) => {
+            reporter.failed(Activity::NameImage, &name, &error);
+            Err(error)
+        }
+    }
+}
 
 /// A name has moved.
 pub struct Adopted {

@@ -4,7 +4,7 @@
 //! Only what the project's record of releases, or its store, proves to be the project's; others' only on request. An
 //! image that a container uses is never touched, nor is one that has a name of anybody's.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -30,6 +30,14 @@ pub struct EnginePruneOptions {
     pub unknown_kept: bool,
     /// Images without a name, whoever left them.
     pub all_dangling: bool,
+}
+
+/// What the project's records know of an engine.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EngineRecords {
+    pub releases: EngineReleases,
+    /// The IDs of the images that `dpl rollback` may want back.
+    pub deployed: BTreeSet<String>,
 }
 
 /// What `dpl images prune --engine` prints: what would be removed, or was.
@@ -85,7 +93,7 @@ pub struct KeptLeftover {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeptCause {
-    /// One of the last releases names it.
+    /// One of the last releases names it, or `dpl rollback` may want it back.
     Release,
     /// A container uses it.
     Container,
@@ -99,14 +107,15 @@ pub enum KeptCause {
 pub async fn plan_engine_prune(
     engine: &Engine,
     store: Option<&Path>,
-    releases: &EngineReleases,
+    records: &EngineRecords,
     options: EnginePruneOptions,
 ) -> Result<EnginePruneReport, ImagesError> {
     let listed = engine.list_images().await?;
     let containers = engine.list_container_summaries().await?;
     let users: HashMap<&str, &str> =
         containers.iter().map(|container| (container.image_id.as_str(), container.name.as_str())).collect();
-    let needed = releases.images_of_last(options.keep_releases);
+    let mut needed = records.releases.images_of_last(options.keep_releases);
+    needed.extend(records.deployed.iter().map(String::as_str));
     let mut report = EnginePruneReport { engine: engine.facts().name.clone(), ..EnginePruneReport::default() };
     let mut stored = None;
     for image in &listed {
@@ -124,7 +133,7 @@ pub async fn plan_engine_prune(
                 stays(KeptCause::Release, None);
                 continue;
             }
-            let mut is_known = releases.knows(&id);
+            let mut is_known = records.releases.knows(&id);
             if !is_known && name.is_none() {
                 if stored.is_none() {
                     stored = Some(stored_images(store).await?);
@@ -155,12 +164,12 @@ pub async fn plan_engine_prune(
 pub async fn engine_prune(
     engine: &Engine,
     store: Option<&Path>,
-    releases: &EngineReleases,
+    records: &EngineRecords,
     options: EnginePruneOptions,
     shown: &EnginePruneReport,
     reporter: &Reporter,
 ) -> Result<EnginePruneReport, ImagesError> {
-    let mut report = plan_engine_prune(engine, store, releases, options).await?;
+    let mut report = plan_engine_prune(engine, store, records, options).await?;
     if let Some(image) = report.images.iter().find(|image| !shown.images.contains(image)) {
         let what = format!("{} would go now", image.name.as_ref().unwrap_or(&image.id));
         return Err(ImagesError::PlanChanged { what });

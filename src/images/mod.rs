@@ -50,12 +50,13 @@ mod verify;
 
 use std::collections::HashSet;
 
+pub use adopt::rename;
 pub use archive::ArchiveError;
 pub use compression::Compression;
 pub use documents::DocumentError;
 pub use engine_prune::{
-    EngineLeftover, EnginePruneOptions, EnginePruneReport, KeptCause, KeptLeftover, LeftoverCause, engine_prune,
-    plan_engine_prune,
+    EngineLeftover, EnginePruneOptions, EnginePruneReport, EngineRecords, KeptCause, KeptLeftover, LeftoverCause,
+    engine_prune, plan_engine_prune,
 };
 pub use error::{BlobDamage, ImagesError, Shortfall};
 pub use export::{ExportOptions, ExportReport, ExportTarget, ExportedImage, export, plan_export};

@@ -26,7 +26,7 @@ pub use beside::{BesideError, FoundManifest, manifests_beside};
 pub use env_file::{EnvFileError, env_lines, read_env_file};
 pub use model::Manifest;
 pub use problem::{ManifestErrors, Problem, Severity, nearest};
-pub use read::{Loaded, read_manifest, to_json};
+pub use read::{Loaded, read_manifest, read_resolved, to_json};
 pub use schema::manifest_schema;
 pub use selectors::{Choices, SelectorError, narrow};
 pub use source::{SourceFile, Sources, Span};

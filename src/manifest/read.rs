@@ -35,15 +35,24 @@ pub fn read_manifest(path: &Path, variables: Variables) -> Result<Loaded, Manife
     let mut reader =
         Reader { sources: Sources::default(), problems: Problems::default(), variables, bytes_left: LARGEST_TEXT };
     let manifest = reader.read(path);
-    let Reader { sources, problems, .. } = reader;
-    if problems.has_errors() {
-        return Err(ManifestErrors { sources, problems: problems.into_sorted() });
-    }
-    let warnings = problems.into_sorted();
-    match manifest {
-        Some(manifest) => Ok(Loaded { manifest, warnings, sources }),
-        None => Err(ManifestErrors { sources, problems: warnings }),
-    }
+    reader.finish(manifest)
+}
+
+/// Reads a manifest that [`to_json`] wrote, as if it lay in the folder of the manifest at `path`.
+///
+/// # Errors
+/// As [`read_manifest`].
+pub fn read_resolved(
+    document: &serde_json::Value,
+    path: &Path,
+    variables: Variables,
+) -> Result<Loaded, ManifestErrors> {
+    let mut reader =
+        Reader { sources: Sources::default(), problems: Problems::default(), variables, bytes_left: LARGEST_TEXT };
+    let file = reader.add(path, format!("{document:#}"));
+    let text = reader.sources.file(file).text.clone();
+    let manifest = parse(file, &text, &mut reader.problems).and_then(|root| reader.join(vec![root]));
+    reader.finish(manifest)
 }
 
 struct Reader {
@@ -55,9 +64,26 @@ struct Reader {
 }
 
 impl Reader {
+    fn finish(self, manifest: Option<Manifest>) -> Result<Loaded, ManifestErrors> {
+        let Self { sources, problems, .. } = self;
+        if problems.has_errors() {
+            return Err(ManifestErrors { sources, problems: problems.into_sorted() });
+        }
+        let warnings = problems.into_sorted();
+        match manifest {
+            Some(manifest) => Ok(Loaded { manifest, warnings, sources }),
+            None => Err(ManifestErrors { sources, problems: warnings }),
+        }
+    }
+
     fn read(&mut self, path: &Path) -> Option<Manifest> {
-        let mut roots = self.chain(path)?;
+        let roots = self.chain(path)?;
         self.env_files(&roots);
+        self.join(roots)
+    }
+
+    /// Makes one manifest of files that extend each other, the one that was asked for first.
+    fn join(&mut self, mut roots: Vec<Node>) -> Option<Manifest> {
         let mut growth = 0;
         let mut expansion = Expansion { problems: &mut self.problems, ports_left: MOST_PORTS };
         for root in &mut roots {
@@ -141,10 +167,14 @@ impl Reader {
             }
         };
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        Some(self.add(shown, text))
+    }
+
+    fn add(&mut self, shown: &Path, text: String) -> usize {
         let absolute_path = std::path::absolute(shown).unwrap_or_else(|_| shown.to_owned());
         let absolute_path = absolute(Path::new("/"), &absolute_path);
         let folder = absolute_path.parent().unwrap_or(Path::new("/")).to_owned();
-        Some(self.sources.add(SourceFile { shown: shown.to_owned(), folder, text }))
+        self.sources.add(SourceFile { shown: shown.to_owned(), folder, text })
     }
 
     /// Reads the `env_file`s, those of the lowest layer first, so that higher ones win.

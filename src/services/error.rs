@@ -84,6 +84,10 @@ pub enum Problem {
     #[error("{service}: the engine has no image {reference}: `dpl load {service}` brings it from the store")]
     ImageMissing { service: String, reference: Reference },
     #[error(
+        "{services}: the image {id}, which {reference} named then, is no longer in the engine: load the delivery that brought it, and roll back again"
+    )]
+    PastImageGone { services: String, reference: String, id: String },
+    #[error(
         "{service}: a container named {container} exists, and dpl did not make it: `dpl start --adopt {service}` takes it over"
     )]
     NameTaken { service: String, container: String },

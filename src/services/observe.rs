@@ -325,18 +325,40 @@ async fn look_at_images(
     }
     unknown.retain(|reference| !known.contains_key(reference));
     let asked =
-        try_join_all(unknown.iter().map(|reference| look_at_image(engine, reference, manifest, containers))).await?;
+        try_join_all(unknown.iter().map(|reference| look_at_image(engine, reference, reference, manifest, containers)))
+            .await?;
     known.extend(unknown.into_iter().zip(asked).filter_map(|(reference, image)| Some((reference, image?))));
     Ok(known)
 }
 
+/// Lets a snapshot show a reference as the name of another image, as it will be once the name has moved there; `false`
+/// where the engine has no such image.
+pub async fn suppose_image(
+    engine: &Engine,
+    manifest: &Manifest,
+    snapshot: &mut Snapshot,
+    reference: &str,
+    id: &str,
+) -> Result<bool, ServicesError> {
+    let image = look_at_image(engine, id, reference, manifest, &snapshot.containers)
+        .await
+        .map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })?;
+    let is_there = image.is_some();
+    if let Some(image) = image {
+        snapshot.images.insert(reference.to_owned(), image);
+    }
+    Ok(is_there)
+}
+
+/// The image `name`, which is or is to be `reference`'s.
 async fn look_at_image(
     engine: &Engine,
+    name: &str,
     reference: &str,
     manifest: &Manifest,
     containers: &[Seen],
 ) -> Result<Option<SeenImage>, EngineError> {
-    let Some(image) = engine.inspect_image(reference).await? else {
+    let Some(image) = engine.inspect_image(name).await? else {
         return Ok(None);
     };
     let mut same_as = BTreeSet::new();

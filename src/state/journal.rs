@@ -118,6 +118,11 @@ impl Journal {
         Ok(journal)
     }
 
+    /// The action's number.
+    pub fn action(&self) -> u64 {
+        self.action
+    }
+
     /// A step is about to begin.
     pub fn step(&self, activity: &str, subject: &str) -> Result<(), StateError> {
         let (activity, subject) = (activity.to_owned(), subject.to_owned());

@@ -3,6 +3,7 @@
 //! All but the chosen manifest lies in `.dpl/` beside the manifest, shared by all who work on that host.
 
 mod chosen;
+mod deployments;
 mod folder;
 mod history;
 mod journal;
@@ -12,6 +13,7 @@ mod releases;
 mod stopped;
 
 pub use chosen::{choose_manifest, chosen_manifest};
+pub use deployments::{DeployedService, Deployment, Deployments};
 pub use folder::StateDir;
 pub use history::{ActionResult, PastAction, PastStep, StepResult, history};
 pub use journal::{Action, ActionEnd, Entry, Journal, StepEnd, read_journal};

@@ -19,4 +19,5 @@ mod looking;
 mod progress;
 mod replacing;
 mod restarts;
+mod rollback;
 mod services;

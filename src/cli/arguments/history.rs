@@ -28,3 +28,10 @@ pub enum HistoryCommand {
         manifest: Option<PathBuf>,
     },
 }
+
+#[derive(Debug, Args)]
+pub struct RollbackServicesArguments {
+    /// The action before which the services were as they are to be again [default: the last one that changed services]
+    #[arg(value_name = "N")]
+    pub action: Option<u64>,
+}

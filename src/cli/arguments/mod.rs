@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use databases::{DatabaseCommand, DatabaseVerifyArguments, DumpArguments, SqlArguments};
-pub use history::{HistoryArguments, HistoryCommand};
+pub use history::{HistoryArguments, HistoryCommand, RollbackServicesArguments};
 pub use images::{
     CompressionChoice, ExportArguments, FormatChoice, ImagesCommand, ImportArguments, LoadArguments, PruneArguments,
     RemoveImagesArguments, SaveArguments, VerifyArguments,
@@ -148,6 +148,8 @@ pub enum Command {
     Db(DatabaseCommand),
     /// What was done, when, by whom, and how it ended
     History(HistoryArguments),
+    /// Services back to the images and the configuration that they had before an action
+    Rollback(RollbackServicesArguments),
     /// Who is at work on this project
     #[command(subcommand)]
     Lock(LockCommand),

@@ -11,9 +11,12 @@ use crate::cli::operations::{self, Operation, document};
 use crate::cli::output::Tone;
 use crate::cli::session::{Project, Session};
 use crate::cli::{prompt, table};
-use crate::images::{EnginePruneOptions, EnginePruneReport, KeptCause, LeftoverCause, engine_prune, plan_engine_prune};
+use crate::engine::Engine;
+use crate::images::{
+    EnginePruneOptions, EnginePruneReport, EngineRecords, KeptCause, LeftoverCause, engine_prune, plan_engine_prune,
+};
 use crate::report::{Message, Reporter};
-use crate::state::Releases;
+use crate::state::{Deployments, Releases};
 
 /// `dpl images prune --engine`.
 pub fn prune(arguments: &PruneArguments, project: &Arc<Project>, session: &mut Session) -> Result<u8, Failure> {
@@ -23,10 +26,15 @@ pub fn prune(arguments: &PruneArguments, project: &Arc<Project>, session: &mut S
         all_dangling: arguments.dangling,
     };
     let engine = session.engine()?;
-    let releases = Releases::read(&project.state())?.of(&engine.facts().id);
+    let records = records(project, &engine)?;
     let store = project.manifest().paths.images.as_deref();
-    let plan = session.runtime()?.block_on(plan_engine_prune(&engine, store, &releases, options))?;
+    let plan = session.runtime()?.block_on(plan_engine_prune(&engine, store, &records, options))?;
     operations::act(&PruneEngine { options, plan }, project, session)
+}
+
+fn records(project: &Project, engine: &Engine) -> Result<EngineRecords, Failure> {
+    let (state, id) = (project.state(), &engine.facts().id);
+    Ok(EngineRecords { releases: Releases::read(&state)?.of(id), deployed: Deployments::read(&state)?.images_of(id) })
 }
 
 /// Removes from the engine what loads left, as it has been planned.
@@ -73,9 +81,9 @@ impl Operation for PruneEngine {
         }
         let engine = session.engine()?;
         // Read again: somebody may have loaded since.
-        let releases = Releases::read(&project.state())?.of(&engine.facts().id);
+        let records = records(project, &engine)?;
         let store = project.manifest().paths.images.as_deref();
-        let pruning = engine_prune(&engine, store, &releases, self.options, &self.plan, reporter);
+        let pruning = engine_prune(&engine, store, &records, self.options, &self.plan, reporter);
         let report = session.runtime()?.block_on(pruning)?;
         let message = Message::new("images-engine-prune-done")
             .with("images", report.images.len())

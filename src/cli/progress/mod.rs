@@ -375,6 +375,7 @@ fn verb(activity: Activity) -> Message {
         Activity::ExportImage => Message::new("doing-export-image"),
         Activity::PruneImages => Message::new("doing-prune-images"),
         Activity::RemoveImage => Message::new("doing-remove-image"),
+        Activity::NameImage => Message::new("doing-name-image"),
         Activity::CreateNetwork => Message::new("doing-create-network"),
         Activity::CreateVolume => Message::new("doing-create-volume"),
         Activity::CreateContainer => Message::new("doing-create-container"),

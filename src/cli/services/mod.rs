@@ -1,8 +1,11 @@
 //! `plan`, and `start`, `stop`, `restart` and `remove` as the operator sees them.
 
+mod deployments;
 mod profiles;
+mod rollback;
 
 pub use profiles::awake;
+pub use rollback::{RollbackPlan, run as roll_back};
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -28,6 +31,7 @@ use crate::services::{
     Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Survey, Wait, Warning, observe, plan, run,
     survey,
 };
+use deployments::Record;
 
 /// The command's word for an action.
 fn word(action: Action) -> &'static str {
@@ -186,7 +190,7 @@ impl Operation for Converge {
         if matches!(self.action, Action::Stop | Action::Remove) {
             forget_stopped(project, &self.services)?;
         }
-        converge(self, project, session, reporter)
+        carry_out(self, project, session, reporter)
     }
 }
 
@@ -255,7 +259,7 @@ fn warn(plan: &Plan, session: &Session, say: impl Fn(&Message)) {
 }
 
 /// Does what the plan says. Images that only the store has are loaded first.
-fn converge(
+fn carry_out(
     converge: &Converge,
     project: &Arc<Project>,
     session: &mut Session,
@@ -266,6 +270,7 @@ fn converge(
     let runtime = session.runtime()?;
     let manifest = project.manifest();
     let request = converge.request();
+    let record = Record::open(project, &engine)?;
     let executed = runtime.block_on(async {
         let mut planned = look_and_plan(&engine, manifest, &request).await?;
         if let Some(missing) = planned.as_ref().err().and_then(ServicesError::only_missing_images)
@@ -280,6 +285,13 @@ fn converge(
         warn(&plan, session, |message| reporter.warn(message.clone()));
         Ok::<_, Failure>(run(&engine, manifest, &request, plan, &converge.execute, reporter).await)
     })?;
+    let recorded = record.add(&executed, project, &engine, session);
+    if let (Err(failure), Err(_)) = (&recorded, &executed) {
+        // Why the work failed matters more, and is said last.
+        failure.show(&session.output);
+    } else {
+        recorded?;
+    }
     match executed {
         Ok(report) => {
             say_done(&report, begun, session);

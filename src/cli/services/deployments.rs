@@ -1,0 +1,85 @@
+//! Writing down what the services are after an action, so that `dpl rollback` can lead back to it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::cli::failure::Failure;
+use crate::cli::session::{Project, Session};
+use crate::engine::Engine;
+use crate::manifest::{Manifest, to_json};
+use crate::services::{Action, ServiceOutcome, ServicesError, ServicesReport, Snapshot, observe};
+use crate::state::{DeployedService, Deployment, Deployments, Operator};
+
+/// The record of an engine's deployments, read before anything changes: one that can't be understood stops the work.
+pub struct Record {
+    deployments: Deployments,
+    engine: String,
+}
+
+impl Record {
+    pub fn open(project: &Project, engine: &Engine) -> Result<Self, Failure> {
+        Ok(Self { deployments: Deployments::read(&project.state())?, engine: engine.facts().id.clone() })
+    }
+
+    /// Writes down what the services are now, after an action that ended so.
+    pub fn add(
+        mut self,
+        ended: &Result<ServicesReport, ServicesError>,
+        project: &Project,
+        engine: &Engine,
+        session: &mut Session,
+    ) -> Result<(), Failure> {
+        let report = match ended {
+            Ok(report) => report,
+            Err(ServicesError::Failed { report, .. } | ServicesError::Interrupted { report }) => report,
+            Err(_) => return Ok(()),
+        };
+        let manifest = project.manifest();
+        let last = self.deployments.of(&self.engine).last();
+        let changes = |outcome| !matches!(outcome, ServiceOutcome::Settled | ServiceOutcome::Skipped);
+        if last.is_some() && !report.services.iter().any(|service| changes(service.result)) {
+            return Ok(());
+        }
+        let snapshot = session.runtime()?.block_on(observe(engine, manifest))?;
+        let deployment = Deployment {
+            action: session.action_number(),
+            at: Timestamp::now().round(jiff::Unit::Second).unwrap_or_default(),
+            operator: Operator::of_process(),
+            manifest: carried_out(manifest, report, last),
+            services: deployed(manifest, &snapshot),
+        };
+        Ok(self.deployments.add(&project.state(), &self.engine, deployment, manifest.keep_releases)?)
+    }
+}
+
+/// The manifest with each service as it was carried out last.
+fn carried_out(manifest: &Manifest, report: &ServicesReport, last: Option<&Deployment>) -> Value {
+    let mut document = to_json(manifest);
+    let (Some(services), Some(last)) = (document["services"].as_object_mut(), last) else {
+        return document;
+    };
+    let starts = matches!(report.action, Action::Start | Action::Restart);
+    let is_new = |name: &str| {
+        starts
+            && report.services.iter().any(|service| {
+                service.name == name && !matches!(service.result, ServiceOutcome::Failed | ServiceOutcome::Skipped)
+            })
+    };
+    for (name, definition) in services {
+        if let Some(earlier) = last.manifest["services"].get(name.as_str()).filter(|_| !is_new(name)) {
+            *definition = earlier.clone();
+        }
+    }
+    document
+}
+
+fn deployed(manifest: &Manifest, snapshot: &Snapshot) -> BTreeMap<String, DeployedService> {
+    let seen = manifest.services.names().filter_map(|name| Some((name, snapshot.main(name, 1)?)));
+    seen.map(|(name, seen)| {
+        let service = DeployedService { image_id: seen.view.image_id.clone(), is_up: seen.is_up() };
+        (name.to_owned(), service)
+    })
+    .collect()
+}

@@ -1,0 +1,301 @@
+//! `dpl rollback`: the services back to the images and the configuration that they had before an action.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Converge, carry_out, print};
+use crate::cli::arguments::RollbackServicesArguments;
+use crate::cli::failure::Failure;
+use crate::cli::operations::{self, Operation, document};
+use crate::cli::prompt;
+use crate::cli::session::{Project, Session};
+use crate::databases::{self, BackupDocument};
+use crate::images;
+use crate::manifest::{Reference, Variables, read_resolved};
+use crate::report::{Message, Reporter};
+use crate::services::{Action, Plan, Problem, ServicesError, Snapshot, Survey, observe, plan, suppose_image, survey};
+use crate::state::{Deployment, Deployments, read_journal};
+
+/// What `dpl rollback --dry-run --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RollbackPlan {
+    /// The services become what they were when this action had ended.
+    pub after_action: u64,
+    /// When that was; RFC 3339, UTC.
+    pub at: String,
+    /// Names of images that move back.
+    pub images: Vec<MovedImage>,
+    /// The last backup of each database that had been made by then. Databases are not touched.
+    pub backups: Vec<BackupDocument>,
+    /// Services of today that were not there.
+    pub new_services: Vec<String>,
+    pub plan: Plan,
+}
+
+/// A name that leads to an earlier image again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct MovedImage {
+    pub reference: String,
+    /// The engine's ID of the image that it names now; null where it names none.
+    pub was: Option<String>,
+    /// The engine's ID of the image that it named then.
+    pub becomes: String,
+    /// The services that use it.
+    pub services: Vec<String>,
+}
+
+/// `dpl rollback [N]`.
+pub fn run(arguments: &RollbackServicesArguments, session: &mut Session) -> Result<u8, Failure> {
+    let project = session.project(None)?;
+    let engine = session.engine()?;
+    let all = Deployments::read(&project.state())?;
+    let deployment = chosen(all.of(&engine.facts().id), arguments.action, &project)?;
+    let loaded = read_resolved(&deployment.manifest, &project.path, Variables::of_process())?;
+    let past = Arc::new(Project { path: project.path.clone(), loaded });
+    let rollback = Rollback { number: arguments.action, deployment, past };
+    operations::act(&rollback, &project, session)
+}
+
+/// The deployment before an action; without a number, before the last one that changed services.
+fn chosen(all: &[Deployment], number: Option<u64>, project: &Project) -> Result<Deployment, Failure> {
+    let Some(number) = number else {
+        return all.iter().rev().nth(1).cloned().ok_or_else(|| {
+            let text =
+                "there is nothing to go back to: dpl has recorded no earlier state of the services on this engine";
+            Failure::usage_with_hint(text, "it does so at the end of each start, restart, stop and remove")
+        });
+    };
+    let last = operations_done(project)?;
+    if number == 0 || number > last {
+        let hint = if last == 0 { "nothing was done yet".to_owned() } else { format!("they go up to {last}") };
+        return Err(Failure::usage_with_hint(format!("there is no action {number} in the journal"), hint));
+    }
+    all.iter().rev().find(|one| one.action < number).cloned().ok_or_else(|| {
+        let text = format!("what the services were before action {number} is not recorded on this engine");
+        let hint = match all.first() {
+            Some(first) => {
+                format!("the oldest record is that of action {}: `keep_releases` says how many stay", first.action)
+            }
+            None => "it does so at the end of each start, restart, stop and remove".to_owned(),
+        };
+        Failure::usage_with_hint(text, hint)
+    })
+}
+
+fn operations_done(project: &Project) -> Result<u64, Failure> {
+    let entries = read_journal(&project.state())?;
+    Ok(crate::state::history(&entries, false).last().map_or(0, |action| action.number))
+}
+
+struct Rollback {
+    number: Option<u64>,
+    deployment: Deployment,
+    /// The project as it was.
+    past: Arc<Project>,
+}
+
+impl Rollback {
+    fn converge(&self) -> Converge {
+        let ran = self
+            .past
+            .manifest()
+            .services
+            .names()
+            .filter(|name| self.deployment.services.get(*name).is_some_and(|service| service.is_up));
+        Converge::new(Action::Start, ran.map(str::to_owned).collect())
+    }
+
+    /// Looks, and plans as if the names led to the earlier images again.
+    fn planned(
+        &self,
+        converge: &Converge,
+        how: Survey,
+        project: &Project,
+        session: &mut Session,
+    ) -> Result<RollbackPlan, Failure> {
+        let engine = session.engine()?;
+        let manifest = self.past.manifest();
+        let request = converge.request();
+        let (images, plan) = session.runtime()?.block_on(async {
+            let mut snapshot = observe(&engine, manifest).await?;
+            let moved = moved(&self.deployment, self.past.manifest(), &converge.services, &snapshot)?;
+            let mut lost = Vec::new();
+            for image in &moved {
+                if !suppose_image(&engine, manifest, &mut snapshot, &image.reference, &image.becomes).await? {
+                    lost.push(image.clone());
+                }
+            }
+            if !lost.is_empty() {
+                return Err(images_lost(&lost));
+            }
+            survey(&engine, manifest, &request, how, &mut snapshot).await?;
+            Ok::<_, Failure>((moved, plan(&request, manifest, &snapshot)?))
+        })?;
+        let then = &self.deployment.services;
+        Ok(RollbackPlan {
+            after_action: self.deployment.action,
+            at: self.deployment.at.to_string(),
+            images,
+            backups: backups(self.deployment.at, project)?,
+            new_services: project
+                .manifest()
+                .services
+                .names()
+                .filter(|name| !then.contains_key(*name))
+                .map(str::to_owned)
+                .collect(),
+            plan,
+        })
+    }
+
+    fn say(&self, plan: &RollbackPlan, session: &Session) -> Result<(), Failure> {
+        if session.output.json {
+            return Ok(());
+        }
+        let message = Message::new("rollback-to").with("action", plan.after_action).with("at", &plan.at);
+        session.output.say(&message);
+        for image in &plan.images {
+            let message = Message::new("rollback-image")
+                .with("reference", &image.reference)
+                .with("was", short(image.was.as_deref().unwrap_or("none")))
+                .with("becomes", short(&image.becomes));
+            session.output.say(&message);
+        }
+        print(&plan.plan, session)?;
+        if !plan.new_services.is_empty() {
+            let message = Message::new("rollback-new-services").with("targets", plan.new_services.join(", "));
+            session.output.say(&message);
+        }
+        for backup in &plan.backups {
+            let message = Message::new("rollback-backup").with("database", &backup.database).with("id", &backup.id);
+            session.output.say(&message);
+        }
+        Ok(())
+    }
+}
+
+impl Operation for Rollback {
+    fn announcement(&self) -> Message {
+        Message::new("will-roll-services-back").with("action", self.deployment.action)
+    }
+
+    fn command(&self) -> String {
+        match self.number {
+            Some(number) => format!("dpl rollback {number}"),
+            None => "dpl rollback".to_owned(),
+        }
+    }
+
+    fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+        if session.global.yes {
+            return Ok(());
+        }
+        let plan = self.planned(&self.converge(), Survey::Look, project, session)?;
+        self.say(&plan, session)?;
+        let question = Message::new("confirm-roll-services-back").with("action", self.deployment.action);
+        prompt::confirm(&session.output, session.global.yes, &question)
+    }
+
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        let plan = self.planned(&self.converge(), Survey::Look, project, session)?;
+        self.say(&plan, session)?;
+        document(&plan)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let converge = self.converge();
+        let engine = session.engine()?;
+        // All that stands in the way is known before a name moves.
+        let plan = self.planned(&converge, Survey::Try, project, session)?;
+        if session.global.yes {
+            self.say(&plan, session)?;
+        }
+        let releases = project.releases(&engine);
+        let now = plan.images.iter().filter_map(|image| Some((image.reference.clone(), image.was.clone()?)));
+        releases.before_load(&now.collect(), &[])?;
+        session.runtime()?.block_on(async {
+            for image in &plan.images {
+                let reference: Reference = image.reference.parse().map_err(|error| Failure::Work(Box::new(error)))?;
+                images::rename(&engine, &reference, &image.becomes, reporter).await?;
+            }
+            Ok::<_, Failure>(())
+        })?;
+        let then: BTreeMap<String, String> =
+            plan.images.iter().map(|image| (image.reference.clone(), image.becomes.clone())).collect();
+        releases.after_load(&then)?;
+        carry_out(&converge, &self.past, session, reporter)
+    }
+}
+
+/// The names that have to move for the services to have their earlier images.
+fn moved(
+    deployment: &Deployment,
+    manifest: &crate::manifest::Manifest,
+    services: &[String],
+    snapshot: &Snapshot,
+) -> Result<Vec<MovedImage>, Failure> {
+    let mut moved: Vec<MovedImage> = Vec::new();
+    for name in services {
+        let (Some(service), Some(then)) = (manifest.services.get(name), deployment.services.get(name)) else {
+            continue;
+        };
+        let seen = snapshot.image(&service.image);
+        let becomes = then.image_id.clone();
+        let reference = service.image.to_string();
+        match moved.iter_mut().find(|other| other.reference == reference) {
+            Some(other) if other.becomes == becomes => other.services.push(name.clone()),
+            Some(other) => {
+                let text = format!(
+                    "{name} and {} both run {reference}, and were of different images then: one name can't lead to both",
+                    other.services[0]
+                );
+                return Err(Failure::usage_with_hint(text, "go back to another action (`dpl history`)"));
+            }
+            None => {
+                let was = seen.map(|seen| seen.id.clone());
+                moved.push(MovedImage { reference, was, becomes, services: vec![name.clone()] });
+            }
+        }
+    }
+    // Only now: a name that stays for one service must not move for another.
+    moved.retain(|image| {
+        let seen = snapshot.images.get(&image.reference);
+        !seen.is_some_and(|seen| seen.id == image.becomes || seen.same_as.contains(&image.becomes))
+    });
+    Ok(moved)
+}
+
+fn images_lost(lost: &[MovedImage]) -> Failure {
+    let problems = lost.iter().map(|image| Problem::PastImageGone {
+        services: image.services.join(", "),
+        reference: image.reference.clone(),
+        id: short(&image.becomes),
+    });
+    ServicesError::Problems(problems.collect()).into()
+}
+
+/// The last backup of each database that had been made at a time.
+fn backups(at: Timestamp, project: &Project) -> Result<Vec<BackupDocument>, Failure> {
+    let manifest = project.manifest();
+    let Some(folder) = &manifest.paths.backups else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for name in manifest.databases.names() {
+        let mut made = databases::backups(Path::new(folder), name)?;
+        made.retain(|backup| backup.created_at.parse::<Timestamp>().is_ok_and(|made| made <= at));
+        found.extend(made.pop());
+    }
+    Ok(found)
+}
+
+/// The first hex digits of an ID, as engines show it.
+fn short(id: &str) -> String {
+    id.trim_start_matches("sha256:").chars().take(12).collect()
+}

@@ -1,0 +1,137 @@
+//! What the services of a project were after each of the last actions that changed them: the way back.
+//!
+//! A deployment is the manifest as it was carried out, and the image that each service's container was made of. It is
+//! written down when an action on services ends, whatever became of it, from what the engine has then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::StateError;
+use super::folder::StateDir;
+use super::operator::Operator;
+use crate::fs::{Mode, write_durably};
+
+const FILE: &str = "deployments.json";
+
+/// The last deployments of each engine, by the engine's own ID.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Deployments {
+    #[serde(default)]
+    engines: BTreeMap<String, Vec<Deployment>>,
+}
+
+/// What the services were when an action had ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// The number of the action in the journal.
+    pub action: u64,
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub operator: Operator,
+    /// The manifest in its long form, as `dpl config --show-values` prints it. A service that the action left alone has
+    /// in it the definition that it was last carried out with.
+    pub manifest: Value,
+    pub services: BTreeMap<String, DeployedService>,
+}
+
+/// A service that has a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployedService {
+    /// The engine's ID of the image that its container was made of.
+    pub image_id: String,
+    /// Whether it ran.
+    pub is_up: bool,
+}
+
+impl Deployment {
+    /// Whether nothing but the time and the operator tells them apart.
+    fn is_like(&self, other: &Self) -> bool {
+        self.manifest == other.manifest && self.services == other.services
+    }
+}
+
+impl Deployments {
+    /// # Errors
+    /// A file that is there and can't be understood.
+    pub fn read(state: &StateDir) -> Result<Self, StateError> {
+        let path = state.file(FILE);
+        match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| StateError::Read { path, source: error.into() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(StateError::Read { path, source }),
+        }
+    }
+
+    /// An engine's deployments, oldest first.
+    pub fn of(&self, engine: &str) -> &[Deployment] {
+        self.engines.get(engine).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The IDs of the images that an engine's deployments were made of.
+    pub fn images_of(&self, engine: &str) -> BTreeSet<String> {
+        self.of(engine).iter().flat_map(|one| one.services.values()).map(|service| service.image_id.clone()).collect()
+    }
+
+    /// Adds what an engine has now, and writes it down; what is as it was is none. The present one and `keep` before it
+    /// stay. The project's lock must be held.
+    pub fn add(&mut self, state: &StateDir, engine: &str, deployment: Deployment, keep: u32) -> Result<(), StateError> {
+        let all = self.engines.entry(engine.to_owned()).or_default();
+        if all.last().is_some_and(|last| last.is_like(&deployment)) {
+            return Ok(());
+        }
+        all.push(deployment);
+        let superfluous = all.len().saturating_sub(keep as usize + 1);
+        all.drain(..superfluous);
+        state.create()?;
+        let text = serde_json::to_vec(&self).map_err(|error| state.write_error(error.into()))?;
+        crate::failpoint!("state.deployments.before-write");
+        // The environment of services is in it.
+        write_durably(&state.file(FILE), &text, Mode::Private).map_err(|source| state.write_error(source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn deployment(action: u64, image: &str) -> Deployment {
+        Deployment {
+            action,
+            at: Timestamp::now(),
+            operator: Operator::default(),
+            manifest: serde_json::json!({"project": "p"}),
+            services: BTreeMap::from([("web".to_owned(), DeployedService { image_id: image.to_owned(), is_up: true })]),
+        }
+    }
+
+    #[test]
+    fn the_last_ones_stay_and_what_is_as_it_was_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::beside(&folder.path().join("stack.json"));
+        for (action, image) in [(1, "a"), (2, "a"), (4, "b"), (5, "c"), (9, "d")] {
+            let mut all = Deployments::read(&state).unwrap();
+            all.add(&state, "ENGINE", deployment(action, image), 2).unwrap();
+        }
+        let all = Deployments::read(&state).unwrap();
+        assert_eq!(all.of("ENGINE").iter().map(|one| one.action).collect::<Vec<_>>(), [4, 5, 9]);
+        assert_eq!(all.images_of("ENGINE"), BTreeSet::from(["b".into(), "c".into(), "d".into()]));
+        assert!(all.of("OTHER").is_empty() && all.images_of("OTHER").is_empty());
+        let mode = std::fs::metadata(state.file(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "values of the environment are in it");
+    }
+
+    #[test]
+    fn a_record_that_can_t_be_understood_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::beside(&folder.path().join("stack.json"));
+        state.create().unwrap();
+        std::fs::write(state.file(FILE), "{").unwrap();
+        assert!(Deployments::read(&state).is_err());
+    }
+}

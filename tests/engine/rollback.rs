@@ -1,0 +1,131 @@
+//! `rollback`: services back to what they were before an action, by commands on a real engine.
+
+use crate::housekeeping::engine_id;
+use crate::support_engine::{Stack, free_port};
+
+fn web(port: u16, version: &str) -> String {
+    r#"{ "project": "PROJECT",
+      "defaults": { "stop_grace_period": "1s" },
+      "services": {
+        "cache": { "image": "redis:7.0", "ready": { "tcp": 6379 } },
+        "web": { "image": "PROJECT/web:1", "environment": { "VERSION": "NEWEST" }, "ports": ["WEBPORT:80"],
+                 "depends_on": ["cache"],
+                 "ready": { "http": { "port": 80, "path": "/health" }, "timeout": "20s" } }
+      } }"#
+        .replace("WEBPORT", &port.to_string())
+        .replace("NEWEST", version)
+}
+
+/// Lets the project's name of the image lead to another one; gives its ID.
+fn bring(stack: &Stack, version: &str) -> String {
+    let made = stack.docker(&["create", "expert/expert_ui:latest"]);
+    let name = format!("{}/web:1", stack.project);
+    stack.docker(&["commit", "--change", &format!("LABEL version={version}"), &made, &name]);
+    stack.docker(&["rm", &made]);
+    engine_id(stack, &name)
+}
+
+fn version(stack: &Stack) -> String {
+    let environment = stack.inspect("web", "{{range .Config.Env}}{{.}} {{end}}");
+    environment.split_whitespace().find_map(|pair| pair.strip_prefix("VERSION=")).unwrap().to_owned()
+}
+
+#[test]
+fn services_go_back_to_the_image_and_the_configuration_before_an_action_and_forward_again() {
+    let port = free_port();
+    let stack = Stack::new(&web(port, "1"));
+    let name = format!("{}/web:1", stack.project);
+    stack.run(&["rollback", "--yes"]).failure(2);
+    let one = bring(&stack, "one");
+    stack.run(&["start"]).success();
+    let run = stack.run(&["rollback", "--yes"]).failure(2);
+    assert!(run.stderr.contains("nothing to go back to"), "{}", run.stderr);
+    let cache = stack.inspect("cache", "{{.Id}}");
+    let two = bring(&stack, "two");
+    stack.docker(&["tag", &one, &format!("dpl-kept:{}", &one["sha256:".len()..][..32])]);
+    stack.rewrite(&web(port, "2"));
+    stack.run(&["restart", "web"]).success();
+    assert_eq!((version(&stack), stack.inspect("web", "{{.Image}}")), ("2".into(), two.clone()));
+
+    // The plan first, and nothing without a word.
+    let plan = stack.run(&["rollback", "--dry-run", "--json"]).success().json();
+    let moved = &plan["images"][0];
+    assert_eq!(
+        (&moved["reference"], &moved["was"], &moved["becomes"]),
+        (&name.clone().into(), &two.clone().into(), &one.clone().into())
+    );
+    assert!(
+        plan["plan"]["steps"].as_array().unwrap().iter().any(|step| step["cause"].to_string().contains("VERSION")),
+        "{plan}"
+    );
+    stack.run(&["rollback"]).failure(2);
+    assert_eq!(version(&stack), "2");
+
+    stack.run(&["rollback", "--yes"]).success();
+    assert_eq!((version(&stack), stack.inspect("web", "{{.Image}}")), ("1".into(), one.clone()));
+    assert_eq!(engine_id(&stack, &name), one);
+    assert_eq!(
+        engine_id(&stack, &format!("dpl-kept:{}", &two["sha256:".len()..][..32])),
+        two,
+        "the way forward is kept"
+    );
+    assert_eq!(stack.inspect("cache", "{{.Id}}"), cache, "what had not changed is left alone");
+    let history = stack.run(&["history", "--json"]).success().json();
+    let last = history["actions"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((last["command"].as_str().unwrap(), last["result"].as_str().unwrap()), ("dpl rollback", "done"));
+
+    // Nothing that it may need goes.
+    let pruned = stack.run(&["images", "prune", "--engine", "--unknown", "--dry-run", "--json"]).success().json();
+    let goes: Vec<&str> =
+        pruned["images"].as_array().unwrap().iter().filter_map(|image| image["id"].as_str()).collect();
+    assert!(!goes.contains(&one.as_str()) && !goes.contains(&two.as_str()), "{goes:?}");
+
+    // The manifest on the disk is as it was, and says so.
+    stack.run(&["plan", "--exit-code"]).failure(6);
+    stack.run(&["rollback", "--yes"]).success();
+    assert_eq!((version(&stack), stack.inspect("web", "{{.Image}}")), ("2".into(), two.clone()));
+
+    // By number: before the restart, whichever action that was.
+    let actions = stack.run(&["history", "--json"]).success().json();
+    let restart =
+        actions["actions"].as_array().unwrap().iter().find(|action| action["command"] == "dpl restart web").unwrap();
+    let number = restart["number"].to_string();
+    stack.run(&["rollback", &number, "--yes"]).success();
+    assert_eq!(version(&stack), "1");
+    assert!(stack.run(&["rollback", "1", "--yes"]).failure(2).stderr.contains("is not recorded"));
+    assert!(stack.run(&["rollback", "99", "--yes"]).failure(2).stderr.contains("they go up to"));
+    stack.run(&["rollback", "0", "--yes"]).failure(2);
+
+    // An image that somebody took away is named before anything is touched.
+    stack.docker(&["image", "rm", "--force", &two]);
+    let web = stack.inspect("web", "{{.Id}}");
+    let run = stack.run(&["rollback", "--yes"]).failure(1);
+    assert!(run.stderr.contains("is no longer in the engine"), "{}", run.stderr);
+    assert_eq!(stack.inspect("web", "{{.Id}}"), web);
+}
+
+#[test]
+fn a_stop_is_rolled_back_too_and_a_failed_way_back_leaves_what_runs() {
+    let port = free_port();
+    let stack = Stack::new(&web(port, "1"));
+    bring(&stack, "one");
+    stack.run(&["start"]).success();
+    stack.run(&["stop", "web"]).success();
+    stack.run(&["rollback", "--yes"]).success();
+    assert_eq!(stack.inspect("web", "{{.State.Running}}"), "true");
+
+    // What comes back has to prove itself as any replacement does.
+    stack.rewrite(&web(port, "2").replace("/health", "/"));
+    stack.run(&["restart", "web"]).success();
+    let recorded = stack.site.file(".dpl/deployments.json");
+    let text = std::fs::read_to_string(&recorded).unwrap();
+    std::fs::write(&recorded, text.replace("/health", "/nowhere").replace("20s", "2s")).unwrap();
+    let before = stack.inspect("web", "{{.Id}}");
+    let run = stack.run(&["rollback", "--yes"]).failure(1);
+    assert!(run.stderr.contains("the old container is back as it was"), "{}", run.stderr);
+    assert_eq!((stack.inspect("web", "{{.Id}}"), version(&stack)), (before, "2".into()));
+
+    std::fs::write(&recorded, "{").unwrap();
+    assert!(stack.run(&["stop", "web"]).failure(1).stderr.contains("deployments.json"));
+    assert_eq!(stack.inspect("web", "{{.State.Running}}"), "true", "nothing changes where it can't be written down");
+}
