@@ -116,6 +116,7 @@ impl GatherFailure {
             IntakeError::Source(source) => Self::Archive(TarError::Read(source).into()),
             IntakeError::Undecodable(source) => Self::Archive(ArchiveError::Layer { path, source }),
             IntakeError::WrongDigest => Self::Archive(ArchiveError::WrongDigest { path }),
+            IntakeError::Bomb => Self::Archive(ArchiveError::Bomb),
             IntakeError::Store { path, source } => Self::Images(ImagesError::file("write to", &path, source)),
         }
     }

@@ -7,6 +7,7 @@
 mod adopt;
 mod archive;
 mod blobs;
+mod budget;
 mod chunks;
 mod compression;
 mod deliver;

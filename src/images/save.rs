@@ -401,6 +401,7 @@ fn from_intake(path: &str, error: IntakeError) -> SaveFailure {
         IntakeError::Source(source) => SaveFailure::Archive(TarError::Read(source).into()),
         IntakeError::Undecodable(source) => SaveFailure::Archive(ArchiveError::Layer { path, source }),
         IntakeError::WrongDigest => SaveFailure::Archive(ArchiveError::WrongDigest { path }),
+        IntakeError::Bomb => SaveFailure::Archive(ArchiveError::Bomb),
         IntakeError::Store { path, source } => SaveFailure::Images(ImagesError::file("write", &path, source)),
     }
 }
