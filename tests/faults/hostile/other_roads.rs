@@ -242,14 +242,13 @@ async fn a_save_into_a_hostile_store_is_refused_or_right_and_leaves_nothing_outs
         let before = place.outside();
         let outside = place.site.path().to_str().unwrap();
         let cases = [cases(outside), in_the_way(outside, &image)].concat();
-        for (case, format) in cases
-            .iter()
-            .filter(|case| !case.is_large)
-            .flat_map(|case| [StoreFormat::Layout, StoreFormat::DockerArchive].map(|format| (case, format)))
-        {
+        for case in cases.iter().filter(|case| !case.is_large) {
+            place.put(case);
+            let is_archive = source(&place.store()) != place.store();
+            // A layout is nothing to a save of archives.
+            let format = if is_archive { StoreFormat::DockerArchive } else { StoreFormat::Layout };
             let name = format!("{}, {format:?}", case.name);
             println!("{name}");
-            place.put(case);
             let index = fs::read_link(place.store().join("index.json")).ok();
             let begun = Instant::now();
             let options = SaveOptions { format, compression: Compression::Gzip, ..SaveOptions::default() };
@@ -311,7 +310,7 @@ fn hostile_archives_and_layouts_fill_no_memory_on_other_roads() {
                 &["save"],
             ]
         } else {
-            &[&["save"], &["save", "--format", "docker-archive"]]
+            &[]
         };
         for command in [&[&["images", "import", from][..]], others].concat() {
             let imports = command.contains(&"import");
