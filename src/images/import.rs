@@ -225,9 +225,7 @@ impl Import {
         let mut done_bytes = 0;
         read_archive_for(archive, &self.options.platform, |layer: LayerFile<'_>, body: &mut dyn Read| {
             let mut body = Watched { inner: body, import: self, file, done_bytes: &mut done_bytes };
-            let pending = gathering.intake.take(&mut body, layer.size_bytes, layer.promised.as_ref());
-            let pending = pending.map_err(|error| GatherFailure::of(layer.path, error))?;
-            gathering.add(layer.path, pending)
+            gathering.take(&layer, &mut body)
         })
     }
 

@@ -34,6 +34,8 @@ mod prune;
 mod removal;
 mod remove;
 mod reports;
+#[cfg(test)]
+mod sample_layers;
 mod save;
 mod save_archives;
 mod save_plan;
