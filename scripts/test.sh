@@ -56,6 +56,6 @@ for other in "${others[@]}"; do
     within=(nsenter "--net=/run/netns/$("$here/engine.sh" netns "$other")")
     other=$("$here/engine.sh" up "$other"); other=${other#DOCKER_HOST=}
   fi
-  DPL_TEST_ENGINE=$other "${within[@]}" cargo test --locked --offline --features failpoints --test engine --no-fail-fast -- images:: images_others::
+  DPL_TEST_ENGINE=$other "${within[@]}" cargo test --locked --offline --features failpoints --test engine --no-fail-fast -- images:: images_others:: exchange:: housekeeping::
 done
 part 'done'

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use serde::Deserialize;
 
 use super::documents::{DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ImageConfig, ImageManifest, Index, parse};
+use super::naming::engine_name;
 use super::needed::reference_of;
 use super::platform::{NoPlatform, Platform};
 use super::tarball::{TarError, TarKind, TarReader, TarSource};
@@ -46,6 +47,8 @@ pub enum ArchiveError {
     TooManyDocuments,
     #[error("its entries have longer names than those of images need")]
     TooManyNames,
+    #[error("it has more layers than images need")]
+    TooManyLayers,
     #[error("it gives the name {reference} to two images")]
     NameTwice { reference: String },
     #[error("the layers in it unpack to more than any such file holds")]
@@ -76,6 +79,8 @@ pub struct LayerFile<'a> {
 const DOCUMENTS_LIMIT_BYTES: u64 = 16 << 20;
 /// All names together: those of a hundred images with 127 layers each take 3 MiB.
 const NAMES_LIMIT_BYTES: usize = 8 << 20;
+/// Each costs a file and a few syncs on its way into a store; sixty images that share nothing have so many.
+const LAYERS_LIMIT: usize = 8192;
 const MANIFEST: &str = "manifest.json";
 const INDEX: &str = "index.json";
 /// A first block that says this at 257 is a tar header, whatever it begins with.
@@ -135,6 +140,9 @@ where
         if is_document(&first) && (size_bytes <= DOCUMENT_LIMIT_BYTES || entry.path == MANIFEST) {
             files.hold(entry.path, size_bytes, first, &mut reader)?;
         } else {
+            if files.layers.len() == LAYERS_LIMIT {
+                return Err(ArchiveError::TooManyLayers.into());
+            }
             let promised = promised(&entry.path);
             let file = LayerFile { path: &entry.path, size_bytes, promised };
             let layer = take_layer(file, &mut first.as_slice().chain(&mut reader))?;
@@ -205,15 +213,7 @@ impl<L: Clone> Files<L> {
             Some(manifest) => self.manifest_images(manifest)?,
             None => self.layout_images(platform)?,
         };
-        // Engines take the last of them, others the first.
-        let mut owners: HashMap<&str, &Digest> = HashMap::new();
-        for image in &images {
-            for reference in &image.references {
-                if owners.insert(reference, &image.config_digest).is_some_and(|owner| *owner != image.config_digest) {
-                    return Err(ArchiveError::NameTwice { reference: shown(reference) });
-                }
-            }
-        }
+        check_names(&images)?;
         Ok(images)
     }
 
@@ -305,6 +305,20 @@ impl<L: Clone> Files<L> {
         }
         Err(ArchiveError::MissingFile { path: shown(path) })
     }
+}
+
+/// No two images may have one name, however it is spelled: engines take the last of them, others the first.
+pub fn check_names<L>(images: &[ArchivedImage<L>]) -> Result<(), ArchiveError> {
+    let mut owners: HashMap<String, &Digest> = HashMap::new();
+    for image in images {
+        for text in &image.references {
+            let name = text.parse().ok().as_ref().and_then(engine_name).unwrap_or_else(|| text.clone());
+            if owners.insert(name, &image.config_digest).is_some_and(|owner| *owner != image.config_digest) {
+                return Err(ArchiveError::NameTwice { reference: shown(text) });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn blob_path(descriptor: &Descriptor) -> String {

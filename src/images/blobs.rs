@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 
+use super::budget::{Budget, Overspent};
 use super::chunks::{ChunkReader, ChunkSender, HungUp, chunk_channel, read_chunk};
 use super::compression::{Compression, CompressionOptions, Encoder, PlainReader};
 use super::layout::{BLOBS, StoredLayer, blob_path};
@@ -26,6 +27,11 @@ pub struct LayerIntake {
     /// Whoever has it may compress on all threads: the buffers of two such compressors would take too much memory.
     /// The next layer waits only until the one before it is compressed, not until it is on the disk.
     compressing: Arc<Mutex<()>>,
+    /// As `compressing`, for layers that come as zstd: each may ask for a window of 128 MiB. They come one after another,
+    /// so that hardly anything waits.
+    decompressing: Arc<Mutex<()>>,
+    /// What layers that come compressed may unpack to, all together.
+    budget: Option<Arc<Budget>>,
 }
 
 /// Why a layer did not get into the store.
@@ -37,6 +43,8 @@ pub enum IntakeError {
     Undecodable(io::Error),
     /// Its bytes are not those that its name promises.
     WrongDigest,
+    /// With the layers before it, it unpacks to more than any such file holds.
+    Bomb,
     Store {
         path: PathBuf,
         source: io::Error,
@@ -49,6 +57,7 @@ impl fmt::Display for IntakeError {
             Self::Source(_) => "it can't be read",
             Self::Undecodable(_) => "it can't be decompressed",
             Self::WrongDigest => "its content does not have the digest that it is named by",
+            Self::Bomb => "it unpacks to more than any such file holds",
             Self::Store { .. } => "it can't be written to the store",
         })
     }
@@ -85,7 +94,19 @@ const LARGE_BYTES: u64 = 4 << 20;
 
 impl LayerIntake {
     pub fn new(folder: &Path, options: CompressionOptions, known: KnownLayers) -> Self {
-        Self { folder: folder.to_owned(), options, known: Arc::new(known), compressing: Arc::default() }
+        Self {
+            folder: folder.to_owned(),
+            options,
+            known: Arc::new(known),
+            compressing: Arc::default(),
+            decompressing: Arc::default(),
+            budget: None,
+        }
+    }
+
+    /// Refuses layers that unpack to more than this.
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget: Some(Arc::new(budget)), ..self }
     }
 
     /// Takes a layer of `size_bytes` in as it comes, compressed or not. `promised` is the digest of these very bytes
@@ -140,7 +161,15 @@ impl LayerIntake {
     fn start(&self, compression: Compression, size_bytes: u64, promised: Option<Digest>) -> Workers {
         let (hash_sender, hash_reader) = chunk_channel();
         let (write_sender, write_reader) = chunk_channel();
-        let hashing = thread::spawn(move || hash_plain(hash_reader, compression));
+        let (decompressing, budget) = (Arc::clone(&self.decompressing), self.budget.clone());
+        let hashing = thread::spawn(move || match compression {
+            Compression::None => hash_raw(hash_reader),
+            Compression::Gzip => hash_plain(hash_reader, compression, budget.as_deref()),
+            Compression::Zstd => {
+                let _turn = decompressing.lock().unwrap_or_else(PoisonError::into_inner);
+                hash_plain(hash_reader, compression, budget.as_deref())
+            }
+        });
         let mut job = WriteJob {
             folder: self.folder.clone(),
             encode: None,
@@ -195,22 +224,28 @@ impl Workers {
 /// The diff ID and the uncompressed size.
 type Plain = (Digest, u64);
 
-fn hash_plain(mut reader: ChunkReader, compression: Compression) -> Result<Plain, IntakeError> {
+fn hash_raw(mut reader: ChunkReader) -> Result<Plain, IntakeError> {
     let mut hasher = Hasher::new();
     let mut bytes = 0;
-    if compression == Compression::None {
-        while let Some(chunk) = reader.next_chunk().map_err(IntakeError::Source)? {
-            hasher.update(&chunk);
-            bytes += chunk.len() as u64;
-        }
-        return Ok((hasher.finish(), bytes));
+    while let Some(chunk) = reader.next_chunk().map_err(IntakeError::Source)? {
+        hasher.update(&chunk);
+        bytes += chunk.len() as u64;
     }
+    Ok((hasher.finish(), bytes))
+}
+
+fn hash_plain(reader: ChunkReader, compression: Compression, budget: Option<&Budget>) -> Result<Plain, IntakeError> {
+    let mut hasher = Hasher::new();
+    let mut bytes = 0;
     let mut plain = PlainReader::new(reader, compression).map_err(IntakeError::Undecodable)?;
     let mut buffer = vec![0; super::chunks::CHUNK_BYTES];
     loop {
         match plain.read(&mut buffer).map_err(IntakeError::Undecodable)? {
             0 => return Ok((hasher.finish(), bytes)),
             read => {
+                if let Some(budget) = budget {
+                    budget.spend(read as u64).map_err(|Overspent| IntakeError::Bomb)?;
+                }
                 hasher.update(&buffer[..read]);
                 bytes += read as u64;
             }

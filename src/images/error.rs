@@ -41,7 +41,7 @@ pub enum ImagesError {
     NotAStore { folder: PathBuf, why: &'static str },
     #[error("{} is damaged; bring the store again from where it was saved, or save anew", .path.display())]
     Document { path: PathBuf, source: DocumentError },
-    #[error("{reference} is damaged in the store: {why} ({}); save or copy it again", .path.display())]
+    #[error("{reference} is damaged in the store: {why} ({}); copy the store again, or remove that file and save again", .path.display())]
     DamagedBlob { reference: String, path: PathBuf, why: BlobDamage },
     #[error(
         "{reference} can't be read in the store, so that nobody knows which blobs it needs; save it again, or take it out \

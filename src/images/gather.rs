@@ -1,8 +1,9 @@
-//! Layers of an archive or a layout on their way into a store, a few at once.
+//! Layers of an export, an archive or a layout on their way into a store, a few at once.
 
+use std::io::Read;
 use std::path::Path;
 
-use super::archive::{ArchiveError, ArchivedImage};
+use super::archive::{ArchiveError, ArchivedImage, LayerFile};
 use super::blobs::{IntakeError, LayerIntake, PendingLayer, TakenLayer};
 use super::error::ImagesError;
 use super::layout::StoredLayer;
@@ -41,6 +42,12 @@ impl Gathering {
             self.layers[earlier].settle()?;
         }
         Ok(self.layers.len() - 1)
+    }
+
+    /// Takes in a file of an archive; gives its number.
+    pub fn take(&mut self, file: &LayerFile<'_>, body: &mut impl Read) -> Result<usize, GatherFailure> {
+        let pending = self.intake.take(body, file.size_bytes, file.promised.as_ref());
+        self.add(file.path, pending.map_err(|error| GatherFailure::of(file.path, error))?)
     }
 
     /// Adds a layer that the store has.
@@ -116,15 +123,18 @@ impl GatherFailure {
             IntakeError::Source(source) => Self::Archive(TarError::Read(source).into()),
             IntakeError::Undecodable(source) => Self::Archive(ArchiveError::Layer { path, source }),
             IntakeError::WrongDigest => Self::Archive(ArchiveError::WrongDigest { path }),
+            IntakeError::Bomb => Self::Archive(ArchiveError::Bomb),
             IntakeError::Store { path, source } => Self::Images(ImagesError::file("write to", &path, source)),
         }
     }
 
     pub fn in_file(self, file: &Path) -> ImagesError {
+        self.in_what_comes_from(&file.display().to_string())
+    }
+
+    pub fn in_what_comes_from(self, origin: &str) -> ImagesError {
         match self {
-            Self::Archive(source) => {
-                ImagesError::Archive { origin: file.display().to_string(), source: Box::new(source) }
-            }
+            Self::Archive(source) => ImagesError::Archive { origin: origin.to_owned(), source: Box::new(source) },
             Self::Images(error) => error,
         }
     }

@@ -10,8 +10,9 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::archive::{ArchiveError, ArchivedImage, LayerFile, read_archive_for};
+use super::archive::{ArchiveError, ArchivedImage, LayerFile, check_names, read_archive_for};
 use super::blobs::LayerIntake;
+use super::budget::Budget;
 use super::chunks::blocking;
 use super::compression::{Compression, CompressionOptions};
 use super::error::ImagesError;
@@ -196,7 +197,10 @@ impl Import {
         let known = known_layers(self.store.layout());
         let ImportOptions { compression, level, threads, .. } = self.options;
         let compression = CompressionOptions { compression, level, threads };
+        // What is packed as a whole may hold layers that are packed again; the blobs of a layout are packed once.
+        let size_bytes = std::fs::metadata(file).map_err(|source| ImagesError::file("read", file, source))?.len();
         let intake = LayerIntake::new(self.store.layout().folder(), compression, known.clone());
+        let intake = if file.is_dir() { intake } else { intake.within(Budget::of(size_bytes)) };
         let mut gathering = Gathering::new(intake);
         let read = match open(file)? {
             Source::Archive(archive) => self.read_archive(archive, file, &mut gathering),
@@ -221,9 +225,7 @@ impl Import {
         let mut done_bytes = 0;
         read_archive_for(archive, &self.options.platform, |layer: LayerFile<'_>, body: &mut dyn Read| {
             let mut body = Watched { inner: body, import: self, file, done_bytes: &mut done_bytes };
-            let pending = gathering.intake.take(&mut body, layer.size_bytes, layer.promised.as_ref());
-            let pending = pending.map_err(|error| GatherFailure::of(layer.path, error))?;
-            gathering.add(layer.path, pending)
+            gathering.take(&layer, &mut body)
         })
     }
 
@@ -369,6 +371,7 @@ fn layout_images<L>(
         let (config_digest, config_bytes, config) = (image.config_digest, image.config_bytes, image.config);
         images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
     }
+    check_names(&images)?;
     Ok(images)
 }
 

@@ -140,14 +140,14 @@ impl Layout {
         let Some(entry) = self.entry(reference) else {
             return Ok(None);
         };
-        let (exact, familiar) = (containerd_name(reference), entry.annotation(REF_NAME).unwrap_or_default());
-        let is_named = |other: &&Descriptor| match entry.annotation(CONTAINERD_NAME) {
-            Some(_) => other.annotation(CONTAINERD_NAME) == Some(&exact),
-            None => is_only_familiar(other, familiar),
+        let exact = containerd_name(reference);
+        let familiar = engine_name(reference).unwrap_or_default();
+        let is_named = |other: &&Descriptor| {
+            other.annotation(CONTAINERD_NAME) == Some(&exact) || is_only_familiar(other, &familiar)
         };
         // Programs differ in which of them they take.
         if self.index.manifests.iter().filter(is_named).any(|other| other.digest != entry.digest) {
-            let source = DocumentError::NameTwice { reference: entry.shown_name() };
+            let source = DocumentError::NameTwice { reference: familiar };
             return Err(ImagesError::Document { path: self.folder.join(INDEX_FILE), source });
         }
         self.read_image(entry).map(Some)

@@ -1,5 +1,6 @@
 use super::*;
 use crate::fs::{Mode, write_durably};
+use crate::images::sample_layers::add_layer;
 use crate::images::store::{NewName, StoreWriter, known_layers};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,18 +11,9 @@ fn reference(text: &str) -> Reference {
 
 /// A store with one image of one layer, as a save leaves it.
 fn store(folder: &Path, names: &[&str]) -> StoredLayer {
-    let content = b"the layer's bytes";
-    let diff_id = Digest::of(content);
-    let layer = StoredLayer {
-        blob: diff_id.clone(),
-        size_bytes: content.len() as u64,
-        media_type: Compression::None.layer_type().to_owned(),
-        uncompressed_bytes: Some(content.len() as u64),
-        diff_id,
-    };
-    let config = format!(r#"{{"os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#, layer.diff_id);
     let mut writer = StoreWriter::open(folder).unwrap();
-    write_durably(&blob_path(folder, &layer.blob), content, Mode::Shared).unwrap();
+    let layer = add_layer(folder, b"the layer's bytes");
+    let config = format!(r#"{{"os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#, layer.diff_id);
     let added = writer.add_image(config.as_bytes(), std::slice::from_ref(&layer)).unwrap();
     let names: Vec<NewName> = names
         .iter()

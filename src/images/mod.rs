@@ -7,6 +7,7 @@
 mod adopt;
 mod archive;
 mod blobs;
+mod budget;
 mod chunks;
 mod compression;
 mod deliver;
@@ -33,6 +34,8 @@ mod prune;
 mod removal;
 mod remove;
 mod reports;
+#[cfg(test)]
+mod sample_layers;
 mod save;
 mod save_archives;
 mod save_plan;

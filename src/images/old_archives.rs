@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use super::archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
+use super::budget::{Budget, Overspent};
 use super::compression::{Compression, MAGIC_BYTES, PlainReader};
 use super::documents::ImageConfig;
 use super::error::ImagesError;
@@ -183,8 +184,8 @@ impl OldArchive {
         let (images, origin) = (open(path), path.display().to_string());
         let failed = |source| ImagesError::file("read", path, source);
         let archive = images.map_err(failed)?;
-        let mut budget = Budget::of(fs::metadata(path).map_err(failed)?.len());
-        let measure = |file: LayerFile<'_>, body: &mut dyn Read| measure(&file, body, &mut budget);
+        let budget = Budget::of(fs::metadata(path).map_err(failed)?.len());
+        let measure = |file: LayerFile<'_>, body: &mut dyn Read| measure(&file, body, &budget);
         let images = match archive {
             // In a raw archive, layers are jumped over.
             OpenArchive::Raw(source) => read_archive(source, measure),
@@ -256,27 +257,8 @@ impl TarSource for OpenArchive {
     }
 }
 
-/// How many bytes the compressed layers of an archive may unpack to. One compressor makes a thousandth (gzip) or a
-/// 32,768th (zstd) of a file at best; only a bomb, packed twice, holds more.
-#[derive(Debug)]
-pub struct Budget {
-    left_bytes: u64,
-}
-
-impl Budget {
-    /// For an archive of this size on disk.
-    pub fn of(archive_bytes: u64) -> Self {
-        Self { left_bytes: (1 << 30) + archive_bytes.saturating_mul(32_768).min(1 << 60) }
-    }
-
-    fn spend(&mut self, bytes: u64) -> Result<(), ArchiveError> {
-        self.left_bytes = self.left_bytes.checked_sub(bytes).ok_or(ArchiveError::Bomb)?;
-        Ok(())
-    }
-}
-
 /// A layer's uncompressed size: the entry's own, unless the layer is compressed inside the archive.
-fn measure(file: &LayerFile<'_>, body: &mut dyn Read, budget: &mut Budget) -> Result<ArchivedLayer, ArchiveError> {
+fn measure(file: &LayerFile<'_>, body: &mut dyn Read, budget: &Budget) -> Result<ArchivedLayer, ArchiveError> {
     let failed = |source| ArchiveError::Layer { path: file.path.to_owned(), source };
     let mut first = Vec::with_capacity(MAGIC_BYTES);
     (&mut *body).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
@@ -285,8 +267,8 @@ fn measure(file: &LayerFile<'_>, body: &mut dyn Read, budget: &mut Budget) -> Re
         compression => {
             let plain = PlainReader::new(first.as_slice().chain(body), compression).map_err(failed)?;
             // One byte more than is left, which tells a bomb from what just fits.
-            let bytes = io::copy(&mut plain.take(budget.left_bytes + 1), &mut io::sink()).map_err(failed)?;
-            budget.spend(bytes)?;
+            let bytes = io::copy(&mut plain.take(budget.left_bytes() + 1), &mut io::sink()).map_err(failed)?;
+            budget.spend(bytes).map_err(|Overspent| ArchiveError::Bomb)?;
             bytes
         }
     };

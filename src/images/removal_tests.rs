@@ -3,23 +3,13 @@ use std::path::Path;
 use super::*;
 use crate::images::documents::REF_NAME;
 use crate::images::layout::blob_path;
+use crate::images::sample_layers::add_layer;
 use crate::images::store::{NewName, StoreWriter};
 
 /// A store with an image of two layers for each name; the lower one is common to all.
 fn store(folder: &Path, names: &[&str]) -> Layout {
     let mut writer = StoreWriter::open(folder).unwrap();
-    let add_layer = |text: &str| {
-        let bytes = text.repeat(100).into_bytes();
-        let digest = Digest::of(&bytes);
-        fs::write(blob_path(folder, &digest), &bytes).unwrap();
-        StoredLayer {
-            diff_id: digest.clone(),
-            blob: digest,
-            size_bytes: bytes.len() as u64,
-            media_type: "application/vnd.oci.image.layer.v1.tar".into(),
-            uncompressed_bytes: Some(bytes.len() as u64),
-        }
-    };
+    let add_layer = |text: &str| add_layer(folder, text.repeat(100).as_bytes());
     let base = add_layer("base");
     for name in names {
         let layers = [base.clone(), add_layer(name)];

@@ -3,6 +3,7 @@
 //! The export is parsed while it streams, in a thread; each layer is hashed, compressed and written by others, and
 //! nothing else is ever written. The index names the images when all of their blobs are durable.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::Path;
 use std::pin::pin;
@@ -13,11 +14,12 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
-use super::blobs::{IntakeError, LayerIntake, PendingLayer, TakenLayer};
+use super::blobs::{LayerIntake, TakenLayer};
 use super::chunks::{TaskReader, blocking};
 use super::compression::{Compression, CompressionOptions};
 use super::documents::Descriptor;
 use super::error::ImagesError;
+use super::gather::{GatherFailure, Gathering};
 use super::layout::{StoredImage, StoredLayer, distinct};
 use super::presence::Identity;
 use super::reports::{SaveReport, SaveResult, SavedImage};
@@ -26,7 +28,7 @@ use super::save_plan::{Plan, Step, Wanted, Written, look_up, plan};
 use super::save_progress::ExportProgress;
 use super::space::{self, SpaceCheck};
 use super::store::{KnownLayers, NewName, StoreWriter, known_layers};
-use super::tarball::{Streamed, TarError};
+use super::tarball::Streamed;
 use super::unique;
 use crate::engine::{Engine, ImageStore};
 use crate::failpoint;
@@ -115,7 +117,7 @@ async fn save_to_layout(
     let work = Work { store, plans, image_store, options, project, known, reporter: reporter.clone() };
     let subjects: Vec<String> = work.changed().map(str::to_owned).collect();
     let result = if exported.is_empty() {
-        blocking(move || work.finish(Vec::new(), Vec::new(), 0)).await
+        blocking(move || work.finish_without_export()).await
     } else {
         with_export(engine, &exported, reporter, move |reader| work.take_export(reader, progress)).await
     };
@@ -178,61 +180,46 @@ struct Work {
     reporter: Reporter,
 }
 
-/// A layer of the export: its path, and what became of it.
-struct Intake {
-    path: String,
-    state: IntakeState,
-}
-
-enum IntakeState {
-    Pending(PendingLayer),
-    Taken(TakenLayer),
-    /// Being waited for; no one sees this.
-    Gone,
-}
-
-/// How many layers may be on their way to the disk while the next one is read.
-const LAYERS_IN_FLIGHT: usize = 3;
-
 impl Work {
     fn changed(&self) -> impl Iterator<Item = &str> {
         self.plans.iter().filter(|plan| !matches!(plan.step, Step::Keep(_))).map(|plan| plan.wanted.name.as_str())
     }
 
+    fn gathering(&mut self) -> Gathering {
+        let known = std::mem::take(&mut self.known);
+        Gathering::new(LayerIntake::new(self.store.layout().folder(), self.options, known))
+    }
+
+    /// For images that the store has: only their names change, if anything.
+    fn finish_without_export(mut self) -> Result<SaveReport, ImagesError> {
+        let nothing = self.gathering();
+        self.finish(&[], &nothing, 0)
+    }
+
     fn take_export(mut self, reader: TaskReader, mut progress: ExportProgress) -> Result<SaveReport, ImagesError> {
-        let folder = self.store.layout().folder().to_owned();
-        let intake = LayerIntake::new(&folder, self.options, std::mem::take(&mut self.known));
-        let mut layers: Vec<Intake> = Vec::new();
+        let mut gathering = self.gathering();
         let mut counted = Counted { inner: reader, bytes: 0 };
-        let read: Result<_, SaveFailure> = read_archive(Streamed(&mut counted), |file: LayerFile<'_>, body| {
+        let read: Result<_, GatherFailure> = read_archive(Streamed(&mut counted), |file: LayerFile<'_>, body| {
             progress.layer(file.promised.as_ref(), file.size_bytes);
             let mut body = progress.watch(body);
-            let pending = intake.take(&mut body, file.size_bytes, file.promised.as_ref());
-            let pending = pending.map_err(|error| from_intake(file.path, error))?;
-            layers.push(Intake { path: file.path.to_owned(), state: IntakeState::Pending(pending) });
-            if let Some(earlier) = layers.len().checked_sub(LAYERS_IN_FLIGHT) {
-                layers[earlier].settle()?;
-            }
-            Ok(layers.len() - 1)
+            gathering.take(&file, &mut body)
         });
         failpoint!("images.save.after-export");
-        // Whatever went wrong, nobody may still be writing when the store's lock is given back.
-        let settled = layers.iter_mut().map(Intake::settle).fold(Ok(()), Result::and);
-        let images: Vec<ArchivedImage<usize>> = read.map_err(ImagesError::from)?;
-        settled.map_err(ImagesError::from)?;
-        let bytes = counted.bytes;
-        self.finish(images, layers, bytes)
+        let settled = gathering.settle();
+        let images: Vec<ArchivedImage<usize>> = read.map_err(|failure| failure.in_what_comes_from(EXPORT))?;
+        settled.map_err(|failure| failure.in_what_comes_from(EXPORT))?;
+        self.finish(&images, &gathering, counted.bytes)
     }
 
     /// Joins layers to images and lets the references name them.
     fn finish(
         mut self,
-        images: Vec<ArchivedImage<usize>>,
-        layers: Vec<Intake>,
+        images: &[ArchivedImage<usize>],
+        gathering: &Gathering,
         exported_bytes: u64,
     ) -> Result<SaveReport, ImagesError> {
-        let mut uncounted: Vec<Option<u64>> =
-            layers.iter().map(|layer| layer.taken().map(|taken| taken.new_bytes)).collect();
+        // Layers that several images share count for the first of them.
+        let mut counted: HashSet<Digest> = HashSet::new();
         let mut names = Vec::new();
         let mut saved = Vec::new();
         for plan in &self.plans {
@@ -241,12 +228,11 @@ impl Work {
                 Step::Keep(image) => (Stored::of(image), 0, SaveResult::Unchanged),
                 Step::Name(image) => (Stored::of(image), 0, SaveResult::Saved),
                 Step::Export => {
-                    let found = find(&images, wanted, self.image_store);
+                    let found = find(images, wanted, self.image_store);
                     let found = found.ok_or_else(|| ImagesError::ExportDiffers { reference: wanted.name.clone() })?;
-                    let mut new_bytes = 0;
-                    for at in &found.layers {
-                        new_bytes += uncounted[*at].take().unwrap_or_default();
-                    }
+                    let layers = gathering.layers_of(found).map_err(export_error)?;
+                    let is_new = |taken: &&&TakenLayer| counted.insert(taken.layer.blob.clone());
+                    let new_bytes: u64 = layers.iter().filter(is_new).map(|taken| taken.new_bytes).sum();
                     let stored = join(&self.store, found, &layers)?;
                     (stored.image, new_bytes + stored.new_bytes, SaveResult::Saved)
                 }
@@ -319,16 +305,8 @@ struct Joined {
     new_bytes: u64,
 }
 
-fn join(store: &StoreWriter, image: &ArchivedImage<usize>, layers: &[Intake]) -> Result<Joined, ImagesError> {
-    let mut stored: Vec<StoredLayer> = Vec::new();
-    for (at, expected) in image.layers.iter().zip(image.config.diff_ids()) {
-        let layer = layers[*at].taken().map(|taken| &taken.layer).filter(|layer| layer.diff_id == *expected);
-        let Some(layer) = layer else {
-            let source = ArchiveError::WrongDiffId { path: layers[*at].path.clone(), expected: expected.clone() };
-            return Err(export_error(source));
-        };
-        stored.push(layer.clone());
-    }
+fn join(store: &StoreWriter, image: &ArchivedImage<usize>, layers: &[&TakenLayer]) -> Result<Joined, ImagesError> {
+    let stored: Vec<StoredLayer> = layers.iter().map(|taken| taken.layer.clone()).collect();
     failpoint!("images.save.before-config");
     let added = store.add_image(&image.config_bytes, &stored)?;
     let layer_bytes: u64 = distinct(&stored).map(|layer| layer.size_bytes).sum();
@@ -350,59 +328,11 @@ pub(super) fn find<'a, L>(
     images.iter().find(is_named).or_else(|| images.iter().find(is_it))
 }
 
-impl Intake {
-    fn settle(&mut self) -> Result<(), SaveFailure> {
-        match std::mem::replace(&mut self.state, IntakeState::Gone) {
-            IntakeState::Pending(pending) => {
-                let taken = pending.finish().map_err(|error| from_intake(&self.path, error))?;
-                self.state = IntakeState::Taken(taken);
-            }
-            state => self.state = state,
-        }
-        Ok(())
-    }
-
-    fn taken(&self) -> Option<&TakenLayer> {
-        match &self.state {
-            IntakeState::Taken(taken) => Some(taken),
-            _ => None,
-        }
-    }
-}
-
-/// What stops the reading of an export.
-pub(super) enum SaveFailure {
-    Archive(ArchiveError),
-    Images(ImagesError),
-}
-
-impl From<ArchiveError> for SaveFailure {
-    fn from(error: ArchiveError) -> Self {
-        Self::Archive(error)
-    }
-}
-
-impl From<SaveFailure> for ImagesError {
-    fn from(failure: SaveFailure) -> Self {
-        match failure {
-            SaveFailure::Archive(source) => export_error(source),
-            SaveFailure::Images(error) => error,
-        }
-    }
-}
+/// Where errors say that an export comes from.
+const EXPORT: &str = "the engine's export";
 
 pub(super) fn export_error(source: ArchiveError) -> ImagesError {
-    ImagesError::Archive { origin: "the engine's export".to_owned(), source: Box::new(source) }
-}
-
-fn from_intake(path: &str, error: IntakeError) -> SaveFailure {
-    let path = path.to_owned();
-    match error {
-        IntakeError::Source(source) => SaveFailure::Archive(TarError::Read(source).into()),
-        IntakeError::Undecodable(source) => SaveFailure::Archive(ArchiveError::Layer { path, source }),
-        IntakeError::WrongDigest => SaveFailure::Archive(ArchiveError::WrongDigest { path }),
-        IntakeError::Store { path, source } => SaveFailure::Images(ImagesError::file("write", &path, source)),
-    }
+    ImagesError::Archive { origin: EXPORT.to_owned(), source: Box::new(source) }
 }
 
 struct Counted<R> {

@@ -300,7 +300,8 @@ impl<S: TarSource> Read for TarReader<S> {
             return Ok(0);
         }
         match self.source.read(&mut buffer[..wanted])? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            // Whoever reads the content for itself says it in these words.
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, TarError::CutOff { at_byte: self.position })),
             read => {
                 self.unread -= read as u64;
                 self.position += read as u64;

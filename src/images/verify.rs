@@ -1,6 +1,6 @@
 //! Whether a store is what it says: documents, sizes, digests, and that every reference is whole. Changes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use super::chunks::blocking;
 use super::documents::{Descriptor, REF_NAME};
 use super::error::ImagesError;
 use super::layout::{LAYOUT_FILE, Layout, StoredImage, distinct};
+use super::needed::reference_of;
 use super::platform::Platform;
 use super::shipment::measure;
 use crate::fs::Digest;
@@ -114,12 +115,13 @@ fn layout_problems(layout: &Layout) -> Vec<StoreProblem> {
     if !layout.folder().join(LAYOUT_FILE).exists() {
         problem(LAYOUT_FILE, format!("{LAYOUT_FILE} is missing in {}", layout.folder().display()));
     }
-    let mut seen: HashMap<&str, &Digest> = HashMap::new();
+    let mut seen: HashMap<String, &Digest> = HashMap::new();
     for entry in &layout.index.manifests {
-        let Some(name) = entry.annotation(REF_NAME) else {
-            continue;
-        };
-        if seen.insert(name, &entry.digest).is_some_and(|other| *other != entry.digest) {
+        // Some programs read the one, some the other.
+        let names: HashSet<String> =
+            entry.annotation(REF_NAME).map(str::to_owned).into_iter().chain(reference_of(entry)).collect();
+        let mut others = names.into_iter().filter_map(|name| seen.insert(name, &entry.digest));
+        if others.any(|other| *other != entry.digest) {
             problem(
                 &entry.shown_name(),
                 "two images have this name in index.json, and programs differ in which they take".to_owned(),

@@ -5,12 +5,14 @@ use super::*;
 use crate::images::documents::UNCOMPRESSED_SIZE;
 use crate::images::layout::{StoredLayer, blob_path};
 use crate::images::list::list_images;
+use crate::images::sample_layers::add_layer;
 use crate::images::store::{NewName, StoreWriter};
 
 /// A store with two images that share a layer.
 fn store(folder: &Path) -> Vec<StoredLayer> {
     let mut writer = StoreWriter::open(folder).unwrap();
-    let layers: Vec<StoredLayer> = ["base", "one", "two"].map(|text| add_layer(folder, text)).into();
+    let layers: Vec<StoredLayer> =
+        ["base", "one", "two"].map(|text| add_layer(folder, text.repeat(1000).as_bytes())).into();
     let mut names = Vec::new();
     for (name, at) in [("a/one:1", 1), ("two:2", 2)] {
         let chosen = [layers[0].clone(), layers[at].clone()];
@@ -21,19 +23,6 @@ fn store(folder: &Path) -> Vec<StoredLayer> {
     }
     writer.name_images(&names).unwrap();
     layers
-}
-
-fn add_layer(folder: &Path, text: &str) -> StoredLayer {
-    let bytes = text.repeat(1000).into_bytes();
-    let digest = Digest::of(&bytes);
-    fs::write(blob_path(folder, &digest), &bytes).unwrap();
-    StoredLayer {
-        diff_id: digest.clone(),
-        blob: digest,
-        size_bytes: bytes.len() as u64,
-        media_type: "application/vnd.oci.image.layer.v1.tar".into(),
-        uncompressed_bytes: Some(bytes.len() as u64),
-    }
 }
 
 fn look(folder: &Path, thoroughness: Thoroughness) -> VerifyReport {

@@ -1,6 +1,7 @@
 //! The image store's housekeeping, by commands on a real engine: prune, remove, and what loads leave in the engine.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dpl::fs::Digest;
 use serde_json::{Value, json};
@@ -168,6 +169,67 @@ fn a_store_that_somebody_writes_to_is_said_to_be_busy() {
     stack.run(&["images", "prune", "--yes"]).success();
     let project = stack.project.clone();
     wipe(&stack, &[&format!("{project}/a:1"), &format!("{project}/b:1")]);
+}
+
+/// Ends what runs beside a test, however the test ends.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn prunes_beside_running_saves_take_nothing_of_them() {
+    let stack = Stack::new(TWO);
+    let project = stack.project.clone();
+    let names = [format!("{project}/a:1"), format!("{project}/b:1")];
+    let (base, is_over) = (layer(8_000_000), AtomicBool::new(false));
+    let prunes = std::thread::scope(|scope| {
+        let pruning = scope.spawn(|| {
+            let mut codes: Vec<i32> = Vec::new();
+            while !is_over.load(Ordering::SeqCst) {
+                let run = stack.run(&["images", "prune", "--yes"]);
+                // More would go after a save than was shown before it.
+                let has_changed = run.code == 1 && run.stderr.contains("no longer what was shown");
+                assert!(run.code == 0 || run.code == 5 || has_changed, "{run:?}");
+                codes.push(run.code);
+            }
+            codes
+        });
+        let over = Over(&is_over);
+        for _ in 0..4 {
+            // What the last round saved is needed no more: there is something to prune each time.
+            let ids = [
+                make(&stack, "a:1", &[base.clone(), layer(3_000_000)]),
+                make(&stack, "b:1", &[layer(6_000_000), layer(1000)]),
+            ];
+            let saved = loop {
+                let run = stack.run(&["save", "--json"]);
+                // A prune holds the store for a moment.
+                if run.code != 5 {
+                    break run.success().json();
+                }
+            };
+            let of = |document: &Value| -> Vec<String> {
+                let images = document["images"].as_array().unwrap().iter();
+                images.map(|image| image["image_id"].as_str().unwrap().to_owned()).collect()
+            };
+            assert_eq!(of(&saved), ids);
+            stack.run(&["images", "verify"]).success();
+            wipe(&stack, &[&names[0], &names[1]]);
+            assert_eq!(of(&stack.run(&["load", "--json"]).success().json()), ids);
+        }
+        drop(over);
+        pruning.join().unwrap()
+    });
+    let met = prunes.iter().filter(|code| **code == 5).count();
+    assert!(met > 0 && met < prunes.len(), "{met} of {} prunes met a save", prunes.len());
+    stack.run(&["images", "prune", "--yes"]).success();
+    // Two images: four layers, two configurations, two manifests.
+    assert_eq!(blobs(&stack).len(), 8);
+    wipe(&stack, &[&names[0], &names[1]]);
 }
 
 #[test]

@@ -178,6 +178,80 @@ async fn a_load_that_is_killed_where_it_falls_short_is_done_by_the_next() {
     bench.wipe(&["app:1", "base:1"]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_do_to_an_image_between_two_loads_is_seen_by_the_second() {
+    let bench = Bench::new("between").await;
+    let base = layer(200_000);
+    let made = bench.make("app:1", &Recipe::of([base.clone(), layer(2000)])).await;
+    bench.save(&["app:1"]).await.unwrap();
+    let name = bench.name("app:1");
+    let comes_back = async |what: &str| {
+        let loaded = bench.load(&["app:1"]).await.unwrap();
+        bench.assert_is("app:1", &made).await;
+        assert!(bench.can_be_exported("app:1", &made).await, "{what}");
+        assert_eq!(bench.load(&["app:1"]).await.unwrap().images[0].result, LoadResult::Present, "{what}");
+        loaded.images.into_iter().next().unwrap()
+    };
+    assert_eq!(comes_back("nothing").await.result, LoadResult::Present);
+
+    // Built anew under its name, on top of it.
+    let context = tempfile::tempdir().unwrap();
+    fs::write(context.path().join("Dockerfile"), format!("FROM {name}\nCOPY file /file\n")).unwrap();
+    fs::write(context.path().join("file"), bench.name("content")).unwrap();
+    docker_does(&["build", "--quiet", "--tag", &name, context.path().to_str().unwrap()]);
+    let built = bench.view("app:1").await.unwrap();
+    let kept = comes_back("built").await.kept_as.expect("what was built is kept");
+    assert_eq!(bench.engine.inspect_image(&kept).await.unwrap().unwrap().diff_ids, built.diff_ids);
+    bench.remove(&kept).await;
+
+    // Pulled anew under its name: another image with the same base.
+    let registry = Registry::with_image(&base, &bench.engine.facts().architecture);
+    let pulled = format!("127.0.0.1:{}/base:1", registry.port);
+    docker_does(&["pull", "--quiet", &pulled]);
+    docker_does(&["tag", &pulled, &name]);
+    docker_does(&["image", "rm", &pulled]);
+    let kept = comes_back("pulled").await.kept_as.expect("what was pulled is kept");
+    bench.remove(&kept).await;
+
+    // Taken away by a prune, while its base stays with another.
+    bench.make("base:1", &Recipe::of([base])).await;
+    docker_does(&["image", "rm", &name]);
+    assert_eq!(comes_back("pruned").await.result, LoadResult::Loaded);
+    bench.wipe(&["app:1", "base:1"]).await;
+
+    // Half-loaded: its name leads to no layers.
+    docker_loads(&bench, hollow(&bench, &made)).await;
+    comes_back("half-loaded").await;
+    bench.wipe(&["app:1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loads_that_overlap_on_one_engine_end_with_whole_images() {
+    let bench = Bench::new("overlap").await;
+    let (base, other_base) = (layer(1_500_000), layer(1_500_000));
+    let mut made = Vec::new();
+    let names = ["one:1", "two:1", "three:1", "four:1"];
+    for (at, name) in names.iter().enumerate() {
+        let base = if at < 2 { &base } else { &other_base };
+        made.push(bench.make(name, &Recipe::of([base.clone(), layer(1000 * (at + 1))])).await);
+    }
+    bench.save(&names).await.unwrap();
+    for round in 0..6 {
+        bench.wipe(&names).await;
+        // Two operators at once: images that share a base, an image that both load, and independent ones.
+        let (first, second) =
+            futures::join!(bench.load(&["one:1", "three:1", "four:1"]), bench.load(&["four:1", "two:1", "one:1"]));
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!((first.images.len(), second.images.len()), (3, 3));
+        for (name, made) in names.iter().zip(&made) {
+            bench.assert_is(name, made).await;
+            assert!(bench.can_be_exported(name, made).await, "{name} in round {round}");
+        }
+        assert!(bench.load(&names).await.unwrap().images.iter().all(|image| image.result == LoadResult::Present));
+    }
+    bench.wipe(&names).await;
+}
+
 async fn docker_loads(bench: &Bench, archive: Vec<u8>) {
     let mut lines = std::pin::pin!(bench.engine.load_images(futures::stream::iter([Ok(archive.into())])));
     while lines.next().await.is_some() {}

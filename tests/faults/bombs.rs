@@ -192,20 +192,38 @@ fn bombs_end_within_bounds_of_memory_and_time() {
         let store = site.file("store");
         let _ = std::fs::remove_dir_all(&store);
         std::fs::create_dir(&store).unwrap();
+        let mut commands: Vec<Vec<String>> = vec![vec!["load".to_owned()]];
+        let mut road = |words: &[&str]| commands.push(words.iter().map(|word| (*word).to_owned()).collect());
         if let Some((file, bytes)) = &bomb.archive {
             std::fs::write(store.join(file), bytes).unwrap();
+            road(&["images", "import", &format!("store/{file}")]);
         }
         if let Some(layout) = &bomb.layout {
             layout.write(&store);
+            road(&["images", "import", "store"]);
+            road(&["images", "export", "--output", "exported.tar"]);
+            road(&["images", "verify"]);
         }
-        let ended = run(&site, &["load"]);
-        println!("{}: {:?}, {} KiB", bomb.name, ended.took, ended.peak_kib);
-        let said = ended.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(ended.status.code(), Some(1), "{}: {said}", bomb.name);
-        assert!(bomb.words.iter().all(|word| said.contains(word)), "{}: {said}", bomb.name);
-        assert!(!said.contains("panicked"), "{}: {said}", bomb.name);
-        assert!(!engine.take_bodies().iter().any(Body::makes_an_image), "{}: an image came of it", bomb.name);
-        assert!(ended.peak_kib < bomb.peak_limit_kib, "{}: {} KiB", bomb.name, ended.peak_kib);
-        assert!(ended.took < TIME_LIMIT, "{}: {:?}", bomb.name, ended.took);
+        for command in commands {
+            let is_import = command.contains(&"import".to_owned());
+            let into = if is_import { "into" } else { "store" };
+            site.write("stack.json", &MANIFEST.replace("\"store\"", &format!("{into:?}")));
+            let ended = run(&site, &command.iter().map(String::as_str).collect::<Vec<_>>());
+            let name = format!("{}, {}", bomb.name, command.join(" "));
+            println!("{name}: {:?}, {} KiB", ended.took, ended.peak_kib);
+            let said = format!("{}{}", ended.stdout, ended.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(ended.status.code(), Some(1), "{name}: {said}");
+            assert!(bomb.words.iter().all(|word| said.contains(word)), "{name}: {said}");
+            assert!(!said.contains("panicked"), "{name}: {said}");
+            assert!(!engine.take_bodies().iter().any(Body::makes_an_image), "{name}: an image came of it");
+            assert!(!site.file("exported.tar").exists(), "{name}: an archive came of it");
+            assert!(ended.peak_kib < bomb.peak_limit_kib, "{name}: {} KiB", ended.peak_kib);
+            assert!(ended.took < TIME_LIMIT, "{name}: {:?}", ended.took);
+        }
+        if let Ok(index) = std::fs::read(site.file("into/index.json")) {
+            let index: Value = serde_json::from_slice(&index).unwrap();
+            assert_eq!(index["manifests"], json!([]), "{}: an image came of it", bomb.name);
+        }
+        let _ = std::fs::remove_dir_all(site.file("into"));
     }
 }

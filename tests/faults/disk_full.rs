@@ -8,13 +8,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::json;
-
 use crate::harness::{Ended, run, run_command, takes_all};
-use crate::hostile::build::{Image, diff_ids};
+use crate::hostile::build::{Image, image_rules};
 use crate::subjects::images::{Images, leftovers, named_in_store};
 use crate::support::Site;
-use crate::support_fake_engine::{Answer, FakeEngine};
+use crate::support_fake_engine::FakeEngine;
 
 /// A small disk of its own over a folder.
 struct SmallDisk(PathBuf);
@@ -171,17 +169,8 @@ fn a_save_whose_sync_fails_leaves_a_whole_store_and_the_next_goes_on() {
 
 /// An engine with the image `a:1`, which anyone may talk to.
 fn engine_for_all(site: &mut Site, image: &Image) -> FakeEngine {
-    let view = json!({"Id": image.config_digest().to_string(), "RepoTags": ["a:1"], "Size": 1, "Os": "linux",
-        "Architecture": "amd64", "Config": {"Cmd": ["/a"]},
-        "RootFS": {"Type": "layers", "Layers": diff_ids(&image.layers)}});
-    let export = [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec(), image.archive_with(|tar| tar)].concat();
-    let rules = vec![
-        ("GET", "/images/a:1/json", Answer::Json(200, Box::leak(view.to_string().into_boxed_str()))),
-        ("GET", "/images/get", Answer::Raw(export.clone())),
-        ("GET", "/images/a:1/get", Answer::Raw(export)),
-    ];
     let socket = site.file("docker.sock");
-    let engine = FakeEngine::start(&socket, rules);
+    let engine = FakeEngine::start(&socket, image_rules(image));
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
     site.set("DOCKER_HOST", &engine.address);
     engine

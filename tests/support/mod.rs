@@ -26,6 +26,14 @@ impl Site {
         Self { folder: TempDir::with_prefix("dpl-test-").unwrap(), variables: Vec::new() }
     }
 
+    /// A site in memory, where nothing waits for a disk, whose `stack.json` has this text.
+    pub fn in_memory(text: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("dpl-test-").tempdir_in("/dev/shm").unwrap();
+        let site = Self { folder, variables: Vec::new() };
+        site.write("stack.json", text);
+        site
+    }
+
     /// A site whose `stack.json` has this text.
     pub fn with_manifest(text: &str) -> Self {
         let site = Self::new();

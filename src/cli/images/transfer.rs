@@ -1,5 +1,6 @@
 //! `save` and `load` as the operator sees them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -12,10 +13,12 @@ use crate::cli::output::Tone;
 use crate::cli::select::Unselected;
 use crate::cli::session::{Project, Session};
 use crate::cli::table;
+use crate::engine::Engine;
 use crate::images::{
     Compression, DiskPurpose, DiskSpace, DiskVerdict, LoadOptions, LoadResult, PlannedLoadResult, PlannedSaveResult,
     SaveOptions, SaveResult, SpaceCheck, StoreFormat, plan_load, plan_save,
 };
+use crate::manifest::Reference;
 use crate::report::{Message, Reporter};
 use crate::state::choose_manifest;
 
@@ -74,9 +77,7 @@ impl Operation for Save {
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
-        let store = path(project.manifest().paths.images.as_deref(), "images")?;
-        let engine = session.engine()?;
-        let references = references(&self.services, project);
+        let Ends { store, engine, references } = Ends::of(&self.services, project, session)?;
         let plan = session.runtime()?.block_on(plan_save(&engine, store, &references, &self.options))?;
         let rows = plan.images.iter().map(|image| {
             let (tone, result) = match image.result {
@@ -96,9 +97,7 @@ impl Operation for Save {
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
-        let store = path(project.manifest().paths.images.as_deref(), "images")?;
-        let engine = session.engine()?;
-        let references = references(&self.services, project);
+        let Ends { store, engine, references } = Ends::of(&self.services, project, session)?;
         let options = SaveOptions { project: Some(project.manifest().project.clone()), ..self.options.clone() };
         let report =
             session.runtime()?.block_on(crate::images::save(&engine, store, &references, &options, reporter))?;
@@ -132,9 +131,7 @@ impl Operation for Load {
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
-        let store = path(project.manifest().paths.images.as_deref(), "images")?;
-        let engine = session.engine()?;
-        let references = references(&self.services, project);
+        let Ends { store, engine, references } = Ends::of(&self.services, project, session)?;
         let plan = session.runtime()?.block_on(plan_load(&engine, store, &references))?;
         for notice in &plan.notices {
             session.output.warn(notice);
@@ -158,9 +155,7 @@ impl Operation for Load {
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
-        let store = path(project.manifest().paths.images.as_deref(), "images")?;
-        let engine = session.engine()?;
-        let references = references(&self.services, project);
+        let Ends { store, engine, references } = Ends::of(&self.services, project, session)?;
         let mut options = self.options.clone();
         options.releases = Some(project.releases(&engine));
         let report =
@@ -177,6 +172,20 @@ impl Operation for Load {
             .with("time", table::seconds(report.seconds));
         session.output.say(&message);
         document(&report)
+    }
+}
+
+/// The store, the engine, and the images that go from the one to the other.
+struct Ends<'a> {
+    store: &'a Path,
+    engine: Engine,
+    references: Vec<Reference>,
+}
+
+impl<'a> Ends<'a> {
+    fn of(services: &[String], project: &'a Project, session: &mut Session) -> Result<Self, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        Ok(Self { store, engine: session.engine()?, references: references(services, project) })
     }
 }
 

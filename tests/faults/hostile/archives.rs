@@ -339,17 +339,19 @@ fn many() -> Vec<Case> {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         for number in 0..25_000 {
             let path = format!("{number}{}", "n".repeat(450));
-            let tar = Tar::default().pax("path", path.as_bytes()).file("x", b"");
+            let tar = Tar::default().pax("path", path.as_bytes()).link("x", "y");
             std::io::Write::write_all(&mut encoder, &tar.0).unwrap();
         }
         encoder.finish().unwrap()
     };
+    let layers = (0..10_000).fold(Tar::default(), |tar, number| tar.file(&number.to_string(), b""));
     let documents = (0..5).fold(Tar::default(), |tar, number| {
         tar.file(&format!("{number}.json"), &[b"[".to_vec(), vec![b' '; (4 << 20) - 1]].concat())
     });
     vec![
         refused("a million entries", million, &["entries"]).large(),
         refused("names that fill memory", long_names, &["names"]).large(),
+        refused("ten thousand layers", zstd(&layers.end()), &["layers"]).large(),
         refused("documents that fill memory", zstd(&documents.end()), &["documents"]).large(),
     ]
 }
@@ -443,6 +445,11 @@ pub fn documents() -> Vec<Case> {
         refused("a name with a path", changed("RepoTags", json!(["../a:1", "./a:1"])), missing),
         refused("a name in capitals", changed("RepoTags", json!(["A:1"])), missing),
         refused("a name for two images", both(item.clone(), other.item(&["a:1"])), &["a:1", "two images"]),
+        refused(
+            "a name for two images, spelled otherwise",
+            both(item.clone(), other.item(&["docker.io/library/a:1"])),
+            &["a:1", "two images"],
+        ),
         loads("names of others beside ours", changed("RepoTags", json!(["b:1", "dpl-kept:0123", "\u{1b}[2J", "a:1"]))),
         loads("another image beside ours", both(item.clone(), other.item(&["b:1"]))),
         loads("our image twice", both(item.clone(), item.clone())),

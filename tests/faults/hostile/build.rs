@@ -7,6 +7,8 @@ use std::path::Path;
 use dpl::fs::Digest;
 use serde_json::{Value, json};
 
+use crate::support_fake_engine::{Answer, Rule};
+
 /// Entries of a tar file, and what follows them.
 #[derive(Clone, Default)]
 pub struct Tar(pub Vec<u8>);
@@ -150,6 +152,19 @@ impl Image {
     pub fn archive_named(&self, manifest: &str) -> Vec<u8> {
         self.files(Tar::default()).file("manifest.json", manifest.as_bytes()).end()
     }
+}
+
+/// An engine's answers when it has this image as `a:1`.
+pub fn image_rules(image: &Image) -> Vec<Rule> {
+    let view = json!({"Id": image.config_digest().to_string(), "RepoTags": ["a:1"], "Size": 1, "Os": "linux",
+        "Architecture": "amd64", "Config": {"Cmd": ["/a"]},
+        "RootFS": {"Type": "layers", "Layers": diff_ids(&image.layers)}});
+    let export = [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec(), image.archive_with(|tar| tar)].concat();
+    vec![
+        ("GET", "/images/a:1/json", Answer::Json(200, Box::leak(view.to_string().into_boxed_str()))),
+        ("GET", "/images/get", Answer::Raw(export.clone())),
+        ("GET", "/images/a:1/get", Answer::Raw(export)),
+    ]
 }
 
 pub fn diff_ids(layers: &[Vec<u8>]) -> Vec<String> {

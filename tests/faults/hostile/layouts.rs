@@ -63,6 +63,13 @@ fn indexes() -> Vec<Case> {
         let (name, value) = (name.to_owned(), value.to_owned());
         add(&move |entry| entry["annotations"] = json!({ name.clone(): value.clone() }))
     };
+    let two_of_one_name = |key: &'static str, name: &'static str| {
+        let other = Store::new("other").index(|index| index["manifests"][0]["annotations"] = json!({ key: name }));
+        let blobs = other.blobs.clone();
+        good().blob(move |all| all.extend(blobs)).index(move |index| {
+            index["manifests"].as_array_mut().unwrap().push(other.index["manifests"][0].clone());
+        })
+    };
     const REF_NAME: &str = "org.opencontainers.image.ref.name";
     const CONTAINERD: &str = "io.containerd.image.name";
     let nested = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}).to_string().into_bytes();
@@ -128,6 +135,12 @@ fn indexes() -> Vec<Case> {
             &["no image manifest"],
         ),
         refused("the name for two images", named(REF_NAME, "a:1"), &["a:1", "two images"]),
+        refused("the name for two images that are there", two_of_one_name(REF_NAME, "a:1"), &["a:1", "two images"]),
+        refused(
+            "the name for two images, spelled otherwise",
+            two_of_one_name(CONTAINERD, "docker.io/library/a:1"),
+            &["a:1", "two images"],
+        ),
         refused("no name", good().index(|index| index["manifests"][0]["annotations"] = json!({})), &["a:1"]),
         refused(
             "another image's name",

@@ -4,6 +4,7 @@
 mod archives;
 pub mod build;
 mod layouts;
+mod other_roads;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ use serde_json::Value;
 
 use crate::harness::{error_text, run, takes_all};
 use crate::support::Site;
-use crate::support_fake_engine::{Answer, Body, FakeEngine};
-use build::Store;
+use crate::support_fake_engine::{Answer, Body, FakeEngine, Rule};
+use build::{Image, Store, image_rules};
 
 /// What must become of a case.
 #[derive(Clone, Copy)]
@@ -85,11 +86,19 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let mut site = Site::with_manifest(MANIFEST);
-        let rules = vec![
-            ("GET", "/images/json", Answer::Json(200, "[]")),
-            ("POST", "/images/load", Answer::Json(200, r#"{"stream":"Loaded image: a:1\n"}"#)),
-        ];
+        Self::with_rules(Vec::new())
+    }
+
+    fn with_rules(rules: Vec<Rule>) -> Self {
+        let mut site = Site::in_memory(MANIFEST);
+        let rules = [
+            rules,
+            vec![
+                ("GET", "/images/json", Answer::Json(200, "[]")),
+                ("POST", "/images/load", Answer::Json(200, r#"{"stream":"Loaded image: a:1\n"}"#)),
+            ],
+        ]
+        .concat();
         let engine = FakeEngine::start(&site.file("docker.sock"), rules);
         site.set("DOCKER_HOST", &engine.address);
         site.write("secret", "the secret words");
@@ -98,6 +107,11 @@ impl Place {
 
     fn store(&self) -> PathBuf {
         self.site.file("store")
+    }
+
+    /// With an image on the engine that can be saved.
+    fn with_image(image: &Image) -> Self {
+        Self::with_rules(image_rules(image))
     }
 
     /// Puts a case's files before an engine that has heard nothing of other cases.
@@ -132,7 +146,7 @@ impl Place {
         assert!(took < TIME_LIMIT, "{name} took {took:?}");
     }
 
-    /// All files but those of the images, of the run itself and of the program's memory.
+    /// All files but those of the images, of an import, of the run itself and of the program's memory.
     fn outside(&self) -> BTreeMap<PathBuf, Digest> {
         let mut files = BTreeMap::new();
         let mut folders = vec![self.site.path().to_owned()];
@@ -140,7 +154,7 @@ impl Place {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let (path, kind) = entry.map(|entry| (entry.path(), entry.file_type().unwrap())).unwrap();
                 let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                if ["store", ".dpl", "stdout", "stderr"].contains(&name.as_str()) {
+                if ["store", "into", ".dpl", "stdout", "stderr"].contains(&name.as_str()) {
                     continue;
                 } else if kind.is_dir() {
                     folders.push(path);
@@ -154,16 +168,22 @@ impl Place {
     }
 }
 
-/// Whether it is one image whose configuration and layers are what they are called.
-fn is_one_image(body: &Body) -> bool {
-    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for entry in tar::Archive::new(body.bytes.as_slice()).entries().unwrap() {
+/// The files of a tar archive.
+fn files_of(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(archive).entries().unwrap() {
         let mut entry = entry.unwrap();
         let path = entry.path().unwrap().to_string_lossy().into_owned();
         let mut content = Vec::new();
         std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
         files.insert(path, content);
     }
+    files
+}
+
+/// Whether it is one image whose configuration and layers are what they are called.
+fn is_one_image(body: &Body) -> bool {
+    let files = files_of(&body.bytes);
     let items: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
     let [item] = items.as_array().unwrap().as_slice() else { return false };
     let config_path = item["Config"].as_str().unwrap();
