@@ -50,8 +50,7 @@ impl Engine {
             _ => Docker::connect_with_http(address.as_str(), seconds, API_DEFAULT_VERSION),
         }
         .map_err(reach)?;
-        let docker = docker.negotiate_version().await.map_err(reach)?;
-        let facts = EngineFacts::ask(&docker).await.map_err(reach)?;
+        let facts = EngineFacts::ask(&docker, &address).await.map_err(reach)?;
         let transfers = docker.clone().with_timeout(TRANSFER_TIMEOUT);
         let (facts, stall_limits) = (Arc::new(facts), StallLimits::default());
         Ok(Self { docker, transfers, address, facts, keeper: None, stall_limits })

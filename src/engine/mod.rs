@@ -21,6 +21,7 @@ mod spec;
 mod stats;
 mod volumes;
 mod watchdog;
+mod wire;
 
 pub use address::{Address, AddressError};
 pub use connect::Engine;
