@@ -20,9 +20,7 @@ use crate::services::labels;
 
 /// So often it is looked for containers of which no event told.
 const LOOK: Duration = Duration::from_secs(5);
-/// So long an engine that does not answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// So often it is tried meanwhile.
+/// So often an engine that does not answer is tried.
 const RETRY: Duration = Duration::from_millis(500);
 
 type Sender = mpsc::Sender<Result<ServiceLogLine, ServicesError>>;
@@ -199,7 +197,7 @@ impl<'a> Follow<'a> {
 }
 
 async fn until_the_engine_answers(chosen: &Chosen) -> Result<(), ServicesError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + chosen.engine.patience();
     loop {
         match chosen.sources().await {
             Err(error) if Instant::now() >= deadline => return Err(error),
