@@ -381,7 +381,7 @@ fn doctor_names_what_stands_in_the_way_and_what_to_do() {
     let run = stack.run(&["doctor"]).failure(1);
     stack.docker(&["rm", "-f", &other]);
     assert!(run.stdout.contains(&format!("which container {other} holds")), "{}", run.stdout);
-    let left = stack.docker(&["ps", "-aq", "--filter", "label=dpl.probe"]);
+    let left = stack.docker(&["ps", "-aq", "--filter", &format!("label=dpl.probe={}", stack.project)]);
     assert_eq!(left, "", "the probe is gone");
 }
 

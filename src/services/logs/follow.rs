@@ -100,7 +100,7 @@ impl<'a> Follow<'a> {
                         events = self.events();
                         look.reset_immediately();
                         let known: Vec<Source> = self.known.values().cloned().collect();
-                        known.into_iter().for_each(|source| self.read(source));
+                        known.into_iter().for_each(|source| self.read_again(source));
                     }
                 },
                 _ = look.tick() => {
@@ -151,11 +151,16 @@ impl<'a> Follow<'a> {
     fn started(&mut self, event: ContainerEvent) {
         let name = event.attributes.get("name").cloned().unwrap_or_default();
         if let Some(source) = self.chosen.source(event.container, &name, &event.attributes) {
-            if self.reading.contains(&source.id) {
-                self.restarted.insert(source.id);
-            } else {
-                self.read(source);
-            }
+            self.read_again(source);
+        }
+    }
+
+    /// Reads on in a container's log; where that is still open from before, when its end has come.
+    fn read_again(&mut self, source: Source) {
+        if self.reading.contains(&source.id) {
+            self.restarted.insert(source.id);
+        } else {
+            self.read(source);
         }
     }
 
