@@ -31,7 +31,7 @@ while (($#)); do
 done
 [[ $runs =~ ^[1-9][0-9]?$ ]] || usage
 
-need docker=docker.io awk
+need docker=docker.io nsenter=util-linux awk
 cache=$(readlink -f "$here/..")/target/bench
 dpl=$(readlink -f "${DPL:-$here/../target/release/dpl}") || true
 [[ -x $dpl ]] || die "there is no $dpl: cargo build --release"
@@ -104,7 +104,7 @@ expect_running() { # PROJECT COUNT
 
 work=(start again status restart remove)
 turn_dpl() {
-  local run=("$dpl" --progress none -f "$cache/services-dpl/stack.json")
+  local run=("${inside[@]}" "$dpl" --progress none -f "$cache/services-dpl/stack.json")
   timed dpl start "${run[@]}" start; expect_running benchdpl 25
   timed dpl again "${run[@]}" start
   timed dpl status "${run[@]}" status
@@ -112,7 +112,7 @@ turn_dpl() {
   timed dpl remove "${run[@]}" remove all --networks --yes; expect_running benchdpl 0
 }
 turn_compose() {
-  local run=("${compose[@]}" --progress quiet -f "$cache/services-compose/compose.yaml")
+  local run=("${inside[@]}" "${compose[@]}" --progress quiet -f "$cache/services-compose/compose.yaml")
   timed compose start "${run[@]}" up -d; expect_running benchcompose 25
   timed compose again "${run[@]}" up -d
   timed compose status "${run[@]}" ps
@@ -155,6 +155,8 @@ report() {
 engine=bench-services${options:+-$(cksum <<<"$options" | cut -d ' ' -f 1)}
 # shellcheck disable=SC2086
 host=$("$here/../scripts/engine.sh" up "$engine" $options); export "${host?}"
+# In the engine's network, as on a site, where the engine's ports are this machine's.
+inside=(nsenter "--net=/run/netns/$("$here/../scripts/engine.sh" netns "$engine")")
 finish() { [[ $keep ]] || "$here/../scripts/engine.sh" down "$engine"; }
 trap finish EXIT
 DPL=$dpl "$here/../scripts/stand-ins.sh" "$here/../manifests/local-docker.json" "${images[@]}" >&2

@@ -136,8 +136,14 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     None
 }
 
+/// Whether there is no engine, or none any more.
+fn is_unreachable(error: &(dyn Error + 'static)) -> bool {
+    find::<EngineError>(error).is_some_and(EngineError::is_unreachable)
+        || find::<ServicesError>(error).is_some_and(ServicesError::lost_the_engine)
+}
+
 fn work_exit_code(error: &(dyn Error + Send + Sync + 'static)) -> u8 {
-    if find::<EngineError>(error).is_some_and(EngineError::is_unreachable) {
+    if is_unreachable(error) {
         return 4;
     }
     if find::<EngineError>(error).is_some_and(EngineError::is_locked_out) {
@@ -153,7 +159,7 @@ fn work_exit_code(error: &(dyn Error + Send + Sync + 'static)) -> u8 {
 
 /// What to do about an error whose text does not say it itself.
 fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
-    if find::<EngineError>(error).is_some_and(EngineError::is_unreachable) {
+    if is_unreachable(error) {
         return Some(Message::new("hint-unreachable"));
     }
     if matches!(find::<ImagesError>(error), Some(ImagesError::StoreBusy { .. })) {

@@ -3,6 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -153,8 +154,12 @@ impl Session {
             return Ok(engine.clone());
         }
         let address = Address::resolve(self.global.host.as_deref())?;
-        let limits = stall_limits()?;
-        let engine = self.runtime()?.block_on(Engine::connect(address))?.with_stall_limits(limits);
+        let limits = period("DPL_STALL_TIMEOUT")?.map_or_else(StallLimits::default, StallLimits::of);
+        let patience = period("DPL_ENGINE_PATIENCE")?;
+        let mut engine = self.runtime()?.block_on(Engine::connect(address))?.with_stall_limits(limits);
+        if let Some(patience) = patience {
+            engine = engine.with_patience(patience);
+        }
         self.engine = Some(engine.clone());
         Ok(engine)
     }
@@ -297,16 +302,15 @@ pub enum WorkPlace {
     Here,
 }
 
-/// How long nothing may move in a transfer: DPL_STALL_TIMEOUT, a period (`20m`), where it is set.
-fn stall_limits() -> Result<StallLimits, Failure> {
-    const NAME: &str = "DPL_STALL_TIMEOUT";
-    let Some(text) = env::var(NAME).ok().filter(|text| !text.is_empty()) else {
-        return Ok(StallLimits::default());
+/// The period (`20m`) that a variable of the environment says, where it is set.
+fn period(name: &str) -> Result<Option<Duration>, Failure> {
+    let Some(text) = env::var(name).ok().filter(|text| !text.is_empty()) else {
+        return Ok(None);
     };
     match text.parse::<Period>() {
-        Ok(period) if !period.0.is_zero() => Ok(StallLimits::of(period.0)),
-        Ok(_) => Err(Failure::usage(format!("{NAME} must be longer than nothing"))),
-        Err(error) => Err(Failure::usage(format!("{NAME}: {error}"))),
+        Ok(period) if !period.0.is_zero() => Ok(Some(period.0)),
+        Ok(_) => Err(Failure::usage(format!("{name} must be longer than nothing"))),
+        Err(error) => Err(Failure::usage(format!("{name}: {error}"))),
     }
 }
 

@@ -19,6 +19,10 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// both take as long as they take, and a watchdog on the bytes notices a stall.
 pub(super) const TRANSFER_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// An engine that stops many containers before it starts again takes this long, and one that takes longer has a reason
+/// that an operator should see.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// One engine, connected: cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -29,6 +33,7 @@ pub struct Engine {
     /// Asked before every change.
     keeper: Option<Arc<Keeper>>,
     stall_limits: StallLimits,
+    patience: Duration,
 }
 
 impl Engine {
@@ -50,11 +55,10 @@ impl Engine {
             _ => Docker::connect_with_http(address.as_str(), seconds, API_DEFAULT_VERSION),
         }
         .map_err(reach)?;
-        let docker = docker.negotiate_version().await.map_err(reach)?;
-        let facts = EngineFacts::ask(&docker).await.map_err(reach)?;
+        let facts = EngineFacts::ask(&docker, &address).await.map_err(reach)?;
         let transfers = docker.clone().with_timeout(TRANSFER_TIMEOUT);
         let (facts, stall_limits) = (Arc::new(facts), StallLimits::default());
-        Ok(Self { docker, transfers, address, facts, keeper: None, stall_limits })
+        Ok(Self { docker, transfers, address, facts, keeper: None, stall_limits, patience: PATIENCE })
     }
 
     /// What the engine is and can do, as it said when the connection was made.
@@ -79,6 +83,17 @@ impl Engine {
 
     pub fn stall_limits(&self) -> StallLimits {
         self.stall_limits
+    }
+
+    /// Lets the engine be away for so long in the middle of work before that ends.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How long one who is at work waits for the engine to come back.
+    pub fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Whether the engine answers at all (`GET /_ping`).

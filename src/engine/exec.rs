@@ -13,6 +13,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::connect::Engine;
 use super::error::{EngineError, EngineErrorKind};
+use super::wire;
 
 /// A command to run in a container (`POST /containers/{id}/exec`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,6 +88,21 @@ impl Engine {
             ..Default::default()
         };
         let created = self.docker().create_exec(container, config).await.map_err(fail)?;
+        if spec.tty {
+            // bollard looks for frames even in a terminal's stream, which has none: a byte of 0 to 2 would be taken for
+            // the head of one.
+            let body = serde_json::json!({ "Detach": false, "Tty": true });
+            let path = format!("/exec/{}/start", created.id);
+            if let Some((output, input)) = wire::hijack(self.address(), &path, &body).await.map_err(fail)? {
+                let context = object.clone();
+                let output = output.map(move |chunk| match chunk {
+                    Ok(bytes) => Ok(ExecOutput::Stdout(bytes)),
+                    Err(error) => Err(EngineError::new("read the output of", context.clone(), error)),
+                });
+                let (output, input) = (Box::pin(output), Box::pin(input));
+                return Ok(ExecSession { engine: self.clone(), id: created.id, object, output, input });
+            }
+        }
         let options = StartExecOptions { detach: false, tty: spec.tty, output_capacity: Some(1 << 20) };
         let started = self.docker().start_exec(&created.id, Some(options)).await.map_err(fail)?;
         let StartExecResults::Attached { output, input } = started else {

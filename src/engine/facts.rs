@@ -7,6 +7,9 @@ use bollard::errors::Error;
 use bollard::models::SystemInfo;
 use jiff::Timestamp;
 
+use super::address::Address;
+use super::wire;
+
 /// How the engine keeps its images; it decides what a load must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageStore {
@@ -16,7 +19,7 @@ pub enum ImageStore {
     Containerd,
 }
 
-/// What `GET /version` and `GET /info` say, as far as `dpl` uses it.
+/// What `GET /_ping` and `GET /info` say, as far as `dpl` uses it.
 #[derive(Debug, Clone)]
 pub struct EngineFacts {
     /// The engine's own identity, stable over restarts.
@@ -61,9 +64,9 @@ impl Default for LimitSupport {
 }
 
 impl EngineFacts {
-    pub(super) async fn ask(docker: &Docker) -> Result<Self, Error> {
-        let (version, (info, answered_at)) =
-            futures::try_join!(docker.version(), async { Ok((docker.info().await?, Timestamp::now())) })?;
+    pub(super) async fn ask(docker: &Docker, address: &Address) -> Result<Self, Error> {
+        let (api_version, (info, answered_at)) =
+            futures::try_join!(api_version(docker, address), async { Ok((docker.info().await?, Timestamp::now())) })?;
         let image_store = image_store(&info);
         let time = info.system_time.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
         let limits = LimitSupport {
@@ -77,13 +80,13 @@ impl EngineFacts {
         Ok(Self {
             id: info.id.unwrap_or_default(),
             name: info.name.unwrap_or_default(),
-            version: version.version.unwrap_or_default(),
-            api_version: version.api_version.unwrap_or_default(),
+            version: info.server_version.unwrap_or_default(),
+            api_version,
             image_store,
             storage_driver: info.driver.unwrap_or_default(),
             root_dir: PathBuf::from(info.docker_root_dir.unwrap_or_default()),
             operating_system: info.operating_system.unwrap_or_default(),
-            architecture: version.arch.unwrap_or_default(),
+            architecture: architecture(info.architecture.unwrap_or_default()),
             kernel: info.kernel_version.unwrap_or_default(),
             cpus: info.ncpu.unwrap_or_default().max(0) as u64,
             memory_bytes: info.mem_total.unwrap_or_default().max(0) as u64,
@@ -107,6 +110,27 @@ impl EngineFacts {
     pub fn api(&self) -> (u32, u32) {
         let mut parts = self.api_version.split('.').map(|part| part.parse().unwrap_or(0));
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+    }
+}
+
+/// `GET /version` says it as well, but an engine runs three programs to answer that, which costs it more than all that a
+/// look at a stack does.
+async fn api_version(docker: &Docker, address: &Address) -> Result<String, Error> {
+    match wire::api_version(address).await {
+        Ok(Some(version)) => Ok(version),
+        Ok(None) | Err(_) => Ok(docker.version().await?.api_version.unwrap_or_default()),
+    }
+}
+
+/// The engine says it in the kernel's words (`uname -m`), images in Go's.
+fn architecture(machine: String) -> String {
+    match machine.as_str() {
+        "x86_64" => "amd64".to_owned(),
+        "aarch64" => "arm64".to_owned(),
+        "i386" | "i686" => "386".to_owned(),
+        "loongarch64" => "loong64".to_owned(),
+        arm if arm.starts_with("armv") => "arm".to_owned(),
+        _ => machine,
     }
 }
 

@@ -19,14 +19,13 @@ mod networks;
 mod place;
 mod spec;
 mod stats;
+mod views;
 mod volumes;
 mod watchdog;
+mod wire;
 
 pub use address::{Address, AddressError};
 pub use connect::Engine;
-pub use containers::{
-    ContainerState, ContainerSummary, ContainerView, EnvironmentView, HealthEntry, HealthState, LimitsView, MountView,
-};
 pub use error::{EngineError, EngineErrorKind};
 pub use events::ContainerEvent;
 pub use exec::{ExecEnd, ExecOutput, ExecResult, ExecSession, ExecSpec, TerminalSize};
@@ -41,5 +40,8 @@ pub use spec::{
     PublishedPort, RestartPolicy, Ulimit,
 };
 pub use stats::ContainerUsage;
+pub use views::{
+    ContainerState, ContainerSummary, ContainerView, EnvironmentView, HealthEntry, HealthState, LimitsView, MountView,
+};
 pub use volumes::{VolumeSpec, VolumeView};
 pub use watchdog::StallLimits;

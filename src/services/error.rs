@@ -54,6 +54,17 @@ impl ServicesError {
         problems.iter().map(Problem::missing_image).collect()
     }
 
+    /// Whether the work ended because the engine could not be reached any more.
+    pub fn lost_the_engine(&self) -> bool {
+        let Self::Failed { failures, .. } = self else {
+            return false;
+        };
+        failures.iter().any(|failure| match &failure.error {
+            StepError::Engine(error) | StepError::NotReady(NotReady::Engine(error)) => error.is_unreachable(),
+            _ => false,
+        })
+    }
+
     /// What was done before it failed.
     pub fn report(&self) -> Option<&ServicesReport> {
         match self {

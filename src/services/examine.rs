@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::error::ServicesError;
 use super::host::{Holder, Survey, survey};
-use super::observe::{Gpus, Snapshot, observe};
+use super::observe::{Gpus, Role, Snapshot, observe};
 use super::plan::{Action, Options, Recreate, Request, collide};
 use crate::engine::Engine;
 use crate::manifest::Manifest;
@@ -55,14 +55,27 @@ pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination
             })
             .collect(),
         orphans: snapshot.orphans(manifest).map(|seen| seen.view.name.clone()).collect(),
-        leftovers: snapshot
-            .containers
-            .iter()
-            .filter(|seen| seen.role != super::observe::Role::Main && manifest.services.get(&seen.service).is_some())
-            .map(|seen| seen.view.name.clone())
-            .collect(),
+        leftovers: leftovers(engine, manifest, &snapshot).await?,
         unheld_limits: unheld_limits(manifest, &snapshot),
     })
+}
+
+/// Containers beside those that serve, and throw-away ones that a killed run had no time to throw away.
+async fn leftovers(engine: &Engine, manifest: &Manifest, snapshot: &Snapshot) -> Result<Vec<String>, ServicesError> {
+    let aside = snapshot
+        .containers
+        .iter()
+        .filter(|seen| seen.role != Role::Main && manifest.services.get(&seen.service).is_some())
+        .map(|seen| seen.view.name.clone());
+    let helpers = snapshot.strangers.iter().filter(|stranger| stranger.helper_of.as_ref() == Some(&manifest.project));
+    let mut left: Vec<String> = aside.collect();
+    for helper in helpers {
+        // A survey that needed helpers of its own has thrown them away.
+        let there = engine.inspect_container(&helper.id).await;
+        let there = there.map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })?;
+        left.extend(there.map(|view| view.name));
+    }
+    Ok(left)
 }
 
 /// What is to be said of all services that want GPUs together.

@@ -106,6 +106,8 @@ pub struct Stranger {
     pub addresses: BTreeMap<String, String>,
     /// The project of dpl's that it belongs to.
     pub project: Option<String>,
+    /// The project for which another run of dpl made it, to be thrown away.
+    pub helper_of: Option<String>,
 }
 
 /// What a plan needs to know of an image.
@@ -280,6 +282,7 @@ fn seen(view: ContainerView, place: Option<(String, u32)>) -> Seen {
 fn stranger(summary: ContainerSummary) -> Stranger {
     Stranger {
         project: summary.labels.get(labels::PROJECT).cloned(),
+        helper_of: summary.labels.get(labels::PROBE).cloned(),
         id: summary.id,
         name: summary.name,
         published: summary.published,

@@ -10,9 +10,6 @@ use tokio::time::Instant;
 use crate::engine::{Engine, EngineError, EngineErrorKind};
 use crate::report::{Message, Reporter};
 
-/// An engine that stops many containers before it starts again takes this long, and one that takes longer has a reason
-/// that an operator should see.
-const RETURN: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// So many lost connections to an engine that answers when it is asked: one restart, that was over quickly, costs all who
@@ -69,7 +66,7 @@ impl<'a> Patience<'a> {
         }
         let _gate = self.gate.lock().await;
         self.was_away.store(true, Ordering::SeqCst);
-        let deadline = Instant::now() + RETURN;
+        let deadline = Instant::now() + self.engine.patience();
         let mut was_said = false;
         while self.engine.ping().await.is_err() {
             if Instant::now() >= deadline || self.reporter.asked_to_stop() {

@@ -41,7 +41,11 @@ pub async fn run(
         };
         looks += 1;
         reporter.notice(Message::new("services-second-look"));
-        let snapshot = observe(engine, manifest).await?;
+        let snapshot = match observe(engine, manifest).await {
+            Ok(snapshot) => snapshot,
+            // What failed before says more than that there is nobody to ask.
+            Err(error) => return executed.and(Err(error)),
+        };
         current = match plan(&left, manifest, &snapshot) {
             Ok(plan) => plan,
             Err(error) => return executed.and(Err(error)),

@@ -99,7 +99,7 @@ impl Journal {
         state.create()?;
         let path = state.file("journal.jsonl");
         let write = |source| StateError::Write { path: path.clone(), source };
-        let last = read_journal(state)?.iter().filter_map(number).max().unwrap_or(0);
+        let last = last_action(state)?;
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(write)?;
         end_torn_line(&mut file).map_err(write)?;
@@ -213,10 +213,38 @@ pub fn read_journal(state: &StateDir) -> Result<Vec<Entry>, StateError> {
     }
 }
 
-fn number(entry: &Entry) -> Option<u64> {
+/// The number of the last action, 0 before the first: that of the last whole line. A journal of years is not read for it.
+fn last_action(state: &StateDir) -> Result<u64, StateError> {
+    let path = state.file("journal.jsonl");
+    let end = match read_end(&path) {
+        Ok(end) => end,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(source) => return Err(StateError::Read { path, source }),
+    };
+    let last = end.split(|byte| *byte == b'\n').rev().find_map(|line| serde_json::from_slice(line).ok());
+    match last {
+        Some(entry) => Ok(action_of(&entry)),
+        None => Ok(read_journal(state)?.iter().map(action_of).max().unwrap_or(0)),
+    }
+}
+
+/// More than the longest line of a file.
+fn read_end(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(2 * LONGEST_LINE)))?;
+    let mut end = Vec::new();
+    file.take(2 * LONGEST_LINE).read_to_end(&mut end)?;
+    Ok(end)
+}
+
+/// The action that a line belongs to.
+fn action_of(entry: &Entry) -> u64 {
     match entry {
-        Entry::Begin(action) => Some(action.number),
-        _ => None,
+        Entry::Begin(action) => action.number,
+        Entry::Step { action, .. } => *action,
+        Entry::StepEnd(end) => end.action,
+        Entry::End(end) => end.action,
     }
 }
 
@@ -239,6 +267,11 @@ fn now() -> Timestamp {
 mod tests {
     use super::*;
 
+    fn begins(entries: &[Entry]) -> Vec<u64> {
+        let begins = entries.iter().filter(|entry| matches!(entry, Entry::Begin(_)));
+        begins.map(action_of).collect()
+    }
+
     fn begin(state: &StateDir) -> Journal {
         let operator = Operator { user: "li".into(), host: "site".into(), ssh_client: None };
         Journal::begin(state, &operator, (Path::new("m.json"), Digest::of(b"")), "unix:///x", "dpl load").unwrap()
@@ -252,8 +285,19 @@ mod tests {
         let second = begin(&state);
         second.step("load-image", "redis:7").unwrap();
         let entries = read_journal(&state).unwrap();
-        assert_eq!(entries.iter().filter_map(number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(begins(&entries), [1, 2]);
         assert!(matches!(&entries[3], Entry::Step { action: 2, subject, .. } if subject == "redis:7"));
+    }
+
+    #[test]
+    fn actions_count_up_behind_an_end_that_is_no_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::beside(&folder.path().join("m.json"));
+        begin(&state).step("load-image", "redis:7").unwrap();
+        let noise = vec![b'x'; 3 * LONGEST_LINE as usize];
+        OpenOptions::new().append(true).open(state.file("journal.jsonl")).unwrap().write_all(&noise).unwrap();
+        begin(&state);
+        assert_eq!(begins(&read_journal(&state).unwrap()), [1, 2]);
     }
 
     #[test]
@@ -265,7 +309,7 @@ mod tests {
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"entry\":\"step\",\"act").unwrap();
         begin(&state).end(0, None).unwrap();
         let entries = read_journal(&state).unwrap();
-        assert_eq!(entries.iter().filter_map(number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(begins(&entries), [1, 2]);
         assert!(matches!(entries.last(), Some(Entry::End(end)) if end.action == 2));
     }
 }

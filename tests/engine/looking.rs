@@ -77,6 +77,16 @@ fn exec_gives_the_command_a_real_terminal_and_puts_this_one_back() {
 }
 
 #[test]
+fn exec_shows_a_terminal_bytes_that_look_like_the_head_of_a_frame() {
+    let stack = started();
+    let script = r"printf '\001\000\000\000\377\377\377\377'; echo; printf '\000\002bytes\n'; echo all of them";
+    let mut session = terminal(&stack, &["exec", "api", "sh", "-c", script], 80, 24);
+    session.exp_string("bytes").unwrap();
+    session.exp_string("all of them").unwrap();
+    assert_eq!(exit_code(&session), 0);
+}
+
+#[test]
 fn exec_puts_the_terminal_back_when_it_is_told_to_end() {
     let stack = started();
     let mut session = terminal(&stack, &["exec", "api", "sh"], 80, 24);
@@ -160,6 +170,29 @@ fn following_goes_on_through_a_restart_a_replacement_and_a_late_start() {
     session.exp_regex("two 1 ").unwrap();
     stack.run(&["start", "late"]).success();
     session.exp_regex("late .*ready on port").unwrap();
+    session.send_control('c').unwrap();
+    assert_eq!(exit_code(&session), 130);
+}
+
+#[test]
+fn following_goes_on_through_the_engines_own_restart() {
+    let engine = crate::support_engine::PrivateEngine::start(&[]);
+    engine.take_image("expert/expert_api:latest");
+    let text = TALKER.replace("\"stop_grace_period\"", "\"restart\": \"always\", \"stop_grace_period\"");
+    let stack = Stack::on(&engine.address, &text);
+    stack.site.write("password", "hunter2secret");
+    stack.run(&["start", "talker"]).success();
+    let mut session = terminal(&stack, &["logs", "talker", "--follow", "--tail", "1"], 100, 30);
+    session.exp_regex("one [0-9]+ ").unwrap();
+    engine.kill();
+    engine.start_again();
+    // The engine brings the container back, which counts from 1 again.
+    session.exp_regex("one 1 ").unwrap();
+    session.exp_regex("one 2 ").unwrap();
+    // And of what comes after, nothing is missed.
+    stack.rewrite(&text.replace("\"one\"", "\"two\""));
+    stack.run(&["start", "talker"]).success();
+    session.exp_regex("two 1 ").unwrap();
     session.send_control('c').unwrap();
     assert_eq!(exit_code(&session), 130);
 }
@@ -348,6 +381,32 @@ fn doctor_names_what_stands_in_the_way_and_what_to_do() {
     let run = stack.run(&["doctor"]).failure(1);
     stack.docker(&["rm", "-f", &other]);
     assert!(run.stdout.contains(&format!("which container {other} holds")), "{}", run.stdout);
-    let left = stack.docker(&["ps", "-aq", "--filter", "label=dpl.probe"]);
+    let left = stack.docker(&["ps", "-aq", "--filter", &format!("label=dpl.probe={}", stack.project)]);
     assert_eq!(left, "", "the probe is gone");
+}
+
+#[test]
+fn doctor_names_what_killed_runs_have_left() {
+    let text = PAIR.replace("\"info\"", "\"debug\"");
+    let mut stack = started();
+    stack.rewrite(&text);
+    // Killed between the old container's stepping aside and the new one's proof.
+    stack.site.set("DPL_FAILPOINT", "services.execute.after-start");
+    stack.run(&["restart", "api"]);
+    stack.site.set("DPL_FAILPOINT", "");
+    let helper = format!("{}.dpl-helper-left", stack.project);
+    let label = format!("dpl.probe={}", stack.project);
+    stack.docker(&["create", "--name", &helper, "--label", &label, "expert/expert_api:latest"]);
+    let document = stack.run(&["doctor", "--json"]).json();
+    let leftovers = document["checks"].as_array().unwrap().iter().find(|check| check["name"] == "leftovers").unwrap();
+    let found = leftovers["found"].as_str().unwrap();
+    let kept = format!("{}.dpl-kept", stack.container("api"));
+    assert!(leftovers["verdict"] == "warning" && found.contains(&kept) && found.contains(&helper), "{leftovers}");
+
+    // What it advises brings it in order; a helper goes with the next one that is needed.
+    stack.run(&["restart", "api"]).success();
+    assert_eq!(stack.docker(&["ps", "-aq", "--filter", &format!("name={kept}")]), "");
+    stack.docker(&["rm", "-f", &helper]);
+    let document = stack.run(&["doctor", "--json"]).json();
+    assert!(!document["checks"].as_array().unwrap().iter().any(|check| check["name"] == "leftovers"), "{document}");
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::support::Run;
-use crate::support_engine::{PrivateEngine, Stack, docker_on, eventually, shared_engine};
+use crate::support_engine::{PrivateEngine, Stack, docker_on, eventually};
 
 /// Private engines come up one at a time, so that a slow machine is not asked for all at once.
 static TURN: Mutex<()> = Mutex::new(());
@@ -29,12 +29,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let engine = PrivateEngine::start(&[]);
-        let copied = std::process::Command::new("sh")
-            .args(["-c", "docker -H \"$1\" save expert/expert_api:latest | docker -H \"$2\" load", "sh"])
-            .args([&shared_engine(), &engine.address])
-            .output()
-            .unwrap();
-        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        engine.take_image("expert/expert_api:latest");
         let stack = Stack::on(&engine.address, &chain("1"));
         Self { engine, stack }
     }
@@ -142,4 +137,34 @@ fn a_restart_with_new_versions_goes_on_when_the_engine_was_killed_in_the_middle(
     assert!(bench.exists("top"));
     let policy = bench.stack.inspect("base", "{{.HostConfig.RestartPolicy.Name}}");
     assert_eq!(policy, "always");
+}
+
+#[test]
+fn an_engine_that_does_not_come_back_ends_the_action_with_where_it_stands() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut bench = Bench::new();
+    bench.stack.site.set("DPL_ENGINE_PATIENCE", "2s");
+    let out = bench.stack.site.file("err");
+    let mut child = bench
+        .stack
+        .site
+        .command(&["start", "--progress", "plain", "-f", "stack.json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&out).unwrap())
+        .spawn()
+        .unwrap();
+    // The first one is ready by then.
+    eventually(60, "the second service runs", || bench.states().contains(&"-middle-1 running".to_owned()));
+    bench.engine.kill();
+    eventually(60, "the command has ended", || child.try_wait().unwrap().is_some());
+    let said = std::fs::read_to_string(&out).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(4), "{said}");
+    assert!(said.contains("done with base; not done with middle, top"), "{said}");
+    assert!(said.contains("hint:") && said.contains("error: 1 service failed"), "{said}");
+
+    bench.engine.start_again();
+    bench.stack.site.set("DPL_ENGINE_PATIENCE", "2m");
+    bench.stack.run(&["start"]).success();
+    assert_eq!(bench.states(), bench.is("running"));
 }

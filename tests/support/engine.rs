@@ -134,6 +134,17 @@ impl PrivateEngine {
         Self { name, address }
     }
 
+    /// Gives it an image of the shared engine.
+    #[track_caller]
+    pub fn take_image(&self, reference: &str) {
+        let copied = Command::new("sh")
+            .args(["-c", "docker -H \"$1\" save \"$3\" | docker -H \"$2\" load", "sh"])
+            .args([&shared_engine(), &self.address, reference])
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    }
+
     /// SIGKILL; its data stays.
     pub fn kill(&self) {
         engine_sh(&["kill", &self.name]);

@@ -302,7 +302,17 @@ fn carry_out(
             session.output.say(&Message::new("services-left").with("targets", skipped.join(", ")));
             Err(Failure::Interrupted)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            if let Some(report) = error.report().filter(|_| error.lost_the_engine()) {
+                let listed = |names: Vec<&str>| if names.is_empty() { "–".to_owned() } else { names.join(", ") };
+                let is_open = |outcome| matches!(outcome, ServiceOutcome::Failed | ServiceOutcome::Skipped);
+                let stand = Message::new("services-stand")
+                    .with("done", listed(names(report, |outcome| !is_open(outcome))))
+                    .with("open", listed(names(report, is_open)));
+                session.output.say(&stand);
+            }
+            Err(error.into())
+        }
     }
 }
 

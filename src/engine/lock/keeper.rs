@@ -1,7 +1,7 @@
 //! Taking the lock, keeping it alive, noticing its loss.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -11,7 +11,7 @@ use crate::engine::connect::Engine;
 use crate::engine::error::{EngineError, EngineErrorKind};
 
 /// How often a lock that somebody has is looked at.
-const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How often it is tried to make a lock anew.
 const AGAIN: u32 = 20;
@@ -22,6 +22,8 @@ pub struct Keeper {
     engine: Engine,
     request: LockRequest,
     lock: Arc<Mutex<Hold>>,
+    /// Held while a beat is written, so that whoever only asks need not wait for the engine; taken before `lock`.
+    writing: Arc<Mutex<()>>,
 }
 
 /// What there is of the lock.
@@ -42,31 +44,30 @@ struct Held {
 
 impl Keeper {
     pub fn new(engine: Engine, request: LockRequest) -> Self {
-        Self { engine, request, lock: Arc::new(Mutex::new(Hold::NotTaken)) }
+        Self { engine, request, lock: Arc::new(Mutex::new(Hold::NotTaken)), writing: Arc::default() }
     }
 
     /// Returns when a change may be made: takes the lock first, or makes sure that it is still ours.
     pub async fn ensure(&self) -> Result<(), EngineError> {
-        let mut lock = self.lock.lock().await;
-        match &mut *lock {
-            Hold::NotTaken => {
-                let id = acquire(&self.engine, &self.request).await?;
-                // Taken, so that it is given back even if the first beat can't be written.
-                let beating = self.beat_on();
-                let mut held = Held { id, beat: 0, confirmed: Instant::now(), beating };
-                let written = beat(&self.engine, &self.request, &mut held).await;
-                *lock = if matches!(written, Ok(false)) { Hold::Lost } else { Hold::Held(held) };
-                written?;
-            }
-            // A process that was frozen wakes up here, and must not trust what it knew before.
-            Hold::Held(held) if held.confirmed.elapsed() > self.request.timing.stale / 3 => {
-                if !beat(&self.engine, &self.request, held).await? {
-                    *lock = Hold::Lost;
+        let trust = self.request.timing.stale / 3;
+        {
+            let mut lock = self.lock.lock().await;
+            match &*lock {
+                Hold::NotTaken => {
+                    let id = acquire(&self.engine, &self.request).await?;
+                    // The first beat comes with the others: nobody takes a new lock for a dead one so soon.
+                    *lock = Hold::Held(Held { id, beat: 0, confirmed: Instant::now(), beating: self.beat_on() });
+                    return Ok(());
                 }
+                Hold::Held(held) if held.confirmed.elapsed() <= trust => return Ok(()),
+                Hold::Held(_) => {}
+                Hold::Lost => return Err(self.lost()),
             }
-            Hold::Held(_) | Hold::Lost => {}
         }
-        if matches!(*lock, Hold::Lost) { Err(self.lost()) } else { Ok(()) }
+        // A process that was frozen wakes up here, and must not trust what it knew before.
+        let _writing = self.writing.lock().await;
+        beat(&self.engine, &self.request, &self.lock, trust).await?;
+        if matches!(*self.lock.lock().await, Hold::Lost) { Err(self.lost()) } else { Ok(()) }
     }
 
     /// Takes the lock at once if somebody else has it, instead of with the first change: what is planned while they
@@ -85,6 +86,8 @@ impl Keeper {
 
     /// Gives the lock back.
     pub async fn release(&self) -> Result<(), EngineError> {
+        // A beat that is under way may be making the lock anew.
+        let _writing = self.writing.lock().await;
         let mut lock = self.lock.lock().await;
         match std::mem::replace(&mut *lock, Hold::NotTaken) {
             Hold::Held(held) => {
@@ -95,21 +98,24 @@ impl Keeper {
         }
     }
 
-    /// Beats until the lock is given back or lost.
+    /// Beats until the lock is given back or lost, at once for the first time.
     fn beat_on(&self) -> JoinHandle<()> {
-        let (engine, request, lock) = (self.engine.clone(), self.request.clone(), Arc::downgrade(&self.lock));
+        let (engine, request) = (self.engine.clone(), self.request.clone());
+        let (lock, writing) = (Arc::downgrade(&self.lock), self.writing.clone());
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(request.timing.beat).await;
                 let Some(lock) = lock.upgrade() else { return };
-                let mut lock = lock.lock().await;
-                let Hold::Held(held) = &mut *lock else { return };
-                // An engine that does not answer now may do so later; whoever wants to change something meanwhile
-                // is told by its own call.
-                if let Ok(false) = beat(&engine, &request, held).await {
-                    *lock = Hold::Lost;
-                    return;
+                {
+                    let _writing = writing.lock().await;
+                    // An engine that does not answer now may do so later; whoever wants to change something meanwhile
+                    // is told by its own call.
+                    let _ = beat(&engine, &request, &lock, Duration::ZERO).await;
+                    if !matches!(*lock.lock().await, Hold::Held(_)) {
+                        return;
+                    }
                 }
+                drop(lock);
+                tokio::time::sleep(request.timing.beat).await;
             }
         })
     }
@@ -127,27 +133,51 @@ impl Keeper {
     }
 }
 
-/// Writes one beat; whether the lock is still ours.
-async fn beat(engine: &Engine, request: &LockRequest, held: &mut Held) -> Result<bool, EngineError> {
+/// Writes one beat, if the last one is older than `trust`, and notes what came of it. No other may be under way.
+async fn beat(engine: &Engine, request: &LockRequest, lock: &Mutex<Hold>, trust: Duration) -> Result<(), EngineError> {
+    let (mut id, number, confirmed) = match &*lock.lock().await {
+        Hold::Held(held) if held.beat == 0 || held.confirmed.elapsed() > trust => {
+            (held.id.clone(), held.beat + 1, held.confirmed)
+        }
+        _ => return Ok(()),
+    };
     // By the time before the call: when the answer comes, it may be old.
     let now = Instant::now();
-    if !engine.write_beat(&held.id, held.beat + 1).await? {
-        // Whoever tidies up stopped containers removes the lock as well. As long as nobody can have taken us for gone,
-        // nobody else can have had it meanwhile.
-        if held.confirmed.elapsed() > request.timing.stale / 2 {
-            return Ok(false);
+    let is_ours = write(engine, request, &mut id, number, confirmed).await?;
+    let mut lock = lock.lock().await;
+    match &mut *lock {
+        Hold::Held(held) if is_ours => {
+            held.id = id;
+            held.beat = number;
+            held.confirmed = now;
         }
-        let Some(id) = make_again(engine, request).await? else {
-            return Ok(false);
-        };
-        held.id = id;
-        if !engine.write_beat(&held.id, held.beat + 1).await? {
-            return Ok(false);
-        }
+        Hold::Held(_) => *lock = Hold::Lost,
+        Hold::NotTaken | Hold::Lost => {}
     }
-    held.beat += 1;
-    held.confirmed = now;
-    Ok(true)
+    Ok(())
+}
+
+/// Writes a beat; whether the lock is still ours. It may have another ID then.
+async fn write(
+    engine: &Engine,
+    request: &LockRequest,
+    id: &mut String,
+    number: u64,
+    confirmed: Instant,
+) -> Result<bool, EngineError> {
+    if engine.write_beat(id, number).await? {
+        return Ok(true);
+    }
+    // Whoever tidies up stopped containers removes the lock as well. As long as nobody can have taken us for gone,
+    // nobody else can have had it meanwhile.
+    if confirmed.elapsed() > request.timing.stale / 2 {
+        return Ok(false);
+    }
+    match make_again(engine, request).await? {
+        Some(again) => *id = again,
+        None => return Ok(false),
+    }
+    engine.write_beat(id, number).await
 }
 
 /// Makes a lock of ours anew that went away; `None` when somebody else has it now.

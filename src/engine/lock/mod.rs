@@ -1,7 +1,7 @@
 //! One writer at a time on an engine, whichever machine it works from.
 //!
 //! The lock is a container of a fixed name that is made and never started: making it is atomic, since names are taken
-//! once. Its labels say who holds it; a small file in it, rewritten while the work goes on, is the holder's beat. It is
+//! once. Its labels say who holds it; a number in it that counts up while the work goes on is the holder's beat. It is
 //! made by the first call that changes something, so that work that finds nothing to do costs nothing, and looked
 //! after by every later one: whoever has lost it makes no further change. One call may be under way at that moment,
 //! since engines know no fencing.

@@ -20,9 +20,7 @@ use crate::services::labels;
 
 /// So often it is looked for containers of which no event told.
 const LOOK: Duration = Duration::from_secs(5);
-/// So long an engine that does not answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// So often it is tried meanwhile.
+/// So often an engine that does not answer is tried.
 const RETRY: Duration = Duration::from_millis(500);
 
 type Sender = mpsc::Sender<Result<ServiceLogLine, ServicesError>>;
@@ -102,7 +100,7 @@ impl<'a> Follow<'a> {
                         events = self.events();
                         look.reset_immediately();
                         let known: Vec<Source> = self.known.values().cloned().collect();
-                        known.into_iter().for_each(|source| self.read(source));
+                        known.into_iter().for_each(|source| self.read_again(source));
                     }
                 },
                 _ = look.tick() => {
@@ -153,11 +151,16 @@ impl<'a> Follow<'a> {
     fn started(&mut self, event: ContainerEvent) {
         let name = event.attributes.get("name").cloned().unwrap_or_default();
         if let Some(source) = self.chosen.source(event.container, &name, &event.attributes) {
-            if self.reading.contains(&source.id) {
-                self.restarted.insert(source.id);
-            } else {
-                self.read(source);
-            }
+            self.read_again(source);
+        }
+    }
+
+    /// Reads on in a container's log; where that is still open from before, when its end has come.
+    fn read_again(&mut self, source: Source) {
+        if self.reading.contains(&source.id) {
+            self.restarted.insert(source.id);
+        } else {
+            self.read(source);
         }
     }
 
@@ -199,7 +202,7 @@ impl<'a> Follow<'a> {
 }
 
 async fn until_the_engine_answers(chosen: &Chosen) -> Result<(), ServicesError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + chosen.engine.patience();
     loop {
         match chosen.sources().await {
             Err(error) if Instant::now() >= deadline => return Err(error),

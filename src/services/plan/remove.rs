@@ -15,23 +15,27 @@ pub(super) fn plan(ground: &Ground) -> Plan {
     let mut builder = Builder::default();
     let chosen = ground.chosen();
     let extent = &ground.request.options.extent;
-    let mut ends: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
+    // What a service needs may go down as soon as it is down itself; nobody waits for its removal but what it used.
+    let mut down: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
+    let mut removed: Vec<StepId> = Vec::new();
     let mut gone: Vec<&Seen> = Vec::new();
     for name in from_the_top(ground).filter(|name| chosen.contains(name)) {
         warn_of_dependents(ground, name, &chosen, &mut builder);
-        let before = dependents_first(ground, name, &ends);
+        let before = dependents_first(ground, name, &down);
         for seen in ground.snapshot.containers.iter().filter(|seen| seen.service == name) {
-            ends.entry(name).or_default().push(remove(&mut builder, seen, Cause::Asked, &before));
+            let steps = remove(&mut builder, seen, Cause::Asked, &before);
+            down.entry(name).or_default().push(steps.down);
+            removed.push(steps.gone);
             gone.push(seen);
         }
     }
     if extent.contains(&Extent::Orphans) {
         for seen in ground.snapshot.orphans(ground.manifest) {
-            ends.entry(seen.service.as_str()).or_default().push(remove(&mut builder, seen, Cause::Orphan, &[]));
+            removed.push(remove(&mut builder, seen, Cause::Orphan, &[]).gone);
             gone.push(seen);
         }
     }
-    let after: Vec<After> = ends.values().flatten().copied().map(must_succeed).collect();
+    let after: Vec<After> = removed.into_iter().map(must_succeed).collect();
     let gone_ids: BTreeSet<&str> = gone.iter().map(|seen| seen.view.id.as_str()).collect();
     let rest: Vec<&Seen> =
         ground.snapshot.containers.iter().filter(|seen| !gone_ids.contains(seen.view.id.as_str())).collect();
@@ -48,15 +52,20 @@ pub(super) fn plan(ground: &Ground) -> Plan {
     builder.finish(ground)
 }
 
-fn remove(builder: &mut Builder, seen: &Seen, cause: Cause, before: &[After]) -> StepId {
+/// The steps after which a container is down, and after which it is gone.
+struct Removal {
+    down: StepId,
+    gone: StepId,
+}
+
+fn remove(builder: &mut Builder, seen: &Seen, cause: Cause, before: &[After]) -> Removal {
     let mut chain = Chain::new(builder, &seen.service, seen.number, cause);
     chain.wait_for(before);
     let target = chain.builder.target(seen);
-    if seen.is_up() {
-        chain.step(Operation::StopContainer { target: target.clone() });
-    }
+    let stopped = seen.is_up().then(|| chain.step(Operation::StopContainer { target: target.clone() }));
     // Volumes go by steps of their own, or stay.
-    chain.step(Operation::RemoveContainer { target, volumes: AnonymousVolumes::Keep })
+    let gone = chain.step(Operation::RemoveContainer { target, volumes: AnonymousVolumes::Keep });
+    Removal { down: stopped.unwrap_or(gone), gone }
 }
 
 /// Volumes that only the removed containers and the chosen services use: the project's own, and anonymous ones.

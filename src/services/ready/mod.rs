@@ -92,7 +92,7 @@ impl<'a> Wait<'a> {
 
     async fn watch(&self, probe: &mut Probe<'a>) -> Result<(), NotReady> {
         let begun = Instant::now();
-        let deadline = begun + self.timeout;
+        let mut deadline = begun + self.timeout;
         let mut restarts = Restarts::default();
         let mut last = "nothing was seen of it".to_owned();
         let mut was_engine_away = false;
@@ -100,14 +100,15 @@ impl<'a> Wait<'a> {
             match tokio::time::timeout_at(deadline, self.look(probe, &mut restarts)).await {
                 Ok(Ok(Look::Ready)) => return Ok(()),
                 Ok(Ok(Look::NotYet(why))) => last = why,
-                // The engine may come back before the deadline.
+                // The time for which the engine is away says nothing about the container, and does not count.
                 Ok(Err(NotReady::Engine(error))) => {
-                    last = error.cause().to_owned();
-                    match tokio::time::timeout_at(deadline, self.patience.outlasts(&error)).await {
-                        Ok(true) => was_engine_away = true,
-                        Ok(false) => return Err(error.into()),
-                        Err(_) => {}
+                    let since = Instant::now();
+                    if !self.patience.outlasts(&error).await {
+                        return Err(error.into());
                     }
+                    last = error.cause().to_owned();
+                    was_engine_away = true;
+                    deadline += since.elapsed();
                 }
                 // It went down with the engine, which says nothing about it; one without a restart policy stays down.
                 Ok(Err(NotReady::Ended { .. })) if was_engine_away => {

@@ -24,8 +24,6 @@ use crate::services::observe::Seen;
 pub(super) struct Work<'a> {
     pub name: &'a str,
     pub service: &'a Service,
-    /// Its layer of the dependency graph, dependencies first.
-    pub layer: usize,
     pub is_chosen: bool,
     pub is_one_shot: bool,
     pub places: Vec<(Replica<'a>, Decision<'a>)>,
@@ -67,7 +65,7 @@ fn works<'a>(ground: &Ground<'a>) -> Vec<Work<'a>> {
     };
     let mut works: Vec<Work> = Vec::new();
     let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
-    for (layer, names) in ground.graph.layers().into_iter().enumerate() {
+    for names in ground.graph.layers() {
         for name in names {
             let Some(service) = ground.manifest.services.get(name) else {
                 continue;
@@ -79,7 +77,7 @@ fn works<'a>(ground: &Ground<'a>) -> Vec<Work<'a>> {
                 (false, _) if needed.contains(name) => Wish::Run { by: needer(ground, name, &chosen, &needed) },
                 (false, _) => Wish::Nothing,
             };
-            let work = work(ground, (name, service), layer, &wish, &changes);
+            let work = work(ground, (name, service), &wish, &changes);
             changes.insert(name, work.change());
             works.push(work);
         }
@@ -90,7 +88,6 @@ fn works<'a>(ground: &Ground<'a>) -> Vec<Work<'a>> {
 fn work<'a>(
     ground: &Ground<'a>,
     (name, service): (&'a str, &'a Service),
-    layer: usize,
     wish: &Wish,
     changes: &BTreeMap<&str, Change>,
 ) -> Work<'a> {
@@ -128,7 +125,7 @@ fn work<'a>(
         }
         _ => Vec::new(),
     };
-    Work { name, service, layer, is_chosen, is_one_shot, places, surplus }
+    Work { name, service, is_chosen, is_one_shot, places, surplus }
 }
 
 /// Whether somebody waits for the service to end: then its work is done when it has.

@@ -1,6 +1,6 @@
 //! From decisions to steps, dependencies first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::replace::{self, Replacement};
 use super::waits::{is_met, timeout, until};
@@ -47,13 +47,13 @@ struct Assembly<'a, 'w> {
     builder: &'w mut Builder,
     resources: BTreeMap<&'a str, Vec<After>>,
     ends: BTreeMap<&'a str, Ends<'a>>,
-    /// Layer → the steps that end it.
-    layers: BTreeMap<usize, Vec<StepId>>,
+    /// Service that is down for a while → the steps after which it is back.
+    turns: BTreeMap<&'a str, Vec<StepId>>,
 }
 
 pub(super) fn build<'a>(ground: &Ground<'a>, works: &[Work<'a>], builder: &mut Builder) {
     let resources = resources::build(ground, works, builder);
-    let mut assembly = Assembly { ground, works, builder, resources, ends: BTreeMap::new(), layers: BTreeMap::new() };
+    let mut assembly = Assembly { ground, works, builder, resources, ends: BTreeMap::new(), turns: BTreeMap::new() };
     for work in works {
         assembly.service(work);
     }
@@ -62,7 +62,7 @@ pub(super) fn build<'a>(ground: &Ground<'a>, works: &[Work<'a>], builder: &mut B
 impl<'a> Assembly<'a, '_> {
     fn service(&mut self, work: &Work<'a>) {
         let dependencies = if work.starts() { self.dependencies(work) } else { Vec::new() };
-        let layer = self.earlier_layer(work);
+        let earlier = self.earlier_turns(work);
         let mut ends = Ends::default();
         let mut previous: Option<StepId> = None;
         for (replica, decision) in &work.places {
@@ -70,16 +70,16 @@ impl<'a> Assembly<'a, '_> {
                 resources: self.resources.get(work.name).cloned().unwrap_or_default(),
                 dependencies: dependencies.clone(),
                 // A service's containers take turns, so that it is never down as a whole.
-                turn: layer.iter().copied().chain(previous.map(must_succeed)).collect(),
+                turn: earlier.iter().copied().chain(previous.map(must_succeed)).collect(),
             };
             let end = self.place(work, replica, decision, &before);
             if self.takes_turns(decision) {
                 previous = end.ready.or(end.up);
-                // Where running is all the proof there is, the next layer need not wait to see it go on.
+                // Where running is all the proof there is, those that need it need not wait to see it go on.
                 let runs = matches!(until(self.ground, work, false), Until::Running(_)) && work.service.ready.is_none();
                 let has_no_proof = runs && !end.may_return;
                 let last = if has_no_proof { end.up } else { previous };
-                self.layers.entry(work.layer).or_default().extend(last.or(previous));
+                self.turns.entry(work.name).or_default().extend(last.or(previous));
             }
             ends.places.push(end);
         }
@@ -100,13 +100,28 @@ impl<'a> Assembly<'a, '_> {
         }
     }
 
-    /// A restart goes layer after layer: what one layer comes to does not decide about the next.
-    fn earlier_layer(&self, work: &Work) -> Vec<After> {
+    /// A restart goes along the dependency graph: a service is taken down when those that it needs, directly or through
+    /// others that stay as they are, are back. So nothing is down together with what it needs, and a stack with
+    /// dependencies never as a whole. What became of them does not decide: it runs without them as well as before.
+    fn earlier_turns(&self, work: &Work) -> Vec<After> {
         if self.ground.request.action != Action::Restart {
             return Vec::new();
         }
-        let earlier = self.layers.range(..work.layer).next_back();
-        earlier.map(|(_, steps)| steps.iter().copied().map(whatever_comes_of).collect()).unwrap_or_default()
+        let mut after = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut open = vec![work.name];
+        while let Some(service) = open.pop() {
+            for (other, _) in self.ground.graph.needs(service) {
+                if !seen.insert(other) {
+                    continue;
+                }
+                match self.turns.get(other) {
+                    Some(steps) => after.extend(steps.iter().copied().map(whatever_comes_of)),
+                    None => open.push(other),
+                }
+            }
+        }
+        after
     }
 
     /// The steps after which a service may start.
@@ -226,7 +241,7 @@ impl<'a> End<'a> {
 pub(super) struct Before {
     pub resources: Vec<After>,
     pub dependencies: Vec<After>,
-    /// The layer before, and the service's container before.
+    /// What it needs and is down for a while as well, and the service's container before.
     pub turn: Vec<After>,
 }
 

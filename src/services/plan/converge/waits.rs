@@ -12,8 +12,9 @@ use crate::services::plan::{Ground, Until};
 
 /// A replacement without any proof of its own must at least live so long before the old container goes.
 const STEADY_REPLACEMENT: Duration = Duration::from_secs(2);
-/// And anything else so long before it counts as started.
-const STEADY_START: Duration = Duration::from_millis(500);
+/// And anything else so long before it counts as started: what can't work at all ends in the first moments, and nobody
+/// wants to watch an idle engine for longer.
+const STEADY_START: Duration = Duration::from_millis(250);
 
 /// A probe that doesn't say how long it may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(120);

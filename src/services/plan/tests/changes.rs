@@ -98,7 +98,7 @@ fn anonymous_volumes_follow_and_those_nobody_declares_are_named() {
 }
 
 #[test]
-fn restart_goes_layer_by_layer_and_applies_drift() {
+fn restart_goes_along_the_graph_and_applies_drift() {
     let stack = Stack::three().service("cache", |_| {}).all_run().new_image("api").stopped("ui");
     golden!(stack.restart(&["db", "api", "ui", "cache"]));
 }
