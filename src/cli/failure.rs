@@ -159,6 +159,14 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
     if matches!(find::<ImagesError>(error), Some(ImagesError::StoreBusy { .. })) {
         return Some(Message::new("hint-locked"));
     }
+    match find::<DatabasesError>(error) {
+        Some(
+            DatabasesError::Patch { database, .. }
+            | DatabasesError::Patches { database, .. }
+            | DatabasesError::CannotPreserve { database, .. },
+        ) => return Some(Message::new("hint-exact").with("database", database)),
+        _ => {}
+    }
     match find::<EngineError>(error).map(EngineError::kind) {
         Some(EngineErrorKind::Locked) => return Some(Message::new("hint-locked-engine")),
         Some(EngineErrorKind::LockLost) => return Some(Message::new("hint-lock-lost")),

@@ -15,6 +15,7 @@ use super::helper::{Access, Helper, INSIDE, Reach};
 use super::inventory::Table;
 use super::names;
 use super::properties::Properties;
+use super::psql::chance;
 use super::record::{ARCHIVE, RECORD_FILE, Record};
 use super::script::{self, ScriptFacts};
 use super::server::Server;
@@ -255,7 +256,7 @@ impl Source {
         if schema.exit_code != 0 {
             return Err(damaged(&schema.stderr));
         }
-        let token = format!("dpl-end-{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
+        let token = chance("dpl-end");
         let program = helper.client.program("pg_restore");
         let command = ["sh", "-c", COUNT, program.as_str(), &token, &self.inside()].map(str::to_owned).into();
         let spec = ExecSpec { command, environment: vec!["LC_ALL=C".to_owned()], ..Default::default() };

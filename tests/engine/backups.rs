@@ -5,8 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rexpect::process::Signal;
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::{Value, json};
 
+use crate::looking::{exit_code, terminal};
 use crate::support::Run;
 use crate::support_engine::{Stack, eventually, free_port};
 
@@ -279,6 +282,59 @@ fn a_server_outside_the_stack_is_backed_up_asked_and_rebuilt() {
     assert_eq!(shop.psql("far", "select count(*) from t"), "77");
     let listed = shop.run(&["db", "list", "far"]).success();
     assert!(listed.stdout.contains(&format!("127.0.0.1:{}", shop.port)), "{}", listed.stdout);
+}
+
+#[test]
+fn a_shell_is_psql_with_the_terminal_and_ends_with_its_exit_code() {
+    let shop = Shop::open();
+    let mut session = terminal(&shop.stack, &["db", "shell", "shop"], 91, 31);
+    session.exp_string("shop=# ").unwrap();
+    let master = session.process().get_file_handle().unwrap();
+    let is_raw = || !tcgetattr(&master).unwrap().local_modes.contains(LocalModes::ICANON);
+    assert!(is_raw(), "keys go through as they are");
+    session.send_line("\\! until [ \"$(stty size)\" = '31 91' ]; do :; done; echo si''zed").unwrap();
+    session.exp_string("sized").unwrap();
+    tcsetwinsize(&master, Winsize { ws_row: 40, ws_col: 133, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    session.send_line("\\! until [ \"$(stty size)\" = '40 133' ]; do :; done; echo re''sized").unwrap();
+    session.exp_string("resized").unwrap();
+    assert_eq!(seen_in_processes(), Vec::<String>::new());
+
+    // Ctrl-C reaches psql, which goes on; so do letters that are no ASCII.
+    session.send_line("select pg_sleep(600);").unwrap();
+    let sleeps = "select count(*) from pg_stat_activity where query like 'select pg_sleep(6%'";
+    eventually(20, "the statement runs", || shop.psql("postgres", sleeps) == "1");
+    session.send_control('c').unwrap();
+    session.exp_string("canceling statement due to user request").unwrap();
+    session.send_line("select '档' || '案' as \"名\";").unwrap();
+    // What the terminal gives comes byte by byte.
+    let joined: String = "档案".bytes().map(char::from).collect();
+    let screen = session.exp_string(&joined).unwrap();
+    assert!(!screen.contains("m4rker"), "{screen}");
+    session.send_line("\\q").unwrap();
+    assert_eq!(exit_code(&session), 0);
+    assert!(!is_raw(), "the terminal is as it was");
+
+    shop.psql("postgres", "DROP DATABASE shop");
+    let mut session = terminal(&shop.stack, &["db", "shell", "1"], 80, 24);
+    session.exp_string("database \"shop\" does not exist").unwrap();
+    assert_eq!(exit_code(&session), 2, "psql's own exit code");
+    let run = shop.run(&["db", "shell", "shop"]).failure(2);
+    assert!(run.stderr.contains("needs a terminal") && run.stderr.contains("db sql shop"), "{}", run.stderr);
+}
+
+#[test]
+fn a_shell_that_nobody_attends_to_any_more_ends_and_its_transaction_with_it() {
+    let shop = Shop::open();
+    let open = "select count(*) from pg_stat_activity where application_name = 'dpl' and state = 'idle in transaction'";
+    for (database, signal) in [("shop", Signal::SIGKILL), ("shop", Signal::SIGTERM), ("far", Signal::SIGKILL)] {
+        let mut session = terminal(&shop.stack, &["db", "shell", database], 80, 24);
+        session.exp_string(&format!("{database}=# ")).unwrap();
+        session.send_line("begin; create table held ();").unwrap();
+        eventually(20, "a transaction is open", || shop.psql("postgres", open) == "1");
+        session.process_mut().signal(signal).unwrap();
+        eventually(20, "nobody holds a lock", || shop.psql("postgres", open) == "0");
+    }
+    shop.leaves_no_helper();
 }
 
 #[test]
