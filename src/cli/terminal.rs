@@ -6,7 +6,6 @@ use std::io::{self, IsTerminal, PipeWriter, Write};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use futures::{Stream, StreamExt, stream};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
@@ -29,10 +28,10 @@ pub fn size() -> Option<TerminalSize> {
 
 /// What goes between this process and a command before anybody at the terminal has a part in it.
 pub struct Opening<'a> {
-    /// The beginning of the line with which the command says that it is ready. Not shown, and nothing is sent before it.
+    /// The line with which the command says that it is ready. Not shown, and nothing is sent before it.
     pub mark: &'a str,
-    /// What it is sent, given the rest of that line; then the terminal's keys follow.
-    pub answer: Box<dyn FnOnce(String) -> BoxFuture<'a, Bytes> + 'a>,
+    /// What it is sent; then the terminal's keys follow.
+    pub answer: Bytes,
 }
 
 /// Runs a command in a container with this process's own input, output and, where `spec.tty`, terminal; gives its exit
@@ -72,7 +71,7 @@ async fn exchange(
             let (said, heard) = oneshot::channel();
             let first = stream::once(async move {
                 match heard.await {
-                    Ok(rest) => answer(rest).await,
+                    Ok(()) => answer,
                     // It ends without ever having been ready.
                     Err(_) => std::future::pending().await,
                 }
@@ -120,7 +119,7 @@ async fn exchange(
 /// Holds back the line that says that a command is ready; what comes instead of it goes on.
 struct Ready<'m> {
     mark: Option<&'m str>,
-    said: Option<oneshot::Sender<String>>,
+    said: Option<oneshot::Sender<()>>,
     held: Vec<u8>,
 }
 
@@ -140,7 +139,7 @@ impl Ready<'_> {
         let held = Bytes::from(std::mem::take(&mut self.held));
         if let Some(said) = self.said.take() {
             // Nobody listens where the command is over already.
-            let _ = said.send(String::from_utf8_lossy(&held[mark.len()..end]).trim().to_owned());
+            let _ = said.send(());
         }
         let after = held.slice(end + 1..);
         (!after.is_empty()).then_some(ExecOutput::Stdout(after))
@@ -335,7 +334,7 @@ fn unbounded<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
 mod tests {
     use super::*;
 
-    fn ready(said: oneshot::Sender<String>) -> Ready<'static> {
+    fn ready(said: oneshot::Sender<()>) -> Ready<'static> {
         Ready { mark: Some("ready-7"), said: Some(said), held: Vec::new() }
     }
 
@@ -348,9 +347,9 @@ mod tests {
         let (said, mut heard) = oneshot::channel();
         let mut ready = ready(said);
         assert_eq!(ready.pass(chunk("rea")), None);
-        assert_eq!(ready.pass(chunk("dy-7 31\r\npsql")), Some(chunk("psql")));
+        assert_eq!(ready.pass(chunk("dy-7\r\npsql")), Some(chunk("psql")));
         assert_eq!(ready.pass(chunk(" (15)\n")), Some(chunk(" (15)\n")));
-        assert_eq!(heard.try_recv().unwrap(), "31");
+        assert!(heard.try_recv().is_ok());
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! - [`convert()`]: SQL in plain text, run in a throw-away server and dumped from there.
 //! - [`query()`]: a person's own statements, which `statements` tells apart. [`Shell`]: psql at their terminal.
 //! - [`plan_prune`]: which backups go, by the rules of `retention`.
-//! - [`rebuild()`]: `source` and `fitness` before, `restore` with `patches`, `swap` with `preserve`, `retire`; `guard` and
+//! - [`rebuild()`]: `source`, `fitness` and `room` before, `restore` with `patches`, `swap` with `preserve`, `retire`; `guard` and
 //!   `recovery` after a kill. [`rollback()`]: the way back.
 
 mod backup;
@@ -43,6 +43,7 @@ mod restore;
 mod retention;
 mod retire;
 mod rollback;
+mod room;
 mod script;
 mod seed;
 mod server;

@@ -331,10 +331,15 @@ fn a_shell_that_nobody_attends_to_any_more_ends_and_its_transaction_with_it() {
         session.exp_string(&format!("{database}=# ")).unwrap();
         session.send_line("begin; create table held ();").unwrap();
         eventually(20, "a transaction is open", || shop.psql("postgres", open) == "1");
+        // A pager is a process of psql's own.
+        session.send_line("\\! echo pag''er; cat").unwrap();
+        session.exp_string("pager").unwrap();
         session.process_mut().signal(signal).unwrap();
         eventually(20, "nobody holds a lock", || shop.psql("postgres", open) == "0");
     }
     shop.leaves_no_helper();
+    let logs = shop.stack.docker(&["logs", &shop.stack.container("db")]);
+    assert!(!logs.contains("terminated by signal"), "the server itself never noticed: {logs}");
 }
 
 #[test]
@@ -397,6 +402,63 @@ fn a_shrunken_database_is_refused_and_the_old_backups_stay() {
     assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
     shop.run(&["db", "backup", "shop", "--allow-shrink"]).success();
     assert_eq!(fs::read_dir(&home).unwrap().count(), 2);
+}
+
+/// A server whose data lies on a disk of its own, which another service fills too.
+const SMALL: &str = r#"{"project": "PROJECT", "paths": {"backups": "backups"},
+  "databases": {"shop": {"service": "db", "user": "postgres"}},
+  "volumes": {"data": {"driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": "size=SIZE"}}},
+  "services": {
+    "db": {"image": "postgres:15", "shm_size": "256m", "volumes": ["data:/var/lib/postgresql/data"],
+      "environment": {"POSTGRES_HOST_AUTH_METHOD": "trust"}, "ready": {"tcp": 5432}},
+    "filler": {"image": "redis:7.0", "volumes": ["data:/disk"]}}}"#;
+
+#[test]
+fn a_disk_of_the_server_that_runs_full_is_noticed_before_it_stops_the_server() {
+    for (size, is_refused) in [("420m", true), ("600m", false)] {
+        let stack = Stack::new(&SMALL.replace("SIZE", size));
+        stack.run(&["start", "--yes"]).success();
+        let db = stack.container("db");
+        let sql = |database: &str, sql: &str| {
+            stack.docker(&["exec", &db, "psql", "-XqAt", "-U", "postgres", "-d", database, "-c", sql])
+        };
+        sql("postgres", "CREATE DATABASE shop");
+        sql("shop", "CREATE TABLE t (a bool); INSERT INTO t VALUES (true), (false), (NULL)");
+        sql("postgres", "CREATE DATABASE other");
+        sql("other", "CREATE TABLE t (a bool); COPY t FROM PROGRAM 'yes t | head -n 3500000'");
+        let dump =
+            format!("docker exec {db} pg_dump -U postgres -Fc other > {}", stack.site.file("other.dump").display());
+        let dumped = Command::new("sh").args(["-c", &dump]).env("DOCKER_HOST", &stack.engine).status().unwrap();
+        assert!(dumped.success());
+        sql("postgres", "DROP DATABASE other");
+        sql("postgres", "CHECKPOINT");
+        let arguments = ["db", "restore", "shop", "--file", "other.dump", "--yes"];
+        let failed = std::thread::scope(|scope| {
+            let filling = (!is_refused).then(|| {
+                scope.spawn(|| {
+                    eventually(60, "the restore has begun", || {
+                        sql("postgres", "SELECT datname FROM pg_database").contains("~new~")
+                    });
+                    let fill = "dd if=/dev/zero of=/disk/ballast bs=1M count=330";
+                    stack.docker(&["exec", &stack.container("filler"), "sh", "-c", fill]);
+                })
+            });
+            let failed = stack.run(&arguments).failure(1);
+            filling.map(|thread| thread.join().unwrap());
+            failed
+        });
+        let said = if is_refused { "MiB are free: make room there" } else { "MiB were left where the server keeps" };
+        assert!(failed.stderr.contains(said), "{}", failed.stderr);
+        assert_eq!(sql("shop", "SELECT count(*) FROM t"), "3");
+        assert!(!sql("postgres", "SELECT datname FROM pg_database").contains('~'), "nothing is left");
+        if !is_refused {
+            stack.docker(&["exec", &stack.container("filler"), "rm", "/disk/ballast"]);
+            stack.run(&arguments).success();
+            assert_eq!(sql("shop", "SELECT count(*) FROM t"), "3500000");
+        }
+        let logs = stack.docker(&["logs", &db]);
+        assert!(!logs.contains("terminated by signal") && !logs.contains("PANIC"), "{logs}");
+    }
 }
 
 /// A file system of its own, that is soon full.

@@ -1,9 +1,5 @@
 //! `db shell`.
 
-use std::sync::{Mutex, PoisonError};
-
-use bytes::Bytes;
-
 use super::reach::{self, WhenDown};
 use super::{database, one_database};
 use crate::cli::arguments::ShellArguments;
@@ -12,9 +8,6 @@ use crate::cli::session::Session;
 use crate::cli::terminal::{self, Opening};
 use crate::databases::Shell;
 use crate::report::Message;
-
-/// Ctrl-D.
-const END_OF_INPUT: Bytes = Bytes::from_static(b"\x04");
 
 /// `dpl db shell`: ends with psql's own exit code.
 pub fn run(arguments: &ShellArguments, session: &mut Session) -> Result<u8, Failure> {
@@ -33,22 +26,10 @@ pub fn run(arguments: &ShellArguments, session: &mut Session) -> Result<u8, Fail
     let server = reach::reach_to_look(session, &project, database, when_down)?;
     let engine = session.engine()?;
     session.runtime()?.block_on(async {
-        let shell = Shell::new(&server, &name)?;
-        let watch = Mutex::new(Ok(None));
-        let answer = async |process: String| {
-            let set = shell.watch(&process).await;
-            // Its shell waits for the first line, and ends without one.
-            let line = if set.is_ok() { shell.first_line() } else { END_OF_INPUT };
-            *watch.lock().unwrap_or_else(PoisonError::into_inner) = set.map(Some);
-            line
-        };
-        let opening = Opening { mark: &shell.mark, answer: Box::new(|process| Box::pin(answer(process))) };
+        let shell = Shell::open(&server, &name).await?;
+        let opening = Opening { mark: &shell.mark, answer: shell.first_line() };
         let ended = terminal::interact_after(opening, &engine, shell.container(), shell.spec.clone()).await;
-        let watch = watch.into_inner().unwrap_or_else(PoisonError::into_inner)?;
-        // An exchange that broke off leaves psql running: the watch is told nothing, and ends it.
-        if let (Ok(_), Some(watch)) = (&ended, watch) {
-            watch.stand_down().await;
-        }
+        shell.end().await;
         ended
     })
 }
