@@ -39,7 +39,8 @@ struct Facts {
     /// `None` where there is no such tablespace; empty for the server's own folder.
     tablespace: Option<String>,
     data_directory: String,
-    log_megabytes: u64,
+    /// `None` where rows that are loaded are not written to the log (PostgreSQL's "Disable WAL Archival").
+    log_megabytes: Option<u64>,
 }
 
 impl Room {
@@ -57,7 +58,7 @@ impl Room {
         Ok(Some(Self {
             data: facts.tablespace.filter(|folder| !folder.is_empty()).unwrap_or(facts.data_directory.clone()),
             log: format!("{}/pg_wal", facts.data_directory),
-            log_bytes: facts.log_megabytes << 20,
+            log_bytes: facts.log_megabytes.unwrap_or_default() << 20,
         }))
     }
 
@@ -149,7 +150,8 @@ const FACTS: &str = "SELECT json_build_object(
   'tablespace', (SELECT pg_catalog.pg_tablespace_location(oid) FROM pg_catalog.pg_tablespace
     WHERE spcname = $tablespace),
   'data_directory', coalesce(pg_catalog.current_setting('data_directory', true), ''),
-  'log_megabytes', (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'max_wal_size'))";
+  'log_megabytes', (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'max_wal_size'
+    AND pg_catalog.current_setting('wal_level') <> 'minimal'))";
 
 #[cfg(test)]
 mod tests {

@@ -444,7 +444,9 @@ fn a_disk_of_the_server_that_runs_full_is_noticed_before_it_stops_the_server() {
                 })
             });
             let failed = stack.run(&arguments).failure(1);
-            filling.map(|thread| thread.join().unwrap());
+            if let Some(filling) = filling {
+                filling.join().unwrap();
+            }
             failed
         });
         let said = if is_refused { "MiB are free: make room there" } else { "MiB were left where the server keeps" };
