@@ -41,6 +41,10 @@ trap '"$here/engine.sh" down "$engine"' EXIT
 DOCKER_HOST=$("$here/engine.sh" up "$engine")
 export DOCKER_HOST=${DOCKER_HOST#DOCKER_HOST=}
 DPL=target/debug/dpl "$here/stand-ins.sh"
+if [[ ${DPL_TEST_POSTGRES:-} ]]; then
+  printf '{"project": "postgres", "services": {"db": {"image": "%s"}}}\n' "$DPL_TEST_POSTGRES" >target/postgres.json
+  DPL=target/debug/dpl "$here/stand-ins.sh" target/postgres.json
+fi
 
 part 'tests'
 export DPL_TEST_ENGINE=$DOCKER_HOST

@@ -165,6 +165,14 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
     if matches!(find::<ImagesError>(error), Some(ImagesError::StoreBusy { .. })) {
         return Some(Message::new("hint-locked"));
     }
+    if let Some(
+        DatabasesError::Patch { database, .. }
+        | DatabasesError::Patches { database, .. }
+        | DatabasesError::CannotPreserve { database, .. },
+    ) = find::<DatabasesError>(error)
+    {
+        return Some(Message::new("hint-exact").with("database", database));
+    }
     match find::<EngineError>(error).map(EngineError::kind) {
         Some(EngineErrorKind::Locked) => return Some(Message::new("hint-locked-engine")),
         Some(EngineErrorKind::LockLost) => return Some(Message::new("hint-lock-lost")),

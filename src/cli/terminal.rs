@@ -6,12 +6,11 @@ use std::io::{self, IsTerminal, PipeWriter, Write};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use futures::Stream;
-use futures::stream;
+use futures::{Stream, StreamExt, stream};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
 use crate::engine::{Engine, ExecEnd, ExecOutput, ExecSpec, TerminalSize};
@@ -27,26 +26,72 @@ pub fn size() -> Option<TerminalSize> {
     (size.ws_col > 0 && size.ws_row > 0).then_some(TerminalSize { columns: size.ws_col, rows: size.ws_row })
 }
 
+/// What goes between this process and a command before anybody at the terminal has a part in it.
+pub struct Opening<'a> {
+    /// The line with which the command says that it is ready. Not shown, and nothing is sent before it.
+    pub mark: &'a str,
+    /// What it is sent; then the terminal's keys follow.
+    pub answer: Bytes,
+}
+
 /// Runs a command in a container with this process's own input, output and, where `spec.tty`, terminal; gives its exit
 /// code.
 ///
 /// Ctrl-C belongs to the command where it has the terminal; elsewhere it ends the exchange, and the command goes on
 /// without anybody, since the engine has no call that ends it.
 pub async fn interact(engine: &Engine, container: &str, spec: ExecSpec) -> Result<u8, Failure> {
+    exchange(engine, container, spec, None).await
+}
+
+/// As [`interact`], with something to be settled first.
+pub async fn interact_after(
+    opening: Opening<'_>,
+    engine: &Engine,
+    container: &str,
+    spec: ExecSpec,
+) -> Result<u8, Failure> {
+    exchange(engine, container, spec, Some(opening)).await
+}
+
+async fn exchange(
+    engine: &Engine,
+    container: &str,
+    spec: ExecSpec,
+    opening: Option<Opening<'_>>,
+) -> Result<u8, Failure> {
     let spec = ExecSpec { size: size().filter(|_| spec.tty), ..spec };
     let raw = if spec.tty { Some(RawTerminal::enter().map_err(Failure::Terminal)?) } else { None };
     let (input, _reader) = if spec.stdin { read_input().map_err(Failure::Terminal)? } else { no_input() };
     let mut signals = Signals::watch().map_err(Failure::Terminal)?;
     let (resized, sizes) = mpsc::unbounded_channel();
     let refused: Cell<Option<io::Error>> = Cell::new(None);
-    let exchange =
-        engine.exec_interactive(container, &spec, received(input), unbounded(sizes), |chunk| match write(chunk) {
+    let (mark, said, first) = match opening {
+        None => (None, None, stream::empty().left_stream()),
+        Some(Opening { mark, answer }) => {
+            let (said, heard) = oneshot::channel();
+            let first = stream::once(async move {
+                match heard.await {
+                    Ok(()) => answer,
+                    // It ends without ever having been ready.
+                    Err(_) => std::future::pending().await,
+                }
+            });
+            (Some(mark), Some(said), first.right_stream())
+        }
+    };
+    let mut ready = Ready { mark, said, held: Vec::new() };
+    let shown = |chunk| {
+        let Some(chunk) = ready.pass(chunk) else { return ControlFlow::Continue(()) };
+        match write(chunk) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 refused.set(Some(error));
                 ControlFlow::Break(())
             }
-        });
+        }
+    };
+    let keys = first.chain(received(input));
+    let exchange = engine.exec_interactive(container, &spec, keys, unbounded(sizes), shown);
     let mut exchange = std::pin::pin!(exchange);
     let end = loop {
         tokio::select! {
@@ -68,6 +113,36 @@ pub async fn interact(engine: &Engine, container: &str, spec: ExecSpec) -> Resul
     match end {
         ExecEnd::Exited(code) => Ok(u8::try_from(code).unwrap_or(1)),
         ExecEnd::Abandoned => Err(Failure::Output(refused.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))),
+    }
+}
+
+/// Holds back the line that says that a command is ready; what comes instead of it goes on.
+struct Ready<'m> {
+    mark: Option<&'m str>,
+    said: Option<oneshot::Sender<()>>,
+    held: Vec<u8>,
+}
+
+impl Ready<'_> {
+    fn pass(&mut self, chunk: ExecOutput) -> Option<ExecOutput> {
+        let Some(mark) = self.mark else { return Some(chunk) };
+        let ExecOutput::Stdout(bytes) = chunk else { return Some(chunk) };
+        self.held.extend_from_slice(&bytes);
+        let shared = mark.len().min(self.held.len());
+        if self.held[..shared] != mark.as_bytes()[..shared] {
+            self.mark = None;
+            self.said = None;
+            return Some(ExecOutput::Stdout(std::mem::take(&mut self.held).into()));
+        }
+        let end = self.held.iter().position(|byte| *byte == b'\n')?;
+        self.mark = None;
+        let held = Bytes::from(std::mem::take(&mut self.held));
+        if let Some(said) = self.said.take() {
+            // Nobody listens where the command is over already.
+            let _ = said.send(());
+        }
+        let after = held.slice(end + 1..);
+        (!after.is_empty()).then_some(ExecOutput::Stdout(after))
     }
 }
 
@@ -253,4 +328,37 @@ fn received(receiver: mpsc::Receiver<Bytes>) -> impl Stream<Item = Bytes> {
 
 fn unbounded<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
     stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(said: oneshot::Sender<()>) -> Ready<'static> {
+        Ready { mark: Some("ready-7"), said: Some(said), held: Vec::new() }
+    }
+
+    fn chunk(text: &'static str) -> ExecOutput {
+        ExecOutput::Stdout(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn the_line_that_says_ready_is_heard_and_not_shown() {
+        let (said, mut heard) = oneshot::channel();
+        let mut ready = ready(said);
+        assert_eq!(ready.pass(chunk("rea")), None);
+        assert_eq!(ready.pass(chunk("dy-7\r\npsql")), Some(chunk("psql")));
+        assert_eq!(ready.pass(chunk(" (15)\n")), Some(chunk(" (15)\n")));
+        assert!(heard.try_recv().is_ok());
+    }
+
+    #[test]
+    fn what_comes_instead_of_it_is_shown_and_nothing_is_said() {
+        let (said, mut heard) = oneshot::channel();
+        let mut ready = ready(said);
+        assert_eq!(ready.pass(chunk("re")), None);
+        assert_eq!(ready.pass(chunk("fused")), Some(chunk("refused")));
+        assert_eq!(ready.pass(chunk("more")), Some(chunk("more")));
+        assert!(heard.try_recv().is_err());
+    }
 }

@@ -274,7 +274,9 @@ impl Drop for EndFollowing {
 }
 
 async fn export_snapshot(session: &mut Session) -> Result<String, DatabasesError> {
-    session.run("begin a snapshot", "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;").await?;
+    // One process counts, beside those of pg_dump: the server has other work.
+    let begin = "SET max_parallel_workers_per_gather = 0; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;";
+    session.run("begin a snapshot", begin).await?;
     session.query("export a snapshot", "SELECT to_json(pg_export_snapshot())").await
 }
 

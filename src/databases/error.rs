@@ -67,6 +67,8 @@ pub enum DatabasesError {
         #[source]
         source: Said,
     },
+    #[error("`{database}` can't be tried out in a throw-away server: {problem}")]
+    NoRoom { database: String, problem: String },
     #[error("there is no image {image} on the engine: load it first")]
     NoToolsImage { image: String },
     #[error("can't {operation} {}", .path.display())]
@@ -93,6 +95,11 @@ pub enum DatabasesError {
     Shrunk { database: String, new_bytes: u64, old_bytes: u64 },
     #[error("the database restored from {} is not what was dumped: {difference}", .source_path.display())]
     RestoredOtherwise { source_path: PathBuf, difference: String },
+    #[error(
+        "the new `{database}` was given up, and is dropped again: only {free_mebibytes} MiB were left where the server keeps \
+         its data ({folder}), and a full disk stops the server with all its databases; make room there, then run it again"
+    )]
+    DiskFull { database: String, folder: String, free_mebibytes: u64 },
     #[error("`{database}` can't be rebuilt from {}:\n{}", .source_path.display(), lines(.problems))]
     Unfit { database: String, source_path: PathBuf, problems: Vec<String> },
     #[error("{} can't be restored: {why}", .path.display())]

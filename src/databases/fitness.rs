@@ -4,20 +4,18 @@ use serde::Deserialize;
 
 use super::error::DatabasesError;
 use super::properties::Properties;
+use super::room::Room;
 use super::server::Server;
 use super::source::Expected;
 use super::sql;
-use crate::engine::ExecSpec;
 
 #[derive(Deserialize)]
 struct Facts {
     missing_roles: Vec<String>,
     missing_extensions: Vec<String>,
-    /// `None` where there is no such tablespace; empty for the server's own folder.
-    tablespace: Option<String>,
+    has_tablespace: bool,
     prepared_transactions: u64,
     may: bool,
-    data_directory: String,
 }
 
 /// What stands between a dump and a database with these properties; nothing where the list is empty.
@@ -55,7 +53,7 @@ pub(super) async fn problems(
     for extension in &facts.missing_extensions {
         problems.push(format!("the server's image has no extension `{extension}`"));
     }
-    if facts.tablespace.is_none() {
+    if !facts.has_tablespace {
         problems.push(format!("the server has no tablespace `{}`", properties.tablespace));
     }
     if facts.prepared_transactions > 0 {
@@ -64,32 +62,10 @@ pub(super) async fn problems(
             facts.prepared_transactions
         ));
     }
-    let folder = facts.tablespace.filter(|folder| !folder.is_empty()).unwrap_or(facts.data_directory);
-    if let Some(free) = free_bytes(server, &folder).await?
-        && free < expected.size_bytes
-    {
-        problems.push(format!(
-            "restored it takes {} MiB at least, and only {} MiB are free where the server keeps its data ({folder})",
-            expected.size_bytes.div_ceil(1 << 20),
-            free >> 20
-        ));
+    if let Some(room) = Room::of(server, &properties.tablespace).await? {
+        problems.extend(room.problem(server, expected.size_bytes).await?);
     }
     Ok(problems)
-}
-
-/// What `df` says in the server's container. `None` where it can't tell, which is no reason to refuse.
-async fn free_bytes(server: &Server, folder: &str) -> Result<Option<u64>, DatabasesError> {
-    let command = ["df", "-P", "-k", "--", folder].map(str::to_owned).into();
-    let spec = ExecSpec { command, ..Default::default() };
-    let Ok(answer) = server.engine().exec(&server.client.container, &spec, b"").await else { return Ok(None) };
-    Ok(available(&String::from_utf8_lossy(&answer.stdout)).filter(|_| answer.exit_code == 0))
-}
-
-/// The fourth column of the last line (POSIX `df -P -k`). A folder's name may hold spaces, but it comes last.
-fn available(answer: &str) -> Option<u64> {
-    let line = answer.lines().last()?;
-    let kibibytes: u64 = line.split_whitespace().nth(3)?.parse().ok()?;
-    kibibytes.checked_mul(1024)
 }
 
 /// A set of names as `unnest(ARRAY[…])` takes them.
@@ -103,21 +79,6 @@ const FACTS: &str = "SELECT json_build_object(
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = n)),
   'missing_extensions', (SELECT coalesce(json_agg(DISTINCT n), '[]') FROM $extensions AS n
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = n)),
-  'tablespace', (SELECT pg_catalog.pg_tablespace_location(oid) FROM pg_catalog.pg_tablespace
-    WHERE spcname = $tablespace),
+  'has_tablespace', EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = $tablespace),
   'prepared_transactions', (SELECT count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = $database),
-  'may', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user),
-  'data_directory', (SELECT coalesce(pg_catalog.current_setting('data_directory', true), '')))";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn free_space_is_the_fourth_column() {
-        let answer = "Filesystem 1024-blocks Used Available Capacity Mounted on\noverlay 100 40 60 40% /var/lib/a b\n";
-        assert_eq!(available(answer), Some(60 * 1024));
-        assert_eq!(available(""), None);
-        assert_eq!(available("df: no such file"), None);
-    }
-}
+  'may', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))";

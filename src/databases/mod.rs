@@ -12,9 +12,9 @@
 //! - [`verify()`]: digests, the archive's list, and a restore into a throw-away server; the result is a `verification`
 //!   beside the dump.
 //! - [`convert()`]: SQL in plain text, run in a throw-away server and dumped from there.
-//! - [`query()`]: a person's own statements, which `statements` tells apart.
+//! - [`query()`]: a person's own statements, which `statements` tells apart. [`Shell`]: psql at their terminal.
 //! - [`plan_prune`]: which backups go, by the rules of `retention`.
-//! - [`rebuild()`]: `source` and `fitness` before, `restore` with `patches`, `swap` with `preserve`, `retire`; `guard` and
+//! - [`rebuild()`]: `source`, `fitness` and `room` before, `restore` with `patches`, `swap` with `preserve`, `retire`; `guard` and
 //!   `recovery` after a kill. [`rollback()`]: the way back.
 
 mod backup;
@@ -43,9 +43,11 @@ mod restore;
 mod retention;
 mod retire;
 mod rollback;
+mod room;
 mod script;
 mod seed;
 mod server;
+mod shell;
 mod source;
 mod sql;
 mod stale;
@@ -79,6 +81,7 @@ pub use retire::OldDatabase;
 pub use rollback::{kept_databases, rollback};
 pub use seed::{SeedSettings, dump_seed};
 pub use server::{Outside, Server};
+pub use shell::Shell;
 pub use source::{SourceKind, find_backup, source_kind};
 pub use throwaway::ServerImage;
 pub use verify::{Depth, VerifySettings, verify, verify_files};

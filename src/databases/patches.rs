@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::documents::PatchReport;
 use super::error::{DatabasesError, Said};
 use super::helper::Helper;
-use super::psql::Secret;
+use super::psql::{Secret, chance};
 use crate::report::{Activity, Message, Reporter};
 
 /// All files together: they are held in memory.
@@ -121,7 +121,7 @@ impl Patches {
     async fn run_on(&self, helper: &Helper, target: &str, subject: &str) -> Result<Vec<PatchReport>, DatabasesError> {
         let fail = |problems| DatabasesError::Patches { database: subject.to_owned(), problems };
         let patches = self.read().map_err(fail)?;
-        let token = format!("dpl-mark-{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
+        let token = chance("dpl-mark");
         let script = Script::write(&patches, &self.variables, &token);
         let mut arguments = helper.client.psql_arguments(target);
         // As a file it is told with its lines.

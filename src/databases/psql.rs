@@ -27,6 +27,12 @@ impl Secret {
     pub(super) fn text(&self) -> &str {
         &self.0
     }
+
+    /// It goes ahead as one line.
+    pub(super) fn check(&self) -> Result<(), DatabasesError> {
+        let is_one_line = !self.0.contains(['\n', '\r', '\0']);
+        if is_one_line { Ok(()) } else { Err(DatabasesError::UnusablePassword) }
+    }
 }
 
 impl std::fmt::Debug for Secret {
@@ -124,10 +130,8 @@ impl Client {
         let environment = vec!["LC_MESSAGES=C".to_owned()];
         let spec = ExecSpec { command, environment, stdin: true, ..Default::default() };
         let mut session = self.engine.start_exec(&self.container, &spec).await?;
-        if let Some(Secret(password)) = &self.credentials.password {
-            if password.contains(['\n', '\r', '\0']) {
-                return Err(DatabasesError::UnusablePassword);
-            }
+        if let Some(secret @ Secret(password)) = &self.credentials.password {
+            secret.check()?;
             // A program that is gone already is judged by its exit code and by what it said.
             let _ = session.input.write_all(format!("{password}\n").as_bytes()).await;
             let _ = session.input.flush().await;
@@ -231,7 +235,7 @@ impl Client {
 
     async fn open(&self, database: &str, arguments: &[String]) -> Result<Session, DatabasesError> {
         let exec = self.start("psql", arguments).await?;
-        let mark = format!("dpl-mark-{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
+        let mark = chance("dpl-mark");
         Ok(Session { exec, mark, database: database.to_owned(), unread: Vec::new(), stderr: Vec::new() })
     }
 }
@@ -395,6 +399,11 @@ impl Session {
             }),
         }
     }
+}
+
+/// A word that nothing else holds.
+pub(super) fn chance(kind: &str) -> String {
+    format!("{kind}-{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0))
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

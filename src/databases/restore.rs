@@ -7,6 +7,7 @@ use super::helper::{Access, Helper, Reach};
 use super::inventory::{self, Inventory, Table, shorten};
 use super::patches::Patches;
 use super::properties::Properties;
+use super::room::Room;
 use super::server::Server;
 use super::source::{Expected, Source, by_name};
 use super::sql::qualified;
@@ -38,7 +39,20 @@ impl Restore<'_> {
     pub async fn run(&self, server: &Server, reporter: &Reporter) -> Result<Restored, DatabasesError> {
         self.create(server, reporter).await?;
         let helper = Helper::start(server, &self.source.folder, Access::Read, Reach::Server).await?;
-        let restored = self.run_in(&helper, server, reporter).await;
+        let room = Room::of(server, &self.properties.tablespace).await?;
+        let runs_out = async {
+            match &room {
+                Some(room) => room.runs_out(server, self.subject).await,
+                None => std::future::pending().await,
+            }
+        };
+        let restored = tokio::select! {
+            restored = self.run_in(&helper, server, reporter) => restored,
+            error = runs_out => {
+                reporter.failed(Activity::RestoreDatabase, self.subject, &error);
+                Err(error)
+            }
+        };
         helper.end().await;
         restored
     }
@@ -76,13 +90,17 @@ impl Restore<'_> {
         reporter.done(Activity::RestoreDatabase, self.subject, message);
         let adorn = self.properties.adorn(self.target);
         server.client.execute(server.home(), "set the new database's properties", &adorn).await?;
-        restored.patches = self.patches.run(helper, self.target, self.subject, reporter).await?;
-        self.analyze(helper).await?;
+        if !self.patches.files.is_empty() {
+            restored.patches = self.patches.run(helper, self.target, self.subject, reporter).await?;
+            self.analyze(helper).await?;
+        }
         crate::failpoint!("databases.rebuild.after-analyze");
         Ok(restored)
     }
 
-    /// Restores in parallel, and compares tables, rows and large objects with the source.
+    /// Restores in parallel, and compares tables, rows and large objects with the source. The statistics are gathered
+    /// meanwhile, unless patches are to change the rows first; and so is what lies in the server's memory written to its
+    /// disk, which the drop of the old database would have to wait for.
     async fn fill(&self, helper: &Helper, server: &Server) -> Result<Restored, DatabasesError> {
         if self.expected.makes_public {
             let statement = "DROP SCHEMA IF EXISTS public;";
@@ -97,7 +115,9 @@ impl Restore<'_> {
         arguments.push(self.source.inside());
         helper.client.tool("pg_restore", self.subject, &arguments).await?;
         crate::failpoint!("databases.rebuild.after-restore");
-        self.compare(server).await
+        let analysed = async { if self.patches.files.is_empty() { self.analyze(helper).await } else { Ok(()) } };
+        let written = server.client.execute(server.home(), "write the new database to the disk", "CHECKPOINT;");
+        futures::try_join!(self.compare(server), analysed, written).map(|(restored, (), _)| restored)
     }
 
     /// One more than for a dump: a restore's processes wait for the server by turns, and one that reads and unpacks

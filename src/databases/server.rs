@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::error::{DatabasesError, Said};
+use super::guard;
 use super::helper::{self, Ground};
 use super::psql::{Client, Credentials, Endpoint, Session};
 use super::sql;
@@ -34,7 +35,7 @@ pub struct Server {
     pub(super) version: String,
     pub(super) version_number: u32,
     /// The container that `client` works in, where it is ours: it lives as long as this.
-    _tools: Option<Arc<ContainerHold>>,
+    tools: Option<Arc<ContainerHold>>,
 }
 
 /// What is known of a server before it has answered.
@@ -102,7 +103,11 @@ impl Server {
         stale::clear(engine).await?;
         let whereabouts = format!("at {}:{}", outside.host, outside.port);
         let network_mode = "host".to_owned();
-        let spec = ContainerSpec { network_mode: Some(network_mode.clone()), ..helper::idle(&image.id, &whereabouts) };
+        let spec = ContainerSpec {
+            network_mode: Some(network_mode.clone()),
+            entrypoint: Some(["sh", "-c", guard::LINGERING].map(str::to_owned).into()),
+            ..helper::idle(&image.id, &whereabouts)
+        };
         crate::failpoint!("databases.outside.before-create");
         let container = engine.create_container(&spec).await?;
         let hold = helper::run_held(engine, &container).await?;
@@ -116,7 +121,7 @@ impl Server {
             credentials: Arc::new(credentials),
         };
         let found = Self::find(client, place, &[(endpoint.clone(), "postgres"), (endpoint, "template1")]).await;
-        found.map(|server| Self { _tools: Some(Arc::new(hold)), ..server })
+        found.map(|server| Self { tools: Some(Arc::new(hold)), ..server })
     }
 
     /// The server that `client` reaches in one of these ways, tried in their order.
@@ -148,7 +153,7 @@ impl Server {
                         endpoint,
                         version: facts.version,
                         version_number: facts.version_number,
-                        _tools: None,
+                        tools: None,
                     });
                 }
                 // The first refusal is the one to tell: the second way is the exception.
@@ -169,6 +174,11 @@ impl Server {
     /// The major version: 15.
     pub fn major(&self) -> u32 {
         self.version_number / 10_000
+    }
+
+    /// Whether it runs in no container of this engine.
+    pub(super) fn is_outside(&self) -> bool {
+        self.tools.is_some()
     }
 
     /// Where helpers stand that reach it.

@@ -15,6 +15,7 @@ use super::helper::{Access, Helper, INSIDE, Reach};
 use super::inventory::Table;
 use super::names;
 use super::properties::Properties;
+use super::psql::chance;
 use super::record::{ARCHIVE, RECORD_FILE, Record};
 use super::script::{self, ScriptFacts};
 use super::server::Server;
@@ -255,7 +256,7 @@ impl Source {
         if schema.exit_code != 0 {
             return Err(damaged(&schema.stderr));
         }
-        let token = format!("dpl-end-{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
+        let token = chance("dpl-end");
         let program = helper.client.program("pg_restore");
         let command = ["sh", "-c", COUNT, program.as_str(), &token, &self.inside()].map(str::to_owned).into();
         let spec = ExecSpec { command, environment: vec!["LC_ALL=C".to_owned()], ..Default::default() };
@@ -268,6 +269,7 @@ impl Source {
 
     fn found(&self, listing: &str, facts: ScriptFacts, rows: script::Rows) -> Expected {
         let version = script::header(listing, "Dumped from database version:").unwrap_or_default();
+        let total: u64 = rows.tables.iter().map(|(_, rows)| rows).sum();
         let tables = rows.tables.into_iter().map(|((schema, name), rows)| Table { schema, name, oid: 0, rows });
         Expected {
             label: self.path.display().to_string(),
@@ -278,7 +280,7 @@ impl Source {
             extensions: facts.extensions.into_iter().collect(),
             major: version.split(['.', ' ', 'd', 'b', 'r']).next().and_then(|major| major.parse().ok()),
             server_version: version,
-            size_bytes: rows.bytes,
+            size_bytes: rows.bytes + BYTES_BESIDE_A_ROW * total,
             bytes: size_of(&self.path),
             properties: None,
             encoding: facts.encoding,
@@ -286,6 +288,9 @@ impl Source {
         }
     }
 }
+
+/// A row's header and the pointer to it (PostgreSQL's "Database Page Layout"); its values take about what their text does.
+const BYTES_BESIDE_A_ROW: u64 = 28;
 
 fn recorded(record: &Record) -> Expected {
     Expected {

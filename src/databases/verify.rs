@@ -15,6 +15,7 @@ use super::helper::{Access, Helper, INSIDE, Reach};
 use super::inventory::{self, Inventory, shorten};
 use super::properties::Properties;
 use super::record::{ARCHIVE, ArchiveFormat, Record};
+use super::room::Room;
 use super::server::Server;
 use super::throwaway::{self, ServerImage, Throwaway};
 use super::toc::Contents;
@@ -159,6 +160,11 @@ const TRIED_OUT: &str = "dpl tried out";
 
 async fn restore(throwaway: &Throwaway, folder: &Path, record: &Record, jobs: Jobs) -> Result<(), DatabasesError> {
     let server = &throwaway.server;
+    if let Some(room) = Room::of(server, "pg_default").await?
+        && let Some(problem) = room.problem(server, record.size_bytes).await?
+    {
+        return Err(DatabasesError::NoRoom { database: record.database.clone(), problem });
+    }
     let roles = record.roles.iter().map(|role| role.name.as_str());
     throwaway::create_roles(throwaway, roles.chain(record.properties.roles())).await?;
     let properties = Properties { tablespace: "pg_default".to_owned(), ..record.properties.clone() };

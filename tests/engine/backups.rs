@@ -5,8 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rexpect::process::Signal;
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::{Value, json};
 
+use crate::looking::{exit_code, terminal};
 use crate::support::Run;
 use crate::support_engine::{Stack, eventually, free_port};
 
@@ -282,6 +285,64 @@ fn a_server_outside_the_stack_is_backed_up_asked_and_rebuilt() {
 }
 
 #[test]
+fn a_shell_is_psql_with_the_terminal_and_ends_with_its_exit_code() {
+    let shop = Shop::open();
+    let mut session = terminal(&shop.stack, &["db", "shell", "shop"], 91, 31);
+    session.exp_string("shop=# ").unwrap();
+    let master = session.process().get_file_handle().unwrap();
+    let is_raw = || !tcgetattr(&master).unwrap().local_modes.contains(LocalModes::ICANON);
+    assert!(is_raw(), "keys go through as they are");
+    session.send_line("\\! until [ \"$(stty size)\" = '31 91' ]; do :; done; echo si''zed").unwrap();
+    session.exp_string("sized").unwrap();
+    tcsetwinsize(&master, Winsize { ws_row: 40, ws_col: 133, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    session.send_line("\\! until [ \"$(stty size)\" = '40 133' ]; do :; done; echo re''sized").unwrap();
+    session.exp_string("resized").unwrap();
+    assert_eq!(seen_in_processes(), Vec::<String>::new());
+
+    // Ctrl-C reaches psql, which goes on; so do letters that are no ASCII.
+    session.send_line("select pg_sleep(600);").unwrap();
+    let sleeps = "select count(*) from pg_stat_activity where query like 'select pg_sleep(6%'";
+    eventually(20, "the statement runs", || shop.psql("postgres", sleeps) == "1");
+    session.send_control('c').unwrap();
+    session.exp_string("canceling statement due to user request").unwrap();
+    session.send_line("select '档' || '案' as \"名\";").unwrap();
+    // What the terminal gives comes byte by byte.
+    let joined: String = "档案".bytes().map(char::from).collect();
+    let screen = session.exp_string(&joined).unwrap();
+    assert!(!screen.contains("m4rker"), "{screen}");
+    session.send_line("\\q").unwrap();
+    assert_eq!(exit_code(&session), 0);
+    assert!(!is_raw(), "the terminal is as it was");
+
+    shop.psql("postgres", "DROP DATABASE shop");
+    let mut session = terminal(&shop.stack, &["db", "shell", "1"], 80, 24);
+    session.exp_string("database \"shop\" does not exist").unwrap();
+    assert_eq!(exit_code(&session), 2, "psql's own exit code");
+    let run = shop.run(&["db", "shell", "shop"]).failure(2);
+    assert!(run.stderr.contains("needs a terminal") && run.stderr.contains("db sql shop"), "{}", run.stderr);
+}
+
+#[test]
+fn a_shell_that_nobody_attends_to_any_more_ends_and_its_transaction_with_it() {
+    let shop = Shop::open();
+    let open = "select count(*) from pg_stat_activity where application_name = 'dpl' and state = 'idle in transaction'";
+    for (database, signal) in [("shop", Signal::SIGKILL), ("shop", Signal::SIGTERM), ("far", Signal::SIGKILL)] {
+        let mut session = terminal(&shop.stack, &["db", "shell", database], 80, 24);
+        session.exp_string(&format!("{database}=# ")).unwrap();
+        session.send_line("begin; create table held ();").unwrap();
+        eventually(20, "a transaction is open", || shop.psql("postgres", open) == "1");
+        // A pager is a process of psql's own.
+        session.send_line("\\! echo pag''er; cat").unwrap();
+        session.exp_string("pager").unwrap();
+        session.process_mut().signal(signal).unwrap();
+        eventually(20, "nobody holds a lock", || shop.psql("postgres", open) == "0");
+    }
+    shop.leaves_no_helper();
+    let logs = shop.stack.docker(&["logs", &shop.stack.container("db")]);
+    assert!(!logs.contains("terminated by signal"), "the server itself never noticed: {logs}");
+}
+
+#[test]
 fn statements_give_tables_documents_and_lines_of_errors() {
     let shop = Shop::open();
     let text = "create table t (id int, 名称 text); insert into t values (1, '档案'), (1000, null) returning *;\n\
@@ -341,6 +402,65 @@ fn a_shrunken_database_is_refused_and_the_old_backups_stay() {
     assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
     shop.run(&["db", "backup", "shop", "--allow-shrink"]).success();
     assert_eq!(fs::read_dir(&home).unwrap().count(), 2);
+}
+
+/// A server whose data lies on a disk of its own, which another service fills too.
+const SMALL: &str = r#"{"project": "PROJECT", "paths": {"backups": "backups"},
+  "databases": {"shop": {"service": "db", "user": "postgres"}},
+  "volumes": {"data": {"driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": "size=SIZE"}}},
+  "services": {
+    "db": {"image": "postgres:15", "shm_size": "256m", "volumes": ["data:/var/lib/postgresql/data"],
+      "environment": {"POSTGRES_HOST_AUTH_METHOD": "trust"}, "ready": {"tcp": 5432}},
+    "filler": {"image": "redis:7.0", "volumes": ["data:/disk"]}}}"#;
+
+#[test]
+fn a_disk_of_the_server_that_runs_full_is_noticed_before_it_stops_the_server() {
+    for (size, is_refused) in [("420m", true), ("600m", false)] {
+        let stack = Stack::new(&SMALL.replace("SIZE", size));
+        stack.run(&["start", "--yes"]).success();
+        let db = stack.container("db");
+        let sql = |database: &str, sql: &str| {
+            stack.docker(&["exec", &db, "psql", "-XqAt", "-U", "postgres", "-d", database, "-c", sql])
+        };
+        sql("postgres", "CREATE DATABASE shop");
+        sql("shop", "CREATE TABLE t (a bool); INSERT INTO t VALUES (true), (false), (NULL)");
+        sql("postgres", "CREATE DATABASE other");
+        sql("other", "CREATE TABLE t (a bool); COPY t FROM PROGRAM 'yes t | head -n 3500000'");
+        let dump =
+            format!("docker exec {db} pg_dump -U postgres -Fc other > {}", stack.site.file("other.dump").display());
+        let dumped = Command::new("sh").args(["-c", &dump]).env("DOCKER_HOST", &stack.engine).status().unwrap();
+        assert!(dumped.success());
+        sql("postgres", "DROP DATABASE other");
+        sql("postgres", "CHECKPOINT");
+        let arguments = ["db", "restore", "shop", "--file", "other.dump", "--yes"];
+        let failed = std::thread::scope(|scope| {
+            let filling = (!is_refused).then(|| {
+                scope.spawn(|| {
+                    eventually(60, "the restore has begun", || {
+                        sql("postgres", "SELECT datname FROM pg_database").contains("~new~")
+                    });
+                    let fill = "dd if=/dev/zero of=/disk/ballast bs=1M count=330";
+                    stack.docker(&["exec", &stack.container("filler"), "sh", "-c", fill]);
+                })
+            });
+            let failed = stack.run(&arguments).failure(1);
+            if let Some(filling) = filling {
+                filling.join().unwrap();
+            }
+            failed
+        });
+        let said = if is_refused { "MiB are free: make room there" } else { "MiB were left where the server keeps" };
+        assert!(failed.stderr.contains(said), "{}", failed.stderr);
+        assert_eq!(sql("shop", "SELECT count(*) FROM t"), "3");
+        assert!(!sql("postgres", "SELECT datname FROM pg_database").contains('~'), "nothing is left");
+        if !is_refused {
+            stack.docker(&["exec", &stack.container("filler"), "rm", "/disk/ballast"]);
+            stack.run(&arguments).success();
+            assert_eq!(sql("shop", "SELECT count(*) FROM t"), "3500000");
+        }
+        let logs = stack.docker(&["logs", &db]);
+        assert!(!logs.contains("terminated by signal") && !logs.contains("PANIC"), "{logs}");
+    }
 }
 
 /// A file system of its own, that is soon full.

@@ -27,7 +27,7 @@ fn started() -> Stack {
 /// The program at a terminal of this size. What is typed comes back as an echo, wherever the prompt stands just then: tests
 /// type two quotes into a word that they wait for, which are gone in what the shell prints.
 #[track_caller]
-fn terminal(stack: &Stack, arguments: &[&str], columns: u16, rows: u16) -> PtySession {
+pub fn terminal(stack: &Stack, arguments: &[&str], columns: u16, rows: u16) -> PtySession {
     let mut command: Command = stack.site.command(&[&["-f", "stack.json"], arguments].concat());
     command.env("TERM", "xterm-256color");
     // The size must be there when the program looks: a shell waits for it, and becomes the program.
@@ -41,7 +41,7 @@ fn terminal(stack: &Stack, arguments: &[&str], columns: u16, rows: u16) -> PtySe
 }
 
 #[track_caller]
-fn exit_code(session: &PtySession) -> i32 {
+pub fn exit_code(session: &PtySession) -> i32 {
     match session.process().wait().unwrap() {
         rexpect::process::WaitStatus::Exited(_, code) => code,
         other => panic!("{other:?}"),

@@ -129,6 +129,11 @@ fn a_killed_rebuild_leaves_all_old_rows_or_all_new_ones() {
 }
 
 #[test]
+fn a_killed_rebuild_on_a_server_outside_leaves_all_old_rows_or_all_new_ones() {
+    kill_at_points(Scene::RebuildOutside, 3, Databases::new(databases::Deed::RebuildOutside));
+}
+
+#[test]
 fn a_killed_rebuild_of_a_new_database_leaves_none_or_a_complete_one() {
     kill_at_points(Scene::RebuildAnew, 1, Databases::new(databases::Deed::RebuildAnew));
 }

@@ -28,6 +28,8 @@ pub enum DatabaseCommand {
     Prune(TargetArguments),
     /// Run SQL statements
     Sql(SqlArguments),
+    /// The server's own psql, at this terminal
+    Shell(ShellArguments),
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +100,15 @@ pub struct SqlArguments {
     /// Print comma-separated values
     #[arg(long)]
     pub csv: bool,
+    /// Start the database's service where it is not up
+    #[arg(long)]
+    pub start: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ShellArguments {
+    /// The database, by name or number; the manifest is given with -f, or remembered
+    pub database: String,
     /// Start the database's service where it is not up
     #[arg(long)]
     pub start: bool,

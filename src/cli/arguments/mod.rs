@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use databases::{DatabaseCommand, DatabaseVerifyArguments, DumpArguments, SqlArguments};
+pub use databases::{DatabaseCommand, DatabaseVerifyArguments, DumpArguments, ShellArguments, SqlArguments};
 pub use history::{HistoryArguments, HistoryCommand, RollbackServicesArguments};
 pub use images::{
     CompressionChoice, ExportArguments, FormatChoice, ImagesCommand, ImportArguments, LoadArguments, PruneArguments,

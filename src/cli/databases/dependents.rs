@@ -10,7 +10,7 @@ use crate::cli::session::{Project, Session};
 use crate::databases::{Dependents, DependentsError};
 use crate::engine::Engine;
 use crate::report::{Message, Reporter};
-use crate::services::{Action, Dependencies, ExecuteOptions, Options, Request, execute, observe, plan};
+use crate::services::{self, Action, Dependencies, ExecuteOptions, Options, Request, observe, plan};
 use crate::state::{StateError, note_stopped_services, stopped_services};
 
 /// The services that use a database, stopped while it is swapped and started again afterwards: those that ran.
@@ -46,8 +46,9 @@ async fn act(
     let manifest = project.manifest();
     let snapshot = observe(engine, manifest).await?;
     let options = Options { dependencies: Dependencies::Leave, ..Options::default() };
-    let plan = plan(&Request { action, selection: services, options }, manifest, &snapshot)?;
-    execute(engine, manifest, &plan, &ExecuteOptions::default(), reporter).await?;
+    let request = Request { action, selection: services, options };
+    let first = plan(&request, manifest, &snapshot)?;
+    services::run(engine, manifest, &request, first, &ExecuteOptions::default(), reporter).await?;
     Ok(())
 }
 

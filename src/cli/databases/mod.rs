@@ -10,6 +10,7 @@ mod rebuild;
 mod replace;
 mod restore;
 mod rollback;
+mod shell;
 mod sql;
 mod verify;
 mod would;
@@ -95,6 +96,7 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
             operations::act(&Prune { databases }, &project, session)
         }
         DatabaseCommand::Sql(arguments) => sql::run(arguments, session),
+        DatabaseCommand::Shell(arguments) => shell::run(arguments, session),
     }
 }
 

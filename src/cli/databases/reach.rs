@@ -1,10 +1,11 @@
 //! The way into the server of a database: its service's container, or a server outside; started on request.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dependents::start_services;
 use crate::cli::failure::Failure;
-use crate::cli::session::Project;
+use crate::cli::session::{Project, Session};
 use crate::databases::{Credentials, DatabasesError, Outside, Secret, Server, ServerImage};
 use crate::engine::Engine;
 use crate::manifest::Manifest;
@@ -58,6 +59,27 @@ pub async fn reach(
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             result => return result,
+        }
+    }
+}
+
+/// As [`reach`], for what a person does themselves in a database, which neither locks the project nor stands in its journal.
+pub fn reach_to_look(
+    session: &mut Session,
+    project: &Arc<Project>,
+    database: &Database,
+    when_down: WhenDown,
+) -> Result<Server, Failure> {
+    let engine = session.engine()?;
+    let runtime = session.runtime()?;
+    match when_down {
+        WhenDown::Refuse => runtime.block_on(connect(&engine, project.manifest(), database)),
+        // Starting changes the stack: locked and in the journal, as `start` is.
+        WhenDown::Start => {
+            let command = format!("dpl start {}", service(database));
+            session.change(project, &command, |_, reporter| {
+                runtime.block_on(reach(&engine, project, database, when_down, &reporter))
+            })
         }
     }
 }

@@ -75,19 +75,9 @@ pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failur
         (false, false) => Form::Table,
     };
     let database = database(&project, &name)?;
-    let engine = session.engine()?;
-    let runtime = session.runtime()?;
     let when_down = if arguments.start { WhenDown::Start } else { WhenDown::Refuse };
-    let server = match when_down {
-        WhenDown::Refuse => runtime.block_on(reach::connect(&engine, project.manifest(), database))?,
-        // Starting changes the stack: locked and in the journal, as `start` is. The statements themselves never are.
-        WhenDown::Start => {
-            let command = format!("dpl start {}", reach::service(database));
-            session.change(&project, &command, |_, reporter| {
-                runtime.block_on(reach::reach(&engine, &project, database, when_down, &reporter))
-            })?
-        }
-    };
+    let server = reach::reach_to_look(session, &project, database, when_down)?;
+    let runtime = session.runtime()?;
     let mut report = SqlReport { database: name.clone(), results: Vec::new() };
     let mut is_first = true;
     let output = session.output.clone();

@@ -10,7 +10,7 @@ use super::Subject;
 use super::images::leftovers;
 use crate::harness::run;
 use crate::support::Site;
-use crate::support_engine::{Stack, eventually};
+use crate::support_engine::{Stack, eventually, free_port};
 
 /// What is done to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Deed {
     /// `db dump`: the seed is replaced.
     Dump,
     Rebuild,
+    /// `db rebuild` on a server outside the stack.
+    RebuildOutside,
     /// `db rebuild` of a database that does not exist.
     RebuildAnew,
     /// `db convert` of a plain dump.
@@ -56,7 +58,16 @@ const MANIFEST: &str = r#"{"project": "PROJECT", "paths": {"backups": "backups"}
 
 impl Databases {
     pub fn new(deed: Deed) -> Self {
-        let databases = Self { stack: Stack::new(MANIFEST), deed };
+        let manifest = match deed {
+            Deed::RebuildOutside => {
+                let port = free_port();
+                let server = format!("\"host\": \"127.0.0.1\", \"port\": {port}, \"tools_image\": \"postgres:15\"");
+                let published = format!("\"ports\": [\"127.0.0.1:{port}:5432\"], \"environment\"");
+                MANIFEST.replace("\"service\": \"db\"", &server).replacen("\"environment\"", &published, 1)
+            }
+            _ => MANIFEST.to_owned(),
+        };
+        let databases = Self { stack: Stack::new(&manifest), deed };
         fs::write(databases.stack.site.file("patch.sql"), "UPDATE stock SET text = text WHERE id = 7;\n").unwrap();
         run(&databases.stack.site, &["start"]).success("the start");
         databases.fill(NEW_ROWS);
@@ -141,6 +152,10 @@ impl Databases {
     }
 
     fn helpers(&self) -> String {
+        if self.deed == Deed::RebuildOutside {
+            let filters = ["label=dpl.helper=databases", "network=host"].map(|filter| ["--filter", filter]).concat();
+            return self.stack.docker(&[&["ps", "--all", "--quiet"], &filters[..]].concat());
+        }
         let db = self.stack.inspect("db", "{{.Id}}");
         self.stack.docker(&["ps", "--all", "--quiet", "--filter", &format!("label=dpl.helper.server={db}")])
     }
@@ -183,7 +198,7 @@ impl Subject for Databases {
         match self.deed {
             Deed::Backup => vec!["db", "backup", "shop"],
             Deed::Dump => vec!["db", "dump", "shop"],
-            Deed::Rebuild | Deed::RebuildAnew => vec!["db", "rebuild", "shop"],
+            Deed::Rebuild | Deed::RebuildOutside | Deed::RebuildAnew => vec!["db", "rebuild", "shop"],
             Deed::Convert => vec!["db", "convert", "shop.sql", "--output", "converted"],
             Deed::Restore => vec!["db", "restore", "shop", "--file", "seed-as-made"],
             Deed::Rollback | Deed::RollbackAnew => vec!["db", "rollback", "shop"],
@@ -219,7 +234,7 @@ impl Subject for Databases {
                 );
                 fs::write(self.stack.site.file("shop.sql"), sql).unwrap();
             }
-            Deed::Dump | Deed::Rebuild | Deed::Restore => {}
+            Deed::Dump | Deed::Rebuild | Deed::RebuildOutside | Deed::Restore => {}
         }
         if self.deed == Deed::RollbackAnew {
             self.sql("postgres", "DROP DATABASE shop WITH (FORCE)");
@@ -253,7 +268,7 @@ impl Subject for Databases {
                 let has = there.iter().any(|name| name == "shop");
                 assert!(!has || self.rows() == Ok(NEW_ROWS), "{context}: {there:?}");
             }
-            Deed::Rebuild | Deed::Restore => {
+            Deed::Rebuild | Deed::RebuildOutside | Deed::Restore => {
                 assert!(there.iter().any(|name| name == "shop"), "{context}: {there:?}");
                 let rows = self.opened_rows(context);
                 // What was replaced is beside it, or backed up.
@@ -292,7 +307,7 @@ impl Subject for Databases {
                 assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}");
             }
             Deed::Rollback | Deed::RollbackAnew => assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}"),
-            Deed::Rebuild | Deed::Restore => {
+            Deed::Rebuild | Deed::RebuildOutside | Deed::Restore => {
                 assert_eq!(self.rows(), Ok(NEW_ROWS), "{context}");
                 assert!(backups.contains(&OLD_ROWS), "{context}: {backups:?}");
             }
