@@ -103,22 +103,26 @@ pub fn read_chunk(reader: &mut impl Read) -> io::Result<Bytes> {
 
 /// Reads, in a thread, what a task receives.
 pub struct TaskReader {
-    receiver: task::Receiver<io::Result<Bytes>>,
+    receiver: task::Receiver<io::Result<Vec<Bytes>>>,
+    waiting: std::vec::IntoIter<Bytes>,
     current: Bytes,
 }
 
 impl TaskReader {
-    pub fn new(receiver: task::Receiver<io::Result<Bytes>>) -> Self {
-        Self { receiver, current: Bytes::new() }
+    pub fn new(receiver: task::Receiver<io::Result<Vec<Bytes>>>) -> Self {
+        Self { receiver, waiting: Vec::new().into_iter(), current: Bytes::new() }
     }
 }
 
 impl Read for TaskReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while !self.current.has_remaining() {
-            match self.receiver.blocking_recv() {
-                Some(chunk) => self.current = chunk?,
-                None => return Ok(0),
+            match self.waiting.next() {
+                Some(chunk) => self.current = chunk,
+                None => match self.receiver.blocking_recv() {
+                    Some(chunks) => self.waiting = chunks?.into_iter(),
+                    None => return Ok(0),
+                },
             }
         }
         let read = buffer.len().min(self.current.len());
@@ -222,6 +226,15 @@ mod tests {
         assert_eq!(text, "all");
     }
 
+    /// What a task would pass on: all that was sent, each piece in a batch with an empty one.
+    fn batched(mut receiver: task::Receiver<io::Result<Bytes>>) -> task::Receiver<io::Result<Vec<Bytes>>> {
+        let (sender, batches) = task::channel(16);
+        while let Some(piece) = receiver.blocking_recv() {
+            sender.blocking_send(piece.map(|piece| vec![piece, Bytes::new()])).unwrap();
+        }
+        batches
+    }
+
     #[test]
     fn a_dropped_writer_leaves_an_error_behind_what_was_sent() {
         let (sender, receiver) = task::channel(4);
@@ -229,12 +242,12 @@ mod tests {
         writer.write_all(b"half").unwrap();
         writer.flush().unwrap();
         drop(writer);
-        assert!(io::copy(&mut TaskReader::new(receiver), &mut io::sink()).is_err());
+        assert!(io::copy(&mut TaskReader::new(batched(receiver)), &mut io::sink()).is_err());
 
         let (sender, receiver) = task::channel(4);
         let mut writer = TaskWriter::new(sender, CancellationToken::new());
         writer.write_all(&vec![7; 3 * CHUNK_BYTES]).unwrap();
         writer.finish().unwrap();
-        assert_eq!(io::copy(&mut TaskReader::new(receiver), &mut io::sink()).unwrap(), 3 * CHUNK_BYTES as u64);
+        assert_eq!(io::copy(&mut TaskReader::new(batched(receiver)), &mut io::sink()).unwrap(), 3 * CHUNK_BYTES as u64);
     }
 }

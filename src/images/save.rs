@@ -128,6 +128,11 @@ async fn save_to_layout(
     })
 }
 
+/// Pieces of an export, of 32 KiB each as engines send them, that go on to the thread together; and how many such
+/// batches may wait for it.
+const PIECES_AT_ONCE: usize = 16;
+const WAITING_BATCHES: usize = 2;
+
 /// Exports images and lets `work` read the stream in a thread. What the engine reports goes before what its broken
 /// stream looked like.
 pub(super) async fn with_export<T: Send + 'static>(
@@ -136,24 +141,23 @@ pub(super) async fn with_export<T: Send + 'static>(
     reporter: &Reporter,
     work: impl FnOnce(TaskReader) -> Result<T, ImagesError> + Send + 'static,
 ) -> Result<T, ImagesError> {
-    // Of up to some 400 KiB each, as they come from the socket.
-    const WAITING_CHUNKS: usize = 6;
-    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(WAITING_CHUNKS);
+    let (sender, receiver) = mpsc::channel::<io::Result<Vec<Bytes>>>(WAITING_BATCHES);
     let working = blocking(move || work(TaskReader::new(receiver)));
     let passing_on = async move {
-        let mut stream = pin!(engine.export_images(names));
+        // What lies in the socket goes on at once: to wake the thread for each piece takes longer than to read it.
+        let mut stream = pin!(engine.export_images(names).ready_chunks(PIECES_AT_ONCE));
         loop {
-            let chunk = tokio::select! {
+            let pieces = tokio::select! {
                 biased;
                 () = reporter.stop_asked() => Err(ImagesError::Interrupted { done: 0, all: names.len() }),
-                chunk = stream.next() => match chunk {
-                    Some(chunk) => chunk.map_err(ImagesError::from),
+                pieces = stream.next() => match pieces {
+                    Some(pieces) => pieces.into_iter().collect::<Result<Vec<Bytes>, _>>().map_err(ImagesError::from),
                     None => return Ok(()),
                 },
             };
-            match chunk {
-                Ok(chunk) => {
-                    if sender.send(Ok(chunk)).await.is_err() {
+            match pieces {
+                Ok(pieces) => {
+                    if sender.send(Ok(pieces)).await.is_err() {
                         // Whoever reads has given up, for a reason of its own.
                         return Ok(());
                     }
