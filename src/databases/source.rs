@@ -269,7 +269,7 @@ impl Source {
 
     fn found(&self, listing: &str, facts: ScriptFacts, rows: script::Rows) -> Expected {
         let version = script::header(listing, "Dumped from database version:").unwrap_or_default();
-        let total: u64 = rows.tables.iter().map(|(_, rows)| rows).sum();
+        let total: u64 = rows.tables.values().sum();
         let tables = rows.tables.into_iter().map(|((schema, name), rows)| Table { schema, name, oid: 0, rows });
         Expected {
             label: self.path.display().to_string(),
