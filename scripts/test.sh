@@ -47,6 +47,8 @@ if [[ ${DPL_TEST_POSTGRES:-} ]]; then
 fi
 
 part 'tests'
+# They wait for engines and databases more than they work.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 export DPL_TEST_ENGINE=$DOCKER_HOST
 unset DOCKER_HOST
 # Published ports are reachable there, and nothing else is.

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use super::archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
@@ -30,7 +30,7 @@ use super::space::{self, SpaceCheck};
 use super::store::{KnownLayers, NewName, StoreWriter, known_layers};
 use super::tarball::Streamed;
 use super::unique;
-use crate::engine::{Engine, ImageStore};
+use crate::engine::{Engine, EngineError, ImageStore};
 use crate::failpoint;
 use crate::fs::Digest;
 use crate::manifest::types::Reference;
@@ -128,9 +128,8 @@ async fn save_to_layout(
     })
 }
 
-/// Pieces of an export, of 32 KiB each as engines send them, that go on to the thread together; and how many such
-/// batches may wait for it.
-const PIECES_AT_ONCE: usize = 16;
+/// So much of an export goes on to the thread that reads it together; and so many batches may wait for it.
+const BATCH_BYTES: usize = 256 << 10;
 const WAITING_BATCHES: usize = 2;
 
 /// Exports images and lets `work` read the stream in a thread. What the engine reports goes before what its broken
@@ -141,36 +140,59 @@ pub(super) async fn with_export<T: Send + 'static>(
     reporter: &Reporter,
     work: impl FnOnce(TaskReader) -> Result<T, ImagesError> + Send + 'static,
 ) -> Result<T, ImagesError> {
-    let (sender, receiver) = mpsc::channel::<io::Result<Vec<Bytes>>>(WAITING_BATCHES);
+    let (sender, receiver) = mpsc::channel(WAITING_BATCHES);
     let working = blocking(move || work(TaskReader::new(receiver)));
-    let passing_on = async move {
-        // What lies in the socket goes on at once: to wake the thread for each piece takes longer than to read it.
-        let mut stream = pin!(engine.export_images(names).ready_chunks(PIECES_AT_ONCE));
-        loop {
-            let pieces = tokio::select! {
-                biased;
-                () = reporter.stop_asked() => Err(ImagesError::Interrupted { done: 0, all: names.len() }),
-                pieces = stream.next() => match pieces {
-                    Some(pieces) => pieces.into_iter().collect::<Result<Vec<Bytes>, _>>().map_err(ImagesError::from),
-                    None => return Ok(()),
-                },
-            };
-            match pieces {
-                Ok(pieces) => {
-                    if sender.send(Ok(pieces)).await.is_err() {
-                        // Whoever reads has given up, for a reason of its own.
-                        return Ok(());
-                    }
+    // A task of its own runs where the connection's does: here, each piece of 32 KiB would wake another thread.
+    let export = engine.export_images(names);
+    let passing_on = tokio::spawn(pass_on(export, names.len(), sender, reporter.clone()));
+    let (result, passed) = futures::join!(working, passing_on);
+    match passed {
+        Ok(passed) => passed.and(result),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// Passes an export on. Pieces that come while nobody takes them gather: fewer, larger batches wake the thread less.
+async fn pass_on(
+    export: impl Stream<Item = Result<Bytes, EngineError>>,
+    images: usize,
+    sender: mpsc::Sender<io::Result<Vec<Bytes>>>,
+    reporter: Reporter,
+) -> Result<(), ImagesError> {
+    let mut export = pin!(export);
+    let (mut batch, mut batch_bytes) = (Vec::new(), 0);
+    loop {
+        let piece = tokio::select! {
+            biased;
+            () = reporter.stop_asked() => Err(ImagesError::Interrupted { done: 0, all: images }),
+            piece = export.next(), if batch_bytes < BATCH_BYTES => match piece {
+                Some(piece) => piece.map_err(ImagesError::from),
+                None => {
+                    let _ = sender.send(Ok(batch)).await;
+                    return Ok(());
                 }
-                Err(error) => {
-                    let _ = sender.send(Err(io::Error::other("the export broke off"))).await;
-                    return Err(error);
+            },
+            room = sender.reserve(), if batch_bytes > 0 => match room {
+                Ok(room) => {
+                    room.send(Ok(std::mem::take(&mut batch)));
+                    batch_bytes = 0;
+                    continue;
                 }
+                // Whoever reads has given up, for a reason of its own.
+                Err(_) => return Ok(()),
+            },
+        };
+        match piece {
+            Ok(piece) => {
+                batch_bytes += piece.len();
+                batch.push(piece);
+            }
+            Err(error) => {
+                let _ = sender.send(Err(io::Error::other("the export broke off"))).await;
+                return Err(error);
             }
         }
-    };
-    let (result, passed) = futures::join!(working, passing_on);
-    passed.and(result)
+    }
 }
 
 /// All that the thread needs.

@@ -217,12 +217,14 @@ fn a_container_that_can_not_be_made_or_started_is_no_success() {
             ("GET", "/networks", Answer::Json(200, "[]")),
             ("GET", "/volumes", Answer::Json(200, r#"{"Volumes":[]}"#)),
             ("POST", "/networks/create", Answer::Json(201, network)),
+            // The lock is made as containers are.
+            ("POST", "/containers/create?name=fake-dpl-lock", Answer::Json(201, r#"{"Id":"the-lock","Warnings":[]}"#)),
         ];
         all.extend(rules);
         let fake = Fake::with(all);
         let ended = run(&fake.site, &["start"]);
         assert!([Some(1), Some(4)].contains(&ended.status.code()), "{what}: {}", ended.stderr);
-        assert!(fake.asked_for("/containers/create"), "{what}: {}", ended.stderr);
+        assert!(fake.asked_for("/containers/create?name=fake-a-1"), "{what}: {}", ended.stderr);
         assert!(ended.stderr.contains("error:") && !ended.stderr.contains("panicked"), "{}", ended.stderr);
     }
 }

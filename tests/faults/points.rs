@@ -104,6 +104,7 @@ pub const SAMPLE: &[Point] = &[
     at(Scene::WithGpu, "services.helper.after-create", 1),
     at(Scene::Restart, "services.execute.before-restart", 1),
     at(Scene::Restart, "services.execute.after-restart", 1),
+    at(Scene::Restart, "state.deployments.before-write", 1),
     at(Scene::Replace, "services.execute.after-create", 1),
     at(Scene::Replace, "services.execute.before-stop", 1),
     at(Scene::Replace, "services.execute.after-stop", 1),

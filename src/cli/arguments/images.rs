@@ -71,7 +71,7 @@ pub struct CompressionArguments {
     /// How it is compressed [default: zstd in the store, none in an export, which `docker load` of 20.10 reads, as gzip]
     #[arg(long, value_enum)]
     pub compression: Option<CompressionChoice>,
-    /// The level of compression [default: the compressor's own]
+    /// The level of compression [default: 2 of zstd, 6 of gzip]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub level: Option<i32>,
     /// Threads that compress [default: one for each CPU]
@@ -106,7 +106,7 @@ pub struct SaveArguments {
     /// How layers are compressed [default: zstd in the store, gzip in archives]
     #[arg(long, value_enum)]
     pub compression: Option<CompressionChoice>,
-    /// The level of compression [default: the compressor's own]
+    /// The level of compression [default: 2 of zstd, 6 of gzip]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub level: Option<i32>,
     /// Threads that compress [default: one for each CPU]
