@@ -142,7 +142,14 @@ forget_two() {
   docker image prune --force >/dev/null
 }
 
-wipe() { docker images --all --quiet | sort -u | xargs -r docker rmi --force >/dev/null 2>&1 || true; }
+# An image on which another is built goes only after that one.
+wipe() {
+  local left
+  while left=$(docker images --all --quiet | sort -u) && [[ $left ]]; do
+    # shellcheck disable=SC2086
+    docker rmi --force $left >/dev/null 2>&1 || true
+  done
+}
 
 # --- Measuring
 

@@ -126,11 +126,9 @@ pub enum Encoder<W: Write> {
     Zstd(zstd::stream::write::Encoder<'static, W>),
 }
 
-/// zstd cuts its input into jobs for its threads, and holds two or three of them for each. Jobs of this size keep the
-/// memory small and cost about a percent of the ratio.
-fn zstd_job_bytes(threads: u32) -> u32 {
-    if threads <= 4 { 1 << 20 } else { 512 << 10 }
-}
+/// zstd cuts its input into jobs for its threads, and holds two or three of them for each. Jobs of this size, the least
+/// that it takes, keep the memory small and cost about a percent of the ratio.
+const ZSTD_JOB_BYTES: u32 = 512 << 10;
 
 /// So many threads of one level as have room in some 40 MiB: the tables of the higher levels are large, and each
 /// thread has its own.
@@ -158,7 +156,7 @@ impl<W: Write> Encoder<W> {
                 let threads = zstd_threads(options.thread_count(), level);
                 if threads > 1 {
                     encoder.multithread(threads)?;
-                    encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(zstd_job_bytes(threads)))?;
+                    encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(ZSTD_JOB_BYTES))?;
                 }
                 Self::Zstd(encoder)
             }
