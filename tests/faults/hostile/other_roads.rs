@@ -157,7 +157,7 @@ async fn hostile_layouts_are_verified_and_exported_as_what_they_are() {
             (Err(error), Expected::Refused(words)) => {
                 has_words(name, &error_text(error), words);
                 // Nothing is wrong with an image that is called otherwise.
-                let is_called_otherwise = words == &["a:1"];
+                let is_called_otherwise = *words == ["a:1"];
                 let is_whole = verified.as_ref().is_ok_and(|report| report.ok);
                 assert_eq!(is_whole, is_called_otherwise, "{name}: {verified:?}");
             }
