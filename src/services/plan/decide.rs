@@ -141,11 +141,17 @@ pub(super) fn affected<'s>(
     let Decision::Keep { main, set_policy, then, cause } = decision else {
         return decision;
     };
-    let leftovers = || [replica.next, replica.failed].into_iter().flatten().collect();
     let lives = main.is_up() || then != Then::Nothing;
     match change {
         Change::Renewed if shares_namespace && lives => {
-            Decision::Make { discard: leftovers(), old: Some(main), cause: Cause::SharesNamespaceOf(by.to_owned()) }
+            // Where an earlier replacement was cut off, only one of its two containers can be the old one.
+            let (gone, old) = match replica.kept {
+                Some(kept) if main.is_well() => (Some(kept), main),
+                Some(kept) => (Some(main), kept),
+                None => (None, main),
+            };
+            let discard = [gone, replica.next, replica.failed].into_iter().flatten().collect();
+            Decision::Make { discard, old: Some(old), cause: Cause::SharesNamespaceOf(by.to_owned()) }
         }
         Change::Started | Change::Restarted if shares_namespace && main.is_up() => {
             Decision::Keep { main, set_policy, then: Then::Restart, cause: Cause::SharesNamespaceOf(by.to_owned()) }

@@ -334,22 +334,44 @@ proptest! {
     #[test]
     fn a_run_that_is_killed_anywhere_loses_nothing_and_the_next_one_comes_to_the_end(shape in shapes()) {
         prop_assume!(matches!(shape.action, Action::Start | Action::Restart));
-        let mut world = world(&shape);
-        let chosen = chosen(&shape);
-        let before = serving(&world);
-        let plan = world.plan(shape.action, &chosen);
-        let ends = world.run(&plan, Some(shape.moment), shape.late, true).map_err(TestCaseError::fail)?;
-        for (service, number, id, _) in &before {
-            let was_settled = plan.steps.iter().any(|step| {
-                step.settles && ends[step.id] == End::Done && (step.service.as_deref(), step.number) == (Some(service), Some(*number))
-            });
-            // A wait that was over when the process was killed proves as much.
-            let last_wait = shape.late && world.main(service, *number).is_some_and(Seen::is_up);
-            let is_there = world.stack.snapshot.containers.iter().any(|seen| seen.view.id == *id);
-            prop_assert!(is_there || was_settled || last_wait, "{service} {number} is lost\n{}", text(Ok(plan)));
-        }
-        let again = world.plan(Action::Start, &chosen);
-        world.run(&again, None, false, false).map_err(TestCaseError::fail)?;
-        settled(&world, &chosen).map_err(TestCaseError::fail)?;
+        killed_and_run_again(&shape)?;
     }
+}
+
+/// Kills a run and makes another one, which must come to the end.
+fn killed_and_run_again(shape: &Shape) -> Result<(), TestCaseError> {
+    let mut world = world(shape);
+    let chosen = chosen(shape);
+    let before = serving(&world);
+    let plan = world.plan(shape.action, &chosen);
+    let ends = world.run(&plan, Some(shape.moment), shape.late, true).map_err(TestCaseError::fail)?;
+    for (service, number, id, _) in &before {
+        let was_settled = plan.steps.iter().any(|step| {
+            step.settles
+                && ends[step.id] == End::Done
+                && (step.service.as_deref(), step.number) == (Some(service), Some(*number))
+        });
+        // A wait that was over when the process was killed proves as much.
+        let last_wait = shape.late && world.main(service, *number).is_some_and(Seen::is_up);
+        let is_there = world.stack.snapshot.containers.iter().any(|seen| seen.view.id == *id);
+        prop_assert!(is_there || was_settled || last_wait, "{service} {number} is lost\n{}", text(Ok(plan)));
+    }
+    let again = world.plan(Action::Start, &chosen);
+    world.run(&again, None, false, false).map_err(TestCaseError::fail)?;
+    settled(&world, &chosen).map_err(TestCaseError::fail)?;
+    Ok(())
+}
+
+#[test]
+fn a_cut_off_guest_of_a_cut_off_provider_is_replaced_again() {
+    let shape = Shape {
+        needs: vec![(0, 7, 0), (4, 7, 4), (3, 4, 0)],
+        states: vec![2, 0, 1, 0, 2, 1, 3, 3],
+        chosen: vec![true, false, false, true, false, false, true, true],
+        action: Action::Start,
+        chance: 10_408_383_939_064_442_328,
+        moment: 20,
+        late: false,
+    };
+    killed_and_run_again(&shape).unwrap();
 }
