@@ -167,3 +167,20 @@ fn ctrl_c_ends_the_wait_for_a_lock_at_once() {
     assert_eq!(waiting.wait().unwrap().code(), Some(130), "{}", std::fs::read_to_string(&errors).unwrap());
     assert!(operators.lock_is_there());
 }
+
+#[test]
+fn projects_that_are_the_first_on_an_engine_at_the_same_time_all_get_their_locks() {
+    let one = r#"{ "project": "PROJECT", "defaults": { "stop_grace_period": "1s" },
+        "services": { "a": { "image": "redis:7.0" } } }"#;
+    let stacks: Vec<Stack> = (0..4).map(|_| Stack::new(one)).collect();
+    for _ in 0..3 {
+        // What no lock has been made of yet.
+        let image = ["image", "rm", "--force", "dpl-lock:1"];
+        let _ = Command::new("docker").args(image).env("DOCKER_HOST", &stacks[0].engine).output();
+        std::thread::scope(|scope| {
+            for stack in &stacks {
+                scope.spawn(|| stack.run(&["start", "--force-recreate"]).success());
+            }
+        });
+    }
+}
