@@ -4,7 +4,6 @@
 //! written down when an action on services ends, whatever became of it, from what the engine has then.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,6 @@ use serde_json::Value;
 use super::StateError;
 use super::folder::StateDir;
 use super::operator::Operator;
-use crate::fs::{Mode, write_durably};
 
 const FILE: &str = "deployments.json";
 
@@ -58,12 +56,7 @@ impl Deployments {
     /// # Errors
     /// A file that is there and can't be understood.
     pub fn read(state: &StateDir) -> Result<Self, StateError> {
-        let path = state.file(FILE);
-        match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| StateError::Read { path, source: error.into() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(StateError::Read { path, source }),
-        }
+        state.read_record(FILE)
     }
 
     /// An engine's deployments, oldest first.
@@ -86,11 +79,8 @@ impl Deployments {
         all.push(deployment);
         let superfluous = all.len().saturating_sub(keep as usize + 1);
         all.drain(..superfluous);
-        state.create()?;
-        let text = serde_json::to_vec(&self).map_err(|error| state.write_error(error.into()))?;
         crate::failpoint!("state.deployments.before-write");
-        // The environment of services is in it.
-        write_durably(&state.file(FILE), &text, Mode::Private).map_err(|source| state.write_error(source))
+        state.write_record(FILE, self)
     }
 }
 

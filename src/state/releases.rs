@@ -5,7 +5,6 @@
 //! back. `images prune --engine` goes by it, and so does the way back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::StateError;
 use super::folder::StateDir;
 use super::operator::Operator;
-use crate::fs::{Mode, write_durably};
 
 const FILE: &str = "releases.json";
 /// Far more than anybody goes back; an entry is some kilobytes.
@@ -73,12 +71,7 @@ impl Releases {
     /// # Errors
     /// A file that is there and can't be understood: what it says of images is not to be guessed.
     pub fn read(state: &StateDir) -> Result<Self, StateError> {
-        let path = state.file(FILE);
-        match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| StateError::Read { path, source: error.into() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(StateError::Read { path, source }),
-        }
+        state.read_record(FILE)
     }
 
     pub fn of(&self, engine: &str) -> EngineReleases {
@@ -170,10 +163,8 @@ impl ReleaseLog {
         if *engine == before {
             return Ok(());
         }
-        self.state.create()?;
-        let text = serde_json::to_vec(&releases).map_err(|error| self.state.write_error(error.into()))?;
         crate::failpoint!("state.releases.before-write");
-        write_durably(&self.state.file(FILE), &text, Mode::Private).map_err(|source| self.state.write_error(source))
+        self.state.write_record(FILE, &releases)
     }
 }
 

@@ -31,7 +31,7 @@ pub struct RollbackPlan {
     pub at: String,
     /// Names of images that move back.
     pub images: Vec<MovedImage>,
-    /// The last backup of each database that had been made by then. Databases are not touched.
+    /// The last backup of each database that was made while they were so. Databases are not touched.
     pub backups: Vec<BackupDocument>,
     /// Services of today that were not there.
     pub new_services: Vec<String>,
@@ -55,10 +55,13 @@ pub fn run(arguments: &RollbackServicesArguments, session: &mut Session) -> Resu
     let project = session.project(None)?;
     let engine = session.engine()?;
     let all = Deployments::read(&project.state())?;
-    let deployment = chosen(all.of(&engine.facts().id), arguments.action, &project)?;
+    let all = all.of(&engine.facts().id);
+    let deployment = chosen(all, arguments.action, &project)?;
+    // It lasted until the action that ended with the next one: what was backed up before that one's end belongs to it.
+    let lasted_until = all.iter().find(|other| other.action > deployment.action).map(|next| next.at);
     let loaded = read_resolved(&deployment.manifest, &project.path, Variables::of_process())?;
     let past = Arc::new(Project { path: project.path.clone(), loaded });
-    let rollback = Rollback { number: arguments.action, deployment, past };
+    let rollback = Rollback { number: arguments.action, deployment, lasted_until, past };
     operations::act(&rollback, &project, session)
 }
 
@@ -96,6 +99,8 @@ fn operations_done(project: &Project) -> Result<u64, Failure> {
 struct Rollback {
     number: Option<u64>,
     deployment: Deployment,
+    /// `None` where it still lasts.
+    lasted_until: Option<Timestamp>,
     /// The project as it was.
     past: Arc<Project>,
 }
@@ -142,7 +147,7 @@ impl Rollback {
             after_action: self.deployment.action,
             at: self.deployment.at.to_string(),
             images,
-            backups: backups(self.deployment.at, project)?,
+            backups: backups(self.lasted_until.unwrap_or_else(Timestamp::now), project)?,
             new_services: project
                 .manifest()
                 .services
