@@ -29,8 +29,10 @@ pub fn run(arguments: &LogsArguments, session: &mut Session) -> Result<u8, Failu
     let selection = select::services(manifest, &selectors, Unselected::All)?;
     let pattern = arguments.grep.as_deref().map(pattern).transpose()?;
     let engine = session.engine()?;
-    let moment = |flag: &str, text: &Option<String>| {
-        text.as_deref().map(|text| moment(flag, text, engine.facts().now())).transpose()
+    let runtime = session.runtime()?;
+    let moment = |flag: &str, text: &Option<String>| match text {
+        Some(text) => moment(flag, text, runtime.block_on(engine.facts())?.now()).map(Some),
+        None => Ok(None),
     };
     let options = LogOptions {
         follow: arguments.follow,
@@ -41,7 +43,7 @@ pub fn run(arguments: &LogsArguments, session: &mut Session) -> Result<u8, Failu
     };
     let output = session.output.clone();
     let page = Page::of(manifest, &selection, arguments.timestamps, &output);
-    session.runtime()?.block_on(async {
+    runtime.block_on(async {
         let mut end = EndSignals::watch().map_err(Failure::Terminal)?;
         let mut lines = std::pin::pin!(logs(&engine, manifest, &selection, &options));
         let mut code = 0;

@@ -39,8 +39,8 @@ impl Project {
     }
 
     /// Where it is written down what is loaded into an engine.
-    pub fn releases(&self, engine: &Engine) -> ReleaseLog {
-        ReleaseLog::new(self.state(), &engine.facts().id, Operator::of_process())
+    pub fn releases(&self, engine_id: &str) -> ReleaseLog {
+        ReleaseLog::new(self.state(), engine_id, Operator::of_process())
     }
 
     /// The digest of all the files that it was read from.
@@ -162,6 +162,11 @@ impl Session {
         }
         self.engine = Some(engine.clone());
         Ok(engine)
+    }
+
+    /// The engine's own identity, by which what was done on it is remembered.
+    pub fn engine_id(&mut self, engine: &Engine) -> Result<String, Failure> {
+        Ok(self.runtime()?.block_on(engine.facts())?.id.clone())
     }
 
     /// The number in the journal of the action that is under way; 0 where none is.

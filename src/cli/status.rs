@@ -30,7 +30,7 @@ pub fn run(arguments: &StatusArguments, session: &mut Session) -> Result<u8, Fai
         watch::refuse_json(output)?;
         return runtime.block_on(watch::run(output, AGAIN, async || {
             let report = look(&engine, manifest, &selection, arguments.stats).await?;
-            Ok(page(&report, arguments, engine.facts().now(), output))
+            Ok(page(&report, arguments, engine.facts().await?.now(), output))
         }));
     }
     let report = runtime.block_on(look(&engine, manifest, &selection, arguments.stats))?;
@@ -38,7 +38,8 @@ pub fn run(arguments: &StatusArguments, session: &mut Session) -> Result<u8, Fai
         output.document(&report)?;
         return Ok(0);
     }
-    output.data(&page(&report, arguments, engine.facts().now(), output))?;
+    let now = runtime.block_on(engine.facts())?.now();
+    output.data(&page(&report, arguments, now, output))?;
     for orphan in &report.orphans {
         output.warn(&Message::new("status-orphan").with("container", &orphan.name));
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
+use tokio::sync::OnceCell;
 
 use super::address::Address;
 use super::error::{EngineError, EngineErrorKind};
-use super::facts::EngineFacts;
+use super::facts::{ApiVersion, EngineFacts, ImageStore};
 use super::lock::Keeper;
 use super::watchdog::StallLimits;
 
@@ -29,7 +30,9 @@ pub struct Engine {
     docker: Docker,
     transfers: Docker,
     address: Address,
-    facts: Arc<EngineFacts>,
+    api: ApiVersion,
+    /// Asked for when they are first needed: an engine runs other programs to answer.
+    facts: Arc<OnceCell<EngineFacts>>,
     /// Asked before every change.
     keeper: Option<Arc<Keeper>>,
     stall_limits: StallLimits,
@@ -37,17 +40,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Connects to the engine at `address` and asks what it is.
+    /// Connects to the engine at `address`, which has to answer (`GET /_ping`).
     pub async fn connect(address: Address) -> Result<Self, EngineError> {
-        let reach = |error| {
-            let inner = EngineError::new("reach", format!("the Docker engine at {address}"), error);
-            EngineError::other(
-                EngineErrorKind::Unreachable,
-                "reach",
-                format!("the Docker engine at {address}"),
-                inner.cause(),
-            )
-        };
+        let reach = |error| unreachable(&address, error);
         let seconds = CALL_TIMEOUT.as_secs();
         let docker = match address.as_str().split_once("://") {
             Some(("unix", _)) => Docker::connect_with_unix(address.as_str(), seconds, API_DEFAULT_VERSION),
@@ -55,24 +50,36 @@ impl Engine {
             _ => Docker::connect_with_http(address.as_str(), seconds, API_DEFAULT_VERSION),
         }
         .map_err(reach)?;
-        let facts = EngineFacts::ask(&docker, &address).await.map_err(reach)?;
+        let api = ApiVersion::ask(&docker, &address).await.map_err(reach)?;
         let transfers = docker.clone().with_timeout(TRANSFER_TIMEOUT);
-        let (facts, stall_limits) = (Arc::new(facts), StallLimits::default());
-        Ok(Self { docker, transfers, address, facts, keeper: None, stall_limits, patience: PATIENCE })
+        let (facts, stall_limits) = (Arc::default(), StallLimits::default());
+        Ok(Self { docker, transfers, address, api, facts, keeper: None, stall_limits, patience: PATIENCE })
     }
 
-    /// What the engine is and can do, as it said when the connection was made.
-    pub fn facts(&self) -> &EngineFacts {
-        &self.facts
+    /// The version of the API that the engine speaks.
+    pub fn api(&self) -> &ApiVersion {
+        &self.api
+    }
+
+    /// What the engine is and can do, as it said when it was first asked (`GET /info`).
+    pub async fn facts(&self) -> Result<&EngineFacts, EngineError> {
+        let asked = self.facts.get_or_try_init(|| EngineFacts::ask(&self.docker)).await;
+        asked.map_err(|error| unreachable(&self.address, error))
+    }
+
+    /// How the engine keeps its images.
+    pub async fn image_store(&self) -> Result<ImageStore, EngineError> {
+        Ok(self.facts().await?.image_store)
     }
 
     /// The folder where the engine keeps its data, when it runs on this machine: an engine behind a Unix socket that
     /// calls itself by this host's name (a socket may lead to another machine too).
-    pub fn local_root_dir(&self) -> Option<&Path> {
+    pub async fn local_root_dir(&self) -> Result<Option<&Path>, EngineError> {
+        let facts = self.facts().await?;
         let here = rustix::system::uname();
         let is_here =
-            self.address.as_str().starts_with("unix://") && here.nodename().to_bytes() == self.facts.name.as_bytes();
-        (is_here && self.facts.root_dir.is_dir()).then_some(self.facts.root_dir.as_path())
+            self.address.as_str().starts_with("unix://") && here.nodename().to_bytes() == facts.name.as_bytes();
+        Ok((is_here && facts.root_dir.is_dir()).then_some(facts.root_dir.as_path()))
     }
 
     /// Lets transfers be silent for as long as `limits` says.
@@ -129,4 +136,11 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Engine").field("address", &self.address).field("facts", &self.facts).finish()
     }
+}
+
+/// Whatever goes wrong at the first questions: nobody who could be worked with answers there.
+fn unreachable(address: &Address, error: bollard::errors::Error) -> EngineError {
+    let subject = format!("the Docker engine at {address}");
+    let inner = EngineError::new("reach", subject.clone(), error);
+    EngineError::other(EngineErrorKind::Unreachable, "reach", subject, inner.cause())
 }

@@ -19,7 +19,7 @@ pub enum ImageStore {
     Containerd,
 }
 
-/// What `GET /_ping` and `GET /info` say, as far as `dpl` uses it.
+/// What `GET /info` says, as far as `dpl` uses it.
 #[derive(Debug, Clone)]
 pub struct EngineFacts {
     /// The engine's own identity, stable over restarts.
@@ -27,7 +27,6 @@ pub struct EngineFacts {
     /// The host's name as the engine knows it.
     pub name: String,
     pub version: String,
-    pub api_version: String,
     pub image_store: ImageStore,
     pub storage_driver: String,
     /// Where the engine keeps its data, on its own host.
@@ -64,9 +63,8 @@ impl Default for LimitSupport {
 }
 
 impl EngineFacts {
-    pub(super) async fn ask(docker: &Docker, address: &Address) -> Result<Self, Error> {
-        let (api_version, (info, answered_at)) =
-            futures::try_join!(api_version(docker, address), async { Ok((docker.info().await?, Timestamp::now())) })?;
+    pub(super) async fn ask(docker: &Docker) -> Result<Self, Error> {
+        let (info, answered_at) = (docker.info().await?, Timestamp::now());
         let image_store = image_store(&info);
         let time = info.system_time.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
         let limits = LimitSupport {
@@ -81,7 +79,6 @@ impl EngineFacts {
             id: info.id.unwrap_or_default(),
             name: info.name.unwrap_or_default(),
             version: info.server_version.unwrap_or_default(),
-            api_version,
             image_store,
             storage_driver: info.driver.unwrap_or_default(),
             root_dir: PathBuf::from(info.docker_root_dir.unwrap_or_default()),
@@ -105,20 +102,32 @@ impl EngineFacts {
         let ahead = jiff::SignedDuration::from_millis(self.clock_ahead_ms.unwrap_or_default());
         Timestamp::now().checked_add(ahead).unwrap_or_default()
     }
+}
 
-    /// The API version as numbers that can be compared; (0, 0) where the engine says none.
-    pub fn api(&self) -> (u32, u32) {
-        let mut parts = self.api_version.split('.').map(|part| part.parse().unwrap_or(0));
+/// The version of the API that an engine speaks (`1.41`), as it says it; empty where it says none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiVersion(pub String);
+
+impl ApiVersion {
+    /// `GET /version` says it as well as `GET /_ping`, but an engine runs three programs to answer that, which costs it more
+    /// than all that a look at a stack does.
+    pub(super) async fn ask(docker: &Docker, address: &Address) -> Result<Self, Error> {
+        match wire::api_version(address).await {
+            Ok(Some(version)) => Ok(Self(version)),
+            Ok(None) | Err(_) => Ok(Self(docker.version().await?.api_version.unwrap_or_default())),
+        }
+    }
+
+    /// As numbers that can be compared; (0, 0) where the engine says none.
+    pub fn numbers(&self) -> (u32, u32) {
+        let mut parts = self.0.split('.').map(|part| part.parse().unwrap_or(0));
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
     }
 }
 
-/// `GET /version` says it as well, but an engine runs three programs to answer that, which costs it more than all that a
-/// look at a stack does.
-async fn api_version(docker: &Docker, address: &Address) -> Result<String, Error> {
-    match wire::api_version(address).await {
-        Ok(Some(version)) => Ok(version),
-        Ok(None) | Err(_) => Ok(docker.version().await?.api_version.unwrap_or_default()),
+impl std::fmt::Display for ApiVersion {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 

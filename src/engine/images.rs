@@ -150,10 +150,10 @@ impl Engine {
     /// of its list.
     pub async fn image_is_whole(&self, image: &ImageView) -> Result<bool, EngineError> {
         const SHOWN_WITHOUT_LAYERS: (u32, u32) = (1, 48);
-        if self.facts().image_store == ImageStore::Classic {
+        if self.image_store().await? == ImageStore::Classic {
             return Ok(true);
         }
-        if self.facts().api() >= SHOWN_WITHOUT_LAYERS {
+        if self.api().numbers() >= SHOWN_WITHOUT_LAYERS {
             return Ok(!image.diff_ids.is_empty());
         }
         let filter = match image.tags.first() {

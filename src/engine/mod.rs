@@ -29,7 +29,7 @@ pub use connect::Engine;
 pub use error::{EngineError, EngineErrorKind};
 pub use events::ContainerEvent;
 pub use exec::{ExecEnd, ExecOutput, ExecResult, ExecSession, ExecSpec, TerminalSize};
-pub use facts::{EngineFacts, ImageStore, LimitSupport};
+pub use facts::{ApiVersion, EngineFacts, ImageStore, LimitSupport};
 pub use hold::ContainerHold;
 pub use images::{ImageListing, ImageView, LoadProgress, run_config};
 pub use lock::{LockNews, LockRequest, LockTiming, LockView};

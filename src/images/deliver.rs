@@ -89,7 +89,7 @@ impl Delivery {
         }
         let names: Vec<String> = self.images.iter().map(|missing| missing.image.name.clone()).collect();
         let gate = Gate::new(progression, self.after.clone());
-        let store = engine.facts().image_store;
+        let store = self.known.store();
         let carrier = Carrier { engine, reporter, store, gate, bytes_sent: 0, layer_bytes: 0 };
         let mut loaded = Vec::new();
         let result = carrier.carry(self, &mut loaded).await;

@@ -116,7 +116,7 @@ pub async fn plan_engine_prune(
         containers.iter().map(|container| (container.image_id.as_str(), container.name.as_str())).collect();
     let mut needed = records.releases.images_of_last(options.keep_releases);
     needed.extend(records.deployed.iter().map(String::as_str));
-    let mut report = EnginePruneReport { engine: engine.facts().name.clone(), ..EnginePruneReport::default() };
+    let mut report = EnginePruneReport { engine: engine.facts().await?.name.clone(), ..EnginePruneReport::default() };
     let mut stored = None;
     for image in &listed {
         for name in looked_at(image) {
@@ -243,7 +243,7 @@ async fn is_stored(engine: &Engine, id: &str, stored: &[StoredImage]) -> Result<
     let Some(view) = engine.inspect_image(id).await? else {
         return Ok(false);
     };
-    let store = engine.facts().image_store;
+    let store = engine.image_store().await?;
     Ok(stored.iter().any(|image| Identity::of_stored(image).is(store, &view)))
 }
 

@@ -62,7 +62,8 @@ pub async fn list_images(
     for (mut image, stored) in listed.drain(..) {
         if let (Some(engine), Some(stored)) = (engine, stored) {
             let view = engine.inspect_image(&image.reference).await?;
-            let is_it = |view| Identity::of_stored(&stored).is(engine.facts().image_store, view);
+            let store = engine.image_store().await?;
+            let is_it = |view| Identity::of_stored(&stored).is(store, view);
             image.in_engine = Some(view.as_ref().is_some_and(is_it));
         }
         image.services = services.get(&image.reference).cloned().unwrap_or_default();

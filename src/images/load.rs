@@ -20,7 +20,7 @@ use super::sources::{Batch, Learning, LoadImage};
 use super::space::{self, SpaceCheck};
 use super::thin::EngineLayers;
 use super::unique;
-use crate::engine::Engine;
+use crate::engine::{Engine, ImageStore};
 use crate::fs::Digest;
 use crate::manifest::types::Reference;
 use crate::report::{Activity, Message, Reporter};
@@ -55,8 +55,8 @@ pub async fn load(
     let started = Instant::now();
     let references = unique(references)?;
     let look = LoadLook::take(engine, images_dir, &references, Learning::Remembers).await?;
-    let plan = look.plan(engine);
-    let store = engine.facts().image_store;
+    let plan = look.plan(engine).await?;
+    let store = engine.image_store().await?;
     let (named, coming) = (look.named.clone(), look.coming(store));
     for notice in plan.notices {
         reporter.warn(notice);
@@ -74,7 +74,7 @@ pub async fn load(
     if orders.to_do() > 0 {
         reporter.planned(Activity::LoadImage, orders.to_do(), Some(total_bytes));
     }
-    let loaded = orders.carry_out(engine, reporter).await;
+    let loaded = orders.carry_out(engine, store, reporter).await;
     let Loaded { images: loaded, bytes_sent: sent, failure } = loaded;
     images.extend(loaded);
     bytes_sent += sent;
@@ -146,7 +146,7 @@ impl Orders {
         self.unnamed.len() + self.deliveries.iter().map(Delivery::image_count).sum::<usize>()
     }
 
-    async fn carry_out(self, engine: &Engine, reporter: &Reporter) -> Loaded {
+    async fn carry_out(self, engine: &Engine, store: ImageStore, reporter: &Reporter) -> Loaded {
         let mut loaded = Loaded { images: Vec::new(), bytes_sent: 0, failure: None };
         let (progression, watcher) = watch::channel(Progression { done: BTreeSet::new(), given_up: false });
         let mut next_place = self.deliveries.len();
@@ -174,7 +174,7 @@ impl Orders {
                 Ok(Some(view)) => Delivery::name_only(engine, reporter, image, &view.id).await,
                 // It went away since it was looked for.
                 Ok(None) => {
-                    let nothing = EngineLayers::none(engine.facts().image_store);
+                    let nothing = EngineLayers::none(store);
                     let delivery = Delivery::new(next_place, batch, vec![image], nothing, Vec::new());
                     next_place += 1;
                     delivery.make(engine, reporter, watcher.clone()).await.1

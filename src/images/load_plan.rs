@@ -55,7 +55,7 @@ const INSPECTED_AT_ONCE: usize = 8;
 pub async fn plan_load(engine: &Engine, images_dir: &Path, references: &[Reference]) -> Result<LoadPlan, ImagesError> {
     let references = unique(references)?;
     let look = LoadLook::take(engine, images_dir, &references, Learning::Forgets).await?;
-    let mut plan = look.plan(engine);
+    let mut plan = look.plan(engine).await?;
     sort_as_asked(&mut plan.images, &references, |image| &image.reference);
     Ok(plan)
 }
@@ -99,7 +99,7 @@ impl LoadLook {
             batches.push(PlannedBatch { batch, images });
         }
         let layers = if coming.is_empty() {
-            EngineLayers::none(engine.facts().image_store)
+            EngineLayers::none(engine.image_store().await?)
         } else {
             engine_layers(engine).await?
         };
@@ -115,7 +115,7 @@ impl LoadLook {
     }
 
     /// What would be sent, in the order of the batches.
-    pub fn plan(&self, engine: &Engine) -> LoadPlan {
+    pub async fn plan(&self, engine: &Engine) -> Result<LoadPlan, ImagesError> {
         let mut known = self.layers.clone();
         let mut plan = LoadPlan { images: Vec::new(), disks: Vec::new(), notices: self.notices.clone() };
         let mut sent_together = Vec::new();
@@ -145,12 +145,12 @@ impl LoadLook {
             let images = &plan.images[plan.images.len() - images.len()..];
             sent_together.push(images.iter().filter_map(|image| image.bytes_to_send).sum());
         }
-        let needed = needed_in_engine(engine.facts().image_store, &sent_together);
+        let needed = needed_in_engine(engine.image_store().await?, &sent_together);
         if needed > 0 {
-            let (folder, place) = (engine.local_root_dir(), &engine.facts().root_dir);
+            let (folder, place) = (engine.local_root_dir().await?, &engine.facts().await?.root_dir);
             plan.disks = space::look(&[DiskNeed::in_engine(folder, place, DiskPurpose::Engine, needed)]);
         }
-        plan
+        Ok(plan)
     }
 }
 
@@ -191,13 +191,13 @@ async fn named(engine: &Engine, references: &[Reference]) -> Result<HashMap<Stri
 }
 
 pub(super) async fn is_here(engine: &Engine, image: &LoadImage, view: &ImageView) -> Result<bool, ImagesError> {
-    let store: ImageStore = engine.facts().image_store;
+    let store: ImageStore = engine.image_store().await?;
     Ok(image.identity.is(store, view) && engine.image_is_whole(view).await?)
 }
 
 /// The image, when the engine has it under another name or none.
 pub(super) async fn unnamed(engine: &Engine, image: &LoadImage) -> Result<Option<ImageView>, ImagesError> {
-    for id in image.identity.possible_ids(engine.facts().image_store) {
+    for id in image.identity.possible_ids(engine.image_store().await?) {
         match engine.inspect_image(&id).await? {
             Some(view) if is_here(engine, image, &view).await? => return Ok(Some(view)),
             _ => {}
@@ -215,7 +215,7 @@ async fn engine_layers(engine: &Engine) -> Result<EngineLayers, ImagesError> {
         .buffer_unordered(INSPECTED_AT_ONCE)
         .try_collect()
         .await?;
-    let mut layers = EngineLayers::none(engine.facts().image_store);
+    let mut layers = EngineLayers::none(engine.image_store().await?);
     for view in views.into_iter().flatten() {
         let diff_ids: Result<Vec<_>, _> = view.diff_ids.iter().map(|diff_id| diff_id.parse()).collect();
         if let Ok(diff_ids) = diff_ids {

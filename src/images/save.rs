@@ -97,7 +97,7 @@ async fn save_to_layout(
     options: &SaveOptions,
     reporter: &Reporter,
 ) -> Result<SaveReport, ImagesError> {
-    let (folder, image_store) = (store_dir.to_owned(), engine.facts().image_store);
+    let (folder, image_store) = (store_dir.to_owned(), engine.image_store().await?);
     let (store, plans) = blocking(move || {
         let store = StoreWriter::open(&folder)?;
         let plans =
@@ -109,7 +109,8 @@ async fn save_to_layout(
     let known = if exported.is_empty() { KnownLayers::new() } else { known_layers(store.layout()) };
     let written = Written::Layers { images: exported.clone(), known: known.clone() };
     let estimates = written.estimates(engine).await;
-    space::check(&written.disks(engine, store_dir, options, &estimates), options.space, reporter)?;
+    let disks = written.disks(engine, store_dir, options, &estimates).await?;
+    space::check(&disks, options.space, reporter)?;
     let progress = ExportProgress::new(reporter.clone(), &exported, &estimates);
     progress.begin(plans.iter().filter(|plan| !matches!(plan.step, Step::Keep(_))).map(|plan| &plan.wanted.name));
     let exported: Vec<String> = exported.into_iter().map(|wanted| wanted.name).collect();

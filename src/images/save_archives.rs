@@ -33,7 +33,7 @@ pub(super) async fn save_archives(
     options: &SaveOptions,
     reporter: &Reporter,
 ) -> Result<SaveReport, ImagesError> {
-    let image_store = engine.facts().image_store;
+    let image_store = engine.image_store().await?;
     let mut report = SaveReport::default();
     let all = wanted.len();
     let (owned, options) = (folder.to_owned(), options.clone());
@@ -44,7 +44,7 @@ pub(super) async fn save_archives(
     })
     .await?;
     let written = Written::archives(&jobs);
-    let disks = written.disks(engine, folder, &told_options, &LayerEstimates::default());
+    let disks = written.disks(engine, folder, &told_options, &LayerEstimates::default()).await?;
     space::check(&disks, told_options.space, reporter)?;
     let coming: Vec<&Wanted> = jobs.iter().filter(|job| !job.is_done()).map(ArchiveJob::wanted).collect();
     if !coming.is_empty() {

@@ -63,7 +63,7 @@ pub async fn plan_save(
     options: &SaveOptions,
 ) -> Result<SavePlan, ImagesError> {
     let wanted = look_up(engine, &unique(references)?).await?;
-    let (folder, image_store, options) = (store_dir.to_owned(), engine.facts().image_store, options.clone());
+    let (folder, image_store, options) = (store_dir.to_owned(), engine.image_store().await?, options.clone());
     let looking = options.clone();
     let looked = blocking(move || match looking.format {
         StoreFormat::Layout => {
@@ -82,7 +82,7 @@ pub async fn plan_save(
     .await;
     let (mut document, written) = looked?;
     let estimates = written.estimates(engine).await;
-    document.disks = written.disks(engine, store_dir, &options, &estimates);
+    document.disks = written.disks(engine, store_dir, &options, &estimates).await?;
     Ok(document)
 }
 
@@ -113,13 +113,13 @@ impl Written {
 
     /// The disks that it is written to: that of the store, and the engine's own, where the classic store spools an
     /// export before its first byte comes.
-    pub fn disks(
+    pub async fn disks(
         &self,
         engine: &Engine,
         store: &Path,
         options: &SaveOptions,
         estimates: &LayerEstimates,
-    ) -> Vec<DiskSpace> {
+    ) -> Result<Vec<DiskSpace>, ImagesError> {
         let (written, spooled): (u64, u64) = match self {
             Self::Layers { images, known } => {
                 let exported: HashSet<&String> = images.iter().flat_map(|image| &image.view.diff_ids).collect();
@@ -133,17 +133,17 @@ impl Written {
             }
         };
         if spooled == 0 {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let mut needs = vec![match options.compression {
             Compression::None => DiskNeed::exactly(store, DiskPurpose::Store, written),
             Compression::Zstd | Compression::Gzip => DiskNeed::compressed(store, DiskPurpose::Store, written),
         }];
-        if engine.facts().image_store == ImageStore::Classic {
-            let (folder, place) = (engine.local_root_dir(), &engine.facts().root_dir);
+        if engine.image_store().await? == ImageStore::Classic {
+            let (folder, place) = (engine.local_root_dir().await?, &engine.facts().await?.root_dir);
             needs.push(DiskNeed::in_engine(folder, place, DiskPurpose::Spool, spooled));
         }
-        space::look(&needs)
+        Ok(space::look(&needs))
     }
 }
 

@@ -35,6 +35,11 @@ impl EngineLayers {
         Self { store, present: HashSet::new() }
     }
 
+    /// How the engine keeps them.
+    pub fn store(&self) -> ImageStore {
+        self.store
+    }
+
     /// Adds the layers of an image that the engine has. On the containerd store it is an assumption that they lie
     /// there uncompressed: no API shows it, and the look at the image after the load finds out.
     pub fn add(&mut self, diff_ids: &[Digest]) {

@@ -210,6 +210,14 @@ pub async fn observe(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, S
 }
 
 async fn look(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, EngineError> {
+    // What the engine is takes it as long to say as all the rest.
+    let (facts, snapshot) = futures::try_join!(engine.facts(), look_at_all(engine, manifest))?;
+    let engine = EngineTraits { limits: facts.limits, ..snapshot.engine };
+    Ok(Snapshot { engine, ..snapshot })
+}
+
+/// All but the engine itself.
+async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, EngineError> {
     let (summaries, tags, networks, volumes) = futures::try_join!(
         engine.list_container_summaries(),
         engine.list_image_tags(),
@@ -248,7 +256,7 @@ async fn look(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, EngineEr
     let images = look_at_images(engine, manifest, &containers, &ids).await?;
     let is_local = engine.address().is_local();
     Ok(Snapshot {
-        engine: EngineTraits { api: engine.facts().api(), is_local, limits: engine.facts().limits },
+        engine: EngineTraits { api: engine.api().numbers(), is_local, ..EngineTraits::default() },
         containers,
         strangers: others.into_iter().map(stranger).collect(),
         namesakes,
@@ -365,7 +373,7 @@ async fn look_at_image(
         return Ok(None);
     };
     let mut same_as = BTreeSet::new();
-    if engine.facts().image_store == ImageStore::Containerd {
+    if engine.image_store().await? == ImageStore::Containerd {
         // There the ID is the manifest's digest, and one image can come in several manifests: its configuration and
         // its layers tell.
         let used: BTreeSet<&str> = containers

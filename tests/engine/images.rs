@@ -141,7 +141,7 @@ async fn a_thin_load_that_falls_short_is_sent_in_full() {
     let loaded = bench.load(&["app:1"]).await.unwrap();
     bench.assert_is("app:1", &made).await;
     assert!(bench.can_be_exported("app:1", &made).await, "the image is whole in the engine");
-    let falls_short = bench.engine.facts().image_store == ImageStore::Containerd;
+    let falls_short = bench.engine.facts().await.unwrap().image_store == ImageStore::Containerd;
     assert_eq!(bench.heard("images-load-full"), usize::from(falls_short));
     assert_eq!(loaded.images[0].layers_sent, if falls_short { 2 } else { 1 });
 }

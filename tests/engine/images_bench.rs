@@ -114,7 +114,7 @@ impl Bench {
     pub async fn make(&self, name: &str, recipe: &Recipe) -> Made {
         let diff_ids: Vec<String> = recipe.layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
         let config = json!({
-            "architecture": self.engine.facts().architecture, "os": "linux", "created": "2024-05-06T07:08:09.123Z",
+            "architecture": self.engine.facts().await.unwrap().architecture, "os": "linux", "created": "2024-05-06T07:08:09.123Z",
             "config": {"Cmd": ["/start"], "Env": ["A=b"], "ExposedPorts": {"80/tcp": {}}, "Labels": {"for": self.prefix}},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
             "history": diff_ids.iter().map(|_| json!({"created_by": "test"})).collect::<Vec<_>>(),

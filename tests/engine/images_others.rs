@@ -33,8 +33,8 @@ fn docker_does(arguments: &[&str]) {
 }
 
 /// How often a load had to be repeated with all layers: where an engine keeps layers otherwise than can be seen.
-fn falls_short_on(bench: &Bench, store: ImageStore) -> usize {
-    usize::from(bench.engine.facts().image_store == store)
+async fn falls_short_on(bench: &Bench, store: ImageStore) -> usize {
+    usize::from(bench.engine.facts().await.unwrap().image_store == store)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,13 +69,13 @@ async fn an_image_loads_onto_a_base_that_was_pulled_there() {
     bench.save(&["app:1"]).await.unwrap();
     bench.wipe(&["app:1"]).await;
 
-    let registry = Registry::with_image(&base, &bench.engine.facts().architecture);
+    let registry = Registry::with_image(&base, &bench.engine.facts().await.unwrap().architecture);
     let pulled = format!("127.0.0.1:{}/base:1", registry.port);
     docker_does(&["pull", "--quiet", &pulled]);
     let loaded = bench.load(&["app:1"]).await.unwrap();
     bench.assert_is("app:1", &made).await;
     assert!(bench.can_be_exported("app:1", &made).await);
-    let falls_short = falls_short_on(&bench, ImageStore::Containerd);
+    let falls_short = falls_short_on(&bench, ImageStore::Containerd).await;
     assert_eq!((bench.heard("images-load-full"), loaded.images[0].layers_sent), (falls_short, 1 + falls_short as u64));
 
     // What was pulled is saved as it came, and comes back.
@@ -149,7 +149,7 @@ async fn an_image_loads_where_its_name_leads_to_one_without_layers() {
     bench.save(&["app:1"]).await.unwrap();
     bench.wipe(&["app:1"]).await;
     // The containerd store registers an archive's images whether their layers came along or not.
-    docker_loads(&bench, hollow(&bench, &made)).await;
+    docker_loads(&bench, hollow(&bench, &made).await).await;
     bench.load(&["app:1"]).await.unwrap();
     bench.assert_is("app:1", &made).await;
     assert!(bench.can_be_exported("app:1", &made).await);
@@ -170,7 +170,7 @@ async fn a_load_that_is_killed_where_it_falls_short_is_done_by_the_next() {
     site.set("DOCKER_HOST", std::env::var("DPL_TEST_ENGINE").unwrap());
     site.set("DPL_FAILPOINT", "images.load.before-full");
     let ended = site.command(&["load", "--yes", "-f", "stack.json"]).output().unwrap();
-    let falls_short = bench.engine.facts().image_store == ImageStore::Containerd;
+    let falls_short = bench.engine.facts().await.unwrap().image_store == ImageStore::Containerd;
     assert_eq!(ended.status.signal(), falls_short.then_some(9), "{}", String::from_utf8_lossy(&ended.stderr));
     bench.load(&["app:1"]).await.unwrap();
     bench.assert_is("app:1", &made).await;
@@ -205,7 +205,7 @@ async fn what_others_do_to_an_image_between_two_loads_is_seen_by_the_second() {
     bench.remove(&kept).await;
 
     // Pulled anew under its name: another image with the same base.
-    let registry = Registry::with_image(&base, &bench.engine.facts().architecture);
+    let registry = Registry::with_image(&base, &bench.engine.facts().await.unwrap().architecture);
     let pulled = format!("127.0.0.1:{}/base:1", registry.port);
     docker_does(&["pull", "--quiet", &pulled]);
     docker_does(&["tag", &pulled, &name]);
@@ -220,7 +220,7 @@ async fn what_others_do_to_an_image_between_two_loads_is_seen_by_the_second() {
     bench.wipe(&["app:1", "base:1"]).await;
 
     // Half-loaded: its name leads to no layers.
-    docker_loads(&bench, hollow(&bench, &made)).await;
+    docker_loads(&bench, hollow(&bench, &made).await).await;
     comes_back("half-loaded").await;
     bench.wipe(&["app:1"]).await;
 }
@@ -258,8 +258,8 @@ async fn docker_loads(bench: &Bench, archive: Vec<u8>) {
 }
 
 /// An archive of the image under its name, without any of its layers.
-fn hollow(bench: &Bench, made: &Made) -> Vec<u8> {
-    let config = json!({"architecture": bench.engine.facts().architecture, "os": "linux", "config": made.config,
+async fn hollow(bench: &Bench, made: &Made) -> Vec<u8> {
+    let config = json!({"architecture": bench.engine.facts().await.unwrap().architecture, "os": "linux", "config": made.config,
         "rootfs": {"type": "layers", "diff_ids": made.diff_ids}});
     let config = config.to_string().into_bytes();
     let descriptor = |media_type: &str, bytes: &[u8]| json!({"mediaType": media_type, "digest": Digest::of(bytes).to_string(), "size": bytes.len()});

@@ -160,7 +160,7 @@ impl Image {
         let layer = self.layer();
         let diff_id = Digest::of(&layer);
         let mut config = serde_json::json!({
-            "architecture": engine.facts().architecture, "os": "linux",
+            "architecture": engine.facts().await.unwrap().architecture, "os": "linux",
             "config": { "Cmd": self.command, "Env": ["PATH=/bin", "FROM_IMAGE=yes"] },
             "rootfs": { "type": "layers", "diff_ids": [diff_id.to_string()] },
         });

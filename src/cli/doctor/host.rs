@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{DoctorCheck, Say, Verdict};
 use crate::cli::session::Project;
 use crate::cli::table;
-use crate::engine::{Engine, EngineFacts, ImageStore};
+use crate::engine::{ApiVersion, Engine, EngineFacts, ImageStore};
 use crate::report::Message;
 
 /// The oldest engine that dpl works with.
@@ -20,11 +20,10 @@ const CLOCKS_APART: i64 = 2_000;
 /// Drivers that copy whole layers, or that engines no longer take.
 const OLD_STORAGE: [&str; 5] = ["vfs", "fuse-overlayfs", "devicemapper", "aufs", "overlay"];
 
-pub(super) fn checks(engine: &Engine, say: Say) -> Vec<DoctorCheck> {
-    let facts = engine.facts();
+pub(super) fn checks(engine: &Engine, facts: &EngineFacts, say: Say) -> Vec<DoctorCheck> {
     let mut checks = vec![
         DoctorCheck::ok("engine", format!("{} at {}", facts.version, engine.address())),
-        api(facts, say),
+        api(engine.api(), say),
         DoctorCheck::ok(
             "image store",
             match facts.image_store {
@@ -61,9 +60,9 @@ pub(super) fn paths(project: &Project, say: Say) -> Vec<DoctorCheck> {
     checks
 }
 
-fn api(facts: &EngineFacts, say: Say) -> DoctorCheck {
-    let check = DoctorCheck::ok("api", facts.api_version.clone());
-    if facts.api() >= OLDEST_API {
+fn api(version: &ApiVersion, say: Say) -> DoctorCheck {
+    let check = DoctorCheck::ok("api", version.to_string());
+    if version.numbers() >= OLDEST_API {
         return check;
     }
     check.but(Verdict::Problem, say(Message::new("doctor-old-api")))
@@ -136,7 +135,6 @@ mod tests {
             id: String::new(),
             name: String::new(),
             version: "20.10.24".to_owned(),
-            api_version: "1.41".to_owned(),
             image_store: ImageStore::Classic,
             storage_driver: "overlay2".to_owned(),
             root_dir: "/var/lib/docker".into(),
@@ -159,18 +157,17 @@ mod tests {
     fn what_is_too_old_or_apart_is_told_with_what_to_do() {
         let catalogue = Catalogue::english();
         let say = |message: Message| catalogue.text(&message);
-        let good = facts();
-        for check in [api(&good, &say), storage(&good, &say), cgroups(&good, true, &say), clock(&good, &say).unwrap()] {
+        let (good, api_of) = (facts(), |version: &str| api(&ApiVersion(version.to_owned()), &say));
+        for check in [api_of("1.41"), storage(&good, &say), cgroups(&good, true, &say), clock(&good, &say).unwrap()] {
             assert_eq!((check.verdict, check.advice), (Verdict::Ok, None), "{}", check.name);
         }
         let bad = EngineFacts {
-            api_version: "1.40".to_owned(),
             storage_driver: "aufs".to_owned(),
             cgroup_driver: "none".to_owned(),
             clock_ahead_ms: Some(3_600_000),
             ..facts()
         };
-        for check in [api(&bad, &say), storage(&bad, &say), cgroups(&bad, true, &say), clock(&bad, &say).unwrap()] {
+        for check in [api_of("1.40"), storage(&bad, &say), cgroups(&bad, true, &say), clock(&bad, &say).unwrap()] {
             assert!(check.verdict != Verdict::Ok && check.advice.is_some(), "{}", check.name);
         }
         assert_eq!(clock(&bad, &say).unwrap().found, "the engine's clock is 3600.0 s ahead of this machine's");

@@ -80,13 +80,14 @@ fn look(engine: &Engine, project: Option<&Project>, session: &mut Session) -> Re
     let runtime = session.runtime()?;
     let catalogue = session.output.catalogue.clone();
     let say = |message: Message| catalogue.text(&message);
-    let mut checks = host::checks(engine, &say);
+    let facts = runtime.block_on(engine.facts())?;
+    let mut checks = host::checks(engine, facts, &say);
     if let Some(project) = project {
         checks.extend(host::paths(project, &say));
         let found = runtime.block_on(examine(engine, project.manifest()))?;
         checks.extend(stack::checks(&found, &say));
     }
-    checks.extend(engine.facts().warnings.iter().map(|warning| DoctorCheck {
+    checks.extend(facts.warnings.iter().map(|warning| DoctorCheck {
         name: "engine says",
         verdict: Verdict::Warning,
         found: warning.clone(),

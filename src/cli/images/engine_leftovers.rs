@@ -26,14 +26,14 @@ pub fn prune(arguments: &PruneArguments, project: &Arc<Project>, session: &mut S
         all_dangling: arguments.dangling,
     };
     let engine = session.engine()?;
-    let records = records(project, &engine)?;
+    let records = records(project, &engine, session)?;
     let store = project.manifest().paths.images.as_deref();
     let plan = session.runtime()?.block_on(plan_engine_prune(&engine, store, &records, options))?;
     operations::act(&PruneEngine { options, plan }, project, session)
 }
 
-fn records(project: &Project, engine: &Engine) -> Result<EngineRecords, Failure> {
-    let (state, id) = (project.state(), &engine.facts().id);
+fn records(project: &Project, engine: &Engine, session: &mut Session) -> Result<EngineRecords, Failure> {
+    let (state, id) = (project.state(), &session.engine_id(engine)?);
     Ok(EngineRecords { releases: Releases::read(&state)?.of(id), deployed: Deployments::read(&state)?.images_of(id) })
 }
 
@@ -81,7 +81,7 @@ impl Operation for PruneEngine {
         }
         let engine = session.engine()?;
         // Read again: somebody may have loaded since.
-        let records = records(project, &engine)?;
+        let records = records(project, &engine, session)?;
         let store = project.manifest().paths.images.as_deref();
         let pruning = engine_prune(&engine, store, &records, self.options, &self.plan, reporter);
         let report = session.runtime()?.block_on(pruning)?;

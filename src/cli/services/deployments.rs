@@ -15,12 +15,11 @@ use crate::state::{DeployedService, Deployment, Deployments, Operator};
 /// The record of an engine's deployments, read before anything changes: one that can't be understood stops the work.
 pub struct Record {
     deployments: Deployments,
-    engine: String,
 }
 
 impl Record {
-    pub fn open(project: &Project, engine: &Engine) -> Result<Self, Failure> {
-        Ok(Self { deployments: Deployments::read(&project.state())?, engine: engine.facts().id.clone() })
+    pub fn open(project: &Project) -> Result<Self, Failure> {
+        Ok(Self { deployments: Deployments::read(&project.state())? })
     }
 
     /// Writes down what the services are now, after an action that ended so.
@@ -37,7 +36,8 @@ impl Record {
             Err(_) => return Ok(()),
         };
         let manifest = project.manifest();
-        let last = self.deployments.of(&self.engine).last();
+        let engine_id = session.engine_id(engine)?;
+        let last = self.deployments.of(&engine_id).last();
         let changes = |outcome| !matches!(outcome, ServiceOutcome::Settled | ServiceOutcome::Skipped);
         if last.is_some() && !report.services.iter().any(|service| changes(service.result)) {
             return Ok(());
@@ -50,7 +50,7 @@ impl Record {
             manifest: carried_out(manifest, report, last),
             services: deployed(manifest, &snapshot),
         };
-        Ok(self.deployments.add(&project.state(), &self.engine, deployment, manifest.keep_releases)?)
+        Ok(self.deployments.add(&project.state(), &engine_id, deployment, manifest.keep_releases)?)
     }
 }
 

@@ -270,14 +270,15 @@ fn carry_out(
     let runtime = session.runtime()?;
     let manifest = project.manifest();
     let request = converge.request();
-    let record = Record::open(project, &engine)?;
+    let record = Record::open(project)?;
     let executed = runtime.block_on(async {
         let mut planned = look_and_plan(&engine, manifest, &request).await?;
         if let Some(missing) = planned.as_ref().err().and_then(ServicesError::only_missing_images)
             && let Some(store) = &manifest.paths.images
         {
             let missing: Vec<Reference> = missing.into_iter().cloned().collect();
-            let options = LoadOptions { releases: Some(project.releases(&engine)), ..Default::default() };
+            let releases = project.releases(&engine.facts().await?.id);
+            let options = LoadOptions { releases: Some(releases), ..Default::default() };
             load(&engine, store, &missing, &options, reporter).await?;
             planned = look_and_plan(&engine, manifest, &request).await?;
         }

@@ -55,7 +55,7 @@ pub fn run(arguments: &RollbackServicesArguments, session: &mut Session) -> Resu
     let project = session.project(None)?;
     let engine = session.engine()?;
     let all = Deployments::read(&project.state())?;
-    let all = all.of(&engine.facts().id);
+    let all = all.of(&session.engine_id(&engine)?);
     let deployment = chosen(all, arguments.action, &project)?;
     // It lasted until the action that ended with the next one: what was backed up before that one's end belongs to it.
     let lasted_until = all.iter().find(|other| other.action > deployment.action).map(|next| next.at);
@@ -221,7 +221,7 @@ impl Operation for Rollback {
         if session.global.yes {
             self.say(&plan, session)?;
         }
-        let releases = project.releases(&engine);
+        let releases = project.releases(&session.engine_id(&engine)?);
         let now = plan.images.iter().filter_map(|image| Some((image.reference.clone(), image.was.clone()?)));
         releases.before_load(&now.collect(), &[])?;
         session.runtime()?.block_on(async {
