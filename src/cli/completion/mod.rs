@@ -80,11 +80,11 @@ fn plainly(words: &Words) -> String {
 fn in_bash(words: &Words, breaks: &str) -> String {
     let answer = candidates::of(words);
     let typed = words.current.as_str();
+    // A word that begins with an `@` is a host's name to bash, and replaced as a whole.
+    let is_break = |letter: char| letter != '@' && !letter.is_whitespace() && breaks.contains(letter);
     let kept = match words.quoted {
         true => 0,
-        false => {
-            typed.rfind(|letter: char| breaks.contains(letter) && !letter.is_whitespace()).map_or(0, |place| place + 1)
-        }
+        false => typed.rfind(is_break).map_or(0, |place| place + 1),
     };
     let mut text = String::new();
     for candidate in matching(&answer, typed) {

@@ -108,7 +108,7 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
     (
         "plan",
         [
-            ("dpl plan", "what `dpl start` would do to the whole stack, and the cause of each step"),
+            ("dpl plan", "what `dpl start` would do, and the cause of each step"),
             ("dpl plan 17..25 --exit-code", "ends with 6 where there is work, for scripts"),
         ],
     ),

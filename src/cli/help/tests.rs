@@ -62,6 +62,7 @@ fn every_command_has_two_examples_that_the_grammar_takes() {
         let lines: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("  ")).collect();
         let lines: Vec<&str> = lines.into_iter().filter(|line| line.starts_with("dpl ")).collect();
         assert!(lines.len() >= 2, "{path}: {lines:?}");
+        assert!(section.lines().all(|line| line.chars().count() <= 80), "{path}: too long for a line:\n{section}");
         for line in lines {
             let words = shell_words::split(line).unwrap();
             // What the shell does with it is no argument.
