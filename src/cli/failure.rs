@@ -173,6 +173,15 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
     {
         return Some(Message::new("hint-exact").with("database", database));
     }
+    match find::<DatabasesError>(error) {
+        Some(DatabasesError::NoBackup { nearest: Some(meant), .. }) => {
+            return Some(Message::new("hint-backup-meant").with("meant", meant));
+        }
+        Some(DatabasesError::NoBackup { last: Some(last), database, .. }) => {
+            return Some(Message::new("hint-backup-last").with("last", last).with("database", database));
+        }
+        _ => {}
+    }
     match find::<EngineError>(error).map(EngineError::kind) {
         Some(EngineErrorKind::Locked) => return Some(Message::new("hint-locked-engine")),
         Some(EngineErrorKind::LockLost) => return Some(Message::new("hint-lock-lost")),

@@ -7,11 +7,13 @@ mod arguments;
 mod catalogue;
 mod chain;
 mod check;
+mod completion;
 mod databases;
 mod doctor;
 mod exec;
 mod failure;
 mod graph;
+mod help;
 mod history;
 mod images;
 mod interrupt;
@@ -33,12 +35,13 @@ mod stats;
 mod status;
 mod table;
 mod terminal;
+mod usage;
 mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use arguments::{Arguments, Command};
 use failure::Failure;
@@ -48,14 +51,17 @@ use session::Session;
 /// Runs the program with the arguments of this process.
 pub fn run() -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().collect();
+    if completion::is_asked(&typed) {
+        return completion::answer(&typed);
+    }
     let after_dashes = arguments::count_after_dashes(&typed);
-    let parsed = match Arguments::try_parse_from(arguments::with_menu(typed)) {
+    let grammar = help::grammar();
+    let parsed = grammar
+        .try_get_matches_from(arguments::with_menu(typed.clone()))
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let parsed = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => {
-            // Help and versions go to stdout and are no errors; a closed pipe there is none either.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(error) => return ExitCode::from(usage::show(&error, &typed)),
     };
     let output = Output::new(&parsed.global);
     let mut session = Session::new(parsed.global, after_dashes, output.clone());
@@ -93,5 +99,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> {
         Command::Rollback(arguments) => services::roll_back(&arguments, session),
         Command::Lock(command) => lock::run(&command, session),
         Command::Do(arguments) => chain::run(&arguments, session),
+        Command::Completions(arguments) => completion::print(&arguments, session),
+        Command::Man(arguments) => help::man(&arguments, session),
     }
 }

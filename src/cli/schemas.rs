@@ -50,10 +50,15 @@ const SCHEMAS: &[(&str, MakeSchema)] = &[
     ("db-rollback", document::<databases::RollbacksDocument>),
 ];
 
+/// The documents that have a schema.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SCHEMAS.iter().map(|(name, _)| *name)
+}
+
 /// `dpl schema [DOCUMENT]`.
 pub fn print(arguments: &SchemaArguments, session: &mut Session) -> Result<u8, Failure> {
     let Some((_, schema)) = SCHEMAS.iter().find(|(name, _)| *name == arguments.document) else {
-        let names: Vec<&str> = SCHEMAS.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = names().collect();
         let hint = match nearest(&arguments.document, names.iter().copied()) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("one of: {}", names.join(", ")),

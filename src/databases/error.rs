@@ -132,7 +132,14 @@ pub enum DatabasesError {
     )]
     Prepared { database: String, count: u64 },
     #[error("there is no backup {id} of `{database}` below {}", .folder.display())]
-    NoBackup { id: String, database: String, folder: PathBuf },
+    NoBackup {
+        id: String,
+        database: String,
+        folder: PathBuf,
+        /// The backup whose ID is nearest to the wrong one.
+        nearest: Option<String>,
+        last: Option<String>,
+    },
     #[error("another dpl is at work on database `{database}`; wait until it is through")]
     Busy { database: String },
     #[error("can't {operation} the services that use database `{database}`")]

@@ -45,6 +45,22 @@ pub fn backups(folder: &Path, database: &str) -> Result<Vec<BackupDocument>, Dat
     Ok(shelf.backups.iter().map(|backup| BackupDocument::new(&backup.known, &backup.path)).collect())
 }
 
+/// A backup by its ID and the time of it as its folder has it (`20260704T101530Z`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupStamp {
+    pub id: String,
+    pub time: String,
+}
+
+/// The backups of a database by the names of their folders, oldest first; none is opened, and what can't be read has none.
+pub fn backup_stamps(folder: &Path, database: &str) -> Vec<BackupStamp> {
+    let entries = std::fs::read_dir(backup::folder_of(folder, database)).into_iter().flatten().filter_map(Result::ok);
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut times: Vec<String> = names.filter(|name| names::is_stamp(name)).collect();
+    times.sort();
+    times.into_iter().map(|time| BackupStamp { id: names::backup_id(database, &time), time }).collect()
+}
+
 /// What lies among the backups of a database and can't be read as one: its path, and why.
 pub fn unreadable_backups(folder: &Path, database: &str) -> Result<Vec<(PathBuf, DatabasesError)>, DatabasesError> {
     let shelf = backup::existing(folder, database)?;

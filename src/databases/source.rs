@@ -13,6 +13,7 @@ use super::backup;
 use super::error::{DatabasesError, Said};
 use super::helper::{Access, Helper, INSIDE, Reach};
 use super::inventory::Table;
+use super::list::backup_stamps;
 use super::names;
 use super::properties::Properties;
 use super::psql::chance;
@@ -21,6 +22,7 @@ use super::script::{self, ScriptFacts};
 use super::server::Server;
 use super::verify;
 use crate::engine::{Engine, ExecSpec};
+use crate::manifest::nearest;
 use crate::report::{Activity, Message, Reporter};
 
 /// What lies at a path, by its content.
@@ -71,10 +73,16 @@ pub fn source_kind(path: &Path) -> Result<SourceKind, DatabasesError> {
 /// The folder of a backup: the last one of `database`, or the one with this ID (`expert/20260704T101530Z`, or the time
 /// alone), which may be another database's.
 pub fn find_backup(backups: &Path, database: &str, id: Option<&str>) -> Result<PathBuf, DatabasesError> {
-    let none = |id: &str| DatabasesError::NoBackup {
-        id: id.to_owned(),
-        database: database.to_owned(),
-        folder: backups.join("databases"),
+    let none = |id: &str| {
+        let times: Vec<String> = backup_stamps(backups, database).into_iter().map(|backup| backup.time).collect();
+        let wrong = id.rsplit('/').next().unwrap_or_default();
+        DatabasesError::NoBackup {
+            id: id.to_owned(),
+            database: database.to_owned(),
+            folder: backups.join("databases"),
+            nearest: nearest(wrong, times.iter().map(String::as_str)).map(str::to_owned),
+            last: times.last().cloned(),
+        }
     };
     let Some(id) = id else {
         let last = backup::existing(backups, database)?.backups.pop();

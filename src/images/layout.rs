@@ -86,6 +86,13 @@ pub(super) fn distinct(layers: &[StoredLayer]) -> impl Iterator<Item = &StoredLa
     layers.iter().filter(move |layer| seen.insert(&layer.blob))
 }
 
+/// The familiar names that the index of a store lists; nothing else is read, and what is no store has none.
+pub fn stored_names(folder: &Path) -> Vec<String> {
+    let layout = Layout::open(folder).ok().flatten();
+    let entries = layout.iter().flat_map(|layout| &layout.index.manifests);
+    entries.filter_map(|entry| entry.annotation(REF_NAME)).map(str::to_owned).collect()
+}
+
 impl Layout {
     /// `None` where the folder is missing or is no layout.
     pub fn open(folder: &Path) -> Result<Option<Self>, ImagesError> {

@@ -64,6 +64,7 @@ pub use engine_prune::{
 pub use error::{BlobDamage, ImagesError, Shortfall};
 pub use export::{ExportOptions, ExportReport, ExportTarget, ExportedImage, export, plan_export};
 pub use import::{ImportOptions, ImportReport, ImportResult, ImportedImage, import, plan_import};
+pub use layout::stored_names;
 pub use list::{ImageList, ListedImage, list_images};
 pub use load::{LoadOptions, load};
 pub use load_plan::plan_load;

@@ -16,6 +16,8 @@ mod node;
 mod parse;
 mod problem;
 mod read;
+#[cfg(test)]
+mod reference;
 mod schema;
 mod selectors;
 mod source;

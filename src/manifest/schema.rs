@@ -83,7 +83,7 @@ fn ready() -> Value {
         "description": "How a service proves that it is up where its image has no health check: one of the probes.",
         "properties": {
             "tcp": { "type": "integer", "minimum": 1, "maximum": 65535, "description": "A port of the container accepts connections." },
-            "http": { "$ref": "#/$defs/HttpProbe" },
+            "http": { "$ref": "#/$defs/HttpProbe", "description": "A request to a port of the container is answered well." },
             "log": { "type": "string", "description": "A line of its log, written since the start, matches this regular expression." },
             "running_for": { "type": "string", "description": "It has run for so long without ending." },
             "timeout": { "type": "string", "description": "How long it may take; the command's own limit where absent." }

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod completing;
 mod graphs;
 mod history;
 mod imports;
@@ -10,4 +11,5 @@ mod manifest_errors;
 mod manifests;
 mod properties;
 mod selecting;
+mod usage;
 mod which_manifest;

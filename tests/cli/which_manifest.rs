@@ -71,10 +71,3 @@ fn an_engine_that_is_not_there_is_exit_code_4() {
          hint: is the engine running, and may you use its socket? `-H` or DOCKER_HOST names another one\n"
     );
 }
-
-#[test]
-fn an_unknown_command_says_what_was_meant() {
-    let run = Site::new().run(&["strat"]).failure(2);
-    assert!(run.stderr.contains("unrecognized subcommand 'strat'"), "{}", run.stderr);
-    assert!(run.stderr.contains("'start'"), "{}", run.stderr);
-}

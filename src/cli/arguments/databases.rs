@@ -94,7 +94,7 @@ pub struct SqlArguments {
     /// SQL statements [default: those on standard input]
     #[arg(value_name = "SQL", conflicts_with = "file", allow_hyphen_values = true)]
     pub statements: Option<String>,
-    /// A file with SQL statements
+    /// A file with SQL statements [default: none]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Print comma-separated values

@@ -57,13 +57,13 @@ pub struct LogsArguments {
     /// Lines from the end of each [default: all]
     #[arg(short = 'n', long, value_name = "LINES")]
     pub tail: Option<u64>,
-    /// Only what is newer: 10m, 1h30m, 2026-01-31T08:00:00Z, 2026-01-31
+    /// Only what is newer: 10m, 1h30m, 2026-01-31T08:00:00Z, 2026-01-31 [default: all]
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// Only what is older
+    /// Only what is older [default: all]
     #[arg(long, value_name = "WHEN", conflicts_with = "follow")]
     pub until: Option<String>,
-    /// Only lines that match
+    /// Only lines that match [default: all]
     #[arg(long, value_name = "REGEX")]
     pub grep: Option<String>,
     /// Show when each line was written, by the engine's clock
@@ -82,7 +82,7 @@ pub struct ExecArguments {
     /// Where it runs [default: the image's working folder]
     #[arg(short, long, value_name = "PATH")]
     pub workdir: Option<String>,
-    /// A variable for it; without a value, the one that it has here
+    /// A variable for it; without a value, the one that it has here; may be given more than once [default: none]
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
     /// Which of a scaled service's containers, from 1 [default: the first that runs]

@@ -25,10 +25,6 @@ pub use services::{PlanArguments, RemoveArguments, StartArguments, WishArguments
 /// Takes Docker stacks to machines without a registry, runs them there and keeps their databases safe.
 #[derive(Debug, Parser)]
 #[command(name = "dpl", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(
-    after_help = "Targets: 25, 17..25, [2, 3], a name, a glob (metis_*), a group (@metis), all, !x to leave out.\n\
-                        `dpl MANIFEST.json` alone opens the menu."
-)]
 pub struct Arguments {
     #[command(flatten)]
     pub global: GlobalArguments,
@@ -40,7 +36,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct GlobalArguments {
-    /// The manifest; also the first argument that names a .json file, DPL_MANIFEST, or the one remembered
+    /// The manifest [default: the first argument that names a .json file, DPL_MANIFEST, the one remembered]
     #[arg(short = 'f', long, global = true, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
     /// The engine: unix://, tcp://, ssh:// or a Docker context [default: as the docker command finds it]
@@ -155,6 +151,10 @@ pub enum Command {
     Lock(LockCommand),
     /// A chain in deploy.py's notation: "2 - 25 - 3 - 25"
     Do(ChainArguments),
+    /// What a shell needs to complete dpl's command lines
+    Completions(CompletionsArguments),
+    /// The manual's pages
+    Man(ManArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -205,6 +205,28 @@ pub struct ChainArguments {
     /// Action - targets - action - targets, and a manifest (.json)
     #[arg(required = true, value_name = "CHAIN")]
     pub chain: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArguments {
+    /// Whose script is printed
+    #[arg(value_enum)]
+    pub shell: CompletionShell,
+}
+
+/// A shell that can complete dpl's command lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CompletionShell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArguments {
+    /// Where all pages are written to [default: dpl's own page goes to standard output]
+    #[arg(value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
 }
 
 /// Flags whose value is the argument behind them.

@@ -9,7 +9,7 @@ use super::TargetArguments;
 /// What becomes of the present database, and what it takes.
 #[derive(Debug, Clone, Args)]
 pub struct ReplaceArguments {
-    /// Keep the replaced database for `db rollback`, and no more than N of them; others are backed up and dropped
+    /// Keep the replaced database for `db rollback`, and no more than N of them [default: it is backed up and dropped]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100), conflicts_with = "no_backup")]
     pub keep_old: Option<u16>,
     /// Drop the replaced database without a backup
@@ -39,10 +39,10 @@ pub struct RestoreArguments {
     /// The backup: expert/20260704T101530Z, or the time alone [default: the last one]
     #[arg(long, value_name = "ID")]
     pub backup: Option<String>,
-    /// A backup's folder, an archive that pg_dump wrote (-Fc, -Fd, -Ft), or plain SQL, which is converted first
+    /// A backup's folder, an archive that pg_dump wrote (-Fc, -Fd, -Ft), or plain SQL, which is converted first [default: a backup]
     #[arg(long, value_name = "PATH", conflicts_with = "backup")]
     pub file: Option<PathBuf>,
-    /// Make a new database of this name beside it, and replace nothing
+    /// Make a new database of this name beside it, and replace nothing [default: it is replaced]
     #[arg(long = "as", value_name = "NEW", conflicts_with_all = ["keep_old", "no_backup"])]
     pub beside: Option<String>,
     /// Nothing but what the dump holds: no patches, no rows of the present database

@@ -27,8 +27,8 @@ pub struct WishArguments {
     /// Take over containers that dpl did not make and that have the names of its own
     #[arg(long)]
     pub adopt: bool,
-    /// With `all`, take services of this profile too; may be given more than once
-    #[arg(long, value_name = "NAME", env = "DPL_PROFILES", value_delimiter = ',')]
+    /// With `all`, take services of this profile too; may be given more than once [default: none]
+    #[arg(long, value_name = "NAME", env = "DPL_PROFILES", hide_env_values = true, value_delimiter = ',')]
     pub profile: Vec<String>,
 }
 

@@ -54,7 +54,13 @@ fn dumps(project: &Project, named: &[String]) -> Result<Vec<BackupDocument>, Fai
     for name in named {
         match dump(project, name)? {
             Some(dump) => dumps.push(dump),
-            None => selectors.push(name.clone()),
+            // An ID that there is not, rather than a database: backups alone have a slash in their names.
+            None => match name.split_once('/') {
+                Some((database, _)) if manifest.databases.get(database).is_some() => {
+                    databases::find_backup(backups_folder(project)?, database, Some(name))?;
+                }
+                _ => selectors.push(name.clone()),
+            },
         }
     }
     if dumps.is_empty() || !selectors.is_empty() {

@@ -1,0 +1,155 @@
+//! A command line that the grammar does not take, as a page like any other: what is wrong, and what was meant.
+
+use std::error::Error as _;
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, Error, FromArgMatches};
+
+use super::arguments::{Arguments, ColorMode};
+use super::failure::Failure;
+use super::help::grammar;
+use super::output::Output;
+use crate::manifest::nearest;
+
+/// Shows what `error` has to say and gives the exit code. Help and versions are no errors.
+pub fn show(error: &Error, typed: &[OsString]) -> u8 {
+    let is_help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    match output(typed) {
+        Some(output) if !is_help => failure(error).show(&output),
+        _ => {
+            // A reader that has closed the pipe has seen enough.
+            let _ = error.print();
+            u8::from(error.use_stderr()) * 2
+        }
+    }
+}
+
+/// How the page is shown, as far as that can be told from arguments that make no sense.
+fn output(typed: &[OsString]) -> Option<Output> {
+    let matches = grammar().try_get_matches_from(["dpl"]).ok()?;
+    let mut global = Arguments::from_arg_matches(&matches).ok()?.global;
+    let words: Vec<&str> = typed.iter().filter_map(|word| word.to_str()).collect();
+    let color = words.iter().enumerate().find_map(|(place, word)| match word.strip_prefix("--color") {
+        Some("") => words.get(place + 1).copied(),
+        Some(value) => value.strip_prefix('='),
+        None => None,
+    });
+    match color {
+        Some("always") => global.color = ColorMode::Always,
+        Some("never") => global.color = ColorMode::Never,
+        _ => {}
+    }
+    Some(Output::new(&global))
+}
+
+fn failure(error: &Error) -> Failure {
+    let root = grammar();
+    let (path, command) = place(error, &root);
+    let what = first_word(&text(error, ContextKind::InvalidArg));
+    let value = text(error, ContextKind::InvalidValue);
+    let see = format!("`{path} --help` shows what there is");
+    let meant = |meant: Option<String>| meant.map(|meant| format!("did you mean `{meant}`?"));
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let wrong = text(error, ContextKind::InvalidSubcommand);
+            let headline = match path.as_str() {
+                "dpl" => format!("there is no command `{wrong}`"),
+                _ => format!("`{path}` has no command `{wrong}`"),
+            };
+            let names = command.get_subcommands().filter(|command| !command.is_hide_set()).map(Command::get_name);
+            let found = nearest(&wrong, names).map(str::to_owned).or_else(|| elsewhere(&wrong, &root));
+            Failure::usage_with_hint(headline, meant(found).unwrap_or(see))
+        }
+        ErrorKind::UnknownArgument if what.starts_with('-') => {
+            let found = flag(&what, command, &root).or_else(|| some(text(error, ContextKind::SuggestedArg)));
+            Failure::usage_with_hint(format!("`{path}` has no flag `{what}`"), meant(found).unwrap_or(see))
+        }
+        ErrorKind::UnknownArgument => {
+            Failure::usage_with_hint(format!("`{path}` takes no more arguments, and got `{what}`"), see)
+        }
+        ErrorKind::InvalidValue if value.is_empty() => {
+            let valid = text(error, ContextKind::ValidValue);
+            let hint = if valid.is_empty() { see } else { format!("one of: {valid}") };
+            Failure::usage_with_hint(format!("`{what}` wants a value"), hint)
+        }
+        ErrorKind::InvalidValue => {
+            let valid = text(error, ContextKind::ValidValue);
+            let found = nearest(&value, valid.split(", ")).map(str::to_owned);
+            let hint = meant(found).unwrap_or_else(|| format!("one of: {valid}"));
+            Failure::usage_with_hint(format!("`{what}` can't be `{value}`"), hint)
+        }
+        ErrorKind::ValueValidation => {
+            let why = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+            Failure::usage_with_hint(format!("`{what}` can't be `{value}`{why}"), see)
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = text(error, ContextKind::InvalidArg);
+            Failure::usage_with_hint(format!("`{path}` wants {missing}"), usage(error).unwrap_or(see))
+        }
+        ErrorKind::ArgumentConflict => {
+            let other = text(error, ContextKind::PriorArg);
+            let headline = match first_word(&other) {
+                other if other == what => format!("`{what}` is given more than once"),
+                _ => format!("`{what}` goes not together with {other}"),
+            };
+            Failure::usage_with_hint(headline, see)
+        }
+        _ => {
+            let rendered = error.to_string();
+            let headline = rendered.lines().next().unwrap_or_default();
+            Failure::usage_with_hint(headline.strip_prefix("error: ").unwrap_or(headline), see)
+        }
+    }
+}
+
+/// The command that the error is about, which only the usage line of the error tells.
+fn place<'a>(error: &Error, root: &'a Command) -> (String, &'a Command) {
+    let (mut path, mut command) = ("dpl".to_owned(), root);
+    let usage = text(error, ContextKind::Usage);
+    for word in usage.split_whitespace().skip_while(|word| *word != "dpl").skip(1) {
+        let Some(below) = command.find_subcommand(word) else { break };
+        path.push(' ');
+        path.push_str(word);
+        command = below;
+    }
+    (path, command)
+}
+
+/// A command of another level: `dpl rebuild` is `dpl db rebuild`.
+fn elsewhere(wrong: &str, root: &Command) -> Option<String> {
+    root.get_subcommands().find_map(|group| {
+        let below = group.get_subcommands().find(|below| below.get_name() == wrong)?;
+        Some(format!("dpl {} {}", group.get_name(), below.get_name()))
+    })
+}
+
+/// The flag of a command, or of all commands, that is nearest to a wrong one.
+fn flag(wrong: &str, command: &Command, root: &Command) -> Option<String> {
+    let wrong = wrong.strip_prefix("--")?;
+    let arguments = command.get_arguments().chain(root.get_arguments());
+    let names: Vec<&str> = arguments.filter_map(clap::Arg::get_long).collect();
+    nearest(wrong, names).map(|name| format!("--{name}"))
+}
+
+fn usage(error: &Error) -> Option<String> {
+    let usage = text(error, ContextKind::Usage);
+    let line = usage.lines().find_map(|line| line.trim().strip_prefix("Usage: ").or(Some(line.trim())))?;
+    some(line.trim().to_owned()).map(|line| format!("`{line}`"))
+}
+
+fn text(error: &Error, kind: ContextKind) -> String {
+    error.get(kind).map(ContextValue::to_string).unwrap_or_default()
+}
+
+fn some(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// `--jobs <N>` is `--jobs`.
+fn first_word(text: &str) -> String {
+    text.split_whitespace().next().unwrap_or_default().trim_matches(['<', '>', '[', ']']).to_owned()
+}

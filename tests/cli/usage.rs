@@ -1,0 +1,94 @@
+//! What the grammar does not take, and names that are not there: each a page that says what was meant.
+
+use crate::support::Site;
+
+const STACK: &str = r#"{
+  "project": "shop",
+  "paths": { "backups": "backups", "images": "images" },
+  "databases": { "expert": { "service": "db", "password": "x" } },
+  "services": {
+    "db": { "image": "postgres:15", "environment": { "POSTGRES_PASSWORD": "x" } },
+    "metis-api": { "image": "expert/metis_api:v2", "groups": ["metis"] }
+  }
+}"#;
+
+fn site() -> Site {
+    let site = Site::with_manifest(STACK);
+    site.write("backups/databases/expert/20260704T101530Z/backup.json", "{}");
+    site.write("backups/databases/expert/20260705T101530Z/backup.json", "{}");
+    site
+}
+
+/// Command line, headline, hint.
+const PAGES: &[(&[&str], &str, &str)] = &[
+    (&["strat"], "there is no command `strat`", "did you mean `start`?"),
+    (&["rebuild"], "there is no command `rebuild`", "did you mean `dpl db rebuild`?"),
+    (&["xyzzy"], "there is no command `xyzzy`", "`dpl --help` shows what there is"),
+    (&["db", "rebild"], "`dpl db` has no command `rebild`", "did you mean `rebuild`?"),
+    (&["load", "--dryrun"], "`dpl load` has no flag `--dryrun`", "did you mean `--dry-run`?"),
+    (&["start", "--parralel", "3"], "`dpl start` has no flag `--parralel`", "did you mean `--parallel`?"),
+    (&["load", "--xyzzy"], "`dpl load` has no flag `--xyzzy`", "`dpl load --help` shows what there is"),
+    (&["list", "--color", "nevr"], "`--color` can't be `nevr`", "did you mean `never`?"),
+    (&["save", "--format", "zip"], "`--format` can't be `zip`", "one of: layout, docker-archive"),
+    (&["use", "a.json", "b"], "`dpl use` takes no more arguments, and got `b`", "`dpl use --help` shows what there is"),
+    (
+        &["start", "--parallel", "many"],
+        "`--parallel` can't be `many`: invalid digit found in string",
+        "`dpl start --help` shows what there is",
+    ),
+    (
+        &["logs", "--follow", "--until", "1h"],
+        "`--follow` goes not together with --until <WHEN>",
+        "`dpl logs --help` shows what there is",
+    ),
+    (&["schema", "staus"], "there is no document `staus`", "did you mean `status`?"),
+];
+
+#[test]
+fn what_the_grammar_does_not_take_says_what_was_meant() {
+    for (words, headline, hint) in PAGES {
+        let run = Site::new().run(words).failure(2);
+        assert_eq!(run.stderr, format!("error: {headline}\n  hint: {hint}\n"), "{words:?}");
+        assert_eq!(run.stdout, "", "{words:?}");
+    }
+}
+
+#[test]
+fn a_missing_argument_shows_the_usage() {
+    let run = Site::new().run(&["use"]).failure(2);
+    assert_eq!(run.stderr, "error: `dpl use` wants <MANIFEST>\n  hint: `dpl use [OPTIONS] <MANIFEST>`\n");
+}
+
+#[test]
+fn names_that_are_not_there_say_what_was_meant() {
+    let site = site();
+    for (words, line) in [
+        (vec!["exec", "metis-ap", "sh"], "there is no service `metis-ap`: did you mean `metis-api`?"),
+        (vec!["status", "metisapi"], "there is no service `metisapi`: did you mean `metis-api`?"),
+        (vec!["stop", "@mtis"], "there is no group `@mtis`: did you mean `@metis`?"),
+        (vec!["db", "backup", "exprt"], "there is no database `exprt`: did you mean `expert`?"),
+        (vec!["db", "sql", "exprt", "select 1"], "there is no database `exprt`: did you mean `expert`?"),
+    ] {
+        let run = site.run(&[&["-f", "stack.json"], &words[..]].concat()).failure(2);
+        assert_eq!(run.stderr, format!("error: {line}\n"), "{words:?}");
+    }
+}
+
+#[test]
+fn a_backup_that_is_not_there_says_which_one_was_meant() {
+    let site = site();
+    for (id, hint) in [
+        ("expert/20260704T101531Z", "did you mean `20260704T101530Z`?"),
+        ("expert/19990101T000000Z", "the last one is 20260705T101530Z; `dpl db list expert` shows all"),
+    ] {
+        let run = site.run(&["-f", "stack.json", "db", "verify", id]).failure(1);
+        let headline = format!("error: there is no backup {id} of `expert` below SITE/backups/databases");
+        assert_eq!(run.stderr, format!("{headline}\n  hint: {hint}\n"));
+    }
+}
+
+#[test]
+fn colours_of_a_wrong_command_line_are_those_that_are_asked_for() {
+    let run = Site::new().run(&["strat", "--color", "always"]).failure(2);
+    assert!(run.stderr.starts_with("\u{1b}[31m\u{1b}[1merror:\u{1b}[0m"), "{:?}", run.stderr);
+}
