@@ -15,6 +15,7 @@ const ENGLISH: &[&str] = &[
     include_str!("messages/en/services.txt"),
     include_str!("messages/en/databases.txt"),
     include_str!("messages/en/looking.txt"),
+    include_str!("messages/en/menu.txt"),
 ];
 
 /// The sentences of one language.

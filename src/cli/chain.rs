@@ -1,13 +1,17 @@
 //! Chains in deploy.py's own notation: `7 - [2, 3] - 4 - [17,18,19]`.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::arguments::{ChainArguments, names_manifest};
 use super::failure::Failure;
-use super::operations;
-use super::session::Session;
+use super::operations::{self, Operation, Weight};
+use super::prompt::{self, Unanswered};
+use super::session::{Project, Session};
 use crate::manifest::narrow;
 use crate::report::Message;
 
@@ -18,46 +22,158 @@ pub struct Link {
     pub targets: String,
 }
 
-/// `dpl do`: every link of the chain, in order; what fails ends it.
+/// `dpl do`: the plan of every link, one question, and then every link in order; what fails ends it.
 pub fn run(arguments: &ChainArguments, session: &mut Session) -> Result<u8, Failure> {
-    let words: Vec<String> = arguments.chain.clone();
-    let (manifests, words): (Vec<String>, Vec<String>) = words.into_iter().partition(|word| names_manifest(word));
-    let project = session.project(manifests.first().map(std::path::Path::new))?;
-    let text = words.join(" ");
+    let (manifests, words): (Vec<&str>, Vec<&str>) =
+        arguments.chain.iter().map(String::as_str).partition(|word| names_manifest(word));
+    let text = match &arguments.file {
+        Some(path) => steps(&read_steps(path)?),
+        None => words.join(" "),
+    };
     let links = parse(&text)?;
+    let named = manifests.first().map(Path::new);
+    let manifest = named.map(Path::to_owned).or_else(|| session.global.manifest.clone());
+    let project = session.project(named)?;
     // Everything is understood before anything is done.
-    let operations = links
-        .iter()
-        .map(|link| operations::of_menu(link.action, std::slice::from_ref(&link.targets), &project))
-        .collect::<Result<Vec<_>, _>>()?;
-    for operation in &operations {
-        session.output.say(&operation.announcement());
-    }
+    let operations = links.iter().map(|link| link.operation(&project)).collect::<Result<Vec<_>, _>>()?;
+    let chain = Chain { links, operations, project, manifest };
     if session.global.dry_run {
-        let documents: Vec<Value> = operations
-            .iter()
-            .map(|operation| operations::perform(operation.as_ref(), &project, session))
-            .collect::<Result<_, _>>()?;
-        return print(&links, documents, session);
+        let documents = session.look(|session| chain.show(session))?;
+        return print(&chain.links, documents, session);
     }
-    for operation in &operations {
-        operation.confirm(&project, session)?;
+    chain.agree(session)?;
+    let documents = chain.carry_out(session)?;
+    print(&chain.links, documents, session)
+}
+
+impl Link {
+    /// What it does.
+    fn operation(&self, project: &Project) -> Result<Box<dyn Operation>, Failure> {
+        let entry = operations::entry_of(self.action)?;
+        if entry.kind.only_looks() {
+            let text = format!("action {} only looks: a chain is made of what changes something", self.action);
+            return Err(Failure::usage(text));
+        }
+        operations::change(entry.kind, std::slice::from_ref(&self.targets), None, project)
     }
-    let documents = session.change(&project, &format!("dpl do {}", quoted(&written(&links))), |session, _| {
+}
+
+/// Links that were understood.
+struct Chain {
+    links: Vec<Link>,
+    operations: Vec<Box<dyn Operation>>,
+    project: Arc<Project>,
+    /// The manifest, where it was named.
+    manifest: Option<PathBuf>,
+}
+
+impl Chain {
+    /// Shows the plan of each link, as its own dry run does: from what is there now, and the images that the links
+    /// before it bring.
+    fn show(&self, session: &mut Session) -> Result<Vec<Value>, Failure> {
         let mut documents = Vec::new();
-        for (place, operation) in operations.iter().enumerate() {
-            match operations::perform(operation.as_ref(), &project, session) {
-                Ok(document) => documents.push(document),
+        for (link, operation) in self.links.iter().zip(&self.operations) {
+            let written = written(std::slice::from_ref(link));
+            let what = session.output.catalogue.text(&operation.announcement());
+            session.output.say(&Message::new("chain-link").with("link", &written).with("what", what));
+            match operation.show(&self.project, session) {
+                Ok(document) => {
+                    session.supposed_images.extend(operation.brings(&document));
+                    documents.push(document);
+                }
+                // What stands in its way now, a link before it may clear away.
+                Err(failure) if !documents.is_empty() && failure.is_about_the_present_state() => {
+                    let why = failure.summary();
+                    session.output.warn(&Message::new("chain-link-unclear").with("link", &written).with("why", why));
+                    documents.push(Value::Null);
+                }
                 Err(failure) => {
-                    let remaining = written(&links[place..]);
-                    session.output.say(&Message::new("chain-remains").with("chain", quoted(&remaining)));
+                    session.supposed_images.clear();
                     return Err(failure);
                 }
             }
         }
+        session.supposed_images.clear();
         Ok(documents)
-    })?;
-    print(&links, documents, session)
+    }
+
+    /// Shows everything, and asks once; names where databases are replaced.
+    fn agree(&self, session: &mut Session) -> Result<(), Failure> {
+        let question = Message::new("agree");
+        if !session.global.yes {
+            prompt::must_be_able_to_ask(&session.output, &question)?;
+        }
+        // Who wants neither questions nor words gets neither.
+        if !(session.global.yes && session.output.quiet) {
+            session.look(|session| self.show(session))?;
+        }
+        let weights = self.operations.iter().map(|operation| operation.weight(&self.project));
+        match weights.max().unwrap_or(Weight::Light) {
+            Weight::Light => prompt::agree(session, &question, Unanswered::Yes),
+            Weight::Heavy => prompt::agree(session, &question, Unanswered::No),
+            Weight::Named => {
+                let named = self.operations.iter().filter(|operation| operation.weight(&self.project) == Weight::Named);
+                named.into_iter().try_for_each(|operation| operation.confirm(&self.project, session))
+            }
+        }
+    }
+
+    fn carry_out(&self, session: &mut Session) -> Result<Vec<Value>, Failure> {
+        let command = format!("dpl do {}", quoted(&written(&self.links)));
+        session.change(&self.project, &command, |session, reporter| {
+            let mut documents = Vec::new();
+            for (place, operation) in self.operations.iter().enumerate() {
+                let done = match reporter.asked_to_stop() {
+                    true => Err(Failure::Interrupted),
+                    false => operations::perform(operation.as_ref(), &self.project, session),
+                };
+                match done {
+                    Ok(document) => documents.push(document),
+                    Err(failure) => {
+                        session.output.say(&Message::new("chain-remains").with("chain", self.remaining(place)));
+                        return Err(failure);
+                    }
+                }
+            }
+            Ok(documents)
+        })
+    }
+
+    /// What is left from the link at `place` on, to be typed behind `dpl do`.
+    fn remaining(&self, place: usize) -> String {
+        let chain = quoted(&written(&self.links[place..]));
+        match &self.manifest {
+            Some(path) => format!("{chain} -f {}", shell_words::quote(&path.to_string_lossy())),
+            None => chain,
+        }
+    }
+}
+
+fn read_steps(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("the steps in {} can't be read: {error}", path.display())))
+}
+
+/// Steps in a file as one chain: a line goes on with the next one, `#` begins a remark.
+fn steps(text: &str) -> String {
+    let mut chain = String::new();
+    for line in text.lines() {
+        let line = normal(line);
+        let remark = line.char_indices().find(|(place, character)| {
+            *character == '#' && line[..*place].chars().next_back().is_none_or(char::is_whitespace)
+        });
+        let line = line[..remark.map_or(line.len(), |(place, _)| place)].trim();
+        if line.is_empty() {
+            continue;
+        }
+        let is_open = chain.matches('[').count() > chain.matches(']').count();
+        if !(chain.is_empty() || is_open || chain.ends_with('-') || line.starts_with('-')) {
+            chain.push_str(" -");
+        }
+        chain.push(' ');
+        chain.push_str(line);
+    }
+    chain.trim().to_owned()
 }
 
 /// What `do --json` prints.
@@ -100,8 +216,7 @@ fn written(links: &[Link]) -> String {
 
 /// Reads a chain: action, dash, targets, and so on; spaces or not, Chinese commas and brackets too.
 pub fn parse(text: &str) -> Result<Vec<Link>, Failure> {
-    let narrowed: String =
-        text.chars().map(|character| if "—－–".contains(character) { '-' } else { narrow(character) }).collect();
+    let narrowed = normal(text);
     let mut rest = narrowed.trim();
     let mut links = Vec::new();
     if rest.is_empty() {
@@ -134,6 +249,20 @@ pub fn parse(text: &str) -> Result<Vec<Link>, Failure> {
         }
     }
     Ok(links)
+}
+
+/// The text with ASCII's twins of what a Chinese keyboard writes; its dash is often typed twice.
+fn normal(text: &str) -> String {
+    let mut normal = String::with_capacity(text.len());
+    let mut was_wide = false;
+    for character in text.chars() {
+        let is_wide = "—－–―─".contains(character);
+        if !(is_wide && was_wide) {
+            normal.push(if is_wide { '-' } else { narrow(character) });
+        }
+        was_wide = is_wide;
+    }
+    normal
 }
 
 /// Where the targets at the beginning of `text` end: behind their bracket, or before the dash that separates. A dash
@@ -188,6 +317,15 @@ mod tests {
         assert_eq!(links("2 - metis-api - 3 - metis-api"), [(2, "metis-api".into()), (3, "metis-api".into())]);
         assert_eq!(links("２ － 【１７，１８】"), [(2, "[17,18]".into())]);
         assert_eq!(links("2 - 17..25 - 3 - @metis"), [(2, "17..25".into()), (3, "@metis".into())]);
+        assert_eq!(links("2——25 — 3—［１７、１８］"), [(2, "25".into()), (3, "[17,18]".into())]);
+    }
+
+    #[test]
+    fn steps_of_a_file_are_one_chain_without_its_remarks() {
+        let text = "# back up, then stop\n7 - [2, 3]\n\n4 - [17,18,   # the pages\n     19]\r\n  - 2 - 25 -\n3 - 25  ＃ done\n";
+        assert_eq!(steps(text), "7 - [2, 3] - 4 - [17,18, 19] - 2 - 25 - 3 - 25");
+        assert_eq!(links(&steps(text)).len(), 4);
+        assert_eq!(steps("# nothing\n"), "");
     }
 
     #[test]

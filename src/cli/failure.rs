@@ -30,6 +30,8 @@ pub enum Failure {
     Interrupted,
     /// The operator said no.
     Declined,
+    /// The operator left at a question.
+    Left,
     /// The terminal can't be used.
     Terminal(io::Error),
     /// Standard output can't be written.
@@ -52,10 +54,15 @@ impl Failure {
             Self::Manifest(_) => 3,
             Self::Work(error) => work_exit_code(error.as_ref()),
             Self::Declined => 1,
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::Left => 130,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Terminal(_) | Self::Output(_) => 1,
         }
+    }
+
+    /// Whether it is about what is there now, which something done before it may change.
+    pub fn is_about_the_present_state(&self) -> bool {
+        matches!(self, Self::Work(error) if !is_unreachable(error.as_ref()))
     }
 
     /// One line for the journal.
@@ -67,7 +74,7 @@ impl Failure {
             Self::Address(error) => error.to_string(),
             Self::Work(error) => chain(error.as_ref()).join(": "),
             Self::Interrupted => "interrupted".to_owned(),
-            Self::Declined => "declined".to_owned(),
+            Self::Declined | Self::Left => "declined".to_owned(),
             Self::Terminal(error) | Self::Output(error) => error.to_string(),
         }
     }
@@ -87,6 +94,7 @@ impl Failure {
             }
             Self::Interrupted => output.line(&output.catalogue.text(&Message::new("interrupted"))),
             Self::Declined => output.line(&output.catalogue.text(&Message::new("declined"))),
+            Self::Left => {}
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Self::Terminal(error) => page(output, &["can't use the terminal".to_owned(), error.to_string()], None),
             Self::Output(error) => {

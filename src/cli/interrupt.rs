@@ -6,25 +6,38 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::output::Output;
+use super::terminal;
 use crate::report::Message;
 
 /// The exit code of a program that was interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// Watches for signals from the first action on, since a handler once installed stays for the life of the process.
+/// Watches for signals from the first question or action on, since a handler once installed stays for the life of the
+/// process.
 ///
 /// While an action runs, the first Ctrl-C or SIGTERM asks it to stop at its next safe point and the second ends the
-/// program; between two actions, at a prompt of the menu, the first one ends it. SIGHUP, a terminal that went away,
-/// stops nothing.
+/// program; a look of the menu ends at the first; between two of them, at a prompt, the first one ends the program, and
+/// the terminal is as it was. SIGHUP, a terminal that went away, stops nothing.
 pub struct InterruptWatch {
-    action: Arc<Mutex<Option<CancellationToken>>>,
+    busy: Arc<Mutex<Busy>>,
+}
+
+/// What an interrupt would end.
+#[derive(Debug, Clone, Default)]
+enum Busy {
+    #[default]
+    Nothing,
+    /// It stops at its next safe point.
+    Action(CancellationToken),
+    /// It changes nothing, and may end anywhere.
+    Look(CancellationToken),
 }
 
 impl InterruptWatch {
     /// Must be called inside the runtime.
     pub fn start(output: Output) -> std::io::Result<Self> {
-        let action: Arc<Mutex<Option<CancellationToken>>> = Arc::default();
-        let watched = action.clone();
+        let busy: Arc<Mutex<Busy>> = Arc::default();
+        let watched = busy.clone();
         let mut interrupts = signal(SignalKind::interrupt())?;
         let mut terminations = signal(SignalKind::terminate())?;
         let mut hangups = signal(SignalKind::hangup())?;
@@ -35,26 +48,47 @@ impl InterruptWatch {
                     _ = terminations.recv() => {}
                     _ = hangups.recv() => continue,
                 }
-                let stop = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                match stop.filter(|stop| !stop.is_cancelled()) {
-                    Some(stop) => {
+                let busy = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                match busy {
+                    Busy::Action(stop) if !stop.is_cancelled() => {
                         stop.cancel();
                         output.say(&Message::new("stopping-safely"));
                     }
-                    None => std::process::exit(INTERRUPTED),
+                    Busy::Look(stop) if !stop.is_cancelled() => stop.cancel(),
+                    _ => {
+                        terminal::put_back();
+                        std::process::exit(INTERRUPTED);
+                    }
                 }
             }
         });
-        Ok(Self { action })
+        Ok(Self { busy })
     }
 
     /// An action begins that `stop` stops.
     pub fn action_begins(&self, stop: CancellationToken) {
-        *self.action.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
+        self.set(Busy::Action(stop));
     }
 
-    /// It has ended.
-    pub fn action_ends(&self) {
-        *self.action.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// A look begins that `stop` ends.
+    pub fn look_begins(&self, stop: CancellationToken) {
+        self.set(Busy::Look(stop));
+    }
+
+    /// What had begun has ended.
+    pub fn ended(&self) {
+        self.set(Busy::Nothing);
+    }
+
+    /// What ends the look that is under way.
+    pub fn end_of_look(&self) -> Option<CancellationToken> {
+        match &*self.busy.lock().unwrap_or_else(PoisonError::into_inner) {
+            Busy::Look(stop) => Some(stop.clone()),
+            Busy::Nothing | Busy::Action(_) => None,
+        }
+    }
+
+    fn set(&self, busy: Busy) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = busy;
     }
 }

@@ -167,7 +167,7 @@ fn release(project: &Project, session: &mut Session) -> Result<u8, Failure> {
     };
     let holder = describe(&lock.holder);
     let question = Message::new("lock-confirm-release").with("holder", &holder);
-    prompt::confirm(&session.output, session.global.yes, &question)?;
+    prompt::confirm(session, &question)?;
     runtime.block_on(engine.break_lock(&lock.id))?;
     session.output.say(&Message::new("lock-released").with("holder", holder));
     Ok(0)

@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::arguments::TargetArguments;
-use super::databases::{self, Backup, Dump, DumpOptions, Rebuild, ReplaceOptions};
+use super::arguments::{LogsArguments, ManifestArguments, PlanArguments, StatusArguments, TargetArguments};
+use super::databases::{self, Backup, Dump, DumpOptions, Rebuild, ReplaceOptions, Restore, RestoreFrom};
 use super::failure::Failure;
 use super::images::{Load, Save};
+use super::prompt::{self, Unanswered};
 use super::select::{self, Unselected};
-use super::services::{Converge, awake};
+use super::services::{self, Converge, awake};
 use super::session::{Project, Session, WorkPlace};
+use super::{doctor, logs, status, terminal};
 use crate::databases::Shrink;
 use crate::images::{LoadOptions, SaveOptions};
 use crate::report::{Message, Reporter};
@@ -33,6 +35,11 @@ pub trait Operation {
         true
     }
 
+    /// How it is agreed to when its plan has been shown.
+    fn weight(&self, _project: &Project) -> Weight {
+        Weight::Light
+    }
+
     /// Asks before what can't be taken back.
     fn confirm(&self, _project: &Arc<Project>, _session: &mut Session) -> Result<(), Failure> {
         Ok(())
@@ -41,8 +48,24 @@ pub trait Operation {
     /// Shows what would be done, from the same look that `run` takes; gives the document that `--json` prints.
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure>;
 
+    /// The images that a reference will name once it is done, by what `show` gave: reference and ID.
+    fn brings(&self, _shown: &Value) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// Does it; gives the document that `--json` prints.
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure>;
+}
+
+/// How much an operation asks of whoever agrees to its plan, in the menu and in a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// Enter agrees.
+    Light,
+    /// Something is lost with it: Enter declines.
+    Heavy,
+    /// Names have to be typed, as [`Operation::confirm`] asks for them.
+    Named,
 }
 
 /// What an entry of the menu applies to.
@@ -50,17 +73,21 @@ pub trait Operation {
 pub enum TargetKind {
     Services,
     Databases,
+    /// One of them, and one of its backups.
+    Backup,
+    /// It is about everything.
+    Nothing,
 }
 
 /// An entry of the menu.
 pub struct MenuEntry {
     pub number: u32,
     pub targets: TargetKind,
-    kind: MenuKind,
+    pub kind: MenuKind,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum MenuKind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MenuKind {
     Save,
     Load,
     Restart,
@@ -68,17 +95,38 @@ enum MenuKind {
     Dump,
     Rebuild,
     Backup,
+    Restore,
+    Status,
+    Logs,
+    Plan,
+    Doctor,
 }
 
-/// deploy.py's numbers (docs/command-line.md, "The menu").
-pub const MENU: [MenuEntry; 7] = [
-    MenuEntry { number: 1, targets: TargetKind::Services, kind: MenuKind::Save },
-    MenuEntry { number: 2, targets: TargetKind::Services, kind: MenuKind::Load },
-    MenuEntry { number: 3, targets: TargetKind::Services, kind: MenuKind::Restart },
-    MenuEntry { number: 4, targets: TargetKind::Services, kind: MenuKind::Stop },
-    MenuEntry { number: 5, targets: TargetKind::Databases, kind: MenuKind::Dump },
-    MenuEntry { number: 6, targets: TargetKind::Databases, kind: MenuKind::Rebuild },
-    MenuEntry { number: 7, targets: TargetKind::Databases, kind: MenuKind::Backup },
+impl MenuKind {
+    /// Whether it only looks, and changes nothing.
+    pub fn only_looks(self) -> bool {
+        matches!(self, Self::Status | Self::Logs | Self::Plan | Self::Doctor)
+    }
+}
+
+const fn entry(number: u32, targets: TargetKind, kind: MenuKind) -> MenuEntry {
+    MenuEntry { number, targets, kind }
+}
+
+/// deploy.py's numbers, then those of dpl's own (docs/command-line.md, "The menu").
+pub static MENU: [MenuEntry; 12] = [
+    entry(1, TargetKind::Services, MenuKind::Save),
+    entry(2, TargetKind::Services, MenuKind::Load),
+    entry(3, TargetKind::Services, MenuKind::Restart),
+    entry(4, TargetKind::Services, MenuKind::Stop),
+    entry(5, TargetKind::Databases, MenuKind::Dump),
+    entry(6, TargetKind::Databases, MenuKind::Rebuild),
+    entry(7, TargetKind::Databases, MenuKind::Backup),
+    entry(8, TargetKind::Backup, MenuKind::Restore),
+    entry(9, TargetKind::Nothing, MenuKind::Status),
+    entry(10, TargetKind::Services, MenuKind::Logs),
+    entry(11, TargetKind::Services, MenuKind::Plan),
+    entry(12, TargetKind::Nothing, MenuKind::Doctor),
 ];
 
 impl MenuEntry {
@@ -91,32 +139,95 @@ impl MenuEntry {
             MenuKind::Dump => Message::new("menu-dump"),
             MenuKind::Rebuild => Message::new("menu-rebuild"),
             MenuKind::Backup => Message::new("menu-backup"),
+            MenuKind::Restore => Message::new("menu-restore"),
+            MenuKind::Status => Message::new("menu-status"),
+            MenuKind::Logs => Message::new("menu-logs"),
+            MenuKind::Plan => Message::new("menu-plan"),
+            MenuKind::Doctor => Message::new("menu-doctor"),
         }
     }
 }
 
-/// The operation behind a number of the menu.
-pub fn of_menu(number: u32, targets: &[String], project: &Project) -> Result<Box<dyn Operation>, Failure> {
+/// The entry of a number.
+pub fn entry_of(number: u32) -> Result<&'static MenuEntry, Failure> {
+    let found = MENU.iter().find(|entry| entry.number == number);
+    found.ok_or_else(|| no_action(&number.to_string()))
+}
+
+/// What was typed is no entry's number.
+pub fn no_action(typed: &str) -> Failure {
+    Failure::usage(format!("there is no action {typed}: they go from 1 to {}, and 0 leaves", MENU.len()))
+}
+
+/// The operation behind a number that changes something; `backup` is the one to restore, the last one where absent.
+pub fn change(
+    kind: MenuKind,
+    targets: &[String],
+    backup: Option<String>,
+    project: &Project,
+) -> Result<Box<dyn Operation>, Failure> {
     let manifest = project.manifest();
-    let entry = MENU
-        .iter()
-        .find(|entry| entry.number == number)
-        .ok_or_else(|| Failure::usage(format!("there is no action {number}: they go from 1 to {}", MENU.len())))?;
-    let chosen = match entry.targets {
-        TargetKind::Services => select::services(manifest, targets, Unselected::All)?,
-        TargetKind::Databases => select::databases(manifest, targets, Unselected::All)?,
-    };
-    Ok(match entry.kind {
-        MenuKind::Save => Box::new(Save { services: chosen, options: SaveOptions::default() }),
-        MenuKind::Load => Box::new(Load { services: chosen, options: LoadOptions::default() }),
-        MenuKind::Restart => Box::new(Converge::new(Action::Restart, awake(manifest, targets, &[], chosen)?)),
-        MenuKind::Stop => Box::new(Converge::new(Action::Stop, chosen)),
-        MenuKind::Dump => Box::new(Dump { databases: chosen, options: DumpOptions::default() }),
-        MenuKind::Rebuild => Box::new(Rebuild { databases: chosen, options: ReplaceOptions::default() }),
+    let services = || select::services(manifest, targets, Unselected::All);
+    let databases = || select::databases(manifest, targets, Unselected::All);
+    Ok(match kind {
+        MenuKind::Save => Box::new(Save { services: services()?, options: SaveOptions::default() }),
+        MenuKind::Load => Box::new(Load { services: services()?, options: LoadOptions::default() }),
+        MenuKind::Restart => Box::new(Converge::new(Action::Restart, awake(manifest, targets, &[], services()?)?)),
+        MenuKind::Stop => Box::new(Converge::new(Action::Stop, services()?)),
+        MenuKind::Dump => Box::new(Dump { databases: databases()?, options: DumpOptions::default() }),
+        MenuKind::Rebuild => Box::new(Rebuild { databases: databases()?, options: ReplaceOptions::default() }),
         MenuKind::Backup => {
-            Box::new(Backup { databases: chosen, options: DumpOptions::default(), shrink: Shrink::default() })
+            Box::new(Backup { databases: databases()?, options: DumpOptions::default(), shrink: Shrink::default() })
+        }
+        MenuKind::Restore => Box::new(Restore {
+            database: databases::only_one(databases()?, "db restore")?,
+            from: backup.map_or(RestoreFrom::LastBackup, RestoreFrom::Backup),
+            options: ReplaceOptions::default(),
+        }),
+        MenuKind::Status | MenuKind::Logs | MenuKind::Plan | MenuKind::Doctor => {
+            return Err(Failure::usage("this action only looks, and changes nothing"));
         }
     })
+}
+
+/// So many lines of each log the menu shows first.
+const LOG_TAIL: u64 = 50;
+
+/// What a number shows that only looks, as its command does; gives the exit code.
+pub fn look(kind: MenuKind, targets: &[String], session: &mut Session) -> Result<u8, Failure> {
+    let targets = TargetArguments { targets: targets.to_vec() };
+    session.look(|session| match kind {
+        MenuKind::Status => {
+            status::run(&StatusArguments { targets, stats: false, by_group: false, watch: false }, session)
+        }
+        MenuKind::Logs => {
+            // Without a terminal there is nobody who would end it.
+            let follow = terminal::is_interactive();
+            let look = LogsArguments { follow, tail: Some(LOG_TAIL), ..LogsArguments::of(targets) };
+            if follow {
+                session.output.say(&Message::new("menu-logs-end"));
+            }
+            logs::run(&look, session)
+        }
+        MenuKind::Doctor => doctor::run(&ManifestArguments { manifest: None }, session),
+        _ => services::show_plan(&PlanArguments::of(targets), session),
+    })
+}
+
+/// Shows the plan of an operation and asks whether to go on; with `--yes` it goes on at once.
+pub fn agree(operation: &dyn Operation, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+    if session.global.yes {
+        return Ok(());
+    }
+    let question = Message::new("agree");
+    // Nobody looks for long where nobody can answer.
+    prompt::must_be_able_to_ask(&session.output, &question)?;
+    session.look(|session| operation.show(project, session))?;
+    match operation.weight(project) {
+        Weight::Light => prompt::agree(session, &question, Unanswered::Yes),
+        Weight::Heavy => prompt::agree(session, &question, Unanswered::No),
+        Weight::Named => operation.confirm(project, session),
+    }
 }
 
 /// A command of the command line that is one operation, from the question before it to its document.

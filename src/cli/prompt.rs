@@ -1,57 +1,190 @@
 //! Questions. Without a terminal nothing asks: a question without its `--yes` is an error that names the flag.
+//!
+//! At a terminal that can draw, keys are read one by one: Esc goes back, Ctrl-C leaves, and the terminal is as it was
+//! after each question. Elsewhere a question reads a line.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use super::failure::Failure;
-use super::output::Output;
+use super::keyboard::{Key, Keyboard};
+use super::line::Line;
+use super::output::{Output, Tone};
+use super::picker::{Answer, Frame, Picker, Question, prompt_line};
+use super::session::Session;
+use super::terminal;
+use crate::manifest::narrow;
 use crate::report::Message;
 
-/// Asks yes or no at a terminal; no is the answer of an empty line. With `yes` it does not ask.
-pub fn confirm(output: &Output, yes: bool, question: &Message) -> Result<(), Failure> {
-    if yes {
+/// What an empty line says to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    Yes,
+    No,
+}
+
+/// What came of a question for a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Typed {
+    Line(String),
+    /// Esc.
+    Nothing,
+    /// The input is at its end.
+    End,
+}
+
+/// Asks yes or no at a terminal; no is the answer of an empty line. With `--yes` it does not ask.
+pub fn confirm(session: &mut Session, question: &Message) -> Result<(), Failure> {
+    agree(session, question, Unanswered::No)
+}
+
+/// Asks yes or no at a terminal. With `--yes` it does not ask.
+pub fn agree(session: &mut Session, question: &Message, unanswered: Unanswered) -> Result<(), Failure> {
+    if session.global.yes {
         return Ok(());
     }
-    let text = output.catalogue.text(question);
-    must_be_able_to_ask(&text)?;
-    match ask(&format!("{text} [y/N] "))?.as_deref().map(str::trim) {
-        Some("y" | "Y" | "yes") => Ok(()),
+    must_be_able_to_ask(&session.output, question)?;
+    let text = session.output.catalogue.text(question);
+    let choice = match unanswered {
+        Unanswered::Yes => "[Y/n]",
+        Unanswered::No => "[y/N]",
+    };
+    let Typed::Line(answer) = ask(session, &format!("{text} {choice}"))? else {
+        return Err(Failure::Declined);
+    };
+    let answer: String = answer.trim().chars().map(narrow).collect();
+    match (answer.as_str(), unanswered) {
+        ("y" | "Y" | "yes", _) | ("", Unanswered::Yes) => Ok(()),
         _ => Err(Failure::Declined),
     }
 }
 
 /// Asks for a name to be typed, for what can't be taken back by typing `y` too quickly.
-pub fn confirm_by_name(output: &Output, yes: bool, question: &Message, name: &str) -> Result<(), Failure> {
-    if yes {
+pub fn confirm_by_name(session: &mut Session, question: &Message, name: &str) -> Result<(), Failure> {
+    if session.global.yes {
         return Ok(());
     }
-    let text = output.catalogue.text(question);
-    must_be_able_to_ask(&text)?;
-    match ask(&format!("{text} "))?.as_deref().map(str::trim) {
-        Some(typed) if typed == name => Ok(()),
+    must_be_able_to_ask(&session.output, question)?;
+    let text = session.output.catalogue.text(question);
+    match ask(session, &text)? {
+        Typed::Line(typed) if typed.trim() == name => Ok(()),
         _ => Err(Failure::Declined),
     }
 }
 
-fn must_be_able_to_ask(question: &str) -> Result<(), Failure> {
+/// Fails where nobody can answer a question.
+pub fn must_be_able_to_ask(output: &Output, question: &Message) -> Result<(), Failure> {
     if io::stdin().is_terminal() {
         return Ok(());
     }
     Err(Failure::usage_with_hint(
-        format!("there is no terminal to ask at: {question}"),
+        format!("there is no terminal to ask at: {}", output.catalogue.text(question)),
         "give --yes where the answer is yes",
     ))
 }
 
-/// Shows `prompt` on standard error and reads a line; `None` at the end of the input.
-pub fn ask(prompt: &str) -> Result<Option<String>, Failure> {
+/// Asks for a line.
+pub fn ask(session: &mut Session, prompt: &str) -> Result<Typed, Failure> {
+    if !terminal::takes_keys() {
+        return line_of_input(prompt);
+    }
+    session.watch_signals()?;
+    // A question that leaves no room for its answer stands above it.
+    let (columns, _) = terminal::drawing_size();
+    let is_long = console::measure_text_width(prompt) + ROOM > columns;
+    let prompt = if is_long {
+        session.output.line(prompt);
+        ">"
+    } else {
+        prompt
+    };
+    let mut keyboard = Keyboard::open(session.runtime()?.as_ref()).map_err(Failure::Terminal)?;
+    typed_line(prompt, &mut keyboard).map_err(Failure::Terminal)?.ok_or(Failure::Left)
+}
+
+/// An answer gets so many columns, at least.
+const ROOM: usize = 24;
+
+/// Shows the list and lets choose from it; for terminals that take keys.
+pub fn choose(session: &mut Session, question: &Question) -> Result<Answer, Failure> {
+    session.watch_signals()?;
+    let mut keyboard = Keyboard::open(session.runtime()?.as_ref()).map_err(Failure::Terminal)?;
+    chosen(question, &mut keyboard, &session.output).map_err(Failure::Terminal)
+}
+
+/// `None` where Ctrl-C leaves.
+fn typed_line(prompt: &str, keyboard: &mut Keyboard) -> io::Result<Option<Typed>> {
+    let mut line = Line::default();
+    loop {
+        let (columns, _) = terminal::drawing_size();
+        let (text, cursor) = prompt_line(prompt, &line, columns.saturating_sub(1).max(1));
+        draw(&Frame { line: text, below: Vec::new(), cursor })?;
+        let typed = match keyboard.key()? {
+            Key::Enter => Some(Typed::Line(line.text())),
+            Key::Escape => Some(Typed::Nothing),
+            Key::Gone => Some(Typed::End),
+            Key::EndOfInput if line.is_empty() => Some(Typed::End),
+            Key::Interrupt => None,
+            key => {
+                line.press(key);
+                continue;
+            }
+        };
+        send("\r\n")?;
+        return Ok(typed);
+    }
+}
+
+fn chosen(question: &Question, keyboard: &mut Keyboard, output: &Output) -> io::Result<Answer> {
+    let mut picker = Picker::new(question);
+    loop {
+        let (columns, rows) = terminal::drawing_size();
+        let mut frame = picker.frame(columns, rows);
+        for line in &mut frame.below {
+            if let Some(rest) = line.strip_prefix('>') {
+                *line = format!("{}{rest}", output.paint_err(Tone::Attention, ">"));
+            }
+        }
+        draw(&frame)?;
+        if let Some(answer) = picker.press(keyboard.key()?) {
+            send(&format!("\r\x1b[J{}\r\n", picker.said(&answer, columns)))?;
+            return Ok(answer);
+        }
+    }
+}
+
+/// Draws a frame from the beginning of the line that the cursor is in, and leaves the cursor in its line.
+fn draw(frame: &Frame) -> io::Result<()> {
+    let mut text = format!("\r\x1b[J{}", frame.line);
+    for line in &frame.below {
+        text.push_str("\r\n");
+        text.push_str(line);
+    }
+    if !frame.below.is_empty() {
+        text.push_str(&format!("\x1b[{}A", frame.below.len()));
+    }
+    text.push('\r');
+    if frame.cursor > 0 {
+        text.push_str(&format!("\x1b[{}C", frame.cursor));
+    }
+    send(&text)
+}
+
+fn send(text: &str) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
-    let _ = write!(stderr, "{prompt}").and_then(|()| stderr.flush());
+    stderr.write_all(text.as_bytes())?;
+    stderr.flush()
+}
+
+/// Shows `prompt` on standard error and reads a line of standard input.
+fn line_of_input(prompt: &str) -> Result<Typed, Failure> {
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{prompt} ").and_then(|()| stderr.flush());
     drop(stderr);
     let mut line = String::new();
     match io::stdin().lock().read_line(&mut line) {
-        Ok(0) => Ok(None),
-        Ok(_) => Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some("\u{fffd}".to_owned())),
+        Ok(0) => Ok(Typed::End),
+        Ok(_) => Ok(Typed::Line(line.trim_end_matches(['\r', '\n']).to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Typed::Line("\u{fffd}".to_owned())),
         Err(error) => Err(Failure::Work(Box::new(error))),
     }
 }

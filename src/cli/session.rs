@@ -1,5 +1,6 @@
 //! What one run of the program holds: the manifest, the engine, how it speaks.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Session {
     /// The work of a chain or a menu's action that holds the lock already.
     current: Option<CurrentAction>,
     interrupts: Option<InterruptWatch>,
+    /// Images that a plan takes for granted: reference and ID of what earlier links of a chain bring.
+    pub supposed_images: BTreeMap<String, String>,
 }
 
 /// An action that changes something: locked, journalled, interruptible.
@@ -86,6 +89,7 @@ impl Session {
             engine: None,
             current: None,
             interrupts: None,
+            supposed_images: BTreeMap::new(),
         }
     }
 
@@ -156,7 +160,8 @@ impl Session {
         let address = Address::resolve(self.global.host.as_deref())?;
         let limits = period("DPL_STALL_TIMEOUT")?.map_or_else(StallLimits::default, StallLimits::of);
         let patience = period("DPL_ENGINE_PATIENCE")?;
-        let mut engine = self.runtime()?.block_on(Engine::connect(address))?.with_stall_limits(limits);
+        let connected = self.wait_for(async { Ok(Engine::connect(address).await?) })?;
+        let mut engine = connected.with_stall_limits(limits);
         if let Some(patience) = patience {
             engine = engine.with_patience(patience);
         }
@@ -238,7 +243,7 @@ impl Session {
         }
         self.current = None;
         if let Some(interrupts) = &self.interrupts {
-            interrupts.action_ends();
+            interrupts.ended();
         }
         match (result, written) {
             (Ok(_), Err(error)) => Err(error.into()),
@@ -284,17 +289,50 @@ impl Session {
         }
     }
 
-    fn watch_interrupts(&mut self, stop: CancellationToken) -> Result<(), Failure> {
+    /// From here on an interrupt does what [`InterruptWatch`] says.
+    pub fn watch_signals(&mut self) -> Result<(), Failure> {
         if self.interrupts.is_none() {
             let runtime = self.runtime()?;
             let _inside = runtime.enter();
             let watch = InterruptWatch::start(self.output.clone());
             self.interrupts = Some(watch.map_err(|error| Failure::Work(Box::new(error)))?);
         }
+        Ok(())
+    }
+
+    fn watch_interrupts(&mut self, stop: CancellationToken) -> Result<(), Failure> {
+        self.watch_signals()?;
         if let Some(interrupts) = &self.interrupts {
             interrupts.action_begins(stop);
         }
         Ok(())
+    }
+
+    /// Runs `look`, which changes nothing, so that Ctrl-C ends it and not the program.
+    pub fn look<T>(&mut self, look: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.watch_signals()?;
+        if let Some(interrupts) = &self.interrupts {
+            interrupts.look_begins(CancellationToken::new());
+        }
+        let result = look(self);
+        if let Some(interrupts) = &self.interrupts {
+            interrupts.ended();
+        }
+        result
+    }
+
+    /// Waits for something that only looks; inside [`Session::look`] until it is interrupted.
+    pub fn wait_for<T>(&mut self, look: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let runtime = self.runtime()?;
+        match self.interrupts.as_ref().and_then(InterruptWatch::end_of_look) {
+            None => runtime.block_on(look),
+            Some(end) => runtime.block_on(async {
+                tokio::select! {
+                    looked = look => looked,
+                    () = end.cancelled() => Err(Failure::Interrupted),
+                }
+            }),
+        }
     }
 }
 

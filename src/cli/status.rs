@@ -24,7 +24,8 @@ pub fn run(arguments: &StatusArguments, session: &mut Session) -> Result<u8, Fai
     let (project, selectors) = session.targets(&arguments.targets.targets)?;
     let selection = select::services(project.manifest(), &selectors, Unselected::All)?;
     let engine = session.engine()?;
-    let (runtime, output) = (session.runtime()?, &session.output);
+    let (runtime, output) = (session.runtime()?, session.output.clone());
+    let output = &output;
     let manifest = project.manifest();
     if arguments.watch {
         watch::refuse_json(output)?;
@@ -33,7 +34,7 @@ pub fn run(arguments: &StatusArguments, session: &mut Session) -> Result<u8, Fai
             Ok(page(&report, arguments, engine.facts().await?.now(), output))
         }));
     }
-    let report = runtime.block_on(look(&engine, manifest, &selection, arguments.stats))?;
+    let report = session.wait_for(look(&engine, manifest, &selection, arguments.stats))?;
     if output.json {
         output.document(&report)?;
         return Ok(0);
@@ -63,7 +64,7 @@ fn page(report: &StatusReport, arguments: &StatusArguments, now: Timestamp, outp
     draw(report, arguments.by_group, now, output.width(), &|tone, text| output.paint(tone, text))
 }
 
-type Paint<'a> = &'a dyn Fn(Tone, &str) -> String;
+pub type Paint<'a> = &'a dyn Fn(Tone, &str) -> String;
 
 fn draw(report: &StatusReport, by_group: bool, now: Timestamp, width: Option<usize>, paint: Paint) -> String {
     let columns = [
@@ -112,6 +113,36 @@ fn draw(report: &StatusReport, by_group: bool, now: Timestamp, width: Option<usi
         format!("{title} {well}/{}\n{}", members.len(), table(&members))
     });
     pages.collect::<Vec<_>>().join("\n")
+}
+
+/// Where the state stands in a row of [`choice_row`].
+pub const STATE: usize = 2;
+
+/// The columns of the menu's list: what a choice needs to know, and short.
+pub fn choice_columns() -> Vec<Column> {
+    vec![
+        Column::new("NO").right(),
+        Column::new("SERVICE").at_least(8),
+        Column::new("STATE").at_least(7),
+        Column::new("DRIFT").at_least(5),
+        Column::new("IMAGE").at_least(8).leaves(1),
+    ]
+}
+
+/// A service in those columns.
+pub fn choice_row(service: &ServiceStatus, paint: Paint) -> Vec<String> {
+    let state = match (service.state.as_str(), service.health.as_str()) {
+        // Only what runs is well or unwell.
+        ("running", health) if health != "none" => health.to_owned(),
+        _ => state(service),
+    };
+    vec![
+        service.index.to_string(),
+        service.name.clone(),
+        paint(tone(service), &state),
+        if service.drift.is_empty() { String::new() } else { paint(Tone::Attention, &service.drift.join(",")) },
+        service.image.clone(),
+    ]
 }
 
 /// What the state means; the word says the same.

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::io::{self, IsTerminal, PipeWriter, Write};
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -18,6 +19,20 @@ use crate::engine::{Engine, ExecEnd, ExecOutput, ExecSpec, TerminalSize};
 /// Whether somebody sits at both ends: a command can have the terminal.
 pub fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// Whether questions can be asked with lists and keys: somebody types, sees what is drawn, and the terminal can draw.
+pub fn takes_keys() -> bool {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    io::stdin().is_terminal() && io::stderr().is_terminal() && !is_dumb
+}
+
+/// Columns and rows of the terminal that questions are drawn on.
+pub fn drawing_size() -> (usize, usize) {
+    match tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (usize::from(size.ws_col), usize::from(size.ws_row)),
+        _ => (80, 24),
+    }
 }
 
 /// The terminal's size, where standard output is one.
@@ -161,6 +176,19 @@ fn write(chunk: ExecOutput) -> io::Result<()> {
     }
 }
 
+/// How the terminal was before it was in raw mode, for an end that drops nothing.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Puts a terminal back that is in raw mode; for an end of the process in which nothing is dropped.
+pub fn put_back() {
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(before) = before {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &before);
+        // What was being drawn stays above, and the shell begins a line of its own.
+        let _ = io::stderr().write_all(b"\r\x1b[J\n");
+    }
+}
+
 /// The terminal in raw mode, every key going through as it is; dropped, it is as it was.
 pub struct RawTerminal {
     before: Termios,
@@ -173,12 +201,13 @@ impl RawTerminal {
         let before = tcgetattr(io::stdin())?;
         let mut raw = before.clone();
         raw.make_raw();
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before.clone());
         tcsetattr(io::stdin(), OptionalActions::Drain, &raw)?;
         Ok(Self { before, raw })
     }
 
     /// After a stop and a `fg` the shell has set the terminal to its own ways.
-    fn again(&self) -> io::Result<()> {
+    pub fn again(&self) -> io::Result<()> {
         Ok(tcsetattr(io::stdin(), OptionalActions::Drain, &self.raw)?)
     }
 }
@@ -187,6 +216,7 @@ impl Drop for RawTerminal {
     fn drop(&mut self) {
         // A terminal that is gone needs nothing.
         let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.before);
+        BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

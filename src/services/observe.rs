@@ -342,6 +342,15 @@ async fn look_at_images(
     Ok(known)
 }
 
+impl Snapshot {
+    /// Lets the snapshot show a reference as the name of an image that the engine does not have yet. What the image
+    /// declares is taken to be what the present one does.
+    pub fn suppose_loaded(&mut self, reference: &str, id: String) {
+        let image = self.images.entry(reference.to_owned()).or_default();
+        *image = SeenImage { id, same_as: BTreeSet::new(), ..std::mem::take(image) };
+    }
+}
+
 /// Lets a snapshot show a reference as the name of another image, as it will be once the name has moved there; `false`
 /// where the engine has no such image.
 pub async fn suppose_image(

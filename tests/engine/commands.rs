@@ -327,16 +327,18 @@ fn no_secret_is_seen_anywhere() {
 fn a_chain_does_its_links_in_order_and_says_what_remains() {
     let (stack, port) = open_shop();
     stack.run(&["save", "@shop"]).success();
-    stack.run(&["do", "2 - [2, 3] - 3 - [1,2,3] "]).success();
+    stack.run(&["do", "2 - [2, 3] - 3 - [1,2,3] ", "--yes"]).success();
     assert!(answers(port));
 
-    let run = stack.run(&["do", "4 - 3 - 2 - 1 - 3 - 3"]).failure(1);
-    assert!(run.stderr.contains("this remains to be done: dpl do \"2 - 1 - 3 - 3\""), "{}", run.stderr);
+    let run = stack.run(&["do", "4 - 3 - 2 - 1 - 3 - 3", "--yes"]).failure(1);
+    let remains = "this remains to be done: dpl do \"2 - 1 - 3 - 3\" -f stack.json\n";
+    assert!(run.stderr.contains(remains), "{}", run.stderr);
     assert!(!answers(port), "the first link was done, and none behind the failed one");
 
     let run = stack.run(&["do", "2 - 25"]).failure(2);
     assert_eq!(run.stderr, "error: there is no service 25: the numbers go from 1 to 3\n");
     stack.run(&["do", "9 - 1"]).failure(2);
+    stack.run(&["do", "13 - 1"]).failure(2);
     let journal = journal(&stack);
     let begins: Vec<&str> = journal
         .iter()
@@ -374,9 +376,22 @@ fn the_menu_takes_deploy_pys_numbers_from_a_pipe() {
     let run = menu(&stack, "2\n1\n4\n3\n0\n", &["--yes"]).failure(1);
     assert!(run.stderr.contains("redis:7.0"), "{}", run.stderr);
     assert!(answers(port));
-    let run = menu(&stack, "8\n", &[]).failure(2);
-    assert!(run.stderr.ends_with("error: there is no action 8: they go from 1 to 7, and 0 leaves\n"), "{}", run.stderr);
-    let run = menu(&stack, "3\n26\n", &[]).failure(2);
+    let run = menu(&stack, "13\n", &[]).failure(2);
+    assert!(
+        run.stderr.ends_with("error: there is no action 13: they go from 1 to 12, and 0 leaves\n"),
+        "{}",
+        run.stderr
+    );
+    // What changes something wants to be answered, and there is nobody to ask.
+    let run = menu(&stack, "4\n3\n0\n", &[]).failure(2);
+    assert!(run.stderr.contains("give --yes where the answer is yes"), "{}", run.stderr);
+    assert!(answers(port));
+    // What only looks asks nothing.
+    let run = menu(&stack, "9\n10\n2\n11\n3\n０\n", &[]).success();
+    for shown in ["running, healthy", "ready on port", "nothing to do"] {
+        assert!(run.stdout.contains(shown) || run.stderr.contains(shown), "{}{}", run.stdout, run.stderr);
+    }
+    let run = menu(&stack, "3\n26\n", &["--yes"]).failure(2);
     assert!(run.stderr.ends_with("error: there is no service 26: the numbers go from 1 to 3\n"), "{}", run.stderr);
     close_shop(&stack);
 }

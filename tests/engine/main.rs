@@ -8,6 +8,7 @@ mod support_engine;
 
 mod actions;
 mod backups;
+mod chains;
 mod commands;
 mod databases;
 mod exchange;

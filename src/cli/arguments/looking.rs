@@ -71,6 +71,13 @@ pub struct LogsArguments {
     pub timestamps: bool,
 }
 
+impl LogsArguments {
+    /// All of the logs, as nothing but targets asks for them.
+    pub fn of(targets: TargetArguments) -> Self {
+        Self { targets, follow: false, tail: None, since: None, until: None, grep: None, timestamps: false }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct ExecArguments {
     /// No terminal for the command, even where there is one here

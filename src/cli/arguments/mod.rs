@@ -203,8 +203,11 @@ pub struct TargetArguments {
 #[derive(Debug, Args)]
 pub struct ChainArguments {
     /// Action - targets - action - targets, and a manifest (.json)
-    #[arg(required = true, value_name = "CHAIN")]
+    #[arg(required_unless_present = "file", value_name = "CHAIN")]
     pub chain: Vec<String>,
+    /// The chain in a file: one or more steps a line, `#` begins a remark
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

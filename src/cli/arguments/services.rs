@@ -15,8 +15,15 @@ pub struct PlanArguments {
     pub exit_code: bool,
 }
 
+impl PlanArguments {
+    /// The plan as nothing but targets asks for it.
+    pub fn of(targets: TargetArguments) -> Self {
+        Self { targets, wish: WishArguments::default(), exit_code: false }
+    }
+}
+
 /// What decides about a plan that starts something.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct WishArguments {
     /// Leave alone what the chosen services depend on, and don't wait for it
     #[arg(long)]

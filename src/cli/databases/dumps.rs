@@ -11,7 +11,7 @@ use super::would::{self, Act};
 use super::{backup_settings, database, operator, seed};
 use crate::cli::arguments::DumpArguments;
 use crate::cli::failure::Failure;
-use crate::cli::operations::{Operation, document};
+use crate::cli::operations::{Operation, Weight, document};
 use crate::cli::session::{Project, Session};
 use crate::cli::table;
 use crate::databases::{
@@ -85,6 +85,12 @@ impl Operation for Dump {
 
     fn command(&self) -> String {
         format!("dpl db dump {}", self.databases.join(" "))
+    }
+
+    /// A seed that is there already gives way to the new one.
+    fn weight(&self, project: &Project) -> Weight {
+        let seeds = self.databases.iter().filter_map(|name| project.manifest().databases.get(name)?.seed.as_ref());
+        if seeds.into_iter().any(|seed| seed.exists()) { Weight::Heavy } else { Weight::Light }
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {

@@ -1,13 +1,14 @@
 //! `db list`.
 
-use super::database;
 use super::reach::connect;
+use super::{backups_folder, database};
 use crate::cli::arguments::TargetArguments;
 use crate::cli::failure::Failure;
 use crate::cli::select::{self, Unselected};
-use crate::cli::session::Session;
+use crate::cli::session::{Project, Session};
 use crate::cli::table;
 use crate::databases::{self, BackupDocument, DatabaseDocument, DatabasesDocument};
+use crate::engine::Engine;
 use crate::report::Message;
 
 /// `dpl db list`.
@@ -15,22 +16,42 @@ pub fn list(arguments: &TargetArguments, session: &mut Session) -> Result<u8, Fa
     let (project, selectors) = session.targets(&arguments.targets)?;
     let chosen = select::databases(project.manifest(), &selectors, Unselected::All)?;
     let engine = session.engine()?;
-    let runtime = session.runtime()?;
+    let (listed, warnings) = look(&project, &chosen, Some(&engine), session)?;
+    for warning in &warnings {
+        session.output.warn(warning);
+    }
+    if session.output.json {
+        session.output.document(&listed)?;
+        return Ok(0);
+    }
+    print(&listed, session)?;
+    Ok(0)
+}
+
+/// The chosen databases and their backups, and what is to be warned of; of their servers nothing where there is no engine.
+pub fn look(
+    project: &Project,
+    chosen: &[String],
+    engine: Option<&Engine>,
+    session: &mut Session,
+) -> Result<(DatabasesDocument, Vec<Message>), Failure> {
     let mut listed = DatabasesDocument::default();
-    for name in &chosen {
-        let database = database(&project, name)?;
-        let server = runtime.block_on(async {
-            match connect(&engine, project.manifest(), database).await {
-                Ok(server) => databases::list(&server).await.map(Some).map_err(Failure::from),
-                Err(failure) => Err(failure),
-            }
+    let mut warnings = Vec::new();
+    for name in chosen {
+        let database = database(project, name)?;
+        let server = engine.map(|engine| {
+            session.wait_for(async {
+                let server = connect(engine, project.manifest(), database).await?;
+                Ok(databases::list(&server).await?)
+            })
         });
         // A server that does not run is worth a warning; what lies on disk is listed all the same.
-        let server = match server {
+        let server = match server.transpose() {
             Ok(databases) => databases,
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
             Err(failure) => {
                 let message = Message::new("db-not-reached").with("database", name).with("why", failure.summary());
-                session.output.warn(&message);
+                warnings.push(message);
                 None
             }
         };
@@ -41,7 +62,7 @@ pub fn list(arguments: &TargetArguments, session: &mut Session) -> Result<u8, Fa
         if let Some(folder) = &project.manifest().paths.backups {
             for (path, error) in databases::unreadable_backups(folder, name)? {
                 let message = Message::new("unreadable-backup").with("path", path.display());
-                session.output.warn(&message.with("why", Failure::from(error).summary()));
+                warnings.push(message.with("why", Failure::from(error).summary()));
                 listed.unreadable.push(path.display().to_string());
             }
         }
@@ -60,12 +81,12 @@ pub fn list(arguments: &TargetArguments, session: &mut Session) -> Result<u8, Fa
         });
         listed.backups.extend(backups);
     }
-    if session.output.json {
-        session.output.document(&listed)?;
-        return Ok(0);
-    }
-    print(&listed, session)?;
-    Ok(0)
+    Ok((listed, warnings))
+}
+
+/// The backups of a database, oldest first.
+pub fn backups_of(project: &Project, database: &str) -> Result<Vec<BackupDocument>, Failure> {
+    Ok(databases::backups(backups_folder(project)?, database)?)
 }
 
 fn last_verified(backups: &[BackupDocument]) -> Option<String> {
@@ -105,7 +126,7 @@ fn print(listed: &DatabasesDocument, session: &Session) -> Result<(), Failure> {
 }
 
 /// What is known of a backup since it was made.
-fn proof(backup: &BackupDocument) -> String {
+pub fn proof(backup: &BackupDocument) -> String {
     // To the second: `2026-07-04T10:15:30`.
     let short = |time: &String| time.chars().take(19).collect::<String>();
     match (&backup.found_bad, &backup.verified_at, &backup.checked_at) {

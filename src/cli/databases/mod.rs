@@ -30,14 +30,15 @@ use crate::state::Operator;
 
 pub use dependents::{forget_stopped, put_back};
 pub use dumps::{Backup, Dump, DumpOptions};
+pub use list::{backups_of, look, proof};
 pub use prune::Prune;
 pub use rebuild::Rebuild;
 pub use replace::ReplaceOptions;
+pub use restore::{From as RestoreFrom, Restore};
 pub use sql::SqlReport;
 
 use reach::WhenDown;
 use replace::Additions;
-use restore::Restore;
 use rollback::Rollback;
 
 /// `dpl db …`.
@@ -58,10 +59,8 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
         }
         DatabaseCommand::Restore(arguments) => {
             let unselected = Unselected::Refused { command: "db restore" };
-            let (project, mut databases) = databases_of(&arguments.targets, session, unselected)?;
-            let Some(database) = databases.pop().filter(|_| databases.is_empty()) else {
-                return Err(Failure::usage("`dpl db restore` restores one database at a time"));
-            };
+            let (project, databases) = databases_of(&arguments.targets, session, unselected)?;
+            let database = only_one(databases, "db restore")?;
             let from = match (&arguments.backup, &arguments.file) {
                 (Some(id), _) => restore::From::Backup(id.clone()),
                 (None, Some(path)) => restore::From::File(path.clone()),
@@ -104,6 +103,12 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
 fn database<'p>(project: &'p Project, name: &str) -> Result<&'p Database, Failure> {
     let found = project.manifest().databases.get(name);
     found.ok_or_else(|| Failure::usage(format!("there is no database `{name}`")))
+}
+
+/// The one database that was chosen.
+pub fn only_one(mut databases: Vec<String>, command: &str) -> Result<String, Failure> {
+    let one = databases.pop().filter(|_| databases.is_empty());
+    one.ok_or_else(|| Failure::usage(format!("`dpl {command}` restores one database at a time")))
 }
 
 /// The one database that a selector chooses.

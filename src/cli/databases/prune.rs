@@ -80,7 +80,7 @@ impl Operation for Prune {
         self.tell(&plans, session);
         let (count, bytes) = sums(&plans);
         let question = Message::new("confirm-prune-backups").with("count", count).with("size", table::size(bytes));
-        prompt::confirm(&session.output, session.global.yes, &question)
+        prompt::confirm(session, &question)
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {

@@ -9,7 +9,7 @@ use super::replace::{ReplaceOptions, Replaced};
 use super::would::{self, Act, Way};
 use super::{database, seed};
 use crate::cli::failure::Failure;
-use crate::cli::operations::{Operation, document};
+use crate::cli::operations::{Operation, Weight, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
 use crate::cli::table;
@@ -32,6 +32,10 @@ impl Operation for Rebuild {
         format!("dpl db rebuild {}{}", self.databases.join(" "), self.options.flags())
     }
 
+    fn weight(&self, _project: &Project) -> Weight {
+        Weight::Named
+    }
+
     fn confirm(&self, _project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
         for name in &self.databases {
             let question = match self.options.replaced {
@@ -39,7 +43,7 @@ impl Operation for Rebuild {
                 Replaced::BackedUp | Replaced::Kept(_) => Message::new("confirm-rebuild"),
             };
             let question = question.with("database", name);
-            prompt::confirm_by_name(&session.output, session.global.yes, &question, name)?;
+            prompt::confirm_by_name(session, &question, name)?;
         }
         Ok(())
     }

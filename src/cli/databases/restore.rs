@@ -10,7 +10,7 @@ use super::backups_folder;
 use super::replace::{ReplaceOptions, Replaced};
 use super::would::{self, Act, Way};
 use crate::cli::failure::Failure;
-use crate::cli::operations::{Operation, document};
+use crate::cli::operations::{Operation, Weight, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
 use crate::cli::table;
@@ -69,6 +69,10 @@ impl Operation for Restore {
         format!("dpl db restore {}{}{}", self.database, self.from(), self.options.flags())
     }
 
+    fn weight(&self, _project: &Project) -> Weight {
+        Weight::Named
+    }
+
     /// A database beside it replaces nothing.
     fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
         if self.options.beside.is_some() {
@@ -80,7 +84,7 @@ impl Operation for Restore {
         };
         let source = self.source(project)?;
         let question = question.with("database", &self.database).with("source", source.display());
-        prompt::confirm_by_name(&session.output, session.global.yes, &question, &self.database)
+        prompt::confirm_by_name(session, &question, &self.database)
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {

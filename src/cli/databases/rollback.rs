@@ -57,7 +57,7 @@ impl Operation for Rollback {
         }
         for (name, kept) in self.databases.iter().zip(self.kept(project, session)?) {
             let question = Message::new("confirm-roll-back").with("database", name).with("name", kept);
-            prompt::confirm_by_name(&session.output, session.global.yes, &question, name)?;
+            prompt::confirm_by_name(session, &question, name)?;
         }
         Ok(())
     }

@@ -77,14 +77,13 @@ pub fn run(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, F
 }
 
 fn look(engine: &Engine, project: Option<&Project>, session: &mut Session) -> Result<Vec<DoctorCheck>, Failure> {
-    let runtime = session.runtime()?;
     let catalogue = session.output.catalogue.clone();
     let say = |message: Message| catalogue.text(&message);
-    let facts = runtime.block_on(engine.facts())?;
+    let facts = session.wait_for(async { Ok(engine.facts().await?) })?;
     let mut checks = host::checks(engine, facts, &say);
     if let Some(project) = project {
         checks.extend(host::paths(project, &say));
-        let found = runtime.block_on(examine(engine, project.manifest()))?;
+        let found = session.wait_for(async { Ok(examine(engine, project.manifest()).await?) })?;
         checks.extend(stack::checks(&found, &say));
     }
     checks.extend(facts.warnings.iter().map(|warning| DoctorCheck {

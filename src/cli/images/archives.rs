@@ -155,7 +155,7 @@ impl Operation for Export {
             return Ok(());
         }
         let question = Message::new("confirm-overwrite").with("path", self.output.display());
-        prompt::confirm(&session.output, session.global.yes, &question)
+        prompt::confirm(session, &question)
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {

@@ -65,7 +65,7 @@ impl Operation for PruneEngine {
             .with("images", self.plan.images.len())
             .with("size", table::size(self.plan.size_bytes))
             .with("engine", &self.plan.engine);
-        prompt::confirm(&session.output, session.global.yes, &question)
+        prompt::confirm(session, &question)
     }
 
     fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {

@@ -73,7 +73,7 @@ impl Operation for Prune {
             .with("archives", removed_archives(report))
             .with("freed", table::size(report.freed_bytes))
             .with("store", &report.store);
-        prompt::confirm(&session.output, session.global.yes, &question)
+        prompt::confirm(session, &question)
     }
 
     fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
@@ -238,7 +238,7 @@ impl Operation for RemoveImages {
             .with("images", self.plan.images.len())
             .with("store", &self.plan.store)
             .with("freed", table::size(self.plan.freed_bytes));
-        prompt::confirm(&session.output, session.global.yes, &question)
+        prompt::confirm(session, &question)
     }
 
     fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {

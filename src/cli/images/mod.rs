@@ -13,7 +13,7 @@ use super::table;
 use crate::images::Compression;
 use crate::manifest::Reference;
 
-pub use transfer::{Load, Save, load, save};
+pub use transfer::{Load, Save, found_in_store, load, save};
 
 /// `dpl images …`.
 pub fn run(command: &ImagesCommand, session: &mut Session) -> Result<u8, Failure> {

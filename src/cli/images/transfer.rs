@@ -78,7 +78,7 @@ impl Operation for Save {
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
         let Ends { store, engine, references } = Ends::of(&self.services, project, session)?;
-        let plan = session.runtime()?.block_on(plan_save(&engine, store, &references, &self.options))?;
+        let plan = session.wait_for(async { Ok(plan_save(&engine, store, &references, &self.options).await?) })?;
         let rows = plan.images.iter().map(|image| {
             let (tone, result) = match image.result {
                 PlannedSaveResult::WouldSave => (Tone::Attention, "would save"),
@@ -132,7 +132,7 @@ impl Operation for Load {
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
         let Ends { store, engine, references } = Ends::of(&self.services, project, session)?;
-        let plan = session.runtime()?.block_on(plan_load(&engine, store, &references))?;
+        let plan = session.wait_for(async { Ok(plan_load(&engine, store, &references).await?) })?;
         for notice in &plan.notices {
             session.output.warn(notice);
         }
@@ -154,6 +154,13 @@ impl Operation for Load {
         document(&plan)
     }
 
+    fn brings(&self, shown: &Value) -> Vec<(String, String)> {
+        let images = shown["images"].as_array().into_iter().flatten();
+        let new = images.filter(|image| image["result"] == "would-load");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        new.map(|image| (text(&image["reference"]), text(&image["image_id"]))).collect()
+    }
+
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         let Ends { store, engine, references } = Ends::of(&self.services, project, session)?;
         let mut options = self.options.clone();
@@ -173,6 +180,18 @@ impl Operation for Load {
         session.output.say(&message);
         document(&report)
     }
+}
+
+/// The images that the store has for references that the engine lacks: reference and ID; an error where it lacks one too.
+pub fn found_in_store(
+    references: &[Reference],
+    project: &Project,
+    session: &mut Session,
+) -> Result<Vec<(String, String)>, Failure> {
+    let store = path(project.manifest().paths.images.as_deref(), "images")?;
+    let engine = session.engine()?;
+    let plan = session.wait_for(async { Ok(plan_load(&engine, store, references).await?) })?;
+    Ok(plan.images.into_iter().map(|image| (image.reference, image.image_id)).collect())
 }
 
 /// The store, the engine, and the images that go from the one to the other.

@@ -7,6 +7,7 @@ mod rollback;
 pub use profiles::awake;
 pub use rollback::{RollbackPlan, run as roll_back};
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use super::arguments::{PlanArguments, RemoveArguments, StartArguments, TargetArguments, WishArguments};
 use super::databases::forget_stopped;
 use super::failure::Failure;
+use super::images::found_in_store;
 use super::operations::{self, Operation, document, services_of};
 use super::prompt;
 use super::select::{self, Unselected};
@@ -28,8 +30,8 @@ use crate::manifest::{Manifest, Reference};
 use crate::report::{Message, Reporter};
 use crate::services::{
     Action, Cause, Dependencies, ExecuteOptions, Extent, FailedContainers, Namesakes, Operation as Step, Options, Plan,
-    Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Survey, Wait, Warning, observe, plan, run,
-    survey,
+    Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Survey, Wait, Warning, observe, plan,
+    run, survey,
 };
 use deployments::Record;
 
@@ -177,7 +179,7 @@ impl Operation for Converge {
             let plan = would(&self.request(), project, session)?;
             Message::new("confirm-remove-more").with("targets", targets).with("more", more(&plan, session))
         };
-        prompt::confirm(&session.output, session.global.yes, &question)
+        prompt::confirm(session, &question)
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
@@ -194,17 +196,36 @@ impl Operation for Converge {
     }
 }
 
-/// What would be done, as far as looking tells.
+/// What would be done, as far as looking tells. Images that only the store has count as loaded, since that comes first.
 fn would(request: &Request, project: &Project, session: &mut Session) -> Result<Plan, Failure> {
     let engine = session.engine()?;
     let manifest = project.manifest();
-    Ok(session.runtime()?.block_on(async {
+    let mut supposed = session.supposed_images.clone();
+    let mut snapshot = session.wait_for(async {
         let mut snapshot = observe(&engine, manifest).await?;
         if starts(request.action) {
             survey(&engine, manifest, request, Survey::Look, &mut snapshot).await?;
         }
-        plan(request, manifest, &snapshot)
-    })?)
+        Ok(snapshot)
+    })?;
+    let with = |snapshot: &mut Snapshot, images: &mut BTreeMap<String, String>| {
+        for (reference, id) in std::mem::take(images) {
+            snapshot.suppose_loaded(&reference, id);
+        }
+        plan(request, manifest, snapshot)
+    };
+    let planned = with(&mut snapshot, &mut supposed);
+    let Some(missing) = planned.as_ref().err().and_then(ServicesError::only_missing_images) else {
+        return Ok(planned?);
+    };
+    let missing: Vec<Reference> = missing.into_iter().cloned().collect();
+    // Where the store lacks one too, what is missing is said as the plan says it.
+    let Ok(found) = found_in_store(&missing, project, session) else {
+        return Ok(planned?);
+    };
+    let names: Vec<&str> = found.iter().map(|(reference, _)| reference.as_str()).collect();
+    session.output.say(&Message::new("would-load-first").with("images", names.join(", ")));
+    Ok(with(&mut snapshot, &mut found.into_iter().collect())?)
 }
 
 fn starts(action: Action) -> bool {

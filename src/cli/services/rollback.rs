@@ -204,7 +204,7 @@ impl Operation for Rollback {
         let plan = self.planned(&self.converge(), Survey::Look, project, session)?;
         self.say(&plan, session)?;
         let question = Message::new("confirm-roll-services-back").with("action", self.deployment.action);
-        prompt::confirm(&session.output, session.global.yes, &question)
+        prompt::confirm(session, &question)
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {

@@ -1,0 +1,247 @@
+//! The menu: deploy.py's numbers, then a numbered list to apply the action to, the plan, and back.
+//!
+//! At a terminal a failed action shows its page and comes back to the menu, and so does one that Ctrl-C stopped; lines from
+//! a pipe end at the first failure, with its exit code, so that a failed load is never followed by the restart.
+
+mod lists;
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+
+use super::arguments::MenuArguments;
+use super::failure::Failure;
+use super::operations::{self, MENU, MenuEntry, TargetKind};
+use super::picker::{Answer, Question, Reading};
+use super::prompt::{self, Typed};
+use super::session::{Project, Session};
+use super::terminal;
+use crate::manifest::{Choices, narrow};
+use crate::report::Message;
+use lists::List;
+
+/// `dpl MANIFEST.json`, or `dpl` alone.
+pub fn run(arguments: MenuArguments, session: &mut Session) -> Result<u8, Failure> {
+    let project = session.project(arguments.manifest.as_deref())?;
+    session.watch_signals()?;
+    let at_terminal = io::stdin().is_terminal();
+    loop {
+        match round(&project, session) {
+            Ok(Step::Back) => {}
+            Ok(Step::Leave) => return Ok(0),
+            // A look that found something, or that Ctrl-C ended.
+            Ok(Step::Done(0)) => {}
+            Ok(Step::Done(_)) if at_terminal => {}
+            Ok(Step::Done(code)) => return Ok(code),
+            // Who leaves at a question has left; and a terminal that can't be used shows no second menu.
+            Err(failure @ (Failure::Left | Failure::Terminal(_) | Failure::Output(_))) => return Err(failure),
+            Err(failure) if at_terminal => {
+                failure.show(&session.output);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// How one round through the menu ended.
+enum Step {
+    /// With this exit code.
+    Done(u8),
+    Back,
+    Leave,
+}
+
+/// An action, what it applies to, its plan, and what comes of it.
+fn round(project: &Arc<Project>, session: &mut Session) -> Result<Step, Failure> {
+    let entry = match action(project, session)? {
+        Chosen::One(entry) => entry,
+        Chosen::Back => return Ok(Step::Back),
+        Chosen::Leave => return Ok(Step::Leave),
+    };
+    let targets = match targets(entry, project, session)? {
+        Chosen::One(targets) => targets,
+        Chosen::Back => return Ok(Step::Back),
+        Chosen::Leave => return Ok(Step::Leave),
+    };
+    if entry.kind.only_looks() {
+        return Ok(Step::Done(operations::look(entry.kind, &targets, session)?));
+    }
+    let backup = match entry.targets {
+        TargetKind::Backup => match backup(&targets, project, session)? {
+            Chosen::One(id) => Some(id),
+            Chosen::Back => return Ok(Step::Back),
+            Chosen::Leave => return Ok(Step::Leave),
+        },
+        _ => None,
+    };
+    let operation = operations::change(entry.kind, &targets, backup, project)?;
+    session.output.say(&operation.announcement());
+    if !session.global.dry_run {
+        operations::agree(operation.as_ref(), project, session)?;
+    }
+    operations::perform(operation.as_ref(), project, session)?;
+    Ok(Step::Done(0))
+}
+
+/// What came of a question with a list.
+enum Chosen<T> {
+    One(T),
+    Back,
+    Leave,
+}
+
+/// Which action.
+fn action(project: &Project, session: &mut Session) -> Result<Chosen<&'static MenuEntry>, Failure> {
+    let list = lists::actions(project, session);
+    let leaves = MENU.len();
+    let read = |text: &str| {
+        let text = narrowed(text);
+        match text.as_str() {
+            "0" | "q" => Reading::Rows(vec![leaves]),
+            _ => match text.parse::<usize>() {
+                Ok(number) if number <= MENU.len() => Reading::Rows(vec![number - 1]),
+                _ if text.starts_with(char::is_alphabetic) => Reading::Words,
+                _ => Reading::Wrong(operations::no_action(&text).summary()),
+            },
+        }
+    };
+    let texts = Texts {
+        short: Message::new("menu-action"),
+        long: Message::new("menu-which-action"),
+        hint: Message::new("menu-hint-action"),
+    };
+    match choose(&list, &texts, &read, session)? {
+        Answer::Row(row) if row == leaves => Ok(Chosen::Leave),
+        Answer::Row(row) => Ok(Chosen::One(operations::entry_of(row as u32 + 1)?)),
+        Answer::Text(text) => match narrowed(&text).as_str() {
+            "0" | "q" => Ok(Chosen::Leave),
+            text => match text.parse() {
+                Ok(number) => Ok(Chosen::One(operations::entry_of(number)?)),
+                Err(_) => Err(operations::no_action(text)),
+            },
+        },
+        Answer::Back => Ok(Chosen::Back),
+        Answer::End => Ok(Chosen::Leave),
+        Answer::Interrupted => Err(Failure::Left),
+    }
+}
+
+/// What the action applies to: selectors as they were typed, or the name that was chosen.
+fn targets(entry: &MenuEntry, project: &Arc<Project>, session: &mut Session) -> Result<Chosen<Vec<String>>, Failure> {
+    let manifest = project.manifest();
+    let (choices, list) = match entry.targets {
+        TargetKind::Nothing => return Ok(Chosen::One(Vec::new())),
+        TargetKind::Services => {
+            (Choices::services(manifest), session.look(|session| lists::services(project, session))?)
+        }
+        TargetKind::Databases | TargetKind::Backup => {
+            (Choices::databases(manifest), session.look(|session| lists::databases(project, session))?)
+        }
+    };
+    let names = choices.all();
+    let leave = session.output.catalogue.text(&Message::new("menu-leave"));
+    let read = |text: &str| match choices.select(&[text]) {
+        _ if is_leaving(text) => Reading::Wrong(leave.clone()),
+        Ok(chosen) => {
+            let chosen = chosen.iter().filter_map(|name| names.iter().position(|other| other == name));
+            Reading::Rows(chosen.collect())
+        }
+        Err(_) if narrowed(text).starts_with(char::is_alphabetic) && !text.contains(['*', '?']) => Reading::Words,
+        Err(why) => Reading::Wrong(why.to_string()),
+    };
+    let texts = Texts {
+        short: Message::new("menu-targets"),
+        long: Message::new("menu-which-targets"),
+        hint: Message::new("menu-hint-targets"),
+    };
+    Ok(match choose(&list, &texts, &read, session)? {
+        Answer::Row(row) => Chosen::One(names.get(row).cloned().into_iter().collect()),
+        Answer::Text(text) if is_leaving(&text) => Chosen::Leave,
+        Answer::Text(text) => Chosen::One(vec![text]),
+        Answer::Back => Chosen::Back,
+        Answer::End => Chosen::Leave,
+        Answer::Interrupted => return Err(Failure::Left),
+    })
+}
+
+/// Which backup of the one database that was chosen; by its number, newest first, or by its ID.
+fn backup(targets: &[String], project: &Arc<Project>, session: &mut Session) -> Result<Chosen<String>, Failure> {
+    let (list, ids) = lists::backups(targets, project)?;
+    let count = ids.len();
+    let wrong = |text: &str| Failure::usage(format!("there is no backup {text}: the numbers go from 1 to {count}"));
+    let place = |text: &str| {
+        let text = narrowed(text);
+        let number = text.parse::<usize>().ok().filter(|number| (1..=count).contains(number)).map(|number| number - 1);
+        number.or_else(|| ids.iter().position(|id| *id == text || id.rsplit('/').next() == Some(&text)))
+    };
+    let leave = session.output.catalogue.text(&Message::new("menu-leave"));
+    let read = |text: &str| match place(text) {
+        _ if is_leaving(text) => Reading::Wrong(leave.clone()),
+        Some(row) => Reading::Rows(vec![row]),
+        None if narrowed(text).len() > 4 => Reading::Words,
+        None => Reading::Wrong(wrong(text.trim()).summary()),
+    };
+    let texts = Texts {
+        short: Message::new("menu-backup-choice"),
+        long: Message::new("menu-which-backup"),
+        hint: Message::new("menu-hint-backup"),
+    };
+    match choose(&list, &texts, &read, session)? {
+        Answer::Row(row) => ids.get(row).cloned().map(Chosen::One).ok_or_else(|| wrong("")),
+        Answer::Text(text) if is_leaving(&text) => Ok(Chosen::Leave),
+        Answer::Text(text) => place(&text).map(|row| Chosen::One(ids[row].clone())).ok_or_else(|| wrong(text.trim())),
+        Answer::Back => Ok(Chosen::Back),
+        Answer::End => Ok(Chosen::Leave),
+        Answer::Interrupted => Err(Failure::Left),
+    }
+}
+
+/// What is said around a list.
+struct Texts {
+    /// The prompt where keys are read.
+    short: Message,
+    /// The prompt where a line is read, with what may be typed.
+    long: Message,
+    /// What may be typed where keys are read.
+    hint: Message,
+}
+
+/// Shows a list and reads what is chosen from it.
+fn choose(
+    list: &List,
+    texts: &Texts,
+    read: &dyn Fn(&str) -> Reading,
+    session: &mut Session,
+) -> Result<Answer, Failure> {
+    for note in &list.notes {
+        session.output.warn(note);
+    }
+    let catalogue = session.output.catalogue.clone();
+    if !terminal::takes_keys() {
+        session.output.line(list.text(session.output.width()).trim_end());
+        let prompt = catalogue.text(&texts.long);
+        return Ok(match prompt::ask(session, &prompt)? {
+            Typed::Line(line) if line.trim().is_empty() => Answer::Back,
+            Typed::Line(line) => Answer::Text(line),
+            Typed::Nothing => Answer::Back,
+            Typed::End => Answer::End,
+        });
+    }
+    let question = Question {
+        prompt: catalogue.text(&texts.short),
+        hint: catalogue.text(&texts.hint),
+        nothing: catalogue.text(&Message::new("menu-nothing-matches")),
+        page: &|width| list.page(width),
+        words: list.words.clone(),
+        read,
+        more: &|count| catalogue.text(&Message::new("menu-more").with("count", count)),
+    };
+    prompt::choose(session, &question)
+}
+
+fn narrowed(text: &str) -> String {
+    text.trim().chars().map(narrow).collect()
+}
+
+fn is_leaving(text: &str) -> bool {
+    matches!(narrowed(text).as_str(), "0" | "q")
+}

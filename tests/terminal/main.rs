@@ -1,0 +1,13 @@
+//! The program at a real pseudo-terminal, key by key: what is on the screen, where the cursor is, and how the terminal is left.
+//! Actions need the private engine of `scripts/test.sh`; prompts need none.
+
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/engine.rs"]
+mod support_engine;
+
+mod actions;
+mod choosing;
+mod leaving;
+mod screen;
+mod sizes;
