@@ -7,6 +7,8 @@ use crate::manifest::{Choices, Manifest};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unselected {
     All,
+    /// It has something else to do.
+    Nothing,
     /// It changes or interrupts something: what is meant must be said.
     Refused {
         command: &'static str,
@@ -33,6 +35,7 @@ fn select(
     if selectors.iter().all(|selector| selector.trim().is_empty()) {
         return match unselected {
             Unselected::All => Ok(choices.all()),
+            Unselected::Nothing => Ok(Vec::new()),
             Unselected::Refused { command } => Err(Failure::usage_with_hint(
                 format!("`dpl {command}` wants to be told which {nouns}"),
                 format!("`dpl {command} {example}`, or `dpl {command} all` for all of them"),

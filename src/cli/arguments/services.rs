@@ -69,7 +69,7 @@ pub struct RemoveArguments {
     /// The project's networks too, where no container is left in them
     #[arg(long)]
     pub networks: bool,
-    /// Containers of services that the manifest no longer names, too
+    /// Containers of services that the manifest no longer names, too; without targets these alone
     #[arg(long)]
     pub orphans: bool,
 }

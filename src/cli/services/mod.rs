@@ -81,7 +81,9 @@ pub fn stop(arguments: &TargetArguments, session: &mut Session) -> Result<u8, Fa
 
 /// `dpl remove`.
 pub fn remove(arguments: &RemoveArguments, session: &mut Session) -> Result<u8, Failure> {
-    let (project, services) = services_of(&arguments.targets, session, Unselected::Refused { command: "remove" })?;
+    // Orphans are chosen by their word alone.
+    let unselected = if arguments.orphans { Unselected::Nothing } else { Unselected::Refused { command: "remove" } };
+    let (project, services) = services_of(&arguments.targets, session, unselected)?;
     let mut converge = Converge::new(Action::Remove, services);
     let words = [
         (arguments.volumes, Extent::Volumes),
@@ -159,6 +161,7 @@ impl Operation for Converge {
             Action::Start => Message::new("will-start").with("targets", targets),
             Action::Restart => Message::new("will-restart").with("targets", targets),
             Action::Stop => Message::new("will-stop").with("targets", targets),
+            Action::Remove if self.services.is_empty() => Message::new("will-remove-orphans"),
             Action::Remove => Message::new("will-remove").with("targets", targets),
         }
     }
@@ -177,7 +180,11 @@ impl Operation for Converge {
         } else {
             // What else goes is named: the data in a volume don't come back.
             let plan = would(&self.request(), project, session)?;
-            Message::new("confirm-remove-more").with("targets", targets).with("more", more(&plan, session))
+            let more = more(&plan, session);
+            match self.services.is_empty() {
+                true => Message::new("confirm-remove-orphans").with("more", more),
+                false => Message::new("confirm-remove-more").with("targets", targets).with("more", more),
+            }
         };
         prompt::confirm(session, &question)
     }

@@ -127,6 +127,8 @@ pub(super) fn short(id: &str) -> String {
 pub enum Warning {
     /// A running service that was not chosen needs one that is stopped or removed.
     StillNeeded { service: String, by: Vec<String> },
+    /// A container under the service's name that dpl did not make: it stays as it is.
+    NotOurs { service: String, container: String },
     /// A GPU that is not required is not there.
     WithoutGpu { service: String },
     /// Nobody has tried whether there is a GPU.
@@ -147,6 +149,9 @@ impl Warning {
         match self {
             Self::StillNeeded { service, by } => {
                 Message::new("services-warning-still-needed").with("service", service).with("by", by.join(", "))
+            }
+            Self::NotOurs { service, container } => {
+                Message::new("services-warning-not-ours").with("service", service).with("container", container)
             }
             Self::WithoutGpu { service } => Message::new("services-warning-without-gpu").with("service", service),
             Self::GpuUnknown { service } => Message::new("services-warning-gpu-unknown").with("service", service),
@@ -169,6 +174,9 @@ impl fmt::Display for Warning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StillNeeded { service, by } => write!(formatter, "{service} is still needed by {}", by.join(", ")),
+            Self::NotOurs { service, container } => {
+                write!(formatter, "{service}: dpl did not make {container}, which stays as it is")
+            }
             Self::WithoutGpu { service } => {
                 write!(formatter, "{service} runs without a GPU: the engine has none to give")
             }

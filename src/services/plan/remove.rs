@@ -6,7 +6,7 @@ use super::builder::{Builder, Chain, must_succeed};
 use super::carry::is_anonymous;
 use super::cause::Cause;
 use super::step::{AnonymousVolumes, Operation, StepId};
-use super::stop::{dependents_first, from_the_top, warn_of_dependents};
+use super::stop::{dependents_first, from_the_top, warn_of_dependents, warn_of_namesakes};
 use super::{After, Extent, Ground, Plan};
 use crate::services::labels;
 use crate::services::observe::Seen;
@@ -21,6 +21,7 @@ pub(super) fn plan(ground: &Ground) -> Plan {
     let mut gone: Vec<&Seen> = Vec::new();
     for name in from_the_top(ground).filter(|name| chosen.contains(name)) {
         warn_of_dependents(ground, name, &chosen, &mut builder);
+        warn_of_namesakes(ground, name, &mut builder);
         let before = dependents_first(ground, name, &down);
         for seen in ground.snapshot.containers.iter().filter(|seen| seen.service == name) {
             let steps = remove(&mut builder, seen, Cause::Asked, &before);

@@ -13,6 +13,7 @@ pub(super) fn plan(ground: &Ground) -> Plan {
     let mut ends: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
     for name in from_the_top(ground).filter(|name| chosen.contains(name)) {
         warn_of_dependents(ground, name, &chosen, &mut builder);
+        warn_of_namesakes(ground, name, &mut builder);
         let before = dependents_first(ground, name, &ends);
         for seen in ground.snapshot.containers.iter().filter(|seen| seen.service == name && seen.is_up()) {
             let mut chain = Chain::new(&mut builder, name, seen.number, Cause::Asked);
@@ -64,5 +65,12 @@ pub(super) fn warn_of_dependents(ground: &Ground, name: &str, chosen: &BTreeSet<
         .collect();
     if !by.is_empty() {
         builder.warn(Warning::StillNeeded { service: name.to_owned(), by });
+    }
+}
+
+/// Names a container that looks as if it were the service's, and is left alone.
+pub(super) fn warn_of_namesakes(ground: &Ground, name: &str, builder: &mut Builder) {
+    for seen in ground.snapshot.namesakes.iter().filter(|seen| seen.service == name) {
+        builder.warn(Warning::NotOurs { service: name.to_owned(), container: seen.view.name.clone() });
     }
 }

@@ -19,6 +19,14 @@ fn stop_of_what_does_not_run_is_nothing() {
 }
 
 #[test]
+fn orphans_go_alone_where_no_service_is_chosen() {
+    let stack = Stack::three().service("orphan", |_| {}).all_run();
+    let stack = stack.with(|stack| drop(stack.services.shift_remove("orphan")));
+    let orphans = |options: &mut Options| options.extent = [Extent::Orphans].into();
+    golden!(text(stack.plan(Action::Remove, &[], orphans)));
+}
+
+#[test]
 fn remove_takes_containers_of_every_kind_and_nothing_else() {
     let stack = Stack::three().all_run().has("ui", 1, Role::Kept, |view| view.state = ContainerState::Exited).has(
         "ui",
@@ -55,4 +63,13 @@ fn remove_takes_volumes_networks_and_orphans_only_by_explicit_word() {
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("remove_everything", text(stack.plan(Action::Remove, &["a", "b"], all)))
     });
+}
+
+#[test]
+fn a_container_made_by_hand_under_a_services_name_is_named_and_left() {
+    let mut stack = Stack::three().all_run();
+    let place = stack.snapshot.containers.iter().position(|seen| seen.service == "ui").unwrap();
+    let seen = stack.snapshot.containers.remove(place);
+    stack.snapshot.namesakes.push(seen);
+    golden!(stack.stop(&["ui"]));
 }
