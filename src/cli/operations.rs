@@ -16,6 +16,7 @@ use super::select::{self, Unselected};
 use super::services::{Converge, awake};
 use super::session::{Project, Session, WorkPlace};
 use crate::databases::Shrink;
+use crate::fs::Digest;
 use crate::images::{LoadOptions, SaveOptions};
 use crate::report::{Message, Reporter};
 use crate::services::Action;
@@ -166,6 +167,11 @@ pub fn databases_of(
     let (project, selectors) = session.targets(&arguments.targets)?;
     let databases = select::databases(project.manifest(), &selectors, unselected)?;
     Ok((project, databases))
+}
+
+/// The digest of a plan's steps.
+pub fn digest<T: serde::Serialize>(steps: &T) -> Result<Digest, Failure> {
+    Digest::of_json(steps).map_err(|error| Failure::Output(error.into()))
 }
 
 /// A document as JSON.

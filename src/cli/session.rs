@@ -156,7 +156,7 @@ impl Session {
         let address = Address::resolve(self.global.host.as_deref())?;
         let limits = period("DPL_STALL_TIMEOUT")?.map_or_else(StallLimits::default, StallLimits::of);
         let patience = period("DPL_ENGINE_PATIENCE")?;
-        let mut engine = self.runtime()?.block_on(Engine::connect(address))?.with_stall_limits(limits);
+        let mut engine = self.runtime()?.block_on(Engine::connect_within(address, limits))?;
         if let Some(patience) = patience {
             engine = engine.with_patience(patience);
         }

@@ -7,13 +7,11 @@ use std::time::Duration;
 use bollard::{API_DEFAULT_VERSION, Docker};
 
 use super::address::Address;
+use super::calls::CALL_TIMEOUT;
 use super::error::{EngineError, EngineErrorKind};
 use super::facts::EngineFacts;
 use super::lock::Keeper;
 use super::watchdog::StallLimits;
-
-/// How long an ordinary call may take until its answer begins. Stopping a container adds its grace period.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An upload answers only when it is through, and an export's first byte comes when the engine has spooled it all:
 /// both take as long as they take, and a watchdog on the bytes notices a stall.
@@ -39,6 +37,11 @@ pub struct Engine {
 impl Engine {
     /// Connects to the engine at `address` and asks what it is.
     pub async fn connect(address: Address) -> Result<Self, EngineError> {
+        Self::connect_within(address, StallLimits::default()).await
+    }
+
+    /// As [`Engine::connect`]; neither this nor any later call or transfer may be silent for longer than `limits` says.
+    pub async fn connect_within(address: Address, limits: StallLimits) -> Result<Self, EngineError> {
         let reach = |error| {
             let inner = EngineError::new("reach", format!("the Docker engine at {address}"), error);
             EngineError::other(
@@ -48,17 +51,19 @@ impl Engine {
                 inner.cause(),
             )
         };
-        let seconds = CALL_TIMEOUT.as_secs();
+        let call_limit = call_limit(limits);
+        // The client counts whole seconds.
+        let seconds = call_limit.as_secs().max(1);
         let docker = match address.as_str().split_once("://") {
             Some(("unix", _)) => Docker::connect_with_unix(address.as_str(), seconds, API_DEFAULT_VERSION),
             Some(("ssh", _)) => Docker::connect_with_ssh(address.as_str(), seconds, API_DEFAULT_VERSION, None),
             _ => Docker::connect_with_http(address.as_str(), seconds, API_DEFAULT_VERSION),
         }
         .map_err(reach)?;
-        let facts = EngineFacts::ask(&docker, &address).await.map_err(reach)?;
+        let facts = EngineFacts::ask(&docker, &address, call_limit).await.map_err(reach)?;
         let transfers = docker.clone().with_timeout(TRANSFER_TIMEOUT);
-        let (facts, stall_limits) = (Arc::new(facts), StallLimits::default());
-        Ok(Self { docker, transfers, address, facts, keeper: None, stall_limits, patience: PATIENCE })
+        let facts = Arc::new(facts);
+        Ok(Self { docker, transfers, address, facts, keeper: None, stall_limits: limits, patience: PATIENCE })
     }
 
     /// What the engine is and can do, as it said when the connection was made.
@@ -75,14 +80,13 @@ impl Engine {
         (is_here && self.facts.root_dir.is_dir()).then_some(self.facts.root_dir.as_path())
     }
 
-    /// Lets transfers be silent for as long as `limits` says.
-    pub fn with_stall_limits(mut self, limits: StallLimits) -> Self {
-        self.stall_limits = limits;
-        self
-    }
-
     pub fn stall_limits(&self) -> StallLimits {
         self.stall_limits
+    }
+
+    /// How long an ordinary call may take.
+    pub(super) fn call_limit(&self) -> Duration {
+        call_limit(self.stall_limits)
     }
 
     /// Lets the engine be away for so long in the middle of work before that ends.
@@ -98,7 +102,7 @@ impl Engine {
 
     /// Whether the engine answers at all (`GET /_ping`).
     pub async fn ping(&self) -> Result<(), EngineError> {
-        let asked = self.docker.ping().await;
+        let asked = self.answer(self.docker.ping()).await;
         asked
             .map(drop)
             .map_err(|error| EngineError::new("reach", format!("the Docker engine at {}", self.address), error))
@@ -123,6 +127,11 @@ impl Engine {
     pub(super) fn transfers(&self) -> &Docker {
         &self.transfers
     }
+}
+
+/// One who is less patient with transfers is so with calls.
+fn call_limit(limits: StallLimits) -> Duration {
+    CALL_TIMEOUT.min(limits.working)
 }
 
 impl std::fmt::Debug for Engine {

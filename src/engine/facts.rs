@@ -1,6 +1,7 @@
 //! What an engine is and can do.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
@@ -8,6 +9,7 @@ use bollard::models::SystemInfo;
 use jiff::Timestamp;
 
 use super::address::Address;
+use super::calls::within;
 use super::wire;
 
 /// How the engine keeps its images; it decides what a load must look like.
@@ -64,9 +66,11 @@ impl Default for LimitSupport {
 }
 
 impl EngineFacts {
-    pub(super) async fn ask(docker: &Docker, address: &Address) -> Result<Self, Error> {
-        let (api_version, (info, answered_at)) =
-            futures::try_join!(api_version(docker, address), async { Ok((docker.info().await?, Timestamp::now())) })?;
+    /// Each question may take as long as `limit` says.
+    pub(super) async fn ask(docker: &Docker, address: &Address, limit: Duration) -> Result<Self, Error> {
+        let (api_version, (info, answered_at)) = futures::try_join!(api_version(docker, address, limit), async {
+            Ok((within(limit, docker.info()).await?, Timestamp::now()))
+        })?;
         let image_store = image_store(&info);
         let time = info.system_time.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
         let limits = LimitSupport {
@@ -115,10 +119,10 @@ impl EngineFacts {
 
 /// `GET /version` says it as well, but an engine runs three programs to answer that, which costs it more than all that a
 /// look at a stack does.
-async fn api_version(docker: &Docker, address: &Address) -> Result<String, Error> {
-    match wire::api_version(address).await {
+async fn api_version(docker: &Docker, address: &Address, limit: Duration) -> Result<String, Error> {
+    match within(limit, wire::api_version(address)).await {
         Ok(Some(version)) => Ok(version),
-        Ok(None) | Err(_) => Ok(docker.version().await?.api_version.unwrap_or_default()),
+        Ok(None) | Err(_) => Ok(within(limit, docker.version()).await?.api_version.unwrap_or_default()),
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::arguments::{PlanArguments, RemoveArguments, StartArguments, TargetArguments, WishArguments};
 use super::databases::forget_stopped;
 use super::failure::Failure;
-use super::operations::{self, Operation, document, services_of};
+use super::operations::{self, Operation, digest, document, services_of};
 use super::prompt;
 use super::select::{self, Unselected};
 use super::session::{Project, Session};
@@ -283,6 +283,7 @@ fn carry_out(
         }
         let plan = planned?;
         warn(&plan, session, |message| reporter.warn(message.clone()));
+        reporter.settled(digest(&plan.steps)?);
         Ok::<_, Failure>(run(&engine, manifest, &request, plan, &converge.execute, reporter).await)
     })?;
     let recorded = record.add(&executed, project, &engine, session);
