@@ -16,7 +16,8 @@ fn write_image(archive: &std::path::Path, reference: &str) -> String {
     .to_string();
     let name = format!("{}.json", Digest::of(config.as_bytes()).hex());
     let manifest = json!([{ "Config": name, "RepoTags": [reference], "Layers": ["layer.tar"] }]).to_string();
-    let parts = [("layer.tar", layer.as_slice()), (name.as_str(), config.as_bytes()), ("manifest.json", manifest.as_bytes())];
+    let parts =
+        [("layer.tar", layer.as_slice()), (name.as_str(), config.as_bytes()), ("manifest.json", manifest.as_bytes())];
     fs::write(archive, tar_of(&parts)).unwrap();
     Digest::of(config.as_bytes()).to_string()
 }
