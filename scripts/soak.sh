@@ -3,11 +3,13 @@
 # generated stacks, and the fuzz targets, each for a while, with the project's manifests and fuzz/seeds to begin with.
 #
 #   soak.sh [SECONDS]          all of them; SECONDS for each fuzz target (default 600)
-#   soak.sh faults [WORD…]     the rows alone, or those tests of them whose names contain one of these
+#   soak.sh faults [WORD…]     the rows alone, or those tests of them whose names contain one of these; ends with faults.sh's table
+#   soak.sh kills              the 1,000 random kills alone
+#   soak.sh operators          the 200 schedules of two operators alone
 #   soak.sh plans              the generated stacks alone
 #   soak.sh fuzz [SECONDS]     the fuzz targets alone
 #
-# DPL_FAULTS_SEED (a number) chooses other moments, bits and places; DPL_TEST_ENGINES names more engines (see test.sh).
+# DPL_FAULTS_SEED (a number) chooses other moments, bits and places; DPL_FAULTS_ROUNDS=5 kills five times at each named point; DPL_TEST_ENGINES names more engines (see test.sh).
 # The fuzz targets need cargo-fuzz (`cargo install cargo-fuzz`), which wants flags that a stable compiler gives only when
 # asked.
 set -euo pipefail
@@ -15,10 +17,7 @@ here=$(dirname "$(readlink -f "$0")")
 cd "$here/.."
 source "$here/debian.sh"
 
-# The modules of tests/faults.
-rows=(bombs:: cut_loads:: damage:: disk_full:: fake_engine:: hostile:: kills:: points:: random_kills::)
-
-faults() { DPL_FAULTS_ALL=1 "$here/test.sh" "${@:-${rows[@]}}"; }
+faults() { "$here/faults.sh" --all "$@"; }
 
 plans() {
   echo '== 10,000 generated stacks for each property of plans'
@@ -41,6 +40,8 @@ fuzz() { # SECONDS
 
 case ${1:-} in
   faults) shift; faults "$@" ;;
+  kills) faults random_kills:: ;;
+  operators) faults two_operators:: ;;
   plans) plans ;;
   fuzz) fuzz "${2:-600}" ;;
   *) faults; plans; fuzz "${1:-600}" ;;

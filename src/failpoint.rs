@@ -2,7 +2,8 @@
 //!
 //! `failpoint!("images.save.before-index")` costs nothing in a normal build. In a build with the feature
 //! `failpoints` the process sends itself SIGKILL when `DPL_FAILPOINT` names the point; `NAME:3` means the third
-//! time that it is passed. SIGKILL, not a panic: no destructor runs, as when the plug is pulled.
+//! time that it is passed. SIGKILL, not a panic: no destructor runs, as when the plug is pulled. With
+//! `DPL_FAILPOINT_FREEZES` it stops itself (SIGSTOP) instead, until somebody lets it go on.
 
 /// Marks a point at which the process may be killed by a fault test.
 #[macro_export]
@@ -13,7 +14,7 @@ macro_rules! failpoint {
     };
 }
 
-/// Kills this process if `DPL_FAILPOINT` asks for it at `name`.
+/// Kills or freezes this process if `DPL_FAILPOINT` asks for it at `name`.
 #[cfg(feature = "failpoints")]
 pub fn pass(name: &'static str) {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,8 @@ pub fn pass(name: &'static str) {
         None => (wanted.as_str(), 1),
     };
     if point == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == nth {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let freezes = std::env::var_os("DPL_FAILPOINT_FREEZES").is_some();
+        let signal = if freezes { rustix::process::Signal::STOP } else { rustix::process::Signal::KILL };
+        let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
     }
 }

@@ -122,6 +122,8 @@ pub enum Event {
     Ended { activity: Activity, subject: String, outcome: Outcome },
     /// So much of one kind is going to be done, all together; said before the first of it begins.
     Planned { activity: Activity, count: usize, total_bytes: Option<u64> },
+    /// What is going to be done has been settled: the digest of the plan, as `--dry-run --json` prints its steps.
+    Settled { plan: String },
     /// Worth a line, nothing to worry about.
     Notice(Message),
     /// Worth a line to those who want to know more.
@@ -162,6 +164,10 @@ impl Reporter {
 
     pub fn planned(&self, activity: Activity, count: usize, total_bytes: Option<u64>) {
         self.emit(Event::Planned { activity, count, total_bytes });
+    }
+
+    pub fn settled(&self, plan: impl fmt::Display) {
+        self.emit(Event::Settled { plan: plan.to_string() });
     }
 
     pub fn began(&self, activity: Activity, subject: impl Into<String>, total_bytes: Option<u64>) {

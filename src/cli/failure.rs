@@ -194,6 +194,7 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
         Some(EngineErrorKind::Locked) => return Some(Message::new("hint-locked-engine")),
         Some(EngineErrorKind::LockLost) => return Some(Message::new("hint-lock-lost")),
         Some(EngineErrorKind::Stalled) => return Some(Message::new("hint-stalled")),
+        Some(EngineErrorKind::TimedOut) => return Some(Message::new("hint-no-answer")),
         _ => {}
     }
     match find::<StateError>(error) {

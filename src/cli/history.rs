@@ -84,6 +84,7 @@ fn show(action: &PastAction, output: &Output) -> Result<(), Failure> {
         vec!["manifest".to_owned(), format!("{} ({})", action.manifest, table::shortened(&action.manifest_digest, 20))],
         vec!["dpl".to_owned(), action.version.clone()],
     ];
+    facts.extend(action.plan_digests.iter().map(|plan| vec!["plan".to_owned(), table::shortened(plan, 20)]));
     if let Some(error) = &action.error {
         facts.push(vec!["error".to_owned(), error.clone()]);
     }

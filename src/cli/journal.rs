@@ -35,6 +35,7 @@ impl Listener for JournalListener {
                 };
                 self.journal.step_end(activity.word(), subject, error)
             }
+            Event::Settled { plan } => self.journal.plan(plan),
             Event::Planned { .. }
             | Event::Advanced { .. }
             | Event::Counted { .. }

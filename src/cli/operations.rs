@@ -18,6 +18,7 @@ use super::services::{self, Converge, awake};
 use super::session::{Project, Session, WorkPlace};
 use super::{doctor, logs, status, terminal};
 use crate::databases::Shrink;
+use crate::fs::Digest;
 use crate::images::{LoadOptions, SaveOptions};
 use crate::report::{Message, Reporter};
 use crate::services::Action;
@@ -277,6 +278,11 @@ pub fn databases_of(
     let (project, selectors) = session.targets(&arguments.targets)?;
     let databases = select::databases(project.manifest(), &selectors, unselected)?;
     Ok((project, databases))
+}
+
+/// The digest of a plan's steps.
+pub fn digest<T: serde::Serialize>(steps: &T) -> Result<Digest, Failure> {
+    Digest::of_json(steps).map_err(|error| Failure::Output(error.into()))
 }
 
 /// A document as JSON.

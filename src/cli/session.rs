@@ -160,8 +160,7 @@ impl Session {
         let address = Address::resolve(self.global.host.as_deref())?;
         let limits = period("DPL_STALL_TIMEOUT")?.map_or_else(StallLimits::default, StallLimits::of);
         let patience = period("DPL_ENGINE_PATIENCE")?;
-        let connected = self.wait_for(async { Ok(Engine::connect(address).await?) })?;
-        let mut engine = connected.with_stall_limits(limits);
+        let mut engine = self.wait_for(async { Ok(Engine::connect_within(address, limits).await?) })?;
         if let Some(patience) = patience {
             engine = engine.with_patience(patience);
         }

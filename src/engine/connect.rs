@@ -8,13 +8,11 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::sync::OnceCell;
 
 use super::address::Address;
+use super::calls::CALL_TIMEOUT;
 use super::error::{EngineError, EngineErrorKind};
 use super::facts::{ApiVersion, EngineFacts, ImageStore};
 use super::lock::Keeper;
 use super::watchdog::StallLimits;
-
-/// How long an ordinary call may take until its answer begins. Stopping a container adds its grace period.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An upload answers only when it is through, and an export's first byte comes when the engine has spooled it all:
 /// both take as long as they take, and a watchdog on the bytes notices a stall.
@@ -42,18 +40,25 @@ pub struct Engine {
 impl Engine {
     /// Connects to the engine at `address`, which has to answer (`GET /_ping`).
     pub async fn connect(address: Address) -> Result<Self, EngineError> {
+        Self::connect_within(address, StallLimits::default()).await
+    }
+
+    /// As [`Engine::connect`]; neither this nor any later call or transfer may be silent for longer than `limits` says.
+    pub async fn connect_within(address: Address, limits: StallLimits) -> Result<Self, EngineError> {
         let reach = |error| unreachable(&address, error);
-        let seconds = CALL_TIMEOUT.as_secs();
+        let call_limit = call_limit(limits);
+        // The client counts whole seconds.
+        let seconds = call_limit.as_secs().max(1);
         let docker = match address.as_str().split_once("://") {
             Some(("unix", _)) => Docker::connect_with_unix(address.as_str(), seconds, API_DEFAULT_VERSION),
             Some(("ssh", _)) => Docker::connect_with_ssh(address.as_str(), seconds, API_DEFAULT_VERSION, None),
             _ => Docker::connect_with_http(address.as_str(), seconds, API_DEFAULT_VERSION),
         }
         .map_err(reach)?;
-        let api = ApiVersion::ask(&docker, &address).await.map_err(reach)?;
+        let api = ApiVersion::ask(&docker, &address, call_limit).await.map_err(reach)?;
         let transfers = docker.clone().with_timeout(TRANSFER_TIMEOUT);
-        let (facts, stall_limits) = (Arc::default(), StallLimits::default());
-        Ok(Self { docker, transfers, address, api, facts, keeper: None, stall_limits, patience: PATIENCE })
+        let facts = Arc::default();
+        Ok(Self { docker, transfers, address, api, facts, keeper: None, stall_limits: limits, patience: PATIENCE })
     }
 
     /// The version of the API that the engine speaks.
@@ -63,7 +68,7 @@ impl Engine {
 
     /// What the engine is and can do, as it said when it was first asked (`GET /info`).
     pub async fn facts(&self) -> Result<&EngineFacts, EngineError> {
-        let asked = self.facts.get_or_try_init(|| EngineFacts::ask(&self.docker)).await;
+        let asked = self.facts.get_or_try_init(|| EngineFacts::ask(&self.docker, call_limit(self.stall_limits))).await;
         asked.map_err(|error| unreachable(&self.address, error))
     }
 
@@ -82,14 +87,13 @@ impl Engine {
         Ok((is_here && facts.root_dir.is_dir()).then_some(facts.root_dir.as_path()))
     }
 
-    /// Lets transfers be silent for as long as `limits` says.
-    pub fn with_stall_limits(mut self, limits: StallLimits) -> Self {
-        self.stall_limits = limits;
-        self
-    }
-
     pub fn stall_limits(&self) -> StallLimits {
         self.stall_limits
+    }
+
+    /// How long an ordinary call may take.
+    pub(super) fn call_limit(&self) -> Duration {
+        call_limit(self.stall_limits)
     }
 
     /// Lets the engine be away for so long in the middle of work before that ends.
@@ -105,7 +109,7 @@ impl Engine {
 
     /// Whether the engine answers at all (`GET /_ping`).
     pub async fn ping(&self) -> Result<(), EngineError> {
-        let asked = self.docker.ping().await;
+        let asked = self.answer(self.docker.ping()).await;
         asked
             .map(drop)
             .map_err(|error| EngineError::new("reach", format!("the Docker engine at {}", self.address), error))
@@ -130,6 +134,11 @@ impl Engine {
     pub(super) fn transfers(&self) -> &Docker {
         &self.transfers
     }
+}
+
+/// One who is less patient with transfers is so with calls.
+fn call_limit(limits: StallLimits) -> Duration {
+    CALL_TIMEOUT.min(limits.working)
 }
 
 impl std::fmt::Debug for Engine {

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bollard::Docker;
 use bollard::models::ContainerUpdateBody;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
     RenameContainerOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 
-use super::connect::{CALL_TIMEOUT, Engine};
+use super::connect::Engine;
 use super::error::{EngineError, EngineErrorKind};
 use super::spec::{ContainerSpec, RestartPolicy};
 use super::views::{ContainerState, ContainerSummary, ContainerView, summary, view};
@@ -23,8 +24,7 @@ impl Engine {
             options = options.filters(&HashMap::from([("label".to_owned(), wanted)]));
         }
         let containers = self
-            .docker()
-            .list_containers(Some(options.build()))
+            .answer(self.docker().list_containers(Some(options.build())))
             .await
             .map_err(|error| EngineError::new("list", "containers", error))?;
         Ok(containers.into_iter().filter_map(|container| container.id).collect())
@@ -34,8 +34,7 @@ impl Engine {
     pub async fn list_container_summaries(&self) -> Result<Vec<ContainerSummary>, EngineError> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let containers = self
-            .docker()
-            .list_containers(Some(options))
+            .answer(self.docker().list_containers(Some(options)))
             .await
             .map_err(|error| EngineError::new("list", "containers", error))?;
         Ok(containers.into_iter().map(summary).collect())
@@ -43,7 +42,7 @@ impl Engine {
 
     /// `None` when there is no such container (`GET /containers/{id}/json`).
     pub async fn inspect_container(&self, container: &str) -> Result<Option<ContainerView>, EngineError> {
-        match self.docker().inspect_container(container, None).await {
+        match self.answer(self.docker().inspect_container(container, None)).await {
             Ok(answer) => Ok(Some(view(answer))),
             Err(error) => {
                 let error = EngineError::new("inspect", format!("container {container}"), error);
@@ -61,8 +60,7 @@ impl Engine {
             options = options.platform(platform);
         }
         let created = self
-            .docker()
-            .create_container(Some(options.build()), spec.body())
+            .answer(self.docker().create_container(Some(options.build()), spec.body()))
             .await
             .map_err(|error| EngineError::new("create", format!("container {}", spec.name), error))?;
         for attachment in spec.networks.iter().skip(1) {
@@ -78,7 +76,7 @@ impl Engine {
     /// Starts it; one that runs already is fine (`POST /containers/{id}/start`).
     pub async fn start_container(&self, container: &str) -> Result<(), EngineError> {
         self.may_change().await?;
-        already_so(self.docker().start_container(container, None).await)
+        already_so(self.answer(self.docker().start_container(container, None)).await)
             .map_err(|error| EngineError::new("start", format!("container {container}"), error))
     }
 
@@ -89,9 +87,10 @@ impl Engine {
         if let Some(grace) = grace {
             options = options.t(grace.as_secs_f64().ceil() as i32);
         }
-        // The container's own grace period is not known here and may be long.
-        let patient = self.docker().clone().with_timeout(CALL_TIMEOUT + grace.unwrap_or(Duration::from_secs(3600)));
-        already_so(patient.stop_container(container, Some(options.build())).await)
+        let options = options.build();
+        let more = grace.unwrap_or(LONGEST_GRACE);
+        let stop = |docker: Docker| async move { docker.stop_container(container, Some(options)).await };
+        already_so(self.patient_answer(more, stop).await)
             .map_err(|error| EngineError::new("stop", format!("container {container}"), error))
     }
 
@@ -99,19 +98,16 @@ impl Engine {
     /// (`POST /containers/{id}/restart`). Its own grace period counts.
     pub async fn restart_container(&self, container: &str) -> Result<(), EngineError> {
         self.may_change().await?;
-        let patient = self.docker().clone().with_timeout(CALL_TIMEOUT + Duration::from_secs(3600));
         let options = RestartContainerOptionsBuilder::default().build();
-        patient
-            .restart_container(container, Some(options))
-            .await
-            .map_err(|error| EngineError::new("restart", format!("container {container}"), error))
+        let restart = |docker: Docker| async move { docker.restart_container(container, Some(options)).await };
+        let restarted = self.patient_answer(LONGEST_GRACE, restart).await;
+        restarted.map_err(|error| EngineError::new("restart", format!("container {container}"), error))
     }
 
     /// Lets a paused container go on (`POST /containers/{id}/unpause`).
     pub async fn unpause_container(&self, container: &str) -> Result<(), EngineError> {
         self.may_change().await?;
-        self.docker()
-            .unpause_container(container)
+        self.answer(self.docker().unpause_container(container))
             .await
             .map_err(|error| EngineError::new("unpause", format!("container {container}"), error))
     }
@@ -119,8 +115,7 @@ impl Engine {
     pub async fn rename_container(&self, container: &str, name: &str) -> Result<(), EngineError> {
         self.may_change().await?;
         let options = RenameContainerOptionsBuilder::default().name(name).build();
-        self.docker()
-            .rename_container(container, options)
+        self.answer(self.docker().rename_container(container, options))
             .await
             .map_err(|error| EngineError::new("rename", format!("container {container} to {name}"), error))
     }
@@ -129,8 +124,7 @@ impl Engine {
     pub async fn set_restart_policy(&self, container: &str, policy: RestartPolicy) -> Result<(), EngineError> {
         self.may_change().await?;
         let body = ContainerUpdateBody { restart_policy: Some(policy.policy()), ..Default::default() };
-        self.docker()
-            .update_container(container, body)
+        self.answer(self.docker().update_container(container, body))
             .await
             .map_err(|error| EngineError::new("set the restart policy of", format!("container {container}"), error))
     }
@@ -149,7 +143,7 @@ impl Engine {
 
     async fn remove(&self, container: &str, throw_away: bool) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::default().force(throw_away).v(throw_away).build();
-        match self.docker().remove_container(container, Some(options)).await {
+        match self.answer(self.docker().remove_container(container, Some(options))).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 let error = EngineError::new("remove", format!("container {container}"), error);
@@ -180,6 +174,9 @@ impl Engine {
         }
     }
 }
+
+/// A grace period that is the container's own is not known here, and may be long.
+const LONGEST_GRACE: Duration = Duration::from_secs(3600);
 
 /// How long another's removal of a container may take: a large file system goes slowly.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(60);

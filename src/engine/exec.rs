@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::calls::while_it_answers;
 use super::connect::Engine;
 use super::error::{EngineError, EngineErrorKind};
 use super::wire;
@@ -87,7 +88,7 @@ impl Engine {
             working_dir: spec.working_dir.clone(),
             ..Default::default()
         };
-        let created = self.docker().create_exec(container, config).await.map_err(fail)?;
+        let created = self.answer(self.docker().create_exec(container, config)).await.map_err(fail)?;
         if spec.tty {
             // bollard looks for frames even in a terminal's stream, which has none: a byte of 0 to 2 would be taken for
             // the head of one.
@@ -99,12 +100,13 @@ impl Engine {
                     Ok(bytes) => Ok(ExecOutput::Stdout(bytes)),
                     Err(error) => Err(EngineError::new("read the output of", context.clone(), error)),
                 });
-                let (output, input) = (Box::pin(output), Box::pin(input));
+                let output = Box::pin(while_it_answers(self.clone(), object.clone(), output));
+                let input = Box::pin(input);
                 return Ok(ExecSession { engine: self.clone(), id: created.id, object, output, input });
             }
         }
         let options = StartExecOptions { detach: false, tty: spec.tty, output_capacity: Some(1 << 20) };
-        let started = self.docker().start_exec(&created.id, Some(options)).await.map_err(fail)?;
+        let started = self.answer(self.docker().start_exec(&created.id, Some(options))).await.map_err(fail)?;
         let StartExecResults::Attached { output, input } = started else {
             return Err(EngineError::other(EngineErrorKind::Failed, "run", object, "the engine did not attach to it"));
         };
@@ -123,7 +125,8 @@ impl Engine {
             )),
             Err(error) => Err(EngineError::new("read the output of", context.clone(), error)),
         });
-        Ok(ExecSession { engine: self.clone(), id: created.id, object, output: Box::pin(output), input })
+        let output = Box::pin(while_it_answers(self.clone(), object.clone(), output));
+        Ok(ExecSession { engine: self.clone(), id: created.id, object, output, input })
     }
 
     /// Runs a command in exchange with somebody: what `input` gives is its standard input, which ends with it; each of
@@ -185,7 +188,7 @@ impl Engine {
     async fn resize_exec(&self, id: &str, size: TerminalSize) {
         for _ in 0..100 {
             let options = ResizeExecOptions { height: size.rows, width: size.columns };
-            if self.docker().resize_exec(id, options).await.is_ok() {
+            if self.answer(self.docker().resize_exec(id, options)).await.is_ok() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -202,6 +205,7 @@ impl Engine {
             // A command that ends before it has read everything is judged by its exit code, not by the pipe.
             let _ = stdin.write_all(input).await;
             let _ = stdin.shutdown().await;
+            Ok(())
         };
         let drain = async {
             while let Some(chunk) = output.next().await {
@@ -212,8 +216,8 @@ impl Engine {
             }
             Ok::<(), EngineError>(())
         };
-        let (_, drained) = futures::join!(feed, drain);
-        drained?;
+        // An engine that takes nothing any more holds the input back for ever, and is noticed at the output.
+        futures::try_join!(feed, drain)?;
         result.exit_code = session.exit_code().await?;
         Ok(result)
     }
@@ -244,8 +248,7 @@ async fn exit_code(engine: Engine, id: String, object: String) -> Result<i64, En
     // The output can end a moment before the engine notes the exit.
     for _ in 0..200 {
         let exec = engine
-            .docker()
-            .inspect_exec(&id)
+            .answer(engine.docker().inspect_exec(&id))
             .await
             .map_err(|error| EngineError::new("inspect", object.clone(), error))?;
         if let (Some(false), Some(code)) = (exec.running, exec.exit_code) {

@@ -1,6 +1,7 @@
 //! What an engine is and can do.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
@@ -8,6 +9,7 @@ use bollard::models::SystemInfo;
 use jiff::Timestamp;
 
 use super::address::Address;
+use super::calls::within;
 use super::wire;
 
 /// How the engine keeps its images; it decides what a load must look like.
@@ -63,8 +65,9 @@ impl Default for LimitSupport {
 }
 
 impl EngineFacts {
-    pub(super) async fn ask(docker: &Docker) -> Result<Self, Error> {
-        let (info, answered_at) = (docker.info().await?, Timestamp::now());
+    /// The question may take as long as `limit` says.
+    pub(super) async fn ask(docker: &Docker, limit: Duration) -> Result<Self, Error> {
+        let (info, answered_at) = (within(limit, docker.info()).await?, Timestamp::now());
         let image_store = image_store(&info);
         let time = info.system_time.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
         let limits = LimitSupport {
@@ -111,10 +114,10 @@ pub struct ApiVersion(pub String);
 impl ApiVersion {
     /// `GET /version` says it as well as `GET /_ping`, but an engine runs three programs to answer that, which costs it more
     /// than all that a look at a stack does.
-    pub(super) async fn ask(docker: &Docker, address: &Address) -> Result<Self, Error> {
-        match wire::api_version(address).await {
+    pub(super) async fn ask(docker: &Docker, address: &Address, limit: Duration) -> Result<Self, Error> {
+        match within(limit, wire::api_version(address)).await {
             Ok(Some(version)) => Ok(Self(version)),
-            Ok(None) | Err(_) => Ok(Self(docker.version().await?.api_version.unwrap_or_default())),
+            Ok(None) | Err(_) => Ok(Self(within(limit, docker.version()).await?.api_version.unwrap_or_default())),
         }
     }
 

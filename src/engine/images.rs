@@ -74,7 +74,7 @@ impl Engine {
         let mut attempts = 0;
         let images = loop {
             attempts += 1;
-            match self.docker().list_images(Some(options.clone())).await {
+            match self.answer(self.docker().list_images(Some(options.clone()))).await {
                 Ok(images) => break images,
                 Err(error) => {
                     let error = EngineError::new("list", "images", error);
@@ -115,7 +115,7 @@ impl Engine {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let error = match self.docker().inspect_image(reference).await {
+            let error = match self.answer(self.docker().inspect_image(reference)).await {
                 Ok(image) => return Ok(Some(view(image))),
                 Err(error) => error,
             };
@@ -140,7 +140,7 @@ impl Engine {
     /// How many bytes each step of an image's history added, the lowest first, without tar headers; 0 for steps that
     /// made no layer (`GET /images/{name}/history`).
     pub async fn history_sizes(&self, reference: &str) -> Result<Vec<u64>, EngineError> {
-        let history = self.docker().image_history(reference).await;
+        let history = self.answer(self.docker().image_history(reference)).await;
         let history = history.map_err(|error| EngineError::new("inspect", format!("image {reference}"), error))?;
         Ok(history.iter().rev().map(|step| step.size.max(0) as u64).collect())
     }
@@ -179,8 +179,7 @@ impl Engine {
     pub async fn tag_image(&self, image: &str, name: &str, tag: &str) -> Result<(), EngineError> {
         self.may_change().await?;
         let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
-        self.docker()
-            .tag_image(image, Some(options))
+        self.answer(self.docker().tag_image(image, Some(options)))
             .await
             .map_err(|error| EngineError::new("tag", format!("image {image} as {name}:{tag}"), error))
     }
@@ -189,7 +188,7 @@ impl Engine {
     pub async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
         self.may_change().await?;
         let options = RemoveImageOptionsBuilder::default().build();
-        match self.docker().remove_image(reference, Some(options), None).await {
+        match self.answer(self.docker().remove_image(reference, Some(options), None)).await {
             Ok(_) => Ok(()),
             Err(error) => Err(EngineError::new("remove", format!("image {reference}"), error)),
         }

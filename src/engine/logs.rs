@@ -1,9 +1,12 @@
 //! A container's log.
 
+use std::time::Duration;
+
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures::{Stream, StreamExt};
 
+use super::calls::unless_silent;
 use super::connect::Engine;
 use super::error::EngineError;
 
@@ -57,7 +60,9 @@ impl Engine {
             options = options.until(until.clamp(0, i32::MAX.into()) as i32);
         }
         let object = format!("the log of container {container}");
-        self.docker().logs(container, Some(options.build())).map(move |chunk| match chunk {
+        // Whoever follows waits for as long as nothing is written.
+        let limit = if query.follow { Duration::MAX } else { self.stall_limits().moving };
+        unless_silent(limit, self.docker().logs(container, Some(options.build()))).map(move |chunk| match chunk {
             Ok(LogOutput::StdErr { message }) => Ok(line(LogSource::Stderr, &message)),
             Ok(LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message }) => {
                 Ok(line(LogSource::Stdout, &message))

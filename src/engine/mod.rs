@@ -5,6 +5,7 @@
 
 mod address;
 mod archive;
+mod calls;
 mod connect;
 mod containers;
 mod error;

@@ -54,8 +54,7 @@ impl Engine {
     pub async fn list_networks(&self) -> Result<Vec<NetworkView>, EngineError> {
         let options = ListNetworksOptionsBuilder::default().build();
         let networks = self
-            .docker()
-            .list_networks(Some(options))
+            .answer(self.docker().list_networks(Some(options)))
             .await
             .map_err(|error| EngineError::new("list", "networks", error))?;
         Ok(networks.into_iter().map(view).collect())
@@ -93,8 +92,7 @@ impl Engine {
             ..Default::default()
         };
         let created = self
-            .docker()
-            .create_network(request)
+            .answer(self.docker().create_network(request))
             .await
             .map_err(|error| EngineError::new("create", format!("network {}", spec.name), error))?;
         let is_another = |network: &NetworkView| network.name == spec.name && network.id != created.id;
@@ -110,7 +108,7 @@ impl Engine {
         self.may_change().await?;
         let deadline = Instant::now() + LET_GO;
         loop {
-            let Err(error) = self.docker().remove_network(name).await else {
+            let Err(error) = self.answer(self.docker().remove_network(name)).await else {
                 return Ok(());
             };
             let error = EngineError::new("remove", format!("network {name}"), error);
@@ -126,7 +124,7 @@ impl Engine {
         self.may_change().await?;
         let request =
             NetworkConnectRequest { container: container.to_owned(), endpoint_config: Some(attachment.endpoint()) };
-        self.docker().connect_network(&attachment.network, request).await.map_err(|error| {
+        self.answer(self.docker().connect_network(&attachment.network, request)).await.map_err(|error| {
             EngineError::new("join", format!("container {container} to network {}", attachment.network), error)
         })
     }

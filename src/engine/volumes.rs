@@ -33,8 +33,7 @@ impl Engine {
     pub async fn list_volumes(&self) -> Result<Vec<VolumeView>, EngineError> {
         let options = ListVolumesOptionsBuilder::default().build();
         let answer = self
-            .docker()
-            .list_volumes(Some(options))
+            .answer(self.docker().list_volumes(Some(options)))
             .await
             .map_err(|error| EngineError::new("list", "volumes", error))?;
         let volumes = answer.volumes.unwrap_or_default().into_iter().map(|volume| VolumeView {
@@ -56,8 +55,7 @@ impl Engine {
             labels: Some(map(&spec.labels)),
             ..Default::default()
         };
-        self.docker()
-            .create_volume(request)
+        self.answer(self.docker().create_volume(request))
             .await
             .map(drop)
             .map_err(|error| EngineError::new("create", format!("volume {}", spec.name), error))
@@ -65,8 +63,7 @@ impl Engine {
 
     pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         self.may_change().await?;
-        self.docker()
-            .remove_volume(name, Some(RemoveVolumeOptionsBuilder::default().build()))
+        self.answer(self.docker().remove_volume(name, Some(RemoveVolumeOptionsBuilder::default().build())))
             .await
             .map_err(|error| EngineError::new("remove", format!("volume {name}"), error))
     }

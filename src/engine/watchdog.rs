@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::calls::SILENT;
 use super::connect::Engine;
 use super::error::{EngineError, EngineErrorKind};
 
@@ -60,6 +61,31 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(20);
 /// So many questions without an answer, one after the other, mean that nobody is there.
 const UNANSWERED: u32 = 3;
 
+impl Engine {
+    /// Resolves when the engine answers nothing any more.
+    pub(super) async fn falls_silent(&self) {
+        let interval = probe_interval(self.stall_limits());
+        let mut unanswered = 0;
+        while unanswered < UNANSWERED {
+            sleep_until(Instant::now() + interval).await;
+            unanswered = if self.is_there(interval).await { 0 } else { unanswered + 1 };
+        }
+    }
+
+    /// Whether the engine answers a question within so long; another answer than a good one is an answer.
+    async fn is_there(&self, within: Duration) -> bool {
+        match timeout(within, self.ping()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => !error.is_unreachable(),
+            Err(_) => false,
+        }
+    }
+}
+
+fn probe_interval(limits: StallLimits) -> Duration {
+    PROBE_INTERVAL.min(limits.moving / 4).max(Duration::from_millis(10))
+}
+
 impl Watchdog {
     pub fn new(engine: &Engine, operation: &'static str, object: impl Into<String>) -> Self {
         let state = Mutex::new((Turn::Working, Instant::now()));
@@ -83,7 +109,7 @@ impl Watchdog {
     /// Resolves when nothing moves any more, with what to say of it.
     pub async fn stalled(&self) -> EngineError {
         let limits = self.engine.stall_limits();
-        let interval = PROBE_INTERVAL.min(limits.moving / 4).max(Duration::from_millis(10));
+        let interval = probe_interval(limits);
         let mut unanswered = 0;
         loop {
             sleep_until(Instant::now() + interval).await;
@@ -98,14 +124,9 @@ impl Watchdog {
                 unanswered = 0;
                 continue;
             }
-            match timeout(interval, self.engine.ping()).await {
-                Ok(Ok(())) => unanswered = 0,
-                // Another answer than a good one is an answer.
-                Ok(Err(error)) if !error.is_unreachable() => unanswered = 0,
-                Ok(Err(_)) | Err(_) => unanswered += 1,
-            }
+            unanswered = if self.engine.is_there(interval).await { 0 } else { unanswered + 1 };
             if unanswered >= UNANSWERED {
-                return self.error(EngineErrorKind::Unreachable, "the engine answers nothing any more".to_owned());
+                return self.error(EngineErrorKind::Unreachable, SILENT.to_owned());
             }
             if silence >= limit {
                 let whose = match turn {

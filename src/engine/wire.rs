@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::ReaderStream;
 
 use super::address::Address;
-use super::connect::CALL_TIMEOUT;
+use super::calls::CALL_TIMEOUT;
 
 /// In which an engine names its API version (`GET /_ping`).
 const API_VERSION: &str = "Api-Version";

@@ -31,6 +31,14 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The digest of a document as compact JSON.
+    ///
+    /// # Errors
+    /// As serialising it.
+    pub fn of_json(document: &impl Serialize) -> serde_json::Result<Self> {
+        serde_json::to_vec(document).map(|bytes| Self::of(&bytes))
+    }
+
     /// The 64 hex digits alone.
     pub fn hex(&self) -> &str {
         &self.hex

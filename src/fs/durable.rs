@@ -36,7 +36,7 @@ impl DurableFile {
         let folder = folder_of(target);
         let bits = match mode {
             Mode::Private => 0o600,
-            Mode::Shared => 0o666,
+            Mode::Shared => 0o644,
         };
         // The builder's own permissions pass through the umask, as files of any other program do.
         let named = tempfile::Builder::new()
@@ -86,6 +86,7 @@ impl DurableFile {
         self.file.sync_all()?;
         crate::failpoint!("fs.durable.before-rename");
         self.temporary.persist(target).map_err(|error| error.error)?;
+        crate::failpoint!("fs.durable.after-rename");
         sync_dir(folder_of(target))
     }
 }

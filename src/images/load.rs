@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::deliver::{Delivered, Delivery, Progression};
 use super::error::ImagesError;
 use super::load_plan::{self, LoadLook, LoadStep, PlannedBatch, sort_as_asked};
-use super::reports::{LoadReport, LoadResult, LoadedImage};
+use super::reports::{LoadReport, LoadResult, LoadedImage, settled};
 use super::sources::{Batch, Learning, LoadImage};
 use super::space::{self, SpaceCheck};
 use super::thin::EngineLayers;
@@ -62,6 +62,7 @@ pub async fn load(
         reporter.warn(notice);
     }
     space::check(&plan.disks, options.space, reporter)?;
+    settled(&plan.images, reporter);
     if let Some(releases) = &options.releases {
         releases.before_load(&named, &coming)?;
     }

@@ -276,6 +276,7 @@ impl PrunePlan {
             self.removal.carry_out(lock, layout, reporter)?;
         }
         for (path, _) in &self.leftovers {
+            failpoint!("images.prune.before-leftover");
             remove_file(path)?;
         }
         for archive in &self.archives {

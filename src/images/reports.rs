@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::space::DiskSpace;
-use crate::report::Message;
+use crate::fs::Digest;
+use crate::report::{Message, Reporter};
 
 /// What `dpl save` did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
@@ -148,4 +149,11 @@ pub enum PlannedLoadResult {
     WouldLoad,
     /// It names it already.
     Present,
+}
+
+/// Says what is going to be done with these images, by its digest.
+pub(super) fn settled<T: Serialize>(images: &[T], reporter: &Reporter) {
+    if let Ok(digest) = Digest::of_json(&images) {
+        reporter.settled(digest);
+    }
 }

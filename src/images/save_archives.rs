@@ -14,7 +14,7 @@ use super::estimate::LayerEstimates;
 use super::naming::archive_name;
 use super::old_archives::{ArchiveFolder, OldArchive};
 use super::presence::Identity;
-use super::reports::{PlannedSave, PlannedSaveResult, SaveReport, SaveResult, SavedImage};
+use super::reports::{PlannedSave, PlannedSaveResult, SaveReport, SaveResult, SavedImage, settled};
 use super::save::{SaveOptions, export_error, find, with_export};
 use super::save_plan::{Wanted, Written, known_id};
 use super::space;
@@ -46,6 +46,7 @@ pub(super) async fn save_archives(
     let written = Written::archives(&jobs);
     let disks = written.disks(engine, folder, &told_options, &LayerEstimates::default()).await?;
     space::check(&disks, told_options.space, reporter)?;
+    settled(&jobs.iter().map(ArchiveJob::planned).collect::<Vec<_>>(), reporter);
     let coming: Vec<&Wanted> = jobs.iter().filter(|job| !job.is_done()).map(ArchiveJob::wanted).collect();
     if !coming.is_empty() {
         let total_bytes = coming.iter().map(|wanted| wanted.view.size_bytes).sum();

@@ -185,7 +185,7 @@ pub(super) fn plan(layout: Option<&Layout>, image_store: ImageStore, wanted: Wan
     Plan { wanted, step }
 }
 
-fn document(plans: &[Plan], image_store: ImageStore, known: &KnownLayers) -> SavePlan {
+pub(super) fn document(plans: &[Plan], image_store: ImageStore, known: &KnownLayers) -> SavePlan {
     let mut coming: HashSet<&str> = HashSet::new();
     let images = plans.iter().map(|Plan { wanted, step }| {
         let new_layers = match step {

@@ -29,6 +29,9 @@ pub struct PastAction {
     pub version: String,
     pub manifest: String,
     pub manifest_digest: String,
+    /// The digests of the plans that it carried out: of the steps (of services) or the images (of a save or a load) that
+    /// `--dry-run --json` prints, as compact JSON. Empty where the command itself says all that is done.
+    pub plan_digests: Vec<String>,
     /// The engine's address.
     pub engine: String,
     /// The command as it could be typed.
@@ -96,6 +99,10 @@ pub fn history(entries: &[Entry], at_work: bool) -> Vec<PastAction> {
     for entry in entries {
         match entry {
             Entry::Begin(action) => told.push((begun(action), action.at, Vec::new())),
+            Entry::Plan { action, digest, .. } => {
+                let Some((past, _, _)) = of(&mut told, *action) else { continue };
+                past.plan_digests.push(digest.clone());
+            }
             Entry::Step { action, at, activity, subject } => {
                 let Some((past, _, began)) = of(&mut told, *action) else { continue };
                 began.push(*at);
@@ -153,6 +160,7 @@ fn begun(action: &Action) -> PastAction {
         version: action.version.clone(),
         manifest: action.manifest.display().to_string(),
         manifest_digest: action.manifest_digest.to_string(),
+        plan_digests: Vec::new(),
         engine: action.engine.clone(),
         command: action.command.clone(),
         result: ActionResult::CutOff,

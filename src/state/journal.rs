@@ -23,6 +23,8 @@ use crate::fs::Digest;
 pub enum Entry {
     /// An action begins.
     Begin(Action),
+    /// What the action is going to do has been settled; `digest` is that of its plan.
+    Plan { action: u64, at: Timestamp, digest: String },
     /// A step is about to change something.
     Step { action: u64, at: Timestamp, activity: String, subject: String },
     /// A step has ended.
@@ -115,12 +117,18 @@ impl Journal {
             engine: engine.to_owned(),
             command: command.to_owned(),
         }))?;
+        crate::failpoint!("state.journal.after-begin");
         Ok(journal)
     }
 
     /// The action's number.
     pub fn action(&self) -> u64 {
         self.action
+    }
+
+    /// A plan has been made, of which this is the digest.
+    pub fn plan(&self, digest: &str) -> Result<(), StateError> {
+        self.append(&Entry::Plan { action: self.action, at: now(), digest: digest.to_owned() })
     }
 
     /// A step is about to begin.
@@ -137,6 +145,7 @@ impl Journal {
 
     /// The action has ended.
     pub fn end(&self, exit_code: u8, error: Option<String>) -> Result<(), StateError> {
+        crate::failpoint!("state.journal.before-end");
         self.append_durably(&Entry::End(ActionEnd { action: self.action, at: now(), exit_code, error }))
     }
 
@@ -242,7 +251,7 @@ fn read_end(path: &Path) -> std::io::Result<Vec<u8>> {
 fn action_of(entry: &Entry) -> u64 {
     match entry {
         Entry::Begin(action) => action.number,
-        Entry::Step { action, .. } => *action,
+        Entry::Plan { action, .. } | Entry::Step { action, .. } => *action,
         Entry::StepEnd(end) => end.action,
         Entry::End(end) => end.action,
     }

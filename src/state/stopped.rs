@@ -26,12 +26,14 @@ pub fn note_stopped_services(state: &StateDir, services: &BTreeSet<String>) -> R
     let path = state.file(FILE);
     let write = |source| StateError::Write { path: path.clone(), source };
     if services.is_empty() {
+        crate::failpoint!("state.stopped.before-remove");
         return match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write(error)),
             _ => Ok(()),
         };
     }
     state.create()?;
+    crate::failpoint!("state.stopped.before-write");
     let text = serde_json::to_vec(services).map_err(|error| write(error.into()))?;
     write_durably(&path, &text, Mode::Shared).map_err(write)
 }

@@ -5,6 +5,7 @@ use crate::support::Site;
 const STACK: &str = r#"{ "project": "p", "services": { "web": { "image": "web:1" } } }"#;
 
 const BEGIN: &str = r#"{"entry":"begin","number":N,"at":"2026-11-22T21:30:00Z","user":"li","host":"site","version":"0.1.0","manifest":"/srv/stack.json","manifest_digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","engine":"unix:///run/docker.sock","command":"dpl load web"}"#;
+const PLAN: &str = r#"{"entry":"plan","action":N,"at":"2026-11-22T21:30:00Z","digest":"sha256:0123456789abcdef"}"#;
 const STEP: &str =
     r#"{"entry":"step","action":N,"at":"2026-11-22T21:30:01Z","activity":"load-image","subject":"web:1"}"#;
 const END: &str = r#"{"entry":"end","action":N,"at":"2026-11-22T21:30:04Z","exit_code":0}"#;
@@ -32,12 +33,14 @@ fn each_action_is_a_line_with_its_end() {
 
 #[test]
 fn an_action_that_was_cut_off_shows_the_step_that_it_was_in() {
-    let site = site(&[(BEGIN, 1), (STEP, 1)]);
+    let site = site(&[(BEGIN, 1), (PLAN, 1), (STEP, 1)]);
     let run = site.run(&["history", "show", "1", "stack.json"]).success();
     assert!(run.stdout.contains("load-image  web:1  cut off  -"), "{}", run.stdout);
+    assert!(run.stdout.contains("plan      sha256:0123456789"), "{}", run.stdout);
     let document = site.run(&["history", "show", "1", "stack.json", "--json"]).success().json();
     assert_eq!(document["actions"][0]["result"], "cut-off");
     assert_eq!(document["actions"][0]["steps"][0]["result"], "open");
+    assert_eq!(document["actions"][0]["plan_digests"], serde_json::json!(["sha256:0123456789abcdef"]));
 }
 
 #[test]

@@ -107,6 +107,10 @@ fn the_lock_of_a_killed_process_is_taken_over_at_once() {
     first.wait().unwrap();
     let status = operators.other.run(&["lock", "status", "--json"]).success().json();
     assert_eq!(status["engine"]["alive"], false);
+    let said = operators.other.run(&["lock", "status"]).success();
+    let line = said.stdout.trim_end();
+    assert!(line.starts_with("on the engine: ") && line.contains("`dpl start second` since "), "{said:?}");
+    assert!(line.ends_with("gone, or silent") && line.lines().count() == 1, "{said:?}");
     let run = operators.other(&["start"]).success();
     assert!(run.stderr.contains("taken over from one who is gone"), "{}", run.stderr);
     assert!(!operators.lock_is_there());
@@ -144,9 +148,14 @@ fn a_lock_that_nobody_keeps_alive_is_removed_by_hand() {
     let operators = Operators::new();
     let run = operators.other(&["lock", "release"]).success();
     assert_eq!(run.stderr, "there is no lock on the engine\n");
+    let run = operators.other.run(&["lock", "status"]).success();
+    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", "nobody is at work on this project\n"));
+    assert_eq!(operators.other.run(&["lock", "status", "--json"]).success().json(), serde_json::json!({}));
     // A lock that nobody keeps alive, as a machine that lost its power leaves it.
     let name = format!("{}-dpl-lock", operators.one.project);
     docker_on(&operators.one.engine, &["create", "--name", &name, "redis:7.0"]);
+    let status = operators.other.run(&["lock", "status", "--json"]).success().json();
+    assert_eq!(status["engine"]["alive"], false, "{status}");
     operators.other(&["lock", "release"]).success();
     assert!(!operators.lock_is_there());
 }

@@ -18,6 +18,7 @@ mod images_others;
 mod lock;
 mod looking;
 mod progress;
+mod release;
 mod replacing;
 mod restarts;
 mod rollback;

@@ -10,6 +10,7 @@ use crate::harness::{run, takes_all};
 use crate::hostile::build::{Image, LAYER_TYPE, Store, Tar, config_of, diff_ids, gzip};
 use crate::support::Site;
 use crate::support_fake_engine::{Answer, Body, FakeEngine};
+use crate::tally::Tally;
 
 const MANIFEST: &str = r#"{"project": "bombs", "paths": {"images": "store"}, "services": {"a": {"image": "a:1"}}}"#;
 const PEAK_LIMIT_KIB: u64 = 128 << 10;
@@ -188,7 +189,9 @@ fn bombs_end_within_bounds_of_memory_and_time() {
     site.set("DOCKER_HOST", &engine.address);
     let bombs = bombs();
     assert!(bombs.len() >= 12);
+    let mut tally = Tally::of("bombs");
     for bomb in bombs {
+        tally.case();
         let store = site.file("store");
         let _ = std::fs::remove_dir_all(&store);
         std::fs::create_dir(&store).unwrap();

@@ -11,18 +11,21 @@ use std::time::Duration;
 
 use crate::harness::{Chance, run, takes_all};
 use crate::subjects::Subject;
+use crate::subjects::databases::{self, Databases};
 use crate::subjects::images::{Load, Save};
+use crate::subjects::services::{self, Services};
 use crate::support_engine::{PrivateEngine, shared_engine};
+use crate::tally::Tally;
 
 /// Stands between the program and an engine, and drops every connection once so many bytes went one way.
-struct Proxy {
-    address: String,
+pub struct Proxy {
+    pub address: String,
     up_left: Arc<AtomicU64>,
     down_left: Arc<AtomicU64>,
 }
 
 impl Proxy {
-    fn start(socket: &Path, engine: &str) -> Self {
+    pub fn start(socket: &Path, engine: &str) -> Self {
         let listener = UnixListener::bind(socket).unwrap();
         let (up_left, down_left) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicU64::new(u64::MAX)));
         let engine = engine.strip_prefix("unix://").unwrap().to_owned();
@@ -62,7 +65,9 @@ fn cut(name: &str, times: usize, mut subject: impl Subject, up_bytes: u64, down_
     let command = subject.command();
     let with_host: Vec<&str> = [command.as_slice(), &["--host", &proxy.address]].concat();
     let mut failed = 0;
+    let mut tally = Tally::of("cut-transfers");
     for time in 0..times {
+        tally.case();
         subject.prepare();
         let (up, down) = (chance.up_to(up_bytes), chance.up_to(down_bytes));
         proxy.up_left.store(up, Ordering::SeqCst);
@@ -109,7 +114,9 @@ fn engine_killed(name: &str, times: usize, engine: &PrivateEngine, mut subject: 
     let command = subject.command();
     subject.prepare();
     let whole = run(subject.site(), &command).success(name).took;
+    let mut tally = Tally::of("engine-killed");
     for time in 0..times {
+        tally.case();
         subject.prepare();
         let moment = chance.moment(whole);
         let context = format!("{name} {time}, the engine killed {moment:?} into {whole:?}");
@@ -131,6 +138,55 @@ fn engine_killed(name: &str, times: usize, engine: &PrivateEngine, mut subject: 
         subject.holds(&context);
         run(subject.site(), &command).success(&context);
         subject.is_done(&context);
+    }
+}
+
+/// As [`engine_killed`], for work that waits for its engine: it is back before the command gives up.
+fn engine_restarted(name: &str, times: usize, engine: &PrivateEngine, mut subject: impl Subject + Sync) {
+    let mut chance = Chance::of(name);
+    subject.prepare();
+    let command = subject.command();
+    let whole = run(subject.site(), &command).success(name).took;
+    let mut tally = Tally::of("engine-killed");
+    for time in 0..times {
+        tally.case();
+        subject.prepare();
+        let command = subject.command();
+        let moment = chance.moment(whole);
+        let context = format!("{name} {time}, the engine killed {moment:?} into {whole:?} and started again");
+        let ended = std::thread::scope(|scope| {
+            let running = scope.spawn(|| run(subject.site(), &command));
+            std::thread::park_timeout(Duration::from_millis(1).max(moment));
+            engine.kill();
+            engine.start_again();
+            running.join().unwrap()
+        });
+        if !ended.status.success() {
+            assert!([Some(1), Some(4)].contains(&ended.status.code()), "{context}: {ended:?}");
+            let said = &ended.stderr;
+            assert!(said.contains("error:") && !said.contains("panicked"), "{context}: {said}");
+            run(subject.site(), &["start"]).success(&context);
+        }
+        subject.holds(&context);
+        run(subject.site(), &command).success(&context);
+        subject.is_done(&context);
+    }
+}
+
+/// Two of them go through the middle of their work with a killed engine in tests/engine/restarts.rs as well, in each run.
+#[test]
+fn work_whose_engine_is_killed_and_comes_back_is_done_by_it_or_by_the_next() {
+    if !takes_all() {
+        return;
+    }
+    let engine = PrivateEngine::start(&[]);
+    ["redis:7.0", "postgres:15"].iter().for_each(|image| engine.take_image(image));
+    let on = &engine.address;
+    for deed in [services::Deed::FirstStart, services::Deed::Restart, services::Deed::Replace, services::Deed::Stop] {
+        engine_restarted(&format!("{deed:?}, engine killed"), 5, &engine, Services::on(on, deed));
+    }
+    for deed in [databases::Deed::Backup, databases::Deed::Dump, databases::Deed::Rebuild, databases::Deed::Restore] {
+        engine_restarted(&format!("{deed:?}, engine killed"), 5, &engine, Databases::on(on, deed));
     }
 }
 

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::harness::{Chance, error_text, takes_all};
 use crate::hostile::build::{Image, Tar, config_of, diff_ids, gzip, zstd};
 use crate::support_fake_engine::{Answer, FakeEngine};
+use crate::tally::Tally;
 
 /// A folder of images that can be loaded from, and what a load of it sends while nothing is damaged.
 struct Ground {
@@ -175,6 +176,7 @@ fn sample(all: usize, share: usize) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_flipped_bit_of_a_store_is_found_before_an_image_comes_of_it() {
+    let mut tally = Tally::of("flipped-bits");
     let mut chance = Chance::of("flipped bits of a store");
     let (mut found, mut unchanged) = (0, Vec::new());
     for compression in COMPRESSIONS {
@@ -186,6 +188,7 @@ async fn every_flipped_bit_of_a_store_is_found_before_an_image_comes_of_it() {
             let is_ours = name.starts_with(".dpl-store");
             let is_layer = path.starts_with(&blobs) && bytes[0] != b'{';
             for _ in 0..sample(if is_ours { 10 } else { 130 }, 6) {
+                tally.case();
                 let (bit, damaged) = flipped(&bytes, &mut chance);
                 let context = format!("{compression:?}: bit {bit} of {name}");
                 match ground.with(&path, &damaged, &context).await {
@@ -211,6 +214,7 @@ async fn every_flipped_bit_of_a_store_is_found_before_an_image_comes_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_flipped_bit_of_an_archive_is_found_or_changes_nothing() {
+    let mut tally = Tally::of("flipped-bits");
     let mut chance = Chance::of("flipped bits of archives");
     for compression in COMPRESSIONS {
         let mut ground = Ground::new(async |store: &Path| archived(&image(6000), store, compression)).await;
@@ -218,6 +222,7 @@ async fn every_flipped_bit_of_an_archive_is_found_or_changes_nothing() {
         for path in ground.files() {
             let bytes = fs::read(&path).unwrap();
             for _ in 0..sample(300, 6) {
+                tally.case();
                 let (bit, damaged) = flipped(&bytes, &mut chance);
                 let context = format!("{compression:?}: bit {bit} of {}", path.display());
                 match ground.with(&path, &damaged, &context).await {
@@ -233,12 +238,14 @@ async fn every_flipped_bit_of_an_archive_is_found_or_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_lost_the_end_of_a_file_is_known_before_the_engine_is_called() {
+    let mut tally = Tally::of("truncated");
     for compression in COMPRESSIONS {
         let mut ground = Ground::new(async |store: &Path| saved(&image(6000), store, compression).await).await;
         for path in ground.files().into_iter().filter(|path| !path.to_string_lossy().contains(".dpl-store")) {
             let bytes = fs::read(&path).unwrap();
             let ends = (0..bytes.len()).step_by(512).chain([1, bytes.len() / 2, bytes.len() - 1]);
             for end in ends {
+                tally.case();
                 let context = format!("{compression:?}: {} cut at {end}", path.display());
                 let verdict = ground.with(&path, &bytes[..end], &context).await;
                 assert_eq!(verdict, Verdict::Found { before_the_load: true }, "{context}");
@@ -250,13 +257,14 @@ async fn a_store_that_lost_the_end_of_a_file_is_known_before_the_engine_is_calle
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_that_lost_its_end_is_known_before_the_engine_is_called() {
+    let mut tally = Tally::of("truncated");
     for compression in COMPRESSIONS {
         let mut small = Ground::new(async |store: &Path| archived(&image(6000), store, compression)).await;
         let path = small.files().into_iter().find(|path| path.to_string_lossy().contains("a_1.tar")).unwrap();
         let bytes = fs::read(&path).unwrap();
         let step = if compression == Compression::None { 512 } else { 64 };
         let ends = (0..bytes.len()).step_by(step).chain([1, bytes.len() - 1]);
-        cut_at(&mut small, &path, ends, compression).await;
+        tally.add(cut_at(&mut small, &path, ends, compression).await);
     }
     for compression in COMPRESSIONS {
         let mut large = Ground::new(async |store: &Path| archived(&image(1_500_000), store, compression)).await;
@@ -264,23 +272,33 @@ async fn an_archive_that_lost_its_end_is_known_before_the_engine_is_called() {
         let length = fs::metadata(&path).unwrap().len();
         let mut chance = Chance::of("places to cut");
         let ends = (0..sample(200, 20)).map(|_| chance.up_to(length - 1) as usize).collect::<Vec<_>>();
-        cut_at(&mut large, &path, ends, compression).await;
+        tally.add(cut_at(&mut large, &path, ends, compression).await);
     }
 }
 
-async fn cut_at(ground: &mut Ground, path: &Path, ends: impl IntoIterator<Item = usize>, compression: Compression) {
+/// Gives how many places there were.
+async fn cut_at(
+    ground: &mut Ground,
+    path: &Path,
+    ends: impl IntoIterator<Item = usize>,
+    compression: Compression,
+) -> usize {
     let bytes = fs::read(path).unwrap();
+    let mut places = 0;
     for end in ends {
+        places += 1;
         let context = format!("{compression:?}: cut at {end} of {}", bytes.len());
         let verdict = ground.with(path, &bytes[..end], &context).await;
         // The second of the two blocks that end an archive says nothing; many programs leave it out.
         let is_end_mark = compression == Compression::None && bytes.len() - end <= 512;
         assert!(is_end_mark || verdict == Verdict::Found { before_the_load: true }, "{context}: {verdict:?}");
     }
+    places
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_in_what_is_known_of_layers_never_gets_into_another_image() {
+    let mut tally = Tally::of("flipped-bits");
     let folder = tempfile::tempdir().unwrap();
     let mut chance = Chance::of("records");
     let image = image(6000);
@@ -289,6 +307,7 @@ async fn a_flipped_bit_in_what_is_known_of_layers_never_gets_into_another_image(
         fs::read_dir(folder.path().join(".dpl-store/layers")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(records.len(), 2);
     for _ in 0..sample(40, 8) {
+        tally.case();
         let path = &records[chance.up_to(2) as usize - 1];
         let (bit, damaged) = flipped(&fs::read(path).unwrap(), &mut chance);
         // As if the save had ended before the index named the image: the records are all that is known of its layers.

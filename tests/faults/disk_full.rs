@@ -13,19 +13,20 @@ use crate::hostile::build::{Image, image_rules};
 use crate::subjects::images::{Images, leftovers, named_in_store};
 use crate::support::Site;
 use crate::support_fake_engine::FakeEngine;
+use crate::tally::Tally;
 
 /// A small disk of its own over a folder.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// `options` as mount(8) takes them for tmpfs: `size=64k`, `nr_inodes=10`.
-    fn over(folder: &Path, options: &str) -> Self {
+    pub fn over(folder: &Path, options: &str) -> Self {
         fs::create_dir_all(folder).unwrap();
         mount(&["-t", "tmpfs", "-o", options, "tmpfs", folder.to_str().unwrap()]);
         Self(folder.to_owned())
     }
 
-    fn becomes(&self, options: &str) {
+    pub fn becomes(&self, options: &str) {
         mount(&["-o", &format!("remount,{options}"), self.0.to_str().unwrap()]);
     }
 }
@@ -102,6 +103,7 @@ fn needed_kib(images: &Images, command: &[&str]) -> u64 {
 
 #[test]
 fn a_save_without_room_leaves_a_whole_store_and_the_next_goes_on() {
+    let mut tally = Tally::of("disk-full");
     let images = Images::new();
     images.bring(&images.new);
     images.bring(&images.other);
@@ -113,6 +115,7 @@ fn a_save_without_room_leaves_a_whole_store_and_the_next_goes_on() {
         let close = [24, 20, 16, 12, 8, 4, 0].map(|less| needed - less);
         let sizes: Vec<u64> = spread.chain(close).chain([needed + 4096]).collect();
         for (at, kib) in sizes.iter().enumerate().filter(|(at, _)| takes_all() || at % 5 == 2) {
+            tally.case();
             let context = format!("{command:?} on {kib} KiB of {needed}, size {at}");
             let disk = SmallDisk::over(&images.store(), &format!("size={kib}k"));
             let ended = run(&images.stack.site, command);
@@ -127,11 +130,13 @@ fn a_save_without_room_leaves_a_whole_store_and_the_next_goes_on() {
 
 #[test]
 fn a_save_without_inodes_leaves_a_whole_store_and_the_next_goes_on() {
+    let mut tally = Tally::of("disk-full");
     let images = Images::new();
     images.bring(&images.new);
     images.bring(&images.other);
     let mut failed = 0;
     for inodes in (2..=22).filter(|inodes| takes_all() || inodes % 6 == 3) {
+        tally.case();
         let context = format!("{inodes} inodes");
         let disk = SmallDisk::over(&images.store(), &format!("size=64m,nr_inodes={inodes}"));
         let ended = run(&images.stack.site, LAYOUT);
@@ -144,6 +149,7 @@ fn a_save_without_inodes_leaves_a_whole_store_and_the_next_goes_on() {
 /// A disk that says only at the end that it has no room, as network file systems and quotas do.
 #[test]
 fn a_save_whose_sync_fails_leaves_a_whole_store_and_the_next_goes_on() {
+    let mut tally = Tally::of("disk-full");
     let images = Images::new();
     images.bring(&images.new);
     images.bring(&images.other);
@@ -151,6 +157,7 @@ fn a_save_whose_sync_fails_leaves_a_whole_store_and_the_next_goes_on() {
     let mut failed = 0;
     for command in [LAYOUT, ARCHIVES] {
         for nth in (1..=6).filter(|nth| takes_all() || nth % 3 == 1) {
+            tally.case();
             let context = format!("{command:?}, the fsync number {nth} of each thread fails");
             let _ = fs::remove_dir_all(images.store());
             let program = site.command(&[command, &["--yes", "-f", "stack.json"]].concat());

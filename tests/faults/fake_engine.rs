@@ -5,6 +5,7 @@ use crate::harness::{Ended, run};
 use crate::subjects::images::write_image;
 use crate::support::Site;
 use crate::support_fake_engine::{Answer, FakeEngine, Rule};
+use crate::tally::Tally;
 
 const MANIFEST: &str = r#"{"project": "fake", "paths": {"images": "store"}, "services": {"a": {"image": "a:1"}}}"#;
 
@@ -12,6 +13,7 @@ const MANIFEST: &str = r#"{"project": "fake", "paths": {"images": "store"}, "ser
 struct Fake {
     site: Site,
     engine: FakeEngine,
+    _tally: Tally,
 }
 
 impl Fake {
@@ -20,7 +22,7 @@ impl Fake {
         let engine = FakeEngine::start(&site.file("docker.sock"), rules);
         site.set("DOCKER_HOST", &engine.address);
         std::fs::create_dir(site.file("store")).unwrap();
-        Self { site, engine }
+        Self { site, engine, _tally: Tally::of_one("fake-engine") }
     }
 
     /// An archive in the store, whose layer is a tar of nothing; gives the image's ID.

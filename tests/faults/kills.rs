@@ -1,12 +1,13 @@
 //! The program kills itself at the named points of its commands, then does its work after all.
 
-use crate::harness::{Chance, run, run_to_point};
+use crate::harness::{Chance, run, run_to_point, takes_all};
 use crate::points::{SAMPLE, Scene};
 use crate::subjects::Subject;
 use crate::subjects::databases::{self, Databases};
 use crate::subjects::housekeeping::{self, EngineLeftovers, Exchange, Housekeeping, Way};
 use crate::subjects::images::{Load, Save};
 use crate::subjects::services::{self, Services};
+use crate::tally::Tally;
 
 /// Kills the command at `count` points of the scene that chance chooses, or at all with `DPL_FAULTS_ALL`, each in a
 /// pass that chance chooses too, and runs it again.
@@ -15,10 +16,15 @@ fn kill_at_points(scene: Scene, count: usize, mut subject: impl Subject) {
     let mut chance = Chance::of(&format!("{scene:?}"));
     let mut points: Vec<_> = SAMPLE.iter().filter(|point| point.scene == scene).collect();
     assert!(points.len() >= count, "{scene:?} has {} points", points.len());
-    while points.len() > count && std::env::var_os("DPL_FAULTS_ALL").is_none() {
+    while points.len() > count && !takes_all() {
         points.remove(chance.up_to(points.len() as u64) as usize - 1);
     }
-    for point in points {
+    let mut tally = Tally::of("points");
+    // Each of them more than once, in other passes, where all are taken.
+    let rounds =
+        std::env::var("DPL_FAULTS_ROUNDS").map_or(if takes_all() { 3 } else { 1 }, |rounds| rounds.parse().unwrap());
+    for point in std::iter::repeat_n(points, rounds).flatten() {
+        tally.case();
         let failpoint = format!("{}:{}", point.name, chance.up_to(point.passes));
         subject.prepare();
         let command = subject.command();
@@ -152,4 +158,9 @@ fn a_killed_rollback_leaves_both_databases_and_is_done_by_the_next() {
 #[test]
 fn a_killed_conversion_leaves_nothing_or_a_whole_archive() {
     kill_at_points(Scene::Convert, 1, Databases::new(databases::Deed::Convert));
+}
+
+#[test]
+fn a_killed_rollback_of_services_is_finished_by_the_next_start_or_rollback() {
+    kill_at_points(Scene::RollbackServices, 2, Services::new(services::Deed::Rollback));
 }

@@ -5,15 +5,19 @@ use crate::subjects::Subject;
 use crate::subjects::databases::{self, Databases};
 use crate::subjects::images::{Load, Save};
 use crate::subjects::services::{self, Services};
+use crate::tally::Tally;
 
 /// Runs the command once in peace, to know how long it takes, then kills it `times` over.
 #[track_caller]
 fn kill_at_random(name: &str, times: usize, mut subject: impl Subject) {
     let mut chance = Chance::of(name);
+    let mut tally = Tally::of("random-kills");
     let command = subject.command();
     subject.prepare();
     let whole = run(subject.site(), &command).success(name).took;
-    for time in 0..times * if takes_all() { 10 } else { 1 } {
+    // 20 of all together in an ordinary run, 1,000 in a whole row.
+    for time in 0..times * if takes_all() { 50 } else { 1 } {
+        tally.case();
         let moment = chance.moment(whole);
         let context = format!("{name} {time}, killed {moment:?} into {whole:?}");
         subject.prepare();

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use crate::harness::{Ended, run};
 use crate::subjects::images::write_image;
 use crate::support::Site;
+use crate::support_engine::{PrivateEngine, Stack, eventually};
 use crate::support_fake_engine::{Answer, FakeEngine, Rule};
+use crate::tally::Tally;
 
 const MANIFEST: &str = r#"{"project": "fake", "paths": {"images": "store"}, "services": {"a": {"image": "a:1"}}}"#;
 const ID: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -15,6 +17,7 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/x-tar\r\nTransf
 struct Fake {
     site: Site,
     engine: FakeEngine,
+    _tally: Tally,
 }
 
 impl Fake {
@@ -23,7 +26,7 @@ impl Fake {
         let engine = FakeEngine::start(&site.file("docker.sock"), rules);
         site.set("DOCKER_HOST", &engine.address).set("DPL_STALL_TIMEOUT", "1s");
         std::fs::create_dir(site.file("store")).unwrap();
-        Self { site, engine }
+        Self { site, engine, _tally: Tally::of_one("fake-engine") }
     }
 
     #[track_caller]
@@ -110,6 +113,117 @@ fn a_load_in_which_nothing_moves_ends_and_is_not_tried_again() {
         assert_eq!(fake.asked("/images/load"), 1);
         assert_eq!(fake.asked("/tag"), 0, "no name was moved");
     }
+}
+
+/// What an engine says to everything that a first start asks, with one service and nothing there yet.
+fn empty_engine() -> Vec<Rule> {
+    let images: &'static str = Box::leak(
+        format!(
+            r#"[{{"Id":"{ID}","ParentId":"","RepoTags":["a:1"],"RepoDigests":[],"Created":1,"Size":1,"SharedSize":-1,"Labels":{{}},"Containers":-1}}]"#
+        )
+        .into_boxed_str(),
+    );
+    vec![
+        ("GET", "/containers/json", Answer::Json(200, "[]")),
+        ("GET", "/images/json", Answer::Json(200, images)),
+        view(),
+        ("GET", "/images/sha256", view().2),
+        ("GET", "/networks", Answer::Json(200, "[]")),
+        ("GET", "/volumes", Answer::Json(200, r#"{"Volumes":[]}"#)),
+        ("POST", "/networks/create", Answer::Json(201, r#"{"Id":"n1","Warning":""}"#)),
+        ("POST", "/containers/create?name=fake-a-1", Answer::Json(201, r#"{"Id":"c1","Warnings":[]}"#)),
+        ("POST", "/containers/c1/start", Answer::Json(204, "")),
+    ]
+}
+
+/// Not only transfers: a call whose answer never begins, and one whose answer never ends.
+#[test]
+fn no_call_is_waited_for_for_ever() {
+    // Where nothing was changed yet, and where it was: the engine can't be reached at all, or a step failed.
+    let calls: &[(&str, &str, &[&str], i32)] = &[
+        ("GET", "/info", &["status"], 4),
+        ("GET", "/containers/json", &["status"], 1),
+        ("GET", "/images/json", &["load"], 1),
+        ("GET", "/images/a:1/json", &["save"], 1),
+        ("GET", "/networks", &["start"], 1),
+        ("GET", "/volumes", &["start"], 1),
+        ("POST", "/containers/create?name=fake-dpl-lock", &["start"], 1),
+        ("POST", "/networks/create", &["start"], 1),
+        ("POST", "/containers/create?name=fake-a-1", &["start"], 1),
+        ("POST", "/containers/c1/start", &["start"], 1),
+        ("GET", "/containers/c1/json", &["start"], 1),
+    ];
+    let half = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n[{\"Id\":";
+    std::thread::scope(|scope| {
+        for (method, path, command, code) in calls {
+            for (what, answer) in [("begins", Answer::Stall), ("ends", Answer::Begin(half.as_bytes().to_vec()))] {
+                scope.spawn(move || {
+                    let fake = Fake::with([vec![(*method, *path, answer)], empty_engine()].concat());
+                    write_image(&fake.site.file("store/a_1.tar"), "a:1", &[vec![0; 1024]]);
+                    let ended = run(&fake.site, command);
+                    let said = format!("{method} {path} never {what}: {}{}", ended.status, ended.stderr);
+                    assert_eq!(ended.status.code(), Some(*code), "{said}");
+                    assert!(ended.stderr.contains("error:") && ended.stderr.contains("hint:"), "{said}");
+                    assert!(!ended.stderr.contains("panicked"), "{said}");
+                    assert!(ended.took < Duration::from_secs(20), "{said}: {:?}", ended.took);
+                    assert!(fake.asked(path) > 0, "{said}: it was not called: {:?}", fake.engine.requests());
+                });
+            }
+        }
+    });
+}
+
+/// An engine that stops a container for as long as that takes, and one that is gone meanwhile.
+#[test]
+fn a_stop_lasts_as_long_as_the_engine_answers() {
+    const LIST: &str = r#"[{"Id":"c1","Names":["/fake-a-1"],"Image":"a:1","ImageID":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "Created":1,"State":"running","Status":"Up","Labels":{"com.docker.compose.project":"fake","com.docker.compose.service":"a",
+        "com.docker.compose.container-number":"1","dpl.config":"x"}}]"#;
+    const VIEW: &str = r#"{"Id":"c1","Name":"/fake-a-1","Image":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","State":{"Status":"running","Running":true},
+        "Config":{"Image":"a:1","Labels":{"com.docker.compose.project":"fake","com.docker.compose.service":"a","com.docker.compose.container-number":"1"}}}"#;
+    let rules = |ping: Answer| {
+        let mut rules = vec![
+            ("GET", "/containers/json", Answer::Json(200, LIST)),
+            ("GET", "/containers/c1/json", Answer::Json(200, VIEW)),
+            ("POST", "/containers/c1/stop", Answer::Stall),
+            ("GET", "/_ping", ping),
+        ];
+        rules.extend(empty_engine().into_iter().filter(|rule| rule.1 != "/containers/json"));
+        rules
+    };
+    let mut fake = Fake::with(rules(Answer::Stall));
+    fake.site.set("DPL_ENGINE_PATIENCE", "1s");
+    let ended = run(&fake.site, &["stop", "all"]);
+    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+    assert!(ended.took < Duration::from_secs(20), "{:?}: {}", ended.took, ended.stderr);
+}
+
+/// A command may say nothing for hours; an engine that answers nobody any more is no reason to wait so long.
+#[test]
+fn a_command_in_a_container_ends_when_the_engine_freezes() {
+    let engine = PrivateEngine::start(&[]);
+    engine.take_image("redis:7.0");
+    let manifest = r#"{"project": "PROJECT", "services": {"a": {"image": "redis:7.0", "stop_signal": "SIGKILL"}}}"#;
+    let mut stack = Stack::on(&engine.address, manifest);
+    stack.site.set("DPL_STALL_TIMEOUT", "1s");
+    stack.run(&["start"]).success();
+    let freezes = |name: &str| {
+        let daemon =
+            std::fs::read_to_string(engine.address.replace("unix://", "").replace("docker.sock", "pid")).unwrap();
+        assert!(std::process::Command::new("kill").args([name, daemon.trim()]).status().unwrap().success());
+    };
+    let mut command =
+        stack.site.command(&["exec", "-f", "stack.json", "a", "sh", "-c", "sleep 3; echo more; sleep 60"]);
+    let said = std::fs::File::create(stack.site.file("said")).unwrap();
+    let mut child = command.stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();
+    let said = || std::fs::read_to_string(stack.site.file("said")).unwrap();
+    // It was silent for longer than any limit, and nothing was wrong.
+    eventually(20, "the command speaks", || said().contains("more"));
+    freezes("-STOP");
+    eventually(20, "dpl has given up", || child.try_wait().unwrap().is_some());
+    freezes("-CONT");
+    assert_eq!(child.wait().unwrap().code(), Some(4), "{}", said());
+    assert!(said().contains("answers nothing any more") && said().contains("hint:"), "{}", said());
 }
 
 #[test]

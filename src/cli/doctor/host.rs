@@ -1,5 +1,6 @@
 //! What the engine and its host are.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{DoctorCheck, Say, Verdict};
@@ -16,6 +17,9 @@ const LITTLE_DISK: u64 = 5_000_000_000;
 
 /// Clocks that are so far apart make times and `--since` misleading, in milliseconds.
 const CLOCKS_APART: i64 = 2_000;
+
+/// chmod's `o+w`. A group is who was put into it.
+const OTHERS_WRITE: u32 = 0o002;
 
 /// Drivers that copy whole layers, or that engines no longer take.
 const OLD_STORAGE: [&str; 5] = ["vfs", "fuse-overlayfs", "devicemapper", "aufs", "overlay"];
@@ -54,10 +58,25 @@ pub(super) fn paths(project: &Project, say: Say) -> Vec<DoctorCheck> {
             checks.push(DoctorCheck::ok("folders", say(message)).but(Verdict::Warning, advice));
         }
     }
+    let own = project.state();
+    let written = [paths.images.as_deref(), paths.backups.as_deref(), Some(own.path())];
+    checks.extend(written.into_iter().flatten().filter_map(|path| open_to_all(path, say)));
     checks.extend(paths.images.as_deref().and_then(|path| disk("images' disk", path, say)));
     checks.extend(paths.backups.as_deref().and_then(|path| disk("backups' disk", path, say)));
     checks.push(state(project, say));
     checks
+}
+
+/// A folder in which anybody on this machine may write: they decide what a load brings to the engine, what a restore takes,
+/// or what a rollback makes.
+fn open_to_all(folder: &Path, say: Say) -> Option<DoctorCheck> {
+    let mode = std::fs::metadata(folder).ok()?.permissions().mode();
+    if mode & OTHERS_WRITE == 0 {
+        return None;
+    }
+    let found = say(Message::new("doctor-open-folder").with("path", folder.display()));
+    let advice = say(Message::new("doctor-close-folder").with("path", folder.display()));
+    Some(DoctorCheck::ok("folders", found).but(Verdict::Warning, advice))
 }
 
 fn api(version: &ApiVersion, say: Say) -> DoctorCheck {
@@ -151,6 +170,26 @@ mod tests {
             limits: LimitSupport::default(),
             clock_ahead_ms: Some(-150),
         }
+    }
+
+    #[test]
+    fn a_folder_that_anybody_may_write_is_told() {
+        let catalogue = Catalogue::english();
+        let say = |message: Message| catalogue.text(&message);
+        let folder = tempfile::tempdir().unwrap();
+        let with = |mode| {
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            open_to_all(folder.path(), &say)
+        };
+        for closed in [0o755, 0o775, 0o700] {
+            assert!(with(closed).is_none());
+        }
+        for open in [0o777, 0o757, 0o1777] {
+            let check = with(open).unwrap();
+            assert_eq!(check.verdict, Verdict::Warning);
+            assert!(check.advice.unwrap().contains("chmod o-w"));
+        }
+        assert!(open_to_all(&folder.path().join("nowhere"), &say).is_none());
     }
 
     #[test]

@@ -291,6 +291,7 @@ impl Listening {
                 };
                 Line::Ended { activity: activity.word(), subject: subject.clone(), result, text }
             }
+            Event::Settled { .. } => return,
             Event::Detail(_) if !self.output.verbose => return,
             Event::Notice(message) | Event::Detail(message) => {
                 Line::Notice { key: message.key, text: self.text(message) }
@@ -342,6 +343,7 @@ impl Listener for ProgressListener {
                 listening.counted(*activity, subject, (*done, *total));
             }
             Event::Ended { activity, subject, outcome } => listening.ended(*activity, subject, outcome),
+            Event::Settled { .. } => {}
         }
     }
 }

@@ -18,7 +18,7 @@ use super::arguments::{PlanArguments, RemoveArguments, StartArguments, TargetArg
 use super::databases::forget_stopped;
 use super::failure::Failure;
 use super::images::found_in_store;
-use super::operations::{self, Operation, document, services_of};
+use super::operations::{self, Operation, digest, document, services_of};
 use super::prompt;
 use super::select::{self, Unselected};
 use super::session::{Project, Session};
@@ -312,6 +312,7 @@ fn carry_out(
         }
         let plan = planned?;
         warn(&plan, session, |message| reporter.warn(message.clone()));
+        reporter.settled(digest(&plan.steps)?);
         Ok::<_, Failure>(run(&engine, manifest, &request, plan, &converge.execute, reporter).await)
     })?;
     let recorded = record.add(&executed, project, &engine, session);

@@ -30,7 +30,7 @@ impl Engine {
         let mut imports_left = 3;
         loop {
             let options = CreateContainerOptionsBuilder::default().name(&request.name).build();
-            match self.docker().create_container(Some(options), body.clone()).await {
+            match self.answer(self.docker().create_container(Some(options), body.clone())).await {
                 Ok(created) => return Ok(Some(created.id)),
                 Err(error) => {
                     let error = EngineError::new("create", format!("the lock {}", request.name), error);
@@ -52,19 +52,22 @@ impl Engine {
         // Two empty blocks are an empty archive.
         let archive = bollard::body_full(Bytes::from_static(&[0; 1024]));
         let mut lines = std::pin::pin!(self.docker().create_image(Some(options), Some(archive), None));
-        while let Some(line) = lines.next().await {
-            if let Err(error) = line {
+        // The whole answer is one call.
+        let imported = self.answer(async {
+            while let Some(line) = lines.next().await {
+                line?;
+            }
+            Ok(())
+        });
+        match imported.await {
+            Ok(()) => Ok(()),
+            Err(error) => {
                 let name = format!("{}:{}", IMAGE.0, IMAGE.1);
                 // A containerd store takes one of two imports at a time, and the other one has what it wanted.
                 let is_there = matches!(self.inspect_image(&name).await, Ok(Some(_)));
-                return if is_there {
-                    Ok(())
-                } else {
-                    Err(EngineError::new("import", format!("the image {name}"), error))
-                };
+                if is_there { Ok(()) } else { Err(EngineError::new("import", format!("the image {name}"), error)) }
             }
         }
-        Ok(())
     }
 
     /// The lock as it is now.
@@ -89,7 +92,7 @@ impl Engine {
         let attempts = u32::try_from(beat % i32::MAX as u64).unwrap_or_default() + 1;
         let policy = RestartPolicy::OnFailure(Some(attempts)).policy();
         let body = ContainerUpdateBody { restart_policy: Some(policy), ..Default::default() };
-        match self.docker().update_container(id, body).await {
+        match self.answer(self.docker().update_container(id, body)).await {
             Ok(()) => Ok(true),
             Err(error) => {
                 let error = EngineError::new("write", format!("the lock {id}"), error);
@@ -101,7 +104,7 @@ impl Engine {
     /// Removes the lock; one that is gone already is fine.
     pub(super) async fn remove_lock(&self, id: &str) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).build();
-        match self.docker().remove_container(id, Some(options)).await {
+        match self.answer(self.docker().remove_container(id, Some(options))).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 let error = EngineError::new("remove", format!("the lock {id}"), error);

@@ -55,6 +55,7 @@ impl Keeper {
             match &*lock {
                 Hold::NotTaken => {
                     let id = acquire(&self.engine, &self.request).await?;
+                    crate::failpoint!("engine.lock.after-make");
                     // The first beat comes with the others: nobody takes a new lock for a dead one so soon.
                     *lock = Hold::Held(Held { id, beat: 0, confirmed: Instant::now(), beating: self.beat_on() });
                     return Ok(());
@@ -92,6 +93,7 @@ impl Keeper {
         match std::mem::replace(&mut *lock, Hold::NotTaken) {
             Hold::Held(held) => {
                 held.beating.abort();
+                crate::failpoint!("engine.lock.before-remove");
                 self.engine.remove_lock(&held.id).await
             }
             Hold::NotTaken | Hold::Lost => Ok(()),

@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::harness::{error_text, run, takes_all};
 use crate::support::Site;
 use crate::support_fake_engine::{Answer, Body, FakeEngine, Rule};
+use crate::tally::Tally;
 use build::{Image, Store, image_rules};
 
 /// What must become of a case.
@@ -212,7 +213,9 @@ async fn hostile_archives_and_layouts_are_refused_or_load_as_what_they_are() {
     let (options, reporter) = (LoadOptions::default(), Reporter::default());
     let reference = ["a:1".parse().unwrap()];
     let before = place.outside();
+    let mut tally = Tally::of("hostile");
     for case in cases.iter().filter(|case| !case.is_large) {
+        tally.case();
         println!("{}", case.name);
         place.put(case);
         let engine = Engine::connect(Address::resolve(Some(&place.engine.address)).unwrap()).await.unwrap();
@@ -232,7 +235,9 @@ fn hostile_archives_and_layouts_fill_no_memory() {
     let mut place = Place::new();
     let before = place.outside();
     let cases = cases(place.site.path().to_str().unwrap());
+    let mut tally = Tally::of("hostile");
     for case in cases.iter().filter(|case| case.is_large || takes_all()) {
+        tally.case();
         place.put(case);
         let ended = run(&place.site, &["load"]);
         println!("{}: {:?}, {} KiB", case.name, ended.took, ended.peak_kib);

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::build::{Image, LAYER_TYPE, Store, hex};
 use super::{Case, Expected, MANIFEST, PEAK_LIMIT_KIB, Place, TIME_LIMIT, cases, files_of};
 use crate::harness::{error_text, run, takes_all};
+use crate::tally::Tally;
 
 fn a_1() -> [Reference; 1] {
     ["a:1".parse().unwrap()]
@@ -100,11 +101,13 @@ fn has_words(name: &str, said: &str, words: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_archives_and_layouts_are_refused_or_imported_as_what_they_are() {
+    let mut tally = Tally::of("hostile");
     let mut place = Place::new();
     let (reporter, options) = (Reporter::default(), import_options());
     let before = place.outside();
     let into = place.site.file("into");
     for case in cases(place.site.path().to_str().unwrap()).iter().filter(|case| !case.is_large) {
+        tally.case();
         let name = case.name;
         println!("{name}");
         place.put(case);
@@ -140,6 +143,7 @@ async fn hostile_archives_and_layouts_are_refused_or_imported_as_what_they_are()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_layouts_are_verified_and_exported_as_what_they_are() {
+    let mut tally = Tally::of("hostile");
     let mut place = Place::new();
     let before = place.outside();
     for case in cases(place.site.path().to_str().unwrap()).iter().filter(|case| !case.is_large) {
@@ -148,6 +152,7 @@ async fn hostile_layouts_are_verified_and_exported_as_what_they_are() {
         if source(&place.store()) != place.store() {
             continue;
         }
+        tally.case();
         println!("{name}");
         let begun = Instant::now();
         let verified = verify(&place.store(), Thoroughness::Full, &Reporter::default()).await;
@@ -235,6 +240,7 @@ fn in_the_way(outside: &str, image: &Image) -> Vec<Case> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_save_into_a_hostile_store_is_refused_or_right_and_leaves_nothing_outside() {
+    let mut tally = Tally::of("hostile");
     // One image of which the hostile store has parts, and one that it knows nothing of.
     for image in [Image::new("good"), Image::new("new")] {
         let mut place = Place::with_image(&image);
@@ -243,6 +249,7 @@ async fn a_save_into_a_hostile_store_is_refused_or_right_and_leaves_nothing_outs
         let outside = place.site.path().to_str().unwrap();
         let cases = [cases(outside), in_the_way(outside, &image)].concat();
         for case in cases.iter().filter(|case| !case.is_large) {
+            tally.case();
             place.put(case);
             let is_archive = source(&place.store()) != place.store();
             // A layout is nothing to a save of archives.
@@ -292,9 +299,11 @@ async fn a_save_into_a_hostile_store_is_refused_or_right_and_leaves_nothing_outs
 /// The program itself, for what is to fill its memory; for all cases with `DPL_FAULTS_ALL`.
 #[test]
 fn hostile_archives_and_layouts_fill_no_memory_on_other_roads() {
+    let mut tally = Tally::of("hostile");
     let mut place = Place::with_image(&Image::new("new"));
     let before = place.outside();
     for case in cases(place.site.path().to_str().unwrap()).iter().filter(|case| case.is_large || takes_all()) {
+        tally.case();
         let is_layout = {
             place.put(case);
             source(&place.store()) == place.store()

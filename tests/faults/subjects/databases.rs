@@ -10,7 +10,7 @@ use super::Subject;
 use super::images::leftovers;
 use crate::harness::run;
 use crate::support::Site;
-use crate::support_engine::{Stack, eventually, free_port};
+use crate::support_engine::{Stack, eventually, free_port, shared_engine};
 
 /// What is done to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,10 @@ const MANIFEST: &str = r#"{"project": "PROJECT", "paths": {"backups": "backups"}
 
 impl Databases {
     pub fn new(deed: Deed) -> Self {
+        Self::on(&shared_engine(), deed)
+    }
+
+    pub fn on(engine: &str, deed: Deed) -> Self {
         let manifest = match deed {
             Deed::RebuildOutside => {
                 let port = free_port();
@@ -67,7 +71,7 @@ impl Databases {
             }
             _ => MANIFEST.to_owned(),
         };
-        let databases = Self { stack: Stack::new(&manifest), deed };
+        let databases = Self { stack: Stack::on(engine, &manifest), deed };
         fs::write(databases.stack.site.file("patch.sql"), "UPDATE stock SET text = text WHERE id = 7;\n").unwrap();
         run(&databases.stack.site, &["start"]).success("the start");
         databases.fill(NEW_ROWS);
@@ -199,7 +203,7 @@ impl Subject for Databases {
             Deed::Backup => vec!["db", "backup", "shop"],
             Deed::Dump => vec!["db", "dump", "shop"],
             Deed::Rebuild | Deed::RebuildOutside | Deed::RebuildAnew => vec!["db", "rebuild", "shop"],
-            Deed::Convert => vec!["db", "convert", "shop.sql", "--output", "converted"],
+            Deed::Convert => vec!["db", "convert", "shop.sql", "--output", "out/converted"],
             Deed::Restore => vec!["db", "restore", "shop", "--file", "seed-as-made"],
             Deed::Rollback | Deed::RollbackAnew => vec!["db", "rollback", "shop"],
             Deed::Verify => vec!["db", "verify", "shop"],
@@ -227,7 +231,8 @@ impl Subject for Databases {
                 run(&self.stack.site, &["db", "rebuild", "shop", "--keep-old", "1"]).success("what is gone back to");
             }
             Deed::Convert => {
-                let _ = fs::remove_dir_all(self.stack.site.file("converted"));
+                let _ = fs::remove_dir_all(self.stack.site.file("out"));
+                fs::create_dir(self.stack.site.file("out")).unwrap();
                 let rows = "COPY public.stock FROM stdin;\n1\tone\n2\ttwo\n\\.\n";
                 let sql = format!(
                     "CREATE TABLE public.stock (id int, text text);\nALTER TABLE public.stock OWNER TO keeper;\n{rows}"
@@ -252,7 +257,7 @@ impl Subject for Databases {
                 assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}");
             }
             Deed::Convert => {
-                let converted = self.stack.site.file("converted");
+                let converted = self.stack.site.file("out/converted");
                 assert!(!converted.exists() || rows_of_dump(&converted, context) == 2, "{context}");
             }
             Deed::Verify => assert_eq!((backups, self.rows()), (vec![OLD_ROWS], Ok(OLD_ROWS)), "{context}"),
@@ -301,7 +306,7 @@ impl Subject for Databases {
                 assert!(listed["databases"][0]["last_verified"].is_string(), "{context}: {listed}");
             }
             Deed::Prune => assert_eq!(backups, [OLD_ROWS], "{context}"),
-            Deed::Convert => assert_eq!(rows_of_dump(&self.stack.site.file("converted"), context), 2, "{context}"),
+            Deed::Convert => assert_eq!(rows_of_dump(&self.stack.site.file("out/converted"), context), 2, "{context}"),
             Deed::Dump => {
                 assert_eq!(rows_of_dump(&self.seed(), context), OLD_ROWS, "{context}");
                 assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}");

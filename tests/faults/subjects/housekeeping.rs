@@ -164,7 +164,7 @@ impl Exchange {
     }
 
     fn output(&self) -> PathBuf {
-        self.stack.site.file("out.tar")
+        self.stack.site.file("out/out.tar")
     }
 
     /// The archive that came out, as an empty store reads it.
@@ -172,7 +172,7 @@ impl Exchange {
         let site = &self.stack.site;
         let away = site.file("away");
         fs::rename(self.store(), &away).unwrap();
-        run(site, &["images", "import", "out.tar"]).success(context);
+        run(site, &["images", "import", "out/out.tar"]).success(context);
         let named = named_in_store(&self.store(), context);
         fs::remove_dir_all(self.store()).unwrap();
         fs::rename(away, self.store()).unwrap();
@@ -188,7 +188,7 @@ impl Subject for Exchange {
     fn command(&self) -> Vec<&'static str> {
         match self.way {
             Way::Import => vec!["images", "import", "all.tar"],
-            Way::Export => vec!["images", "export", "--output", "out.tar"],
+            Way::Export => vec!["images", "export", "--output", "out/out.tar"],
         }
     }
 
@@ -197,6 +197,7 @@ impl Subject for Exchange {
         let from = if self.way == Way::Import { "old" } else { "full" };
         copy(&self.stack.site.file(from), &self.store());
         if self.way == Way::Export {
+            fs::create_dir_all(self.stack.site.file("out")).unwrap();
             fs::copy(&self.archive, self.output()).unwrap();
         }
     }
@@ -216,7 +217,7 @@ impl Subject for Exchange {
         assert_eq!(leftovers(&self.store()), Vec::<PathBuf>::new(), "{context}");
         if self.way == Way::Export {
             assert_eq!(self.exported(context), self.new, "{context}");
-            let files = fs::read_dir(self.stack.site.path()).unwrap().map(|file| file.unwrap().file_name());
+            let files = fs::read_dir(self.stack.site.file("out")).unwrap().map(|file| file.unwrap().file_name());
             let unfinished: Vec<_> = files.filter(|name| name.to_string_lossy().starts_with(".dpl-export-")).collect();
             assert!(unfinished.is_empty(), "{context}: {unfinished:?}");
         }

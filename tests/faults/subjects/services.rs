@@ -1,9 +1,12 @@
 //! Services: a Redis with a value in a volume that nothing may lose, and another one that depends on it.
 
+use serde_json::Value;
+
 use super::Subject;
+use super::housekeeping::wipe;
 use crate::harness::run;
 use crate::support::Site;
-use crate::support_engine::{Stack, eventually};
+use crate::support_engine::{Stack, eventually, shared_engine};
 
 /// What is done to the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub enum Deed {
     Remove,
     /// `remove` with everything that it takes by word.
     RemoveAll,
+    /// `rollback N`, to an earlier image and an earlier configuration.
+    Rollback,
 }
 
 pub struct Services {
@@ -31,6 +36,10 @@ pub struct Services {
     deed: Deed,
     /// The container that served before.
     old: Option<String>,
+    /// The earlier image and the later one, which have the name one after the other.
+    images: Vec<String>,
+    /// The action that is rolled back.
+    action: Option<&'static str>,
 }
 
 /// A container of the service that keeps the value.
@@ -57,7 +66,57 @@ const FAILS: &str = r#"["sh", "-c", "exit 7"]"#;
 
 impl Services {
     pub fn new(deed: Deed) -> Self {
-        Self { stack: Stack::new(&manifest("1", SERVES, "")), deed, old: None }
+        Self::on(&shared_engine(), deed)
+    }
+
+    pub fn on(engine: &str, deed: Deed) -> Self {
+        let mut services = Self {
+            stack: Stack::on(engine, &manifest("1", SERVES, "")),
+            deed,
+            old: None,
+            images: Vec::new(),
+            action: None,
+        };
+        if deed == Deed::Rollback {
+            services.images = ["one", "two"].map(|version| services.make_image(version)).into();
+        }
+        services
+    }
+
+    /// An image of its own that serves as the other one does.
+    fn make_image(&self, version: &str) -> String {
+        let made = self.stack.docker(&["create", "redis:7.0"]);
+        let id =
+            self.stack.docker(&["commit", "--change", &format!("LABEL version={version}"), &made, &self.image_name()]);
+        self.stack.docker(&["rm", &made]);
+        id
+    }
+
+    fn image_name(&self) -> String {
+        format!("{}/cache:1", self.stack.project)
+    }
+
+    /// The manifest with the image whose name moves.
+    fn rewrite_with_own_image(&self, release: &str) {
+        let text = manifest(release, SERVES, "");
+        self.stack.rewrite(&text.replacen("redis:7.0", "PROJECT/cache:1", 1));
+    }
+
+    /// Two releases, one after the other, of which the second one is the action that is rolled back.
+    fn release_twice(&mut self) {
+        self.stack.docker(&["tag", &self.images[0], &self.image_name()]);
+        self.rewrite_with_own_image("1");
+        run(&self.stack.site, &["start"]).success("the first release");
+        assert_eq!(self.ask(&self.stack.container("cache"), &["set", "stock", "42"]), "OK");
+        self.stack.docker(&["tag", &self.images[0], &kept(&self.images[0])]);
+        self.stack.docker(&["tag", &self.images[1], &self.image_name()]);
+        self.rewrite_with_own_image("2");
+        run(&self.stack.site, &["restart", "cache"]).success("the second release");
+        let history = run(&self.stack.site, &["history", "--json"]).success("the history");
+        let history: Value = serde_json::from_str(&history.stdout).unwrap();
+        let action = history["actions"].as_array().unwrap().last().unwrap()["number"].to_string();
+        self.action = Some(action.leak());
+        self.old = Some(self.stack.inspect("cache", "{{.Id}}"));
     }
 
     fn project_filter(&self) -> String {
@@ -121,6 +180,42 @@ impl Services {
     }
 }
 
+impl Services {
+    /// Fails unless everything runs as it did.
+    #[track_caller]
+    pub fn is_untouched(&self, context: &str) {
+        let cache = self.containers("cache");
+        assert_eq!(
+            cache.iter().map(|container| Some(&container.id)).collect::<Vec<_>>(),
+            [self.old.as_ref()],
+            "{context}"
+        );
+        assert!(cache[0].runs && self.containers("app").iter().all(|container| container.runs), "{context}");
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        if self.images.is_empty() {
+            return;
+        }
+        // Images go only after the containers that were made of them.
+        let container = |service| self.stack.container(service);
+        let containers = ["cache", "app"].map(container);
+        let _ = std::process::Command::new("docker")
+            .args(["rm", "--force", "--volumes"])
+            .args(containers)
+            .env("DOCKER_HOST", &self.stack.engine)
+            .output();
+        wipe(&self.stack, &self.images);
+    }
+}
+
+/// The name under which an image is kept that lost its own.
+fn kept(id: &str) -> String {
+    format!("dpl-kept:{}", &id["sha256:".len()..][..32])
+}
+
 impl Subject for Services {
     fn site(&self) -> &Site {
         &self.stack.site
@@ -132,6 +227,7 @@ impl Subject for Services {
             Deed::Restart | Deed::Replace | Deed::ReplaceInVain => vec!["restart", "cache"],
             Deed::Stop => vec!["stop", "all"],
             Deed::Remove => vec!["remove", "all"],
+            Deed::Rollback => vec!["rollback", self.action.expect("it was prepared")],
             Deed::RemoveAll => vec!["remove", "all", "--volumes", "--networks", "--orphans"],
         }
     }
@@ -139,6 +235,9 @@ impl Subject for Services {
     fn prepare(&mut self) {
         self.clear();
         self.old = None;
+        if self.deed == Deed::Rollback {
+            return self.release_twice();
+        }
         self.stack.rewrite(&manifest("1", SERVES, ""));
         if self.deed == Deed::Unpause {
             // Health checks fail while a container is paused, and engines remember that for a while.
@@ -222,8 +321,16 @@ impl Subject for Services {
         assert!(cache[0].runs, "{context}");
         let app = self.containers("app");
         assert!(app.len() == 1 && app[0].runs, "{context}: who depends on it runs");
-        let is_replaced = matches!(self.deed, Deed::Replace | Deed::ReplaceInVain);
-        assert_eq!(self.release(&cache[0].id), if is_replaced { "2" } else { "1" }, "{context}");
+        let is_replaced = matches!(self.deed, Deed::Replace | Deed::ReplaceInVain | Deed::Rollback);
+        let release = if is_replaced && self.deed != Deed::Rollback { "2" } else { "1" };
+        assert_eq!(self.release(&cache[0].id), release, "{context}");
+        if self.deed == Deed::Rollback {
+            assert_eq!(self.stack.inspect("cache", "{{.Image}}"), self.images[0], "{context}");
+            let named = self.stack.docker(&["image", "inspect", "--format", "{{.Id}}", &self.image_name()]);
+            assert_eq!(named, self.images[0], "{context}");
+            // The way forward.
+            self.stack.docker(&["image", "inspect", &kept(&self.images[1])]);
+        }
         match &self.old {
             Some(old) => {
                 assert_eq!(*old == cache[0].id, !is_replaced, "{context}");

@@ -1,0 +1,82 @@
+//! How long an ordinary call may take: everything but the transfers of images, which a watchdog follows.
+//!
+//! The client's own limit ends with the head of an answer. An engine, or a proxy before it, that falls silent after that
+//! would hold a command for ever.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use futures::{Stream, StreamExt};
+
+use super::connect::Engine;
+use super::error::{EngineError, EngineErrorKind};
+
+/// How long an ordinary call may take, until its answer is whole.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What is said of an engine that leaves several questions unanswered.
+pub(super) const SILENT: &str = "the engine answers nothing any more";
+
+impl Engine {
+    /// The answer to an ordinary call.
+    pub(super) async fn answer<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        within(self.call_limit(), call).await
+    }
+
+    /// The answer to a call that waits for a container, which may take `more` than others. Whether the engine is still
+    /// there is asked meanwhile.
+    pub(super) async fn patient_answer<T, C>(&self, more: Duration, call: impl FnOnce(Docker) -> C) -> Result<T, Error>
+    where
+        C: Future<Output = Result<T, Error>>,
+    {
+        let limit = self.call_limit() + more;
+        let docker = self.docker().clone().with_timeout(limit);
+        tokio::select! {
+            answer = within(limit, call(docker)) => answer,
+            () = self.falls_silent() => Err(std::io::Error::other(SILENT).into()),
+        }
+    }
+}
+
+/// A stream that gives an error, and ends, when nothing comes for so long.
+pub(super) fn unless_silent<T>(
+    limit: Duration,
+    stream: impl Stream<Item = Result<T, Error>>,
+) -> impl Stream<Item = Result<T, Error>> {
+    futures::stream::unfold(Some(Box::pin(stream)), move |stream| async move {
+        let mut stream = stream?;
+        match within(limit, async { stream.next().await.transpose() }).await {
+            Ok(piece) => Some((Ok(piece?), Some(stream))),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+}
+
+/// A stream that may be silent for as long as the engine answers other calls; `object` is what is read.
+pub(super) fn while_it_answers<T: Send>(
+    engine: Engine,
+    object: String,
+    stream: impl Stream<Item = Result<T, EngineError>> + Send,
+) -> impl Stream<Item = Result<T, EngineError>> + Send {
+    futures::stream::unfold(Some(Box::pin(stream)), move |stream| {
+        let (engine, object) = (engine.clone(), object.clone());
+        async move {
+            let mut stream = stream?;
+            tokio::select! {
+                piece = stream.next() => Some((piece?, Some(stream))),
+                () = engine.falls_silent() => {
+                    let kind = EngineErrorKind::Unreachable;
+                    let error = EngineError::other(kind, "read the output of", object, SILENT);
+                    Some((Err(error), None))
+                }
+            }
+        }
+    })
+}
+
+/// What comes of a call that may take so long.
+pub(super) async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(limit, call).await.unwrap_or(Err(Error::RequestTimeoutError))
+}
