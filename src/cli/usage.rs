@@ -94,7 +94,7 @@ fn failure(error: &Error) -> Failure {
             let other = text(error, ContextKind::PriorArg);
             let headline = match first_word(&other) {
                 other if other == what => format!("`{what}` is given more than once"),
-                _ => format!("`{what}` goes not together with {other}"),
+                other => format!("`{what}` can't be given together with `{other}`"),
             };
             Failure::usage_with_hint(headline, see)
         }

@@ -38,7 +38,7 @@ const PAGES: &[(&[&str], &str, &str)] = &[
     ),
     (
         &["logs", "--follow", "--until", "1h"],
-        "`--follow` goes not together with --until <WHEN>",
+        "`--follow` can't be given together with `--until`",
         "`dpl logs --help` shows what there is",
     ),
     (&["schema", "staus"], "there is no document `staus`", "did you mean `status`?"),
