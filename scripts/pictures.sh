@@ -18,6 +18,9 @@ manifest=$folder/manifests/local-docker.json
 need python3 docker=docker.io nsenter=util-linux
 [[ ! -e $folder || -e $folder/engine ]] || die "$folder was not made by the demo; name another one in DPL_PICTURES"
 
+# The demo works on an engine of its own.
+unset DOCKER_HOST DOCKER_CONTEXT
+
 program=${DPL:-}
 if [[ ! $program ]]; then
   cargo build --release --quiet --manifest-path "$here/../Cargo.toml"
@@ -68,14 +71,14 @@ main() {
   names=("$@")
   ((${#names[@]})) || names=(menu load failed rebuild)
   trap 'DPL_DEMO=$folder "$here/demo.sh" --clean' EXIT
+  mkdir -p "$pictures" "$here/../target"
   echo "pictures.sh: the demo, in $folder" >&2
-  DPL_DEMO=$folder DPL=$program "$here/demo.sh" >"$pictures/../../target/pictures.log" 2>&1 ||
+  DPL_DEMO=$folder DPL=$program "$here/demo.sh" >"$here/../target/pictures.log" 2>&1 ||
     { tail -n 20 "$here/../target/pictures.log" >&2; die 'the demo failed'; }
   engine=demo-$(cksum <<<"$folder" | cut -d ' ' -f 1)
   DOCKER_HOST=$("$here/engine.sh" up "$engine")
   export DOCKER_HOST=${DOCKER_HOST#DOCKER_HOST=}
   make_command
-  mkdir -p "$pictures"
 
   picture menu 'the menu' --columns 100 'dpl manifests/local-docker.json' 'type:3\r' end
   if wanted load; then

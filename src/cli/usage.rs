@@ -19,7 +19,7 @@ pub fn show(error: &Error, typed: &[OsString]) -> u8 {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
     match output(typed) {
-        Some(output) if !is_help => failure(error).show(&output),
+        Some(output) if !is_help => failure(error, typed).show(&output),
         _ => {
             // A reader that has closed the pipe has seen enough.
             let _ = error.print();
@@ -46,9 +46,9 @@ fn output(typed: &[OsString]) -> Option<Output> {
     Some(Output::new(&global))
 }
 
-fn failure(error: &Error) -> Failure {
+fn failure(error: &Error, typed: &[OsString]) -> Failure {
     let root = grammar();
-    let (path, command) = place(error, &root);
+    let (path, command) = place(error, typed, &root);
     let what = first_word(&text(error, ContextKind::InvalidArg));
     let value = text(error, ContextKind::InvalidValue);
     let see = format!("`{path} --help` shows what there is");
@@ -94,7 +94,7 @@ fn failure(error: &Error) -> Failure {
             let other = text(error, ContextKind::PriorArg);
             let headline = match first_word(&other) {
                 other if other == what => format!("`{what}` is given more than once"),
-                _ => format!("`{what}` goes not together with {other}"),
+                other => format!("`{what}` can't be given together with `{other}`"),
             };
             Failure::usage_with_hint(headline, see)
         }
@@ -106,15 +106,25 @@ fn failure(error: &Error) -> Failure {
     }
 }
 
-/// The command that the error is about, which only the usage line of the error tells.
-fn place<'a>(error: &Error, root: &'a Command) -> (String, &'a Command) {
-    let (mut path, mut command) = ("dpl".to_owned(), root);
+/// The command that the error is about: the usage line of the error tells it, else the words that were typed.
+fn place<'a>(error: &Error, typed: &[OsString], root: &'a Command) -> (String, &'a Command) {
     let usage = text(error, ContextKind::Usage);
-    for word in usage.split_whitespace().skip_while(|word| *word != "dpl").skip(1) {
-        let Some(below) = command.find_subcommand(word) else { break };
-        path.push(' ');
-        path.push_str(word);
-        command = below;
+    let words: Vec<String> = match usage.is_empty() {
+        true => typed.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
+        false => usage.split_whitespace().skip_while(|word| *word != "dpl").skip(1).map(str::to_owned).collect(),
+    };
+    let (mut path, mut command) = ("dpl".to_owned(), root);
+    for word in words {
+        match command.find_subcommand(&word) {
+            Some(below) => {
+                path.push(' ');
+                path.push_str(&word);
+                command = below;
+            }
+            // Flags of everywhere, and their values, may stand before the command.
+            None if usage.is_empty() && command.has_subcommands() => {}
+            None => break,
+        }
     }
     (path, command)
 }

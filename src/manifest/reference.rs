@@ -74,9 +74,9 @@ fn collect(schema: &Value, definitions: &Map<String, Value>, kinds: &mut Vec<Str
             None => add(name.to_owned()),
         }
     } else if let Some(values) = schema["enum"].as_array() {
-        values.iter().for_each(|value| add(format!("`{}`", value.as_str().unwrap_or_default())));
+        values.iter().for_each(|value| add(literal(value)));
     } else if let Some(value) = schema.get("const") {
-        add(format!("`{}`", value.as_str().unwrap_or_default()));
+        add(literal(value));
     } else if let Some(any) = schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
         any.iter().for_each(|schema| collect(schema, definitions, kinds));
     } else if !is_variable {
@@ -98,6 +98,10 @@ fn collect(schema: &Value, definitions: &Map<String, Value>, kinds: &mut Vec<Str
             }
         }
     }
+}
+
+fn literal(value: &Value) -> String {
+    format!("`{}`", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
 fn nested(schema: &Value, definitions: &Map<String, Value>) -> String {

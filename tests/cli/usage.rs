@@ -5,9 +5,9 @@ use crate::support::Site;
 const STACK: &str = r#"{
   "project": "shop",
   "paths": { "backups": "backups", "images": "images" },
-  "databases": { "expert": { "service": "db", "password": "x" } },
+  "databases": { "expert": { "service": "db", "password": { "env": "SECRET" } } },
   "services": {
-    "db": { "image": "postgres:15", "environment": { "POSTGRES_PASSWORD": "x" } },
+    "db": { "image": "postgres:15", "environment": { "POSTGRES_PASSWORD": { "env": "SECRET" } } },
     "metis-api": { "image": "expert/metis_api:v2", "groups": ["metis"] }
   }
 }"#;
@@ -38,7 +38,7 @@ const PAGES: &[(&[&str], &str, &str)] = &[
     ),
     (
         &["logs", "--follow", "--until", "1h"],
-        "`--follow` goes not together with --until <WHEN>",
+        "`--follow` can't be given together with `--until`",
         "`dpl logs --help` shows what there is",
     ),
     (&["schema", "staus"], "there is no document `staus`", "did you mean `status`?"),
@@ -56,7 +56,7 @@ fn what_the_grammar_does_not_take_says_what_was_meant() {
 #[test]
 fn a_missing_argument_shows_the_usage() {
     let run = Site::new().run(&["use"]).failure(2);
-    assert_eq!(run.stderr, "error: `dpl use` wants <MANIFEST>\n  hint: `dpl use [OPTIONS] <MANIFEST>`\n");
+    assert_eq!(run.stderr, "error: `dpl use` wants <MANIFEST>\n  hint: `dpl use <MANIFEST>`\n");
 }
 
 #[test]
