@@ -27,6 +27,9 @@ pub fn run(arguments: &ChainArguments, session: &mut Session) -> Result<u8, Fail
     let (manifests, words): (Vec<&str>, Vec<&str>) =
         arguments.chain.iter().map(String::as_str).partition(|word| names_manifest(word));
     let text = match &arguments.file {
+        Some(_) if !words.is_empty() => {
+            return Err(Failure::usage("a chain is written out or lies in a file: leave one of them out"));
+        }
         Some(path) => steps(&read_steps(path)?),
         None => words.join(" "),
     };
@@ -205,8 +208,12 @@ fn print(links: &[Link], documents: Vec<Value>, session: &Session) -> Result<u8,
     Ok(0)
 }
 
+/// As a shell takes it for one word; in the notes' own quotes where these do.
 fn quoted(chain: &str) -> String {
-    format!("\"{chain}\"")
+    match chain.contains(['!', '$', '`', '"', '\\']) {
+        true => shell_words::quote(chain).into_owned(),
+        false => format!("\"{chain}\""),
+    }
 }
 
 /// The chain as it could be typed again.

@@ -43,8 +43,9 @@ pub fn run(arguments: &LogsArguments, session: &mut Session) -> Result<u8, Failu
     };
     let output = session.output.clone();
     let page = Page::of(manifest, &selection, arguments.timestamps, &output);
+    let end_of_look = session.end_of_look();
     runtime.block_on(async {
-        let mut end = EndSignals::watch().map_err(Failure::Terminal)?;
+        let mut end = EndSignals::watch_unless(end_of_look).map_err(Failure::Terminal)?;
         let mut lines = std::pin::pin!(logs(&engine, manifest, &selection, &options));
         let mut code = 0;
         let mut text = String::new();

@@ -49,6 +49,11 @@ pub trait Operation {
     /// Shows what would be done, from the same look that `run` takes; gives the document that `--json` prints.
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure>;
 
+    /// Whether there is anything to do, by what `show` gave.
+    fn has_work(&self, _shown: &Value) -> bool {
+        true
+    }
+
     /// The images that a reference will name once it is done, by what `show` gave: reference and ID.
     fn brings(&self, _shown: &Value) -> Vec<(String, String)> {
         Vec::new()
@@ -215,20 +220,32 @@ pub fn look(kind: MenuKind, targets: &[String], session: &mut Session) -> Result
     })
 }
 
+/// What came of a plan that was shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agreed {
+    GoOn,
+    /// There is nothing to agree to.
+    NothingToDo,
+}
+
 /// Shows the plan of an operation and asks whether to go on; with `--yes` it goes on at once.
-pub fn agree(operation: &dyn Operation, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+pub fn agree(operation: &dyn Operation, project: &Arc<Project>, session: &mut Session) -> Result<Agreed, Failure> {
     if session.global.yes {
-        return Ok(());
+        return Ok(Agreed::GoOn);
     }
     let question = Message::new("agree");
     // Nobody looks for long where nobody can answer.
     prompt::must_be_able_to_ask(&session.output, &question)?;
-    session.look(|session| operation.show(project, session))?;
-    match operation.weight(project) {
-        Weight::Light => prompt::agree(session, &question, Unanswered::Yes),
-        Weight::Heavy => prompt::agree(session, &question, Unanswered::No),
-        Weight::Named => operation.confirm(project, session),
+    let shown = session.look(|session| operation.show(project, session))?;
+    if !operation.has_work(&shown) {
+        return Ok(Agreed::NothingToDo);
     }
+    match operation.weight(project) {
+        Weight::Light => prompt::agree(session, &question, Unanswered::Yes)?,
+        Weight::Heavy => prompt::agree(session, &question, Unanswered::No)?,
+        Weight::Named => operation.confirm(project, session)?,
+    }
+    Ok(Agreed::GoOn)
 }
 
 /// A command of the command line that is one operation, from the question before it to its document.

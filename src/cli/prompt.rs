@@ -182,7 +182,13 @@ fn line_of_input(prompt: &str) -> Result<Typed, Failure> {
     drop(stderr);
     let mut line = String::new();
     match io::stdin().lock().read_line(&mut line) {
-        Ok(0) => Ok(Typed::End),
+        Ok(0) => {
+            // What follows begins a line of its own.
+            if io::stdin().is_terminal() {
+                let _ = writeln!(io::stderr());
+            }
+            Ok(Typed::End)
+        }
         Ok(_) => Ok(Typed::Line(line.trim_end_matches(['\r', '\n']).to_owned())),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Typed::Line("\u{fffd}".to_owned())),
         Err(error) => Err(Failure::Work(Box::new(error))),

@@ -320,10 +320,16 @@ impl Session {
         result
     }
 
+    /// What ends the look of the menu that is under way; nobody else may listen to signals then, or one Ctrl-C would be
+    /// heard twice: by the look, and by the menu behind it.
+    pub fn end_of_look(&self) -> Option<CancellationToken> {
+        self.interrupts.as_ref().and_then(InterruptWatch::end_of_look)
+    }
+
     /// Waits for something that only looks; inside [`Session::look`] until it is interrupted.
     pub fn wait_for<T>(&mut self, look: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let runtime = self.runtime()?;
-        match self.interrupts.as_ref().and_then(InterruptWatch::end_of_look) {
+        match self.end_of_look() {
             None => runtime.block_on(look),
             Some(end) => runtime.block_on(async {
                 tokio::select! {

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use crate::engine::{Engine, ExecEnd, ExecOutput, ExecSpec, TerminalSize};
@@ -274,28 +275,42 @@ pub struct Signals {
 }
 
 /// Ctrl-C, SIGTERM, and a terminal that goes away.
-pub struct EndSignals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
+pub enum EndSignals {
+    Heard {
+        interrupt: Signal,
+        terminate: Signal,
+        hangup: Signal,
+    },
+    /// Somebody else hears them, and cancels this.
+    Elsewhere(CancellationToken),
 }
 
 impl EndSignals {
     /// Must be called inside the runtime.
     pub fn watch() -> io::Result<Self> {
-        Ok(Self {
+        Ok(Self::Heard {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
         })
     }
 
+    /// The same, unless somebody hears them already and cancels `token` then.
+    pub fn watch_unless(token: Option<CancellationToken>) -> io::Result<Self> {
+        token.map_or_else(Self::watch, |token| Ok(Self::Elsewhere(token)))
+    }
+
     /// Resolves when one of them comes.
     pub async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+        match self {
+            Self::Elsewhere(token) => token.cancelled().await,
+            Self::Heard { interrupt, terminate, hangup } => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
+                }
+            }
         }
     }
 }

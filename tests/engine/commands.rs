@@ -364,7 +364,7 @@ fn the_menu_takes_deploy_pys_numbers_from_a_pipe() {
     stack.run(&["save", "@shop"]).success();
     let run = menu(&stack, "2\n3\n3\n1..3\n0\n", &["--yes"]).success();
     assert!(run.stderr.contains("1  save images to the image store"), "{}", run.stderr);
-    assert!(run.stderr.contains("  3  page"), "{}", run.stderr);
+    assert!(run.stderr.contains("\n 3  page"), "{}", run.stderr);
     assert!(answers(port));
 
     // An empty line goes back, the end of the input leaves.

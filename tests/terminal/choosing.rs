@@ -68,7 +68,7 @@ fn the_list_is_there_without_an_engine_and_says_why_it_has_no_state() {
     let site = site();
     let mut terminal = targets(&site, "3");
     let text = terminal.text();
-    assert!(text.contains("warning: state unknown: can't reach the engine"), "{text}");
+    assert!(text.contains("warning: state unknown: can't reach the Docker engine"), "{text}");
     assert!(text.contains("NO  SERVICE") && text.contains("25  metis_worker_gpu"), "{text}");
     terminal.keys("0\r");
     assert_eq!(terminal.end(), 0);
@@ -138,9 +138,13 @@ fn what_means_nothing_is_left_out() {
 fn an_action_that_does_not_exist_shows_its_page_and_the_menu_again() {
     let site = site();
     let mut terminal = menu(&site);
-    for typed in ["13", "26", "-1", "99999999999999999999", "1.5", "１３"] {
+    for typed in ["13", "26", "00", "-1", "99999999999999999999", "1.5", "１３"] {
         terminal.keys(typed).keys("\r");
-        let narrow = if typed == "１３" { "13" } else { typed };
+        let narrow = match typed {
+            "１３" => "13",
+            "00" => "0",
+            typed => typed,
+        };
         terminal.says(&format!("error: there is no action {narrow}: they go from 1 to 12, and 0 leaves"));
         terminal.asks("action:");
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::arguments::MenuArguments;
 use super::failure::Failure;
-use super::operations::{self, MENU, MenuEntry, TargetKind};
+use super::operations::{self, Agreed, MENU, MenuEntry, TargetKind};
 use super::picker::{Answer, Question, Reading};
 use super::prompt::{self, Typed};
 use super::session::{Project, Session};
@@ -75,8 +75,8 @@ fn round(project: &Arc<Project>, session: &mut Session) -> Result<Step, Failure>
     };
     let operation = operations::change(entry.kind, &targets, backup, project)?;
     session.output.say(&operation.announcement());
-    if !session.global.dry_run {
-        operations::agree(operation.as_ref(), project, session)?;
+    if !session.global.dry_run && operations::agree(operation.as_ref(), project, session)? == Agreed::NothingToDo {
+        return Ok(Step::Done(0));
     }
     operations::perform(operation.as_ref(), project, session)?;
     Ok(Step::Done(0))
@@ -98,7 +98,7 @@ fn action(project: &Project, session: &mut Session) -> Result<Chosen<&'static Me
         match text.as_str() {
             "0" | "q" => Reading::Rows(vec![leaves]),
             _ => match text.parse::<usize>() {
-                Ok(number) if number <= MENU.len() => Reading::Rows(vec![number - 1]),
+                Ok(number) if (1..=leaves).contains(&number) => Reading::Rows(vec![number - 1]),
                 _ if text.starts_with(char::is_alphabetic) => Reading::Words,
                 _ => Reading::Wrong(operations::no_action(&text).summary()),
             },

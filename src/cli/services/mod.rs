@@ -195,6 +195,10 @@ impl Operation for Converge {
         document(&plan)
     }
 
+    fn has_work(&self, shown: &Value) -> bool {
+        shown["steps"].as_array().is_none_or(|steps| !steps.is_empty())
+    }
+
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         if matches!(self.action, Action::Stop | Action::Remove) {
             forget_stopped(project, &self.services)?;
