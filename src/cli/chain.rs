@@ -159,10 +159,7 @@ fn first_word(text: &str) -> &str {
 }
 
 fn wrong(text: &str, why: &str) -> Failure {
-    Failure::usage_with_hint(
-        format!("`{text}` is no chain: {why}"),
-        "write action - targets - action - targets, as in \"2 - [17..25] - 3 - [17..25]\"",
-    )
+    Failure::usage_with_hint(format!("`{text}` is no chain: {why}"), Message::new("hint-chain"))
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn act(choice: &str, project: &std::sync::Arc<Project>, session: &mut Session) -
             MENU.len()
         )));
     };
-    session.output.line(&targets(entry.targets, project));
+    session.output.line(&targets(entry.targets, project, session));
     let Some(targets) = question(session, &Message::new("menu-which-targets"))? else {
         return Ok(Step::Leave);
     };
@@ -86,7 +86,7 @@ fn actions(project: &Project, session: &Session) -> String {
     text
 }
 
-fn targets(kind: TargetKind, project: &Project) -> String {
+fn targets(kind: TargetKind, project: &Project, session: &Session) -> String {
     let manifest = project.manifest();
     let rows: Vec<Vec<String>> = match kind {
         TargetKind::Services => manifest
@@ -101,8 +101,8 @@ fn targets(kind: TargetKind, project: &Project) -> String {
             .collect(),
     };
     let header = match kind {
-        TargetKind::Services => ["NO", "SERVICE", "IMAGE"],
-        TargetKind::Databases => ["NO", "DATABASE", "SERVICE"],
+        TargetKind::Services => ["column-number", "column-service", "column-image"],
+        TargetKind::Databases => ["column-number", "column-database", "column-service"],
     };
-    table::columns(&header, rows).trim_end().to_owned()
+    table::columns(&session.output.catalogue.words(header), rows).trim_end().to_owned()
 }

@@ -176,7 +176,7 @@ pub fn document<T: serde::Serialize>(report: &T) -> Result<Value, Failure> {
 /// A folder of the manifest's `paths`, which the command needs.
 pub fn path<'p>(path: Option<&'p Path>, name: &str) -> Result<&'p Path, Failure> {
     path.ok_or_else(|| {
-        let hint = format!("add \"paths\": {{ \"{name}\": \"…\" }} to it");
+        let hint = Message::new("hint-add-path").with("name", name);
         Failure::usage_with_hint(format!("the manifest does not say where {name} lie"), hint)
     })
 }

@@ -6,6 +6,7 @@ mod support;
 mod graphs;
 mod history;
 mod imports;
+mod languages;
 mod manifest_errors;
 mod manifests;
 mod properties;

@@ -22,8 +22,9 @@ const OLD_STORAGE: [&str; 5] = ["vfs", "fuse-overlayfs", "devicemapper", "aufs",
 
 pub(super) fn checks(engine: &Engine, say: Say) -> Vec<DoctorCheck> {
     let facts = engine.facts();
+    let whose = Message::new("doctor-engine-is").with("version", &facts.version).with("address", engine.address());
     let mut checks = vec![
-        DoctorCheck::ok("engine", format!("{} at {}", facts.version, engine.address())),
+        DoctorCheck::ok("engine", say(whose)),
         api(facts, say),
         DoctorCheck::ok(
             "image store",
