@@ -101,7 +101,7 @@ impl Chain {
     fn agree(&self, session: &mut Session) -> Result<(), Failure> {
         let question = Message::new("agree");
         if !session.global.yes {
-            prompt::must_be_able_to_ask(&session.output, &question)?;
+            prompt::must_be_able_to_ask(&question)?;
         }
         // Who wants neither questions nor words gets neither.
         if !(session.global.yes && session.output.quiet) {
@@ -288,10 +288,7 @@ fn first_word(text: &str) -> &str {
 }
 
 fn wrong(text: &str, why: &str) -> Failure {
-    Failure::usage_with_hint(
-        format!("`{text}` is no chain: {why}"),
-        "write action - targets - action - targets, as in \"2 - [17..25] - 3 - [17..25]\"",
-    )
+    Failure::usage_with_hint(format!("`{text}` is no chain: {why}"), Message::new("hint-chain"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::arguments::{ManifestArguments, TargetArguments};
+use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::select::{self, Unselected};
 use super::session::Session;
@@ -55,9 +56,9 @@ pub fn list(arguments: &TargetArguments, session: &mut Session) -> Result<u8, Fa
         session.output.document(&report)?;
         return Ok(0);
     }
-    session.output.data(&services_table(&report))?;
+    session.output.data(&services_table(&report, session.output.catalogue))?;
     if selectors.is_empty() && !report.databases.is_empty() {
-        session.output.data(&format!("\n{}", databases_table(&report)))?;
+        session.output.data(&format!("\n{}", databases_table(&report, session.output.catalogue)))?;
     }
     Ok(0)
 }
@@ -88,7 +89,7 @@ fn report(manifest: &Manifest, path: &str, chosen: &[String]) -> ListReport {
     }
 }
 
-fn services_table(report: &ListReport) -> String {
+fn services_table(report: &ListReport, catalogue: &Catalogue) -> String {
     let row = |service: &ListedService| {
         vec![
             format!("{:>2}", service.index),
@@ -98,14 +99,17 @@ fn services_table(report: &ListReport) -> String {
             if service.gpu { "GPU".to_owned() } else { String::new() },
         ]
     };
-    table::columns(&["NO", "SERVICE", "IMAGE", "GROUPS", ""], report.services.iter().map(row).collect())
+    let [number, service, image, groups] =
+        catalogue.words(["column-number", "column-service", "column-image", "column-groups"]);
+    table::columns(&[number, service, image, groups, ""], report.services.iter().map(row).collect())
 }
 
-fn databases_table(report: &ListReport) -> String {
+fn databases_table(report: &ListReport, catalogue: &Catalogue) -> String {
     let row = |database: &ListedDatabase| {
         vec![format!("{:>2}", database.index), database.name.clone(), database.service.clone()]
     };
-    table::columns(&["NO", "DATABASE", "SERVICE"], report.databases.iter().map(row).collect())
+    let header = catalogue.words(["column-number", "column-database", "column-service"]);
+    table::columns(&header, report.databases.iter().map(row).collect())
 }
 
 /// What stands where a value must not be seen.

@@ -117,7 +117,7 @@ impl Session {
             None => {
                 return Err(Failure::usage_with_hint(
                     "no manifest is named, and none is remembered for this folder",
-                    "name one (`dpl list manifests/local-docker.json`), or remember it: `dpl use MANIFEST.json`",
+                    Message::new("hint-name-manifest"),
                 ));
             }
         };

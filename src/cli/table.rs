@@ -121,34 +121,6 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// A duration as a person would say it: `0.4 s`, `12 s`, `3 min 20 s`.
-pub fn duration(time: std::time::Duration) -> String {
-    let seconds = time.as_secs_f64();
-    if seconds < 10.0 {
-        format!("{seconds:.1} s")
-    } else if seconds < 100.0 {
-        format!("{seconds:.0} s")
-    } else {
-        format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60)
-    }
-}
-
-/// A duration in seconds, as [`duration`] says it.
-pub fn seconds(seconds: f64) -> String {
-    duration(std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default())
-}
-
-/// How long ago something was, in the largest unit that says enough: `12 s`, `3 min`, `5 h`, `8 d`.
-pub fn ago(time: std::time::Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..100 => format!("{seconds} s"),
-        100..6_000 => format!("{} min", seconds / 60),
-        6_000..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,10 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_durations_read_as_people_say_them() {
+    fn sizes_read_as_people_say_them() {
         assert_eq!((size(512), size(27_300_000), size(999_600)), ("512 B".into(), "27.3 MB".into(), "1.0 MB".into()));
-        assert_eq!(duration(std::time::Duration::from_millis(400)), "0.4 s");
-        assert_eq!(duration(std::time::Duration::from_secs(200)), "3 min 20 s");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod completing;
 mod graphs;
 mod history;
 mod imports;
+mod languages;
 mod manifest_errors;
 mod manifests;
 mod properties;

@@ -3,6 +3,7 @@
 use super::reach::connect;
 use super::{backups_folder, database};
 use crate::cli::arguments::TargetArguments;
+use crate::cli::catalogue::Catalogue;
 use crate::cli::failure::Failure;
 use crate::cli::select::{self, Unselected};
 use crate::cli::session::{Project, Session};
@@ -94,6 +95,7 @@ fn last_verified(backups: &[BackupDocument]) -> Option<String> {
 }
 
 fn print(listed: &DatabasesDocument, session: &Session) -> Result<(), Failure> {
+    let catalogue = session.output.catalogue;
     let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let rows = listed.databases.iter().map(|database| {
         vec![
@@ -107,8 +109,17 @@ fn print(listed: &DatabasesDocument, session: &Session) -> Result<(), Failure> {
             text(database.seed.clone()),
         ]
     });
-    let header = ["NO", "DATABASE", "SERVER", "SIZE", "CONNECTIONS", "LAST BACKUP", "LAST VERIFIED", "SEED"];
-    session.output.data(&table::columns(&header, rows.collect()))?;
+    let header = [
+        "column-number",
+        "column-database",
+        "column-server",
+        "column-size",
+        "column-connections",
+        "column-last-backup",
+        "column-last-verified",
+        "column-seed",
+    ];
+    session.output.data(&table::columns(&catalogue.words(header), rows.collect()))?;
     if listed.backups.is_empty() {
         return Ok(());
     }
@@ -118,21 +129,21 @@ fn print(listed: &DatabasesDocument, session: &Session) -> Result<(), Failure> {
             table::size(backup.bytes),
             backup.tables.to_string(),
             backup.rows.to_string(),
-            proof(backup),
+            proof(backup, catalogue),
         ]
     });
-    let header = ["BACKUP", "SIZE", "TABLES", "ROWS", "VERIFIED"];
-    session.output.data(&format!("\n{}", table::columns(&header, rows.collect())))
+    let header = ["column-backup", "column-size", "column-tables", "column-rows", "column-verified"];
+    session.output.data(&format!("\n{}", table::columns(&catalogue.words(header), rows.collect())))
 }
 
 /// What is known of a backup since it was made.
-pub fn proof(backup: &BackupDocument) -> String {
+pub fn proof(backup: &BackupDocument, catalogue: &Catalogue) -> String {
     // To the second: `2026-07-04T10:15:30`.
     let short = |time: &String| time.chars().take(19).collect::<String>();
     match (&backup.found_bad, &backup.verified_at, &backup.checked_at) {
-        (Some(_), _, _) => "BAD".to_owned(),
+        (Some(_), _, _) => catalogue.word("word-bad").to_owned(),
         (None, Some(time), _) => short(time),
-        (None, None, Some(time)) => format!("files {}", short(time)),
+        (None, None, Some(time)) => catalogue.text(&Message::new("word-files-checked").with("time", short(time))),
         (None, None, None) => "-".to_owned(),
     }
 }

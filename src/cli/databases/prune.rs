@@ -34,8 +34,9 @@ impl Prune {
         for plan in plans {
             let plan = plan.document();
             for kept in &plan.kept {
+                let rules: Vec<&str> = kept.kept_by.iter().map(|rule| rule_word(rule, session)).collect();
                 let message = Message::new("would-keep-backup").with("id", &kept.backup.id);
-                session.output.say(&message.with("rules", kept.kept_by.join(", ")));
+                session.output.say(&message.with("rules", rules.join(", ")));
             }
             for removed in &plan.removed {
                 let size = table::size(removed.bytes);
@@ -49,6 +50,20 @@ impl Prune {
             }
         }
     }
+}
+
+/// The word for a rule that keeps a backup.
+fn rule_word<'r>(rule: &'r str, session: &Session) -> &'r str {
+    let key = match rule {
+        "newest" => "word-newest",
+        "last verified" => "word-last-verified",
+        "last" => "word-last",
+        "daily" => "word-daily",
+        "weekly" => "word-weekly",
+        "monthly" => "word-monthly",
+        _ => return rule,
+    };
+    session.output.catalogue.word(key)
 }
 
 /// How many backups and leftovers go, and how many bytes.

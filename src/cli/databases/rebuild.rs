@@ -12,7 +12,6 @@ use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, Weight, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
-use crate::cli::table;
 use crate::databases::RebuildsDocument;
 use crate::report::{Message, Reporter};
 
@@ -66,7 +65,7 @@ impl Operation for Rebuild {
         }
         let message = Message::new("rebuild-done")
             .with("count", rebuilt.rebuilds.len())
-            .with("time", table::duration(begun.elapsed()));
+            .with("time", begun.elapsed().as_secs_f64());
         session.output.say(&message);
         document(&rebuilt)
     }

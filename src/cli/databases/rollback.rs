@@ -12,7 +12,6 @@ use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
-use crate::cli::table;
 use crate::databases::{self, DatabasesError, RollbacksDocument};
 use crate::report::{Message, Reporter};
 
@@ -88,7 +87,7 @@ impl Operation for Rollback {
                 .with("database", name)
                 .with("source", &report.source)
                 .with("nameless", report.nameless_ms)
-                .with("stopped", table::seconds(report.dependents_stopped_ms as f64 / 1000.0));
+                .with("stopped", report.dependents_stopped_ms as f64 / 1000.0);
             session.output.say(&message);
             if let Some(kept) = &report.kept_as {
                 session.output.say(&Message::new("roll-back-kept").with("name", kept));

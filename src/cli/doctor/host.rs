@@ -21,8 +21,9 @@ const CLOCKS_APART: i64 = 2_000;
 const OLD_STORAGE: [&str; 5] = ["vfs", "fuse-overlayfs", "devicemapper", "aufs", "overlay"];
 
 pub(super) fn checks(engine: &Engine, facts: &EngineFacts, say: Say) -> Vec<DoctorCheck> {
+    let whose = Message::new("doctor-engine-is").with("version", &facts.version).with("address", engine.address());
     let mut checks = vec![
-        DoctorCheck::ok("engine", format!("{} at {}", facts.version, engine.address())),
+        DoctorCheck::ok("engine", say(whose)),
         api(engine.api(), say),
         DoctorCheck::ok(
             "image store",

@@ -114,43 +114,48 @@ fn removed_archives(report: &PruneReport) -> usize {
 
 /// The plan as a table, and what stays and why.
 fn show_prune(report: &PruneReport, session: &Session) -> Result<(), Failure> {
-    let goes = session.output.paint(Tone::Attention, "would go");
-    let stays = session.output.paint(Tone::Good, "stays");
-    let mut rows = image_rows(&report.images, &goes);
+    let goes = session.output.paint_word(Tone::Attention, "word-would-go");
+    let stays = session.output.paint_word(Tone::Good, "word-stays");
+    let word = |key| session.output.catalogue.word(key).to_owned();
+    let mut rows = image_rows(&report.images, &goes, session);
     for blob in &report.blobs {
         let shown: String = blob.digest.chars().take("sha256:".len() + 12).collect();
-        rows.push(vec!["blob".into(), shown, goes.clone(), table::size(blob.size_bytes), "no image names it".into()]);
+        let size = table::size(blob.size_bytes);
+        rows.push(vec![word("word-blob"), shown, goes.clone(), size, word("why-no-image-names-it")]);
     }
     for file in &report.leftovers {
         let size = table::size(file.size_bytes);
-        rows.push(vec!["leftover".into(), file.path.clone(), goes.clone(), size, "a writer was interrupted".into()]);
+        let why = word("why-writer-interrupted");
+        rows.push(vec![word("word-leftover"), file.path.clone(), goes.clone(), size, why]);
     }
     for archive in &report.archives {
         let why = match archive.state {
-            ArchiveState::Unneeded => "no manifest names its images",
-            ArchiveState::InStore => "the store has its images",
-            ArchiveState::Needed => "a manifest names it, and the store does not have it",
-            ArchiveState::Unknown => "what it holds is not known",
+            ArchiveState::Unneeded => "why-archive-unneeded",
+            ArchiveState::InStore => "why-archive-in-store",
+            ArchiveState::Needed => "why-archive-needed",
+            ArchiveState::Unknown => "why-archive-unknown",
         };
         let result = if archive.removed { goes.clone() } else { stays.clone() };
         let size = table::size(archive.size_bytes);
-        rows.push(vec!["archive".into(), archive.file.clone(), result, size, why.into()]);
+        rows.push(vec![word("word-archive"), archive.file.clone(), result, size, word(why)]);
     }
     if !rows.is_empty() {
-        print(&["KIND", "WHAT", "RESULT", "SIZE", "WHY"], rows, session)?;
+        print(["column-kind", "column-what", "column-result", "column-size", "column-why"], rows, session)?;
     }
     notes(report, session);
     Ok(())
 }
 
-fn image_rows(images: &[RemovedImage], goes: &str) -> Vec<Vec<String>> {
+fn image_rows(images: &[RemovedImage], goes: &str, session: &Session) -> Vec<Vec<String>> {
+    let catalogue = session.output.catalogue;
     let row = |image: &RemovedImage| {
         let why = match (image.layers_total, image.layers_kept) {
             (0, _) => String::new(),
-            (total, 0) => format!("all of its {total} layers go"),
-            (total, kept) => format!("{kept} of {total} layers stay with other images"),
+            (total, 0) => catalogue.text(&Message::new("why-all-layers-go").with("total", total)),
+            (total, kept) => catalogue.text(&Message::new("why-layers-stay").with("total", total).with("kept", kept)),
         };
-        vec!["image".into(), image.reference.clone(), goes.to_owned(), table::size(image.freed_bytes), why]
+        let kind = catalogue.word("word-image").to_owned();
+        vec![kind, image.reference.clone(), goes.to_owned(), table::size(image.freed_bytes), why]
     };
     images.iter().map(row).collect()
 }
@@ -264,8 +269,8 @@ impl RemoveImages {
     }
 
     fn print_plan(&self, session: &Session) -> Result<(), Failure> {
-        let goes = session.output.paint(Tone::Attention, "would go");
-        let rows = image_rows(&self.plan.images, &goes);
-        print(&["KIND", "WHAT", "RESULT", "SIZE", "LAYERS"], rows, session)
+        let goes = session.output.paint_word(Tone::Attention, "word-would-go");
+        let rows = image_rows(&self.plan.images, &goes, session);
+        print(["column-kind", "column-what", "column-result", "column-size", "column-layers"], rows, session)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::arguments::{ManifestArguments, VerifyArguments};
+use crate::cli::catalogue::Catalogue;
 use crate::cli::failure::Failure;
 use crate::cli::operations::path;
 use crate::cli::output::Tone;
@@ -49,31 +50,40 @@ pub fn list(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, 
         session.output.say(&Message::new("images-store-empty").with("folder", &listed.store));
         return Ok(0);
     }
-    session.output.data(&listed_table(&listed))?;
+    session.output.data(&listed_table(&listed, session.output.catalogue))?;
     Ok(0)
 }
 
-fn listed_table(listed: &ImageList) -> String {
+fn listed_table(listed: &ImageList, catalogue: &Catalogue) -> String {
     let rows = listed.images.iter().map(|image| {
         let id = image.image_id.as_deref().map(|id| id.trim_start_matches("sha256:").chars().take(12).collect());
         let in_engine = match image.in_engine {
-            Some(true) => "yes",
-            Some(false) => "no",
-            None => "unknown",
+            Some(true) => "word-yes",
+            Some(false) => "word-no",
+            None => "word-unknown",
         };
         vec![
             image.reference.clone(),
-            id.unwrap_or_else(|| "damaged".to_owned()),
+            id.unwrap_or_else(|| catalogue.word("word-damaged").to_owned()),
             image.layers.to_string(),
             table::size(image.size_bytes),
             table::size(image.own_bytes),
             image.saved_at.clone().unwrap_or_else(|| "-".to_owned()),
-            in_engine.to_owned(),
+            catalogue.word(in_engine).to_owned(),
             image.services.join(" "),
         ]
     });
-    let header = ["IMAGE", "ID", "LAYERS", "SIZE", "ITS OWN", "SAVED", "IN THE ENGINE", "SERVICES"];
-    table::columns(&header, rows.collect())
+    let header = [
+        "column-image",
+        "column-id",
+        "column-layers",
+        "column-size",
+        "column-own-size",
+        "column-saved",
+        "column-in-engine",
+        "column-services",
+    ];
+    table::columns(&catalogue.words(header), rows.collect())
 }
 
 /// `dpl images verify`: 0, or 1 and a list of what is wrong.
@@ -91,7 +101,7 @@ pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Resul
         return Ok(code);
     }
     for problem in &report.problems {
-        let word = session.output.paint(Tone::Bad, "problem");
+        let word = session.output.paint_word(Tone::Bad, "word-problem");
         session.output.data(&format!("{word}  {}  {}\n", problem.reference, problem.problem))?;
     }
     let message = if report.ok { Message::new("images-verified") } else { Message::new("images-not-whole") };

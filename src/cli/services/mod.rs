@@ -263,7 +263,9 @@ fn print(plan: &Plan, session: &Session) -> Result<(), Failure> {
             session.output.catalogue.text(&step.cause.message()),
         ]
     });
-    session.output.data(&table::columns(&["STEP", "CAUSE"], rows.collect()))
+    session
+        .output
+        .data(&table::columns(&session.output.catalogue.words(["column-step", "column-cause"]), rows.collect()))
 }
 
 /// Says what the plan warns of; folders that will be made are counted, since a first start makes many.
@@ -357,7 +359,7 @@ fn names(report: &ServicesReport, wanted: impl Fn(ServiceOutcome) -> bool) -> Ve
 
 fn say_done(report: &ServicesReport, begun: Instant, session: &Session) {
     let count = |outcomes: &[ServiceOutcome]| names(report, |outcome| outcomes.contains(&outcome)).len();
-    let time = table::duration(begun.elapsed());
+    let time = begun.elapsed().as_secs_f64();
     let message = match report.action {
         Action::Start | Action::Restart => Message::new("services-up")
             .with("created", count(&[ServiceOutcome::Created]))
