@@ -43,6 +43,7 @@ pub fn run(arguments: &ChainArguments, session: &mut Session) -> Result<u8, Fail
     for operation in &operations {
         operation.confirm(&project, session)?;
     }
+    session.is_in_chain = true;
     let documents = session.change(&project, &format!("dpl do {}", quoted(&written(&links))), |session, _| {
         let mut documents = Vec::new();
         for (place, operation) in operations.iter().enumerate() {

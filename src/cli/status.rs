@@ -127,7 +127,7 @@ impl Drawing<'_> {
             title("column-service").at_least(8),
             title("column-image").at_least(8).leaves(3),
             title("column-id").leaves(7),
-            title("column-state"),
+            title("column-state").at_last_resort(10),
             title("column-since").leaves(2),
             title("column-ports").at_least(10).leaves(5),
             title("column-drift").at_least(5).leaves(1),

@@ -10,5 +10,6 @@ mod languages;
 mod manifest_errors;
 mod manifests;
 mod properties;
+mod readable;
 mod selecting;
 mod which_manifest;
