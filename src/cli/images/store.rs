@@ -76,7 +76,7 @@ fn listed_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize>)
     });
     let title = |key| Column::new(catalogue.word(key));
     let columns = [
-        title("column-image").at_least(12),
+        title("column-image").at_least(28),
         title("column-id").leaves(4),
         title("column-layers").leaves(5),
         title("column-size"),
