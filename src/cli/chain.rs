@@ -120,6 +120,7 @@ impl Chain {
 
     fn carry_out(&self, session: &mut Session) -> Result<Vec<Value>, Failure> {
         let command = format!("dpl do {}", quoted(&written(&self.links)));
+        session.is_in_chain = true;
         session.change(&self.project, &command, |session, reporter| {
             let mut documents = Vec::new();
             for (place, operation) in self.operations.iter().enumerate() {

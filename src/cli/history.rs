@@ -9,7 +9,7 @@ use super::arguments::{HistoryArguments, HistoryCommand};
 use super::failure::Failure;
 use super::output::{Output, Tone};
 use super::session::Session;
-use super::table;
+use super::table::{self, Column};
 use crate::report::Message;
 use crate::state::{ActionResult, PastAction, StepResult, at_work, history, read_journal};
 
@@ -67,8 +67,16 @@ fn overview(actions: &[PastAction], output: &Output) -> String {
             table::shortened(&action.command, 60),
         ]
     });
-    let header = ["column-number", "column-began", "column-took", "column-who", "column-result", "column-command"];
-    table::columns(&output.catalogue.words(header), rows.collect())
+    let title = |key| Column::new(output.catalogue.word(key));
+    let columns = [
+        title("column-number"),
+        title("column-began").leaves(2),
+        title("column-took").leaves(3),
+        title("column-who").at_least(8).leaves(1),
+        title("column-result"),
+        title("column-command").at_least(12),
+    ];
+    table::within(&columns, rows.collect(), output.width())
 }
 
 /// One action as lines: who, what, where, then each step.

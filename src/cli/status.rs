@@ -131,13 +131,13 @@ impl Drawing<'_> {
             title("column-service").at_least(8),
             title("column-image").at_least(8).leaves(3),
             title("column-id").leaves(7),
-            title("column-state"),
+            title("column-state").at_last_resort(10),
             title("column-since").leaves(2),
             title("column-ports").at_least(10).leaves(5),
             title("column-drift").at_least(5).leaves(1),
             title("column-restarts").right().leaves(4),
-            title("column-cpu").right(),
-            title("column-memory").right(),
+            title("column-cpu").right().leaves(0),
+            title("column-memory").right().leaves(0),
         ];
         let rows: Vec<Vec<String>> = services.iter().map(|service| self.row(service)).collect();
         table::fitted(&columns, &rows, width)

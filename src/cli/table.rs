@@ -27,6 +27,8 @@ pub struct Column {
     pub title: &'static str,
     /// It may be cut down to so many columns; never where `None`.
     pub least: Option<usize>,
+    /// It is cut only when no column is left that could be left out.
+    pub is_cut_last: bool,
     /// Where cutting is not enough, the column with the highest number goes first; never where `None`.
     pub leaves: Option<u8>,
     pub alignment: Alignment,
@@ -34,7 +36,7 @@ pub struct Column {
 
 impl Column {
     pub fn new(title: &'static str) -> Self {
-        Self { title, least: None, leaves: None, alignment: Alignment::Left }
+        Self { title, least: None, is_cut_last: false, leaves: None, alignment: Alignment::Left }
     }
 
     pub fn right(self) -> Self {
@@ -43,6 +45,10 @@ impl Column {
 
     pub fn at_least(self, least: usize) -> Self {
         Self { least: Some(least), ..self }
+    }
+
+    pub fn at_last_resort(self, least: usize) -> Self {
+        Self { least: Some(least), is_cut_last: true, ..self }
     }
 
     pub fn leaves(self, rank: u8) -> Self {
@@ -71,7 +77,9 @@ pub fn fitted(columns: &[Column], rows: &[Vec<String>], width: Option<usize>) ->
         while over > 0 {
             let may_give = |(at, width): &(usize, usize)| {
                 let column = &columns[kept[*at]];
-                column.least.is_some_and(|least| *width > least.max(floor).max(measure_text_width(column.title)))
+                let may_be_cut = leaving.is_none() || !column.is_cut_last;
+                may_be_cut
+                    && column.least.is_some_and(|least| *width > least.max(floor).max(measure_text_width(column.title)))
             };
             let Some((widest, _)) = widths.iter().copied().enumerate().filter(may_give).max_by_key(|(_, width)| *width)
             else {
@@ -98,6 +106,14 @@ pub fn fitted(columns: &[Column], rows: &[Vec<String>], width: Option<usize>) ->
         line(&|place| row.get(place).cloned().unwrap_or_default());
     }
     text
+}
+
+/// As [`fitted`] at a terminal; elsewhere as [`columns`], with nothing cut and nothing left out.
+pub fn within(titled: &[Column], rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+    match width {
+        Some(width) => fitted(titled, &rows, Some(width)),
+        None => columns(&titled.iter().map(|column| column.title).collect::<Vec<_>>(), rows),
+    }
 }
 
 /// `text`, cut to `width` columns with an ellipsis where it is longer.

@@ -35,7 +35,7 @@ fn output(typed: &[OsString]) -> Option<Output> {
     let matches = grammar().try_get_matches_from(["dpl"]).ok()?;
     let mut global = Arguments::from_arg_matches(&matches).ok()?.global;
     let words: Vec<&str> = typed.iter().filter_map(|word| word.to_str()).collect();
-    let value = |flag| {
+    let value = |flag: &str| {
         words.iter().enumerate().find_map(|(place, word)| match word.strip_prefix(flag) {
             Some("") => words.get(place + 1).copied(),
             Some(value) => value.strip_prefix('='),

@@ -11,14 +11,14 @@ const STACK: &str = r#"{
   },
   "services": {
     "postgres": { "image": "postgres:15", "groups": ["platform"] },
-    "档案接口": { "image": "expert/expert_api:latest", "groups": ["expert"],
+    "expert-api": { "image": "expert/expert_api:latest", "groups": ["档案", "expert"],
       "depends_on": { "postgres": { "condition": "service_healthy", "restart": true } } },
     "metis_worker_gpu": { "image": "metis/metis_worker_gpu:v1.5_no_subtask", "gpus": "all",
-      "depends_on": { "档案接口": { "condition": "service_started", "required": false } } }
+      "depends_on": { "expert-api": { "condition": "service_started", "required": false } } }
   }
 }"#;
 
-const JOURNAL: &str = r#"{"entry":"begin","number":1,"at":"2026-11-22T21:30:00Z","user":"li","host":"site","ssh_client":"10.0.0.7","version":"0.1.0","manifest":"/srv/stack.json","manifest_digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","engine":"unix:///run/docker.sock","command":"dpl load web"}
+const JOURNAL: &str = r#"{"entry":"begin","number":1,"at":"2026-11-22T21:30:00Z","user":"li","host":"site","ssh_client":"127.0.0.7","version":"0.1.0","manifest":"/srv/stack.json","manifest_digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","engine":"unix:///run/docker.sock","command":"dpl load web"}
 {"entry":"step","action":1,"at":"2026-11-22T21:30:01Z","activity":"load-image","subject":"web:1"}
 {"entry":"end","action":1,"at":"2026-11-22T21:33:24Z","exit_code":0}
 {"entry":"begin","number":2,"at":"2026-11-22T22:30:00Z","user":"li","host":"site","version":"0.1.0","manifest":"/srv/stack.json","manifest_digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","engine":"unix:///run/docker.sock","command":"dpl start all"}
@@ -37,15 +37,14 @@ fn chinese() -> Site {
 }
 
 /// Commands that need no engine and print tables or talk.
-const LOOKS: [&[&str]; 12] = [
+const LOOKS: [&[&str]; 11] = [
     &["list"],
-    &["list", "档案接口"],
+    &["list", "@档案"],
     &["check"],
     &["graph"],
     &["history"],
     &["history", "show", "1"],
     &["history", "show", "2"],
-    &["images", "verify"],
     &["images", "prune"],
     &["db", "sql", "minerva", "select 1", "--dry-run"],
     &["exec", "--dry-run", "postgres", "psql", "-l"],
@@ -53,13 +52,12 @@ const LOOKS: [&[&str]; 12] = [
 ];
 
 /// Commands that go wrong.
-const FAILURES: [&[&str]; 16] = [
+const FAILURES: [&[&str]; 15] = [
     &["list", "nobody"],
     &["stop"],
     &["do", "2 - "],
     &["history", "show", "9"],
     &["schema", "lits"],
-    &["schema", "zzzzzzzz"],
     &["doctor"],
     &["exec", "all", "true"],
     &["db", "verify"],
@@ -150,18 +148,10 @@ fn what_programs_read_is_the_same_in_both_languages_to_the_byte() {
 
 #[test]
 fn a_question_without_a_terminal_is_an_error_in_english_with_a_hint_in_chinese() {
-    let site = chinese();
-    site.write("images.tar", "there already");
-    let run = site.run(&["db", "rebuild", "minerva"]).failure(2);
+    let run = chinese().run(&["db", "rebuild", "minerva"]).failure(2);
     assert_eq!(
         run.stderr,
         "error: there is no terminal to ask at: minerva will be replaced by its seed. Type its name to go on:\n  \
-         提示： 如果回答为“是”，请加 --yes\n"
+         提示: 如果回答为“是”，请加 --yes\n"
     );
-}
-
-#[test]
-fn the_menu_speaks_chinese_and_ends_with_its_lines() {
-    let run = chinese().run_with_input(&["stack.json"], "1\n\n7\n\n0\n").success();
-    insta::assert_snapshot!(run.stderr);
 }

@@ -11,6 +11,7 @@ mod languages;
 mod manifest_errors;
 mod manifests;
 mod properties;
+mod readable;
 mod selecting;
 mod usage;
 mod which_manifest;

@@ -178,27 +178,29 @@ fn every_placeholder_of_a_sentence_gets_a_value() {
     }
 }
 
-/// What stands for a placeholder in a sample.
-fn sample(name: &str) -> &str {
-    match name {
-        "time" | "stopped" | "left" => "200",
-        "bytes" | "done" | "total" | "new" | "sent" | "spared" | "size" | "freed" | "least" | "most" => "27300000",
-        "new_bytes" | "bytes_sent" | "freed_bytes" | "at_most" | "free" | "rate" => "1400000000",
+/// What stands for a placeholder, `name` or `name:form`, in a sample.
+fn sample(placeholder: &str) -> &'static str {
+    match placeholder {
+        bytes if bytes.ends_with(":size") => "27300000",
+        seconds if seconds.ends_with(":time") => "200",
+        "size" | "freed" | "bytes" | "new" | "free" => "27.3 MB",
         "database" => "expert",
-        "databases" | "services" | "targets" | "stops" | "names" | "by" => "metis-api, metis_worker",
+        "targets" | "stops" | "names" | "by" | "open" => "metis-api, metis_worker",
         "service" | "name" => "metis-api",
         "path" | "folder" | "store" | "output" | "target" => "/srv/danganju",
         "reference" => "expert/expert_api:latest",
         "id" | "image" | "becomes" => "0123456789ab",
+        "was" | "is" => "fedcba987654",
         "container" | "containers" => "danganju-metis-api-1",
         "user" => "ops",
         "host" => "prod",
         "since" | "at" => "2026-01-31T08:00:00Z",
         "what" | "command" => "dpl load 17..25",
         "why" | "reason" => "connection refused",
+        "holder" => "nginx (7)",
         "chain" => "\"3 - 25\"",
+        "fields" => "image, environment.LEVEL",
         "port" => "6380",
-        other if other.ends_with("bytes") => "27300000",
         _ => "3",
     }
 }
@@ -209,15 +211,13 @@ fn every_sentence_reads_well_in_both_languages() {
         let catalogue = Catalogue::of(language);
         let mut page = String::new();
         for (key, sentence) in lines(texts) {
-            let names: BTreeSet<String> = placeholders(sentence)
-                .into_iter()
-                .map(|name| name.split(':').next().unwrap_or_default().to_owned())
-                .collect();
             let fill = |one: bool| {
-                let value = |name: &str| if one { "1".to_owned() } else { sample(name).to_owned() };
-                let values: Vec<(&'static str, String)> =
-                    names.iter().map(|name| (&*Box::leak(name.clone().into_boxed_str()), value(name))).collect();
-                catalogue.fill(sentence, &values)
+                let values = placeholders(sentence).into_iter().map(|placeholder| {
+                    let value = if one { "1" } else { sample(&placeholder) };
+                    let name = placeholder.split(':').next().unwrap_or_default().to_owned();
+                    (&*Box::leak(name.into_boxed_str()), value.to_owned())
+                });
+                catalogue.fill(sentence, &values.collect::<Vec<_>>())
             };
             page.push_str(&format!("{key}: {}\n", fill(false)));
             // The singular as well, where there is one.

@@ -1,6 +1,7 @@
 //! `db prune`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -106,6 +107,7 @@ impl Operation for Prune {
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         // Made anew under the lock: another operator may have made or verified a backup since the question.
+        let begun = Instant::now();
         let plans = self.plans(project)?;
         for plan in &plans {
             plan.run(reporter)?;
@@ -113,7 +115,10 @@ impl Operation for Prune {
         let (count, bytes) = sums(&plans);
         let message = match count {
             0 => Message::new("prune-nothing"),
-            _ => Message::new("prune-done").with("count", count).with("size", table::size(bytes)),
+            _ => Message::new("prune-done")
+                .with("count", count)
+                .with("size", table::size(bytes))
+                .with("time", begun.elapsed().as_secs_f64()),
         };
         session.output.say(&message);
         report(&plans, true)

@@ -99,7 +99,11 @@ impl Operation for Restore {
         let begun = Instant::now();
         let source = self.source(project)?;
         let report = self.options.replace(&self.database, &source, project, session, reporter)?;
-        let message = Message::new("restore-done")
+        let message = match (self.options.replaced, &self.options.beside) {
+            (Replaced::Kept(1..), None) => Message::new("restore-done-kept"),
+            _ => Message::new("restore-done"),
+        };
+        let message = message
             .with("database", &report.database)
             .with("source", &report.source)
             .with("time", begun.elapsed().as_secs_f64());

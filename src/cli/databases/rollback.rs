@@ -1,6 +1,7 @@
 //! `db rollback`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -69,6 +70,7 @@ impl Operation for Rollback {
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let begun = Instant::now();
         let engine = session.engine()?;
         let runtime = session.runtime()?;
         let mut done = RollbacksDocument::default();
@@ -94,6 +96,8 @@ impl Operation for Rollback {
             }
             done.rollbacks.push(report);
         }
+        let message = Message::new("roll-back-done").with("count", done.rollbacks.len());
+        session.output.say(&message.with("time", begun.elapsed().as_secs_f64()));
         document(&done)
     }
 }

@@ -1,6 +1,7 @@
 //! `images prune --engine` as the operator sees it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -83,11 +84,13 @@ impl Operation for PruneEngine {
         // Read again: somebody may have loaded since.
         let records = records(project, &engine, session)?;
         let store = project.manifest().paths.images.as_deref();
+        let begun = Instant::now();
         let pruning = engine_prune(&engine, store, &records, self.options, &self.plan, reporter);
         let report = session.runtime()?.block_on(pruning)?;
         let message = Message::new("images-engine-prune-done")
             .with("images", report.images.len())
-            .with("size", table::size(report.size_bytes));
+            .with("size", table::size(report.size_bytes))
+            .with("time", begun.elapsed().as_secs_f64());
         session.output.say(&message);
         document(&report)
     }

@@ -1,6 +1,7 @@
 //! `images prune` and `images remove` as the operator sees them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -91,6 +92,7 @@ impl Operation for Prune {
             return document(&PruneReport { done: true, ..self.plan.report.clone() });
         }
         let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let begun = Instant::now();
         let pruning = prune(store, &self.needed, self.archives, &self.plan, reporter);
         let report = session.runtime()?.block_on(pruning)?;
         notes(&report, session);
@@ -98,7 +100,8 @@ impl Operation for Prune {
             .with("images", report.images.len())
             .with("blobs", report.blobs.len())
             .with("archives", removed_archives(&report))
-            .with("freed", table::size(report.freed_bytes));
+            .with("freed", table::size(report.freed_bytes))
+            .with("time", begun.elapsed().as_secs_f64());
         session.output.say(&message);
         document(&report)
     }
@@ -253,11 +256,13 @@ impl Operation for RemoveImages {
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let begun = Instant::now();
         let removing = remove(store, &self.references, &self.needed, self.still_needed, &self.plan, reporter);
         let report = session.runtime()?.block_on(removing)?;
         let message = Message::new("images-remove-done")
             .with("images", report.images.len())
-            .with("freed", table::size(report.freed_bytes));
+            .with("freed", table::size(report.freed_bytes))
+            .with("time", begun.elapsed().as_secs_f64());
         session.output.say(&message);
         document(&report)
     }

@@ -175,7 +175,12 @@ impl Operation for Load {
         choose_manifest(&folder, &project.path)?;
         let loaded = report.images.iter().filter(|image| image.result == LoadResult::Loaded).count();
         let all_bytes: u64 = report.images.iter().map(|image| image.total_bytes).sum();
-        let message = Message::new("load-done")
+        // A link of a chain is followed by what is next.
+        let message = match loaded > 0 && !session.is_in_chain {
+            true => Message::new("load-done-next").with("targets", self.services.join(" ")),
+            false => Message::new("load-done"),
+        };
+        let message = message
             .with("loaded", loaded)
             .with("present", report.images.len() - loaded)
             .with("sent", report.bytes_sent)
