@@ -104,7 +104,7 @@ impl Chain {
     fn agree(&self, session: &mut Session) -> Result<(), Failure> {
         let question = Message::new("agree");
         if !session.global.yes {
-            prompt::must_be_able_to_ask(&session.output, &question)?;
+            prompt::must_be_able_to_ask(&question)?;
         }
         // Who wants neither questions nor words gets neither.
         if !(session.global.yes && session.output.quiet) {
@@ -123,6 +123,7 @@ impl Chain {
 
     fn carry_out(&self, session: &mut Session) -> Result<Vec<Value>, Failure> {
         let command = format!("dpl do {}", quoted(&written(&self.links)));
+        session.is_in_chain = true;
         session.change(&self.project, &command, |session, reporter| {
             let mut documents = Vec::new();
             for (place, operation) in self.operations.iter().enumerate() {
@@ -295,10 +296,7 @@ fn first_word(text: &str) -> &str {
 }
 
 fn wrong(text: &str, why: &str) -> Failure {
-    Failure::usage_with_hint(
-        format!("`{text}` is no chain: {why}"),
-        "write action - targets - action - targets, as in \"2 - [17..25] - 3 - [17..25]\"",
-    )
+    Failure::usage_with_hint(format!("`{text}` is no chain: {why}"), Message::new("hint-chain"))
 }
 
 #[cfg(test)]

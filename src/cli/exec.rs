@@ -42,7 +42,7 @@ fn one_service(manifest: &Manifest, selector: &str) -> Result<String, Failure> {
         (Some(service), true) => Ok(service),
         _ => Err(Failure::usage_with_hint(
             format!("`{selector}` chooses several services, and a command runs in one"),
-            "name one, by its name or its number",
+            Message::new("hint-one-service"),
         )),
     }
 }

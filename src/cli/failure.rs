@@ -17,7 +17,7 @@ use crate::state::StateError;
 #[derive(Debug)]
 pub enum Failure {
     /// What was typed makes no sense; the text says why, the hint what would.
-    Usage { message: String, hint: Option<String> },
+    Usage { message: String, hint: Option<Message> },
     /// The selector chooses nothing.
     Selector(SelectorError),
     /// The manifest is wrong.
@@ -43,8 +43,8 @@ impl Failure {
         Self::Usage { message: message.into(), hint: None }
     }
 
-    pub fn usage_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Usage { message: message.into(), hint: Some(hint.into()) }
+    pub fn usage_with_hint(message: impl Into<String>, hint: Message) -> Self {
+        Self::Usage { message: message.into(), hint: Some(hint) }
     }
 
     /// The exit code (docs/command-line.md).
@@ -82,13 +82,12 @@ impl Failure {
     /// Shows the page on standard error and gives the exit code.
     pub fn show(&self, output: &Output) -> u8 {
         match self {
-            Self::Usage { message, hint } => page(output, std::slice::from_ref(message), hint.as_deref()),
+            Self::Usage { message, hint } => page(output, std::slice::from_ref(message), hint.as_ref()),
             Self::Selector(error) => page(output, &[error.to_string()], None),
             Self::Manifest(errors) => manifest_page::show(output, &errors.sources, &errors.problems),
             Self::Address(error) => page(output, &chain(error), None),
             Self::Work(error) => {
-                let hint = hint(error.as_ref()).map(|message| output.catalogue.text(&message));
-                page(output, &chain(error.as_ref()), hint.as_deref());
+                page(output, &chain(error.as_ref()), hint(error.as_ref()).as_ref());
                 let particulars = find::<ServicesError>(error.as_ref()).map(ServicesError::particulars);
                 particulars.into_iter().flatten().for_each(|line| output.line(&format!("  {line}")));
             }
@@ -119,7 +118,7 @@ fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
     said
 }
 
-fn page(output: &Output, chain: &[String], hint: Option<&str>) {
+fn page(output: &Output, chain: &[String], hint: Option<&Message>) {
     let mut said = chain.iter();
     let headline = said.next().map(String::as_str).unwrap_or_default();
     output.line(&format!("{} {headline}", output.paint_err(Tone::Bad, "error:")));
@@ -129,7 +128,8 @@ fn page(output: &Output, chain: &[String], hint: Option<&str>) {
         }
     }
     if let Some(hint) = hint {
-        output.line(&format!("  {} {hint}", output.paint_err(Tone::Attention, "hint:")));
+        let label = output.paint_err(Tone::Attention, output.catalogue.word("label-hint"));
+        output.line(&format!("  {label} {}", output.catalogue.text(hint)));
     }
 }
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::arguments::{GraphArguments, GraphFormat};
+use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::select::{self, Unselected};
 use super::session::Session;
+use crate::report::Message;
 use crate::services::{DependencyEdge, DependencyGraph, dependencies};
 
 /// `dpl graph`. Needs no engine.
@@ -20,7 +22,8 @@ pub fn run(arguments: &GraphArguments, session: &mut Session) -> Result<u8, Fail
         return Ok(0);
     }
     output.data(&match arguments.format {
-        GraphFormat::Text => text(&graph),
+        GraphFormat::Text => text(&graph, output.catalogue),
+        // For programs, and for documents that others read.
         GraphFormat::Mermaid => mermaid(&graph),
         GraphFormat::Dot => dot(&graph),
     })?;
@@ -28,36 +31,37 @@ pub fn run(arguments: &GraphArguments, session: &mut Session) -> Result<u8, Fail
 }
 
 /// What a need asks for beside that the other one has started.
-fn conditions(edge: &DependencyEdge) -> String {
+fn conditions(edge: &DependencyEdge, catalogue: &Catalogue) -> String {
     let condition = match edge.condition {
-        "service_healthy" => Some("healthy"),
-        "service_completed_successfully" => Some("completed"),
+        "service_healthy" => Some("need-healthy"),
+        "service_completed_successfully" => Some("need-completed"),
         _ => None,
     };
     let words = [
-        condition.or((!edge.namespace).then_some("started")),
-        edge.namespace.then_some("shares its namespace"),
-        (edge.restart && !edge.namespace).then_some("restarts with it"),
-        (!edge.required).then_some("not required"),
+        condition.or((!edge.namespace).then_some("need-started")),
+        edge.namespace.then_some("need-namespace"),
+        (edge.restart && !edge.namespace).then_some("need-restart"),
+        (!edge.required).then_some("need-optional"),
     ];
-    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    words.into_iter().flatten().map(|key| catalogue.word(key)).collect::<Vec<_>>().join(", ")
 }
 
 /// Layers, dependencies first; under each service what it needs.
-fn text(graph: &DependencyGraph) -> String {
+fn text(graph: &DependencyGraph, catalogue: &Catalogue) -> String {
     let mut text = String::new();
     let mut layer = 0;
     for service in &graph.services {
         if service.layer != layer {
             layer = service.layer;
-            let _ = writeln!(text, "{}layer {layer}", if text.is_empty() { "" } else { "\n" });
+            let title = catalogue.text(&Message::new("graph-layer").with("layer", layer));
+            let _ = writeln!(text, "{}{title}", if text.is_empty() { "" } else { "\n" });
         }
         let mark = if service.chosen { ' ' } else { '+' };
         let _ = writeln!(text, " {mark}{:>3}  {}", service.index, service.name);
         let needs: Vec<&DependencyEdge> = graph.needs.iter().filter(|edge| edge.service == service.name).collect();
         for (place, edge) in needs.iter().enumerate() {
             let branch = if place + 1 == needs.len() { "└─" } else { "├─" };
-            let _ = writeln!(text, "       {branch} {} ({})", edge.needs, conditions(edge));
+            let _ = writeln!(text, "       {branch} {} ({})", edge.needs, conditions(edge, catalogue));
         }
     }
     text
@@ -79,7 +83,7 @@ fn mermaid(graph: &DependencyGraph) -> String {
     for edge in &graph.needs {
         let arrow = if edge.required { "-->" } else { "-.->" };
         let (from, to) = (&ids[edge.service.as_str()], &ids[edge.needs.as_str()]);
-        let _ = writeln!(text, "  {from} {arrow}|\"{}\"| {to}", quoted(&conditions(edge)));
+        let _ = writeln!(text, "  {from} {arrow}|\"{}\"| {to}", quoted(&conditions(edge, Catalogue::english())));
     }
     text
 }
@@ -96,7 +100,8 @@ fn dot(graph: &DependencyGraph) -> String {
     for edge in &graph.needs {
         let style = if edge.required { "" } else { ", style=dashed" };
         let (from, to) = (&ids[edge.service.as_str()], &ids[edge.needs.as_str()]);
-        let _ = writeln!(text, "  {from} -> {to} [label=\"{}\"{style}];", quoted(&conditions(edge)));
+        let _ =
+            writeln!(text, "  {from} -> {to} [label=\"{}\"{style}];", quoted(&conditions(edge, Catalogue::english())));
     }
     text.push_str("}\n");
     text

@@ -9,7 +9,7 @@ use super::arguments::{HistoryArguments, HistoryCommand};
 use super::failure::Failure;
 use super::output::{Output, Tone};
 use super::session::Session;
-use super::table;
+use super::table::{self, Column};
 use crate::report::Message;
 use crate::state::{ActionResult, PastAction, StepResult, at_work, history, read_journal};
 
@@ -34,7 +34,10 @@ pub fn run(arguments: &HistoryArguments, session: &mut Session) -> Result<u8, Fa
         let last = actions.last().map(|action| action.number);
         actions.retain(|action| action.number == number);
         if actions.is_empty() {
-            let hint = last.map_or_else(|| "nothing was done yet".to_owned(), |last| format!("they go up to {last}"));
+            let hint = match last {
+                None => Message::new("hint-nothing-done"),
+                Some(last) => Message::new("hint-last-action").with("last", last),
+            };
             return Err(Failure::usage_with_hint(format!("there is no action {number} in the journal"), hint));
         }
     } else {
@@ -58,35 +61,48 @@ fn overview(actions: &[PastAction], output: &Output) -> String {
         vec![
             format!("{:>2}", action.number),
             local(&action.began_at),
-            action.seconds.map_or_else(|| "-".to_owned(), table::seconds),
+            took(action.seconds, output),
             format!("{}@{}", action.user, action.host),
             word(action.result, output),
             table::shortened(&action.command, 60),
         ]
     });
-    table::columns(&["NO", "BEGAN", "TOOK", "WHO", "RESULT", "COMMAND"], rows.collect())
+    let title = |key| Column::new(output.catalogue.word(key));
+    let columns = [
+        title("column-number"),
+        title("column-began").leaves(2),
+        title("column-took").leaves(3),
+        title("column-who").at_least(8).leaves(1),
+        title("column-result"),
+        title("column-command").at_least(12),
+    ];
+    table::within(&columns, rows.collect(), output.width())
 }
 
 /// One action as lines: who, what, where, then each step.
 fn show(action: &PastAction, output: &Output) -> Result<(), Failure> {
     let who = match &action.ssh_client {
-        Some(client) => format!("{}@{} from {client}", action.user, action.host),
+        Some(client) => {
+            let message = Message::new("fact-who-from").with("user", &action.user).with("host", &action.host);
+            output.catalogue.text(&message.with("client", client))
+        }
         None => format!("{}@{}", action.user, action.host),
     };
+    let fact = |key| output.catalogue.word(key).to_owned();
     let mut facts = vec![
-        vec!["action".to_owned(), action.number.to_string()],
-        vec!["command".to_owned(), action.command.clone()],
-        vec!["result".to_owned(), word(action.result, output)],
-        vec!["who".to_owned(), who],
-        vec!["began".to_owned(), local(&action.began_at)],
-        vec!["took".to_owned(), action.seconds.map_or_else(|| "-".to_owned(), table::seconds)],
-        vec!["engine".to_owned(), action.engine.clone()],
-        vec!["manifest".to_owned(), format!("{} ({})", action.manifest, table::shortened(&action.manifest_digest, 20))],
+        vec![fact("fact-action"), action.number.to_string()],
+        vec![fact("fact-command"), action.command.clone()],
+        vec![fact("fact-result"), word(action.result, output)],
+        vec![fact("fact-who"), who],
+        vec![fact("fact-began"), local(&action.began_at)],
+        vec![fact("fact-took"), took(action.seconds, output)],
+        vec![fact("fact-engine"), action.engine.clone()],
+        vec![fact("fact-manifest"), format!("{} ({})", action.manifest, table::shortened(&action.manifest_digest, 20))],
         vec!["dpl".to_owned(), action.version.clone()],
     ];
     facts.extend(action.plan_digests.iter().map(|plan| vec!["plan".to_owned(), table::shortened(plan, 20)]));
     if let Some(error) = &action.error {
-        facts.push(vec!["error".to_owned(), error.clone()]);
+        facts.push(vec![fact("fact-error"), error.clone()]);
     }
     // The first row stands where a table has its header.
     let first = facts.remove(0);
@@ -97,30 +113,36 @@ fn show(action: &PastAction, output: &Output) -> Result<(), Failure> {
     }
     let rows = action.steps.iter().map(|step| {
         let result = match step.result {
-            StepResult::Done => output.paint(Tone::Good, "done"),
-            StepResult::Failed => output.paint(Tone::Bad, "failed"),
-            StepResult::Open if action.result == ActionResult::Running => output.paint(Tone::Attention, "at it"),
-            StepResult::Open => output.paint(Tone::Bad, "cut off"),
+            StepResult::Done => output.paint_word(Tone::Good, "word-done"),
+            StepResult::Failed => output.paint_word(Tone::Bad, "word-failed"),
+            StepResult::Open if action.result == ActionResult::Running => {
+                output.paint_word(Tone::Attention, "word-at-it")
+            }
+            StepResult::Open => output.paint_word(Tone::Bad, "word-cut-off"),
         };
         vec![
             step.activity.clone(),
             step.subject.clone(),
             result,
-            step.seconds.map_or_else(|| "-".to_owned(), table::seconds),
+            took(step.seconds, output),
             step.error.clone().unwrap_or_default(),
         ]
     });
-    let header = ["STEP", "ON", "RESULT", "TOOK", "ERROR"];
-    output.data(&format!("\n{}", table::columns(&header, rows.collect())))
+    let header = ["column-step", "column-on", "column-result", "column-took", "column-error"];
+    output.data(&format!("\n{}", table::columns(&output.catalogue.words(header), rows.collect())))
+}
+
+fn took(seconds: Option<f64>, output: &Output) -> String {
+    seconds.map_or_else(|| "-".to_owned(), |seconds| output.catalogue.seconds(seconds))
 }
 
 fn word(result: ActionResult, output: &Output) -> String {
     match result {
-        ActionResult::Done => output.paint(Tone::Good, "done"),
-        ActionResult::Failed => output.paint(Tone::Bad, "failed"),
-        ActionResult::Interrupted => output.paint(Tone::Attention, "interrupted"),
-        ActionResult::CutOff => output.paint(Tone::Bad, "cut off"),
-        ActionResult::Running => output.paint(Tone::Attention, "running"),
+        ActionResult::Done => output.paint_word(Tone::Good, "word-done"),
+        ActionResult::Failed => output.paint_word(Tone::Bad, "word-failed"),
+        ActionResult::Interrupted => output.paint_word(Tone::Attention, "word-interrupted"),
+        ActionResult::CutOff => output.paint_word(Tone::Bad, "word-cut-off"),
+        ActionResult::Running => output.paint_word(Tone::Attention, "word-running"),
     }
 }
 

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::arguments::{ManifestArguments, TargetArguments};
 use super::failure::Failure;
+use super::output::Output;
 use super::select::{self, Unselected};
 use super::session::Session;
-use super::table;
+use super::table::{self, Column};
 use crate::manifest::{Manifest, to_json};
 
 /// What `list --json` prints.
@@ -55,9 +56,9 @@ pub fn list(arguments: &TargetArguments, session: &mut Session) -> Result<u8, Fa
         session.output.document(&report)?;
         return Ok(0);
     }
-    session.output.data(&services_table(&report))?;
+    session.output.data(&services_table(&report, &session.output))?;
     if selectors.is_empty() && !report.databases.is_empty() {
-        session.output.data(&format!("\n{}", databases_table(&report)))?;
+        session.output.data(&format!("\n{}", databases_table(&report, &session.output)))?;
     }
     Ok(0)
 }
@@ -88,7 +89,7 @@ fn report(manifest: &Manifest, path: &str, chosen: &[String]) -> ListReport {
     }
 }
 
-fn services_table(report: &ListReport) -> String {
+fn services_table(report: &ListReport, output: &Output) -> String {
     let row = |service: &ListedService| {
         vec![
             format!("{:>2}", service.index),
@@ -98,14 +99,25 @@ fn services_table(report: &ListReport) -> String {
             if service.gpu { "GPU".to_owned() } else { String::new() },
         ]
     };
-    table::columns(&["NO", "SERVICE", "IMAGE", "GROUPS", ""], report.services.iter().map(row).collect())
+    let title = |key| Column::new(output.catalogue.word(key));
+    let columns = [
+        title("column-number"),
+        title("column-service").at_least(8),
+        title("column-image").at_least(8).leaves(1),
+        title("column-groups").at_least(6).leaves(2),
+        Column::new(""),
+    ];
+    table::within(&columns, report.services.iter().map(row).collect(), output.width())
 }
 
-fn databases_table(report: &ListReport) -> String {
+fn databases_table(report: &ListReport, output: &Output) -> String {
     let row = |database: &ListedDatabase| {
         vec![format!("{:>2}", database.index), database.name.clone(), database.service.clone()]
     };
-    table::columns(&["NO", "DATABASE", "SERVICE"], report.databases.iter().map(row).collect())
+    let title = |key| Column::new(output.catalogue.word(key));
+    let columns =
+        [title("column-number"), title("column-database").at_least(8), title("column-service").at_least(8).leaves(1)];
+    table::within(&columns, report.databases.iter().map(row).collect(), output.width())
 }
 
 /// What stands where a value must not be seen.

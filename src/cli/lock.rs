@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::arguments::LockCommand;
+use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::output::Output;
 use super::prompt;
@@ -64,10 +65,14 @@ pub fn request(project: &Project, holder: &Holder, patience: Duration, output: &
         is_gone,
         describe,
         patience,
-        hear: Arc::new(move |news| match news {
-            LockNews::Watching { holder } => output.say(&Message::new("lock-watching").with("holder", holder)),
-            LockNews::Waiting { holder } => output.say(&Message::new("lock-waiting").with("holder", holder)),
-            LockNews::TakenOver { holder } => output.warn(&Message::new("lock-taken-over").with("holder", holder)),
+        hear: Arc::new(move |news| {
+            let (LockNews::Watching { holder } | LockNews::Waiting { holder } | LockNews::TakenOver { holder }) = &news;
+            let holder = output.catalogue.text(&sentence(holder));
+            match news {
+                LockNews::Watching { .. } => output.say(&Message::new("lock-watching").with("holder", holder)),
+                LockNews::Waiting { .. } => output.say(&Message::new("lock-waiting").with("holder", holder)),
+                LockNews::TakenOver { .. } => output.warn(&Message::new("lock-taken-over").with("holder", holder)),
+            }
         }),
         timing: timing(),
     }
@@ -78,9 +83,19 @@ fn is_gone(holder: &str) -> bool {
 }
 
 fn describe(holder: &str) -> String {
+    Catalogue::english().text(&sentence(holder))
+}
+
+/// Who holds the lock, by the holder's own text.
+fn sentence(holder: &str) -> Message {
     match serde_json::from_str::<Holder>(holder) {
-        Ok(holder) => holder.to_string(),
-        Err(_) => "somebody is at work on this project".to_owned(),
+        Ok(Holder { user, host, pid, what, since, .. }) => Message::new("lock-holder")
+            .with("user", user)
+            .with("host", host)
+            .with("pid", pid)
+            .with("what", what)
+            .with("since", since),
+        Err(_) => Message::new("lock-somebody"),
     }
 }
 
@@ -143,12 +158,13 @@ fn status(project: &Project, session: &mut Session) -> Result<u8, Failure> {
         session.output.document(&report)?;
         return Ok(0);
     }
-    let held = [("on this machine", &report.here), ("on the engine", &report.engine)];
-    let lines = held.iter().filter_map(|(place, holder)| {
-        let holder = holder.as_ref()?;
-        let LockHolder { user, host, pid, what, since, alive } = holder;
-        let sign = if *alive { "alive" } else { "gone, or silent" };
-        Some(format!("{place}: {user}@{host}, `{what}` since {since}, process {pid}: {sign}\n"))
+    let catalogue = session.output.catalogue;
+    let held = [(Message::new("lock-here"), &report.here), (Message::new("lock-on-engine"), &report.engine)];
+    let lines = held.into_iter().filter_map(|(message, holder)| {
+        let LockHolder { user, host, pid, what, since, alive } = holder.as_ref()?;
+        let sign = catalogue.word(if *alive { "lock-alive" } else { "lock-gone" });
+        let message = message.with("user", user).with("host", host).with("what", what).with("since", since);
+        Some(catalogue.text(&message.with("pid", pid).with("sign", sign)) + "\n")
     });
     let text: String = lines.collect();
     if text.is_empty() {
@@ -165,7 +181,7 @@ fn release(project: &Project, session: &mut Session) -> Result<u8, Failure> {
         session.output.say(&Message::new("lock-not-held"));
         return Ok(0);
     };
-    let holder = describe(&lock.holder);
+    let holder = session.output.catalogue.text(&sentence(&lock.holder));
     let question = Message::new("lock-confirm-release").with("holder", &holder);
     prompt::confirm(session, &question)?;
     runtime.block_on(engine.break_lock(&lock.id))?;

@@ -17,6 +17,7 @@ use super::session::Session;
 use super::terminal::EndSignals;
 use crate::manifest::Manifest;
 use crate::manifest::types::Period;
+use crate::report::Message;
 use crate::services::{LogOptions, ServiceLogLine, ServicesError, logs};
 
 /// Lines that are ready are written together, up to so many bytes.
@@ -96,12 +97,9 @@ fn moment(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> 
         return Ok(time);
     }
     let local = text.parse::<DateTime>().ok().and_then(|time| time.to_zoned(TimeZone::system()).ok());
-    local.map(|time| time.timestamp()).ok_or_else(|| {
-        Failure::usage_with_hint(
-            format!("{flag}: `{text}` is no moment"),
-            "so long ago: 10m, 1h30m; or a moment: 2026-01-31T08:00:00Z, 2026-01-31T08:00, 2026-01-31",
-        )
-    })
+    local
+        .map(|time| time.timestamp())
+        .ok_or_else(|| Failure::usage_with_hint(format!("{flag}: `{text}` is no moment"), Message::new("hint-moment")))
 }
 
 /// How lines are shown.

@@ -235,7 +235,7 @@ pub fn agree(operation: &dyn Operation, project: &Arc<Project>, session: &mut Se
     }
     let question = Message::new("agree");
     // Nobody looks for long where nobody can answer.
-    prompt::must_be_able_to_ask(&session.output, &question)?;
+    prompt::must_be_able_to_ask(&question)?;
     let shown = session.look(|session| operation.show(project, session))?;
     if !operation.has_work(&shown) {
         return Ok(Agreed::NothingToDo);
@@ -310,7 +310,7 @@ pub fn document<T: serde::Serialize>(report: &T) -> Result<Value, Failure> {
 /// A folder of the manifest's `paths`, which the command needs.
 pub fn path<'p>(path: Option<&'p Path>, name: &str) -> Result<&'p Path, Failure> {
     path.ok_or_else(|| {
-        let hint = format!("add \"paths\": {{ \"{name}\": \"…\" }} to it");
+        let hint = Message::new("hint-add-path").with("name", name);
         Failure::usage_with_hint(format!("the manifest does not say where {name} lie"), hint)
     })
 }

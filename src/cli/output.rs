@@ -1,20 +1,19 @@
 //! Where words go: data to standard output, talk to standard error; colours only where they are wanted.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 
 use console::Style;
 use serde::Serialize;
 
 use super::arguments::{ColorMode, GlobalArguments, ProgressMode};
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Language};
 use super::failure::Failure;
 use crate::report::Message;
 
 /// How the program speaks; cheap to clone.
 #[derive(Clone)]
 pub struct Output {
-    pub catalogue: Arc<Catalogue>,
+    pub catalogue: &'static Catalogue,
     pub json: bool,
     pub quiet: bool,
     pub verbose: bool,
@@ -40,7 +39,7 @@ impl Output {
             mode => mode,
         };
         Self {
-            catalogue: Arc::new(Catalogue::english()),
+            catalogue: Catalogue::of(Language::chosen(global.lang, |name| std::env::var_os(name))),
             json: global.json,
             quiet: global.quiet,
             verbose: global.verbose,
@@ -76,7 +75,13 @@ impl Output {
     }
 
     pub fn warn(&self, message: &Message) {
-        self.line(&format!("{} {}", self.paint_err(Tone::Attention, "warning:"), self.catalogue.text(message)));
+        self.line(&self.warning(message));
+    }
+
+    /// A warning as a line for standard error.
+    pub fn warning(&self, message: &Message) -> String {
+        let label = self.paint_err(Tone::Attention, self.catalogue.word("label-warning"));
+        format!("{label} {}", self.catalogue.text(message))
     }
 
     /// How many columns a table on standard output may have; as many as it likes where that is no terminal.
@@ -97,6 +102,11 @@ impl Output {
     /// Paints a word for standard output.
     pub fn paint(&self, tone: Tone, text: &str) -> String {
         paint(self.color_out, tone, text)
+    }
+
+    /// Paints a word of the catalogue for standard output.
+    pub fn paint_word(&self, tone: Tone, key: &'static str) -> String {
+        self.paint(tone, self.catalogue.word(key))
     }
 
     /// Paints a word for standard error.

@@ -23,8 +23,8 @@ pub struct Question<'a> {
     pub words: Vec<String>,
     /// What a text that is not empty means.
     pub read: &'a dyn Fn(&str) -> Reading,
-    /// How rows that have no room are told of.
-    pub more: &'a dyn Fn(usize) -> String,
+    /// How rows that have no room are told of, before what stands in the last line.
+    pub more: &'a dyn Fn(usize, &str) -> String,
 }
 
 /// The list as it is shown.
@@ -171,9 +171,11 @@ impl<'a> Picker<'a> {
         }
         if rows > 1 {
             let hidden = self.rows.len().saturating_sub(self.room);
-            let more = (hidden > 0 && self.room > 0).then(|| (self.question.more)(hidden));
             let last = self.why.as_ref().unwrap_or(&self.question.hint);
-            let last = more.into_iter().chain([last.clone()]).collect::<Vec<_>>().join("; ");
+            let last = match hidden > 0 && self.room > 0 {
+                true => (self.question.more)(hidden, last),
+                false => last.clone(),
+            };
             below.push(table::shortened(&format!("  {last}"), width));
         }
         Frame { line, below, cursor }
@@ -229,7 +231,7 @@ mod tests {
             page: &page,
             words: names.map(str::to_owned).to_vec(),
             read: &read,
-            more: &|count| format!("{count} more"),
+            more: &|count, rest| format!("{count} more; {rest}"),
         };
         test(&mut Picker::new(&question))
     }

@@ -5,6 +5,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::keyboard::{Key, Keyboard};
 use super::line::Line;
@@ -42,20 +43,26 @@ pub fn agree(session: &mut Session, question: &Message, unanswered: Unanswered) 
     if session.global.yes {
         return Ok(());
     }
-    must_be_able_to_ask(&session.output, question)?;
-    let text = session.output.catalogue.text(question);
-    let choice = match unanswered {
-        Unanswered::Yes => "[Y/n]",
-        Unanswered::No => "[y/N]",
+    must_be_able_to_ask(question)?;
+    let catalogue = session.output.catalogue;
+    let choices = match unanswered {
+        Unanswered::Yes => catalogue.word("prompt-yes"),
+        Unanswered::No => catalogue.word("prompt-no"),
     };
-    let Typed::Line(answer) = ask(session, &format!("{text} {choice}"))? else {
+    let Typed::Line(answer) = ask(session, &format!("{} {choices}", catalogue.text(question)))? else {
         return Err(Failure::Declined);
     };
-    let answer: String = answer.trim().chars().map(narrow).collect();
-    match (answer.as_str(), unanswered) {
-        ("y" | "Y" | "yes", _) | ("", Unanswered::Yes) => Ok(()),
+    match unanswered {
+        Unanswered::Yes if answer.trim().is_empty() => Ok(()),
+        _ if is_yes(&answer) => Ok(()),
         _ => Err(Failure::Declined),
     }
+}
+
+/// Whether an answer is a yes, in whatever language and width it was typed.
+fn is_yes(answer: &str) -> bool {
+    let answer: String = answer.trim().chars().map(narrow).flat_map(char::to_lowercase).collect();
+    matches!(answer.as_str(), "y" | "yes" | "是")
 }
 
 /// Asks for a name to be typed, for what can't be taken back by typing `y` too quickly.
@@ -63,7 +70,7 @@ pub fn confirm_by_name(session: &mut Session, question: &Message, name: &str) ->
     if session.global.yes {
         return Ok(());
     }
-    must_be_able_to_ask(&session.output, question)?;
+    must_be_able_to_ask(question)?;
     let text = session.output.catalogue.text(question);
     match ask(session, &text)? {
         Typed::Line(typed) if typed.trim() == name => Ok(()),
@@ -72,14 +79,12 @@ pub fn confirm_by_name(session: &mut Session, question: &Message, name: &str) ->
 }
 
 /// Fails where nobody can answer a question.
-pub fn must_be_able_to_ask(output: &Output, question: &Message) -> Result<(), Failure> {
+pub fn must_be_able_to_ask(question: &Message) -> Result<(), Failure> {
     if io::stdin().is_terminal() {
         return Ok(());
     }
-    Err(Failure::usage_with_hint(
-        format!("there is no terminal to ask at: {}", output.catalogue.text(question)),
-        "give --yes where the answer is yes",
-    ))
+    let question = Catalogue::english().text(question);
+    Err(Failure::usage_with_hint(format!("there is no terminal to ask at: {question}"), Message::new("hint-give-yes")))
 }
 
 /// Asks for a line.
@@ -192,5 +197,20 @@ fn line_of_input(prompt: &str) -> Result<Typed, Failure> {
         Ok(_) => Ok(Typed::Line(line.trim_end_matches(['\r', '\n']).to_owned())),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Typed::Line("\u{fffd}".to_owned())),
         Err(error) => Err(Failure::Work(Box::new(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_is_one() {
+        for yes in ["y", "Y", "yes", " YES ", "是", "ｙ", "Ｙｅｓ\r"] {
+            assert!(is_yes(yes), "{yes}");
+        }
+        for no in ["", "n", "no", "否", "不是", "是的吗", "yy", "0", "\u{fffd}"] {
+            assert!(!is_yes(no), "{no}");
+        }
     }
 }

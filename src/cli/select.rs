@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use crate::manifest::{Choices, Manifest};
+use crate::report::Message;
 
 /// What a command means when nothing is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ fn select(
             Unselected::Nothing => Ok(Vec::new()),
             Unselected::Refused { command } => Err(Failure::usage_with_hint(
                 format!("`dpl {command}` wants to be told which {nouns}"),
-                format!("`dpl {command} {example}`, or `dpl {command} all` for all of them"),
+                Message::new("hint-choose").with("command", command).with("example", example),
             )),
         };
     }

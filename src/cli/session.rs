@@ -63,6 +63,8 @@ pub struct Session {
     project: Option<Arc<Project>>,
     runtime: Option<Arc<Runtime>>,
     engine: Option<Engine>,
+    /// Whether a chain is under way, which says itself what is next.
+    pub is_in_chain: bool,
     /// The work of a chain or a menu's action that holds the lock already.
     current: Option<CurrentAction>,
     interrupts: Option<InterruptWatch>,
@@ -87,6 +89,7 @@ impl Session {
             project: None,
             runtime: None,
             engine: None,
+            is_in_chain: false,
             current: None,
             interrupts: None,
             supposed_images: BTreeMap::new(),
@@ -117,7 +120,7 @@ impl Session {
             None => {
                 return Err(Failure::usage_with_hint(
                     "no manifest is named, and none is remembered for this folder",
-                    "name one (`dpl list manifests/local-docker.json`), or remember it: `dpl use MANIFEST.json`",
+                    Message::new("hint-name-manifest"),
                 ));
             }
         };

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use super::arguments::StatsArguments;
+use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::select::{self, Unselected};
 use super::session::Session;
@@ -22,30 +23,31 @@ pub fn run(arguments: &StatsArguments, session: &mut Session) -> Result<u8, Fail
     let (runtime, output, manifest) = (session.runtime()?, &session.output, project.manifest());
     if !arguments.no_stream && !output.json && std::io::stdout().is_terminal() {
         return runtime.block_on(watch::run(output, AGAIN, async || {
-            Ok(draw(&stats(&engine, manifest, &selection).await?, output.width()))
+            Ok(draw(&stats(&engine, manifest, &selection).await?, output.catalogue, output.width()))
         }));
     }
     let report = runtime.block_on(stats(&engine, manifest, &selection))?;
     match output.json {
         true => output.document(&report)?,
-        false => output.data(&draw(&report, output.width()))?,
+        false => output.data(&draw(&report, output.catalogue, output.width()))?,
     }
     Ok(0)
 }
 
-fn draw(report: &StatsReport, width: Option<usize>) -> String {
+fn draw(report: &StatsReport, catalogue: &Catalogue, width: Option<usize>) -> String {
+    let title = |key| Column::new(catalogue.word(key));
     let columns = [
-        Column::new("NO").right(),
-        Column::new("CONTAINER").at_least(10),
-        Column::new("CPU").right(),
-        Column::new("MEMORY").right(),
-        Column::new("LIMIT").right().leaves(2),
-        Column::new("MEM %").right().leaves(1),
-        Column::new("NET IN").right().leaves(4),
-        Column::new("NET OUT").right().leaves(4),
-        Column::new("DISK READ").right().leaves(5),
-        Column::new("WRITTEN").right().leaves(5),
-        Column::new("PIDS").right().leaves(3),
+        title("column-number").right(),
+        title("column-container").at_least(10),
+        title("column-cpu").right(),
+        title("column-memory").right(),
+        title("column-limit").right().leaves(2),
+        title("column-memory-share").right().leaves(1),
+        title("column-net-in").right().leaves(4),
+        title("column-net-out").right().leaves(4),
+        title("column-disk-read").right().leaves(5),
+        title("column-disk-written").right().leaves(5),
+        title("column-processes").right().leaves(3),
     ];
     let rows: Vec<Vec<String>> = report.containers.iter().map(row).collect();
     table::fitted(&columns, &rows, width)
@@ -75,6 +77,7 @@ fn row(container: &ContainerStats) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::catalogue::Language;
     use crate::services::Usage;
 
     #[test]
@@ -102,6 +105,8 @@ mod tests {
                 container(25, "danganju-metis_worker_gpu-1", None),
             ],
         };
-        insta::assert_snapshot!(format!("{}\n{}", draw(&report, Some(120)), draw(&report, Some(80))));
+        let pages = [Language::English, Language::Chinese]
+            .map(|language| [120, 80].map(|width| draw(&report, Catalogue::of(language), Some(width))).join("\n"));
+        insta::assert_snapshot!(pages.join("\n"));
     }
 }

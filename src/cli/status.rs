@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::arguments::StatusArguments;
+use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::output::{Output, Tone};
 use super::select::{self, Unselected};
@@ -61,89 +62,11 @@ async fn look(
 }
 
 fn page(report: &StatusReport, arguments: &StatusArguments, now: Timestamp, output: &Output) -> String {
-    draw(report, arguments.by_group, now, output.width(), &|tone, text| output.paint(tone, text))
+    let drawing = Drawing { catalogue: output.catalogue, now, paint: &|tone, text| output.paint(tone, text) };
+    drawing.draw(report, arguments.by_group, output.width())
 }
-
-pub type Paint<'a> = &'a dyn Fn(Tone, &str) -> String;
-
-fn draw(report: &StatusReport, by_group: bool, now: Timestamp, width: Option<usize>, paint: Paint) -> String {
-    let columns = [
-        Column::new("NO").right(),
-        Column::new("SERVICE").at_least(8),
-        Column::new("IMAGE").at_least(8).leaves(3),
-        Column::new("ID").leaves(7),
-        Column::new("STATE"),
-        Column::new("SINCE").leaves(2),
-        Column::new("PORTS").at_least(10).leaves(5),
-        Column::new("DRIFT").at_least(5).leaves(1),
-        Column::new("RESTARTS").right().leaves(4),
-        Column::new("CPU").right(),
-        Column::new("MEMORY").right(),
-    ];
-    let table = |services: &[&ServiceStatus]| {
-        let rows: Vec<Vec<String>> = services.iter().map(|service| row(service, now, paint)).collect();
-        table::fitted(&columns, &rows, width)
-    };
-    if !by_group {
-        return table(&report.services.iter().collect::<Vec<_>>());
-    }
-    // A service that is in several groups stands in each: that is what its groups are for.
-    let mut groups: Vec<Option<&str>> = Vec::new();
-    for service in &report.services {
-        let of: Vec<Option<&str>> = match service.groups.is_empty() {
-            true => vec![None],
-            false => service.groups.iter().map(|group| Some(group.as_str())).collect(),
-        };
-        for group in of {
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
-        }
-    }
-    // Those without one come last.
-    groups.sort_by_key(Option::is_none);
-    let pages = groups.into_iter().map(|group| {
-        let is_in = |service: &&ServiceStatus| match group {
-            Some(group) => service.groups.iter().any(|name| name == group),
-            None => service.groups.is_empty(),
-        };
-        let members: Vec<&ServiceStatus> = report.services.iter().filter(is_in).collect();
-        let well = members.iter().filter(|service| tone(service) == Tone::Good).count();
-        let title = group.map_or_else(|| "-".to_owned(), |group| format!("@{group}"));
-        format!("{title} {well}/{}\n{}", members.len(), table(&members))
-    });
-    pages.collect::<Vec<_>>().join("\n")
-}
-
-/// Where the state stands in a row of [`choice_row`].
+/// Where the state stands in a row of [`Drawing::choice_row`].
 pub const STATE: usize = 2;
-
-/// The columns of the menu's list: what a choice needs to know, and short.
-pub fn choice_columns() -> Vec<Column> {
-    vec![
-        Column::new("NO").right(),
-        Column::new("SERVICE").at_least(8),
-        Column::new("STATE").at_least(7),
-        Column::new("DRIFT").at_least(5),
-        Column::new("IMAGE").at_least(8).leaves(1),
-    ]
-}
-
-/// A service in those columns.
-pub fn choice_row(service: &ServiceStatus, paint: Paint) -> Vec<String> {
-    let state = match (service.state.as_str(), service.health.as_str()) {
-        // Only what runs is well or unwell.
-        ("running", health) if health != "none" => health.to_owned(),
-        _ => state(service),
-    };
-    vec![
-        service.index.to_string(),
-        service.name.clone(),
-        paint(tone(service), &state),
-        if service.drift.is_empty() { String::new() } else { paint(Tone::Attention, &service.drift.join(",")) },
-        service.image.clone(),
-    ]
-}
 
 /// What the state means; the word says the same.
 fn tone(service: &ServiceStatus) -> Tone {
@@ -161,53 +84,166 @@ fn exit(service: &ServiceStatus) -> Option<(i64, bool)> {
     service.containers.iter().find_map(|container| Some((container.exit_code?, container.oom_killed)))
 }
 
-fn row(service: &ServiceStatus, now: Timestamp, paint: Paint) -> Vec<String> {
-    let image_id = service.containers.first().map(|container| container.image_id.as_str()).unwrap_or_default();
-    let short = image_id.trim_start_matches("sha256:").get(..12).unwrap_or_default();
-    let ports: Vec<&str> =
-        service.containers.iter().flat_map(|container| &container.ports).map(|port| short_port(port)).collect();
-    let restarts: u64 = service.containers.iter().map(|container| container.restarts).sum();
-    let usages: Vec<Usage> = service.containers.iter().filter_map(|container| container.usage).collect();
-    let sum = |of: fn(&Usage) -> u64| usages.iter().map(of).sum::<u64>();
-    let when_used = |text: String| if usages.is_empty() { String::new() } else { text };
-    vec![
-        service.index.to_string(),
-        service.name.clone(),
-        service.image.clone(),
-        paint(Tone::Quiet, short),
-        paint(tone(service), &state(service)),
-        since(service, now),
-        ports.join(" "),
-        if service.drift.is_empty() { String::new() } else { paint(Tone::Attention, &service.drift.join(",")) },
-        match restarts {
-            0 => String::new(),
-            restarts => paint(Tone::Attention, &restarts.to_string()),
-        },
-        when_used(format!("{:.1} %", usages.iter().map(|usage| usage.cpu_percent).sum::<f64>())),
-        when_used(table::size(sum(|usage| usage.memory_bytes))),
-    ]
+/// How the table is drawn.
+pub struct Drawing<'a> {
+    pub catalogue: &'a Catalogue,
+    pub now: Timestamp,
+    pub paint: &'a dyn Fn(Tone, &str) -> String,
 }
 
-/// The state in words: `healthy`, `running`, `exited 137 (out of memory)`, `2 of 3 running`.
-fn state(service: &ServiceStatus) -> String {
-    match (service.state.as_str(), service.health.as_str()) {
-        ("running", "none") => "running".to_owned(),
-        ("running", health) => format!("running, {health}"),
-        ("partial", _) => format!("{} of {} running", service.running, service.wanted),
-        ("exited", _) => match exit(service) {
-            Some((code, true)) => format!("exited {code}, out of memory"),
-            Some((code, false)) => format!("exited {code}"),
-            None => "exited".to_owned(),
-        },
-        (state, _) => state.to_owned(),
+impl Drawing<'_> {
+    fn draw(&self, report: &StatusReport, by_group: bool, width: Option<usize>) -> String {
+        if !by_group {
+            return self.table(&report.services.iter().collect::<Vec<_>>(), width);
+        }
+        // A service that is in several groups stands in each: that is what its groups are for.
+        let mut groups: Vec<Option<&str>> = Vec::new();
+        for service in &report.services {
+            let of: Vec<Option<&str>> = match service.groups.is_empty() {
+                true => vec![None],
+                false => service.groups.iter().map(|group| Some(group.as_str())).collect(),
+            };
+            for group in of {
+                if !groups.contains(&group) {
+                    groups.push(group);
+                }
+            }
+        }
+        // Those without one come last.
+        groups.sort_by_key(Option::is_none);
+        let pages = groups.into_iter().map(|group| {
+            let is_in = |service: &&ServiceStatus| match group {
+                Some(group) => service.groups.iter().any(|name| name == group),
+                None => service.groups.is_empty(),
+            };
+            let members: Vec<&ServiceStatus> = report.services.iter().filter(is_in).collect();
+            let well = members.iter().filter(|service| tone(service) == Tone::Good).count();
+            let title = group.map_or_else(|| "-".to_owned(), |group| format!("@{group}"));
+            format!("{title} {well}/{}\n{}", members.len(), self.table(&members, width))
+        });
+        pages.collect::<Vec<_>>().join("\n")
     }
-}
 
-fn since(service: &ServiceStatus, now: Timestamp) -> String {
-    let since = service.since.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
-    since.map_or_else(String::new, |since| {
-        table::ago(now.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs())
-    })
+    fn table(&self, services: &[&ServiceStatus], width: Option<usize>) -> String {
+        let title = |key| Column::new(self.catalogue.word(key));
+        let columns = [
+            title("column-number").right(),
+            title("column-service").at_least(8),
+            title("column-image").at_least(8).leaves(3),
+            title("column-id").leaves(7),
+            title("column-state").at_last_resort(10),
+            title("column-since").leaves(2),
+            title("column-ports").at_least(10).leaves(5),
+            title("column-drift").at_least(5).leaves(1),
+            title("column-restarts").right().leaves(4),
+            title("column-cpu").right().leaves(0),
+            title("column-memory").right().leaves(0),
+        ];
+        let rows: Vec<Vec<String>> = services.iter().map(|service| self.row(service)).collect();
+        table::fitted(&columns, &rows, width)
+    }
+
+    /// The columns of the menu's list: what a choice needs to know, and short.
+    pub fn choice_columns(&self) -> Vec<Column> {
+        let title = |key| Column::new(self.catalogue.word(key));
+        vec![
+            title("column-number").right(),
+            title("column-service").at_least(8),
+            title("column-state").at_least(7),
+            title("column-drift").at_least(5),
+            title("column-image").at_least(8).leaves(1),
+        ]
+    }
+
+    /// A service in those columns.
+    pub fn choice_row(&self, service: &ServiceStatus) -> Vec<String> {
+        let state = match (service.state.as_str(), service.health.as_str()) {
+            // Only what runs is well or unwell.
+            ("running", health) if health != "none" => self.health(health).to_owned(),
+            _ => self.state(service),
+        };
+        vec![
+            service.index.to_string(),
+            service.name.clone(),
+            (self.paint)(tone(service), &state),
+            self.drift(service),
+            service.image.clone(),
+        ]
+    }
+
+    fn row(&self, service: &ServiceStatus) -> Vec<String> {
+        let paint = self.paint;
+        let image_id = service.containers.first().map(|container| container.image_id.as_str()).unwrap_or_default();
+        let short = image_id.trim_start_matches("sha256:").get(..12).unwrap_or_default();
+        let ports: Vec<&str> =
+            service.containers.iter().flat_map(|container| &container.ports).map(|port| short_port(port)).collect();
+        let restarts: u64 = service.containers.iter().map(|container| container.restarts).sum();
+        let usages: Vec<Usage> = service.containers.iter().filter_map(|container| container.usage).collect();
+        let sum = |of: fn(&Usage) -> u64| usages.iter().map(of).sum::<u64>();
+        let when_used = |text: String| if usages.is_empty() { String::new() } else { text };
+        vec![
+            service.index.to_string(),
+            service.name.clone(),
+            service.image.clone(),
+            paint(Tone::Quiet, short),
+            paint(tone(service), &self.state(service)),
+            self.since(service),
+            ports.join(" "),
+            self.drift(service),
+            match restarts {
+                0 => String::new(),
+                restarts => paint(Tone::Attention, &restarts.to_string()),
+            },
+            when_used(format!("{:.1} %", usages.iter().map(|usage| usage.cpu_percent).sum::<f64>())),
+            when_used(table::size(sum(|usage| usage.memory_bytes))),
+        ]
+    }
+
+    fn drift(&self, service: &ServiceStatus) -> String {
+        if service.drift.is_empty() { String::new() } else { (self.paint)(Tone::Attention, &service.drift.join(",")) }
+    }
+
+    /// The state in words: `healthy`, `running`, `exited 137 (out of memory)`, `2 of 3 running`.
+    fn state(&self, service: &ServiceStatus) -> String {
+        let message = match (service.state.as_str(), service.health.as_str()) {
+            ("running", "none") => Message::new("state-running"),
+            ("running", health) => Message::new("state-running-health").with("health", self.health(health)),
+            ("partial", _) => {
+                Message::new("state-partial").with("running", service.running).with("wanted", service.wanted)
+            }
+            ("exited", _) => match exit(service) {
+                Some((code, true)) => Message::new("state-out-of-memory").with("code", code),
+                Some((code, false)) => Message::new("state-exited-code").with("code", code),
+                None => Message::new("state-exited"),
+            },
+            ("none", _) => Message::new("state-none"),
+            ("missing", _) => Message::new("state-missing"),
+            ("created", _) => Message::new("state-created"),
+            ("paused", _) => Message::new("state-paused"),
+            ("restarting", _) => Message::new("state-restarting"),
+            ("removing", _) => Message::new("state-removing"),
+            ("dead", _) => Message::new("state-dead"),
+            // One that only a later engine knows.
+            (state, _) => return state.to_owned(),
+        };
+        self.catalogue.text(&message)
+    }
+
+    fn health<'h>(&self, health: &'h str) -> &'h str {
+        match health {
+            "starting" => self.catalogue.word("health-starting"),
+            "healthy" => self.catalogue.word("health-healthy"),
+            "unhealthy" => self.catalogue.word("health-unhealthy"),
+            health => health,
+        }
+    }
+
+    fn since(&self, service: &ServiceStatus) -> String {
+        let since = service.since.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
+        since.map_or_else(String::new, |since| {
+            self.catalogue.ago(self.now.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs())
+        })
+    }
 }
 
 /// `8080->80/tcp` where it is open to all addresses and to tcp, as nearly all are.
@@ -218,6 +254,7 @@ fn short_port(port: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::catalogue::Language;
     use crate::services::ContainerStatus;
 
     fn service(index: usize, name: &str, group: &str, state: &str, health: &str) -> ServiceStatus {
@@ -264,9 +301,13 @@ mod tests {
         }
     }
 
-    fn drawn(by_group: bool, width: usize) -> String {
+    fn drawing(language: Language) -> Drawing<'static> {
         let now = "2026-01-31T11:20:00Z".parse().unwrap();
-        let text = draw(&report(), by_group, now, Some(width), &|_, text| text.to_owned());
+        Drawing { catalogue: Catalogue::of(language), now, paint: &|_, text| text.to_owned() }
+    }
+
+    fn drawn(language: Language, by_group: bool, width: usize) -> String {
+        let text = drawing(language).draw(&report(), by_group, Some(width));
         for line in text.lines() {
             assert!(console::measure_text_width(line) <= width, "{line}");
         }
@@ -275,26 +316,35 @@ mod tests {
 
     #[test]
     fn the_table_fits_60_columns() {
-        insta::assert_snapshot!(drawn(false, 60));
+        insta::assert_snapshot!(drawn(Language::English, false, 60));
     }
 
     #[test]
     fn the_table_fits_80_columns() {
-        insta::assert_snapshot!(drawn(false, 80));
+        insta::assert_snapshot!(drawn(Language::English, false, 80));
     }
 
     #[test]
     fn the_table_fits_120_columns_by_group() {
-        insta::assert_snapshot!(drawn(true, 120));
+        insta::assert_snapshot!(drawn(Language::English, true, 120));
+    }
+
+    #[test]
+    fn the_chinese_table_fits_40_60_80_and_120_columns() {
+        let pages = [40, 60, 80, 120].map(|width| drawn(Language::Chinese, false, width));
+        insta::assert_snapshot!(pages.join("\n"));
     }
 
     #[test]
     fn colours_never_stand_alone() {
-        let words = |service: &ServiceStatus| (tone(service), state(service));
-        let report = report();
-        let all: Vec<(Tone, String)> = report.services.iter().map(words).collect();
-        for (place, (tone, word)) in all.iter().enumerate() {
-            assert!(all[..place].iter().all(|(other, said)| other == tone || said != word), "{word}");
+        for language in [Language::English, Language::Chinese] {
+            let drawing = drawing(language);
+            let words = |service: &ServiceStatus| (tone(service), drawing.state(service));
+            let report = report();
+            let all: Vec<(Tone, String)> = report.services.iter().map(words).collect();
+            for (place, (tone, word)) in all.iter().enumerate() {
+                assert!(all[..place].iter().all(|(other, said)| other == tone || said != word), "{word}");
+            }
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Column {
     pub title: &'static str,
     /// It may be cut down to so many columns; never where `None`.
     pub least: Option<usize>,
+    /// It is cut only when no column is left that could be left out.
+    pub is_cut_last: bool,
     /// Where cutting is not enough, the column with the highest number goes first; never where `None`.
     pub leaves: Option<u8>,
     pub alignment: Alignment,
@@ -34,7 +36,7 @@ pub struct Column {
 
 impl Column {
     pub fn new(title: &'static str) -> Self {
-        Self { title, least: None, leaves: None, alignment: Alignment::Left }
+        Self { title, least: None, is_cut_last: false, leaves: None, alignment: Alignment::Left }
     }
 
     pub fn right(self) -> Self {
@@ -43,6 +45,10 @@ impl Column {
 
     pub fn at_least(self, least: usize) -> Self {
         Self { least: Some(least), ..self }
+    }
+
+    pub fn at_last_resort(self, least: usize) -> Self {
+        Self { least: Some(least), is_cut_last: true, ..self }
     }
 
     pub fn leaves(self, rank: u8) -> Self {
@@ -71,7 +77,9 @@ pub fn fitted(columns: &[Column], rows: &[Vec<String>], width: Option<usize>) ->
         while over > 0 {
             let may_give = |(at, width): &(usize, usize)| {
                 let column = &columns[kept[*at]];
-                column.least.is_some_and(|least| *width > least.max(floor).max(measure_text_width(column.title)))
+                let may_be_cut = leaving.is_none() || !column.is_cut_last;
+                may_be_cut
+                    && column.least.is_some_and(|least| *width > least.max(floor).max(measure_text_width(column.title)))
             };
             let Some((widest, _)) = widths.iter().copied().enumerate().filter(may_give).max_by_key(|(_, width)| *width)
             else {
@@ -100,6 +108,14 @@ pub fn fitted(columns: &[Column], rows: &[Vec<String>], width: Option<usize>) ->
     text
 }
 
+/// As [`fitted`] at a terminal; elsewhere as [`columns`], with nothing cut and nothing left out.
+pub fn within(titled: &[Column], rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+    match width {
+        Some(width) => fitted(titled, &rows, Some(width)),
+        None => columns(&titled.iter().map(|column| column.title).collect::<Vec<_>>(), rows),
+    }
+}
+
 /// `text`, cut to `width` columns with an ellipsis where it is longer.
 pub fn shortened(text: &str, width: usize) -> String {
     console::truncate_str(text, width, "…").into_owned()
@@ -118,34 +134,6 @@ pub fn size(bytes: u64) -> String {
         format!("{value:.0} {}", UNITS[unit])
     } else {
         format!("{value:.1} {}", UNITS[unit])
-    }
-}
-
-/// A duration as a person would say it: `0.4 s`, `12 s`, `3 min 20 s`.
-pub fn duration(time: std::time::Duration) -> String {
-    let seconds = time.as_secs_f64();
-    if seconds < 10.0 {
-        format!("{seconds:.1} s")
-    } else if seconds < 100.0 {
-        format!("{seconds:.0} s")
-    } else {
-        format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60)
-    }
-}
-
-/// A duration in seconds, as [`duration`] says it.
-pub fn seconds(seconds: f64) -> String {
-    duration(std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default())
-}
-
-/// How long ago something was, in the largest unit that says enough: `12 s`, `3 min`, `5 h`, `8 d`.
-pub fn ago(time: std::time::Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..100 => format!("{seconds} s"),
-        100..6_000 => format!("{} min", seconds / 60),
-        6_000..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
     }
 }
 
@@ -172,10 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_durations_read_as_people_say_them() {
+    fn sizes_read_as_people_say_them() {
         assert_eq!((size(512), size(27_300_000), size(999_600)), ("512 B".into(), "27.3 MB".into(), "1.0 MB".into()));
-        assert_eq!(duration(std::time::Duration::from_millis(400)), "0.4 s");
-        assert_eq!(duration(std::time::Duration::from_secs(200)), "3 min 20 s");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use crate::engine::{Engine, ExecEnd, ExecOutput, ExecSpec, TerminalSize};
+use crate::report::Message;
 
 /// Whether somebody sits at both ends: a command can have the terminal.
 pub fn is_interactive() -> bool {
@@ -232,7 +233,7 @@ impl Screen {
         if size().is_none() || !io::stdout().is_terminal() {
             return Err(Failure::usage_with_hint(
                 "what is drawn anew again and again needs a terminal",
-                "without one, ask once: leave the flag out",
+                Message::new("hint-ask-once"),
             ));
         }
         send("\x1b[?1049h\x1b[?25l").map_err(Failure::Output)?;

@@ -4,13 +4,15 @@ use std::error::Error as _;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, Error, FromArgMatches};
+use clap::{Command, Error, FromArgMatches, ValueEnum};
 
 use super::arguments::{Arguments, ColorMode};
+use super::catalogue::Language;
 use super::failure::Failure;
 use super::help::grammar;
 use super::output::Output;
 use crate::manifest::nearest;
+use crate::report::Message;
 
 /// Shows what `error` has to say and gives the exit code. Help and versions are no errors.
 pub fn show(error: &Error, typed: &[OsString]) -> u8 {
@@ -33,16 +35,17 @@ fn output(typed: &[OsString]) -> Option<Output> {
     let matches = grammar().try_get_matches_from(["dpl"]).ok()?;
     let mut global = Arguments::from_arg_matches(&matches).ok()?.global;
     let words: Vec<&str> = typed.iter().filter_map(|word| word.to_str()).collect();
-    let color = words.iter().enumerate().find_map(|(place, word)| match word.strip_prefix("--color") {
-        Some("") => words.get(place + 1).copied(),
-        Some(value) => value.strip_prefix('='),
-        None => None,
-    });
-    match color {
-        Some("always") => global.color = ColorMode::Always,
-        Some("never") => global.color = ColorMode::Never,
-        _ => {}
+    let value = |flag: &str| {
+        words.iter().enumerate().find_map(|(place, word)| match word.strip_prefix(flag) {
+            Some("") => words.get(place + 1).copied(),
+            Some(value) => value.strip_prefix('='),
+            None => None,
+        })
+    };
+    if let Some(color) = value("--color").and_then(|value| ColorMode::from_str(value, false).ok()) {
+        global.color = color;
     }
+    global.lang = value("--lang").and_then(|value| Language::from_str(value, false).ok());
     Some(Output::new(&global))
 }
 
@@ -51,8 +54,9 @@ fn failure(error: &Error, typed: &[OsString]) -> Failure {
     let (path, command) = place(error, typed, &root);
     let what = first_word(&text(error, ContextKind::InvalidArg));
     let value = text(error, ContextKind::InvalidValue);
-    let see = format!("`{path} --help` shows what there is");
-    let meant = |meant: Option<String>| meant.map(|meant| format!("did you mean `{meant}`?"));
+    let see = Message::new("hint-see-help").with("command", &path);
+    let one_of = |valid: &str| Message::new("hint-one-of").with("names", valid);
+    let meant = |meant: Option<String>| meant.map(|meant| Message::new("hint-did-you-mean").with("meant", meant));
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let wrong = text(error, ContextKind::InvalidSubcommand);
@@ -73,13 +77,13 @@ fn failure(error: &Error, typed: &[OsString]) -> Failure {
         }
         ErrorKind::InvalidValue if value.is_empty() => {
             let valid = text(error, ContextKind::ValidValue);
-            let hint = if valid.is_empty() { see } else { format!("one of: {valid}") };
+            let hint = if valid.is_empty() { see } else { one_of(&valid) };
             Failure::usage_with_hint(format!("`{what}` wants a value"), hint)
         }
         ErrorKind::InvalidValue => {
             let valid = text(error, ContextKind::ValidValue);
             let found = nearest(&value, valid.split(", ")).map(str::to_owned);
-            let hint = meant(found).unwrap_or_else(|| format!("one of: {valid}"));
+            let hint = meant(found).unwrap_or_else(|| one_of(&valid));
             Failure::usage_with_hint(format!("`{what}` can't be `{value}`"), hint)
         }
         ErrorKind::ValueValidation => {
@@ -145,10 +149,10 @@ fn flag(wrong: &str, command: &Command, root: &Command) -> Option<String> {
     nearest(wrong, names).map(|name| format!("--{name}"))
 }
 
-fn usage(error: &Error) -> Option<String> {
+fn usage(error: &Error) -> Option<Message> {
     let usage = text(error, ContextKind::Usage);
     let line = usage.lines().find_map(|line| line.trim().strip_prefix("Usage: ").or(Some(line.trim())))?;
-    some(line.trim().to_owned()).map(|line| format!("`{line}`"))
+    some(line.trim().to_owned()).map(|line| Message::new("hint-usage").with("usage", line))
 }
 
 fn text(error: &Error, kind: ContextKind) -> String {

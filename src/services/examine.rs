@@ -18,7 +18,7 @@ pub struct Examination {
     /// Whether a service can't do without.
     pub gpu_is_required: bool,
     /// Service, port, and who holds it.
-    pub ports: Vec<(String, String, String)>,
+    pub ports: Vec<(String, String, PortHolder)>,
     /// Containers whose logs grow without a limit.
     pub endless_logs: Vec<String>,
     /// Service and folder; whether it is made when the service starts.
@@ -29,6 +29,13 @@ pub struct Examination {
     pub leftovers: Vec<String>,
     /// Limits of the manifest that this host's kernel can't hold.
     pub unheld_limits: BTreeSet<&'static str>,
+}
+
+/// Who holds a port, or why it can't be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortHolder {
+    Container(String),
+    Other(Holder),
 }
 
 /// Looks at all of that. Tries the GPU with a throw-away container, where a service asks for one.
@@ -90,7 +97,7 @@ fn worst(gpus: impl Iterator<Item = Gpus>) -> Gpus {
 }
 
 /// Ports that the manifest publishes and somebody else holds: another container, or another program of the host.
-fn ports(manifest: &Manifest, snapshot: &Snapshot) -> Vec<(String, String, String)> {
+fn ports(manifest: &Manifest, snapshot: &Snapshot) -> Vec<(String, String, PortHolder)> {
     let mut found = Vec::new();
     for (_, name, service) in manifest.services.iter() {
         for port in &service.ports {
@@ -104,13 +111,9 @@ fn ports(manifest: &Manifest, snapshot: &Snapshot) -> Vec<(String, String, Strin
             let clashes =
                 |stranger: &&super::observe::Stranger| stranger.published.iter().any(|held| collide(port, held));
             if let Some(holder) = snapshot.strangers.iter().find(clashes) {
-                found.push((name.to_owned(), shown, format!("container {}", holder.name)));
+                found.push((name.to_owned(), shown, PortHolder::Container(holder.name.clone())));
             } else if let Some(held) = snapshot.held_ports.iter().find(is_it) {
-                let by = match &held.by {
-                    Holder::Process(process) => process.clone(),
-                    Holder::NoSuchAddress => "an address that the host does not have".to_owned(),
-                };
-                found.push((name.to_owned(), shown, by));
+                found.push((name.to_owned(), shown, PortHolder::Other(held.by.clone())));
             }
         }
     }

@@ -31,7 +31,7 @@ mod status;
 pub use dependencies::{Dependencies as DependencyGraph, DependencyEdge, DependencyNode, dependencies};
 pub use enter::serving_container;
 pub use error::{Exit, NotReady, Problem, ServiceFailure, ServicesError, StepError, WayBack};
-pub use examine::{Examination, examine};
+pub use examine::{Examination, PortHolder, examine};
 pub use execute::{ExecuteOptions, execute};
 pub use host::{DataFolder, HeldPort, Holder, Survey, survey};
 pub use logs::{LogOptions, ServiceLogLine, logs};

@@ -15,6 +15,7 @@ mod exchange;
 mod housekeeping;
 mod images;
 mod images_others;
+mod languages;
 mod lock;
 mod looking;
 mod progress;

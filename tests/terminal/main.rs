@@ -8,6 +8,7 @@ mod support_engine;
 
 mod actions;
 mod choosing;
+mod languages;
 mod leaving;
 mod screen;
 mod sizes;

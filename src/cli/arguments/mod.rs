@@ -12,6 +12,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::catalogue::Language;
+
 pub use databases::{DatabaseCommand, DatabaseVerifyArguments, DumpArguments, ShellArguments, SqlArguments};
 pub use history::{HistoryArguments, HistoryCommand, RollbackServicesArguments};
 pub use images::{
@@ -68,6 +70,10 @@ pub struct GlobalArguments {
     #[arg(long, global = true, value_enum, default_value_t = ColorMode::Auto, value_name = "WHEN")]
     #[arg(hide_possible_values = true)]
     pub color: ColorMode,
+    /// The language of all but errors, --help and JSON: en, zh [default: by LC_ALL, LC_MESSAGES or LANG, else en]
+    #[arg(long, global = true, value_enum, value_name = "LANGUAGE")]
+    #[arg(hide_possible_values = true)]
+    pub lang: Option<Language>,
     /// Show values of the environment that are no secrets
     #[arg(long, global = true)]
     pub show_values: bool,
@@ -233,7 +239,7 @@ pub struct ManArguments {
 }
 
 /// Flags whose value is the argument behind them.
-const VALUE_FLAGS: [&str; 7] = ["-f", "--manifest", "-H", "--host", "--progress", "--color", "--lock-wait"];
+const VALUE_FLAGS: [&str; 8] = ["-f", "--manifest", "-H", "--host", "--progress", "--color", "--lang", "--lock-wait"];
 
 /// `dpl MANIFEST.json …` is `dpl menu MANIFEST.json …`.
 pub fn with_menu(mut typed: Vec<OsString>) -> Vec<OsString> {

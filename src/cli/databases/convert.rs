@@ -36,14 +36,14 @@ impl Convert {
             None if all.len() == 1 => all[0].to_owned(),
             None => {
                 let message = format!("which database is {} a dump of?", file.display());
-                let hint = format!("say it with --database: {}", all.join(", "));
+                let hint = Message::new("hint-which-database").with("names", all.join(", "));
                 return Err(Failure::usage_with_hint(message, hint));
             }
         };
         super::database(project, &database)?;
         let target = output.unwrap_or_else(|| file.with_file_name(format!("{stem}.dump")));
         if target.symlink_metadata().is_ok() && source_kind(&target)? != SourceKind::Backup {
-            let hint = "name another place with --output";
+            let hint = Message::new("hint-other-output");
             return Err(Failure::usage_with_hint(
                 format!("{} is there already, and no dump of dpl's", target.display()),
                 hint,
@@ -92,7 +92,7 @@ impl Operation for Convert {
             .with("rows", made.rows)
             .with("size", table::size(made.bytes))
             .with("target", self.target.display())
-            .with("time", table::duration(begun.elapsed()));
+            .with("time", begun.elapsed().as_secs_f64());
         session.output.say(&message);
         document(&BackupsDocument { backups: vec![made] })
     }

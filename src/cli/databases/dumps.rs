@@ -175,7 +175,7 @@ impl Operation for Backup {
 }
 
 /// How many, how large, how long.
-fn sums(made: &BackupsDocument, begun: Instant) -> (usize, String, String) {
+fn sums(made: &BackupsDocument, begun: Instant) -> (usize, String, f64) {
     let bytes = made.backups.iter().map(|backup| backup.bytes).sum();
-    (made.backups.len(), table::size(bytes), table::duration(begun.elapsed()))
+    (made.backups.len(), table::size(bytes), begun.elapsed().as_secs_f64())
 }

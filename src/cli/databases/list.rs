@@ -3,10 +3,11 @@
 use super::reach::connect;
 use super::{backups_folder, database};
 use crate::cli::arguments::TargetArguments;
+use crate::cli::catalogue::Catalogue;
 use crate::cli::failure::Failure;
 use crate::cli::select::{self, Unselected};
 use crate::cli::session::{Project, Session};
-use crate::cli::table;
+use crate::cli::table::{self, Column};
 use crate::databases::{self, BackupDocument, DatabaseDocument, DatabasesDocument};
 use crate::engine::Engine;
 use crate::report::Message;
@@ -24,7 +25,7 @@ pub fn list(arguments: &TargetArguments, session: &mut Session) -> Result<u8, Fa
         session.output.document(&listed)?;
         return Ok(0);
     }
-    print(&listed, session)?;
+    session.output.data(&page(&listed, session.output.catalogue, session.output.width()))?;
     Ok(0)
 }
 
@@ -93,7 +94,9 @@ fn last_verified(backups: &[BackupDocument]) -> Option<String> {
     backups.iter().rev().find(|backup| backup.verified_at.is_some()).map(|backup| backup.id.clone())
 }
 
-fn print(listed: &DatabasesDocument, session: &Session) -> Result<(), Failure> {
+/// The databases, and their backups.
+fn page(listed: &DatabasesDocument, catalogue: &Catalogue, width: Option<usize>) -> String {
+    let title = |key| Column::new(catalogue.word(key));
     let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let rows = listed.databases.iter().map(|database| {
         vec![
@@ -107,10 +110,19 @@ fn print(listed: &DatabasesDocument, session: &Session) -> Result<(), Failure> {
             text(database.seed.clone()),
         ]
     });
-    let header = ["NO", "DATABASE", "SERVER", "SIZE", "CONNECTIONS", "LAST BACKUP", "LAST VERIFIED", "SEED"];
-    session.output.data(&table::columns(&header, rows.collect()))?;
+    let columns = [
+        title("column-number"),
+        title("column-database").at_least(8),
+        title("column-server").at_least(8).leaves(3),
+        title("column-size").leaves(1),
+        title("column-connections").leaves(5),
+        title("column-last-backup").at_least(20).leaves(2),
+        title("column-last-verified").at_least(20).leaves(4),
+        title("column-seed").at_least(8).leaves(6),
+    ];
+    let databases = table::within(&columns, rows.collect(), width);
     if listed.backups.is_empty() {
-        return Ok(());
+        return databases;
     }
     let rows = listed.backups.iter().map(|backup| {
         vec![
@@ -118,21 +130,79 @@ fn print(listed: &DatabasesDocument, session: &Session) -> Result<(), Failure> {
             table::size(backup.bytes),
             backup.tables.to_string(),
             backup.rows.to_string(),
-            proof(backup),
+            proof(backup, catalogue),
         ]
     });
-    let header = ["BACKUP", "SIZE", "TABLES", "ROWS", "VERIFIED"];
-    session.output.data(&format!("\n{}", table::columns(&header, rows.collect())))
+    let columns = [
+        title("column-backup").at_least(20),
+        title("column-size"),
+        title("column-tables").leaves(2),
+        title("column-rows").leaves(1),
+        title("column-verified"),
+    ];
+    format!("{databases}\n{}", table::within(&columns, rows.collect(), width))
 }
 
 /// What is known of a backup since it was made.
-pub fn proof(backup: &BackupDocument) -> String {
+pub fn proof(backup: &BackupDocument, catalogue: &Catalogue) -> String {
     // To the second: `2026-07-04T10:15:30`.
     let short = |time: &String| time.chars().take(19).collect::<String>();
     match (&backup.found_bad, &backup.verified_at, &backup.checked_at) {
-        (Some(_), _, _) => "BAD".to_owned(),
+        (Some(_), _, _) => catalogue.word("word-bad").to_owned(),
         (None, Some(time), _) => short(time),
-        (None, None, Some(time)) => format!("files {}", short(time)),
+        (None, None, Some(time)) => catalogue.text(&Message::new("word-files-checked").with("time", short(time))),
         (None, None, None) => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::catalogue::Language;
+
+    #[test]
+    fn the_tables_fit_60_and_80_columns_in_both_languages() {
+        let database = |index, name: &str, exists: bool| DatabaseDocument {
+            index,
+            name: name.to_owned(),
+            service: "postgres".to_owned(),
+            exists: Some(exists),
+            size_bytes: exists.then_some(734_003_200),
+            connections: exists.then_some(12),
+            last_backup: exists.then(|| "2026-01-31T08-00-00Z".to_owned()),
+            last_verified: None,
+            seed: Some("/srv/danganju/seeds/expert".to_owned()),
+            ..DatabaseDocument::default()
+        };
+        let backup = |found_bad: bool, verified: bool, checked: bool| BackupDocument {
+            id: "2026-01-31T08-00-00Z".to_owned(),
+            bytes: 27_300_000,
+            tables: 42,
+            rows: 123_456,
+            found_bad: found_bad.then(|| "2026-02-01T08:00:00Z".to_owned()),
+            verified_at: verified.then(|| "2026-02-01T08:00:00Z".to_owned()),
+            checked_at: checked.then(|| "2026-02-02T08:00:00Z".to_owned()),
+            database: "minerva".to_owned(),
+            path: "/srv/danganju/backups/databases/minerva/2026-01-31T08-00-00Z".to_owned(),
+            server_version: "15.4".to_owned(),
+            created_at: "2026-01-31T08:00:00Z".to_owned(),
+            duration_ms: 1_200,
+            database_bytes: 734_003_200,
+        };
+        let listed = DatabasesDocument {
+            databases: vec![database(1, "minerva", true), database(2, "档案", false)],
+            backups: vec![backup(true, false, false), backup(false, true, false), backup(false, false, true)],
+            unreadable: vec![],
+        };
+        let pages = [Language::English, Language::Chinese].map(|language| {
+            let pages = [None, Some(80), Some(60)].map(|width| {
+                let text = page(&listed, Catalogue::of(language), width);
+                let is_wide = |line: &&str| width.is_some_and(|width| console::measure_text_width(line) > width);
+                assert_eq!(text.lines().find(is_wide), None);
+                text
+            });
+            pages.join("\n")
+        });
+        insta::assert_snapshot!(pages.join("\n"));
     }
 }

@@ -26,6 +26,7 @@ use super::session::{Project, Session};
 use crate::databases::{BackupSettings, Jobs, Level, PasswordHashes, Shrink};
 use crate::manifest::Manifest;
 use crate::manifest::model::Database;
+use crate::report::Message;
 use crate::state::Operator;
 
 pub use dependents::{forget_stopped, put_back};
@@ -127,7 +128,7 @@ fn operator() -> String {
 
 fn seed<'d>(database: &'d Database, name: &str) -> Result<&'d Path, Failure> {
     database.seed.as_deref().ok_or_else(|| {
-        let hint = format!("add \"seed\": \"…\" to databases.{name}");
+        let hint = Message::new("hint-add-seed").with("name", name);
         Failure::usage_with_hint(format!("the manifest does not say where the seed of {name} lies"), hint)
     })
 }

@@ -1,6 +1,7 @@
 //! `db prune`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -34,8 +35,9 @@ impl Prune {
         for plan in plans {
             let plan = plan.document();
             for kept in &plan.kept {
+                let rules: Vec<&str> = kept.kept_by.iter().map(|rule| rule_word(rule, session)).collect();
                 let message = Message::new("would-keep-backup").with("id", &kept.backup.id);
-                session.output.say(&message.with("rules", kept.kept_by.join(", ")));
+                session.output.say(&message.with("rules", rules.join(", ")));
             }
             for removed in &plan.removed {
                 let size = table::size(removed.bytes);
@@ -49,6 +51,20 @@ impl Prune {
             }
         }
     }
+}
+
+/// The word for a rule that keeps a backup.
+fn rule_word<'r>(rule: &'r str, session: &Session) -> &'r str {
+    let key = match rule {
+        "newest" => "word-newest",
+        "last verified" => "word-last-verified",
+        "last" => "word-last",
+        "daily" => "word-daily",
+        "weekly" => "word-weekly",
+        "monthly" => "word-monthly",
+        _ => return rule,
+    };
+    session.output.catalogue.word(key)
 }
 
 /// How many backups and leftovers go, and how many bytes.
@@ -91,6 +107,7 @@ impl Operation for Prune {
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         // Made anew under the lock: another operator may have made or verified a backup since the question.
+        let begun = Instant::now();
         let plans = self.plans(project)?;
         for plan in &plans {
             plan.run(reporter)?;
@@ -98,7 +115,10 @@ impl Operation for Prune {
         let (count, bytes) = sums(&plans);
         let message = match count {
             0 => Message::new("prune-nothing"),
-            _ => Message::new("prune-done").with("count", count).with("size", table::size(bytes)),
+            _ => Message::new("prune-done")
+                .with("count", count)
+                .with("size", table::size(bytes))
+                .with("time", begun.elapsed().as_secs_f64()),
         };
         session.output.say(&message);
         report(&plans, true)

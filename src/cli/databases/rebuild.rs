@@ -12,7 +12,6 @@ use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, Weight, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
-use crate::cli::table;
 use crate::databases::RebuildsDocument;
 use crate::report::{Message, Reporter};
 
@@ -64,9 +63,11 @@ impl Operation for Rebuild {
             let source = seed(database(project, name)?, name)?;
             rebuilt.rebuilds.push(self.options.replace(name, source, project, session, reporter)?);
         }
-        let message = Message::new("rebuild-done")
-            .with("count", rebuilt.rebuilds.len())
-            .with("time", table::duration(begun.elapsed()));
+        let message = match self.options.replaced {
+            Replaced::Kept(1..) => Message::new("rebuild-done-kept").with("targets", self.databases.join(" ")),
+            _ => Message::new("rebuild-done"),
+        };
+        let message = message.with("count", rebuilt.rebuilds.len()).with("time", begun.elapsed().as_secs_f64());
         session.output.say(&message);
         document(&rebuilt)
     }

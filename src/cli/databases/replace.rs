@@ -9,7 +9,6 @@ use super::{backup_settings, database, operator, users};
 use crate::cli::arguments::ReplaceArguments;
 use crate::cli::failure::Failure;
 use crate::cli::session::{Project, Session};
-use crate::cli::table;
 use crate::databases::{
     self, Conversion, DefaultLocale, Jobs, NewDatabase, OldDatabase, Patches, Placement, PreservedRows, RebuildOptions,
     RebuildReport, Secret, ServerImage, SourceKind, Variable, VariableValue, source_kind,
@@ -178,7 +177,7 @@ fn say(report: &RebuildReport, session: &Session) {
         .with("tables", report.tables)
         .with("rows", report.rows)
         .with("nameless", report.nameless_ms)
-        .with("stopped", table::seconds(report.dependents_stopped_ms as f64 / 1000.0));
+        .with("stopped", report.dependents_stopped_ms as f64 / 1000.0);
     session.output.say(&message);
     for patch in &report.patches {
         let message = Message::new("patch-one")

@@ -13,7 +13,6 @@ use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, Weight, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
-use crate::cli::table;
 use crate::databases::{RebuildsDocument, find_backup};
 use crate::report::{Message, Reporter};
 
@@ -54,15 +53,17 @@ impl Restore {
 impl Operation for Restore {
     fn announcement(&self) -> Message {
         let source = match &self.from {
-            From::LastBackup => "its last backup".to_owned(),
-            From::Backup(id) => id.clone(),
-            From::File(path) => path.display().to_string(),
+            From::LastBackup => None,
+            From::Backup(id) => Some(id.clone()),
+            From::File(path) => Some(path.display().to_string()),
         };
-        let message = match self.options.beside {
-            Some(_) => Message::new("will-restore-beside"),
-            None => Message::new("will-restore"),
+        let message = match (&source, &self.options.beside) {
+            (Some(_), Some(_)) => Message::new("will-restore-beside"),
+            (Some(_), None) => Message::new("will-restore"),
+            (None, Some(_)) => Message::new("will-restore-last-beside"),
+            (None, None) => Message::new("will-restore-last"),
         };
-        message.with("targets", &self.database).with("source", source)
+        message.with("targets", &self.database).with("source", source.unwrap_or_default())
     }
 
     fn command(&self) -> String {
@@ -98,10 +99,14 @@ impl Operation for Restore {
         let begun = Instant::now();
         let source = self.source(project)?;
         let report = self.options.replace(&self.database, &source, project, session, reporter)?;
-        let message = Message::new("restore-done")
+        let message = match (self.options.replaced, &self.options.beside) {
+            (Replaced::Kept(1..), None) => Message::new("restore-done-kept"),
+            _ => Message::new("restore-done"),
+        };
+        let message = message
             .with("database", &report.database)
             .with("source", &report.source)
-            .with("time", table::duration(begun.elapsed()));
+            .with("time", begun.elapsed().as_secs_f64());
         session.output.say(&message);
         document(&RebuildsDocument { rebuilds: vec![report] })
     }

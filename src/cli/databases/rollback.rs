@@ -1,6 +1,7 @@
 //! `db rollback`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -12,7 +13,6 @@ use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
-use crate::cli::table;
 use crate::databases::{self, DatabasesError, RollbacksDocument};
 use crate::report::{Message, Reporter};
 
@@ -70,6 +70,7 @@ impl Operation for Rollback {
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let begun = Instant::now();
         let engine = session.engine()?;
         let runtime = session.runtime()?;
         let mut done = RollbacksDocument::default();
@@ -88,13 +89,15 @@ impl Operation for Rollback {
                 .with("database", name)
                 .with("source", &report.source)
                 .with("nameless", report.nameless_ms)
-                .with("stopped", table::seconds(report.dependents_stopped_ms as f64 / 1000.0));
+                .with("stopped", report.dependents_stopped_ms as f64 / 1000.0);
             session.output.say(&message);
             if let Some(kept) = &report.kept_as {
                 session.output.say(&Message::new("roll-back-kept").with("name", kept));
             }
             done.rollbacks.push(report);
         }
+        let message = Message::new("roll-back-done").with("count", done.rollbacks.len());
+        session.output.say(&message.with("time", begun.elapsed().as_secs_f64()));
         document(&done)
     }
 }

@@ -18,7 +18,7 @@ pub fn run(arguments: &ShellArguments, session: &mut Session) -> Result<u8, Fail
         return Ok(0);
     }
     if !terminal::is_interactive() {
-        let hint = format!("`dpl db sql {name}` runs statements from an argument, a file or standard input");
+        let hint = Message::new("hint-shell-elsewhere").with("name", &name);
         return Err(Failure::usage_with_hint("`dpl db shell` needs a terminal at both ends", hint));
     }
     let database = database(&project, &name)?;

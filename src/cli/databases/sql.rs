@@ -116,11 +116,11 @@ pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failur
 fn text(arguments: &SqlArguments) -> Result<String, Failure> {
     let bytes = match (&arguments.statements, &arguments.file) {
         (Some(statements), _) => return Ok(statements.clone()),
-        (None, Some(path)) => std::fs::read(path)
-            .map_err(|error| Failure::usage_with_hint(format!("can't read {}", path.display()), error.to_string()))?,
+        (None, Some(path)) => {
+            std::fs::read(path).map_err(|error| Failure::usage(format!("can't read {}: {error}", path.display())))?
+        }
         (None, None) if io::stdin().is_terminal() => {
-            let hint = "`dpl db sql expert 'select 1'`, --file FILE, or statements on standard input";
-            return Err(Failure::usage_with_hint("nothing to run is given", hint));
+            return Err(Failure::usage_with_hint("nothing to run is given", Message::new("hint-statements")));
         }
         (None, None) => {
             let mut bytes = Vec::new();

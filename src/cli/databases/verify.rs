@@ -13,7 +13,6 @@ use crate::cli::failure::Failure;
 use crate::cli::operations::{self, Operation, document};
 use crate::cli::select::{self, Unselected};
 use crate::cli::session::{Project, Session};
-use crate::cli::table;
 use crate::databases::{
     self, BackupDocument, Depth, Jobs, ServerImage, VerifiesDocument, VerifyReport, VerifySettings,
 };
@@ -74,7 +73,7 @@ fn dumps(project: &Project, named: &[String]) -> Result<Vec<BackupDocument>, Fai
         }
     }
     if dumps.is_empty() {
-        return Err(Failure::usage_with_hint("there is no backup", "`dpl db backup` makes one"));
+        return Err(Failure::usage_with_hint("there is no backup", Message::new("hint-make-backup")));
     }
     Ok(dumps)
 }
@@ -109,7 +108,7 @@ impl Verify {
         if project.manifest().databases.get(&dump.database).is_none() {
             return Err(Failure::usage_with_hint(
                 format!("{} is a dump of `{}`, which the manifest does not have", dump.id, dump.database),
-                "say which image it is to be tried out in: --image postgres:15",
+                Message::new("hint-try-image"),
             ));
         }
         image_of(engine, project.manifest(), database(project, &dump.database)?).await
@@ -159,7 +158,7 @@ impl Operation for Verify {
             verified.verified.push(report);
         }
         let bad = verified.verified.iter().filter(|report| report.damage.is_some()).count();
-        let (count, time) = (verified.verified.len(), table::duration(begun.elapsed()));
+        let (count, time) = (verified.verified.len(), begun.elapsed().as_secs_f64());
         let message = match bad {
             0 => Message::new("verify-done").with("count", count).with("time", time),
             _ => Message::new("verify-found-bad").with("count", count).with("bad", bad).with("time", time),

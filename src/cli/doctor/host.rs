@@ -25,8 +25,9 @@ const OTHERS_WRITE: u32 = 0o002;
 const OLD_STORAGE: [&str; 5] = ["vfs", "fuse-overlayfs", "devicemapper", "aufs", "overlay"];
 
 pub(super) fn checks(engine: &Engine, facts: &EngineFacts, say: Say) -> Vec<DoctorCheck> {
+    let whose = Message::new("doctor-engine-is").with("version", &facts.version).with("address", engine.address());
     let mut checks = vec![
-        DoctorCheck::ok("engine", format!("{} at {}", facts.version, engine.address())),
+        DoctorCheck::ok("engine", say(whose)),
         api(engine.api(), say),
         DoctorCheck::ok(
             "image store",
@@ -111,8 +112,9 @@ fn cgroups(facts: &EngineFacts, is_local: bool, say: Say) -> DoctorCheck {
 /// `None` where the engine tells no time.
 fn clock(facts: &EngineFacts, say: Say) -> Option<DoctorCheck> {
     let ahead = facts.clock_ahead_ms?;
-    let seconds = format!("{:.1}", ahead as f64 / 1000.0);
-    let check = DoctorCheck::ok("clock", say(Message::new("doctor-clock").with("seconds", seconds)));
+    let seconds = format!("{:.1}", ahead.abs() as f64 / 1000.0);
+    let message = if ahead < 0 { Message::new("doctor-clock-behind") } else { Message::new("doctor-clock") };
+    let check = DoctorCheck::ok("clock", say(message.with("seconds", seconds)));
     if ahead.abs() <= CLOCKS_APART {
         return Some(check);
     }

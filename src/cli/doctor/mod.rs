@@ -3,12 +3,14 @@
 mod host;
 mod stack;
 
+use console::{Alignment, measure_text_width, pad_str};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::arguments::ManifestArguments;
+use super::catalogue::Catalogue;
 use super::failure::Failure;
-use super::output::Tone;
+use super::output::{Output, Tone};
 use super::session::{Project, Session};
 use crate::engine::Engine;
 use crate::report::Message;
@@ -60,24 +62,63 @@ pub fn run(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, F
         session.output.document(&report)?;
         return Ok(code);
     }
-    let width = report.checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
-    for check in &report.checks {
-        let (tone, word) = match check.verdict {
-            Verdict::Ok => (Tone::Good, "ok     "),
-            Verdict::Warning => (Tone::Attention, "warning"),
-            Verdict::Problem => (Tone::Bad, "problem"),
-        };
-        let word = session.output.paint(tone, word);
-        session.output.data(&format!("{word}  {:width$}  {}\n", check.name, check.found))?;
-        if let Some(advice) = &check.advice {
-            session.output.data(&format!("         {:width$}  → {advice}\n", ""))?;
-        }
-    }
+    session.output.data(&page(&report, &session.output))?;
     Ok(code)
 }
 
+/// A line for each check, and its advice under it.
+fn page(report: &DoctorReport, output: &Output) -> String {
+    let verdicts = [Verdict::Ok, Verdict::Warning, Verdict::Problem];
+    let widest = |words: &mut dyn Iterator<Item = &str>| words.map(measure_text_width).max().unwrap_or_default();
+    let word_width = widest(&mut verdicts.iter().map(|verdict| output.catalogue.word(verdict.word())));
+    let title_width = widest(&mut report.checks.iter().map(|check| output.catalogue.word(title(check.name))));
+    let padded = |text: &str, width| pad_str(text, width, Alignment::Left, None).into_owned();
+    let mut text = String::new();
+    for check in &report.checks {
+        let tone = match check.verdict {
+            Verdict::Ok => Tone::Good,
+            Verdict::Warning => Tone::Attention,
+            Verdict::Problem => Tone::Bad,
+        };
+        let word = padded(&output.paint_word(tone, check.verdict.word()), word_width);
+        let title = padded(output.catalogue.word(title(check.name)), title_width);
+        text.push_str(&format!("{word}  {title}  {}\n", check.found));
+        if let Some(advice) = &check.advice {
+            text.push_str(&format!("{:word_width$}  {:title_width$}  → {advice}\n", "", ""));
+        }
+    }
+    text
+}
+
+/// The catalogue's title for what was looked at.
+fn title(name: &'static str) -> &'static str {
+    match name {
+        "engine" => "doctor-title-engine",
+        "api" => "doctor-title-api",
+        "image store" => "doctor-title-image-store",
+        "storage driver" => "doctor-title-storage-driver",
+        "cgroups" => "doctor-title-cgroups",
+        "clock" => "doctor-title-clock",
+        "engine's disk" => "doctor-title-engine-disk",
+        "images' disk" => "doctor-title-images-disk",
+        "backups' disk" => "doctor-title-backups-disk",
+        "folders" => "doctor-title-folders",
+        "state" => "doctor-title-state",
+        "gpu" => "doctor-title-gpu",
+        "ports" => "doctor-title-ports",
+        "logs" => "doctor-title-logs",
+        "orphans" => "doctor-title-orphans",
+        "leftovers" => "doctor-title-leftovers",
+        "limits" => "doctor-title-limits",
+        "engine says" => "doctor-title-engine-says",
+        // A name without a title, which a test rules out, shows itself.
+        name => name,
+    }
+}
+
 fn look(engine: &Engine, project: Option<&Project>, session: &mut Session) -> Result<Vec<DoctorCheck>, Failure> {
-    let catalogue = session.output.catalogue.clone();
+    // The document is in English, whoever asks for it.
+    let catalogue = if session.output.json { Catalogue::english() } else { session.output.catalogue };
     let say = |message: Message| catalogue.text(&message);
     let facts = session.wait_for(async { Ok(engine.facts().await?) })?;
     let mut checks = host::checks(engine, facts, &say);
@@ -93,6 +134,17 @@ fn look(engine: &Engine, project: Option<&Project>, session: &mut Session) -> Re
         advice: None,
     }));
     Ok(checks)
+}
+
+impl Verdict {
+    /// The catalogue's word for it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "word-ok",
+            Self::Warning => "word-warning",
+            Self::Problem => "word-problem",
+        }
+    }
 }
 
 type Say<'a> = &'a dyn Fn(Message) -> String;

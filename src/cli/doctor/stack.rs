@@ -2,13 +2,21 @@
 
 use super::{DoctorCheck, Say, Verdict};
 use crate::report::Message;
-use crate::services::{Examination, Gpus};
+use crate::services::{Examination, Gpus, Holder, PortHolder};
 
 pub(super) fn checks(found: &Examination, say: Say) -> Vec<DoctorCheck> {
     let mut checks = Vec::new();
     checks.extend(found.gpus.map(|gpus| gpu(gpus, found.gpu_is_required, say)));
     for (service, port, holder) in &found.ports {
-        let message = Message::new("doctor-port").with("service", service).with("port", port).with("holder", holder);
+        let message = match holder {
+            PortHolder::Container(name) => Message::new("doctor-port-container").with("holder", name),
+            PortHolder::Other(Holder::Process(Some(process))) => {
+                Message::new("doctor-port-process").with("holder", process)
+            }
+            PortHolder::Other(Holder::Process(None)) => Message::new("doctor-port-taken"),
+            PortHolder::Other(Holder::NoSuchAddress) => Message::new("doctor-port-nowhere"),
+        };
+        let message = message.with("service", service).with("port", port);
         checks
             .push(DoctorCheck::ok("ports", say(message)).but(Verdict::Problem, say(Message::new("doctor-free-port"))));
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::housekeeping::chosen;
-use super::{compression, print};
+use super::{compression, print, some_of};
 use crate::cli::arguments::{ExportArguments, ImportArguments};
 use crate::cli::failure::Failure;
 use crate::cli::operations::{self, Operation, document, path};
@@ -71,18 +71,18 @@ impl Operation for Import {
         let plan = session.runtime()?.block_on(plan_import(store, &self.files, &self.options))?;
         let rows = plan.images.iter().map(|image| {
             let (tone, result) = match (image.result, &image.replaced) {
-                (ImportResult::Unchanged, _) => (Tone::Good, "unchanged"),
-                (ImportResult::Imported, None) => (Tone::Attention, "would import"),
-                (ImportResult::Imported, Some(_)) => (Tone::Attention, "would replace"),
+                (ImportResult::Unchanged, _) => (Tone::Good, "word-unchanged"),
+                (ImportResult::Imported, None) => (Tone::Attention, "word-would-import"),
+                (ImportResult::Imported, Some(_)) => (Tone::Attention, "word-would-replace"),
             };
             vec![
                 image.reference.clone(),
-                session.output.paint(tone, result),
-                format!("{} of {}", image.layers_new, image.layers_total),
+                session.output.paint_word(tone, result),
+                some_of(image.layers_new, image.layers_total, session),
                 image.from.clone(),
             ]
         });
-        print(&["IMAGE", "RESULT", "NEW LAYERS", "FROM"], rows.collect(), session)?;
+        print(["column-image", "column-result", "column-new-layers", "column-from"], rows.collect(), session)?;
         document(&plan)
     }
 
@@ -94,7 +94,7 @@ impl Operation for Import {
             .with("imported", report.images.len() - unchanged)
             .with("unchanged", unchanged)
             .with("new", table::size(report.new_bytes))
-            .with("time", table::seconds(report.seconds));
+            .with("time", report.seconds);
         session.output.say(&message);
         document(&report)
     }
@@ -167,7 +167,7 @@ impl Operation for Export {
             .images
             .iter()
             .map(|image| vec![image.reference.clone(), short(&image.image_id), image.layers_total.to_string()]);
-        print(&["IMAGE", "ID", "LAYERS"], rows.collect(), session)?;
+        print(["column-image", "column-id", "column-layers"], rows.collect(), session)?;
         let message = Message::new("images-export-would")
             .with("images", plan.images.len())
             .with("layers", plan.layers)
@@ -193,7 +193,7 @@ impl Operation for Export {
             .with("layers", report.layers)
             .with("output", &report.output)
             .with("bytes", table::size(report.written_bytes))
-            .with("time", table::seconds(report.seconds));
+            .with("time", report.seconds);
         session.output.say(&message);
         document(&report)
     }

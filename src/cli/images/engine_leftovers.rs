@@ -1,6 +1,7 @@
 //! `images prune --engine` as the operator sees it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -83,11 +84,13 @@ impl Operation for PruneEngine {
         // Read again: somebody may have loaded since.
         let records = records(project, &engine, session)?;
         let store = project.manifest().paths.images.as_deref();
+        let begun = Instant::now();
         let pruning = engine_prune(&engine, store, &records, self.options, &self.plan, reporter);
         let report = session.runtime()?.block_on(pruning)?;
         let message = Message::new("images-engine-prune-done")
             .with("images", report.images.len())
-            .with("size", table::size(report.size_bytes));
+            .with("size", table::size(report.size_bytes))
+            .with("time", begun.elapsed().as_secs_f64());
         session.output.say(&message);
         document(&report)
     }
@@ -95,38 +98,39 @@ impl Operation for PruneEngine {
 
 impl PruneEngine {
     fn print_plan(&self, session: &Session) -> Result<(), Failure> {
-        let goes = session.output.paint(Tone::Attention, "would go");
-        let stays = session.output.paint(Tone::Good, "stays");
-        let row = |name: &Option<String>, id: &str, result: &str, bytes: u64, why: String| {
+        let goes = session.output.paint_word(Tone::Attention, "word-would-go");
+        let stays = session.output.paint_word(Tone::Good, "word-stays");
+        let row = |name: &Option<String>, id: &str, result: &str, bytes: u64, why: &Message| {
             let shown = id.trim_start_matches("sha256:").chars().take(12).collect();
             let name = name.clone().unwrap_or_else(|| "-".to_owned());
-            vec![name, shown, result.to_owned(), table::size(bytes), why]
+            vec![name, shown, result.to_owned(), table::size(bytes), session.output.catalogue.text(why)]
         };
         let mut rows = Vec::new();
         for image in &self.plan.images {
             let why = match image.why {
-                LeftoverCause::NoRelease => "none of the last releases names it",
-                LeftoverCause::LeftByLoad => "a load left it without a name",
-                LeftoverCause::UnknownKept => "this project has no record of it",
-                LeftoverCause::Dangling => "it has no name",
+                LeftoverCause::NoRelease => Message::new("why-no-release"),
+                LeftoverCause::LeftByLoad => Message::new("why-left-by-load"),
+                LeftoverCause::UnknownKept => Message::new("why-unrecorded"),
+                LeftoverCause::Dangling => Message::new("why-nameless"),
             };
-            rows.push(row(&image.name, &image.id, &goes, image.size_bytes, why.to_owned()));
+            rows.push(row(&image.name, &image.id, &goes, image.size_bytes, &why));
         }
         for image in &self.plan.kept {
             let why = match image.why {
-                KeptCause::Release => "one of the last releases names it".to_owned(),
+                KeptCause::Release => Message::new("why-release"),
                 KeptCause::Container => {
-                    format!("the container {} uses it", image.container.as_deref().unwrap_or_default())
+                    let container = image.container.as_deref().unwrap_or_default();
+                    Message::new("why-container").with("container", container)
                 }
-                KeptCause::Unknown => "this project has no record of it".to_owned(),
-                KeptCause::Refused => "the engine still needs it".to_owned(),
+                KeptCause::Unknown => Message::new("why-unrecorded"),
+                KeptCause::Refused => Message::new("why-engine-needs-it"),
             };
-            rows.push(row(&image.name, &image.id, &stays, image.size_bytes, why));
+            rows.push(row(&image.name, &image.id, &stays, image.size_bytes, &why));
         }
         if rows.is_empty() {
             return Ok(());
         }
-        print(&["IMAGE", "ID", "RESULT", "SIZE", "WHY"], rows, session)
+        print(["column-image", "column-id", "column-result", "column-size", "column-why"], rows, session)
     }
 
     fn notes(&self, session: &Session) {

@@ -1,6 +1,7 @@
 //! `images prune` and `images remove` as the operator sees them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -91,6 +92,7 @@ impl Operation for Prune {
             return document(&PruneReport { done: true, ..self.plan.report.clone() });
         }
         let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let begun = Instant::now();
         let pruning = prune(store, &self.needed, self.archives, &self.plan, reporter);
         let report = session.runtime()?.block_on(pruning)?;
         notes(&report, session);
@@ -98,7 +100,8 @@ impl Operation for Prune {
             .with("images", report.images.len())
             .with("blobs", report.blobs.len())
             .with("archives", removed_archives(&report))
-            .with("freed", table::size(report.freed_bytes));
+            .with("freed", table::size(report.freed_bytes))
+            .with("time", begun.elapsed().as_secs_f64());
         session.output.say(&message);
         document(&report)
     }
@@ -114,43 +117,48 @@ fn removed_archives(report: &PruneReport) -> usize {
 
 /// The plan as a table, and what stays and why.
 fn show_prune(report: &PruneReport, session: &Session) -> Result<(), Failure> {
-    let goes = session.output.paint(Tone::Attention, "would go");
-    let stays = session.output.paint(Tone::Good, "stays");
-    let mut rows = image_rows(&report.images, &goes);
+    let goes = session.output.paint_word(Tone::Attention, "word-would-go");
+    let stays = session.output.paint_word(Tone::Good, "word-stays");
+    let word = |key| session.output.catalogue.word(key).to_owned();
+    let mut rows = image_rows(&report.images, &goes, session);
     for blob in &report.blobs {
         let shown: String = blob.digest.chars().take("sha256:".len() + 12).collect();
-        rows.push(vec!["blob".into(), shown, goes.clone(), table::size(blob.size_bytes), "no image names it".into()]);
+        let size = table::size(blob.size_bytes);
+        rows.push(vec![word("word-blob"), shown, goes.clone(), size, word("why-no-image-names-it")]);
     }
     for file in &report.leftovers {
         let size = table::size(file.size_bytes);
-        rows.push(vec!["leftover".into(), file.path.clone(), goes.clone(), size, "a writer was interrupted".into()]);
+        let why = word("why-writer-interrupted");
+        rows.push(vec![word("word-leftover"), file.path.clone(), goes.clone(), size, why]);
     }
     for archive in &report.archives {
         let why = match archive.state {
-            ArchiveState::Unneeded => "no manifest names its images",
-            ArchiveState::InStore => "the store has its images",
-            ArchiveState::Needed => "a manifest names it, and the store does not have it",
-            ArchiveState::Unknown => "what it holds is not known",
+            ArchiveState::Unneeded => "why-archive-unneeded",
+            ArchiveState::InStore => "why-archive-in-store",
+            ArchiveState::Needed => "why-archive-needed",
+            ArchiveState::Unknown => "why-archive-unknown",
         };
         let result = if archive.removed { goes.clone() } else { stays.clone() };
         let size = table::size(archive.size_bytes);
-        rows.push(vec!["archive".into(), archive.file.clone(), result, size, why.into()]);
+        rows.push(vec![word("word-archive"), archive.file.clone(), result, size, word(why)]);
     }
     if !rows.is_empty() {
-        print(&["KIND", "WHAT", "RESULT", "SIZE", "WHY"], rows, session)?;
+        print(["column-kind", "column-what", "column-result", "column-size", "column-why"], rows, session)?;
     }
     notes(report, session);
     Ok(())
 }
 
-fn image_rows(images: &[RemovedImage], goes: &str) -> Vec<Vec<String>> {
+fn image_rows(images: &[RemovedImage], goes: &str, session: &Session) -> Vec<Vec<String>> {
+    let catalogue = session.output.catalogue;
     let row = |image: &RemovedImage| {
         let why = match (image.layers_total, image.layers_kept) {
             (0, _) => String::new(),
-            (total, 0) => format!("all of its {total} layers go"),
-            (total, kept) => format!("{kept} of {total} layers stay with other images"),
+            (total, 0) => catalogue.text(&Message::new("why-all-layers-go").with("total", total)),
+            (total, kept) => catalogue.text(&Message::new("why-layers-stay").with("total", total).with("kept", kept)),
         };
-        vec!["image".into(), image.reference.clone(), goes.to_owned(), table::size(image.freed_bytes), why]
+        let kind = catalogue.word("word-image").to_owned();
+        vec![kind, image.reference.clone(), goes.to_owned(), table::size(image.freed_bytes), why]
     };
     images.iter().map(row).collect()
 }
@@ -248,11 +256,13 @@ impl Operation for RemoveImages {
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let begun = Instant::now();
         let removing = remove(store, &self.references, &self.needed, self.still_needed, &self.plan, reporter);
         let report = session.runtime()?.block_on(removing)?;
         let message = Message::new("images-remove-done")
             .with("images", report.images.len())
-            .with("freed", table::size(report.freed_bytes));
+            .with("freed", table::size(report.freed_bytes))
+            .with("time", begun.elapsed().as_secs_f64());
         session.output.say(&message);
         document(&report)
     }
@@ -264,8 +274,8 @@ impl RemoveImages {
     }
 
     fn print_plan(&self, session: &Session) -> Result<(), Failure> {
-        let goes = session.output.paint(Tone::Attention, "would go");
-        let rows = image_rows(&self.plan.images, &goes);
-        print(&["KIND", "WHAT", "RESULT", "SIZE", "LAYERS"], rows, session)
+        let goes = session.output.paint_word(Tone::Attention, "word-would-go");
+        let rows = image_rows(&self.plan.images, &goes, session);
+        print(["column-kind", "column-what", "column-result", "column-size", "column-layers"], rows, session)
     }
 }

@@ -12,6 +12,7 @@ use super::session::{Project, Session};
 use super::table;
 use crate::images::Compression;
 use crate::manifest::Reference;
+use crate::report::Message;
 
 pub use transfer::{Load, Save, found_in_store, load, save};
 
@@ -48,10 +49,15 @@ fn references(services: &[String], project: &Project) -> Vec<Reference> {
     references
 }
 
+/// `3 of 12`.
+fn some_of(some: u64, all: u64, session: &Session) -> String {
+    session.output.catalogue.text(&Message::new("word-some-of").with("some", some).with("all", all))
+}
+
 /// A table, unless a document is printed instead.
-fn print(header: &[&str], rows: Vec<Vec<String>>, session: &Session) -> Result<(), Failure> {
+fn print<const N: usize>(header: [&'static str; N], rows: Vec<Vec<String>>, session: &Session) -> Result<(), Failure> {
     if session.output.json {
         return Ok(());
     }
-    session.output.data(&table::columns(header, rows))
+    session.output.data(&table::columns(&session.output.catalogue.words(header), rows))
 }

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::arguments::{ManifestArguments, VerifyArguments};
+use crate::cli::catalogue::Catalogue;
 use crate::cli::failure::Failure;
 use crate::cli::operations::path;
 use crate::cli::output::Tone;
 use crate::cli::progress::ProgressListener;
 use crate::cli::session::{Project, Session};
-use crate::cli::table;
+use crate::cli::table::{self, Column};
 use crate::images::{ImageList, Thoroughness, list_images, verify};
 use crate::report::{Message, Reporter};
 
@@ -49,37 +51,48 @@ pub fn list(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, 
         session.output.say(&Message::new("images-store-empty").with("folder", &listed.store));
         return Ok(0);
     }
-    session.output.data(&listed_table(&listed))?;
+    session.output.data(&listed_table(&listed, session.output.catalogue, session.output.width()))?;
     Ok(0)
 }
 
-fn listed_table(listed: &ImageList) -> String {
+fn listed_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize>) -> String {
     let rows = listed.images.iter().map(|image| {
         let id = image.image_id.as_deref().map(|id| id.trim_start_matches("sha256:").chars().take(12).collect());
         let in_engine = match image.in_engine {
-            Some(true) => "yes",
-            Some(false) => "no",
-            None => "unknown",
+            Some(true) => "word-yes",
+            Some(false) => "word-no",
+            None => "word-unknown",
         };
         vec![
             image.reference.clone(),
-            id.unwrap_or_else(|| "damaged".to_owned()),
+            id.unwrap_or_else(|| catalogue.word("word-damaged").to_owned()),
             image.layers.to_string(),
             table::size(image.size_bytes),
             table::size(image.own_bytes),
             image.saved_at.clone().unwrap_or_else(|| "-".to_owned()),
-            in_engine.to_owned(),
+            catalogue.word(in_engine).to_owned(),
             image.services.join(" "),
         ]
     });
-    let header = ["IMAGE", "ID", "LAYERS", "SIZE", "ITS OWN", "SAVED", "IN THE ENGINE", "SERVICES"];
-    table::columns(&header, rows.collect())
+    let title = |key| Column::new(catalogue.word(key));
+    let columns = [
+        title("column-image").at_least(28),
+        title("column-id").leaves(4),
+        title("column-layers").leaves(5),
+        title("column-size"),
+        title("column-own-size").leaves(3),
+        title("column-saved").leaves(6),
+        title("column-in-engine").leaves(1),
+        title("column-services").at_least(8).leaves(2),
+    ];
+    table::within(&columns, rows.collect(), width)
 }
 
 /// `dpl images verify`: 0, or 1 and a list of what is wrong.
 pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Result<u8, Failure> {
     let project = session.project(arguments.manifest.as_deref())?;
     let store = path(project.manifest().paths.images.as_deref(), "images")?;
+    let begun = Instant::now();
     let thoroughness = if arguments.quick { Thoroughness::Quick } else { Thoroughness::Full };
     let reporter =
         Reporter::new(vec![Arc::new(ProgressListener::new(session.output.clone()))], CancellationToken::new());
@@ -91,12 +104,52 @@ pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Resul
         return Ok(code);
     }
     for problem in &report.problems {
-        let word = session.output.paint(Tone::Bad, "problem");
+        let word = session.output.paint_word(Tone::Bad, "word-problem");
         session.output.data(&format!("{word}  {}  {}\n", problem.reference, problem.problem))?;
     }
     let message = if report.ok { Message::new("images-verified") } else { Message::new("images-not-whole") };
+    let message = message.with("time", begun.elapsed().as_secs_f64());
     let message =
         message.with("images", report.images).with("layers", report.layers).with("problems", report.problems.len());
     session.output.say(&message);
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::catalogue::Language;
+    use crate::images::ListedImage;
+
+    #[test]
+    fn the_table_fits_60_and_80_columns_in_both_languages() {
+        let image = |reference: &str, id: Option<&str>, in_engine, services: &[&str]| ListedImage {
+            reference: reference.to_owned(),
+            image_id: id.map(|digit| format!("sha256:{}", digit.repeat(64))),
+            layers: 12,
+            size_bytes: 1_400_000_000,
+            own_bytes: 27_300_000,
+            saved_at: Some("2026-01-31T08:00:00Z".to_owned()),
+            in_engine,
+            services: services.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let listed = ImageList {
+            store: "/srv/images".to_owned(),
+            images: vec![
+                image("expert/expert_api:latest", Some("1"), Some(true), &["expert-api", "档案接口"]),
+                image("metis/metis_worker_gpu:v1.5_no_subtask", Some("2"), Some(false), &["metis_worker_gpu"]),
+                image("metis/metis_worker:crypt", None, None, &[]),
+            ],
+        };
+        let pages = [Language::English, Language::Chinese].map(|language| {
+            let pages = [None, Some(80), Some(60)].map(|width| {
+                let text = listed_table(&listed, Catalogue::of(language), width);
+                let is_wide = |line: &&str| width.is_some_and(|width| console::measure_text_width(line) > width);
+                assert_eq!(text.lines().find(is_wide), None);
+                text
+            });
+            pages.join("\n")
+        });
+        insta::assert_snapshot!(pages.join("\n"));
+    }
 }

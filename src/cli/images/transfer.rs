@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{compression, print, references};
+use super::{compression, print, references, some_of};
 use crate::cli::arguments::{FormatChoice, LoadArguments, SaveArguments};
 use crate::cli::failure::Failure;
 use crate::cli::operations::{self, Operation, document, path, services_of};
@@ -81,17 +81,17 @@ impl Operation for Save {
         let plan = session.wait_for(async { Ok(plan_save(&engine, store, &references, &self.options).await?) })?;
         let rows = plan.images.iter().map(|image| {
             let (tone, result) = match image.result {
-                PlannedSaveResult::WouldSave => (Tone::Attention, "would save"),
-                PlannedSaveResult::Unchanged => (Tone::Good, "unchanged"),
+                PlannedSaveResult::WouldSave => (Tone::Attention, "word-would-save"),
+                PlannedSaveResult::Unchanged => (Tone::Good, "word-unchanged"),
             };
             vec![
                 image.reference.clone(),
-                session.output.paint(tone, result),
-                format!("{} of {}", image.layers_to_send, image.layers_total),
+                session.output.paint_word(tone, result),
+                some_of(image.layers_to_send, image.layers_total, session),
                 table::size(image.engine_bytes),
             ]
         });
-        print(&["IMAGE", "RESULT", "NEW LAYERS", "IN THE ENGINE"], rows.collect(), session)?;
+        print(["column-image", "column-result", "column-new-layers", "column-in-engine"], rows.collect(), session)?;
         show_disks(&plan.disks, session)?;
         document(&plan)
     }
@@ -108,7 +108,7 @@ impl Operation for Save {
             .with("unchanged", report.images.len() - saved)
             .with("new", report.new_bytes)
             .with("spared", all_bytes.saturating_sub(report.new_bytes))
-            .with("time", table::seconds(report.seconds));
+            .with("time", report.seconds);
         session.output.say(&message);
         document(&report)
     }
@@ -138,18 +138,22 @@ impl Operation for Load {
         }
         let rows = plan.images.iter().map(|image| {
             let (tone, result) = match image.result {
-                PlannedLoadResult::WouldLoad => (Tone::Attention, "would load"),
-                PlannedLoadResult::Present => (Tone::Good, "present"),
+                PlannedLoadResult::WouldLoad => (Tone::Attention, "word-would-load"),
+                PlannedLoadResult::Present => (Tone::Good, "word-present"),
             };
             vec![
                 image.reference.clone(),
-                session.output.paint(tone, result),
-                format!("{} of {}", image.layers_to_send, image.layers_total),
+                session.output.paint_word(tone, result),
+                some_of(image.layers_to_send, image.layers_total, session),
                 image.bytes_to_send.map_or_else(|| "?".to_owned(), table::size),
                 image.from.clone(),
             ]
         });
-        print(&["IMAGE", "RESULT", "LAYERS TO SEND", "SIZE", "FROM"], rows.collect(), session)?;
+        print(
+            ["column-image", "column-result", "column-layers-to-send", "column-size", "column-from"],
+            rows.collect(),
+            session,
+        )?;
         show_disks(&plan.disks, session)?;
         document(&plan)
     }
@@ -171,12 +175,17 @@ impl Operation for Load {
         choose_manifest(&folder, &project.path)?;
         let loaded = report.images.iter().filter(|image| image.result == LoadResult::Loaded).count();
         let all_bytes: u64 = report.images.iter().map(|image| image.total_bytes).sum();
-        let message = Message::new("load-done")
+        // A link of a chain is followed by what is next.
+        let message = match loaded > 0 && !session.is_in_chain {
+            true => Message::new("load-done-next").with("targets", self.services.join(" ")),
+            false => Message::new("load-done"),
+        };
+        let message = message
             .with("loaded", loaded)
             .with("present", report.images.len() - loaded)
             .with("sent", report.bytes_sent)
             .with("spared", all_bytes.saturating_sub(report.bytes_sent))
-            .with("time", table::seconds(report.seconds));
+            .with("time", report.seconds);
         session.output.say(&message);
         document(&report)
     }
@@ -213,25 +222,31 @@ fn show_disks(disks: &[DiskSpace], session: &Session) -> Result<(), Failure> {
     if disks.is_empty() || session.output.json {
         return Ok(());
     }
+    let catalogue = session.output.catalogue;
     let rows = disks.iter().map(|disk| {
         let (tone, verdict) = match disk.verdict {
-            DiskVerdict::Enough => (Tone::Good, "enough"),
-            DiskVerdict::Unsure => (Tone::Attention, "perhaps too little"),
-            DiskVerdict::TooLittle => (Tone::Bad, "too little"),
-            DiskVerdict::Unknown => (Tone::Quiet, "unknown"),
+            DiskVerdict::Enough => (Tone::Good, "word-enough"),
+            DiskVerdict::Unsure => (Tone::Attention, "word-perhaps-too-little"),
+            DiskVerdict::TooLittle => (Tone::Bad, "word-too-little"),
+            DiskVerdict::Unknown => (Tone::Quiet, "word-unknown"),
         };
         let purpose = match disk.purpose {
-            DiskPurpose::Store => "images",
-            DiskPurpose::Spool => "the engine's export",
-            DiskPurpose::Engine => "the engine's layers",
+            DiskPurpose::Store => "word-images",
+            DiskPurpose::Spool => "word-engine-export",
+            DiskPurpose::Engine => "word-engine-layers",
         };
         let needed = match (disk.needed_bytes, disk.needed_at_most_bytes) {
             (least, most) if least == most => table::size(most),
-            (least, most) => format!("{} to {}", table::size(least), table::size(most)),
+            (least, most) => {
+                let range = Message::new("word-range").with("least", least).with("most", most);
+                catalogue.text(&range)
+            }
         };
         let free = disk.free_bytes.map_or_else(|| "?".to_owned(), table::size);
-        vec![disk.folder.display().to_string(), purpose.to_owned(), needed, free, session.output.paint(tone, verdict)]
+        let verdict = session.output.paint_word(tone, verdict);
+        vec![disk.folder.display().to_string(), catalogue.word(purpose).to_owned(), needed, free, verdict]
     });
-    let table = table::columns(&["FOLDER", "FOR", "NEEDED", "FREE", "ROOM"], rows.collect());
+    let header = ["column-folder", "column-purpose", "column-needed", "column-free", "column-room"];
+    let table = table::columns(&catalogue.words(header), rows.collect());
     session.output.data(&format!("\n{table}"))
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::cli::catalogue::Catalogue;
 use crate::cli::databases;
 use crate::cli::failure::Failure;
 use crate::cli::operations::{MENU, MenuKind};
 use crate::cli::picker::Page;
 use crate::cli::select::{self, Unselected};
 use crate::cli::session::{Project, Session};
-use crate::cli::status;
+use crate::cli::status::{self, Drawing};
 use crate::cli::table::{self, Column};
 use crate::engine::Engine;
 use crate::report::Message;
@@ -58,7 +59,7 @@ impl List {
 
 /// What can be done; the last row leaves.
 pub fn actions(project: &Project, session: &Session) -> List {
-    let catalogue = &session.output.catalogue;
+    let catalogue = session.output.catalogue;
     let title = Message::new("menu-title")
         .with("project", &project.manifest().project)
         .with("path", project.path.file_name().unwrap_or_default().to_string_lossy());
@@ -113,15 +114,16 @@ pub fn services(project: &Project, session: &mut Session) -> Result<List, Failur
     };
     let output = session.output.clone();
     let paint = |tone, text: &str| output.paint_err(tone, text);
+    let drawing = Drawing { catalogue: output.catalogue, now: Timestamp::now(), paint: &paint };
     let rows = report.services.iter().map(|service| {
-        let mut row = status::choice_row(service, &paint);
+        let mut row = drawing.choice_row(service);
         if !is_known {
             row[status::STATE] = String::new();
         }
         row
     });
     let rows = rows.collect();
-    Ok(List { notes, ..List::new(status::choice_columns(), rows) })
+    Ok(List { notes, ..List::new(drawing.choice_columns(), rows) })
 }
 
 fn no_answer() -> Failure {
@@ -150,25 +152,27 @@ pub fn databases(project: &Project, session: &mut Session) -> Result<List, Failu
     let (listed, warnings) = databases::look(project, &chosen, engine.as_ref(), session)?;
     notes.extend(warnings);
     let dash = || "-".to_owned();
+    let catalogue = session.output.catalogue;
+    let title = |key| Column::new(catalogue.word(key));
     let columns = vec![
-        Column::new("NO").right(),
-        Column::new("DATABASE").at_least(8),
-        Column::new("SIZE").right(),
-        Column::new("BACKUP").right(),
-        Column::new("VERIFIED").right().leaves(1),
-        Column::new("SEED").leaves(2),
-        Column::new("SERVER").at_least(6).leaves(3),
+        title("column-number").right(),
+        title("column-database").at_least(8),
+        title("column-size").right(),
+        title("column-backup").right(),
+        title("column-verified").right().leaves(1),
+        title("column-seed").leaves(2),
+        title("column-server").at_least(6).leaves(3),
     ];
     let rows = listed.databases.iter().map(|database| {
         let of = |id: &Option<String>| {
             let backup = listed.backups.iter().find(|backup| Some(&backup.id) == id.as_ref());
-            backup.map_or_else(dash, |backup| age(&backup.created_at, now))
+            backup.map_or_else(dash, |backup| age(&backup.created_at, now, catalogue))
         };
         vec![
             database.index.to_string(),
             database.name.clone(),
             match database.exists {
-                Some(false) => session.output.catalogue.text(&Message::new("menu-no-database")),
+                Some(false) => catalogue.word("menu-no-database").to_owned(),
                 _ => database.size_bytes.map_or_else(dash, table::size),
             },
             of(&database.last_backup),
@@ -182,7 +186,7 @@ pub fn databases(project: &Project, session: &mut Session) -> Result<List, Failu
 }
 
 /// The backups of the one database that the selectors choose, newest first; and their IDs.
-pub fn backups(targets: &[String], project: &Project) -> Result<(List, Vec<String>), Failure> {
+pub fn backups(targets: &[String], project: &Project, catalogue: &Catalogue) -> Result<(List, Vec<String>), Failure> {
     let chosen = select::databases(project.manifest(), targets, Unselected::All)?;
     let database = databases::only_one(chosen, "db restore")?;
     let mut backups = databases::backups_of(project, &database)?;
@@ -190,27 +194,28 @@ pub fn backups(targets: &[String], project: &Project) -> Result<(List, Vec<Strin
     if backups.is_empty() {
         return Err(Failure::usage_with_hint(
             format!("there is no backup of {database}"),
-            format!("`dpl db restore {database} --file PATH` takes a dump from elsewhere"),
+            Message::new("hint-restore-file").with("database", &database),
         ));
     }
     let now = Timestamp::now();
+    let title = |key| Column::new(catalogue.word(key));
     let columns = vec![
-        Column::new("NO").right(),
-        Column::new("BACKUP").at_least(16),
-        Column::new("AGE").right(),
-        Column::new("SIZE").right(),
-        Column::new("ROWS").right().leaves(2),
-        Column::new("VERIFIED").leaves(1),
+        title("column-number").right(),
+        title("column-backup").at_least(16),
+        title("column-age").right(),
+        title("column-size").right(),
+        title("column-rows").right().leaves(2),
+        title("column-verified").leaves(1),
     ];
     let rows = backups.iter().enumerate().map(|(place, backup)| {
         vec![
             (place + 1).to_string(),
             // The database is known: its own part of the ID tells backups apart.
             backup.id.rsplit('/').next().unwrap_or(&backup.id).to_owned(),
-            age(&backup.created_at, now),
+            age(&backup.created_at, now, catalogue),
             table::size(backup.bytes),
             backup.rows.to_string(),
-            databases::proof(backup),
+            databases::proof(backup, catalogue),
         ]
     });
     let rows = rows.collect();
@@ -219,7 +224,7 @@ pub fn backups(targets: &[String], project: &Project) -> Result<(List, Vec<Strin
 }
 
 /// How long ago it was: `3 h`.
-fn age(time: &str, now: Timestamp) -> String {
+fn age(time: &str, now: Timestamp, catalogue: &Catalogue) -> String {
     let then = time.parse::<Timestamp>().unwrap_or(now);
-    table::ago(now.duration_since(then).max(jiff::SignedDuration::ZERO).unsigned_abs())
+    catalogue.ago(now.duration_since(then).max(jiff::SignedDuration::ZERO).unsigned_abs())
 }

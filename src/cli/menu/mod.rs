@@ -138,7 +138,7 @@ fn targets(entry: &MenuEntry, project: &Arc<Project>, session: &mut Session) -> 
         }
     };
     let names = choices.all();
-    let leave = session.output.catalogue.text(&Message::new("menu-leave"));
+    let leave = session.output.catalogue.word("menu-leave").to_owned();
     let read = |text: &str| match choices.select(&[text]) {
         _ if is_leaving(text) => Reading::Wrong(leave.clone()),
         Ok(chosen) => {
@@ -165,7 +165,7 @@ fn targets(entry: &MenuEntry, project: &Arc<Project>, session: &mut Session) -> 
 
 /// Which backup of the one database that was chosen; by its number, newest first, or by its ID.
 fn backup(targets: &[String], project: &Arc<Project>, session: &mut Session) -> Result<Chosen<String>, Failure> {
-    let (list, ids) = lists::backups(targets, project)?;
+    let (list, ids) = lists::backups(targets, project, session.output.catalogue)?;
     let count = ids.len();
     let wrong = |text: &str| Failure::usage(format!("there is no backup {text}: the numbers go from 1 to {count}"));
     let place = |text: &str| {
@@ -173,7 +173,7 @@ fn backup(targets: &[String], project: &Arc<Project>, session: &mut Session) -> 
         let number = text.parse::<usize>().ok().filter(|number| (1..=count).contains(number)).map(|number| number - 1);
         number.or_else(|| ids.iter().position(|id| *id == text || id.rsplit('/').next() == Some(&text)))
     };
-    let leave = session.output.catalogue.text(&Message::new("menu-leave"));
+    let leave = session.output.catalogue.word("menu-leave").to_owned();
     let read = |text: &str| match place(text) {
         _ if is_leaving(text) => Reading::Wrong(leave.clone()),
         Some(row) => Reading::Rows(vec![row]),
@@ -215,7 +215,7 @@ fn choose(
     for note in &list.notes {
         session.output.warn(note);
     }
-    let catalogue = session.output.catalogue.clone();
+    let catalogue = session.output.catalogue;
     if !terminal::takes_keys() {
         session.output.line(list.text(session.output.width()).trim_end());
         let prompt = catalogue.text(&texts.long);
@@ -229,11 +229,11 @@ fn choose(
     let question = Question {
         prompt: catalogue.text(&texts.short),
         hint: catalogue.text(&texts.hint),
-        nothing: catalogue.text(&Message::new("menu-nothing-matches")),
+        nothing: catalogue.word("menu-nothing-matches").to_owned(),
         page: &|width| list.page(width),
         words: list.words.clone(),
         read,
-        more: &|count| catalogue.text(&Message::new("menu-more").with("count", count)),
+        more: &|count, rest| catalogue.text(&Message::new("menu-more").with("count", count).with("rest", rest)),
     };
     prompt::choose(session, &question)
 }

@@ -13,8 +13,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use self::lines::{LineResult, ProgressLine as Line};
 use self::tally::{Figures, Key, Overall, Tally};
 use super::arguments::ProgressMode;
+use super::catalogue::Catalogue;
 use super::output::{Output, Tone};
-use super::table;
 use crate::report::{Activity, Event, Listener, Message, Outcome};
 
 pub use lines::ProgressLine;
@@ -175,7 +175,7 @@ impl Listening {
             text = format!("{text}, {}", self.text(&Message::new("progress-rate").with("rate", rate)));
         }
         if let Some(left) = figures.left {
-            let left = Message::new("progress-left").with("left", table::duration(left));
+            let left = Message::new("progress-left").with("left", left.as_secs_f64());
             text = format!("{text}, {}", self.text(&left));
         }
         text
@@ -192,7 +192,7 @@ impl Listening {
             return;
         };
         let head = format!("{} {subject}", self.verb(activity));
-        let time = self.text(&Message::new("progress-since").with("time", table::duration(time)));
+        let time = self.text(&Message::new("progress-since").with("time", time.as_secs_f64()));
         let mut text = match (figures.done_bytes, state.tally.overall(activity)) {
             (0, _) => format!("{head}: {time}"),
             (_, None) => {
@@ -240,7 +240,7 @@ impl Listening {
             return;
         }
         let time =
-            work.as_ref().map(|work| format!(" ({})", table::duration(work.since.elapsed()))).unwrap_or_default();
+            work.map(|work| format!(" ({})", self.output.catalogue.duration(work.since.elapsed()))).unwrap_or_default();
         let text = match outcome {
             Outcome::Done(message) => {
                 format!("{} {subject}: {}{time}", self.output.paint_err(Tone::Good, "✓"), self.text(message))
@@ -253,6 +253,8 @@ impl Listening {
     }
 
     fn json(&self, event: &Event) {
+        // Programs read it.
+        let english = |message: &Message| Catalogue::english().text(message);
         let now = Instant::now();
         let mut state = self.state();
         let line = match event {
@@ -286,7 +288,7 @@ impl Listening {
                 state.tally.ended(&key);
                 state.told.remove(&key);
                 let (result, text) = match outcome {
-                    Outcome::Done(message) => (LineResult::Done, self.text(message)),
+                    Outcome::Done(message) => (LineResult::Done, english(message)),
                     Outcome::Failed { reason } => (LineResult::Failed, reason.clone()),
                 };
                 Line::Ended { activity: activity.word(), subject: subject.clone(), result, text }
@@ -294,9 +296,9 @@ impl Listening {
             Event::Settled { .. } => return,
             Event::Detail(_) if !self.output.verbose => return,
             Event::Notice(message) | Event::Detail(message) => {
-                Line::Notice { key: message.key, text: self.text(message) }
+                Line::Notice { key: message.key, text: english(message) }
             }
-            Event::Warning(message) => Line::Warning { key: message.key, text: self.text(message) },
+            Event::Warning(message) => Line::Warning { key: message.key, text: english(message) },
         };
         drop(state);
         if let Ok(text) = serde_json::to_string(&line) {
@@ -324,8 +326,7 @@ impl Listener for ProgressListener {
         }
         match event {
             Event::Warning(message) => {
-                let text = listening.text(message);
-                listening.line(&format!("{} {text}", listening.output.paint_err(Tone::Attention, "warning:")));
+                listening.line(&listening.output.warning(message));
             }
             _ if listening.output.progress == ProgressMode::None => {}
             Event::Notice(message) => listening.line(&listening.text(message)),

@@ -1,6 +1,7 @@
 //! `plan`, and `start`, `stop`, `restart` and `remove` as the operator sees them.
 
 mod deployments;
+mod plan_page;
 mod profiles;
 mod rollback;
 
@@ -22,7 +23,6 @@ use super::operations::{self, Operation, digest, document, services_of};
 use super::prompt;
 use super::select::{self, Unselected};
 use super::session::{Project, Session};
-use super::table;
 use crate::engine::Engine;
 use crate::images::{LoadOptions, load};
 use crate::manifest::types::{InvalidValue, Period};
@@ -30,10 +30,11 @@ use crate::manifest::{Manifest, Reference};
 use crate::report::{Message, Reporter};
 use crate::services::{
     Action, Cause, Dependencies, ExecuteOptions, Extent, FailedContainers, Namesakes, Operation as Step, Options, Plan,
-    Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Survey, Wait, Warning, observe, plan,
-    run, survey,
+    Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Survey, Wait, observe, plan, run,
+    survey,
 };
 use deployments::Record;
+use plan_page::{print, warn};
 
 /// The command's word for an action.
 fn word(action: Action) -> &'static str {
@@ -258,38 +259,6 @@ fn more(plan: &Plan, session: &Session) -> String {
     }
 }
 
-/// The plan as lines: what, on what, why.
-fn print(plan: &Plan, session: &Session) -> Result<(), Failure> {
-    if session.output.json {
-        return Ok(());
-    }
-    warn(plan, session, |message| session.output.warn(message));
-    if !plan.changes_anything() {
-        session.output.say(&Message::new("plan-nothing"));
-        return Ok(());
-    }
-    let rows = plan.steps.iter().filter(|step| step.operation.changes()).map(|step| {
-        vec![
-            session.output.catalogue.text(&step.operation.message()),
-            session.output.catalogue.text(&step.cause.message()),
-        ]
-    });
-    session.output.data(&table::columns(&["STEP", "CAUSE"], rows.collect()))
-}
-
-/// Says what the plan warns of; folders that will be made are counted, since a first start makes many.
-fn warn(plan: &Plan, session: &Session, say: impl Fn(&Message)) {
-    let is_folder = |warning: &&Warning| matches!(warning, Warning::SourceIsMade { .. });
-    let (folders, others): (Vec<&Warning>, Vec<&Warning>) = plan.warnings.iter().partition(is_folder);
-    let one_by_one = session.output.verbose || folders.len() < 3;
-    for warning in others.into_iter().chain(folders.iter().copied().filter(|_| one_by_one)) {
-        say(&warning.message());
-    }
-    if !one_by_one {
-        say(&Message::new("services-folders-made").with("count", folders.len()));
-    }
-}
-
 /// Does what the plan says. Images that only the store has are loaded first.
 fn carry_out(
     converge: &Converge,
@@ -369,7 +338,7 @@ fn names(report: &ServicesReport, wanted: impl Fn(ServiceOutcome) -> bool) -> Ve
 
 fn say_done(report: &ServicesReport, begun: Instant, session: &Session) {
     let count = |outcomes: &[ServiceOutcome]| names(report, |outcome| outcomes.contains(&outcome)).len();
-    let time = table::duration(begun.elapsed());
+    let time = begun.elapsed().as_secs_f64();
     let message = match report.action {
         Action::Start | Action::Restart => Message::new("services-up")
             .with("created", count(&[ServiceOutcome::Created]))

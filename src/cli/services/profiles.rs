@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::cli::failure::Failure;
 use crate::manifest::Manifest;
+use crate::report::Message;
 
 /// Leaves out what was only meant by "all" and has profiles that nobody asked for.
 pub fn awake(
@@ -16,8 +17,8 @@ pub fn awake(
     let known: BTreeSet<&str> = manifest.services.names().flat_map(of).map(String::as_str).collect();
     if let Some(unknown) = profiles.iter().find(|profile| !known.contains(profile.as_str())) {
         let hint = match known.is_empty() {
-            true => "no service of the manifest has one".to_owned(),
-            false => format!("there are: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+            true => Message::new("hint-no-profiles"),
+            false => Message::new("hint-there-are").with("names", known.into_iter().collect::<Vec<_>>().join(", ")),
         };
         return Err(Failure::usage_with_hint(format!("no service has the profile `{unknown}`"), hint));
     }

@@ -71,21 +71,22 @@ fn chosen(all: &[Deployment], number: Option<u64>, project: &Project) -> Result<
         return all.iter().rev().nth(1).cloned().ok_or_else(|| {
             let text =
                 "there is nothing to go back to: dpl has recorded no earlier state of the services on this engine";
-            Failure::usage_with_hint(text, "it does so at the end of each start, restart, stop and remove")
+            Failure::usage_with_hint(text, Message::new("hint-recorded-when"))
         });
     };
     let last = operations_done(project)?;
     if number == 0 || number > last {
-        let hint = if last == 0 { "nothing was done yet".to_owned() } else { format!("they go up to {last}") };
+        let hint = match last {
+            0 => Message::new("hint-nothing-done"),
+            last => Message::new("hint-last-action").with("last", last),
+        };
         return Err(Failure::usage_with_hint(format!("there is no action {number} in the journal"), hint));
     }
     all.iter().rev().find(|one| one.action < number).cloned().ok_or_else(|| {
         let text = format!("what the services were before action {number} is not recorded on this engine");
         let hint = match all.first() {
-            Some(first) => {
-                format!("the oldest record is that of action {}: `keep_releases` says how many stay", first.action)
-            }
-            None => "it does so at the end of each start, restart, stop and remove".to_owned(),
+            Some(first) => Message::new("hint-oldest-record").with("action", first.action),
+            None => Message::new("hint-recorded-when"),
         };
         Failure::usage_with_hint(text, hint)
     })
@@ -166,11 +167,11 @@ impl Rollback {
         let message = Message::new("rollback-to").with("action", plan.after_action).with("at", &plan.at);
         session.output.say(&message);
         for image in &plan.images {
-            let message = Message::new("rollback-image")
-                .with("reference", &image.reference)
-                .with("was", short(image.was.as_deref().unwrap_or("none")))
-                .with("becomes", short(&image.becomes));
-            session.output.say(&message);
+            let message = match &image.was {
+                Some(was) => Message::new("rollback-image").with("was", short(was)),
+                None => Message::new("rollback-image-unnamed"),
+            };
+            session.output.say(&message.with("reference", &image.reference).with("becomes", short(&image.becomes)));
         }
         print(&plan.plan, session)?;
         if !plan.new_services.is_empty() {
@@ -260,7 +261,7 @@ fn moved(
                     "{name} and {} both run {reference}, and were of different images then: one name can't lead to both",
                     other.services[0]
                 );
-                return Err(Failure::usage_with_hint(text, "go back to another action (`dpl history`)"));
+                return Err(Failure::usage_with_hint(text, Message::new("hint-other-action")));
             }
             None => {
                 let was = seen.map(|seen| seen.id.clone());

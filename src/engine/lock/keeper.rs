@@ -212,13 +212,14 @@ async fn acquire(engine: &Engine, request: &LockRequest) -> Result<String, Engin
             continue;
         };
         let (known, news) = Seen::again(seen.take(), &now);
-        let holder = (request.describe)(&now.holder);
-        if (request.is_gone)(&now.holder) || known.since.elapsed() > request.timing.stale {
+        let holder = now.holder.clone();
+        if (request.is_gone)(&holder) || known.since.elapsed() > request.timing.stale {
             engine.remove_lock(&now.id).await?;
             (request.hear)(LockNews::TakenOver { holder });
             continue;
         }
         if known.alive && begun.elapsed() >= request.patience {
+            let holder = (request.describe)(&holder);
             return Err(EngineError::other(EngineErrorKind::Locked, "change", "anything on this engine", holder));
         }
         match news {

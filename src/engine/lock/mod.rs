@@ -30,7 +30,7 @@ pub struct LockRequest {
     pub holder: String,
     /// Whether the holder of this text is gone, as far as this machine knows by itself.
     pub is_gone: fn(&str) -> bool,
-    /// The holder's text as a person reads it.
+    /// The holder's text as an error says it.
     pub describe: fn(&str) -> String,
     /// How long to wait for one who is at work.
     pub patience: Duration,
@@ -55,7 +55,7 @@ impl Default for LockTiming {
     }
 }
 
-/// What happens around a lock that somebody else has.
+/// What happens around a lock that somebody else has, with the holder's own text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockNews {
     /// Somebody has it; whether they are alive is being watched.

@@ -42,8 +42,8 @@ pub struct HeldPort {
 /// Why a port can't be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
-    /// What is known of the process that has it.
-    Process(String),
+    /// The process that has it, `nginx (7)`, where that is known.
+    Process(Option<String>),
     /// The host has no such address.
     NoSuchAddress,
 }

@@ -49,13 +49,13 @@ pub(super) fn held_here(ports: &[Port]) -> Vec<HeldPort> {
                 let tables = tables.get_or_insert_with(read_tables);
                 let process =
                     tables.iter().find(|socket| is_taken_by(port, socket)).and_then(|socket| owner(socket.inode));
-                Holder::Process(process.unwrap_or_else(|| "a process".to_owned()))
+                Holder::Process(process)
             }
             ErrorKind::AddrNotAvailable => Holder::NoSuchAddress,
             // It may not be this process's to try, and be the engine's all the same.
             _ => {
                 let socket = tables.get_or_insert_with(read_tables).iter().find(|socket| is_taken_by(port, socket))?;
-                Holder::Process(owner(socket.inode).unwrap_or_else(|| "a process".to_owned()))
+                Holder::Process(owner(socket.inode))
             }
         };
         Some(found(port, by))
@@ -80,7 +80,7 @@ pub(super) async fn held_there(ports: &[Port], helpers: &Helpers<'_>) -> Result<
     }
     // Its processes are not this machine's, and the helper may not look at them.
     let is_taken = |port: &&Port| sockets.iter().any(|socket| is_taken_by(port, socket));
-    Ok(ports.iter().filter(is_taken).map(|port| found(port, Holder::Process("a process".to_owned()))).collect())
+    Ok(ports.iter().filter(is_taken).map(|port| found(port, Holder::Process(None))).collect())
 }
 
 fn found(port: &Port, by: Holder) -> HeldPort {
@@ -191,7 +191,7 @@ fn owner(inode: u64) -> Option<String> {
         };
         if open.flatten().any(has_it) {
             let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
-            return Some(format!("process {} ({pid})", name.trim()));
+            return Some(format!("{} ({pid})", name.trim()));
         }
     }
     None
@@ -241,7 +241,7 @@ mod tests {
         let wants = |host_ip| port(host_ip, number, Protocol::Tcp);
         for taken in [None, Some("127.0.0.1"), Some("0.0.0.0")] {
             let held = held_here(&[wants(taken)]);
-            let Some(HeldPort { by: Holder::Process(process), .. }) = held.first() else {
+            let Some(HeldPort { by: Holder::Process(Some(process)), .. }) = held.first() else {
                 panic!("{taken:?}: {held:?}");
             };
             assert!(process.contains(&std::process::id().to_string()), "{process}");

@@ -31,7 +31,8 @@ pub(super) fn of(ground: &Ground, works: &[Work], work: &Work) -> Vec<Problem> {
                 Problem::PortFreedLater { service, port: text, holder: container.to_owned(), other: other.to_owned() }
             }
             Held::BySomething(Holder::Process(process)) => {
-                Problem::PortHeld { service, port: text, holder: process.clone() }
+                let holder = process.as_ref().map_or("a process".to_owned(), |process| format!("process {process}"));
+                Problem::PortHeld { service, port: text, holder }
             }
             Held::BySomething(Holder::NoSuchAddress) => {
                 Problem::NoSuchAddress { service, address: port.host_ip.clone().unwrap_or_default() }

@@ -122,7 +122,7 @@ fn an_unknown_service_and_a_ring_are_errors() {
 }
 
 fn held_by(process: &str) -> HeldPort {
-    HeldPort { host_ip: None, port: 8080, protocol: Protocol::Tcp, by: Holder::Process(process.to_owned()) }
+    HeldPort { host_ip: None, port: 8080, protocol: Protocol::Tcp, by: Holder::Process(Some(process.to_owned())) }
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_port_that_a_process_holds_stands_in_the_way_of_who_wants_just_that() {
     let stack = Stack::new()
         .service("a", |service| service.ports.push(port(8080)))
         .service("b", |service| service.ports.push(port(8081)))
-        .with(|stack| stack.snapshot.held_ports.push(held_by("process nginx (7)")));
+        .with(|stack| stack.snapshot.held_ports.push(held_by("nginx (7)")));
     golden!(stack.start(&["a", "b"]));
 }
 

@@ -1,0 +1,97 @@
+//! A plan as its reader sees it: steps with their causes, and what it warns of.
+
+use crate::cli::catalogue::Catalogue;
+use crate::cli::failure::Failure;
+use crate::cli::session::Session;
+use crate::cli::table;
+use crate::report::Message;
+use crate::services::{Plan, Warning};
+
+/// The plan as lines: what, on what, why.
+pub fn print(plan: &Plan, session: &Session) -> Result<(), Failure> {
+    if session.output.json {
+        return Ok(());
+    }
+    warn(plan, session, |message| session.output.warn(message));
+    if !plan.changes_anything() {
+        session.output.say(&Message::new("plan-nothing"));
+        return Ok(());
+    }
+    session.output.data(&steps(plan, session.output.catalogue))
+}
+
+fn steps(plan: &Plan, catalogue: &Catalogue) -> String {
+    let steps = plan.steps.iter().filter(|step| step.operation.changes());
+    let rows = steps.map(|step| vec![catalogue.text(&step.operation.message()), catalogue.text(&step.cause.message())]);
+    table::columns(&catalogue.words(["column-step", "column-cause"]), rows.collect())
+}
+
+/// Says what the plan warns of; folders that will be made are counted, since a first start makes many.
+pub fn warn(plan: &Plan, session: &Session, say: impl Fn(&Message)) {
+    let is_folder = |warning: &&Warning| matches!(warning, Warning::SourceIsMade { .. });
+    let (folders, others): (Vec<&Warning>, Vec<&Warning>) = plan.warnings.iter().partition(is_folder);
+    let one_by_one = session.output.verbose || folders.len() < 3;
+    for warning in others.into_iter().chain(folders.iter().copied().filter(|_| one_by_one)) {
+        say(&warning.message());
+    }
+    if !one_by_one {
+        say(&Message::new("services-folders-made").with("count", folders.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::catalogue::Language;
+    use crate::manifest::model::RestartPolicy;
+    use crate::services::{Action, AnonymousVolumes, Cause, Operation, Step, Target, Until};
+
+    fn plan() -> Plan {
+        let target = || Target { container: "danganju-档案接口-1".to_owned(), id: None, made_by: None };
+        let image_id = "sha256:0123456789abcdef0123456789abcdef".to_owned();
+        let steps = [
+            (
+                Operation::CreateNetwork { key: "default".to_owned(), name: "danganju_default".to_owned() },
+                Cause::Missing,
+            ),
+            (
+                Operation::CreateContainer {
+                    name: "danganju-档案接口-1".to_owned(),
+                    image_id,
+                    volumes: Default::default(),
+                    without_gpus: false,
+                    old_restart: None,
+                },
+                Cause::Forced,
+            ),
+            (Operation::StartContainer { target: target() }, Cause::NeededBy("metis-api".to_owned())),
+            (
+                Operation::WaitReady { target: target(), until: Until::Healthy, timeout: "1m".parse().unwrap() },
+                Cause::NotReady,
+            ),
+            (
+                Operation::SetRestartPolicy { target: target(), policy: RestartPolicy::UnlessStopped },
+                Cause::RestartPolicy,
+            ),
+            (Operation::RemoveContainer { target: target(), volumes: AnonymousVolumes::Keep }, Cause::Orphan),
+        ];
+        let step = |(id, (operation, cause))| Step {
+            id,
+            service: None,
+            number: None,
+            operation,
+            cause,
+            after: vec![],
+            undo: vec![],
+            settles: false,
+        };
+        let steps = steps.into_iter().enumerate().map(step).collect();
+        Plan { project: "danganju".to_owned(), action: Action::Start, steps, warnings: vec![], expected: vec![] }
+    }
+
+    #[test]
+    fn steps_and_causes_stand_in_columns_in_both_languages() {
+        let pages = [Language::English, Language::Chinese].map(|language| steps(&plan(), Catalogue::of(language)));
+        insta::assert_snapshot!(pages.join("\n"));
+    }
+}
