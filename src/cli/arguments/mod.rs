@@ -211,7 +211,7 @@ pub struct ChainArguments {
     /// Action - targets - action - targets, and a manifest (.json)
     #[arg(required_unless_present = "file", value_name = "CHAIN")]
     pub chain: Vec<String>,
-    /// The chain in a file: one or more steps a line, `#` begins a remark
+    /// The chain in a file: one or more steps a line, `#` begins a remark [default: none]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 }

@@ -72,7 +72,7 @@ Usage: dpl [MANIFEST.json]  opens the menu
 
 const FOOT: &str = "\
 Targets: 25, 17..25, [2, 3], a name, metis_*, @group, all, !x to leave one out.
-Everywhere: -f FILE, -H ENGINE, --lang en|zh, --json, --dry-run, --yes, --quiet …
+Everywhere: -f FILE, -H ENGINE, --lang en|zh, --json, --dry-run, --yes, --quiet
 `dpl COMMAND --help` has two examples, and all flags with their defaults.";
 
 /// Columns of the left half; both together fit into 80.
