@@ -102,7 +102,7 @@ fn services_table(report: &ListReport, output: &Output) -> String {
     let title = |key| Column::new(output.catalogue.word(key));
     let columns = [
         title("column-number"),
-        title("column-service").at_least(8),
+        title("column-service").at_least(24),
         title("column-image").at_least(8).leaves(1),
         title("column-groups").at_least(6).leaves(2),
         Column::new(""),
