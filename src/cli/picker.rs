@@ -261,7 +261,7 @@ mod tests {
     fn words_filter_and_enter_takes_the_first_that_is_left() {
         with(|picker| {
             type_text(picker, "Metis");
-            assert_eq!(picker.frame(40, 10).below[1..3], ["> 3  metis-api", "   4  metis_worker"].map(str::to_owned));
+            assert_eq!(picker.frame(40, 10).below[1..3], [">  3  metis-api", "   4  metis_worker"].map(str::to_owned));
             assert_eq!(press(picker, &[Key::Down, Key::Enter]), Some(Answer::Row(3)));
         });
         with(|picker| {
@@ -288,11 +288,11 @@ mod tests {
     fn a_small_terminal_shows_a_part_that_follows_the_arrows() {
         with(|picker| {
             let frame = picker.frame(12, 5);
-            assert_eq!(frame.below, ["  NO  SERVI…", "   1  post…", "   2  redis", "  2 more; …"].map(str::to_owned));
+            assert_eq!(frame.below, ["  NO  SERV…", "   1  post…", "   2  redis", "  2 more; …"].map(str::to_owned));
             press(picker, &[Key::Down, Key::Down, Key::Down]);
-            assert_eq!(picker.frame(40, 5).below[1..3], ["   2  redis", "> 3  metis-api"].map(str::to_owned));
+            assert_eq!(picker.frame(40, 5).below[1..3], ["   2  redis", ">  3  metis-api"].map(str::to_owned));
             press(picker, &[Key::PageDown]);
-            assert_eq!(picker.frame(40, 5).below[2], "> 4  metis_worker");
+            assert_eq!(picker.frame(40, 5).below[2], ">  4  metis_worker");
             for (columns, rows) in [(1, 1), (2, 2), (3, 3), (40, 4), (0, 0)] {
                 let frame = picker.frame(columns, rows);
                 assert!(frame.below.len() < rows.max(1), "{columns} × {rows}: {frame:?}");
