@@ -294,7 +294,7 @@ mod tests {
             press(picker, &[Key::Down, Key::Down, Key::Down]);
             assert_eq!(picker.frame(40, 5).below[1..3], ["   2  redis", ">  3  metis-api"].map(str::to_owned));
             press(picker, &[Key::PageDown]);
-            assert_eq!(picker.frame(40, 5).below[2], "> 4  metis_worker");
+            assert_eq!(picker.frame(40, 5).below[2], ">  4  metis_worker");
             for (columns, rows) in [(1, 1), (2, 2), (3, 3), (40, 4), (0, 0)] {
                 let frame = picker.frame(columns, rows);
                 assert!(frame.below.len() < rows.max(1), "{columns} × {rows}: {frame:?}");

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rexpect::process::{PtyProcess, Signal, WaitStatus};
@@ -35,6 +36,8 @@ pub struct Terminal {
     process: PtyProcess,
     keys: File,
     shown: Arc<Mutex<vt100::Parser>>,
+    /// Ends when nobody can write to the terminal any more, and all is read.
+    reader: Option<JoinHandle<()>>,
     home: PathBuf,
     /// Whether the program may draw, and not only write.
     draws: bool,
@@ -62,14 +65,14 @@ impl Terminal {
         let (height, width) = size(columns, rows);
         let shown = Arc::new(Mutex::new(vt100::Parser::new(height, width, 0)));
         let (mut output, screen) = (process.get_file_handle().unwrap(), shown.clone());
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             // A terminal that nobody holds any more ends with an error.
             while let Ok(length @ 1..) = output.read(&mut bytes) {
                 screen.lock().unwrap().process(&bytes[..length]);
             }
         });
-        Self { process, keys, shown, home: site.path().to_owned(), draws }
+        Self { process, keys, shown, reader: Some(reader), home: site.path().to_owned(), draws }
     }
 
     pub fn keys(&mut self, keys: &str) -> &mut Self {
@@ -156,6 +159,9 @@ impl Terminal {
             WaitStatus::Exited(_, code) => code,
             other => panic!("{other:?}"),
         };
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
         assert_eq!(self.settings("before"), self.settings("after"), "the terminal's settings");
         let shown = self.shown.lock().unwrap();
         assert!(!shown.screen().hide_cursor() && !shown.screen().alternate_screen(), "the cursor and the screen");
