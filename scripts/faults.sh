@@ -19,7 +19,7 @@ random-kills|1000|SIGKILL at a random moment of save, load, restart, backup, reb
 disk-full|200|no room: sizes × each writing command, inodes, fsync, read-only and foreign folders
 truncated|800|truncated store files and archives
 flipped-bits|2000|flipped bits in blobs, index, sidecars
-engine-killed|60|the engine killed in the middle and started again
+engine-killed|50|the engine killed in the middle and started again
 fake-engine|40|an engine that stalls, closes early, answers 500, half, or nonsense
 cut-transfers|30|a transfer cut off, then tried again
 two-operators|200|two operators at once, one of them frozen: never two writers
