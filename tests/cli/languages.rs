@@ -115,7 +115,7 @@ fn the_language_is_the_flags_else_that_of_the_first_variable_that_is_set() {
     let run = Site::with_manifest(STACK).run(&["list", "stack.json", "--lang", "fr"]).failure(2);
     assert!(run.stderr.contains("`--lang` can't be `fr`\n  hint: one of: en, zh"), "{}", run.stderr);
     let run = Site::new().run(&["strat", "--lang", "zh"]).failure(2);
-    assert!(run.stderr.contains("提示： 您是指 `start` 吗？"), "{}", run.stderr);
+    assert!(run.stderr.contains("提示: 您是指 `start` 吗？"), "{}", run.stderr);
 }
 
 /// What programs read: documents, schemas, other programs' formats.

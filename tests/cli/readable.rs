@@ -24,7 +24,7 @@ fn site() -> Site {
         services.join(", ")
     );
     let mut site = Site::with_manifest(&manifest);
-    let begin = r#"{"entry":"begin","number":1,"at":"2026-11-22T21:30:00Z","user":"operator","host":"production-host","version":"0.1.0","manifest":"/srv/stack.json","manifest_digest":"sha256:00","engine":"unix:///run/docker.sock","command":"dpl restart metis_worker_manager_1 metis_worker_manager_3"}"#;
+    let begin = r#"{"entry":"begin","number":1,"at":"2026-11-22T21:30:00Z","user":"operator","host":"production-host","version":"0.1.0","manifest":"/srv/stack.json","manifest_digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","engine":"unix:///run/docker.sock","command":"dpl restart metis_worker_manager_1 metis_worker_manager_3"}"#;
     let end = r#"{"entry":"end","action":1,"at":"2026-11-22T21:33:24Z","exit_code":0}"#;
     site.write(".dpl/journal.jsonl", &format!("{begin}\n{end}\n"));
     site.set("TZ", "UTC").set("DPL_MANIFEST", "stack.json");
@@ -46,7 +46,9 @@ fn at_terminal(site: &Site, columns: usize, arguments: &str) -> String {
 
 fn at_pty(command: Command) -> String {
     let mut session = rexpect::session::spawn_command(command, Some(30_000)).unwrap();
-    session.exp_eof().unwrap().replace('\r', "")
+    // It makes a character of each byte.
+    let bytes: Vec<u8> = session.exp_eof().unwrap().chars().map(|byte| u8::try_from(byte).unwrap()).collect();
+    String::from_utf8(bytes).unwrap().replace('\r', "")
 }
 
 #[test]
