@@ -12,6 +12,7 @@ use super::calls::CALL_TIMEOUT;
 use super::error::{EngineError, EngineErrorKind};
 use super::facts::{ApiVersion, EngineFacts, ImageStore};
 use super::lock::Keeper;
+use super::ssh;
 use super::watchdog::StallLimits;
 
 /// An upload answers only when it is through, and an export's first byte comes when the engine has spooled it all:
@@ -51,7 +52,7 @@ impl Engine {
         let seconds = call_limit.as_secs().max(1);
         let docker = match address.as_str().split_once("://") {
             Some(("unix", _)) => Docker::connect_with_unix(address.as_str(), seconds, API_DEFAULT_VERSION),
-            Some(("ssh", _)) => Docker::connect_with_ssh(address.as_str(), seconds, API_DEFAULT_VERSION, None),
+            Some(("ssh", _)) => ssh::client(&address, seconds),
             _ => Docker::connect_with_http(address.as_str(), seconds, API_DEFAULT_VERSION),
         }
         .map_err(reach)?;

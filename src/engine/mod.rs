@@ -19,6 +19,7 @@ mod logs;
 mod networks;
 mod place;
 mod spec;
+mod ssh;
 mod stats;
 mod views;
 mod volumes;

@@ -1,7 +1,7 @@
 //! Requests of our own beside bollard's client, for what that one keeps to itself: an answer's headers, and a stream of
 //! plain bytes.
 //!
-//! To engines behind Unix sockets and TCP; the way through ssh is bollard's alone.
+//! To engines behind Unix sockets and TCP; the way through ssh ([`super::ssh`]) has none of them.
 
 use bollard::errors::Error;
 use bytes::Bytes;
