@@ -118,7 +118,7 @@ fn an_answer_for_25_services_is_quick() {
         })
         .min()
         .unwrap();
-    assert!(best < Duration::from_millis(if cfg!(debug_assertions) { 100 } else { 20 }), "{best:?}");
+    assert!(best < Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 20 }), "{best:?}");
 }
 
 #[test]
