@@ -123,18 +123,18 @@ impl Inputs {
         names
     }
 
-    /// The text with every value that came from a secret source or a file made unreadable. Short values are left:
-    /// they would hide ordinary words.
-    pub fn mask(&self, text: &str) -> String {
-        let mut values: Vec<&str> = self
-            .secret
-            .iter()
-            .filter_map(|name| self.values.get(name))
-            .map(String::as_str)
-            .filter(|value| value.len() >= 6)
-            .collect();
+    /// Every value that came from a secret source or a file, longest first. Short values are left: to mask them would
+    /// hide ordinary words.
+    pub fn masked(&self) -> Vec<String> {
+        let known = self.secret.iter().filter_map(|name| self.values.get(name));
+        let mut values: Vec<String> = known.filter(|value| value.len() >= 6).cloned().collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, "******"))
+        values
+    }
+
+    /// The text with every one of these values made unreadable.
+    pub fn mask(&self, text: &str) -> String {
+        self.masked().iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "******"))
     }
 
     fn add_file(&mut self, path: &Path, text: &str) {

@@ -43,7 +43,7 @@ impl Proxy {
     }
 }
 
-/// Copies until an end, or until no byte is left; then both ends are closed.
+/// Copies until an end, which is passed on, or until no byte is left; then both ends are closed.
 fn pass_on(mut from: UnixStream, mut to: UnixStream, left: &AtomicU64) {
     let mut buffer = [0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
@@ -51,11 +51,13 @@ fn pass_on(mut from: UnixStream, mut to: UnixStream, left: &AtomicU64) {
             left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(left.saturating_sub(read as u64)));
         let allowed = before.unwrap().min(read as u64) as usize;
         if to.write_all(&buffer[..allowed]).is_err() || allowed < read {
-            break;
+            let _ = from.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
+            return;
         }
     }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
+    // The other way stays open: a command in a container goes on when its input has ended.
+    let _ = to.shutdown(Shutdown::Write);
 }
 
 /// Cuts the connection `times` over, each time after another count of bytes, and tries again without.

@@ -87,7 +87,7 @@ impl<S: Subject> Writer<S> {
         for size in 0..sizes {
             tally.case();
             // From the first byte that is written to the last one.
-            let kib = before_kib + (after_kib - before_kib).max(8) * (size * 2 + 1) / (sizes * 2);
+            let kib = before_kib + after_kib.saturating_sub(before_kib).max(8) * (size * 2 + 1) / (sizes * 2);
             failed += u64::from(self.with(&format!("size={kib}k"), "size=64m", &format!("{name} on {kib} KiB")));
         }
         for step in 0..inodes {

@@ -163,7 +163,9 @@ fn no_call_is_waited_for_for_ever() {
                     let ended = run(&fake.site, command);
                     let said = format!("{method} {path} never {what}: {}{}", ended.status, ended.stderr);
                     assert_eq!(ended.status.code(), Some(*code), "{said}");
-                    assert!(ended.stderr.contains("error:") && ended.stderr.contains("hint:"), "{said}");
+                    // A step that failed says why; what ends the command at once says what to do as well.
+                    let is_step = *method == "POST" || path.contains("/c1/");
+                    assert!(ended.stderr.contains("error:") && (is_step || ended.stderr.contains("hint:")), "{said}");
                     assert!(!ended.stderr.contains("panicked"), "{said}");
                     assert!(ended.took < Duration::from_secs(20), "{said}: {:?}", ended.took);
                     assert!(fake.asked(path) > 0, "{said}: it was not called: {:?}", fake.engine.requests());
@@ -173,39 +175,13 @@ fn no_call_is_waited_for_for_ever() {
     });
 }
 
-/// An engine that stops a container for as long as that takes, and one that is gone meanwhile.
-#[test]
-fn a_stop_lasts_as_long_as_the_engine_answers() {
-    const LIST: &str = r#"[{"Id":"c1","Names":["/fake-a-1"],"Image":"a:1","ImageID":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-        "Created":1,"State":"running","Status":"Up","Labels":{"com.docker.compose.project":"fake","com.docker.compose.service":"a",
-        "com.docker.compose.container-number":"1","dpl.config":"x"}}]"#;
-    const VIEW: &str = r#"{"Id":"c1","Name":"/fake-a-1","Image":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","State":{"Status":"running","Running":true},
-        "Config":{"Image":"a:1","Labels":{"com.docker.compose.project":"fake","com.docker.compose.service":"a","com.docker.compose.container-number":"1"}}}"#;
-    let rules = |ping: Answer| {
-        let mut rules = vec![
-            ("GET", "/containers/json", Answer::Json(200, LIST)),
-            ("GET", "/containers/c1/json", Answer::Json(200, VIEW)),
-            ("POST", "/containers/c1/stop", Answer::Stall),
-            ("GET", "/_ping", ping),
-        ];
-        rules.extend(empty_engine().into_iter().filter(|rule| rule.1 != "/containers/json"));
-        rules
-    };
-    let mut fake = Fake::with(rules(Answer::Stall));
-    fake.site.set("DPL_ENGINE_PATIENCE", "1s");
-    let ended = run(&fake.site, &["stop", "all"]);
-    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
-    assert!(ended.took < Duration::from_secs(20), "{:?}: {}", ended.took, ended.stderr);
-}
-
 /// A command may say nothing for hours; an engine that answers nobody any more is no reason to wait so long.
 #[test]
 fn a_command_in_a_container_ends_when_the_engine_freezes() {
     let engine = PrivateEngine::start(&[]);
     engine.take_image("redis:7.0");
     let manifest = r#"{"project": "PROJECT", "services": {"a": {"image": "redis:7.0", "stop_signal": "SIGKILL"}}}"#;
-    let mut stack = Stack::on(&engine.address, manifest);
-    stack.site.set("DPL_STALL_TIMEOUT", "1s");
+    let stack = Stack::on(&engine.address, manifest);
     stack.run(&["start"]).success();
     let freezes = |name: &str| {
         let daemon =
@@ -213,14 +189,15 @@ fn a_command_in_a_container_ends_when_the_engine_freezes() {
         assert!(std::process::Command::new("kill").args([name, daemon.trim()]).status().unwrap().success());
     };
     let mut command =
-        stack.site.command(&["exec", "-f", "stack.json", "a", "sh", "-c", "sleep 3; echo more; sleep 60"]);
+        stack.site.command(&["exec", "-f", "stack.json", "a", "sh", "-c", "sleep 6; echo more; sleep 60"]);
+    command.env("DPL_STALL_TIMEOUT", "4s");
     let said = std::fs::File::create(stack.site.file("said")).unwrap();
     let mut child = command.stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();
     let said = || std::fs::read_to_string(stack.site.file("said")).unwrap();
     // It was silent for longer than any limit, and nothing was wrong.
-    eventually(20, "the command speaks", || said().contains("more"));
+    eventually(40, "the command speaks", || said().contains("more"));
     freezes("-STOP");
-    eventually(20, "dpl has given up", || child.try_wait().unwrap().is_some());
+    eventually(40, "dpl has given up", || child.try_wait().unwrap().is_some());
     freezes("-CONT");
     assert_eq!(child.wait().unwrap().code(), Some(4), "{}", said());
     assert!(said().contains("answers nothing any more") && said().contains("hint:"), "{}", said());

@@ -17,10 +17,9 @@ use super::error::ServicesError;
 use super::labels;
 use super::lines::{Line, Lines};
 use super::observe::Role;
-use super::secrets::read_secret;
+use super::secrets::Inputs;
 use crate::engine::{Engine, LogQuery, LogSource};
 use crate::manifest::Manifest;
-use crate::manifest::model::EnvValue;
 
 /// Which part of the logs is wanted.
 #[derive(Debug, Clone, Default)]
@@ -94,11 +93,7 @@ impl Chosen {
     fn of(engine: &Engine, manifest: &Manifest, selection: &[String], options: &LogOptions) -> Self {
         let services = selection.iter().filter_map(|name| {
             let service = manifest.services.get(name)?;
-            let secrets = service.environment.iter().filter_map(|(variable, value)| match value {
-                EnvValue::Secret(source) => read_secret(variable, source).ok().filter(|secret| secret.len() >= 6),
-                EnvValue::Plain(_) => None,
-            });
-            Some((name.clone(), secrets.collect()))
+            Some((name.clone(), Inputs::read(service).masked().into()))
         });
         Self {
             engine: engine.clone(),
