@@ -1,6 +1,6 @@
 //! Everything that meets a person: arguments, menu, prompts, tables, progress, error pages.
 //!
-//! The only room that prints, asks or knows clap, indicatif and dialoguer. It turns what was typed (a command, a
+//! The only room that prints, asks or knows clap and indicatif. It turns what was typed (a command, a
 //! choice of the menu, a chain) into an `Operation`, and decides nothing that the operation decides.
 
 mod arguments;

@@ -31,7 +31,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
 }
 
 /// Crates that belong to one room.
-const OWNED: [(&str, &str); 4] = [("bollard", "engine"), ("clap", "cli"), ("indicatif", "cli"), ("dialoguer", "cli")];
+const OWNED: [(&str, &str); 4] = [("bollard", "engine"), ("openssh", "engine"), ("clap", "cli"), ("indicatif", "cli")];
 
 fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).unwrap() {

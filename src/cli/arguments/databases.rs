@@ -107,8 +107,9 @@ pub struct SqlArguments {
 
 #[derive(Debug, Args)]
 pub struct ShellArguments {
-    /// The database, by name or number; the manifest is given with -f, or remembered
-    pub database: String,
+    /// The database, by name or number; and a manifest (.json)
+    #[arg(required = true, num_args = 1..=2)]
+    pub database: Vec<String>,
     /// Start the database's service where it is not up
     #[arg(long)]
     pub start: bool,

@@ -31,7 +31,8 @@ pub enum HistoryCommand {
 
 #[derive(Debug, Args)]
 pub struct RollbackServicesArguments {
-    /// The action before which the services were as they are to be again [default: the last one that changed services]
-    #[arg(value_name = "N")]
-    pub action: Option<u64>,
+    /// The action before which the services were as they are to be again [default: the last one that changed services];
+    /// and a manifest (.json)
+    #[arg(value_name = "N", num_args = 0..=2)]
+    pub action: Vec<String>,
 }

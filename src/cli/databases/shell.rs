@@ -11,8 +11,12 @@ use crate::report::Message;
 
 /// `dpl db shell`: ends with psql's own exit code.
 pub fn run(arguments: &ShellArguments, session: &mut Session) -> Result<u8, Failure> {
-    let project = session.project(None)?;
-    let name = one_database(&project, &arguments.database, "db shell")?;
+    let (project, words) = session.targets(&arguments.database)?;
+    let [word] = words.as_slice() else {
+        let hint = Message::new("hint-one-shell");
+        return Err(Failure::usage_with_hint("`dpl db shell` opens one database", hint));
+    };
+    let name = one_database(&project, word, "db shell")?;
     if session.global.dry_run {
         session.output.say(&Message::new("would-shell").with("database", &name));
         return Ok(0);

@@ -17,8 +17,14 @@ pub(super) fn checks(found: &Examination, say: Say) -> Vec<DoctorCheck> {
             PortHolder::Other(Holder::NoSuchAddress) => Message::new("doctor-port-nowhere"),
         };
         let message = message.with("service", service).with("port", port);
-        checks
-            .push(DoctorCheck::ok("ports", say(message)).but(Verdict::Problem, say(Message::new("doctor-free-port"))));
+        // No running container has the port: an engine that was killed has forgotten that it gave it away.
+        let advice = match holder {
+            PortHolder::Other(Holder::Process(Some(process))) if process.starts_with("docker-proxy ") => {
+                Message::new("doctor-free-forgotten-port")
+            }
+            _ => Message::new("doctor-free-port"),
+        };
+        checks.push(DoctorCheck::ok("ports", say(message)).but(Verdict::Problem, say(advice)));
     }
     for (service, source, is_made) in &found.missing_sources {
         let message = Message::new("doctor-no-source").with("service", service).with("path", source);

@@ -52,17 +52,29 @@ pub struct MovedImage {
 
 /// `dpl rollback [N]`.
 pub fn run(arguments: &RollbackServicesArguments, session: &mut Session) -> Result<u8, Failure> {
-    let project = session.project(None)?;
+    let (project, words) = session.targets(&arguments.action)?;
+    let number = action_number(&words)?;
     let engine = session.engine()?;
     let all = Deployments::read(&project.state())?;
     let all = all.of(&session.engine_id(&engine)?);
-    let deployment = chosen(all, arguments.action, &project)?;
+    let deployment = chosen(all, number, &project)?;
     // It lasted until the action that ended with the next one: what was backed up before that one's end belongs to it.
     let lasted_until = all.iter().find(|other| other.action > deployment.action).map(|next| next.at);
     let loaded = read_resolved(&deployment.manifest, &project.path, Variables::of_process())?;
     let past = Arc::new(Project { path: project.path.clone(), loaded });
-    let rollback = Rollback { number: arguments.action, deployment, lasted_until, past };
+    let rollback = Rollback { number, deployment, lasted_until, past };
     operations::act(&rollback, &project, session)
+}
+
+fn action_number(words: &[String]) -> Result<Option<u64>, Failure> {
+    match words {
+        [] => Ok(None),
+        [number] if number.parse::<u64>().is_ok() => Ok(number.parse().ok()),
+        [wrong, ..] => Err(Failure::usage_with_hint(
+            format!("`{wrong}` is no number of an action"),
+            Message::new("hint-action-number"),
+        )),
+    }
 }
 
 /// The deployment before an action; without a number, before the last one that changed services.
