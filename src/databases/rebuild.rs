@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
+use super::backup::BackupSettings;
 use super::documents::{BackupDocument, PreserveReport, RebuildReport};
 use super::dump::Jobs;
 use super::error::{DatabasesError, in_one_line};
@@ -42,6 +43,9 @@ pub type DependentsError = Box<dyn std::error::Error + Send + Sync>;
 pub struct RebuildOptions {
     pub jobs: Jobs,
     pub old: OldDatabase,
+    /// How what a killed run had replaced is backed up before it is dropped, whatever becomes of the old one of this run.
+    /// Where `None`, there is no place for that, and it stays.
+    pub leftovers: Option<BackupSettings>,
     pub new: NewDatabase,
     pub patches: Patches,
     pub preserve: Vec<PreservedRows>,
@@ -136,9 +140,7 @@ struct Examined {
 impl Rebuild<'_> {
     async fn run(&self) -> Result<RebuildReport, DatabasesError> {
         for old in recovery::mend(self.server, self.database, self.reporter).await?.to_retire {
-            let message = Message::new("databases-leftover-retired").with("database", self.database);
-            self.reporter.warn(message.with("name", &old));
-            self.retirement().retire(&old).await?;
+            self.retire_leftover(&old).await?;
         }
         let examined = self.examine().await?;
         self.stop_if_asked()?;
@@ -174,6 +176,21 @@ impl Rebuild<'_> {
             Placement::Replace => self.database,
             Placement::Beside(name) => name,
         }
+    }
+
+    /// Somebody's only copy of the old rows, maybe: never dropped without a backup, and left alone by a run that replaces
+    /// nothing.
+    async fn retire_leftover(&self, old: &str) -> Result<(), DatabasesError> {
+        let say = |key| self.reporter.warn(Message::new(key).with("database", self.database).with("name", old));
+        let settings = match (&self.options.placement, &self.options.leftovers) {
+            (Placement::Beside(_), _) => return Ok(say("databases-leftover-waits")),
+            (Placement::Replace, None) => return Ok(say("databases-leftover-without-place")),
+            (Placement::Replace, Some(settings)) => settings.clone(),
+        };
+        say("databases-leftover-retired");
+        let policy = OldDatabase::BackUpAndDrop(settings);
+        let Self { server, database, reporter, .. } = self;
+        Retirement { server, database, policy: &policy, reporter }.retire(old).await.map(drop)
     }
 
     fn retirement(&self) -> Retirement<'_> {

@@ -132,6 +132,7 @@ impl Site {
         RebuildOptions {
             jobs: Jobs::default(),
             old: OldDatabase::BackUpAndDrop(self.backup_settings()),
+            leftovers: Some(self.backup_settings()),
             new: NewDatabase::default(),
             patches: Patches::default(),
             preserve: Vec::new(),

@@ -107,6 +107,7 @@ impl ReplaceOptions {
         let options = RebuildOptions {
             jobs: self.jobs.unwrap_or_default(),
             old: self.old(project)?,
+            leftovers: backup_settings(project).ok(),
             new: NewDatabase {
                 owner: database.owner.clone(),
                 encoding: database.encoding.clone(),
