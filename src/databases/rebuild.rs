@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
-use super::backup::BackupSettings;
+use super::backup::{BackupSettings, Shrink};
 use super::documents::{BackupDocument, PreserveReport, RebuildReport};
 use super::dump::Jobs;
 use super::error::{DatabasesError, in_one_line};
 use super::fitness;
+use super::inventory::Inventory;
 use super::names::{self, BesideKind};
 use super::patches::Patches;
 use super::preserve::{Preservation, PreservedRows};
@@ -46,6 +47,8 @@ pub struct RebuildOptions {
     /// How what a killed run had replaced is backed up before it is dropped, whatever becomes of the old one of this run.
     /// Where `None`, there is no place for that, and it stays.
     pub leftovers: Option<BackupSettings>,
+    /// Whether a source without tables may replace rows.
+    pub shrink: Shrink,
     pub new: NewDatabase,
     pub patches: Patches,
     pub preserve: Vec<PreservedRows>,
@@ -219,6 +222,9 @@ impl Rebuild<'_> {
         problems.extend(self.options.patches.problems());
         if replaces {
             problems.extend(Preservation::problems_of(server, self.database, &self.options.preserve).await?);
+            if known.is_some_and(|expected| expected.tables.is_empty()) && self.options.shrink == Shrink::Refuse {
+                problems.extend(self.emptying().await?);
+            }
         }
         if let Placement::Beside(name) = &self.options.placement
             && server.has(name).await?
@@ -238,6 +244,23 @@ impl Rebuild<'_> {
                 Err(DatabasesError::Unfit { database, source_path, problems })
             }
         }
+    }
+
+    /// What would be lost to a source that holds no tables.
+    async fn emptying(&self) -> Result<Option<String>, DatabasesError> {
+        let mut session = self.server.client.session(self.database).await?;
+        let mut tables = Inventory::read(&mut session).await?.tables;
+        Inventory::count(&mut session, &mut tables).await?;
+        session.close().await?;
+        let rows: u64 = tables.iter().map(|table| table.rows).sum();
+        Ok((rows > 0).then(|| {
+            format!(
+                "it holds no tables, and the present `{}` has {rows} rows in {} of them; \
+                 give --allow-shrink if they are to go",
+                self.database,
+                tables.len()
+            )
+        }))
     }
 
     /// Everything up to the swap, and the dependents running again after it. On an error the present database has its name

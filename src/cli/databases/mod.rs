@@ -49,7 +49,8 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
             let unselected = Unselected::Refused { command: "db dump" };
             let (project, databases) = databases_of(&arguments.targets, session, unselected)?;
             let options = DumpOptions::of(&arguments.options);
-            operations::act(&Dump { databases, options }, &project, session)
+            let shrink = shrink(arguments.allow_shrink);
+            operations::act(&Dump { databases, options, shrink }, &project, session)
         }
         DatabaseCommand::Rebuild(arguments) => {
             let unselected = Unselected::Refused { command: "db rebuild" };
@@ -86,7 +87,7 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
         DatabaseCommand::Backup(arguments) => {
             let (project, databases) = databases_of(&arguments.targets, session, Unselected::All)?;
             let options = DumpOptions::of(&arguments.options);
-            let shrink = if arguments.allow_shrink { Shrink::Allow } else { Shrink::Refuse };
+            let shrink = shrink(arguments.allow_shrink);
             operations::act(&Backup { databases, options, shrink }, &project, session)
         }
         DatabaseCommand::Verify(arguments) => verify::run(arguments, session),
@@ -97,6 +98,11 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
         DatabaseCommand::Sql(arguments) => sql::run(arguments, session),
         DatabaseCommand::Shell(arguments) => shell::run(arguments, session),
     }
+}
+
+/// What `--allow-shrink` says.
+fn shrink(allowed: bool) -> Shrink {
+    if allowed { Shrink::Allow } else { Shrink::Refuse }
 }
 
 /// A database of the manifest, found by its name.
