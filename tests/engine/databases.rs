@@ -475,7 +475,10 @@ async fn everything_that_the_server_lacks_is_told_at_once() {
     let Err(DatabasesError::Unfit { problems, .. }) = site.rebuild("expert").await else { panic!("it was fit") };
     assert_eq!(
         problems,
-        ["the server has no role `one`: create it first", "the server has no role `two x`: create it first"]
+        [
+            "the server has no role `one`: create it first; all but its password: CREATE ROLE \"one\";",
+            "the server has no role `two x`: create it first; all but its password: CREATE ROLE \"two x\";"
+        ]
     );
     assert_eq!(site.databases().await, ["expert", "postgres"]);
     site.end().await;
