@@ -165,6 +165,17 @@ pub enum DatabasesError {
         #[source]
         source: Box<DatabasesError>,
     },
+    /// The server ended under the work; what was said first is the cause.
+    #[error(
+        "the server {server} ended in the middle of it (exit code {code}); `dpl logs` of its service may say why. \
+         Start it with `dpl start`, then run this again: it clears up first"
+    )]
+    ServerEnded {
+        server: String,
+        code: i64,
+        #[source]
+        source: Box<DatabasesError>,
+    },
     /// The new database is in place; what comes after the swap was not done.
     #[error("`{database}` is rebuilt, but what comes after is not done; run it again to finish")]
     AfterSwap {

@@ -86,7 +86,10 @@ pub async fn rebuild(
     let result = Rebuild { server, database, source, dependents, options, reporter }.run().await;
     // The lock goes with the session, and it with its input, whether it says goodbye or not.
     let _ = guard.close().await;
-    result
+    match result {
+        Err(error) => Err(server.explain(error).await),
+        report => report,
+    }
 }
 
 /// Opens, drops and keeps again what a killed run left of a database, as far as that needs no backup; the rest, and the
