@@ -180,7 +180,9 @@ pub fn change(
         MenuKind::Load => Box::new(Load { services: services()?, options: LoadOptions::default() }),
         MenuKind::Restart => Box::new(Converge::new(Action::Restart, awake(manifest, targets, &[], services()?)?)),
         MenuKind::Stop => Box::new(Converge::new(Action::Stop, services()?)),
-        MenuKind::Dump => Box::new(Dump { databases: databases()?, options: DumpOptions::default() }),
+        MenuKind::Dump => {
+            Box::new(Dump { databases: databases()?, options: DumpOptions::default(), shrink: Shrink::default() })
+        }
         MenuKind::Rebuild => Box::new(Rebuild { databases: databases()?, options: ReplaceOptions::default() }),
         MenuKind::Backup => {
             Box::new(Backup { databases: databases()?, options: DumpOptions::default(), shrink: Shrink::default() })

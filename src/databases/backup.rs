@@ -91,7 +91,7 @@ async fn place(
     let record = dump::dump(server, &order, workshop.path(), reporter).await?;
     if settings.shrink == Shrink::Refuse {
         let last = existing(&settings.folder, database)?.backups.pop();
-        refuse_shrunken(&record, last.as_ref())?;
+        refuse_shrunken("backup", &record, last.as_ref().map(|last| &last.known.record))?;
     }
     let target = home.join(&stamp);
     crate::failpoint!("databases.backup.before-rename");
@@ -101,12 +101,19 @@ async fn place(
 }
 
 /// Compares like with like: a level of compression that saves more makes no database smaller.
-fn refuse_shrunken(record: &Record, last: Option<&Existing>) -> Result<(), DatabasesError> {
-    let Some(last) = last.map(|last| &last.known.record) else { return Ok(()) };
+pub(super) fn refuse_shrunken(
+    what: &'static str,
+    record: &Record,
+    last: Option<&Record>,
+) -> Result<(), DatabasesError> {
+    let Some(last) = last else { return Ok(()) };
+    if record.tables.is_empty() && !last.tables.is_empty() || record.rows() == 0 && last.rows() > 0 {
+        return Err(DatabasesError::Emptied { what, database: record.database.clone(), tables: record.tables.len() });
+    }
     let (new_bytes, old_bytes) = (record.bytes(), last.bytes());
     let (new_size, old_size) = (record.size_bytes, last.size_bytes);
     if new_bytes < old_bytes / 2 || (new_size < old_size / 2 && record.rows() < last.rows() / 2) {
-        return Err(DatabasesError::Shrunk { database: record.database.clone(), new_bytes, old_bytes });
+        return Err(DatabasesError::Shrunk { what, database: record.database.clone(), new_bytes, old_bytes });
     }
     Ok(())
 }
@@ -418,16 +425,19 @@ mod tests {
 
     #[test]
     fn less_than_half_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let known = Known { record: record(), verification: Verification::default() };
-        let last = Existing { path: folder.path().to_owned(), known };
-        let mut new = record();
-        assert!(refuse_shrunken(&new, None).is_ok());
-        assert!(refuse_shrunken(&new, Some(&last)).is_ok());
+        let (last, mut new) = (record(), record());
+        let refused = |new: &Record| refuse_shrunken("backup", new, Some(&last));
+        assert!(refuse_shrunken("backup", &new, None).is_ok());
+        assert!(refused(&new).is_ok());
         new.files[1].bytes = 0;
-        assert!(refuse_shrunken(&new, Some(&last)).is_ok());
+        assert!(refused(&new).is_ok());
         new.files[0].bytes = 9;
-        assert!(matches!(refuse_shrunken(&new, Some(&last)), Err(DatabasesError::Shrunk { .. })));
+        assert!(matches!(refused(&new), Err(DatabasesError::Shrunk { .. })));
+        let mut empty = record();
+        empty.tables.iter_mut().for_each(|table| table.rows = 0);
+        assert!(matches!(refused(&empty), Err(DatabasesError::Emptied { tables: 1.., .. })));
+        empty.tables.clear();
+        assert!(refused(&empty).unwrap_err().to_string().contains("has no tables now"));
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl Read for Counted {
 }
 
 /// The roles that the text names, which an empty server does not have. Reading it to its end also tells whether it is
-/// whole, where gzip can tell.
+/// whole, as far as gzip, open rows and pg_dump's own last line can tell.
 async fn scan(path: &Path) -> Result<BTreeSet<String>, DatabasesError> {
     /// No statement that names a role is longer; rows are.
     const LONGEST_LINE: usize = 64 << 10;
@@ -176,13 +176,11 @@ async fn scan(path: &Path) -> Result<BTreeSet<String>, DatabasesError> {
     let scanned = tokio::task::spawn_blocking(move || {
         let fail = || DatabasesError::file("read", &path);
         let mut reader = BufReader::with_capacity(1 << 18, open(&path)?.0);
-        let mut facts = script::ScriptFacts::default();
+        let (mut facts, mut script_end) = (script::ScriptFacts::default(), script::ScriptEnd::default());
         let (mut line, mut is_cut) = (Vec::new(), false);
         loop {
             let buffer = reader.fill_buf().map_err(fail())?;
-            if buffer.is_empty() {
-                return Ok(facts.roles);
-            }
+            let is_last = buffer.is_empty();
             let end = buffer.iter().position(|byte| *byte == b'\n');
             let taken = end.map_or(buffer.len(), |end| end + 1);
             is_cut |= line.len() + taken > LONGEST_LINE;
@@ -190,12 +188,24 @@ async fn scan(path: &Path) -> Result<BTreeSet<String>, DatabasesError> {
                 line.extend_from_slice(&buffer[..taken]);
             }
             reader.consume(taken);
-            if end.is_some() {
+            // The last line may lack its end.
+            if end.is_some() || is_last {
                 if !is_cut {
-                    facts.read_line(String::from_utf8_lossy(&line).trim_end());
+                    let text = String::from_utf8_lossy(&line);
+                    let text = text.trim_end();
+                    if !script_end.is_in_rows() {
+                        facts.read_line(text);
+                    }
+                    script_end.read_line(text);
                 }
                 line.clear();
                 is_cut = false;
+            }
+            if is_last {
+                return match script_end.missing() {
+                    None => Ok(facts.roles),
+                    Some(damage) => Err(DatabasesError::Damaged { path, damage }),
+                };
             }
         }
     });
@@ -392,6 +402,26 @@ async fn place(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_cut_text_is_refused_before_a_server_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sql");
+        let long = "x".repeat(200 << 10);
+        let whole = format!(
+            "-- PostgreSQL database dump\nALTER TABLE t OWNER TO app;\nCOPY t (a) FROM stdin;\n{long}\n\\.\n\
+             -- PostgreSQL database dump complete\n"
+        );
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(scan(&path).await.unwrap(), BTreeSet::from(["app".to_owned()]));
+        std::fs::write(&path, whole.trim_end()).unwrap();
+        assert_eq!(scan(&path).await.unwrap().len(), 1, "the end of the last line is nothing that matters");
+        for lines in 1..=5 {
+            let cut: Vec<&str> = whole.lines().take(lines).collect();
+            std::fs::write(&path, cut.join("\n") + "\n").unwrap();
+            assert!(matches!(scan(&path).await, Err(DatabasesError::Damaged { .. })), "{lines}");
+        }
+    }
 
     #[test]
     fn what_every_plain_dump_complains_of_is_passed_over() {

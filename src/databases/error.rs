@@ -89,10 +89,15 @@ pub enum DatabasesError {
     #[error("the dump of `{database}` is not complete, and was thrown away: {missing}")]
     Incomplete { database: String, missing: String },
     #[error(
-        "the backup of `{database}` would have {new_bytes} bytes, less than half of the last one's {old_bytes}; \
-         look at the database, then back it up with --allow-shrink"
+        "the {what} of `{database}` would have {new_bytes} bytes, less than half of the last one's {old_bytes}; \
+         look at the database, then run it again with --allow-shrink"
     )]
-    Shrunk { database: String, new_bytes: u64, old_bytes: u64 },
+    Shrunk { what: &'static str, database: String, new_bytes: u64, old_bytes: u64 },
+    #[error(
+        "`{database}` has {} now, and its last {what} has them; look at the database, then run it again with --allow-shrink",
+        if *.tables == 0 { "no tables" } else { "no rows" }
+    )]
+    Emptied { what: &'static str, database: String, tables: usize },
     #[error("the database restored from {} is not what was dumped: {difference}", .source_path.display())]
     RestoredOtherwise { source_path: PathBuf, difference: String },
     #[error(
@@ -157,6 +162,17 @@ pub enum DatabasesError {
     #[error("connections to `{database}` came back as fast as they were ended; stop what opens them and try again")]
     NeverQuiet {
         database: String,
+        #[source]
+        source: Box<DatabasesError>,
+    },
+    /// The server ended under the work; what was said first is the cause.
+    #[error(
+        "the server {server} ended in the middle of it (exit code {code}); `dpl logs` of its service may say why. \
+         Start it with `dpl start`, then run this again: it clears up first"
+    )]
+    ServerEnded {
+        server: String,
+        code: i64,
         #[source]
         source: Box<DatabasesError>,
     },

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::error::DatabasesError;
+use super::inventory::Role;
 use super::properties::Properties;
 use super::room::Room;
 use super::server::Server;
@@ -48,7 +49,11 @@ pub(super) async fn problems(
         problems.push(format!("role `{user}` is no superuser: it could not give objects their owners"));
     }
     for role in &facts.missing_roles {
-        problems.push(format!("the server has no role `{role}`: create it first"));
+        let statements = match expected.made_roles.iter().find(|made| made.name == *role) {
+            Some(made) => statements_of(made),
+            None => format!("CREATE ROLE {}", sql::ident(role)),
+        };
+        problems.push(format!("the server has no role `{role}`: create it first; all but its password: {statements};"));
     }
     for extension in &facts.missing_extensions {
         problems.push(format!("the server's image has no extension `{extension}`"));
@@ -68,6 +73,30 @@ pub(super) async fn problems(
     Ok(problems)
 }
 
+/// What makes a role as it was where the dump was made, as far as anybody else may know: never its password.
+fn statements_of(role: &Role) -> String {
+    let mut words = vec![format!("CREATE ROLE {}", sql::ident(&role.name))];
+    let attributes = [
+        (role.superuser, "SUPERUSER"),
+        (role.create_database, "CREATEDB"),
+        (role.create_role, "CREATEROLE"),
+        (role.login, "LOGIN"),
+        (role.replication, "REPLICATION"),
+        (role.bypass_row_security, "BYPASSRLS"),
+        (!role.inherit, "NOINHERIT"),
+    ];
+    words.extend(attributes.into_iter().filter(|(has, _)| *has).map(|(_, word)| word.to_owned()));
+    if role.connection_limit >= 0 {
+        words.push(format!("CONNECTION LIMIT {}", role.connection_limit));
+    }
+    words.extend(role.valid_until.iter().map(|time| format!("VALID UNTIL {}", sql::literal(time))));
+    let mut statements = vec![words.join(" ")];
+    let grants =
+        role.member_of.iter().map(|other| format!("GRANT {} TO {}", sql::ident(other), sql::ident(&role.name)));
+    statements.extend(grants);
+    statements.join("; ")
+}
+
 /// A set of names as `unnest(ARRAY[…])` takes them.
 fn rows<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let list: Vec<String> = names.map(sql::literal).collect();
@@ -82,3 +111,28 @@ const FACTS: &str = "SELECT json_build_object(
   'has_tablespace', EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = $tablespace),
   'prepared_transactions', (SELECT count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = $database),
   'may', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_role_is_told_with_the_statements_that_make_it() {
+        let plain = Role { name: "app".to_owned(), inherit: true, connection_limit: -1, ..Role::default() };
+        assert_eq!(statements_of(&plain), "CREATE ROLE \"app\"");
+        let role = Role {
+            name: "x\"; drop".to_owned(),
+            login: true,
+            create_database: true,
+            connection_limit: 5,
+            valid_until: Some("2030-01-01 00:00:00+00".to_owned()),
+            member_of: vec!["readers".to_owned()],
+            ..Role::default()
+        };
+        assert_eq!(
+            statements_of(&role),
+            "CREATE ROLE \"x\"\"; drop\" CREATEDB LOGIN NOINHERIT CONNECTION LIMIT 5 \
+             VALID UNTIL '2030-01-01 00:00:00+00'; GRANT \"readers\" TO \"x\"\"; drop\""
+        );
+    }
+}

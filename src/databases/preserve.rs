@@ -242,6 +242,8 @@ FROM (SELECT DISTINCT w.n AS wanted, s.nspname, c.relname, c.relkind, c.oid
 
 /// A session in each database. Both end when this process does, and then nothing was carried.
 pub(super) struct Carrier {
+    /// The name that both go by.
+    database: String,
     present: Session,
     new: Session,
     /// The server's process behind the session in the present database: the one to be spared.
@@ -280,7 +282,7 @@ impl Carrier {
             );
             new_session.run("make room for rows", &statement).await?;
         }
-        Ok(Some(Self { present: old_session, new: new_session, backend, reports }))
+        Ok(Some(Self { database: present.to_owned(), present: old_session, new: new_session, backend, reports }))
     }
 
     /// Carries every table's rows as they are now; a second time adds what has changed since.
@@ -327,17 +329,22 @@ impl Carrier {
             .iter()
             .zip(nulls)
             .map(|(key, has_null)| {
-                let operator = if has_null { "IS NOT DISTINCT FROM" } else { "=" };
-                format!("t.{0} {operator} n.{0}", ident(key))
+                // Arrays with a NULL in the same place are equal, and unlike IS NOT DISTINCT FROM that can be hashed.
+                match has_null {
+                    true => format!("ARRAY[t.{0}] = ARRAY[n.{0}]", ident(key)),
+                    false => format!("t.{0} = n.{0}", ident(key)),
+                }
             })
             .collect();
         let matching = matching.join(" AND ");
         let keys = list(&entry.key);
         let of_t: Vec<String> = entry.key.iter().map(|key| format!("t.{}", ident(key))).collect();
+        // Counted, not EXISTS: for a first row alone the planner takes a nested loop, and there is none to stop it.
         let query = format!(
             "SELECT pg_catalog.json_build_array(\
-             EXISTS (SELECT FROM {rows} GROUP BY {keys} HAVING count(*) > 1), \
-             EXISTS (SELECT FROM {} AS t JOIN {rows} AS n ON {matching} GROUP BY {} HAVING count(*) > 1))",
+             (SELECT count(*) > 0 FROM (SELECT FROM {rows} GROUP BY {keys} HAVING count(*) > 1) AS twice), \
+             (SELECT count(*) > 0 FROM (SELECT FROM {} AS t JOIN {rows} AS n ON {matching} GROUP BY {} \
+               HAVING count(*) > 1) AS twice))",
             entry.to,
             of_t.join(", ")
         );
@@ -346,7 +353,7 @@ impl Carrier {
             let which = if old_twice { "present" } else { "new" };
             let key = entry.key.join(", ");
             let problem = format!("the {which} `{}` has several rows with one ({key}), so it is no key", entry.table);
-            return Err(cannot(&entry.table, vec![problem]));
+            return Err(cannot(&self.database, vec![problem]));
         }
         Ok(matching)
     }
@@ -446,7 +453,7 @@ impl Carrier {
         }
         match shorten(problems) {
             None => Ok(()),
-            Some(problems) => Err(cannot("the new database", vec![problems])),
+            Some(problems) => Err(cannot(&self.database, vec![problems])),
         }
     }
 

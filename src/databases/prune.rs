@@ -36,6 +36,7 @@ pub fn plan_prune(folder: &Path, database: &str, retention: &Retention) -> Resul
             created_at: backup.known.record.created_at,
             restored: backup.known.verification.restored_at().is_some(),
             checked: backup.known.verification.files_at().is_some(),
+            bad: backup.known.verification.failed.is_some(),
         })
         .collect();
     let mut plan = PrunePlan {

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
+use super::backup::{BackupSettings, Shrink};
 use super::documents::{BackupDocument, PreserveReport, RebuildReport};
 use super::dump::Jobs;
 use super::error::{DatabasesError, in_one_line};
 use super::fitness;
+use super::inventory::Inventory;
 use super::names::{self, BesideKind};
 use super::patches::Patches;
 use super::preserve::{Preservation, PreservedRows};
@@ -42,6 +44,11 @@ pub type DependentsError = Box<dyn std::error::Error + Send + Sync>;
 pub struct RebuildOptions {
     pub jobs: Jobs,
     pub old: OldDatabase,
+    /// How what a killed run had replaced is backed up before it is dropped, whatever becomes of the old one of this run.
+    /// Where `None`, there is no place for that, and it stays.
+    pub leftovers: Option<BackupSettings>,
+    /// Whether a source without tables may replace rows.
+    pub shrink: Shrink,
     pub new: NewDatabase,
     pub patches: Patches,
     pub preserve: Vec<PreservedRows>,
@@ -79,7 +86,10 @@ pub async fn rebuild(
     let result = Rebuild { server, database, source, dependents, options, reporter }.run().await;
     // The lock goes with the session, and it with its input, whether it says goodbye or not.
     let _ = guard.close().await;
-    result
+    match result {
+        Err(error) => Err(server.explain(error).await),
+        report => report,
+    }
 }
 
 /// Opens, drops and keeps again what a killed run left of a database, as far as that needs no backup; the rest, and the
@@ -136,9 +146,7 @@ struct Examined {
 impl Rebuild<'_> {
     async fn run(&self) -> Result<RebuildReport, DatabasesError> {
         for old in recovery::mend(self.server, self.database, self.reporter).await?.to_retire {
-            let message = Message::new("databases-leftover-retired").with("database", self.database);
-            self.reporter.warn(message.with("name", &old));
-            self.retirement().retire(&old).await?;
+            self.retire_leftover(&old).await?;
         }
         let examined = self.examine().await?;
         self.stop_if_asked()?;
@@ -176,6 +184,21 @@ impl Rebuild<'_> {
         }
     }
 
+    /// Somebody's only copy of the old rows, maybe: never dropped without a backup, and left alone by a run that replaces
+    /// nothing.
+    async fn retire_leftover(&self, old: &str) -> Result<(), DatabasesError> {
+        let say = |key| self.reporter.warn(Message::new(key).with("database", self.database).with("name", old));
+        let settings = match (&self.options.placement, &self.options.leftovers) {
+            (Placement::Beside(_), _) => return Ok(say("databases-leftover-waits")),
+            (Placement::Replace, None) => return Ok(say("databases-leftover-without-place")),
+            (Placement::Replace, Some(settings)) => settings.clone(),
+        };
+        say("databases-leftover-retired");
+        let policy = OldDatabase::BackUpAndDrop(settings);
+        let Self { server, database, reporter, .. } = self;
+        Retirement { server, database, policy: &policy, reporter }.retire(old).await.map(drop)
+    }
+
     fn retirement(&self) -> Retirement<'_> {
         let Self { server, database, reporter, options, .. } = self;
         Retirement { server, database, policy: &options.old, reporter }
@@ -202,6 +225,9 @@ impl Rebuild<'_> {
         problems.extend(self.options.patches.problems());
         if replaces {
             problems.extend(Preservation::problems_of(server, self.database, &self.options.preserve).await?);
+            if known.is_some_and(|expected| expected.tables.is_empty()) && self.options.shrink == Shrink::Refuse {
+                problems.extend(self.emptying().await?);
+            }
         }
         if let Placement::Beside(name) = &self.options.placement
             && server.has(name).await?
@@ -221,6 +247,23 @@ impl Rebuild<'_> {
                 Err(DatabasesError::Unfit { database, source_path, problems })
             }
         }
+    }
+
+    /// What would be lost to a source that holds no tables.
+    async fn emptying(&self) -> Result<Option<String>, DatabasesError> {
+        let mut session = self.server.client.session(self.database).await?;
+        let mut tables = Inventory::read(&mut session).await?.tables;
+        Inventory::count(&mut session, &mut tables).await?;
+        session.close().await?;
+        let rows: u64 = tables.iter().map(|table| table.rows).sum();
+        Ok((rows > 0).then(|| {
+            format!(
+                "it holds no tables, and the present `{}` has {rows} rows in {} of them; \
+                 give --allow-shrink if they are to go",
+                self.database,
+                tables.len()
+            )
+        }))
     }
 
     /// Everything up to the swap, and the dependents running again after it. On an error the present database has its name

@@ -1,6 +1,6 @@
 //! Which backups of a database are kept: deciding alone, pure.
 //!
-//! The last backup and the last verified one are never given up, whatever the rules say.
+//! The last backup and the last verified one are never given up, whatever the rules say; one that was found bad is none.
 
 use std::collections::BTreeSet;
 
@@ -25,6 +25,8 @@ pub struct Retention {
 pub enum KeptBy {
     /// It is the last one of all.
     Newest,
+    /// It was found bad, as all others were; it is the last one of them.
+    NothingBetter,
     /// No later one has been verified.
     LastVerified,
     Last,
@@ -38,6 +40,7 @@ impl KeptBy {
     pub fn word(self) -> &'static str {
         match self {
             Self::Newest => "newest",
+            Self::NothingBetter => "bad, and there is no good one",
             Self::LastVerified => "last verified",
             Self::Last => "last",
             Self::Daily => "daily",
@@ -53,20 +56,27 @@ pub(super) struct Candidate {
     pub created_at: Timestamp,
     pub restored: bool,
     pub checked: bool,
+    /// Known to be no backup at all: no rule keeps it, and it takes no good one's place.
+    pub bad: bool,
 }
 
 /// For each backup, oldest first, the rules that keep it; one without any goes. Days are those of UTC, as in the names of
 /// the backups.
 pub(super) fn decide(backups: &[Candidate], retention: &Retention) -> Vec<BTreeSet<KeptBy>> {
     let mut kept = vec![BTreeSet::new(); backups.len()];
-    let Some(newest) = backups.len().checked_sub(1) else { return kept };
-    kept[newest].insert(KeptBy::Newest);
-    let verified = backups.iter().rposition(|backup| backup.restored);
-    if let Some(verified) = verified.or_else(|| backups.iter().rposition(|backup| backup.checked)) {
-        kept[verified].insert(KeptBy::LastVerified);
+    // Newest first.
+    let good: Vec<(usize, &Candidate)> = backups.iter().enumerate().rev().filter(|(_, backup)| !backup.bad).collect();
+    match good.first() {
+        Some((newest, _)) => kept[*newest].insert(KeptBy::Newest),
+        // A person may still get rows out of it.
+        None => kept.last_mut().is_some_and(|last| last.insert(KeptBy::NothingBetter)),
+    };
+    let verified = good.iter().find(|(_, backup)| backup.restored);
+    if let Some((verified, _)) = verified.or_else(|| good.iter().find(|(_, backup)| backup.checked)) {
+        kept[*verified].insert(KeptBy::LastVerified);
     }
-    for index in (0..backups.len()).rev().take(retention.keep_last as usize) {
-        kept[index].insert(KeptBy::Last);
+    for (index, _) in good.iter().take(retention.keep_last as usize) {
+        kept[*index].insert(KeptBy::Last);
     }
     type Period = fn(Date) -> (i16, i16);
     let periods: [(KeptBy, u32, Period); 3] = [
@@ -79,10 +89,10 @@ pub(super) fn decide(backups: &[Candidate], retention: &Retention) -> Vec<BTreeS
     ];
     for (rule, count, period) in periods {
         let mut seen = BTreeSet::new();
-        for (index, backup) in backups.iter().enumerate().rev() {
+        for (index, backup) in &good {
             let date = backup.created_at.to_zoned(TimeZone::UTC).date();
             if seen.len() < count as usize && seen.insert(period(date)) {
-                kept[index].insert(rule);
+                kept[*index].insert(rule);
             }
         }
     }
@@ -97,7 +107,7 @@ mod tests {
     const NONE: Retention = Retention { keep_last: 0, daily: 0, weekly: 0, monthly: 0 };
 
     fn plain(time: &str) -> Candidate {
-        Candidate { created_at: time.parse().unwrap(), restored: false, checked: false }
+        Candidate { created_at: time.parse().unwrap(), restored: false, checked: false, bad: false }
     }
 
     fn kept(backups: &[Candidate], retention: &Retention) -> Vec<usize> {
@@ -114,6 +124,20 @@ mod tests {
         // One that was restored is worth more than one that was only read.
         backups[2].restored = true;
         assert_eq!(kept(&backups, &NONE), [2, 7]);
+    }
+
+    #[test]
+    fn a_bad_one_goes_and_takes_no_good_ones_place() {
+        let mut backups: Vec<Candidate> = (1..6).map(|day| plain(&format!("2026-07-0{day}T10:00:00Z"))).collect();
+        backups[1].restored = true;
+        for bad in [3, 4] {
+            backups[bad] = Candidate { restored: true, checked: true, bad: true, ..backups[bad] };
+        }
+        assert_eq!(kept(&backups, &NONE), [1, 2]);
+        assert_eq!(kept(&backups, &Retention { keep_last: 2, ..NONE }), [1, 2]);
+        assert_eq!(kept(&backups, &Retention { daily: 9, weekly: 9, monthly: 9, ..NONE }), [0, 1, 2]);
+        backups.iter_mut().for_each(|backup| backup.bad = true);
+        assert_eq!(kept(&backups, &Retention { keep_last: 9, ..NONE }), [4]);
     }
 
     #[test]
@@ -154,6 +178,7 @@ mod tests {
                     created_at: Timestamp::from_second(1_780_000_000 + hour * 3600).unwrap(),
                     restored: false,
                     checked: false,
+                    bad: false,
                 })
                 .collect();
             if !backups.is_empty() {

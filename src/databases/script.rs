@@ -30,6 +30,55 @@ pub(super) fn header(listing: &str, key: &str) -> Option<String> {
     values.next().map(|value| value.trim().to_owned())
 }
 
+/// Whether a plain dump came to its end: a file that was cut at the end of a line is SQL without a fault.
+///
+/// `COPY … FROM stdin;` is ended by `\\.` (PostgreSQL's "COPY", text format), and pg_dump and pg_dumpall write a line of
+/// comment at the end that answers the one at the beginning (`pg_backup_archiver.c`, `pg_dumpall.c`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ScriptEnd {
+    /// The statement whose rows are being read.
+    open_copy: Option<String>,
+    /// The headers that were not answered yet.
+    open_headers: Vec<&'static str>,
+}
+
+const HEADERS: [&str; 2] = ["-- PostgreSQL database dump", "-- PostgreSQL database cluster dump"];
+
+impl ScriptEnd {
+    /// Whether a line is a row, and no statement.
+    pub fn is_in_rows(&self) -> bool {
+        self.open_copy.is_some()
+    }
+
+    /// Reads one line, which may be cut where it is very long.
+    pub fn read_line(&mut self, line: &str) {
+        if self.open_copy.is_some() {
+            if line == "\\." {
+                self.open_copy = None;
+            }
+        } else if line.starts_with("COPY ") && line.ends_with(" FROM stdin;") {
+            self.open_copy = Some(line.to_owned());
+        } else if let Some(header) = HEADERS.into_iter().find(|header| *header == line) {
+            self.open_headers.push(header);
+        } else if let Some(header) = line.strip_suffix(" complete") {
+            // That of one database inside a cluster's is answered before the next one begins.
+            if let Some(at) = self.open_headers.iter().rposition(|open| *open == header) {
+                self.open_headers.remove(at);
+            }
+        }
+    }
+
+    /// What is missing at the end of the text.
+    pub fn missing(&self) -> Option<String> {
+        let head = |copy: &String| copy.chars().take(120).collect::<String>();
+        match (&self.open_copy, self.open_headers.last()) {
+            (Some(copy), _) => Some(format!("it ends in the middle of the rows of `{}`", head(copy))),
+            (None, Some(header)) => Some(format!("its last line should be `{header} complete`, and is not there")),
+            (None, None) => None,
+        }
+    }
+}
+
 impl ScriptFacts {
     /// Reads one line of a script. pg_dump writes each of these statements in one.
     pub fn read_line(&mut self, line: &str) {
@@ -132,6 +181,38 @@ mod tests {
         let listing = ";\n; Archive created at 2026-07-04\n;     dbname: x\n;     Dumped from database version: 15.3 (Debian)\n;\n5; 1 2 TABLE\n";
         assert_eq!(header(listing, "Dumped from database version:").as_deref(), Some("15.3 (Debian)"));
         assert_eq!(header(listing, "Nothing:"), None);
+    }
+
+    fn missing(script: &str) -> Option<String> {
+        let mut end = ScriptEnd::default();
+        script.lines().for_each(|line| end.read_line(line));
+        end.missing()
+    }
+
+    #[test]
+    fn a_plain_dump_that_was_cut_at_the_end_of_a_line_is_found_out() {
+        let whole = "--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE t (a text);\nCOPY public.t (a) FROM stdin;\n\
+            -- PostgreSQL database dump complete\n2\n\\.\n\n--\n-- PostgreSQL database dump complete\n--\n\n";
+        assert_eq!(missing(whole), None);
+        let lines: Vec<&str> = whole.lines().collect();
+        for kept in 2..=10 {
+            let words = missing(&lines[..kept].join("\n")).unwrap_or_else(|| panic!("{kept}"));
+            assert_eq!(
+                words.contains("rows of `COPY public.t (a) FROM stdin;`"),
+                (6..9).contains(&kept),
+                "{kept}: {words}"
+            );
+        }
+        assert_eq!(missing("CREATE TABLE t (a int);\nINSERT INTO t VALUES (1);\n"), None);
+        assert!(missing("COPY t FROM stdin;\n1\n").is_some());
+    }
+
+    #[test]
+    fn a_dump_of_all_databases_ends_with_its_own_line() {
+        let one = "-- PostgreSQL database dump\n-- PostgreSQL database dump complete\n";
+        let cut = format!("-- PostgreSQL database cluster dump\n{one}{one}");
+        assert!(missing(&cut).is_some_and(|words| words.contains("cluster dump complete")));
+        assert_eq!(missing(&format!("{cut}-- PostgreSQL database cluster dump complete\n")), None);
     }
 
     proptest! {

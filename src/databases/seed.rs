@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use super::backup::Workshop;
+use super::backup::{self, Shrink, Workshop};
 use super::documents::BackupDocument;
 use super::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
 use super::error::DatabasesError;
 use super::names;
+use super::record::Record;
 use super::server::Server;
+use super::source::{SourceKind, source_kind};
 use super::verification::{Known, Verification};
 use super::verify;
 use crate::report::{Activity, Message, Reporter};
@@ -20,6 +22,8 @@ pub struct SeedSettings {
     pub jobs: Jobs,
     pub level: Level,
     pub hashes: PasswordHashes,
+    /// Compared with the seed that is there.
+    pub shrink: Shrink,
     /// Who does it, for the record.
     pub operator: String,
 }
@@ -65,6 +69,9 @@ async fn place(
         operator: &settings.operator,
     };
     let record = dump::dump(server, &order, workshop.path(), reporter).await?;
+    if settings.shrink == Shrink::Refuse {
+        refuse_shrunken(target, &record)?;
+    }
     verify::check_files(workshop.path(), &record).await?;
     crate::failpoint!("databases.seed.before-exchange");
     if std::fs::symlink_metadata(target).is_ok() {
@@ -74,4 +81,44 @@ async fn place(
     }
     crate::failpoint!("databases.seed.after-exchange");
     Ok(BackupDocument::new(&Known { record, verification: Verification::default() }, target))
+}
+
+/// The seed may be all that a delivery has of the data. Of one that others made no more is known than that it is there.
+fn refuse_shrunken(target: &Path, record: &Record) -> Result<(), DatabasesError> {
+    match source_kind(target) {
+        Ok(SourceKind::Backup) => {
+            // One that can't be read is no measure.
+            let last = Record::read(target).ok();
+            backup::refuse_shrunken("seed", record, last.as_ref())
+        }
+        Ok(SourceKind::Custom | SourceKind::Directory | SourceKind::Tar | SourceKind::Sql)
+            if record.tables.is_empty() =>
+        {
+            Err(DatabasesError::Emptied { what: "seed", database: record.database.clone(), tables: 0 })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::databases::record::{RECORD_FILE, tests::record};
+
+    #[test]
+    fn an_empty_database_does_not_replace_a_seed_with_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let (seed, whole) = (folder.path().join("seed"), record());
+        let empty = Record { tables: Vec::new(), ..record() };
+        assert!(refuse_shrunken(&seed, &empty).is_ok(), "there was none");
+        std::fs::create_dir(&seed).unwrap();
+        assert!(refuse_shrunken(&seed, &empty).is_ok(), "what is there is no seed");
+        std::fs::write(seed.join(RECORD_FILE), whole.to_json()).unwrap();
+        assert!(matches!(refuse_shrunken(&seed, &empty), Err(DatabasesError::Emptied { what: "seed", .. })));
+        assert!(refuse_shrunken(&seed, &whole).is_ok());
+        let plain = folder.path().join("seed.sql");
+        std::fs::write(&plain, "CREATE TABLE t ();").unwrap();
+        assert!(matches!(refuse_shrunken(&plain, &empty), Err(DatabasesError::Emptied { .. })));
+        assert!(refuse_shrunken(&plain, &whole).is_ok());
+    }
 }

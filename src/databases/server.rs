@@ -63,6 +63,26 @@ struct Facts {
 }
 
 impl Server {
+    /// What failed because the server's container has ended says so: what a tool says then explains nothing.
+    pub(super) async fn explain(&self, error: DatabasesError) -> DatabasesError {
+        if self.is_outside() {
+            return error;
+        }
+        match self.client.engine.inspect_container(&self.client.container).await {
+            Ok(Some(view)) if view.state != ContainerState::Running => {
+                let (server, code) = (self.whereabouts.clone(), view.exit_code);
+                match error {
+                    DatabasesError::AfterSwap { database, source } => {
+                        let source = Box::new(DatabasesError::ServerEnded { server, code, source });
+                        DatabasesError::AfterSwap { database, source }
+                    }
+                    error => DatabasesError::ServerEnded { server, code, source: Box::new(error) },
+                }
+            }
+            _ => error,
+        }
+    }
+
     /// Finds the way into the server in `container`: its own socket first, which is usually trusted, then TCP.
     pub async fn connect(engine: &Engine, container: &str, credentials: Credentials) -> Result<Self, DatabasesError> {
         let name = || container.to_owned();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::backup;
 use super::error::{DatabasesError, Said};
 use super::helper::{Access, Helper, INSIDE, Reach};
-use super::inventory::Table;
+use super::inventory::{Role, Table};
 use super::list::backup_stamps;
 use super::names;
 use super::properties::Properties;
@@ -150,6 +150,8 @@ pub(super) struct Expected {
     pub exhaustive: bool,
     pub large_objects: Option<u64>,
     pub roles: Vec<String>,
+    /// Those of them of which it says what they were.
+    pub made_roles: Vec<Role>,
     pub extensions: Vec<String>,
     pub server_version: String,
     pub major: Option<u32>,
@@ -285,6 +287,7 @@ impl Source {
             exhaustive: false,
             large_objects: None,
             roles: facts.roles.into_iter().collect(),
+            made_roles: Vec::new(),
             extensions: facts.extensions.into_iter().collect(),
             major: version.split(['.', ' ', 'd', 'b', 'r']).next().and_then(|major| major.parse().ok()),
             server_version: version,
@@ -307,6 +310,7 @@ fn recorded(record: &Record) -> Expected {
         exhaustive: true,
         large_objects: Some(record.large_objects),
         roles: record.roles.iter().map(|role| role.name.clone()).collect(),
+        made_roles: record.roles.clone(),
         extensions: record.extensions.iter().map(|extension| extension.name.clone()).collect(),
         server_version: record.server_version.clone(),
         major: Some(record.server_version_number / 10_000),

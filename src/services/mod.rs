@@ -35,7 +35,7 @@ pub use examine::{Examination, PortHolder, examine};
 pub use execute::{ExecuteOptions, execute};
 pub use host::{DataFolder, HeldPort, Holder, Survey, survey};
 pub use logs::{LogOptions, ServiceLogLine, logs};
-pub use observe::{Gpus, Snapshot, observe, suppose_image};
+pub use observe::{Gpus, Snapshot, observe, providers, suppose_image};
 pub use plan::{
     Action, After, AnonymousVolumes, Cause, Dependencies, Extent, FailedContainers, Namesakes, Operation, Options,
     Plan, Recreate, Request, Step, StepId, Target, Until, Wait, Warning, plan,

@@ -432,7 +432,7 @@ fn missing_sources(manifest: &Manifest) -> BTreeSet<String> {
 }
 
 /// The services whose namespaces a service shares.
-pub(super) fn providers(service: &crate::manifest::model::Service) -> Vec<&str> {
+pub fn providers(service: &crate::manifest::model::Service) -> Vec<&str> {
     let modes = [&service.network_mode, &service.pid, &service.ipc];
     let mut names: Vec<&str> = modes
         .into_iter()

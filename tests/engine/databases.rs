@@ -120,6 +120,7 @@ impl Site {
             jobs: Jobs::default(),
             level: Level::default(),
             hashes: PasswordHashes::default(),
+            shrink: Shrink::Refuse,
             operator: "engineer".to_owned(),
         }
     }
@@ -132,6 +133,8 @@ impl Site {
         RebuildOptions {
             jobs: Jobs::default(),
             old: OldDatabase::BackUpAndDrop(self.backup_settings()),
+            leftovers: Some(self.backup_settings()),
+            shrink: Shrink::default(),
             new: NewDatabase::default(),
             patches: Patches::default(),
             preserve: Vec::new(),
@@ -441,6 +444,28 @@ async fn a_damaged_seed_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_emptied_database_replaces_no_seed_and_an_empty_seed_no_rows_unless_asked_to() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE DATABASE expert").await;
+    let mut allowed = site.seed_settings();
+    allowed.shrink = Shrink::Allow;
+    site.sql("expert", "CREATE TABLE t AS SELECT generate_series(1, 500) AS n").await;
+    databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
+    site.sql("expert", "DROP TABLE t").await;
+    let refused = databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await;
+    assert!(matches!(refused, Err(DatabasesError::Emptied { .. })), "{refused:?}");
+    assert_eq!(databases::dump_at(&site.seed()).unwrap().rows, 500);
+    databases::dump_seed(&site.server, "expert", &allowed, &site.reporter).await.unwrap();
+    site.sql("expert", "CREATE TABLE t AS SELECT generate_series(1, 500) AS n").await;
+    let Err(DatabasesError::Unfit { problems, .. }) = site.rebuild("expert").await else { panic!("it was emptied") };
+    assert!(problems.len() == 1 && problems[0].contains("500 rows"), "{problems:?}");
+    assert_eq!(site.sql("expert", "SELECT count(*) FROM t").await, "500");
+    let options = RebuildOptions { shrink: Shrink::Allow, ..site.rebuild_options() };
+    assert_eq!(site.rebuild_from("expert", &site.seed(), &options).await.unwrap().tables, 0);
+    site.end().await;
+}
+
+#[tokio::test]
 async fn everything_that_the_server_lacks_is_told_at_once() {
     let site = Site::start().await;
     site.sql("postgres", "CREATE DATABASE expert; CREATE ROLE one; CREATE ROLE \"two x\"").await;
@@ -450,7 +475,10 @@ async fn everything_that_the_server_lacks_is_told_at_once() {
     let Err(DatabasesError::Unfit { problems, .. }) = site.rebuild("expert").await else { panic!("it was fit") };
     assert_eq!(
         problems,
-        ["the server has no role `one`: create it first", "the server has no role `two x`: create it first"]
+        [
+            "the server has no role `one`: create it first; all but its password: CREATE ROLE \"one\";",
+            "the server has no role `two x`: create it first; all but its password: CREATE ROLE \"two x\";"
+        ]
     );
     assert_eq!(site.databases().await, ["expert", "postgres"]);
     site.end().await;

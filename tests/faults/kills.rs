@@ -135,6 +135,26 @@ fn a_killed_rebuild_leaves_all_old_rows_or_all_new_ones() {
 }
 
 #[test]
+fn what_a_killed_rebuild_had_replaced_is_backed_up_before_it_goes_whatever_the_next_command_says() {
+    let mut subject = Databases::new(databases::Deed::Rebuild);
+    let swapped = |subject: &mut Databases| {
+        subject.prepare();
+        run_to_point(subject.site(), &subject.command(), "databases.rebuild.after-renames").killed("swapped");
+    };
+    swapped(&mut subject);
+    let beside = ["db", "restore", "shop", "--file", "seed-as-made", "--as", "copy"];
+    run(subject.site(), &beside).success("beside");
+    assert!(!subject.replaced_is_safe("beside"), "it replaces nothing, and leaves that to a rebuild");
+    swapped(&mut subject);
+    run(subject.site(), &["db", "rebuild", "shop", "--no-backup"]).success("without a backup");
+    assert!(subject.replaced_is_safe("without a backup"));
+    swapped(&mut subject);
+    subject.truncate_the_seed();
+    run(subject.site(), &["db", "rebuild", "shop", "--no-backup"]).refused("a bad seed");
+    assert!(subject.replaced_is_safe("a bad seed"));
+}
+
+#[test]
 fn a_killed_rebuild_on_a_server_outside_leaves_all_old_rows_or_all_new_ones() {
     kill_at_points(Scene::RebuildOutside, 3, Databases::new(databases::Deed::RebuildOutside));
 }

@@ -38,6 +38,9 @@ pub struct SeedArguments {
     pub targets: TargetArguments,
     #[command(flatten)]
     pub options: DumpArguments,
+    /// Accept a seed of less than half of the present one's size, or without its rows
+    #[arg(long)]
+    pub allow_shrink: bool,
 }
 
 #[derive(Debug, Args)]

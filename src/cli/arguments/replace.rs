@@ -15,6 +15,9 @@ pub struct ReplaceArguments {
     /// Drop the replaced database without a backup
     #[arg(long)]
     pub no_backup: bool,
+    /// Accept a source without tables where the present database has rows
+    #[arg(long)]
+    pub allow_shrink: bool,
     /// Connections that restore at once [default: one for each CPU, at most 8]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,

@@ -76,6 +76,7 @@ impl DumpOptions {
 pub struct Dump {
     pub databases: Vec<String>,
     pub options: DumpOptions,
+    pub shrink: Shrink,
 }
 
 impl Operation for Dump {
@@ -109,6 +110,7 @@ impl Operation for Dump {
                 jobs: self.options.jobs,
                 level: self.options.level,
                 hashes: self.options.hashes,
+                shrink: self.shrink,
                 operator: operator(),
             };
             let document = runtime.block_on(async {

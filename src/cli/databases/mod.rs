@@ -25,8 +25,9 @@ use super::select::Unselected;
 use super::session::{Project, Session};
 use crate::databases::{BackupSettings, Jobs, Level, PasswordHashes, Shrink};
 use crate::manifest::Manifest;
-use crate::manifest::model::Database;
+use crate::manifest::model::{Database, Service};
 use crate::report::Message;
+use crate::services;
 use crate::state::Operator;
 
 pub use dependents::{forget_stopped, put_back};
@@ -50,7 +51,8 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
             let unselected = Unselected::Refused { command: "db dump" };
             let (project, databases) = databases_of(&arguments.targets, session, unselected)?;
             let options = DumpOptions::of(&arguments.options);
-            operations::act(&Dump { databases, options }, &project, session)
+            let shrink = shrink(arguments.allow_shrink);
+            operations::act(&Dump { databases, options, shrink }, &project, session)
         }
         DatabaseCommand::Rebuild(arguments) => {
             let unselected = Unselected::Refused { command: "db rebuild" };
@@ -87,7 +89,7 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
         DatabaseCommand::Backup(arguments) => {
             let (project, databases) = databases_of(&arguments.targets, session, Unselected::All)?;
             let options = DumpOptions::of(&arguments.options);
-            let shrink = if arguments.allow_shrink { Shrink::Allow } else { Shrink::Refuse };
+            let shrink = shrink(arguments.allow_shrink);
             operations::act(&Backup { databases, options, shrink }, &project, session)
         }
         DatabaseCommand::Verify(arguments) => verify::run(arguments, session),
@@ -98,6 +100,11 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
         DatabaseCommand::Sql(arguments) => sql::run(arguments, session),
         DatabaseCommand::Shell(arguments) => shell::run(arguments, session),
     }
+}
+
+/// What `--allow-shrink` says.
+fn shrink(allowed: bool) -> Shrink {
+    if allowed { Shrink::Allow } else { Shrink::Refuse }
 }
 
 /// A database of the manifest, found by its name.
@@ -150,7 +157,7 @@ fn backup_settings(project: &Project) -> Result<BackupSettings, Failure> {
 
 /// The services that stop while a database is swapped: those that it says, else those that depend on its server's.
 fn users(manifest: &Manifest, database: &Database) -> Vec<String> {
-    match &database.used_by {
+    let mut users = match &database.used_by {
         Some(users) => users.clone(),
         None => manifest
             .services
@@ -160,5 +167,45 @@ fn users(manifest: &Manifest, database: &Database) -> Vec<String> {
             })
             .map(|(_, name, _)| name.to_owned())
             .collect(),
+    };
+    // Who lives in a namespace of one that stops is killed with it, or left in one that nobody else is in.
+    loop {
+        let is_user = |name: &str| users.iter().any(|user| user == name);
+        let is_guest = |name: &str, service: &Service| {
+            !is_user(name)
+                && database.service.as_deref() != Some(name)
+                && services::providers(service).into_iter().any(is_user)
+        };
+        let all = manifest.services.iter();
+        let guests: Vec<String> =
+            all.filter(|(_, name, service)| is_guest(name, service)).map(|(_, name, _)| name.to_owned()).collect();
+        if guests.is_empty() {
+            return users;
+        }
+        users.extend(guests);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::model::NamespaceMode;
+
+    #[test]
+    fn those_that_live_in_a_namespace_of_a_user_stop_and_start_with_it() {
+        let of = |name: &str| Some(NamespaceMode::Service(name.to_owned()));
+        let mut manifest = Manifest::default();
+        for (name, service) in [
+            ("db", Service::default()),
+            ("api", Service::default()),
+            ("side", Service { network_mode: of("api"), pid: of("api"), ..Service::default() }),
+            ("probe", Service { ipc: of("side"), ..Service::default() }),
+            ("other", Service { pid: of("db"), ..Service::default() }),
+        ] {
+            manifest.services.push(name.to_owned(), Some(service));
+        }
+        let used_by = Some(vec!["api".to_owned()]);
+        let database = Database { service: Some("db".to_owned()), used_by, ..Database::default() };
+        assert_eq!(users(&manifest, &database), ["api", "side", "probe"]);
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::dependents::Users;
 use super::reach::{WhenDown, reach};
-use super::{backup_settings, database, operator, users};
+use super::{backup_settings, database, operator, shrink, users};
 use crate::cli::arguments::ReplaceArguments;
 use crate::cli::failure::Failure;
 use crate::cli::session::{Project, Session};
 use crate::databases::{
     self, Conversion, DefaultLocale, Jobs, NewDatabase, OldDatabase, Patches, Placement, PreservedRows, RebuildOptions,
-    RebuildReport, Secret, ServerImage, SourceKind, Variable, VariableValue, source_kind,
+    RebuildReport, Secret, ServerImage, Shrink, SourceKind, Variable, VariableValue, source_kind,
 };
 use crate::manifest::model::{Database, EnvValue};
 use crate::report::{Message, Reporter};
@@ -41,6 +41,8 @@ pub struct ReplaceOptions {
     pub jobs: Option<Jobs>,
     pub when_down: WhenDown,
     pub additions: Additions,
+    /// Whether a source without tables may replace rows.
+    pub shrink: Shrink,
     /// The name of a new database beside it, which replaces nothing.
     pub beside: Option<String>,
 }
@@ -55,6 +57,7 @@ impl ReplaceOptions {
             },
             jobs: arguments.jobs.and_then(Jobs::new),
             when_down: if arguments.start { WhenDown::Start } else { WhenDown::Refuse },
+            shrink: shrink(arguments.allow_shrink),
             ..Self::default()
         }
     }
@@ -71,6 +74,9 @@ impl ReplaceOptions {
         }
         if self.additions == Additions::None {
             flags += " --exact";
+        }
+        if self.shrink == Shrink::Allow {
+            flags += " --allow-shrink";
         }
         if self.when_down == WhenDown::Start {
             flags += " --start";
@@ -106,6 +112,8 @@ impl ReplaceOptions {
         let options = RebuildOptions {
             jobs: self.jobs.unwrap_or_default(),
             old: self.old(project)?,
+            leftovers: backup_settings(project).ok(),
+            shrink: self.shrink,
             new: NewDatabase {
                 owner: database.owner.clone(),
                 encoding: database.encoding.clone(),

@@ -155,6 +155,25 @@ impl Databases {
         folders.iter().map(|folder| rows_of_dump(folder, context)).collect()
     }
 
+    /// Fails unless what was replaced is on the server still or was backed up; whether it was backed up.
+    #[track_caller]
+    pub fn replaced_is_safe(&self, context: &str) -> bool {
+        let (there, backups) = (self.databases(), self.backed_up(context));
+        let is_backed_up = backups.contains(&OLD_ROWS);
+        let is_there = there.iter().any(|name| name.starts_with("shop~old~"));
+        assert!(is_there || is_backed_up, "{context}: {there:?}, {backups:?}");
+        is_backed_up
+    }
+
+    /// The seed loses its end.
+    pub fn truncate_the_seed(&self) {
+        for entry in fs::read_dir(self.seed().join("archive")).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        }
+    }
+
     fn helpers(&self) -> String {
         if self.deed == Deed::RebuildOutside {
             let filters = ["label=dpl.helper=databases", "network=host"].map(|filter| ["--filter", filter]).concat();
