@@ -219,3 +219,17 @@ impl fmt::Debug for Reporter {
         formatter.debug_struct("Reporter").field("listeners", &self.listeners.len()).finish()
     }
 }
+
+/// An error and its causes in one line; a cause that only says again what was said is left out.
+pub fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
+}

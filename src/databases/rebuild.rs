@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use super::backup::{BackupSettings, Shrink};
 use super::documents::{BackupDocument, PreserveReport, RebuildReport};
 use super::dump::Jobs;
-use super::error::{DatabasesError, in_one_line};
+use super::error::DatabasesError;
 use super::fitness;
 use super::inventory::Inventory;
 use super::names::{self, BesideKind};
@@ -26,7 +26,7 @@ use super::retire::{OldDatabase, Retirement};
 use super::server::Server;
 use super::source::{Expected, Source};
 use super::swap::{self, Swap, SwapOutcome};
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Message, Reporter, in_one_line};
 
 /// The services that use a database: whoever knows them stops and starts them.
 pub trait Dependents: Send + Sync {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::documents::RollbackReport;
-use super::error::{DatabasesError, in_one_line};
+use super::error::DatabasesError;
 use super::names::{self, BesideKind};
 use super::preserve::Preservation;
 use super::rebuild::{Dependents, Exchange, take_lock};
@@ -14,7 +14,7 @@ use super::recovery;
 use super::retire::kept;
 use super::server::Server;
 use super::swap::{self, Swap};
-use crate::report::{Message, Reporter};
+use crate::report::{Message, Reporter, in_one_line};
 
 /// Puts the database that was kept last in the place of `database`.
 pub async fn rollback(

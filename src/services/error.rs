@@ -7,6 +7,7 @@ use super::reports::ServicesReport;
 use super::secrets::InputError;
 use crate::engine::EngineError;
 use crate::manifest::types::Reference;
+use crate::report::in_one_line;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServicesError {
@@ -40,7 +41,7 @@ impl ServicesError {
     /// What belongs under the error's own line, one item a line, with causes.
     pub fn particulars(&self) -> Vec<String> {
         match self {
-            Self::Problems(problems) => problems.iter().map(|problem| with_causes(problem)).collect(),
+            Self::Problems(problems) => problems.iter().map(|problem| in_one_line(problem)).collect(),
             Self::Failed { failures, .. } => failures.iter().flat_map(ServiceFailure::lines).collect(),
             _ => Vec::new(),
         }
@@ -76,17 +77,6 @@ impl ServicesError {
 
 fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Something that would make a plan fail, known beforehand.
@@ -264,8 +254,8 @@ pub struct ServiceFailure {
 impl ServiceFailure {
     fn lines(&self) -> Vec<String> {
         let mut lines = vec![match self.service.as_str() {
-            "" => with_causes(&self.error),
-            service => format!("{service}: {}", with_causes(&self.error)),
+            "" => in_one_line(&self.error),
+            service => format!("{service}: {}", in_one_line(&self.error)),
         }];
         lines.extend(self.health.iter().map(|line| format!("  health check: {line}")));
         lines.extend(self.log.iter().map(|line| format!("  log: {line}")));
@@ -275,7 +265,7 @@ impl ServiceFailure {
             WayBack::Failed { container, error } => {
                 lines.push(format!(
                     "  the old container is kept as {container} and could not be put back: {}",
-                    with_causes(error)
+                    in_one_line(error)
                 ));
             }
         }
