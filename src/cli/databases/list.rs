@@ -109,6 +109,16 @@ fn print(listed: &DatabasesDocument, session: &Session) -> Result<(), Failure> {
     });
     let header = ["NO", "DATABASE", "SERVER", "SIZE", "CONNECTIONS", "LAST BACKUP", "LAST VERIFIED", "SEED"];
     session.output.data(&table::columns(&header, rows.collect()))?;
+    let beside = listed.databases.iter().flat_map(|database| {
+        database
+            .leftovers
+            .iter()
+            .map(|name| vec![database.name.clone(), name.clone(), why_beside(database, name, session)])
+    });
+    let beside: Vec<Vec<String>> = beside.collect();
+    if !beside.is_empty() {
+        session.output.data(&format!("\n{}", table::columns(&["DATABASE", "BESIDE IT", "WHY"], beside)))?;
+    }
     if listed.backups.is_empty() {
         return Ok(());
     }
@@ -123,6 +133,14 @@ fn print(listed: &DatabasesDocument, session: &Session) -> Result<(), Failure> {
     });
     let header = ["BACKUP", "SIZE", "TABLES", "ROWS", "VERIFIED"];
     session.output.data(&format!("\n{}", table::columns(&header, rows.collect())))
+}
+
+/// Kept on purpose, or left by a run that was killed.
+fn why_beside(database: &DatabaseDocument, name: &str, session: &Session) -> String {
+    session.output.catalogue.text(&match databases::is_kept(&database.name, name) {
+        true => Message::new("db-list-kept"),
+        false => Message::new("db-list-left"),
+    })
 }
 
 /// What is known of a backup since it was made.
