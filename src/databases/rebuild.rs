@@ -187,13 +187,13 @@ impl Rebuild<'_> {
     /// Somebody's only copy of the old rows, maybe: never dropped without a backup, and left alone by a run that replaces
     /// nothing.
     async fn retire_leftover(&self, old: &str) -> Result<(), DatabasesError> {
-        let say = |key| self.reporter.warn(Message::new(key).with("database", self.database).with("name", old));
+        let say = |message: Message| self.reporter.warn(message.with("database", self.database).with("name", old));
         let settings = match (&self.options.placement, &self.options.leftovers) {
-            (Placement::Beside(_), _) => return Ok(say("databases-leftover-waits")),
-            (Placement::Replace, None) => return Ok(say("databases-leftover-without-place")),
+            (Placement::Beside(_), _) => return Ok(say(Message::new("databases-leftover-waits"))),
+            (Placement::Replace, None) => return Ok(say(Message::new("databases-leftover-without-place"))),
             (Placement::Replace, Some(settings)) => settings.clone(),
         };
-        say("databases-leftover-retired");
+        say(Message::new("databases-leftover-retired"));
         let policy = OldDatabase::BackUpAndDrop(settings);
         let Self { server, database, reporter, .. } = self;
         Retirement { server, database, policy: &policy, reporter }.retire(old).await.map(drop)
