@@ -39,6 +39,11 @@ pub fn leftovers_of(database: &str, databases: &[ServerDatabase]) -> Vec<String>
     databases.iter().filter(beside).map(|leftover| leftover.name.clone()).collect()
 }
 
+/// Whether one of [`leftovers_of`] was kept on purpose, for the way back.
+pub fn is_kept(database: &str, name: &str) -> bool {
+    names::read_beside(database, name).is_some_and(|(kind, _)| kind == names::BesideKind::Kept)
+}
+
 /// The backups of a database below `paths.backups`, oldest first.
 pub fn backups(folder: &Path, database: &str) -> Result<Vec<BackupDocument>, DatabasesError> {
     let shelf = backup::existing(folder, database)?;
@@ -70,4 +75,25 @@ pub fn unreadable_backups(folder: &Path, database: &str) -> Result<Vec<(PathBuf,
 /// The dump in a folder: a backup or a seed, wherever it lies.
 pub fn dump_at(folder: &Path) -> Result<BackupDocument, DatabasesError> {
     Ok(BackupDocument::new(&Known::read(folder)?, folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::databases::names::BesideKind;
+
+    #[test]
+    fn what_was_kept_on_purpose_is_told_from_what_was_left() {
+        let beside = |kind| names::beside("shop", kind, "20260704T101530Z");
+        let (kept, old) = (beside(BesideKind::Kept), beside(BesideKind::Old));
+        let server = |name: &str| ServerDatabase {
+            name: name.to_owned(),
+            size_bytes: 0,
+            connections: 0,
+            allows_connections: true,
+        };
+        let there = [server("shop"), server(&kept), server(&old)];
+        assert_eq!(leftovers_of("shop", &there), [kept.clone(), old.clone()]);
+        assert!(is_kept("shop", &kept) && !is_kept("shop", &old));
+    }
 }

@@ -68,7 +68,9 @@ pub use documents::{
 pub use dump::{Jobs, Level, PasswordHashes};
 pub use error::{DatabasesError, Said};
 pub use helper::{HELPER_LABEL, HELPER_SERVER_LABEL};
-pub use list::{BackupStamp, ServerDatabase, backup_stamps, backups, dump_at, leftovers_of, list, unreadable_backups};
+pub use list::{
+    BackupStamp, ServerDatabase, backup_stamps, backups, dump_at, is_kept, leftovers_of, list, unreadable_backups,
+};
 pub use patches::{Patches, Variable, VariableValue};
 pub use preserve::PreservedRows;
 pub use prune::{PrunePlan, plan_prune};

@@ -120,7 +120,16 @@ fn page(listed: &DatabasesDocument, catalogue: &Catalogue, width: Option<usize>)
         title("column-last-verified").at_least(20).leaves(4),
         title("column-seed").at_least(8).leaves(6),
     ];
-    let databases = table::within(&columns, rows.collect(), width);
+    let mut databases = table::within(&columns, rows.collect(), width);
+    let beside = listed.databases.iter().flat_map(|database| {
+        let row = |name: &String| vec![database.name.clone(), name.clone(), why_beside(database, name, catalogue)];
+        database.leftovers.iter().map(row)
+    });
+    let beside: Vec<Vec<String>> = beside.collect();
+    if !beside.is_empty() {
+        let columns = [title("column-database").at_least(8), title("column-beside").at_least(20), title("column-why")];
+        databases = format!("{databases}\n{}", table::within(&columns, beside, width));
+    }
     if listed.backups.is_empty() {
         return databases;
     }
@@ -141,6 +150,14 @@ fn page(listed: &DatabasesDocument, catalogue: &Catalogue, width: Option<usize>)
         title("column-verified"),
     ];
     format!("{databases}\n{}", table::within(&columns, rows.collect(), width))
+}
+
+/// Kept on purpose, or left by a run that was killed.
+fn why_beside(database: &DatabaseDocument, name: &str, catalogue: &Catalogue) -> String {
+    catalogue.text(&match databases::is_kept(&database.name, name) {
+        true => Message::new("db-list-kept"),
+        false => Message::new("db-list-left"),
+    })
 }
 
 /// What is known of a backup since it was made.
