@@ -187,14 +187,15 @@ impl Rebuild<'_> {
     /// Somebody's only copy of the old rows, maybe: never dropped without a backup, and left alone by a run that replaces
     /// nothing.
     async fn retire_leftover(&self, old: &str) -> Result<(), DatabasesError> {
-        let say = |message: Message| self.reporter.warn(message.with("database", self.database).with("name", old));
-        let settings = match (&self.options.placement, &self.options.leftovers) {
-            (Placement::Beside(_), _) => return Ok(say(Message::new("databases-leftover-waits"))),
-            (Placement::Replace, None) => return Ok(say(Message::new("databases-leftover-without-place"))),
-            (Placement::Replace, Some(settings)) => settings.clone(),
+        let (message, policy) = match (&self.options.placement, &self.options.leftovers) {
+            (Placement::Beside(_), _) => (Message::new("databases-leftover-waits"), None),
+            (Placement::Replace, None) => (Message::new("databases-leftover-without-place"), None),
+            (Placement::Replace, Some(settings)) => {
+                (Message::new("databases-leftover-retired"), Some(OldDatabase::BackUpAndDrop(settings.clone())))
+            }
         };
-        say(Message::new("databases-leftover-retired"));
-        let policy = OldDatabase::BackUpAndDrop(settings);
+        self.reporter.warn(message.with("database", self.database).with("name", old));
+        let Some(policy) = policy else { return Ok(()) };
         let Self { server, database, reporter, .. } = self;
         Retirement { server, database, policy: &policy, reporter }.retire(old).await.map(drop)
     }
