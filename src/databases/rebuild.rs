@@ -187,16 +187,15 @@ impl Rebuild<'_> {
     /// Somebody's only copy of the old rows, maybe: never dropped without a backup, and left alone by a run that replaces
     /// nothing.
     async fn retire_leftover(&self, old: &str) -> Result<(), DatabasesError> {
-        let (message, settings) = match (&self.options.placement, &self.options.leftovers) {
+        let (message, policy) = match (&self.options.placement, &self.options.leftovers) {
             (Placement::Beside(_), _) => (Message::new("databases-leftover-waits"), None),
             (Placement::Replace, None) => (Message::new("databases-leftover-without-place"), None),
             (Placement::Replace, Some(settings)) => {
-                (Message::new("databases-leftover-retired"), Some(settings.clone()))
+                (Message::new("databases-leftover-retired"), Some(OldDatabase::BackUpAndDrop(settings.clone())))
             }
         };
         self.reporter.warn(message.with("database", self.database).with("name", old));
-        let Some(settings) = settings else { return Ok(()) };
-        let policy = OldDatabase::BackUpAndDrop(settings);
+        let Some(policy) = policy else { return Ok(()) };
         let Self { server, database, reporter, .. } = self;
         Retirement { server, database, policy: &policy, reporter }.retire(old).await.map(drop)
     }
