@@ -83,7 +83,8 @@ pub async fn rebuild(
     reporter: &Reporter,
 ) -> Result<RebuildReport, DatabasesError> {
     let guard = take_lock(server, database).await?;
-    let result = Rebuild { server, database, source, dependents, options, reporter }.run().await;
+    // Each stage in a box of its own: together they are more than a thread's stack likes to hold.
+    let result = Box::pin(Rebuild { server, database, source, dependents, options, reporter }.run()).await;
     // The lock goes with the session, and it with its input, whether it says goodbye or not.
     let _ = guard.close().await;
     match result {
@@ -146,20 +147,20 @@ struct Examined {
 impl Rebuild<'_> {
     async fn run(&self) -> Result<RebuildReport, DatabasesError> {
         for old in recovery::mend(self.server, self.database, self.reporter).await?.to_retire {
-            self.retire_leftover(&old).await?;
+            Box::pin(self.retire_leftover(&old)).await?;
         }
-        let examined = self.examine().await?;
+        let examined = Box::pin(self.examine()).await?;
         self.stop_if_asked()?;
         let stamp = names::stamp(jiff::Timestamp::now());
         let new = names::beside(self.database, BesideKind::New, &stamp);
-        let replaced = match self.replace(&examined, &new, &stamp).await {
+        let replaced = match Box::pin(self.replace(&examined, &new, &stamp)).await {
             Ok(replaced) => replaced,
             Err(error) => {
                 self.discard(&new).await;
                 return Err(error);
             }
         };
-        let finished = self.finish(replaced.aside.as_deref()).await;
+        let finished = Box::pin(self.finish(replaced.aside.as_deref())).await;
         let backup = finished.map_err(|error| self.after_swap(error))?;
         Ok(RebuildReport {
             database: self.name().to_owned(),
@@ -209,7 +210,7 @@ impl Rebuild<'_> {
     async fn examine(&self) -> Result<Examined, DatabasesError> {
         let server = self.server;
         let source = Source::open(self.source, &server.client.engine)?;
-        let verified = source.verify(server, self.reporter).await;
+        let verified = Box::pin(source.verify(server, self.reporter)).await;
         let present = Properties::read(&server.client, server.maintenance(self.database), self.database).await?;
         let replaces = present.is_some() && self.options.placement == Placement::Replace;
         let mut problems = Vec::new();
@@ -279,7 +280,7 @@ impl Rebuild<'_> {
             subject: self.name(),
             jobs: self.options.jobs,
         };
-        let restored = restore.run(self.server, self.reporter).await?;
+        let restored = Box::pin(restore.run(self.server, self.reporter)).await?;
         let mut replaced =
             Replaced { tables: restored.tables, rows: restored.rows, patches: restored.patches, ..Default::default() };
         crate::failpoint!("databases.rebuild.before-stop");
@@ -296,7 +297,7 @@ impl Rebuild<'_> {
             dependents: self.dependents,
             reporter: self.reporter,
         };
-        let exchanged = exchange.run(&preserve).await?;
+        let exchanged = Box::pin(exchange.run(&preserve)).await?;
         replaced.nameless = exchanged.nameless;
         replaced.dependents_stopped = exchanged.dependents_stopped;
         replaced.preserved = exchanged.preserved;

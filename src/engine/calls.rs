@@ -78,5 +78,6 @@ pub(super) fn while_it_answers<T: Send>(
 
 /// What comes of a call that may take so long.
 pub(super) async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(limit, call).await.unwrap_or(Err(Error::RequestTimeoutError))
+    // In a box: what waits for a call is inside of many others, and each would hold it in full.
+    tokio::time::timeout(limit, Box::pin(call)).await.unwrap_or(Err(Error::RequestTimeoutError))
 }

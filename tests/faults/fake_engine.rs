@@ -89,7 +89,7 @@ fn an_engine_that_does_not_introduce_itself_can_not_be_reached() {
             let fake = Fake::with(vec![("GET", call, answer)]);
             fake.store_image();
             for command in [&["status"][..], &["load"], &["start"]] {
-                let ended = fake.ends(command, 4, &["error: can't reach the Docker engine at", "because:", "hint:"]);
+                let ended = fake.ends(command, 4, &["can't reach the Docker engine at", "because:", "hint:"]);
                 assert!(what != "500" || ended.stderr.contains("the disk is on fire"), "{}", ended.stderr);
             }
             assert!(!fake.asked_for("POST"), "nothing was changed");
