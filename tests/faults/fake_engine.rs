@@ -86,7 +86,14 @@ fn an_engine_that_does_not_introduce_itself_can_not_be_reached() {
     for call in ["/version", "/info"] {
         for (what, answer) in broken_answers() {
             println!("{call}: {what}");
-            let fake = Fake::with(vec![("GET", call, answer)]);
+            // It is asked what it is while it lists.
+            let fake = Fake::with(vec![
+                ("GET", call, answer),
+                ("GET", "/containers/json", Answer::Json(200, "[]")),
+                ("GET", "/images/json", Answer::Json(200, "[]")),
+                ("GET", "/networks", Answer::Json(200, "[]")),
+                ("GET", "/volumes", Answer::Json(200, r#"{"Volumes":[]}"#)),
+            ]);
             fake.store_image();
             for command in [&["status"][..], &["load"], &["start"]] {
                 let ended = fake.ends(command, 4, &["can't reach the Docker engine at", "because:", "hint:"]);
