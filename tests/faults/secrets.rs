@@ -277,7 +277,7 @@ fn work(sought: &mut Sought) {
     }
     // Secrets that can't be read are named by where they should be.
     fs::remove_file(sought.stack.site.file("secrets/value")).unwrap();
-    let run = sought.run(&["restart", "app"]).failure(1);
+    let run = sought.run(&["restart", "app", "--force-recreate"]).failure(1);
     assert!(run.stderr.contains("secrets/value"), "{}", run.stderr);
     sought.stack.site.write("secrets/value", SECRETS[1].1);
 
