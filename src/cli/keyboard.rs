@@ -47,7 +47,7 @@ pub enum Key {
 }
 
 /// A key that begins with Esc comes at once; over a slow line, almost.
-const ESCAPE_PATIENCE: Duration = Duration::from_millis(60);
+const ESCAPE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The terminal in hand. Bytes are taken from it one by one, so that whatever is typed ahead stays there for the next
 /// question, or for the shell.
@@ -167,7 +167,8 @@ impl Keyboard {
         Ok(character.map_or(Key::Other, Key::Char))
     }
 
-    /// Waits for a byte or a signal, as long as `patience` says.
+    /// Waits for a byte or a signal; with `patience` for the next byte of a key that has begun, so long, and for no signal: it
+    /// waits until the key is whole.
     fn input(&mut self, patience: Option<Duration>) -> io::Result<Input> {
         let patience = patience.map(|patience| Timespec {
             tv_sec: patience.as_secs() as i64,
@@ -176,13 +177,15 @@ impl Keyboard {
         loop {
             let stdin = io::stdin();
             let mut watched = [PollFd::new(&stdin, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
-            match poll(&mut watched, patience.as_ref()) {
+            let within_a_key = patience.is_some();
+            let count = if within_a_key { 1 } else { 2 };
+            match poll(&mut watched[..count], patience.as_ref()) {
                 Ok(0) => return Ok(Input::Nothing),
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             }
-            if !watched[1].revents().is_empty() {
+            if !within_a_key && !watched[1].revents().is_empty() {
                 // All that came together are one.
                 let _ = self.signals.read(&mut [0; 64])?;
                 return Ok(Input::Signal);
