@@ -76,7 +76,7 @@ pub use preserve::PreservedRows;
 pub use prune::{PrunePlan, plan_prune};
 pub use psql::{Credentials, Secret};
 pub use query::{Column, QueryResult, check_statements, query};
-pub use rebuild::{Dependents, DependentsError, NewDatabase, Placement, RebuildOptions, mend, rebuild};
+pub use rebuild::{Dependents, DependentsError, NewDatabase, Placement, RebuildOptions, examine, mend, rebuild};
 pub use record::RecordError;
 pub use retention::Retention;
 pub use retire::OldDatabase;

@@ -93,6 +93,32 @@ pub async fn rebuild(
     }
 }
 
+/// What would keep [`rebuild`] from beginning, as it finds it itself; for those who have several to do, and want to begin
+/// with none before all of them can be done.
+pub async fn examine(
+    server: &Server,
+    database: &str,
+    source: &Path,
+    options: &RebuildOptions,
+    reporter: &Reporter,
+) -> Result<(), DatabasesError> {
+    let rebuild = Rebuild { server, database, source, dependents: &Nobody, options, reporter };
+    Box::pin(rebuild.examine()).await.map(drop)
+}
+
+/// Stands for the services where none is touched.
+struct Nobody;
+
+impl Dependents for Nobody {
+    fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
 /// Opens, drops and keeps again what a killed run left of a database, as far as that needs no backup; the rest, and the
 /// words for it, are the next rebuild's. Does nothing where somebody is at work on it.
 pub async fn mend(server: &Server, database: &str, reporter: &Reporter) -> Result<(), DatabasesError> {

@@ -304,6 +304,19 @@ fn a_damaged_seed_never_reaches_the_database() {
 }
 
 #[test]
+fn of_several_databases_none_is_replaced_before_all_of_them_can_be() {
+    let stack = open_databases();
+    stack.run(&["db", "dump", "expert"]).success();
+    psql(&stack, "expert", "DELETE FROM workflow WHERE i > 10");
+    let run = stack.run(&["db", "rebuild", "all", "--yes"]).failure(1);
+    assert!(run.stderr.contains("seeds/odd"), "the other one has no seed: {}", run.stderr);
+    assert_eq!(psql(&stack, "expert", "SELECT count(*) FROM workflow"), "10", "and so neither was replaced");
+    stack.run(&["db", "dump", "2"]).success();
+    stack.run(&["db", "rebuild", "all", "--yes"]).success();
+    assert_eq!(psql(&stack, "expert", "SELECT count(*) FROM workflow"), "1000");
+}
+
+#[test]
 fn no_secret_is_seen_anywhere() {
     let stack = open_databases();
     let secret = "se'cr et";

@@ -22,6 +22,25 @@ pub struct Rebuild {
     pub options: ReplaceOptions,
 }
 
+impl Rebuild {
+    /// None is replaced before all of them can be: what is wrong with each is said.
+    fn examine_all(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<(), Failure> {
+        let mut failed = None;
+        for name in &self.databases {
+            let source = seed(database(project, name)?, name)?;
+            if let Err(failure) = self.options.examine(name, source, project, session, reporter) {
+                if matches!(failure, Failure::Interrupted) {
+                    return Err(failure);
+                }
+                if let Some(earlier) = failed.replace(failure) {
+                    Failure::show(&earlier, &session.output);
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
 impl Operation for Rebuild {
     fn announcement(&self) -> Message {
         Message::new("will-rebuild").with("targets", self.databases.join(", "))
@@ -58,6 +77,9 @@ impl Operation for Rebuild {
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         let begun = Instant::now();
+        if self.databases.len() > 1 {
+            self.examine_all(project, session, reporter)?;
+        }
         let mut rebuilt = RebuildsDocument::default();
         for name in &self.databases {
             let source = seed(database(project, name)?, name)?;

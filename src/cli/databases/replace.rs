@@ -104,25 +104,8 @@ impl ReplaceOptions {
     ) -> Result<RebuildReport, Failure> {
         let engine = session.engine()?;
         let runtime = session.runtime()?;
+        let options = self.options(name, project)?;
         let database = database(project, name)?;
-        let (patches, preserve) = match self.additions {
-            Additions::None => Default::default(),
-            Additions::AsTheManifestSays => (patches(database)?, preserved(database)),
-        };
-        let options = RebuildOptions {
-            jobs: self.jobs.unwrap_or_default(),
-            old: self.old(project)?,
-            leftovers: backup_settings(project).ok(),
-            shrink: self.shrink,
-            new: NewDatabase {
-                owner: database.owner.clone(),
-                encoding: database.encoding.clone(),
-                locale: database.locale.clone(),
-            },
-            patches,
-            preserve,
-            placement: self.beside.clone().map_or(Placement::Replace, Placement::Beside),
-        };
         let dependents = Users::new(&engine, project, users(project.manifest(), database), reporter);
         let report = runtime.block_on(async {
             let server = reach(&engine, project, database, self.when_down, reporter).await?;
@@ -148,6 +131,52 @@ impl ReplaceOptions {
         })?;
         say(&report, session);
         Ok(report)
+    }
+
+    /// Everything that could keep a replacement from beginning, before the first of several begins. What a plain SQL dump
+    /// holds shows only when it is converted.
+    pub fn examine(
+        &self,
+        name: &str,
+        source: &Path,
+        project: &Arc<Project>,
+        session: &mut Session,
+        reporter: &Reporter,
+    ) -> Result<(), Failure> {
+        let engine = session.engine()?;
+        let options = self.options(name, project)?;
+        let database = database(project, name)?;
+        session.runtime()?.block_on(async {
+            if source_kind(source)? == SourceKind::Sql {
+                return Ok(());
+            }
+            let server = reach(&engine, project, database, self.when_down, reporter).await?;
+            // A killed run may have left it closed.
+            databases::mend(&server, name, reporter).await?;
+            Ok(databases::examine(&server, name, source, &options, reporter).await?)
+        })
+    }
+
+    fn options(&self, name: &str, project: &Project) -> Result<RebuildOptions, Failure> {
+        let database = database(project, name)?;
+        let (patches, preserve) = match self.additions {
+            Additions::None => Default::default(),
+            Additions::AsTheManifestSays => (patches(database)?, preserved(database)),
+        };
+        Ok(RebuildOptions {
+            jobs: self.jobs.unwrap_or_default(),
+            old: self.old(project)?,
+            leftovers: backup_settings(project).ok(),
+            shrink: self.shrink,
+            new: NewDatabase {
+                owner: database.owner.clone(),
+                encoding: database.encoding.clone(),
+                locale: database.locale.clone(),
+            },
+            patches,
+            preserve,
+            placement: self.beside.clone().map_or(Placement::Replace, Placement::Beside),
+        })
     }
 }
 
