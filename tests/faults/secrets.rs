@@ -286,7 +286,7 @@ fn work(sought: &mut Sought) {
         &["restart", "app", "--verbose", "--json"][..],
         &["rollback", "--dry-run"],
         &["rollback", "--yes", "--json"],
-        &["do", "3 - 2"],
+        &["do", "3 - 2", "--yes"],
         &["history", "--json"],
         &["history", "show", "1"],
         &["stop", "all"],
