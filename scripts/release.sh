@@ -42,7 +42,7 @@ build() {
 
 try() {
   [[ -x $files/$name ]] || die "there is no $files/$name: release.sh build"
-  local engine
+  # Not local: the trap needs it when this function is long over.
   engine=release-$(cksum <<<"$PWD" | cut -d ' ' -f 1)
   trap '"$here/engine.sh" down "$engine"' EXIT
   "$here/engine.sh" down "$engine"
