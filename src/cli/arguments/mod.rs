@@ -241,22 +241,27 @@ pub struct ManArguments {
 /// Flags whose value is the argument behind them.
 const VALUE_FLAGS: [&str; 8] = ["-f", "--manifest", "-H", "--host", "--progress", "--color", "--lang", "--lock-wait"];
 
-/// `dpl MANIFEST.json …` is `dpl menu MANIFEST.json …`.
+/// `dpl MANIFEST.json` is `dpl menu MANIFEST.json`, and `dpl MANIFEST.json COMMAND …` is `dpl -f MANIFEST.json COMMAND …`.
 pub fn with_menu(mut typed: Vec<OsString>) -> Vec<OsString> {
-    let mut place = 1;
+    if let Some(place) = next_word(&typed, 1).filter(|place| names_manifest(&typed[*place].to_string_lossy())) {
+        let command_follows = next_word(&typed, place + 1).is_some();
+        typed.insert(place, if command_follows { "-f" } else { "menu" }.into());
+    }
+    typed
+}
+
+/// The first argument from `place` on that is neither a flag nor a flag's value.
+fn next_word(typed: &[OsString], mut place: usize) -> Option<usize> {
     while let Some(argument) = typed.get(place) {
         if VALUE_FLAGS.iter().any(|flag| argument == OsStr::new(flag)) {
             place += 2;
         } else if argument.as_encoded_bytes().starts_with(b"-") {
             place += 1;
         } else {
-            if names_manifest(&argument.to_string_lossy()) {
-                typed.insert(place, "menu".into());
-            }
-            break;
+            return Some(place);
         }
     }
-    typed
+    None
 }
 
 /// How many arguments stand behind `--`: none of them names a manifest.
@@ -289,5 +294,7 @@ mod tests {
         assert_eq!(with_menu(words("dpl --yes -H x a.json")), words("dpl --yes -H x menu a.json"));
         assert_eq!(with_menu(words("dpl -f a.json list")), words("dpl -f a.json list"));
         assert_eq!(with_menu(words("dpl load a.json")), words("dpl load a.json"));
+        assert_eq!(with_menu(words("dpl a.json --progress plain")), words("dpl menu a.json --progress plain"));
+        assert_eq!(with_menu(words("dpl a.json -y status 25")), words("dpl -f a.json -y status 25"));
     }
 }
