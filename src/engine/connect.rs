@@ -69,7 +69,7 @@ impl Engine {
 
     /// What the engine is and can do, as it said when it was first asked (`GET /info`).
     pub async fn facts(&self) -> Result<&EngineFacts, EngineError> {
-        let asked = self.facts.get_or_try_init(|| EngineFacts::ask(&self.docker, call_limit(self.stall_limits))).await;
+        let asked = self.facts.get_or_try_init(|| EngineFacts::ask(&self.docker, self.call_limit())).await;
         asked.map_err(|error| unreachable(&self.address, error))
     }
 
