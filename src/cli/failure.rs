@@ -133,7 +133,7 @@ fn page(output: &Output, chain: &[String], hint: Option<&Message>) {
     }
 }
 
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+pub fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
@@ -196,6 +196,12 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
         Some(EngineErrorKind::Stalled) => return Some(Message::new("hint-stalled")),
         Some(EngineErrorKind::TimedOut) => return Some(Message::new("hint-no-answer")),
         _ => {}
+    }
+    // Each has failed by itself; what helps the first of them helps all.
+    if let Some(ServicesError::Failed { failures, .. }) = find::<ServicesError>(error)
+        && let Some(hint) = failures.iter().find_map(|failure| hint(&failure.error))
+    {
+        return Some(hint);
     }
     match find::<StateError>(error) {
         Some(StateError::Locked(_)) => Some(Message::new("hint-locked")),

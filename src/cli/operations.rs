@@ -59,6 +59,12 @@ pub trait Operation {
         Vec::new()
     }
 
+    /// What is settled before any of it is done, as the document that `show` gives; the journal has its digest. `None`
+    /// where `run` tells it itself, since only it knows.
+    fn settles(&self, _project: &Arc<Project>) -> Result<Option<Value>, Failure> {
+        Ok(None)
+    }
+
     /// Does it; gives the document that `--json` prints.
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure>;
 }
@@ -269,6 +275,9 @@ pub fn perform(operation: &dyn Operation, project: &Arc<Project>, session: &mut 
     }
     let place = if operation.needs_engine() { WorkPlace::Engine } else { WorkPlace::Here };
     session.change_at(place, project, &operation.command(), |session, reporter| {
+        if let Some(plan) = operation.settles(project)? {
+            reporter.settled(digest(&plan)?);
+        }
         let result = operation.run(project, session, &reporter);
         if place == WorkPlace::Engine {
             databases::put_back(project, session, &reporter);

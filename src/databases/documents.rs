@@ -207,6 +207,8 @@ pub struct PruneDatabase {
     pub leftovers: Vec<String>,
     /// Folders that can't be read as backups: they stay.
     pub unreadable: Vec<String>,
+    /// Databases on the server that rebuilds had kept, and that are dropped (`--keep-old`).
+    pub dropped: Vec<String>,
 }
 
 /// A backup that stays.

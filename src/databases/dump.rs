@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::error::DatabasesError;
 use super::ferry;
 use super::follow::{FollowedFile, Follower, Moved, WriterSignal};
-use super::helper::{Access, Helper, INSIDE, Reach};
+use super::helper::{Access, Helper, INSIDE, Reach, starting_beside};
 use super::inventory::{Inventory, Table, shorten};
 use super::names;
 use super::properties::Properties;
@@ -99,17 +99,15 @@ pub(super) async fn dump(
     reporter: &Reporter,
 ) -> Result<Record, DatabasesError> {
     let (created_at, begun) = (jiff::Timestamp::now(), Instant::now());
-    let home = server.maintenance(order.database);
-    let properties = Properties::read(&server.client, home, order.database).await?.ok_or_else(|| {
-        DatabasesError::NotFound { database: order.database.to_owned(), server: server.whereabouts.clone() }
-    })?;
     let archive_path = folder.join(ARCHIVE);
     std::fs::DirBuilder::new()
         .mode(0o700)
         .create(&archive_path)
         .map_err(DatabasesError::file("create", &archive_path))?;
-    let helper = Helper::start(server, folder, Access::Write, Reach::Server).await?;
-    let dumped = write_archive(server, order, &helper, &archive_path, reporter).await;
+    let starting = Helper::start(server, folder, Access::Write, Reach::Server);
+    let (helper, opened) = starting_beside(starting, Opened::open(server, order)).await?;
+    let properties = opened.properties.clone();
+    let dumped = write_archive(opened, order, &helper, &archive_path, reporter).await;
     let checked = match dumped {
         Ok((inventory, files)) => {
             let contents = list_archive(&helper, order.recorded_as).await;
@@ -117,9 +115,20 @@ pub(super) async fn dump(
         }
         Err(error) => Err(error),
     };
-    helper.end().await;
-    let (inventory, followed) = checked?;
-    let files = entries(folder, followed)?;
+    let (inventory, followed) = match checked {
+        Ok(checked) => checked,
+        Err(error) => {
+            helper.end().await;
+            return Err(error);
+        }
+    };
+    // It takes as long to end as what is left to be written down.
+    let listing = {
+        let folder = folder.to_owned();
+        tokio::task::spawn_blocking(move || entries(&folder, followed))
+    };
+    let ((), files) = futures::join!(helper.end(), listing);
+    let files = joined(files)?;
     let record = Record {
         format: Record::current_format(),
         id: names::backup_id(order.recorded_as, order.stamp),
@@ -150,20 +159,39 @@ pub(super) async fn dump(
     Ok(record)
 }
 
+/// A database with a snapshot held in it, in which everything else is done.
+struct Opened {
+    properties: Properties,
+    session: Session,
+    snapshot: String,
+    inventory: Inventory,
+}
+
+impl Opened {
+    async fn open(server: &Server, order: &DumpOrder<'_>) -> Result<Self, DatabasesError> {
+        let home = server.maintenance(order.database);
+        let properties = Properties::read(&server.client, home, order.database).await?.ok_or_else(|| {
+            DatabasesError::NotFound { database: order.database.to_owned(), server: server.whereabouts.clone() }
+        })?;
+        let mut session = server.client.session(order.database).await?;
+        let snapshot = export_snapshot(&mut session).await?;
+        let mut inventory = Inventory::read(&mut session).await?;
+        if order.hashes == PasswordHashes::Take {
+            inventory.read_password_hashes(&mut session).await?;
+        }
+        Ok(Self { properties, session, snapshot, inventory })
+    }
+}
+
 /// pg_dump, the compression beside it and the counting, all at once in one snapshot.
 async fn write_archive(
-    server: &Server,
+    opened: Opened,
     order: &DumpOrder<'_>,
     helper: &Helper,
     archive_path: &Path,
     reporter: &Reporter,
 ) -> Result<(Inventory, Vec<FollowedFile>), DatabasesError> {
-    let mut session = server.client.session(order.database).await?;
-    let snapshot = export_snapshot(&mut session).await?;
-    let mut inventory = Inventory::read(&mut session).await?;
-    if order.hashes == PasswordHashes::Take {
-        inventory.read_password_hashes(&mut session).await?;
-    }
+    let Opened { mut session, snapshot, mut inventory, .. } = opened;
     let tables = inventory.tables.len() as u64;
     let progress = {
         let (reporter, subject) = (reporter.clone(), order.recorded_as.to_owned());

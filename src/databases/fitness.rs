@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::error::DatabasesError;
 use super::inventory::Role;
 use super::properties::Properties;
+use super::roles::MissingRoles;
 use super::room::Room;
 use super::server::Server;
 use super::source::Expected;
@@ -13,19 +14,29 @@ use super::sql;
 #[derive(Deserialize)]
 struct Facts {
     missing_roles: Vec<String>,
+    superusers: Vec<String>,
     missing_extensions: Vec<String>,
     has_tablespace: bool,
     prepared_transactions: u64,
     may: bool,
 }
 
-/// What stands between a dump and a database with these properties; nothing where the list is empty.
-pub(super) async fn problems(
+/// What stands between a dump and a database with these properties.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Nothing where the list is empty.
+    pub problems: Vec<String>,
+    /// To be made first.
+    pub roles: Vec<Role>,
+}
+
+pub(super) async fn look(
     server: &Server,
     database: &str,
     expected: &Expected,
     properties: &Properties,
-) -> Result<Vec<String>, DatabasesError> {
+    missing: MissingRoles,
+) -> Result<Findings, DatabasesError> {
     let mut problems = Vec::new();
     if matches!(database, "template0" | "template1") {
         problems.push(format!("{database} is PostgreSQL's own template: new databases are made from it"));
@@ -48,12 +59,21 @@ pub(super) async fn problems(
         let user = &server.client.credentials.user;
         problems.push(format!("role `{user}` is no superuser: it could not give objects their owners"));
     }
-    for role in &facts.missing_roles {
-        let statements = match expected.made_roles.iter().find(|made| made.name == *role) {
-            Some(made) => statements_of(made),
-            None => format!("CREATE ROLE {}", sql::ident(role)),
+    let mut made = Vec::new();
+    for name in &facts.missing_roles {
+        let known = expected.made_roles.iter().find(|made| made.name == *name);
+        let role = known.cloned().unwrap_or_else(|| Role::plain(name));
+        let is_above = role.is_above_others(&facts.superusers);
+        if missing == MissingRoles::Create && !is_above {
+            made.push(role);
+            continue;
+        }
+        let statements = role.statements(server.major());
+        let advice = match is_above {
+            true => "create it first, since it may do more than others",
+            false => "create it first, or give --create-roles",
         };
-        problems.push(format!("the server has no role `{role}`: create it first; all but its password: {statements};"));
+        problems.push(format!("the server has no role `{name}`: {advice}; all but its password: {statements};"));
     }
     for extension in &facts.missing_extensions {
         problems.push(format!("the server's image has no extension `{extension}`"));
@@ -70,31 +90,7 @@ pub(super) async fn problems(
     if let Some(room) = Room::of(server, &properties.tablespace).await? {
         problems.extend(room.problem(server, expected.size_bytes).await?);
     }
-    Ok(problems)
-}
-
-/// What makes a role as it was where the dump was made, as far as anybody else may know: never its password.
-fn statements_of(role: &Role) -> String {
-    let mut words = vec![format!("CREATE ROLE {}", sql::ident(&role.name))];
-    let attributes = [
-        (role.superuser, "SUPERUSER"),
-        (role.create_database, "CREATEDB"),
-        (role.create_role, "CREATEROLE"),
-        (role.login, "LOGIN"),
-        (role.replication, "REPLICATION"),
-        (role.bypass_row_security, "BYPASSRLS"),
-        (!role.inherit, "NOINHERIT"),
-    ];
-    words.extend(attributes.into_iter().filter(|(has, _)| *has).map(|(_, word)| word.to_owned()));
-    if role.connection_limit >= 0 {
-        words.push(format!("CONNECTION LIMIT {}", role.connection_limit));
-    }
-    words.extend(role.valid_until.iter().map(|time| format!("VALID UNTIL {}", sql::literal(time))));
-    let mut statements = vec![words.join(" ")];
-    let grants =
-        role.member_of.iter().map(|other| format!("GRANT {} TO {}", sql::ident(other), sql::ident(&role.name)));
-    statements.extend(grants);
-    statements.join("; ")
+    Ok(Findings { problems, roles: made })
 }
 
 /// A set of names as `unnest(ARRAY[…])` takes them.
@@ -106,33 +102,9 @@ fn rows<'a>(names: impl Iterator<Item = &'a str>) -> String {
 const FACTS: &str = "SELECT json_build_object(
   'missing_roles', (SELECT coalesce(json_agg(DISTINCT n), '[]') FROM $roles AS n
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = n)),
+  'superusers', (SELECT coalesce(json_agg(rolname), '[]') FROM pg_catalog.pg_roles WHERE rolsuper),
   'missing_extensions', (SELECT coalesce(json_agg(DISTINCT n), '[]') FROM $extensions AS n
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = n)),
   'has_tablespace', EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = $tablespace),
   'prepared_transactions', (SELECT count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = $database),
   'may', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_role_is_told_with_the_statements_that_make_it() {
-        let plain = Role { name: "app".to_owned(), inherit: true, connection_limit: -1, ..Role::default() };
-        assert_eq!(statements_of(&plain), "CREATE ROLE \"app\"");
-        let role = Role {
-            name: "x\"; drop".to_owned(),
-            login: true,
-            create_database: true,
-            connection_limit: 5,
-            valid_until: Some("2030-01-01 00:00:00+00".to_owned()),
-            member_of: vec!["readers".to_owned()],
-            ..Role::default()
-        };
-        assert_eq!(
-            statements_of(&role),
-            "CREATE ROLE \"x\"\"; drop\" CREATEDB LOGIN NOINHERIT CONNECTION LIMIT 5 \
-             VALID UNTIL '2030-01-01 00:00:00+00'; GRANT \"readers\" TO \"x\"\"; drop\""
-        );
-    }
-}

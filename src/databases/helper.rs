@@ -169,6 +169,22 @@ impl Helper {
     }
 }
 
+/// A container takes a while to start, so `work` is done meanwhile. When that fails the helper ends, and its error is the
+/// one to tell.
+pub(super) async fn starting_beside<T>(
+    starting: impl Future<Output = Result<Helper, DatabasesError>>,
+    work: impl Future<Output = Result<T, DatabasesError>>,
+) -> Result<(Helper, T), DatabasesError> {
+    match futures::join!(starting, work) {
+        (Ok(helper), Ok(done)) => Ok((helper, done)),
+        (Ok(helper), Err(error)) => {
+            helper.end().await;
+            Err(error)
+        }
+        (Err(_), Err(error)) | (Err(error), Ok(_)) => Err(error),
+    }
+}
+
 /// Starts a container that was created from [`idle`]; when that fails it is removed.
 pub(super) async fn run_held(engine: &Engine, id: &str) -> Result<ContainerHold, DatabasesError> {
     let held = async {

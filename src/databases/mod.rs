@@ -14,7 +14,7 @@
 //! - [`convert()`]: SQL in plain text, run in a throw-away server and dumped from there.
 //! - [`query()`]: a person's own statements, which `statements` tells apart. [`Shell`]: psql at their terminal.
 //! - [`plan_prune`]: which backups go, by the rules of `retention`.
-//! - [`rebuild()`]: `source`, `fitness` and `room` before, `restore` with `patches`, `swap` with `preserve`, `retire`; `guard` and
+//! - [`rebuild()`]: `source`, `fitness`, `roles` and `room` before, `restore` with `patches`, `swap` with `preserve`, `retire`; `guard` and
 //!   `recovery` after a kill. [`rollback()`]: the way back.
 
 mod backup;
@@ -42,6 +42,7 @@ mod recovery;
 mod restore;
 mod retention;
 mod retire;
+mod roles;
 mod rollback;
 mod room;
 mod script;
@@ -76,10 +77,13 @@ pub use preserve::PreservedRows;
 pub use prune::{PrunePlan, plan_prune};
 pub use psql::{Credentials, Secret};
 pub use query::{Column, QueryResult, check_statements, query};
-pub use rebuild::{Dependents, DependentsError, NewDatabase, Placement, RebuildOptions, examine, mend, rebuild};
+pub use rebuild::{
+    Dependents, DependentsError, Examination, NewDatabase, Origin, Placement, RebuildOptions, examine, mend, rebuild,
+};
 pub use record::RecordError;
 pub use retention::Retention;
-pub use retire::OldDatabase;
+pub use retire::{OldDatabase, thin_out_kept};
+pub use roles::MissingRoles;
 pub use rollback::{kept_databases, rollback};
 pub use seed::{SeedSettings, dump_seed};
 pub use server::{Outside, Server};

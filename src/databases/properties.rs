@@ -103,10 +103,8 @@ impl Properties {
                 None => format!("ALTER DATABASE {database}"),
                 Some(role) => format!("ALTER ROLE {} IN DATABASE {database}", sql::ident(role)),
             };
-            for value in &settings.values {
-                let Some((name, value)) = value.split_once('=') else { continue };
-                let value = sql::setting_value(name, value);
-                statements += &format!("{target} SET {} TO {value};\n", setting_name(name));
+            for statement in set(&target, &settings.values) {
+                statements += &format!("{statement};\n");
             }
         }
         if let Some(comment) = &self.comment {
@@ -130,6 +128,14 @@ impl Properties {
         roles.dedup();
         roles
     }
+}
+
+/// `ALTER … SET` for settings as the catalogue has them: `name=value`.
+pub(super) fn set(target: &str, values: &[String]) -> Vec<String> {
+    let settings = values.iter().filter_map(|value| value.split_once('='));
+    settings
+        .map(|(name, value)| format!("{target} SET {} TO {}", setting_name(name), sql::setting_value(name, value)))
+        .collect()
 }
 
 /// The keyword of a privilege on databases; what is none becomes no SQL.

@@ -75,6 +75,7 @@ impl PrunePlan {
             freed_bytes: self.removed.iter().map(|backup| backup.bytes).sum(),
             leftovers: text(&self.leftovers),
             unreadable: text(&self.unreadable),
+            dropped: Vec::new(),
         }
     }
 

@@ -14,7 +14,7 @@ use super::documents::{BackupDocument, PreserveReport, RebuildReport};
 use super::dump::Jobs;
 use super::error::DatabasesError;
 use super::fitness;
-use super::inventory::Inventory;
+use super::inventory::{Inventory, Role};
 use super::names::{self, BesideKind};
 use super::patches::Patches;
 use super::preserve::{Preservation, PreservedRows};
@@ -23,8 +23,9 @@ use super::psql::Session;
 use super::recovery;
 use super::restore::Restore;
 use super::retire::{OldDatabase, Retirement};
+use super::roles::{self, MissingRoles};
 use super::server::Server;
-use super::source::{Expected, Source};
+use super::source::{Expected, Mark, Source};
 use super::swap::{self, Swap, SwapOutcome};
 use crate::report::{Activity, Message, Reporter, in_one_line};
 
@@ -49,6 +50,7 @@ pub struct RebuildOptions {
     pub leftovers: Option<BackupSettings>,
     /// Whether a source without tables may replace rows.
     pub shrink: Shrink,
+    pub missing_roles: MissingRoles,
     pub new: NewDatabase,
     pub patches: Patches,
     pub preserve: Vec<PreservedRows>,
@@ -72,19 +74,45 @@ pub struct NewDatabase {
     pub locale: Option<String>,
 }
 
-/// Rebuilds `database` from the dump at `source`: one of our folders, or an archive of pg_dump's. Errors other than
+/// Where the rows come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'a> {
+    /// One of our folders, or an archive of pg_dump's.
+    Path(&'a Path),
+    /// The same, read through already; anew where somebody has touched it since.
+    Examined(&'a Examination),
+}
+
+/// A dump that [`examine`] read from its first byte to its last.
+#[derive(Debug, Clone)]
+pub struct Examination {
+    source: Source,
+    expected: Expected,
+    marks: Vec<Mark>,
+}
+
+impl Origin<'_> {
+    fn path(&self) -> &Path {
+        match self {
+            Origin::Path(path) => path,
+            Origin::Examined(examination) => &examination.source.path,
+        }
+    }
+}
+
+/// Rebuilds `database` from the dump that `origin` says. Errors other than
 /// [`DatabasesError::AfterSwap`] mean that the present database is as it was.
 pub async fn rebuild(
     server: &Server,
     database: &str,
-    source: &Path,
+    origin: Origin<'_>,
     dependents: &dyn Dependents,
     options: &RebuildOptions,
     reporter: &Reporter,
 ) -> Result<RebuildReport, DatabasesError> {
     let guard = take_lock(server, database).await?;
     // Each stage in a box of its own: together they are more than a thread's stack likes to hold.
-    let result = Box::pin(Rebuild { server, database, source, dependents, options, reporter }.run()).await;
+    let result = Box::pin(Rebuild { server, database, origin, dependents, options, reporter }.run()).await;
     // The lock goes with the session, and it with its input, whether it says goodbye or not.
     let _ = guard.close().await;
     match result {
@@ -94,16 +122,17 @@ pub async fn rebuild(
 }
 
 /// What would keep [`rebuild`] from beginning, as it finds it itself; for those who have several to do, and want to begin
-/// with none before all of them can be done.
+/// with none before all of them can be done. What was read need not be read again: [`Origin::Examined`].
 pub async fn examine(
     server: &Server,
     database: &str,
     source: &Path,
     options: &RebuildOptions,
     reporter: &Reporter,
-) -> Result<(), DatabasesError> {
-    let rebuild = Rebuild { server, database, source, dependents: &Nobody, options, reporter };
-    Box::pin(rebuild.examine()).await.map(drop)
+) -> Result<Examination, DatabasesError> {
+    let rebuild = Rebuild { server, database, origin: Origin::Path(source), dependents: &Nobody, options, reporter };
+    let Examined { source, expected, .. } = Box::pin(rebuild.examine()).await?;
+    Ok(Examination { marks: source.marks()?, source, expected })
 }
 
 /// Stands for the services where none is touched.
@@ -155,7 +184,7 @@ pub(super) async fn take_lock(server: &Server, database: &str) -> Result<Session
 struct Rebuild<'a> {
     server: &'a Server,
     database: &'a str,
-    source: &'a Path,
+    origin: Origin<'a>,
     dependents: &'a dyn Dependents,
     options: &'a RebuildOptions,
     reporter: &'a Reporter,
@@ -166,6 +195,8 @@ struct Examined {
     source: Source,
     expected: Expected,
     properties: Properties,
+    /// Those that the server lacks and somebody wants to be made.
+    roles: Vec<Role>,
     /// Whether there is a database to be replaced.
     replaces: bool,
 }
@@ -177,6 +208,7 @@ impl Rebuild<'_> {
         }
         let examined = Box::pin(self.examine()).await?;
         self.stop_if_asked()?;
+        roles::create(self.server, &examined.roles, self.reporter).await?;
         let stamp = names::stamp(jiff::Timestamp::now());
         let new = names::beside(self.database, BesideKind::New, &stamp);
         let replaced = match Box::pin(self.replace(&examined, &new, &stamp)).await {
@@ -235,19 +267,21 @@ impl Rebuild<'_> {
     /// Everything that can be known beforehand, and all that is wrong with it at once.
     async fn examine(&self) -> Result<Examined, DatabasesError> {
         let server = self.server;
-        let source = Source::open(self.source, &server.client.engine)?;
-        let verified = Box::pin(source.verify(server, self.reporter)).await;
+        let (source, verified) = self.read_through().await?;
         let present = Properties::read(&server.client, server.maintenance(self.database), self.database).await?;
         let replaces = present.is_some() && self.options.placement == Placement::Replace;
         let mut problems = Vec::new();
         let known = verified.as_ref().ok().cloned().or_else(|| source.known());
         let mut properties = None;
+        let mut roles = Vec::new();
         if let Some(expected) = &known {
             let own = match present {
                 Some(present) => present,
                 None => self.options.new.apply(server, expected).await?,
             };
-            problems.extend(fitness::problems(server, self.database, expected, &own).await?);
+            let findings = fitness::look(server, self.database, expected, &own, self.options.missing_roles).await?;
+            problems.extend(findings.problems);
+            roles = findings.roles;
             properties = Some(own);
         }
         problems.extend(self.options.patches.problems());
@@ -264,17 +298,29 @@ impl Rebuild<'_> {
         }
         match (verified, properties) {
             (Ok(expected), Some(properties)) if problems.is_empty() => {
-                Ok(Examined { source, expected, properties, replaces })
+                Ok(Examined { source, expected, properties, roles, replaces })
             }
             (Err(error), _) if problems.is_empty() => Err(error),
             (verified, _) => {
                 if let Err(error) = verified {
                     problems.insert(0, in_one_line(&error));
                 }
-                let (database, source_path) = (self.name().to_owned(), self.source.to_owned());
+                let (database, source_path) = (self.name().to_owned(), self.origin.path().to_owned());
                 Err(DatabasesError::Unfit { database, source_path, problems })
             }
         }
+    }
+
+    /// The dump, and what must come out of it once all of it was read.
+    async fn read_through(&self) -> Result<(Source, Result<Expected, DatabasesError>), DatabasesError> {
+        if let Origin::Examined(Examination { source, expected, marks }) = self.origin
+            && source.marks()? == *marks
+        {
+            return Ok((source.clone(), Ok(expected.clone())));
+        }
+        let source = Source::open(self.origin.path(), &self.server.client.engine)?;
+        let verified = Box::pin(source.verify(self.server, self.reporter)).await;
+        Ok((source, verified))
     }
 
     /// What would be lost to a source that holds no tables.
@@ -345,15 +391,16 @@ impl Rebuild<'_> {
     async fn finish(&self, aside: Option<&str>) -> Result<Option<BackupDocument>, DatabasesError> {
         let Some(aside) = aside else { return Ok(None) };
         self.stop_if_asked()?;
-        match self.options.old {
-            OldDatabase::Keep { .. } => {
+        let document = match self.options.old.kind() {
+            BesideKind::Kept => {
                 let message = Message::new("databases-old-kept").with("database", self.database);
                 self.reporter.notice(message.with("name", aside));
-                self.retirement().thin_out(&recovery::look(self.server).await?).await?;
-                Ok(None)
+                None
             }
-            OldDatabase::BackUpAndDrop(_) | OldDatabase::Drop => self.retirement().retire(aside).await,
-        }
+            _ => self.retirement().retire(aside).await?,
+        };
+        self.retirement().thin_out().await?;
+        Ok(document)
     }
 
     /// Drops a new database that won't be used; one that can't be dropped now goes with the next run.

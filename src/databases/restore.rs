@@ -3,7 +3,7 @@
 use super::documents::PatchReport;
 use super::dump::Jobs;
 use super::error::DatabasesError;
-use super::helper::{Access, Helper, Reach};
+use super::helper::{Access, Helper, Reach, starting_beside};
 use super::inventory::{self, Inventory, Table, shorten};
 use super::patches::Patches;
 use super::properties::Properties;
@@ -37,8 +37,8 @@ pub(super) struct Restored {
 impl Restore<'_> {
     /// Makes the database, complete: nothing is missing but its name.
     pub async fn run(&self, server: &Server, reporter: &Reporter) -> Result<Restored, DatabasesError> {
-        self.create(server, reporter).await?;
-        let helper = Helper::start(server, &self.source.folder, Access::Read, Reach::Server).await?;
+        let starting = Helper::start(server, &self.source.folder, Access::Read, Reach::Server);
+        let (helper, ()) = starting_beside(starting, self.create(server, reporter)).await?;
         let room = Room::of(server, &self.properties.tablespace).await?;
         let runs_out = async {
             match &room {

@@ -7,7 +7,8 @@ use super::backup::{self, BackupSettings, Shrink};
 use super::documents::BackupDocument;
 use super::error::DatabasesError;
 use super::names::{self, BesideKind};
-use super::recovery::Seen;
+use super::rebuild::take_lock;
+use super::recovery::{self, Seen};
 use super::server::Server;
 use super::swap;
 use super::throwaway::ServerImage;
@@ -20,8 +21,8 @@ use crate::report::{Activity, Message, Reporter};
 pub enum OldDatabase {
     /// It is backed up, the backup verified, and then it is dropped.
     BackUpAndDrop(BackupSettings),
-    /// It stays under another name, for the way back; of several that were kept only so many, and the others are
-    /// backed up and dropped.
+    /// It stays under another name, for the way back; of several that were kept only so many (none for 0), and the others
+    /// are backed up and dropped.
     Keep { count: usize, backup: BackupSettings },
     /// It is dropped without a backup, since somebody asked for that in words.
     Drop,
@@ -39,8 +40,8 @@ impl OldDatabase {
     /// What it is called aside.
     pub(super) fn kind(&self) -> BesideKind {
         match self {
-            Self::Keep { .. } => BesideKind::Kept,
-            Self::BackUpAndDrop(_) | Self::Drop => BesideKind::Old,
+            Self::Keep { count: 1.., .. } => BesideKind::Kept,
+            Self::Keep { count: 0, .. } | Self::BackUpAndDrop(_) | Self::Drop => BesideKind::Old,
         }
     }
 }
@@ -96,16 +97,38 @@ impl Retirement<'_> {
         }
     }
 
-    /// Keeps the newest, and lets those go that are too many.
-    pub async fn thin_out(&self, seen: &[Seen]) -> Result<(), DatabasesError> {
-        let OldDatabase::Keep { count, .. } = self.policy else { return Ok(()) };
-        for old in kept(self.database, seen).iter().rev().skip((*count).max(1)) {
+    /// Keeps the newest, and lets those go that are too many; their names.
+    pub async fn thin_out(&self) -> Result<Vec<String>, DatabasesError> {
+        let OldDatabase::Keep { count, .. } = self.policy else { return Ok(Vec::new()) };
+        let mut kept = kept(self.database, &recovery::look(self.server).await?);
+        kept.truncate(kept.len().saturating_sub(*count));
+        for old in &kept {
+            if self.reporter.asked_to_stop() {
+                return Err(DatabasesError::Stopped { database: self.database.to_owned() });
+            }
             let message = Message::new("databases-kept-too-many").with("database", self.database);
             self.reporter.notice(message.with("name", old));
             self.retire(old).await?;
         }
-        Ok(())
+        Ok(kept)
     }
+}
+
+/// Lets kept databases go but for the newest `count`: each is backed up, the backup proved, and then it is dropped. Their
+/// names.
+pub async fn thin_out_kept(
+    server: &Server,
+    database: &str,
+    count: usize,
+    backup: &BackupSettings,
+    reporter: &Reporter,
+) -> Result<Vec<String>, DatabasesError> {
+    let guard = take_lock(server, database).await?;
+    let policy = OldDatabase::Keep { count, backup: backup.clone() };
+    let gone = Box::pin(Retirement { server, database, policy: &policy, reporter }.thin_out()).await;
+    // The lock goes with the session, and it with its input, whether it says goodbye or not.
+    let _ = guard.close().await;
+    gone
 }
 
 /// The databases that were kept when `database` was replaced, oldest first.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -139,6 +140,16 @@ pub(super) struct Source {
     _staging: Option<Arc<tempfile::TempDir>>,
 }
 
+/// A file as it was when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Mark {
+    path: PathBuf,
+    bytes: u64,
+    inode: u64,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
 /// What must come out of it, and what it needs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Expected {
@@ -238,6 +249,29 @@ impl Source {
                 found
             }
         }
+    }
+
+    /// What tells that nobody has touched it: name, size, number and time of change of each of its files.
+    pub fn marks(&self) -> Result<Vec<Mark>, DatabasesError> {
+        let mut marks = Vec::new();
+        let mut pending = vec![match self.name.is_empty() || self.kind == SourceKind::Backup {
+            true => self.folder.clone(),
+            false => self.folder.join(&self.name),
+        }];
+        while let Some(path) = pending.pop() {
+            let fail = || DatabasesError::file("look at", &path);
+            let metadata = std::fs::symlink_metadata(&path).map_err(fail())?;
+            if metadata.is_dir() {
+                for entry in std::fs::read_dir(&path).map_err(fail())? {
+                    pending.push(entry.map_err(fail())?.path());
+                }
+            } else {
+                let changed = (metadata.ctime(), metadata.ctime_nsec());
+                marks.push(Mark { path, bytes: metadata.len(), inode: metadata.ino(), changed });
+            }
+        }
+        marks.sort();
+        Ok(marks)
     }
 
     /// What is known before it is read: of a folder of ours everything.

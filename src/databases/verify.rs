@@ -21,7 +21,7 @@ use super::throwaway::{self, ServerImage, Throwaway};
 use super::toc::Contents;
 use super::verification::{Failure, Known, Proof, Verification};
 use crate::fs::hash_file;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Message, Reporter, in_one_line};
 
 /// How much is proved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -116,16 +116,6 @@ fn is_the_dumps_fault(error: &DatabasesError) -> bool {
         error,
         DatabasesError::Damaged { .. } | DatabasesError::RestoredOtherwise { .. } | DatabasesError::Tool { .. }
     )
-}
-
-fn in_one_line(error: &DatabasesError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Restores into a throw-away server and compares; gives the server's version.

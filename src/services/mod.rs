@@ -36,6 +36,7 @@ pub use execute::{ExecuteOptions, execute};
 pub use host::{DataFolder, HeldPort, Holder, Survey, survey};
 pub use logs::{LogOptions, ServiceLogLine, logs};
 pub use observe::{Gpus, Snapshot, observe, providers, suppose_image};
+pub use patience::Patience;
 pub use plan::{
     Action, After, AnonymousVolumes, Cause, Dependencies, Extent, FailedContainers, Namesakes, Operation, Options,
     Plan, Recreate, Request, Step, StepId, Target, Until, Wait, Warning, plan,

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LOST: u32 = 32;
 
 /// The patience of one action.
-pub(super) struct Patience<'a> {
+pub struct Patience<'a> {
     engine: &'a Engine,
     reporter: &'a Reporter,
     was_away: AtomicBool,

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dpl::databases::{
-    self, BackupSettings, Credentials, DatabasesError, Dependents, DependentsError, Jobs, Level, NewDatabase,
-    OldDatabase, PasswordHashes, Patches, Placement, RebuildOptions, RebuildReport, Secret, SeedSettings, Server,
-    Shrink,
+    self, BackupSettings, Credentials, DatabasesError, Dependents, DependentsError, Jobs, Level, MissingRoles,
+    NewDatabase, OldDatabase, Origin, PasswordHashes, Patches, Placement, RebuildOptions, RebuildReport, Secret,
+    SeedSettings, Server, Shrink,
 };
 use dpl::engine::{Address, ContainerSpec, Engine, ExecSpec};
-use dpl::report::{Event, Listener, Message, Reporter};
+use dpl::report::{Activity, Event, Listener, Message, Outcome, Reporter};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
@@ -135,6 +135,7 @@ impl Site {
             old: OldDatabase::BackUpAndDrop(self.backup_settings()),
             leftovers: Some(self.backup_settings()),
             shrink: Shrink::default(),
+            missing_roles: MissingRoles::default(),
             new: NewDatabase::default(),
             patches: Patches::default(),
             preserve: Vec::new(),
@@ -152,8 +153,17 @@ impl Site {
         source: &Path,
         options: &RebuildOptions,
     ) -> Result<RebuildReport, DatabasesError> {
+        self.rebuild_of(database, Origin::Path(source), options).await
+    }
+
+    pub async fn rebuild_of(
+        &self,
+        database: &str,
+        origin: Origin<'_>,
+        options: &RebuildOptions,
+    ) -> Result<RebuildReport, DatabasesError> {
         let nobody = Nobody::default();
-        let report = databases::rebuild(&self.server, database, source, &nobody, options, &self.reporter).await;
+        let report = databases::rebuild(&self.server, database, origin, &nobody, options, &self.reporter).await;
         assert_eq!(nobody.0.load(Ordering::SeqCst), 0, "what was stopped was started again");
         report
     }
@@ -161,6 +171,13 @@ impl Site {
     pub async fn databases(&self) -> Vec<String> {
         let list = databases::list(&self.server).await.unwrap();
         list.into_iter().map(|database| database.name).collect()
+    }
+
+    /// How often something of this kind was done so far.
+    pub fn done(&self, wanted: Activity) -> usize {
+        let heard = self.heard.0.lock().unwrap();
+        let is_that = |event: &&Event| matches!(event, Event::Ended { activity, outcome: Outcome::Done(_), .. } if *activity == wanted);
+        heard.iter().filter(is_that).count()
     }
 
     /// The keys of warnings and notices so far.
@@ -476,11 +493,99 @@ async fn everything_that_the_server_lacks_is_told_at_once() {
     assert_eq!(
         problems,
         [
-            "the server has no role `one`: create it first; all but its password: CREATE ROLE \"one\";",
-            "the server has no role `two x`: create it first; all but its password: CREATE ROLE \"two x\";"
+            "the server has no role `one`: create it first, or give --create-roles; all but its password: \
+             CREATE ROLE \"one\";",
+            "the server has no role `two x`: create it first, or give --create-roles; all but its password: \
+             CREATE ROLE \"two x\";"
         ]
     );
     assert_eq!(site.databases().await, ["expert", "postgres"]);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn roles_that_the_server_lacks_are_made_as_they_were_when_asked() {
+    let site = Site::start().await;
+    let roles = r#"CREATE ROLE "team 1"; CREATE ROLE app LOGIN CREATEDB PASSWORD 'x''y' CONNECTION LIMIT 7 IN ROLE "team 1";
+        GRANT "team 1" TO app WITH ADMIN OPTION; ALTER ROLE app SET search_path = own, public;
+        COMMENT ON ROLE app IS 'it''s'; CREATE ROLE boss SUPERUSER;"#;
+    site.sql("postgres", &format!("CREATE DATABASE expert; {roles}")).await;
+    site.sql("expert", "CREATE TABLE t AS SELECT 1 AS n; ALTER TABLE t OWNER TO app").await;
+    let look = "SELECT json_agg(json_build_array(rolname, rolcanlogin, rolcreatedb, rolconnlimit, rolpassword, \
+        shobj_description(r.oid, 'pg_authid'), (SELECT setconfig FROM pg_db_role_setting WHERE setrole = r.oid), \
+        (SELECT array_agg(roleid::regrole::text || admin_option) FROM pg_auth_members WHERE member = r.oid)) \
+        ORDER BY rolname) FROM pg_authid r WHERE rolname IN ('app', 'team 1')";
+    let wanted = site.sql("postgres", look).await;
+    let settings = SeedSettings { hashes: PasswordHashes::Take, ..site.seed_settings() };
+    databases::dump_seed(&site.server, "expert", &settings, &site.reporter).await.unwrap();
+    site.sql("expert", "DROP TABLE t; DROP ROLE app; DROP ROLE \"team 1\"").await;
+    let create = RebuildOptions { missing_roles: MissingRoles::Create, ..site.rebuild_options() };
+    site.rebuild_from("expert", &site.seed(), &create).await.unwrap();
+    assert_eq!(site.sql("postgres", look).await, wanted);
+    assert_eq!(site.sql("expert", "SELECT tableowner FROM pg_tables WHERE tablename = 't'").await, "app");
+
+    // One that may do everything is for a person to make.
+    site.sql("expert", "ALTER TABLE t OWNER TO boss").await;
+    databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
+    site.sql("expert", "ALTER TABLE t OWNER TO app; DROP ROLE boss").await;
+    let refused = site.rebuild_from("expert", &site.seed(), &create).await;
+    let Err(DatabasesError::Unfit { problems, .. }) = refused else { panic!("{refused:?}") };
+    assert!(problems.len() == 1 && problems[0].contains("CREATE ROLE \"boss\" SUPERUSER;"), "{problems:?}");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_dump_that_was_examined_is_read_again_only_where_somebody_touched_it() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE DATABASE expert").await;
+    site.sql("expert", "CREATE TABLE t AS SELECT generate_series(1, 500) AS n").await;
+    databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
+    let options = site.rebuild_options();
+    let seed = site.seed();
+    let examined = || databases::examine(&site.server, "expert", &seed, &options, &site.reporter);
+    let looked = |site: &Site| site.done(Activity::VerifyDump);
+    let examination = examined().await.unwrap();
+    let before = looked(&site);
+    let options = RebuildOptions { old: OldDatabase::Drop, ..site.rebuild_options() };
+    site.rebuild_of("expert", Origin::Examined(&examination), &options).await.unwrap();
+    assert_eq!(looked(&site), before, "it was read twice");
+
+    let archive = site.seed().join("archive");
+    let data = fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().path());
+    let data = data.into_iter().find(|path| path.to_string_lossy().ends_with(".dat.gz")).unwrap();
+    let mut bytes = fs::read(&data).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&data, bytes).unwrap();
+    let refused = site.rebuild_of("expert", Origin::Examined(&examination), &options).await;
+    assert!(matches!(refused, Err(DatabasesError::Damaged { .. })), "{refused:?}");
+    assert_eq!(site.sql("expert", "SELECT count(*) FROM t").await, "500");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn kept_databases_that_are_too_many_are_backed_up_proved_and_dropped() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE DATABASE expert").await;
+    site.sql("expert", "CREATE TABLE t AS SELECT generate_series(1, 500) AS n").await;
+    databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
+    let keep = |count| RebuildOptions {
+        old: OldDatabase::Keep { count, backup: site.backup_settings() },
+        ..site.rebuild_options()
+    };
+    for _ in 0..2 {
+        site.rebuild_from("expert", &site.seed(), &keep(2)).await.unwrap();
+    }
+    let kept = databases::kept_databases(&site.server, "expert").await.unwrap();
+    assert_eq!(kept.len(), 2);
+    let settings = site.backup_settings();
+    let gone = databases::thin_out_kept(&site.server, "expert", 1, &settings, &site.reporter).await.unwrap();
+    assert_eq!(gone, kept[..1]);
+    assert_eq!(databases::kept_databases(&site.server, "expert").await.unwrap(), kept[1..]);
+    assert_eq!(databases::backup_stamps(&site.backups(), "expert").len(), 1);
+    // The present one and what was kept of it.
+    site.rebuild_from("expert", &site.seed(), &keep(0)).await.unwrap();
+    assert_eq!(site.databases().await, ["expert", "postgres"]);
+    assert_eq!(databases::backup_stamps(&site.backups(), "expert").len(), 3);
     site.end().await;
 }
 

@@ -64,6 +64,17 @@ fn an_action_is_in_the_journal_with_all_that_was_known_of_it() {
 }
 
 #[test]
+fn what_pruning_was_going_to_do_is_in_the_journal() {
+    let (site, _engine) = site();
+    run(&site, &["save", "a"]).success("the save");
+    let planned = run(&site, &["images", "prune", "--dry-run", "--json"]).success("the plan").stdout;
+    run(&site, &["images", "prune"]).success("the prune");
+    let entry = entries(&site).into_iter().rfind(|entry| entry["entry"] == "plan").unwrap();
+    let planned: Value = serde_json::from_str(&planned).unwrap();
+    assert_eq!((&entry["action"], &entry["digest"]), (&json!(2), &json!(Digest::of_json(&planned).unwrap())));
+}
+
+#[test]
 fn an_action_that_was_cut_off_shows_the_step_that_it_was_in() {
     let (site, _engine) = site();
     run_to_point(&site, &["save"], "images.save.before-index").killed("the save");

@@ -25,7 +25,7 @@ pub enum DatabaseCommand {
     /// Prove backups: digests, then a restore into a throw-away server, compared table by table: 0 or 1
     Verify(DatabaseVerifyArguments),
     /// Remove old backups by the manifest's rules; never the last verified one
-    Prune(TargetArguments),
+    Prune(PruneBackupsArguments),
     /// Run SQL statements
     Sql(SqlArguments),
     /// The server's own psql, at this terminal
@@ -52,6 +52,18 @@ pub struct BackupArguments {
     /// Accept a backup of less than half of the last one's size
     #[arg(long)]
     pub allow_shrink: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PruneBackupsArguments {
+    #[command(flatten)]
+    pub targets: TargetArguments,
+    /// Of the databases that rebuilds kept, keep the newest N; others are backed up, proved and dropped [default: all stay]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=100))]
+    pub keep_old: Option<u16>,
+    /// With --keep-old: start the database's service if it does not run
+    #[arg(long, requires = "keep_old")]
+    pub start: bool,
 }
 
 /// How databases are dumped.

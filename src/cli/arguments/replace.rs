@@ -9,8 +9,8 @@ use super::TargetArguments;
 /// What becomes of the present database, and what it takes.
 #[derive(Debug, Clone, Args)]
 pub struct ReplaceArguments {
-    /// Keep the replaced database for `db rollback`, and no more than N of them [default: it is backed up and dropped]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100), conflicts_with = "no_backup")]
+    /// Keep the replaced database for `db rollback`, and no more than N of them; 0 lets earlier ones go too [default: it is backed up and dropped]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=100), conflicts_with = "no_backup")]
     pub keep_old: Option<u16>,
     /// Drop the replaced database without a backup
     #[arg(long)]
@@ -18,6 +18,9 @@ pub struct ReplaceArguments {
     /// Accept a source without tables where the present database has rows
     #[arg(long)]
     pub allow_shrink: bool,
+    /// Create roles that the server lacks, as the dump describes them
+    #[arg(long)]
+    pub create_roles: bool,
     /// Connections that restore at once [default: one for each CPU, at most 8]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, find};
 use crate::cli::session::{Project, Session};
 use crate::databases::{Dependents, DependentsError};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError};
 use crate::report::{Message, Reporter};
-use crate::services::{self, Action, Dependencies, ExecuteOptions, Options, Request, observe, plan};
+use crate::services::{self, Action, Dependencies, ExecuteOptions, Options, Patience, Request, observe, plan};
 use crate::state::{StateError, note_stopped_services, stopped_services};
 
 /// The services that use a database, stopped while it is swapped and started again afterwards: those that ran.
@@ -73,15 +73,22 @@ pub fn put_back(project: &Arc<Project>, session: &mut Session, reporter: &Report
         Err(_) => return,
     };
     let names = noted.iter().cloned().collect::<Vec<_>>().join(", ");
-    reporter.warn(Message::new("stopped-put-back").with("services", &names));
     // A service that the manifest has no more can't be started from it.
-    let known = noted.into_iter().filter(|name| project.manifest().services.get(name).is_some()).collect();
+    let known: Vec<String> = noted.into_iter().filter(|name| project.manifest().services.get(name).is_some()).collect();
     let started = (|| {
         let engine = session.engine()?;
         let runtime = session.runtime()?;
-        // What the operator asked to stop is the action in hand, not this.
-        let reporter = reporter.undisturbed();
-        runtime.block_on(start_services(&engine, project, known, &reporter)).map_err(Failure::Work)?;
+        runtime.block_on(async {
+            let snapshot = observe(&engine, project.manifest()).await?;
+            // An engine that came back may have brought them back.
+            let down: Vec<String> = known.into_iter().filter(|name| !snapshot.runs(name)).collect();
+            if down.is_empty() {
+                return Ok(());
+            }
+            reporter.warn(Message::new("stopped-put-back").with("services", down.join(", ")));
+            // What the operator asked to stop is the action in hand, not this.
+            start_services(&engine, project, down, &reporter.undisturbed()).await.map_err(Failure::Work)
+        })?;
         Ok::<_, Failure>(note_stopped_services(&state, &BTreeSet::new())?)
     })();
     if let Err(failure) = started {
@@ -119,8 +126,18 @@ impl Dependents for Users {
     fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
         Box::pin(async {
             let stopped = std::mem::take(&mut *self.stopped.lock().unwrap_or_else(PoisonError::into_inner));
-            // Asked to stop or not: nobody is to stay down for it.
-            start_services(&self.engine, &self.project, stopped, &self.reporter.undisturbed()).await?;
+            // Asked to stop or not: nobody is to stay down for it, nor for an engine that is away for a moment.
+            let patience = Patience::new(&self.engine, &self.reporter);
+            let reporter = self.reporter.undisturbed();
+            while let Err(error) = start_services(&self.engine, &self.project, stopped.clone(), &reporter).await {
+                let is_away = match find::<EngineError>(error.as_ref()) {
+                    Some(error) => patience.outlasts(error).await,
+                    None => false,
+                };
+                if !is_away {
+                    return Err(error);
+                }
+            }
             let state = self.project.state();
             let mut noted = stopped_services(&state)?;
             // What was stopped for another database waits for that one's rebuild.

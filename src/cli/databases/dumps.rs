@@ -98,6 +98,10 @@ impl Operation for Dump {
         would::show(Act::Dump, &self.databases, project, session)
     }
 
+    fn settles(&self, project: &Arc<Project>) -> Result<Option<Value>, Failure> {
+        would::plan(Act::Dump, &self.databases, project).map(Some)
+    }
+
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         let begun = Instant::now();
         let engine = session.engine()?;
@@ -146,6 +150,10 @@ impl Operation for Backup {
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
         would::show(Act::Backup, &self.databases, project, session)
+    }
+
+    fn settles(&self, project: &Arc<Project>) -> Result<Option<Value>, Failure> {
+        would::plan(Act::Backup, &self.databases, project).map(Some)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {

@@ -94,8 +94,10 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
         }
         DatabaseCommand::Verify(arguments) => verify::run(arguments, session),
         DatabaseCommand::Prune(arguments) => {
-            let (project, databases) = databases_of(arguments, session, Unselected::Refused { command: "db prune" })?;
-            operations::act(&Prune { databases }, &project, session)
+            let unselected = Unselected::Refused { command: "db prune" };
+            let (project, databases) = databases_of(&arguments.targets, session, unselected)?;
+            let when_down = if arguments.start { WhenDown::Start } else { WhenDown::Refuse };
+            operations::act(&Prune { databases, keep_old: arguments.keep_old, when_down }, &project, session)
         }
         DatabaseCommand::Sql(arguments) => sql::run(arguments, session),
         DatabaseCommand::Shell(arguments) => shell::run(arguments, session),

@@ -5,22 +5,68 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::{backups_folder, database};
+use super::reach::{WhenDown, connect, reach};
+use super::{backup_settings, backups_folder, database};
 use crate::cli::failure::Failure;
-use crate::cli::operations::{Operation, document};
+use crate::cli::operations::{Operation, digest, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
 use crate::cli::table;
-use crate::databases::{PruneDocument, PrunePlan, Retention, plan_prune};
+use crate::databases::{self, PruneDocument, PrunePlan, Retention, plan_prune};
 use crate::report::{Message, Reporter};
 
-/// Removes old backups.
+/// Removes old backups, and databases that were kept.
 #[derive(Debug)]
 pub struct Prune {
     pub databases: Vec<String>,
+    /// How many of those that rebuilds kept stay; all where `None`.
+    pub keep_old: Option<u16>,
+    pub when_down: WhenDown,
 }
 
 impl Prune {
+    /// The kept databases that are too many, with those that they were. Nothing is started for a question.
+    fn superfluous(&self, project: &Arc<Project>, session: &mut Session) -> Result<Vec<Superfluous>, Failure> {
+        let Some(count) = self.keep_old else { return Ok(Vec::new()) };
+        let engine = session.engine()?;
+        let runtime = session.runtime()?;
+        let mut superfluous = Vec::new();
+        for name in &self.databases {
+            let database = database(project, name)?;
+            let mut kept = runtime.block_on(async {
+                let server = connect(&engine, project.manifest(), database).await?;
+                Ok::<_, Failure>(databases::kept_databases(&server, name).await?)
+            })?;
+            kept.truncate(kept.len().saturating_sub(usize::from(count)));
+            superfluous.push(Superfluous { database: name.clone(), kept });
+        }
+        Ok(superfluous)
+    }
+
+    /// Drops them, each once a backup of it is proved.
+    fn thin_out(
+        &self,
+        project: &Arc<Project>,
+        session: &mut Session,
+        reporter: &Reporter,
+    ) -> Result<Vec<Superfluous>, Failure> {
+        let Some(count) = self.keep_old else { return Ok(Vec::new()) };
+        let engine = session.engine()?;
+        let runtime = session.runtime()?;
+        let settings = backup_settings(project)?;
+        let mut gone = Vec::new();
+        for name in &self.databases {
+            let database = database(project, name)?;
+            let kept = runtime.block_on(async {
+                let server = reach(&engine, project, database, self.when_down, reporter).await?;
+                let count = usize::from(count);
+                Ok::<_, Failure>(databases::thin_out_kept(&server, name, count, &settings, reporter).await?)
+            })?;
+            gone.push(Superfluous { database: name.clone(), kept });
+        }
+        Ok(gone)
+    }
+
     fn plans(&self, project: &Project) -> Result<Vec<PrunePlan>, Failure> {
         let folder = backups_folder(project)?;
         let plan = |name: &String| {
@@ -31,7 +77,13 @@ impl Prune {
         self.databases.iter().map(plan).collect()
     }
 
-    fn tell(&self, plans: &[PrunePlan], session: &Session) {
+    fn tell(&self, plans: &[PrunePlan], superfluous: &[Superfluous], session: &Session) {
+        for Superfluous { database, kept } in superfluous {
+            for name in kept {
+                let message = Message::new("would-drop-kept").with("database", database).with("name", name);
+                session.output.say(&message);
+            }
+        }
         for plan in plans {
             let plan = plan.document();
             for kept in &plan.kept {
@@ -67,6 +119,12 @@ fn rule_word<'r>(rule: &'r str, session: &Session) -> &'r str {
     session.output.catalogue.word(key)
 }
 
+/// What rebuilds kept of a database and is too much.
+struct Superfluous {
+    database: String,
+    kept: Vec<String>,
+}
+
 /// How many backups and leftovers go, and how many bytes.
 fn sums(plans: &[PrunePlan]) -> (usize, u64) {
     let documents = plans.iter().map(PrunePlan::document);
@@ -75,8 +133,12 @@ fn sums(plans: &[PrunePlan]) -> (usize, u64) {
     })
 }
 
-fn report(plans: &[PrunePlan], done: bool) -> Result<Value, Failure> {
-    document(&PruneDocument { done, databases: plans.iter().map(PrunePlan::document).collect() })
+fn report(plans: &[PrunePlan], superfluous: &[Superfluous], done: bool) -> Result<Value, Failure> {
+    let mut databases: Vec<_> = plans.iter().map(PrunePlan::document).collect();
+    for (database, superfluous) in databases.iter_mut().zip(superfluous) {
+        database.dropped = superfluous.kept.clone();
+    }
+    document(&PruneDocument { done, databases })
 }
 
 impl Operation for Prune {
@@ -85,30 +147,41 @@ impl Operation for Prune {
     }
 
     fn command(&self) -> String {
-        format!("dpl db prune {}", self.databases.join(" "))
+        let keep_old = self.keep_old.map(|count| format!(" --keep-old {count}")).unwrap_or_default();
+        let start = if self.when_down == WhenDown::Start { " --start" } else { "" };
+        format!("dpl db prune {}{keep_old}{start}", self.databases.join(" "))
     }
 
     fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
         let plans = self.plans(project)?;
-        if plans.iter().all(PrunePlan::is_empty) {
+        // The server may have to be started for that, and nobody is asked anyway.
+        let superfluous = if session.global.yes { Vec::new() } else { self.superfluous(project, session)? };
+        let dropped: usize = superfluous.iter().map(|superfluous| superfluous.kept.len()).sum();
+        if plans.iter().all(PrunePlan::is_empty) && dropped == 0 {
             return Ok(());
         }
-        self.tell(&plans, session);
+        self.tell(&plans, &superfluous, session);
         let (count, bytes) = sums(&plans);
-        let question = Message::new("confirm-prune-backups").with("count", count).with("size", table::size(bytes));
-        prompt::confirm(session, &question)
+        let question = match dropped {
+            0 => Message::new("confirm-prune-backups"),
+            _ => Message::new("confirm-prune-backups-and-kept").with("dropped", dropped),
+        };
+        prompt::confirm(session, &question.with("count", count).with("size", table::size(bytes)))
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
         let plans = self.plans(project)?;
-        self.tell(&plans, session);
-        report(&plans, false)
+        let superfluous = self.superfluous(project, session)?;
+        self.tell(&plans, &superfluous, session);
+        report(&plans, &superfluous, false)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
-        // Made anew under the lock: another operator may have made or verified a backup since the question.
         let begun = Instant::now();
+        let gone = self.thin_out(project, session, reporter)?;
+        // Made anew under the lock: another operator may have made or verified a backup since the question.
         let plans = self.plans(project)?;
+        reporter.settled(digest(&report(&plans, &gone, false)?)?);
         for plan in &plans {
             plan.run(reporter)?;
         }
@@ -121,6 +194,6 @@ impl Operation for Prune {
                 .with("time", begun.elapsed().as_secs_f64()),
         };
         session.output.say(&message);
-        report(&plans, true)
+        report(&plans, &gone, true)
     }
 }

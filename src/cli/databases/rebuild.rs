@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::replace::{ReplaceOptions, Replaced};
+use super::replace::{ReplaceOptions, Replaced, Replacing};
 use super::would::{self, Act, Way};
 use super::{database, seed};
 use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, Weight, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
-use crate::databases::RebuildsDocument;
+use crate::databases::{Examination, RebuildsDocument};
 use crate::report::{Message, Reporter};
 
 /// Rebuilds databases from their seeds.
@@ -23,21 +23,31 @@ pub struct Rebuild {
 }
 
 impl Rebuild {
-    /// None is replaced before all of them can be: what is wrong with each is said.
-    fn examine_all(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<(), Failure> {
+    fn ways(&self, project: &Project) -> Result<Vec<Way>, Failure> {
+        let way = |name: &String| {
+            let path = seed(database(project, name)?, name)?.display().to_string();
+            Ok(Way { database: name.clone(), path, replaced: Some(self.options.replaced) })
+        };
+        self.databases.iter().map(way).collect()
+    }
+
+    /// None is replaced before all of them can be: what is wrong with each is said. What was found out, in their order.
+    fn examine_all(&self, replacing: &mut Replacing<'_>) -> Result<Vec<Option<Examination>>, Failure> {
+        let mut found = Vec::new();
         let mut failed = None;
         for name in &self.databases {
-            let source = seed(database(project, name)?, name)?;
-            if let Err(failure) = self.options.examine(name, source, project, session, reporter) {
-                if matches!(failure, Failure::Interrupted) {
-                    return Err(failure);
-                }
-                if let Some(earlier) = failed.replace(failure) {
-                    Failure::show(&earlier, &session.output);
+            let source = seed(database(replacing.project, name)?, name)?;
+            match replacing.examine(name, source) {
+                Ok(examination) => found.push(examination),
+                Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+                Err(failure) => {
+                    if let Some(earlier) = failed.replace(failure) {
+                        Failure::show(&earlier, &replacing.session.output);
+                    }
                 }
             }
         }
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(found), Err)
     }
 }
 
@@ -67,23 +77,24 @@ impl Operation for Rebuild {
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
-        let mut ways = Vec::new();
-        for name in &self.databases {
-            let path = seed(database(project, name)?, name)?.display().to_string();
-            ways.push(Way { database: name.clone(), path, replaced: Some(self.options.replaced) });
-        }
-        would::show_ways(Act::Rebuild, ways, project, session)
+        would::show_ways(Act::Rebuild, &self.ways(project)?, project, session)
+    }
+
+    fn settles(&self, project: &Arc<Project>) -> Result<Option<Value>, Failure> {
+        would::plan_ways(Act::Rebuild, &self.ways(project)?, project).map(Some)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         let begun = Instant::now();
-        if self.databases.len() > 1 {
-            self.examine_all(project, session, reporter)?;
-        }
+        let mut replacing = Replacing { options: &self.options, project, session, reporter };
+        let examined = match self.databases.len() {
+            1 => vec![None],
+            _ => self.examine_all(&mut replacing)?,
+        };
         let mut rebuilt = RebuildsDocument::default();
-        for name in &self.databases {
+        for (name, examination) in self.databases.iter().zip(&examined) {
             let source = seed(database(project, name)?, name)?;
-            rebuilt.rebuilds.push(self.options.replace(name, source, project, session, reporter)?);
+            rebuilt.rebuilds.push(replacing.replace(name, source, examination.as_ref())?);
         }
         let message = match self.options.replaced {
             Replaced::Kept(1..) => Message::new("rebuild-done-kept").with("targets", self.databases.join(" ")),

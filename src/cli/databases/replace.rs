@@ -10,8 +10,9 @@ use crate::cli::arguments::ReplaceArguments;
 use crate::cli::failure::Failure;
 use crate::cli::session::{Project, Session};
 use crate::databases::{
-    self, Conversion, DefaultLocale, Jobs, NewDatabase, OldDatabase, Patches, Placement, PreservedRows, RebuildOptions,
-    RebuildReport, Secret, ServerImage, Shrink, SourceKind, Variable, VariableValue, source_kind,
+    self, Conversion, DefaultLocale, Examination, Jobs, MissingRoles, NewDatabase, OldDatabase, Origin, Patches,
+    Placement, PreservedRows, RebuildOptions, RebuildReport, Secret, ServerImage, Shrink, SourceKind, Variable,
+    VariableValue, source_kind,
 };
 use crate::manifest::model::{Database, EnvValue};
 use crate::report::{Message, Reporter};
@@ -43,6 +44,8 @@ pub struct ReplaceOptions {
     pub additions: Additions,
     /// Whether a source without tables may replace rows.
     pub shrink: Shrink,
+    /// What becomes of a source whose roles the server lacks.
+    pub missing_roles: MissingRoles,
     /// The name of a new database beside it, which replaces nothing.
     pub beside: Option<String>,
 }
@@ -58,6 +61,7 @@ impl ReplaceOptions {
             jobs: arguments.jobs.and_then(Jobs::new),
             when_down: if arguments.start { WhenDown::Start } else { WhenDown::Refuse },
             shrink: shrink(arguments.allow_shrink),
+            missing_roles: if arguments.create_roles { MissingRoles::Create } else { MissingRoles::Refuse },
             ..Self::default()
         }
     }
@@ -78,6 +82,9 @@ impl ReplaceOptions {
         if self.shrink == Shrink::Allow {
             flags += " --allow-shrink";
         }
+        if self.missing_roles == MissingRoles::Create {
+            flags += " --create-roles";
+        }
         if self.when_down == WhenDown::Start {
             flags += " --start";
         }
@@ -93,71 +100,7 @@ impl ReplaceOptions {
         })
     }
 
-    /// Replaces `name` by what lies at `source`, and says what came of it.
-    pub fn replace(
-        &self,
-        name: &str,
-        source: &Path,
-        project: &Arc<Project>,
-        session: &mut Session,
-        reporter: &Reporter,
-    ) -> Result<RebuildReport, Failure> {
-        let engine = session.engine()?;
-        let runtime = session.runtime()?;
-        let options = self.options(name, project)?;
-        let database = database(project, name)?;
-        let dependents = Users::new(&engine, project, users(project.manifest(), database), reporter);
-        let report = runtime.block_on(async {
-            let server = reach(&engine, project, database, self.when_down, reporter).await?;
-            if source_kind(source)? != SourceKind::Sql {
-                return Ok::<_, Failure>(
-                    databases::rebuild(&server, name, source, &dependents, &options, reporter).await?,
-                );
-            }
-            reporter.notice(Message::new("source-is-sql").with("path", source.display()));
-            let conversion = Conversion {
-                file: source.to_owned(),
-                database: name.to_owned(),
-                target: PathBuf::new(),
-                locale: DefaultLocale::of(&server).await?,
-                jobs: options.jobs,
-                operator: operator(),
-            };
-            let beside = source.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let home = project.manifest().paths.backups.as_deref().unwrap_or(beside);
-            let image = ServerImage::of(&server).await;
-            let converted = databases::convert_for_now(&image, &conversion, home, reporter).await?;
-            Ok(databases::rebuild(&server, name, &converted.folder, &dependents, &options, reporter).await?)
-        })?;
-        say(&report, session);
-        Ok(report)
-    }
-
-    /// Everything that could keep a replacement from beginning, before the first of several begins. What a plain SQL dump
-    /// holds shows only when it is converted.
-    pub fn examine(
-        &self,
-        name: &str,
-        source: &Path,
-        project: &Arc<Project>,
-        session: &mut Session,
-        reporter: &Reporter,
-    ) -> Result<(), Failure> {
-        let engine = session.engine()?;
-        let options = self.options(name, project)?;
-        let database = database(project, name)?;
-        session.runtime()?.block_on(async {
-            if source_kind(source)? == SourceKind::Sql {
-                return Ok(());
-            }
-            let server = reach(&engine, project, database, self.when_down, reporter).await?;
-            // A killed run may have left it closed.
-            databases::mend(&server, name, reporter).await?;
-            Ok(databases::examine(&server, name, source, &options, reporter).await?)
-        })
-    }
-
-    fn options(&self, name: &str, project: &Project) -> Result<RebuildOptions, Failure> {
+    fn rebuild_options(&self, name: &str, project: &Project) -> Result<RebuildOptions, Failure> {
         let database = database(project, name)?;
         let (patches, preserve) = match self.additions {
             Additions::None => Default::default(),
@@ -168,6 +111,7 @@ impl ReplaceOptions {
             old: self.old(project)?,
             leftovers: backup_settings(project).ok(),
             shrink: self.shrink,
+            missing_roles: self.missing_roles,
             new: NewDatabase {
                 owner: database.owner.clone(),
                 encoding: database.encoding.clone(),
@@ -176,6 +120,76 @@ impl ReplaceOptions {
             patches,
             preserve,
             placement: self.beside.clone().map_or(Placement::Replace, Placement::Beside),
+        })
+    }
+}
+
+/// One database after the other, all in the same way.
+pub struct Replacing<'a> {
+    pub options: &'a ReplaceOptions,
+    pub project: &'a Arc<Project>,
+    pub session: &'a mut Session,
+    pub reporter: &'a Reporter,
+}
+
+impl Replacing<'_> {
+    /// Replaces `name` by what lies at `source`, and says what came of it. What [`Replacing::examine`] read is not read
+    /// again.
+    pub fn replace(
+        &mut self,
+        name: &str,
+        source: &Path,
+        examination: Option<&Examination>,
+    ) -> Result<RebuildReport, Failure> {
+        let Self { options, project, reporter, .. } = *self;
+        let engine = self.session.engine()?;
+        let runtime = self.session.runtime()?;
+        let rebuild = options.rebuild_options(name, project)?;
+        let database = database(project, name)?;
+        let dependents = Users::new(&engine, project, users(project.manifest(), database), reporter);
+        let report = runtime.block_on(async {
+            let server = reach(&engine, project, database, options.when_down, reporter).await?;
+            if source_kind(source)? != SourceKind::Sql {
+                let origin = examination.map_or(Origin::Path(source), Origin::Examined);
+                return Ok::<_, Failure>(
+                    databases::rebuild(&server, name, origin, &dependents, &rebuild, reporter).await?,
+                );
+            }
+            reporter.notice(Message::new("source-is-sql").with("path", source.display()));
+            let conversion = Conversion {
+                file: source.to_owned(),
+                database: name.to_owned(),
+                target: PathBuf::new(),
+                locale: DefaultLocale::of(&server).await?,
+                jobs: rebuild.jobs,
+                operator: operator(),
+            };
+            let beside = source.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let home = project.manifest().paths.backups.as_deref().unwrap_or(beside);
+            let image = ServerImage::of(&server).await;
+            let converted = databases::convert_for_now(&image, &conversion, home, reporter).await?;
+            let origin = Origin::Path(&converted.folder);
+            Ok(databases::rebuild(&server, name, origin, &dependents, &rebuild, reporter).await?)
+        })?;
+        say(&report, self.session);
+        Ok(report)
+    }
+
+    /// Everything that could keep a replacement from beginning, before the first of several begins. What a plain SQL dump
+    /// holds shows only when it is converted: `None`.
+    pub fn examine(&mut self, name: &str, source: &Path) -> Result<Option<Examination>, Failure> {
+        let Self { options, project, reporter, .. } = *self;
+        let engine = self.session.engine()?;
+        let rebuild = options.rebuild_options(name, project)?;
+        let database = database(project, name)?;
+        self.session.runtime()?.block_on(async {
+            if source_kind(source)? == SourceKind::Sql {
+                return Ok(None);
+            }
+            let server = reach(&engine, project, database, options.when_down, reporter).await?;
+            // A killed run may have left it closed.
+            databases::mend(&server, name, reporter).await?;
+            Ok(Some(databases::examine(&server, name, source, &rebuild, reporter).await?))
         })
     }
 }

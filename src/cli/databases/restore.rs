@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::backups_folder;
-use super::replace::{ReplaceOptions, Replaced};
+use super::replace::{ReplaceOptions, Replaced, Replacing};
 use super::would::{self, Act, Way};
 use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, Weight, document};
@@ -39,6 +39,13 @@ impl Restore {
             From::Backup(id) => find_backup(backups_folder(project)?, &self.database, Some(id))?,
             From::File(path) => path.clone(),
         })
+    }
+
+    fn way(&self, project: &Project) -> Result<Way, Failure> {
+        let path = self.source(project)?.display().to_string();
+        let replaced = self.options.beside.is_none().then_some(self.options.replaced);
+        let database = self.options.beside.clone().unwrap_or_else(|| self.database.clone());
+        Ok(Way { database, path, replaced })
     }
 
     fn from(&self) -> String {
@@ -89,16 +96,18 @@ impl Operation for Restore {
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
-        let path = self.source(project)?.display().to_string();
-        let replaced = self.options.beside.is_none().then_some(self.options.replaced);
-        let database = self.options.beside.clone().unwrap_or_else(|| self.database.clone());
-        would::show_ways(Act::Restore, vec![Way { database, path, replaced }], project, session)
+        would::show_ways(Act::Restore, &[self.way(project)?], project, session)
+    }
+
+    fn settles(&self, project: &Arc<Project>) -> Result<Option<Value>, Failure> {
+        would::plan_ways(Act::Restore, &[self.way(project)?], project).map(Some)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         let begun = Instant::now();
         let source = self.source(project)?;
-        let report = self.options.replace(&self.database, &source, project, session, reporter)?;
+        let mut replacing = Replacing { options: &self.options, project, session, reporter };
+        let report = replacing.replace(&self.database, &source, None)?;
         let message = match (self.options.replaced, &self.options.beside) {
             (Replaced::Kept(1..), None) => Message::new("restore-done-kept"),
             _ => Message::new("restore-done"),

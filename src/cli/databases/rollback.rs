@@ -65,8 +65,8 @@ impl Operation for Rollback {
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
         let kept = self.kept(project, session)?;
         let ways = self.databases.iter().zip(kept);
-        let ways = ways.map(|(name, path)| Way { database: name.clone(), path, replaced: None }).collect();
-        would::show_ways(Act::Rollback, ways, project, session)
+        let ways = ways.map(|(name, path)| Way { database: name.clone(), path, replaced: None }).collect::<Vec<_>>();
+        would::show_ways(Act::Rollback, &ways, project, session)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {

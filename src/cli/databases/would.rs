@@ -1,5 +1,7 @@
 //! What `--dry-run` of an action on databases shows.
 
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -46,27 +48,50 @@ struct WouldDoTo {
     stops: Vec<String>,
 }
 
-/// `--dry-run` of an action on databases.
-pub fn show(action: Act, names: &[String], project: &Project, session: &mut Session) -> Result<Value, Failure> {
+/// The document of an action on databases that makes dumps.
+pub fn plan(action: Act, names: &[String], project: &Project) -> Result<Value, Failure> {
     let mut would = WouldDo { action, databases: Vec::new() };
     for name in names {
-        let database = database(project, name)?;
-        let path = if action == Act::Backup { backups_folder(project)? } else { seed(database, name)? };
-        let message = if action == Act::Backup { Message::new("would-backup") } else { Message::new("would-dump") };
-        session.output.say(&message.with("database", name).with("path", path.display()));
-        let (path, stops) = (path.display().to_string(), Vec::new());
-        would.databases.push(WouldDoTo { database: name.clone(), path, stops });
+        let path = target(action, name, project)?.display().to_string();
+        would.databases.push(WouldDoTo { database: name.clone(), path, stops: Vec::new() });
     }
     document(&would)
 }
 
+fn target<'p>(action: Act, name: &str, project: &'p Project) -> Result<&'p Path, Failure> {
+    if action == Act::Backup { backups_folder(project) } else { seed(database(project, name)?, name) }
+}
+
+/// `--dry-run` of an action on databases that makes dumps.
+pub fn show(action: Act, names: &[String], project: &Project, session: &mut Session) -> Result<Value, Failure> {
+    for name in names {
+        let message = if action == Act::Backup { Message::new("would-backup") } else { Message::new("would-dump") };
+        let path = target(action, name, project)?.display();
+        session.output.say(&message.with("database", name).with("path", path));
+    }
+    plan(action, names, project)
+}
+
+/// Services that stop while a database is swapped. One that is made beside has no users yet.
+fn stopped_for(name: &str, project: &Project) -> Vec<String> {
+    let known = project.manifest().databases.get(name);
+    known.map(|database| users(project.manifest(), database)).unwrap_or_default()
+}
+
+/// The document of what replaces databases.
+pub fn plan_ways(action: Act, ways: &[Way], project: &Project) -> Result<Value, Failure> {
+    let databases = ways.iter().map(|Way { database, path, .. }| WouldDoTo {
+        database: database.clone(),
+        path: path.clone(),
+        stops: stopped_for(database, project),
+    });
+    document(&WouldDo { action, databases: databases.collect() })
+}
+
 /// `--dry-run` of what replaces databases.
-pub fn show_ways(action: Act, ways: Vec<Way>, project: &Project, session: &mut Session) -> Result<Value, Failure> {
-    let mut would = WouldDo { action, databases: Vec::new() };
+pub fn show_ways(action: Act, ways: &[Way], project: &Project, session: &mut Session) -> Result<Value, Failure> {
     for Way { database: name, path, replaced } in ways {
-        // One that is made beside has no users yet.
-        let known = project.manifest().databases.get(&name);
-        let stops = known.map(|database| users(project.manifest(), database)).unwrap_or_default();
+        let stops = stopped_for(name, project);
         let message = match (action, stops.is_empty()) {
             (Act::Rollback, true) => Message::new("would-roll-back"),
             (Act::Rollback, false) => Message::new("would-roll-back-stopping"),
@@ -75,15 +100,15 @@ pub fn show_ways(action: Act, ways: Vec<Way>, project: &Project, session: &mut S
             (_, true) => Message::new("would-rebuild"),
             (_, false) => Message::new("would-rebuild-stopping"),
         };
-        session.output.say(&message.with("database", &name).with("path", &path).with("stops", stops.join(", ")));
+        session.output.say(&message.with("database", name).with("path", path).with("stops", stops.join(", ")));
         match replaced {
-            Some(Replaced::Dropped) => session.output.say(&Message::new("would-drop").with("database", &name)),
+            Some(Replaced::Dropped) => session.output.say(&Message::new("would-drop").with("database", name)),
+            Some(Replaced::Kept(0)) => session.output.say(&Message::new("would-keep-none").with("database", name)),
             Some(Replaced::Kept(count)) => {
-                session.output.say(&Message::new("would-keep").with("database", &name).with("count", count));
+                session.output.say(&Message::new("would-keep").with("database", name).with("count", count));
             }
             Some(Replaced::BackedUp) | None => {}
         }
-        would.databases.push(WouldDoTo { database: name, path, stops });
     }
-    document(&would)
+    plan_ways(action, ways, project)
 }

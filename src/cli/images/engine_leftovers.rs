@@ -75,6 +75,10 @@ impl Operation for PruneEngine {
         document(&self.plan)
     }
 
+    fn settles(&self, _project: &Arc<Project>) -> Result<Option<Value>, Failure> {
+        document(&self.plan).map(Some)
+    }
+
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         if self.plan.images.is_empty() {
             self.notes(session);

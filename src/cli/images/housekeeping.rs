@@ -85,6 +85,10 @@ impl Operation for Prune {
         document(&self.plan.report)
     }
 
+    fn settles(&self, _project: &Arc<Project>) -> Result<Option<Value>, Failure> {
+        document(&self.plan.report).map(Some)
+    }
+
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         if self.plan.is_empty() {
             notes(&self.plan.report, session);
@@ -252,6 +256,10 @@ impl Operation for RemoveImages {
     fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
         self.print_plan(session)?;
         document(&self.plan)
+    }
+
+    fn settles(&self, _project: &Arc<Project>) -> Result<Option<Value>, Failure> {
+        document(&self.plan).map(Some)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
