@@ -18,6 +18,8 @@ pub mod databases;
 pub mod engine;
 pub mod failpoint;
 pub mod fs;
+#[cfg(test)]
+mod fuzz_seeds;
 pub mod images;
 pub mod manifest;
 pub mod report;

@@ -25,6 +25,8 @@ mod error;
 mod ferry;
 mod fitness;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guard;
 mod helper;
 mod inventory;

@@ -134,27 +134,16 @@ fn filled(text: &[u8], values: &[(&str, String)]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Runs all seeds of a target; there must be some.
-    fn run(target: &str, mut run: impl FnMut(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
-        let mut count = 0;
-        for seed in std::fs::read_dir(folder).unwrap() {
-            let path = seed.unwrap().path();
-            run(&std::fs::read(path).unwrap());
-            count += 1;
-        }
-        assert!(count > 4, "{count} seeds");
-    }
+    use crate::fuzz_seeds;
 
     #[test]
     fn the_seeds_of_the_archive_target_hold() {
-        run("archive", archive);
+        fuzz_seeds::each("archive", archive);
     }
 
     #[test]
     fn the_seeds_of_the_layout_target_hold() {
-        run("layout", |bytes| {
+        fuzz_seeds::each("layout", |bytes| {
             let folder = tempfile::tempdir().unwrap();
             layout(bytes, folder.path());
         });

@@ -9,6 +9,8 @@ mod beside;
 mod checks;
 mod decode;
 mod env_file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod long_form;
 mod merge;
 pub mod model;
