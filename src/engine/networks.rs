@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use bollard::models::{Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
+use bollard::models::{Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest};
 use bollard::query_parameters::ListNetworksOptionsBuilder;
 use tokio::time::Instant;
 
@@ -13,6 +13,9 @@ use super::spec::NetworkAttachment;
 
 /// So long a network may be held by containers that have just gone.
 const LET_GO: Duration = Duration::from_secs(3);
+
+/// After so long what holds it is looked at.
+const LETS_GO_BY_ITSELF: Duration = Duration::from_secs(1);
 
 /// A network to create (`POST /networks/create`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,17 +109,38 @@ impl Engine {
     /// meanwhile; one that others use is refused after that time as well.
     pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
         self.may_change().await?;
-        let deadline = Instant::now() + LET_GO;
+        let begun = Instant::now();
         loop {
             let Err(error) = self.answer(self.docker().remove_network(name)).await else {
                 return Ok(());
             };
             let error = EngineError::new("remove", format!("network {name}"), error);
-            if error.kind() != EngineErrorKind::Forbidden || Instant::now() >= deadline {
+            if error.kind() != EngineErrorKind::Forbidden || begun.elapsed() >= LET_GO {
                 return Err(error);
+            }
+            if begun.elapsed() >= LETS_GO_BY_ITSELF {
+                self.let_go_of_the_gone(name).await?;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Takes endpoints off a network whose containers are gone: an engine that was killed may keep them for ever.
+    async fn let_go_of_the_gone(&self, network: &str) -> Result<(), EngineError> {
+        let subject = || format!("network {network}");
+        let inspected = self.answer(self.docker().inspect_network(network, None)).await;
+        let endpoints = inspected.map_err(|error| EngineError::new("inspect", subject(), error))?.containers;
+        for (container, endpoint) in endpoints.unwrap_or_default() {
+            // One without a container goes by its own ID.
+            if !container.starts_with("ep-") && self.inspect_container(&container).await?.is_some() {
+                continue;
+            }
+            // The engine looks for the endpoint, and that has the name that the container had.
+            let request = NetworkDisconnectRequest { container: endpoint.name.unwrap_or(container), force: Some(true) };
+            // The removal tells what it is worth.
+            let _ = self.answer(self.docker().disconnect_network(network, request)).await;
+        }
+        Ok(())
     }
 
     /// Joins a container to one more network (`POST /networks/{id}/connect`).

@@ -168,3 +168,44 @@ fn an_engine_that_does_not_come_back_ends_the_action_with_where_it_stands() {
     bench.stack.run(&["start"]).success();
     assert_eq!(bench.states(), bench.is("running"));
 }
+
+#[test]
+fn services_that_a_rebuild_stopped_start_again_when_the_engine_is_back() {
+    const MANIFEST: &str = r#"{ "project": "PROJECT", "paths": { "backups": "backups" },
+        "databases": { "shop": { "service": "db", "user": "postgres", "seed": "seeds/shop", "used_by": ["app"] } },
+        "services": {
+            "db": { "image": "postgres:15", "restart": "always", "ready": { "tcp": 5432 },
+                    "environment": { "POSTGRES_HOST_AUTH_METHOD": "trust" } },
+            "app": { "image": "expert/expert_api:latest", "restart": "unless-stopped", "stop_signal": "SIGKILL" } } }"#;
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let engine = PrivateEngine::start(&[]);
+    for image in ["postgres:15", "expert/expert_api:latest"] {
+        engine.take_image(image);
+    }
+    let stack = Stack::on(&engine.address, MANIFEST);
+    stack.run(&["start"]).success();
+    docker_on(&engine.address, &["exec", &stack.container("db"), "createdb", "-U", "postgres", "shop"]);
+    stack.run(&["db", "dump", "shop"]).success();
+
+    let out = |name: &str| std::fs::File::create(stack.site.file(name)).unwrap();
+    let mut command =
+        stack.site.command(&["db", "rebuild", "shop", "--yes", "--progress", "plain", "-f", "stack.json"]);
+    command.env("DPL_FAILPOINT", "databases.rebuild.before-close").env("DPL_FAILPOINT_FREEZES", "1");
+    let mut child = command.stdin(Stdio::null()).stdout(out("out")).stderr(out("err")).spawn().unwrap();
+    eventually(60, "the services stand still", || stack.inspect("app", "{{.State.Status}}") == "exited");
+    let process = child.id();
+    let state = || std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    eventually(60, "it has come to the point", || state().contains(") T "));
+    engine.kill();
+    assert!(std::process::Command::new("kill").args(["-CONT", &process.to_string()]).status().unwrap().success());
+    let said = || std::fs::read_to_string(stack.site.file("err")).unwrap();
+    eventually(60, "it waits", || said().contains("waiting"));
+    engine.start_again();
+    eventually(120, "it has ended", || child.try_wait().unwrap().is_some());
+    assert_ne!(child.wait().unwrap().code(), Some(0), "{}", said());
+    assert_eq!(stack.inspect("app", "{{.State.Status}}"), "running", "{}", said());
+    // The next one finds nothing that it would have to put back.
+    eventually(60, "the server answers", || stack.run(&["db", "list"]).code == 0);
+    let run = stack.run(&["db", "rebuild", "shop", "--yes"]).success();
+    assert!(!run.stderr.contains("starting again"), "{}", run.stderr);
+}

@@ -1,7 +1,9 @@
 //! Engines that answer as none should: each command ends within bounds, with the right exit code and a message that
 //! helps, and never says that it did what it did not.
 
-use crate::harness::{Ended, run};
+use dpl::engine::{Address, Engine};
+
+use crate::harness::{Ended, error_text, run};
 use crate::subjects::images::write_image;
 use crate::support::Site;
 use crate::support_fake_engine::{Answer, FakeEngine, Rule};
@@ -253,4 +255,33 @@ fn an_engine_that_is_slow_but_alive_is_waited_for() {
     ]);
     let ended = fake.ends(&["status"], 0, &[]);
     assert!(ended.stdout.contains('a'), "{}", ended.stdout);
+}
+
+/// Engines that were killed are known to keep endpoints of containers that they have no more, for ever; a real one can't be
+/// brought to that at will.
+#[tokio::test]
+async fn a_network_is_taken_from_containers_that_are_gone_and_from_no_others() {
+    const HELD: &str = r#"{"message":"error while removing network: network n has active endpoints"}"#;
+    const ENDPOINTS: [(&str, &str, bool); 3] = [
+        ("gone", r#"{"Id":"n","Name":"n","Containers":{"c1":{"Name":"was-c1"}}}"#, true),
+        ("without a container", r#"{"Id":"n","Name":"n","Containers":{"ep-1":{"Name":"was-c1"}}}"#, true),
+        ("here", r#"{"Id":"n","Name":"n","Containers":{"c2":{"Name":"is-c2"}}}"#, false),
+    ];
+    for (what, network, lets_go) in ENDPOINTS {
+        let fake = Fake::with(vec![
+            ("DELETE", "/networks/n", Answer::Json(403, HELD)),
+            ("GET", "/networks/n", Answer::Json(200, network)),
+            ("POST", "/networks/n/disconnect", Answer::Json(200, "")),
+            ("GET", "/containers/c1/json", Answer::Json(404, r#"{"message":"No such container: c1"}"#)),
+            (
+                "GET",
+                "/containers/c2/json",
+                Answer::Json(200, r#"{"Id":"c2","Name":"/is-c2","State":{"Running":true}}"#),
+            ),
+        ]);
+        let address = Address::resolve(Some(&fake.engine.address)).unwrap();
+        let error = Engine::connect(address).await.unwrap().remove_network("n").await.unwrap_err();
+        assert!(error_text(&error).contains("active endpoints"), "{what}: {error}");
+        assert_eq!(fake.asked_for("/networks/n/disconnect"), lets_go, "{what}");
+    }
 }

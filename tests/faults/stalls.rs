@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use dpl::engine::{Address, Engine, StallLimits};
+
 use crate::harness::{Ended, run};
 use crate::subjects::images::write_image;
 use crate::support::Site;
@@ -288,5 +290,33 @@ fn an_engine_without_room_is_said_before_anything_is_sent() {
             fake.ends(&["load", "--verbose"], 1, &["on another host", "the fake takes nothing"]);
             assert!(!fake.ends(&["load"], 1, &[]).stderr.contains("on another host"));
         }
+    }
+}
+
+/// A stop may take as long as the grace period, whatever that is: what ends it is an engine that answers nothing any more.
+#[tokio::test]
+async fn a_stop_and_a_restart_wait_for_a_container_but_not_for_an_engine_that_is_gone() {
+    for call in ["stop", "restart"] {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let path = if call == "stop" { "/containers/c1/stop" } else { "/containers/c1/restart" };
+        let fake = FakeEngine::start(&socket, vec![("POST", path, Answer::Stall)]);
+        let address = Address::resolve(Some(&fake.address)).unwrap();
+        let engine = Engine::connect_within(address, StallLimits::of(Duration::from_secs(1))).await.unwrap();
+        let _tally = Tally::of_one("fake-engine");
+        let grace = Some(Duration::from_secs(3600));
+        let work = tokio::spawn(async move {
+            match call {
+                "stop" => engine.stop_container("c1", grace).await,
+                _ => engine.restart_container("c1").await,
+            }
+        });
+        // Longer than any silence that a transfer is allowed: the engine answers, and is waited for.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(!work.is_finished(), "{call}: {:?}", work.await);
+        std::fs::remove_file(&socket).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(10), work).await.expect("it ends").unwrap();
+        let error = ended.expect_err("it did not stop");
+        assert!(error.is_unreachable(), "{call}: {error:?}");
     }
 }
