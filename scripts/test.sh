@@ -36,7 +36,8 @@ cargo test --locked --features failpoints --tests --no-run --quiet
 part 'a private engine with stand-ins'
 # Two clones of the project have two engines.
 engine=test-$(cksum <<<"$PWD" | cut -d ' ' -f 1)
-trap '"$here/engine.sh" down "$engine"' EXIT
+beside=''
+trap '[[ ! $beside ]] || kill "$beside" 2>/dev/null; "$here/engine.sh" down "$engine"' EXIT
 "$here/engine.sh" down "$engine"
 DOCKER_HOST=$("$here/engine.sh" up "$engine")
 export DOCKER_HOST=${DOCKER_HOST#DOCKER_HOST=}
@@ -46,13 +47,25 @@ if [[ ${DPL_TEST_POSTGRES:-} ]]; then
   DPL=target/debug/dpl "$here/stand-ins.sh" target/postgres.json
 fi
 
-part 'tests'
 # They wait for engines and databases more than they work.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 export DPL_TEST_ENGINE=$DOCKER_HOST
 unset DOCKER_HOST
 # Published ports are reachable there, and nothing else is.
-nsenter "--net=/run/netns/$("$here/engine.sh" netns "$engine")" cargo test --locked --offline --features failpoints --tests --no-fail-fast -- "$@"
+space=/run/netns/$("$here/engine.sh" netns "$engine")
+tests() { exec nsenter "--net=$space" cargo test --locked --offline --features failpoints --no-fail-fast "$@"; }
+
+# Those of faults kill and freeze what works, and wait for it, for as long as all others take: both at once.
+part 'tests (those of faults beside them, their output at the end)'
+failed='' log=target/faults-tests.log
+tests --test faults -- "$@" >"$log" 2>&1 &
+beside=$!
+(tests --lib --test cli --test terminal --test engine -- "$@") || failed=yes
+part 'tests of faults'
+wait "$beside" || failed=yes
+beside=''
+cat "$log"
+[[ ! $failed ]] || die 'some tests failed'
 
 IFS=, read -ra others <<<"${DPL_TEST_ENGINES:-}"
 for other in "${others[@]}"; do

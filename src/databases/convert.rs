@@ -13,7 +13,6 @@ use futures::StreamExt;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
-use super::backup::Workshop;
 use super::documents::BackupDocument;
 use super::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
 use super::error::{DatabasesError, Said};
@@ -26,6 +25,7 @@ use super::sql::ident;
 use super::throwaway::{self, ServerImage, Throwaway};
 use super::verification::{Known, Verification};
 use super::verify;
+use super::workshop::Workshop;
 use crate::engine::{ExecOutput, ExecSession};
 use crate::report::{Activity, Message, Reporter};
 

@@ -8,20 +8,23 @@
 //! - `helper`: containers beside the server's, with a folder of ours, or with a volume to and from which `ferry` carries
 //!   files; `stale` removes what killed runs left of them. `throwaway`: a server of our own, without a network.
 //! - [`backup()`] and [`dump_seed`]: `dump` writes the archive, `follow` compresses it meanwhile, `inventory` counts,
-//!   `record` is the `backup.json` beside it.
+//!   `record` is the `backup.json` beside it; all of it in a `workshop` until it is complete.
 //! - [`verify()`]: digests, the archive's list, and a restore into a throw-away server; the result is a `verification`
 //!   beside the dump.
 //! - [`convert()`]: SQL in plain text, run in a throw-away server and dumped from there.
 //! - [`query()`]: a person's own statements, which `statements` tells apart. [`Shell`]: psql at their terminal.
 //! - [`plan_prune`]: which backups go, by the rules of `retention`.
-//! - [`rebuild()`]: `source`, `fitness`, `roles` and `room` before, `restore` with `patches`, `swap` with `preserve`, `retire`; `guard` and
-//!   `recovery` after a kill. [`rollback()`]: the way back.
+//! - [`rebuild()`]: [`examine()`] with `source`, `fitness`, `roles` and `room` before, `restore` with `patches`, `exchange` with
+//!   `swap`, `preserve` and `carry`, then `retire`; `guard` and `recovery` after a kill. [`rollback()`]: the way back.
 
 mod backup;
+mod carry;
 mod convert;
 mod documents;
 mod dump;
 mod error;
+mod examine;
+mod exchange;
 mod ferry;
 mod fitness;
 mod follow;
@@ -60,6 +63,7 @@ mod throwaway;
 mod toc;
 mod verification;
 mod verify;
+mod workshop;
 
 pub use backup::{BackupSettings, Shrink, backup};
 pub use convert::{Conversion, Converted, DefaultLocale, convert, convert_for_now};
@@ -70,6 +74,8 @@ pub use documents::{
 };
 pub use dump::{Jobs, Level, PasswordHashes};
 pub use error::{DatabasesError, Said};
+pub use examine::{Examination, Origin, examine};
+pub use exchange::{Dependents, DependentsError};
 pub use helper::{HELPER_LABEL, HELPER_SERVER_LABEL};
 pub use list::{
     BackupStamp, ServerDatabase, backup_stamps, backups, dump_at, is_kept, leftovers_of, list, unreadable_backups,
@@ -79,9 +85,7 @@ pub use preserve::PreservedRows;
 pub use prune::{PrunePlan, plan_prune};
 pub use psql::{Credentials, Secret};
 pub use query::{Column, QueryResult, check_statements, query};
-pub use rebuild::{
-    Dependents, DependentsError, Examination, NewDatabase, Origin, Placement, RebuildOptions, examine, mend, rebuild,
-};
+pub use rebuild::{NewDatabase, Placement, RebuildOptions, mend, rebuild};
 pub use record::RecordError;
 pub use retention::Retention;
 pub use retire::{OldDatabase, thin_out_kept};

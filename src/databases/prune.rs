@@ -11,6 +11,7 @@ use super::documents::{BackupDocument, KeptBackup, PruneDatabase};
 use super::error::DatabasesError;
 use super::names;
 use super::retention::{self, Candidate, Retention};
+use super::workshop;
 use crate::fs::sync_dir;
 use crate::report::{Activity, Message, Reporter};
 
@@ -44,7 +45,7 @@ pub fn plan_prune(folder: &Path, database: &str, retention: &Retention) -> Resul
         home: backup::folder_of(folder, database),
         kept: Vec::new(),
         removed: Vec::new(),
-        leftovers: backup::leftovers(&backup::folder_of(folder, database))?,
+        leftovers: workshop::leftovers(&backup::folder_of(folder, database))?,
         unreadable: broken.into_iter().map(|broken| broken.path).collect(),
     };
     for (backup, reasons) in backups.iter().zip(retention::decide(&candidates, retention)) {
@@ -97,18 +98,18 @@ impl PrunePlan {
                 }
             }
         }
-        if self.leftovers.is_empty() { Ok(()) } else { backup::clear(&self.home) }
+        if self.leftovers.is_empty() { Ok(()) } else { workshop::clear(&self.home) }
     }
 
     fn remove(&self, backup: &BackupDocument) -> Result<(), DatabasesError> {
         let stamp = backup.id.rsplit('/').next().unwrap_or_default();
         debug_assert!(names::is_stamp(stamp), "the plan was made from folders with such names");
-        let (path, aside) = (self.home.join(stamp), self.home.join(backup::temporary(&format!("gone-{stamp}"))));
+        let (path, aside) = (self.home.join(stamp), self.home.join(workshop::temporary(&format!("gone-{stamp}"))));
         crate::failpoint!("databases.prune.before-rename");
         fs::rename(&path, &aside).map_err(DatabasesError::file("remove", &path))?;
         sync_dir(&self.home).map_err(DatabasesError::file("remove", &path))?;
         crate::failpoint!("databases.prune.after-rename");
-        backup::remove(&aside).map_err(DatabasesError::file("remove", &aside))?;
+        workshop::remove(&aside).map_err(DatabasesError::file("remove", &aside))?;
         crate::failpoint!("databases.prune.after-remove");
         Ok(())
     }

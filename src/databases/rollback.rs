@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::documents::RollbackReport;
 use super::error::DatabasesError;
+use super::exchange::{Dependents, Exchange};
 use super::names::{self, BesideKind};
 use super::preserve::Preservation;
-use super::rebuild::{Dependents, Exchange, take_lock};
+use super::rebuild::take_lock;
 use super::recovery;
 use super::retire::kept;
 use super::server::Server;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::backup::{self, Shrink, Workshop};
+use super::backup::{self, Shrink};
 use super::documents::BackupDocument;
 use super::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
 use super::error::DatabasesError;
@@ -12,6 +12,7 @@ use super::server::Server;
 use super::source::{SourceKind, source_kind};
 use super::verification::{Known, Verification};
 use super::verify;
+use super::workshop::Workshop;
 use crate::report::{Activity, Message, Reporter};
 
 /// How and where to dump.

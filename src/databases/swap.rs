@@ -6,10 +6,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::carry::Carrier;
 use super::documents::PreserveReport;
 use super::error::DatabasesError;
 use super::guard::Guard;
-use super::preserve::{Carrier, Preservation};
+use super::preserve::Preservation;
 use super::psql::Session;
 use super::server::Server;
 use super::sql::{ident, literal};

@@ -15,8 +15,8 @@ fn kill_at_random(name: &str, times: usize, mut subject: impl Subject) {
     let command = subject.command();
     subject.prepare();
     let whole = run(subject.site(), &command).success(name).took;
-    // 20 of all together in an ordinary run, 1,000 in a whole row.
-    for time in 0..times * if takes_all() { 50 } else { 1 } {
+    // 50 of all together in an ordinary run, 1,000 in a whole row.
+    for time in 0..times * if takes_all() { 20 } else { 1 } {
         tally.case();
         let moment = chance.moment(whole);
         let context = format!("{name} {time}, killed {moment:?} into {whole:?}");
@@ -31,25 +31,25 @@ fn kill_at_random(name: &str, times: usize, mut subject: impl Subject) {
 
 #[test]
 fn a_save_killed_at_any_moment() {
-    kill_at_random("save", 5, Save::to_layout());
+    kill_at_random("save", 12, Save::to_layout());
 }
 
 #[test]
 fn a_load_killed_at_any_moment() {
-    kill_at_random("load", 5, Load::new());
+    kill_at_random("load", 12, Load::new());
 }
 
 #[test]
 fn a_replacement_killed_at_any_moment() {
-    kill_at_random("restart", 4, Services::new(services::Deed::Replace));
+    kill_at_random("restart", 10, Services::new(services::Deed::Replace));
 }
 
 #[test]
 fn a_backup_killed_at_any_moment() {
-    kill_at_random("backup", 3, Databases::new(databases::Deed::Backup));
+    kill_at_random("backup", 8, Databases::new(databases::Deed::Backup));
 }
 
 #[test]
 fn a_rebuild_killed_at_any_moment() {
-    kill_at_random("rebuild", 3, Databases::new(databases::Deed::Rebuild));
+    kill_at_random("rebuild", 8, Databases::new(databases::Deed::Rebuild));
 }
