@@ -125,6 +125,10 @@ struct Superfluous {
     kept: Vec<String>,
 }
 
+fn dropped(superfluous: &[Superfluous]) -> usize {
+    superfluous.iter().map(|superfluous| superfluous.kept.len()).sum()
+}
+
 /// How many backups and leftovers go, and how many bytes.
 fn sums(plans: &[PrunePlan]) -> (usize, u64) {
     let documents = plans.iter().map(PrunePlan::document);
@@ -156,7 +160,7 @@ impl Operation for Prune {
         let plans = self.plans(project)?;
         // The server may have to be started for that, and nobody is asked anyway.
         let superfluous = if session.global.yes { Vec::new() } else { self.superfluous(project, session)? };
-        let dropped: usize = superfluous.iter().map(|superfluous| superfluous.kept.len()).sum();
+        let dropped = dropped(&superfluous);
         if plans.iter().all(PrunePlan::is_empty) && dropped == 0 {
             return Ok(());
         }
@@ -185,15 +189,20 @@ impl Operation for Prune {
         for plan in &plans {
             plan.run(reporter)?;
         }
+        let dropped = dropped(&gone);
+        if dropped > 0 {
+            session.output.say(&Message::new("prune-kept-done").with("count", dropped));
+        }
         let (count, bytes) = sums(&plans);
-        let message = match count {
-            0 => Message::new("prune-nothing"),
-            _ => Message::new("prune-done")
-                .with("count", count)
-                .with("size", table::size(bytes))
-                .with("time", begun.elapsed().as_secs_f64()),
-        };
-        session.output.say(&message);
+        let time = begun.elapsed().as_secs_f64();
+        match count {
+            0 if dropped > 0 => {}
+            0 => session.output.say(&Message::new("prune-nothing")),
+            _ => {
+                let message = Message::new("prune-done").with("count", count).with("size", table::size(bytes));
+                session.output.say(&message.with("time", time));
+            }
+        }
         report(&plans, &gone, true)
     }
 }
