@@ -46,13 +46,22 @@ pub async fn backup(
     settings: &BackupSettings,
     reporter: &Reporter,
 ) -> Result<BackupDocument, DatabasesError> {
-    backup_as(server, database, database, settings, reporter).await
+    backup_as(server, Physical { name: database, since: None }, database, settings, reporter).await
 }
 
-/// Backs up the database that the server has as `physical` among the backups of `database`.
+/// A database as the server has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Physical<'a> {
+    pub name: &'a str,
+    /// Since when nobody writes to it, where that is so: the time that its backup is of. What was replaced long ago must
+    /// not become the newest of all backups.
+    pub since: Option<jiff::Timestamp>,
+}
+
+/// Backs up a database of the server's among the backups of `database`.
 pub(super) async fn backup_as(
     server: &Server,
-    physical: &str,
+    physical: Physical<'_>,
     database: &str,
     settings: &BackupSettings,
     reporter: &Reporter,
@@ -71,16 +80,17 @@ pub(super) async fn backup_as(
 
 async fn place(
     server: &Server,
-    physical: &str,
+    physical: Physical<'_>,
     database: &str,
     settings: &BackupSettings,
     reporter: &Reporter,
 ) -> Result<BackupDocument, DatabasesError> {
     let home = folder_of(&settings.folder, database);
     let workshop = Workshop::open(&home)?;
-    let stamp = free_stamp(&home, jiff::Timestamp::now());
+    let stamp = free_stamp(&home, physical.since.unwrap_or_else(jiff::Timestamp::now));
     let order = DumpOrder {
-        database: physical,
+        database: physical.name,
+        since: physical.since,
         recorded_as: database,
         stamp: &stamp,
         jobs: settings.jobs,

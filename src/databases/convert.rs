@@ -383,6 +383,7 @@ async fn place(
     let order = DumpOrder {
         database,
         recorded_as: &conversion.database,
+        since: None,
         stamp: &stamp,
         jobs: conversion.jobs,
         level: Level::default(),

@@ -84,6 +84,8 @@ pub(super) struct DumpOrder<'a> {
     pub database: &'a str,
     /// The name that the record gives it: another one where an old database is dumped from under its new name.
     pub recorded_as: &'a str,
+    /// Since when nobody writes to it, where that is so.
+    pub since: Option<jiff::Timestamp>,
     pub stamp: &'a str,
     pub jobs: Jobs,
     pub level: Level,
@@ -98,7 +100,7 @@ pub(super) async fn dump(
     folder: &Path,
     reporter: &Reporter,
 ) -> Result<Record, DatabasesError> {
-    let (created_at, begun) = (jiff::Timestamp::now(), Instant::now());
+    let (created_at, begun) = (order.since.unwrap_or_else(jiff::Timestamp::now), Instant::now());
     let archive_path = folder.join(ARCHIVE);
     std::fs::DirBuilder::new()
         .mode(0o700)

@@ -28,6 +28,8 @@ pub enum DatabasesError {
     TooOld { server: String, version: String },
     #[error("a password with a line break or a NUL in it can't be handed to PostgreSQL's programs")]
     UnusablePassword,
+    #[error("can't {operation} in database `{database}`: a name, a value or a statement has a NUL in it")]
+    Nul { operation: &'static str, database: String },
     #[error("there is no database `{database}` on the server {server}")]
     NotFound { database: String, server: String },
     #[error("can't {operation} in database `{database}`")]

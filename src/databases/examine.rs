@@ -42,8 +42,9 @@ impl Origin<'_> {
     }
 }
 
-/// What would keep [`rebuild()`](super::rebuild()) from beginning, as it finds it itself; for those who have several to do, and want to begin
-/// with none before all of them can be done. What was read need not be read again: [`Origin::Examined`].
+/// What would keep [`rebuild()`](super::rebuild()) from beginning, as it finds it itself; for those who have several to do,
+/// and want to begin with none before all of them can be done. What was read need not be read again:
+/// [`Origin::Examined`].
 pub async fn examine(
     server: &Server,
     database: &str,
@@ -52,8 +53,8 @@ pub async fn examine(
     reporter: &Reporter,
 ) -> Result<Examination, DatabasesError> {
     let rebuild = Rebuild { server, database, origin: Origin::Path(source), dependents: &Nobody, options, reporter };
-    let Examined { source, expected, .. } = Box::pin(rebuild.examine()).await?;
-    Ok(Examination { marks: source.marks()?, source, expected })
+    let Examined { source, expected, marks, .. } = Box::pin(rebuild.examine()).await?;
+    Ok(Examination { source, expected, marks })
 }
 
 /// Stands for the services where none is touched.
@@ -73,6 +74,8 @@ impl Dependents for Nobody {
 pub(super) struct Examined {
     pub source: Source,
     pub expected: Expected,
+    /// From before it was read.
+    marks: Vec<Mark>,
     pub properties: Properties,
     /// Those that the server lacks and somebody wants to be made.
     pub roles: Vec<Role>,
@@ -80,11 +83,17 @@ pub(super) struct Examined {
     pub replaces: bool,
 }
 
+/// A dump, and its marks from before it was read.
+struct Read {
+    source: Source,
+    marks: Vec<Mark>,
+}
+
 impl Rebuild<'_> {
     /// Everything that can be known beforehand, and all that is wrong with it at once.
     pub async fn examine(&self) -> Result<Examined, DatabasesError> {
         let server = self.server;
-        let (source, verified) = self.read_through().await?;
+        let (Read { source, marks }, verified) = self.read_through().await?;
         let present = Properties::read(&server.client, server.maintenance(self.database), self.database).await?;
         let replaces = present.is_some() && self.options.placement == Placement::Replace;
         let mut problems = Vec::new();
@@ -115,7 +124,7 @@ impl Rebuild<'_> {
         }
         match (verified, properties) {
             (Ok(expected), Some(properties)) if problems.is_empty() => {
-                Ok(Examined { source, expected, properties, roles, replaces })
+                Ok(Examined { source, expected, marks, properties, roles, replaces })
             }
             (Err(error), _) if problems.is_empty() => Err(error),
             (verified, _) => {
@@ -129,15 +138,17 @@ impl Rebuild<'_> {
     }
 
     /// The dump, and what must come out of it once all of it was read.
-    async fn read_through(&self) -> Result<(Source, Result<Expected, DatabasesError>), DatabasesError> {
+    async fn read_through(&self) -> Result<(Read, Result<Expected, DatabasesError>), DatabasesError> {
         if let Origin::Examined(Examination { source, expected, marks }) = self.origin
-            && source.marks()? == *marks
+            && source.marks().is_ok_and(|now| now == *marks)
         {
-            return Ok((source.clone(), Ok(expected.clone())));
+            return Ok((Read { source: source.clone(), marks: marks.clone() }, Ok(expected.clone())));
         }
         let source = Source::open(self.origin.path(), &self.server.client.engine)?;
+        // Damage may be that a file is missing: that is for the reading to say.
+        let marks = source.marks().unwrap_or_default();
         let verified = Box::pin(source.verify(self.server, self.reporter)).await;
-        Ok((source, verified))
+        Ok((Read { source, marks }, verified))
     }
 
     /// What would be lost to a source that holds no tables.

@@ -14,7 +14,7 @@ use super::sql;
 #[derive(Deserialize)]
 struct Facts {
     missing_roles: Vec<String>,
-    superusers: Vec<String>,
+    guarded_settings: Vec<String>,
     missing_extensions: Vec<String>,
     has_tablespace: bool,
     prepared_transactions: u64,
@@ -63,16 +63,16 @@ pub(super) async fn look(
     for name in &facts.missing_roles {
         let known = expected.made_roles.iter().find(|made| made.name == *name);
         let role = known.cloned().unwrap_or_else(|| Role::plain(name));
-        let is_above = role.is_above_others(&facts.superusers);
-        if missing == MissingRoles::Create && !is_above {
-            made.push(role);
-            continue;
-        }
-        let statements = role.statements(server.major());
-        let advice = match is_above {
-            true => "create it first, since it may do more than others",
-            false => "create it first, or give --create-roles",
+        let person = role.is_for_a_person(&facts.missing_roles, &facts.guarded_settings);
+        let advice = match (person, missing) {
+            (None, MissingRoles::Create) => {
+                made.push(role);
+                continue;
+            }
+            (None, MissingRoles::Refuse) => "create it first, or give --create-roles".to_owned(),
+            (Some(why), _) => format!("create it first, since {why}"),
         };
+        let statements = role.statements(server.major());
         problems.push(format!("the server has no role `{name}`: {advice}; all but its password: {statements};"));
     }
     for extension in &facts.missing_extensions {
@@ -102,7 +102,8 @@ fn rows<'a>(names: impl Iterator<Item = &'a str>) -> String {
 const FACTS: &str = "SELECT json_build_object(
   'missing_roles', (SELECT coalesce(json_agg(DISTINCT n), '[]') FROM $roles AS n
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = n)),
-  'superusers', (SELECT coalesce(json_agg(rolname), '[]') FROM pg_catalog.pg_roles WHERE rolsuper),
+  'guarded_settings', (SELECT coalesce(json_agg(lower(name)), '[]') FROM pg_catalog.pg_settings
+    WHERE context IN ('superuser', 'superuser-backend')),
   'missing_extensions', (SELECT coalesce(json_agg(DISTINCT n), '[]') FROM $extensions AS n
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = n)),
   'has_tablespace', EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = $tablespace),

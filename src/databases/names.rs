@@ -22,6 +22,13 @@ pub(super) fn is_stamp(text: &str) -> bool {
         && count.is_none_or(|count| !count.is_empty() && count.len() < 4 && count.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// The time that a stamp says.
+pub(super) fn time_of(stamp: &str) -> Option<Timestamp> {
+    let (time, _) = stamp.split_once('-').unwrap_or((stamp, ""));
+    let parsed = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+    parsed.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
 /// A backup's ID, and its folder below `paths.backups/databases`: `expert/20260704T101530Z`.
 pub(super) fn backup_id(database: &str, stamp: &str) -> String {
     format!("{}/{stamp}", escape(database))
@@ -94,6 +101,14 @@ mod tests {
     use proptest::prelude::*;
 
     const STAMP: &str = "20260704T101530Z";
+
+    #[test]
+    fn a_stamp_reads_back_as_its_time() {
+        let time: Timestamp = "2026-07-04T10:15:30Z".parse().unwrap();
+        assert_eq!(time_of(&stamp(time)), Some(time));
+        assert_eq!(time_of("20260704T101530Z-2"), Some(time));
+        assert_eq!(time_of("20261304T101530Z"), None);
+    }
 
     #[test]
     fn stamps_are_utc_and_sort() {

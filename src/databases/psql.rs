@@ -200,6 +200,7 @@ impl Client {
         operation: &'static str,
         statements: &str,
     ) -> Result<Vec<u8>, DatabasesError> {
+        no_nul(operation, database, statements)?;
         let result = self.run("psql", &self.psql_arguments(database), statements.as_bytes()).await?;
         if result.exit_code != 0 {
             let source = Said::new(&result.stderr);
@@ -258,6 +259,7 @@ pub(super) struct Session {
 impl Session {
     /// Runs statements, and gives what they print. After an error the session is over.
     pub async fn run(&mut self, operation: &'static str, statements: &str) -> Result<Vec<u8>, DatabasesError> {
+        no_nul(operation, &self.database, statements)?;
         let text = format!("{statements}\n\\echo {}\n", self.mark);
         let end = format!("{}\n", self.mark).into_bytes();
         let ExecSession { output, input, .. } = &mut self.exec;
@@ -401,6 +403,14 @@ impl Session {
     }
 }
 
+/// psql reads lines as C does: behind a NUL it would go on with the next line, whatever quotes are open.
+fn no_nul(operation: &'static str, database: &str, statements: &str) -> Result<(), DatabasesError> {
+    match statements.contains('\0') {
+        true => Err(DatabasesError::Nul { operation, database: database.to_owned() }),
+        false => Ok(()),
+    }
+}
+
 /// A word that nothing else holds.
 pub(super) fn chance(kind: &str) -> String {
     format!("{kind}-{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0))
@@ -408,4 +418,15 @@ pub(super) fn chance(kind: &str) -> String {
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nul_in_a_statement_is_refused() {
+        assert!(no_nul("test", "d", "SELECT '\u{1}'").is_ok());
+        assert!(matches!(no_nul("test", "d", "SELECT 'a\0'"), Err(DatabasesError::Nul { .. })));
+    }
 }

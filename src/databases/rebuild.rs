@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::backup::{BackupSettings, Shrink};
+use super::backup::{BackupSettings, Physical, Shrink};
 use super::documents::{BackupDocument, PreserveReport, RebuildReport};
 use super::dump::Jobs;
 use super::error::DatabasesError;
@@ -18,7 +18,7 @@ use super::preserve::{Preservation, PreservedRows};
 use super::psql::Session;
 use super::recovery;
 use super::restore::Restore;
-use super::retire::{OldDatabase, Retirement};
+use super::retire::{OldDatabase, Retirement, aside_since};
 use super::roles::{self, MissingRoles};
 use super::server::Server;
 use super::swap::{self, Swap};
@@ -176,7 +176,7 @@ impl Rebuild<'_> {
         self.reporter.warn(message.with("database", self.database).with("name", old));
         let Some(policy) = policy else { return Ok(()) };
         let Self { server, database, reporter, .. } = self;
-        Retirement { server, database, policy: &policy, reporter }.retire(old).await.map(drop)
+        Retirement { server, database, policy: &policy, reporter }.retire(aside_since(database, old)).await.map(drop)
     }
 
     fn retirement(&self) -> Retirement<'_> {
@@ -241,7 +241,7 @@ impl Rebuild<'_> {
                 self.reporter.notice(message.with("name", aside));
                 None
             }
-            _ => self.retirement().retire(aside).await?,
+            _ => self.retirement().retire(Physical { name: aside, since: None }).await?,
         };
         self.retirement().thin_out().await?;
         Ok(document)

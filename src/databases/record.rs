@@ -33,7 +33,8 @@ pub struct Record {
     /// `expert/20260704T101530Z`: also its folder below `paths.backups/databases`.
     pub id: String,
     pub database: String,
-    /// RFC 3339, UTC, by this machine's clock; when the dump began.
+    /// RFC 3339, UTC, by this machine's clock; when the dump began, or, of a database that had been replaced before, when
+    /// that was.
     pub created_at: jiff::Timestamp,
     pub duration_ms: u64,
     pub made_by: Maker,
@@ -96,10 +97,22 @@ pub enum RecordError {
     StrangePath { path: String },
     #[error("`{id}` is no backup of `{database}`")]
     StrangeId { id: String, database: String },
+    #[error("it holds a NUL, which no name and no value of PostgreSQL's can have")]
+    Nul,
     #[error("it names no table of contents (archive/toc.dat), or an archive of the other format")]
     NoContents,
     #[error("`{path}` is named twice")]
     Twice { path: String },
+}
+
+/// Whether a string of the document has a NUL in it, which JSON can only say as `\u0000`. What reads SQL line by line
+/// would end there, with its quotes open.
+fn holds_nul(json: &[u8]) -> bool {
+    const ESCAPED: &[u8] = b"\\u0000";
+    json.windows(ESCAPED.len()).enumerate().any(|(at, window)| {
+        let backslashes = json[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+        window == ESCAPED && backslashes % 2 == 0
+    })
 }
 
 impl Record {
@@ -111,6 +124,9 @@ impl Record {
         }
         if bytes.len() as u64 > LARGEST_BYTES {
             return Err(RecordError::TooLarge);
+        }
+        if holds_nul(bytes) {
+            return Err(RecordError::Nul);
         }
         // Asked first: a newer format may have other fields, and then those are not what is wrong with it.
         let Format { format } = serde_json::from_slice(bytes).map_err(RecordError::Malformed)?;
@@ -220,6 +236,14 @@ pub(super) mod tests {
         let mut record = record();
         record.files[1].path = path.to_owned();
         Record::parse(&record.to_json())
+    }
+
+    #[test]
+    fn a_nul_is_refused_and_text_that_only_looks_like_one_is_not() {
+        let with = |name: &str| Record { server_version: name.to_owned(), ..record() }.to_json();
+        assert!(matches!(Record::parse(&with("a\0b")), Err(RecordError::Nul)));
+        assert!(matches!(Record::parse(&with("a\\\0b")), Err(RecordError::Nul)));
+        assert!(Record::parse(&with("a\\u0000b")).is_ok());
     }
 
     #[test]

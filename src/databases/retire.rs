@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::backup::{self, BackupSettings, Shrink};
+use super::backup::{self, BackupSettings, Physical, Shrink};
 use super::documents::BackupDocument;
 use super::error::DatabasesError;
 use super::names::{self, BesideKind};
@@ -57,11 +57,11 @@ pub(super) struct Retirement<'a> {
 
 impl Retirement<'_> {
     /// Backs an old database up, where that is wanted, proves the backup, and drops the database.
-    pub async fn retire(&self, old: &str) -> Result<Option<BackupDocument>, DatabasesError> {
+    pub async fn retire(&self, old: Physical<'_>) -> Result<Option<BackupDocument>, DatabasesError> {
         let document = match self.policy.backup() {
             None => None,
             Some(settings) => {
-                swap::open(self.server, old).await?;
+                swap::open(self.server, old.name).await?;
                 // Whatever its size, it is what there was: refusing it would keep every later rebuild from beginning.
                 let settings = BackupSettings { shrink: Shrink::Allow, ..settings.clone() };
                 let made = backup::backup_as(self.server, old, self.database, &settings, self.reporter).await?;
@@ -69,13 +69,13 @@ impl Retirement<'_> {
             }
         };
         self.reporter.began(Activity::DropDatabase, self.database, None);
-        match swap::drop_aside(self.server, old).await {
+        match swap::drop_aside(self.server, old.name).await {
             Ok(()) => {
                 let message = match document {
                     Some(_) => Message::new("databases-old-dropped"),
                     None => Message::new("databases-old-dropped-unsaved"),
                 };
-                let message = message.with("name", old);
+                let message = message.with("name", old.name);
                 self.reporter.done(Activity::DropDatabase, self.database, message);
                 Ok(document)
             }
@@ -108,10 +108,16 @@ impl Retirement<'_> {
             }
             let message = Message::new("databases-kept-too-many").with("database", self.database);
             self.reporter.notice(message.with("name", old));
-            self.retire(old).await?;
+            self.retire(aside_since(self.database, old)).await?;
         }
         Ok(kept)
     }
+}
+
+/// A database that stands beside `database`, with the time that its name has: nobody has written to it since.
+pub(super) fn aside_since<'a>(database: &str, name: &'a str) -> Physical<'a> {
+    let since = names::read_beside(database, name).and_then(|(_, stamp)| names::time_of(&stamp));
+    Physical { name, since }
 }
 
 /// Lets kept databases go but for the newest `count`: each is backed up, the backup proved, and then it is dropped. Their
@@ -125,7 +131,15 @@ pub async fn thin_out_kept(
 ) -> Result<Vec<String>, DatabasesError> {
     let guard = take_lock(server, database).await?;
     let policy = OldDatabase::Keep { count, backup: backup.clone() };
-    let gone = Box::pin(Retirement { server, database, policy: &policy, reporter }.thin_out()).await;
+    let thinning = async {
+        // One that an interrupted rollback had on its way is a kept one too.
+        for old in recovery::mend(server, database, reporter).await?.to_retire {
+            let message = Message::new("databases-leftover-waits").with("database", database);
+            reporter.warn(message.with("name", old));
+        }
+        Retirement { server, database, policy: &policy, reporter }.thin_out().await
+    };
+    let gone = Box::pin(thinning).await;
     // The lock goes with the session, and it with its input, whether it says goodbye or not.
     let _ = guard.close().await;
     gone

@@ -1,7 +1,7 @@
 //! Roles that a dump needs and a server lacks: told with the statements that make them, or made when somebody asks.
 //!
 //! What they were comes from the dump's record as data, never as a script. A role that would be above the others
-//! (a superuser, say, or a member of one) is not made from a file that came from elsewhere: a person has to.
+//! (a superuser, say, or a member of one that is there) is not made from a file that came from elsewhere: a person has to.
 
 use super::error::DatabasesError;
 use super::inventory::{Membership, Role};
@@ -19,6 +19,11 @@ pub enum MissingRoles {
     Create,
 }
 
+/// Whatever the server's configuration writes down of statements, of these it does not.
+const QUIETLY: &str = "BEGIN; SET LOCAL log_statement = 'none'; SET LOCAL log_min_error_statement = 'panic'; \
+     SET LOCAL log_min_duration_statement = -1; SET LOCAL log_min_duration_sample = -1; \
+     SET LOCAL log_transaction_sample_rate = 0";
+
 /// Since 16 a membership has options of its own beside the member's attribute.
 const MEMBERSHIP_OPTIONS: u32 = 16;
 
@@ -28,15 +33,23 @@ impl Role {
         Self { name: name.to_owned(), inherit: true, connection_limit: -1, ..Self::default() }
     }
 
-    /// Whether it may do more than work on rows, by itself or through one of `superusers` or of the server's own roles.
-    pub(super) fn is_above_others(&self, superusers: &[String]) -> bool {
-        let lifts = |role: &String| role.starts_with("pg_") || superusers.contains(role);
+    /// Why a person has to make it, and no file from elsewhere may: it would do more than work on the rows that come with
+    /// it. `made` are the roles that are made with it; `guarded` the settings that only a superuser may change.
+    pub(super) fn is_for_a_person(&self, made: &[String], guarded: &[String]) -> Option<&'static str> {
         let groups = self.memberships.iter().map(|membership| &membership.role).chain(&self.member_of);
-        self.superuser
-            || self.replication
-            || self.bypass_row_security
-            || self.create_role
-            || groups.into_iter().any(lifts)
+        let setting = |value: &String| value.split_once('=').map(|(name, _)| name.to_ascii_lowercase());
+        if self.name.starts_with("pg_") {
+            return Some("it is one of a newer PostgreSQL's own");
+        }
+        if self.superuser || self.replication || self.bypass_row_security || self.create_role {
+            return Some("it may do more than others");
+        }
+        // Whatever such a role may do, directly or through others, its new member may too.
+        if groups.into_iter().any(|group| !made.contains(group)) {
+            return Some("it is a member of roles that the server has already");
+        }
+        let is_guarded = self.settings.iter().filter_map(setting).any(|name| guarded.contains(&name));
+        is_guarded.then_some("it has settings that only a superuser may change")
     }
 
     /// Everything that makes it as it was, but its password; for a server of this major version.
@@ -103,8 +116,7 @@ pub(super) async fn create(server: &Server, roles: &[Role], reporter: &Reporter)
         return Ok(());
     }
     // Hashes of passwords are nothing for the server's log.
-    let mut statements =
-        vec!["BEGIN; SET LOCAL log_statement = 'none'; SET LOCAL log_min_error_statement = 'panic'".to_owned()];
+    let mut statements = vec![QUIETLY.to_owned()];
     // All of them before what one has to do with another.
     statements.extend(roles.iter().map(Role::create));
     for role in roles {
@@ -119,6 +131,7 @@ pub(super) async fn create(server: &Server, roles: &[Role], reporter: &Reporter)
     server.client.execute(server.home(), "create the roles", &statements.join(";\n")).await?;
     for role in roles {
         let message = match role.login && role.password_hash.is_none() {
+            _ if *role == Role::plain(&role.name) => Message::new("databases-role-made-plain"),
             true => Message::new("databases-role-made-without-password"),
             false => Message::new("databases-role-made"),
         };
@@ -152,13 +165,17 @@ mod tests {
     }
 
     #[test]
-    fn what_lifts_a_role_above_others_is_seen() {
-        let superusers = ["postgres".to_owned()];
+    fn what_lifts_a_role_above_others_is_for_a_person() {
+        let (made, guarded) = (["readers".to_owned()], ["lo_compat_privileges".to_owned()]);
         let member = |of: &str| Role { member_of: vec![of.to_owned()], ..Role::plain("app") };
-        let is_above = |role: &Role| role.is_above_others(&superusers);
-        assert!(!is_above(&Role { login: true, create_database: true, ..member("readers") }));
-        assert!(is_above(&Role { superuser: true, ..Role::plain("app") }));
-        assert!(is_above(&member("postgres")) && is_above(&member("pg_execute_server_program")));
+        let is_for_a_person = |role: &Role| role.is_for_a_person(&made, &guarded).is_some();
+        assert!(!is_for_a_person(&Role { login: true, create_database: true, ..member("readers") }));
+        let set = |value: &str| Role { settings: vec![value.to_owned()], ..Role::plain("app") };
+        assert!(!is_for_a_person(&set("search_path=a")) && is_for_a_person(&set("LO_compat_privileges=on")));
+        assert!(is_for_a_person(&Role { superuser: true, ..Role::plain("app") }));
+        assert!(is_for_a_person(&Role { create_role: true, ..Role::plain("app") }));
+        assert!(is_for_a_person(&member("postgres")) && is_for_a_person(&member("pg_execute_server_program")));
+        assert!(is_for_a_person(&Role::plain("pg_newer")));
     }
 
     #[test]

@@ -63,6 +63,7 @@ async fn place(
     let order = DumpOrder {
         database,
         recorded_as: database,
+        since: None,
         stamp: &stamp,
         jobs: settings.jobs,
         level: settings.level,

@@ -253,22 +253,25 @@ impl Source {
 
     /// What tells that nobody has touched it: name, size, number and time of change of each of its files.
     pub fn marks(&self) -> Result<Vec<Mark>, DatabasesError> {
-        let mut marks = Vec::new();
-        let mut pending = vec![match self.name.is_empty() || self.kind == SourceKind::Backup {
-            true => self.folder.clone(),
-            false => self.folder.join(&self.name),
-        }];
-        while let Some(path) = pending.pop() {
-            let fail = || DatabasesError::file("look at", &path);
-            let metadata = std::fs::symlink_metadata(&path).map_err(fail())?;
-            if metadata.is_dir() {
-                for entry in std::fs::read_dir(&path).map_err(fail())? {
-                    pending.push(entry.map_err(fail())?.path());
-                }
-            } else {
-                let changed = (metadata.ctime(), metadata.ctime_nsec());
-                marks.push(Mark { path, bytes: metadata.len(), inode: metadata.ino(), changed });
+        let fail = || DatabasesError::file("look at", &self.folder);
+        let files: Vec<PathBuf> = match (self.kind, &self.record) {
+            (_, Some(record)) => {
+                let files = record.files.iter().map(|file| self.folder.join(&file.path));
+                files.chain([self.folder.join(RECORD_FILE)]).collect()
             }
+            (SourceKind::Directory, None) => {
+                let entries = std::fs::read_dir(&self.folder).map_err(fail())?;
+                let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+                paths.collect::<Result<_, _>>().map_err(fail())?
+            }
+            _ => vec![self.folder.join(&self.name)],
+        };
+        let mut marks = Vec::new();
+        for path in files {
+            // A link is as good as what it leads to.
+            let metadata = std::fs::metadata(&path).map_err(DatabasesError::file("look at", &path))?;
+            let changed = (metadata.ctime(), metadata.ctime_nsec());
+            marks.push(Mark { path, bytes: metadata.len(), inode: metadata.ino(), changed });
         }
         marks.sort();
         Ok(marks)

@@ -131,12 +131,15 @@ impl Engine {
         let inspected = self.answer(self.docker().inspect_network(network, None)).await;
         let endpoints = inspected.map_err(|error| EngineError::new("inspect", subject(), error))?.containers;
         for (container, endpoint) in endpoints.unwrap_or_default() {
-            // One without a container goes by its own ID.
-            if !container.starts_with("ep-") && self.inspect_container(&container).await?.is_some() {
+            // The engine looks for the endpoint by the name that the container had. One without a container goes by an ID of
+            // its own, which one that is just joining has for a moment as well.
+            let name = endpoint.name.unwrap_or_else(|| container.clone());
+            let is_gone = self.inspect_container(&name).await?.is_none()
+                && (container.starts_with("ep-") || self.inspect_container(&container).await?.is_none());
+            if !is_gone {
                 continue;
             }
-            // The engine looks for the endpoint, and that has the name that the container had.
-            let request = NetworkDisconnectRequest { container: endpoint.name.unwrap_or(container), force: Some(true) };
+            let request = NetworkDisconnectRequest { container: name, force: Some(true) };
             // The removal tells what it is worth.
             let _ = self.answer(self.docker().disconnect_network(network, request)).await;
         }

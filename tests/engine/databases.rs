@@ -580,12 +580,18 @@ async fn kept_databases_that_are_too_many_are_backed_up_proved_and_dropped() {
     let settings = site.backup_settings();
     let gone = databases::thin_out_kept(&site.server, "expert", 1, &settings, &site.reporter).await.unwrap();
     assert_eq!(gone, kept[..1]);
+    // Its backup is of the time when it was put aside, so that it becomes the last one of nothing newer.
+    let stamp = kept[0].split('~').nth(2).unwrap();
+    assert_eq!(databases::backup_stamps(&site.backups(), "expert")[0].time, stamp);
     assert_eq!(databases::kept_databases(&site.server, "expert").await.unwrap(), kept[1..]);
     assert_eq!(databases::backup_stamps(&site.backups(), "expert").len(), 1);
     // The present one and what was kept of it.
     site.rebuild_from("expert", &site.seed(), &keep(0)).await.unwrap();
     assert_eq!(site.databases().await, ["expert", "postgres"]);
-    assert_eq!(databases::backup_stamps(&site.backups(), "expert").len(), 3);
+    let stamps = databases::backup_stamps(&site.backups(), "expert");
+    assert!(stamps.len() == 3 && stamps[1].time == kept[1].split('~').nth(2).unwrap(), "{stamps:?}");
+    let last = databases::find_backup(&site.backups(), "expert", None).unwrap();
+    assert!(last.ends_with(&stamps[2].time), "{last:?} is not what was replaced last");
     site.end().await;
 }
 

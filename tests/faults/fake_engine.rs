@@ -262,10 +262,12 @@ fn an_engine_that_is_slow_but_alive_is_waited_for() {
 #[tokio::test]
 async fn a_network_is_taken_from_containers_that_are_gone_and_from_no_others() {
     const HELD: &str = r#"{"message":"error while removing network: network n has active endpoints"}"#;
-    const ENDPOINTS: [(&str, &str, bool); 3] = [
+    const HERE: &str = r#"{"Id":"c2","Name":"/is-c2","State":{"Running":true}}"#;
+    const ENDPOINTS: [(&str, &str, bool); 4] = [
         ("gone", r#"{"Id":"n","Name":"n","Containers":{"c1":{"Name":"was-c1"}}}"#, true),
         ("without a container", r#"{"Id":"n","Name":"n","Containers":{"ep-1":{"Name":"was-c1"}}}"#, true),
         ("here", r#"{"Id":"n","Name":"n","Containers":{"c2":{"Name":"is-c2"}}}"#, false),
+        ("just joining", r#"{"Id":"n","Name":"n","Containers":{"ep-2":{"Name":"is-c2"}}}"#, false),
     ];
     for (what, network, lets_go) in ENDPOINTS {
         let fake = Fake::with(vec![
@@ -273,15 +275,16 @@ async fn a_network_is_taken_from_containers_that_are_gone_and_from_no_others() {
             ("GET", "/networks/n", Answer::Json(200, network)),
             ("POST", "/networks/n/disconnect", Answer::Json(200, "")),
             ("GET", "/containers/c1/json", Answer::Json(404, r#"{"message":"No such container: c1"}"#)),
-            (
-                "GET",
-                "/containers/c2/json",
-                Answer::Json(200, r#"{"Id":"c2","Name":"/is-c2","State":{"Running":true}}"#),
-            ),
+            ("GET", "/containers/was-c1/json", Answer::Json(404, r#"{"message":"No such container: was-c1"}"#)),
+            ("GET", "/containers/c2/json", Answer::Json(200, HERE)),
+            ("GET", "/containers/is-c2/json", Answer::Json(200, HERE)),
         ]);
         let address = Address::resolve(Some(&fake.engine.address)).unwrap();
         let error = Engine::connect(address).await.unwrap().remove_network("n").await.unwrap_err();
         assert!(error_text(&error).contains("active endpoints"), "{what}: {error}");
         assert_eq!(fake.asked_for("/networks/n/disconnect"), lets_go, "{what}");
+        let requests = fake.engine.requests();
+        let mut asked = requests.iter().filter(|request| request.contains("/disconnect"));
+        assert!(asked.all(|request| request.contains(r#""was-c1""#)), "{what}: {requests:?}");
     }
 }

@@ -90,7 +90,7 @@ impl FakeEngine {
         std::mem::take(&mut self.bodies.lock().unwrap())
     }
 
-    /// `METHOD /path` of every request so far.
+    /// `METHOD /path`, and the body that came in one piece, of every request so far.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -138,7 +138,7 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bod
                 return;
             }
         }
-        heard.lock().unwrap().push(format!("{method} {path}"));
+        heard.lock().unwrap().push(format!("{method} {path} {}", String::from_utf8_lossy(&body)).trim_end().to_owned());
         // The version's prefix says nothing that a rule would ask for.
         let path = match path.strip_prefix("/v1.").and_then(|rest| rest.split_once('/')) {
             Some((_, rest)) => format!("/{rest}"),

@@ -61,9 +61,6 @@ pub struct PruneBackupsArguments {
     /// Of the databases that rebuilds kept, keep the newest N; others are backed up, proved and dropped [default: all stay]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=100))]
     pub keep_old: Option<u16>,
-    /// With --keep-old: start the database's service if it does not run
-    #[arg(long, requires = "keep_old")]
-    pub start: bool,
 }
 
 /// How databases are dumped.

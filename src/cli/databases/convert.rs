@@ -51,6 +51,10 @@ impl Convert {
         }
         Ok(Self { file: file.to_owned(), database, target })
     }
+
+    fn plan(&self) -> Value {
+        serde_json::json!({ "action": "convert", "path": self.file, "target": self.target })
+    }
 }
 
 impl Operation for Convert {
@@ -66,7 +70,11 @@ impl Operation for Convert {
     fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
         let message = Message::new("would-convert").with("path", self.file.display());
         session.output.say(&message.with("target", self.target.display()));
-        Ok(serde_json::json!({ "action": "convert", "path": self.file, "target": self.target }))
+        Ok(self.plan())
+    }
+
+    fn settles(&self, _project: &Arc<Project>) -> Result<Option<Value>, Failure> {
+        Ok(Some(self.plan()))
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {

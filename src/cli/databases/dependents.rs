@@ -80,14 +80,13 @@ pub fn put_back(project: &Arc<Project>, session: &mut Session, reporter: &Report
         let runtime = session.runtime()?;
         runtime.block_on(async {
             let snapshot = observe(&engine, project.manifest()).await?;
-            // An engine that came back may have brought them back.
-            let down: Vec<String> = known.into_iter().filter(|name| !snapshot.runs(name)).collect();
-            if down.is_empty() {
-                return Ok(());
+            // An engine that came back may have brought them back; of several containers maybe not each.
+            let down: Vec<&str> = known.iter().map(String::as_str).filter(|name| !snapshot.runs(name)).collect();
+            if !down.is_empty() {
+                reporter.warn(Message::new("stopped-put-back").with("services", down.join(", ")));
             }
-            reporter.warn(Message::new("stopped-put-back").with("services", down.join(", ")));
             // What the operator asked to stop is the action in hand, not this.
-            start_services(&engine, project, down, &reporter.undisturbed()).await.map_err(Failure::Work)
+            start_services(&engine, project, known, &reporter.undisturbed()).await.map_err(Failure::Work)
         })?;
         Ok::<_, Failure>(note_stopped_services(&state, &BTreeSet::new())?)
     })();
@@ -106,10 +105,31 @@ pub fn forget_stopped(project: &Project, services: &[String]) -> Result<(), Stat
     if noted.len() == before { Ok(()) } else { note_stopped_services(&state, &noted) }
 }
 
+impl Users {
+    /// Does it again when the engine is back that was away for a moment.
+    async fn patiently<T, F>(&self, work: impl Fn() -> F) -> Result<T, DependentsError>
+    where
+        F: Future<Output = Result<T, DependentsError>>,
+    {
+        let patience = Patience::new(&self.engine, &self.reporter);
+        loop {
+            let error = match work().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            match find::<EngineError>(error.as_ref()) {
+                Some(cause) if patience.outlasts(cause).await => {}
+                _ => return Err(error),
+            }
+        }
+    }
+}
+
 impl Dependents for Users {
     fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
         Box::pin(async {
-            let snapshot = observe(&self.engine, self.project.manifest()).await?;
+            let look = || async { Ok(observe(&self.engine, self.project.manifest()).await?) };
+            let snapshot = self.patiently(look).await?;
             let running: Vec<String> = self.services.iter().filter(|name| snapshot.runs(name)).cloned().collect();
             // Noted before anything stops: what fails half way is started again too, and what a killed rebuild left
             // down is started by the next.
@@ -126,22 +146,14 @@ impl Dependents for Users {
     fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
         Box::pin(async {
             let stopped = std::mem::take(&mut *self.stopped.lock().unwrap_or_else(PoisonError::into_inner));
-            // Asked to stop or not: nobody is to stay down for it, nor for an engine that is away for a moment.
-            let patience = Patience::new(&self.engine, &self.reporter);
+            // Asked to stop or not: nobody is to stay down for it.
             let reporter = self.reporter.undisturbed();
-            while let Err(error) = start_services(&self.engine, &self.project, stopped.clone(), &reporter).await {
-                let is_away = match find::<EngineError>(error.as_ref()) {
-                    Some(error) => patience.outlasts(error).await,
-                    None => false,
-                };
-                if !is_away {
-                    return Err(error);
-                }
-            }
+            self.patiently(|| start_services(&self.engine, &self.project, stopped.clone(), &reporter)).await?;
             let state = self.project.state();
             let mut noted = stopped_services(&state)?;
-            // What was stopped for another database waits for that one's rebuild.
-            noted.retain(|name| !self.services.contains(name));
+            // What was stopped for another database waits for that one's rebuild, and what was noted and not looked at for
+            // the next command.
+            noted.retain(|name| !stopped.contains(name));
             Ok(note_stopped_services(&state, &noted)?)
         })
     }

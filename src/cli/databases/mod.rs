@@ -96,8 +96,7 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
         DatabaseCommand::Prune(arguments) => {
             let unselected = Unselected::Refused { command: "db prune" };
             let (project, databases) = databases_of(&arguments.targets, session, unselected)?;
-            let when_down = if arguments.start { WhenDown::Start } else { WhenDown::Refuse };
-            operations::act(&Prune { databases, keep_old: arguments.keep_old, when_down }, &project, session)
+            operations::act(&Prune { databases, keep_old: arguments.keep_old }, &project, session)
         }
         DatabaseCommand::Sql(arguments) => sql::run(arguments, session),
         DatabaseCommand::Shell(arguments) => shell::run(arguments, session),

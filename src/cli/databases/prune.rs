@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::reach::{WhenDown, connect, reach};
+use super::reach::connect;
 use super::{backup_settings, backups_folder, database};
 use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, digest, document};
@@ -21,11 +21,10 @@ pub struct Prune {
     pub databases: Vec<String>,
     /// How many of those that rebuilds kept stay; all where `None`.
     pub keep_old: Option<u16>,
-    pub when_down: WhenDown,
 }
 
 impl Prune {
-    /// The kept databases that are too many, with those that they were. Nothing is started for a question.
+    /// The kept databases that are too many.
     fn superfluous(&self, project: &Arc<Project>, session: &mut Session) -> Result<Vec<Superfluous>, Failure> {
         let Some(count) = self.keep_old else { return Ok(Vec::new()) };
         let engine = session.engine()?;
@@ -58,7 +57,7 @@ impl Prune {
         for name in &self.databases {
             let database = database(project, name)?;
             let kept = runtime.block_on(async {
-                let server = reach(&engine, project, database, self.when_down, reporter).await?;
+                let server = connect(&engine, project.manifest(), database).await?;
                 let count = usize::from(count);
                 Ok::<_, Failure>(databases::thin_out_kept(&server, name, count, &settings, reporter).await?)
             })?;
@@ -152,14 +151,12 @@ impl Operation for Prune {
 
     fn command(&self) -> String {
         let keep_old = self.keep_old.map(|count| format!(" --keep-old {count}")).unwrap_or_default();
-        let start = if self.when_down == WhenDown::Start { " --start" } else { "" };
-        format!("dpl db prune {}{keep_old}{start}", self.databases.join(" "))
+        format!("dpl db prune {}{keep_old}", self.databases.join(" "))
     }
 
     fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
         let plans = self.plans(project)?;
-        // The server may have to be started for that, and nobody is asked anyway.
-        let superfluous = if session.global.yes { Vec::new() } else { self.superfluous(project, session)? };
+        let superfluous = self.superfluous(project, session)?;
         let dropped = dropped(&superfluous);
         if plans.iter().all(PrunePlan::is_empty) && dropped == 0 {
             return Ok(());
@@ -182,10 +179,12 @@ impl Operation for Prune {
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         let begun = Instant::now();
-        let gone = self.thin_out(project, session, reporter)?;
-        // Made anew under the lock: another operator may have made or verified a backup since the question.
+        // Made anew under the lock: another operator may have made or verified a backup since the question. And before kept
+        // databases are backed up, so that none of these backups takes a place from those that were there, or goes itself.
         let plans = self.plans(project)?;
-        reporter.settled(digest(&report(&plans, &gone, false)?)?);
+        let superfluous = self.superfluous(project, session)?;
+        reporter.settled(digest(&report(&plans, &superfluous, false)?)?);
+        let gone = self.thin_out(project, session, reporter)?;
         for plan in &plans {
             plan.run(reporter)?;
         }

@@ -10,7 +10,7 @@ use super::reach::{WhenDown, reach};
 use super::would::{self, Act, Way};
 use super::{database, users};
 use crate::cli::failure::Failure;
-use crate::cli::operations::{Operation, document};
+use crate::cli::operations::{Operation, digest, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
 use crate::databases::{self, DatabasesError, RollbacksDocument};
@@ -79,6 +79,10 @@ impl Operation for Rollback {
             let dependents = Users::new(&engine, project, users(project.manifest(), database), reporter);
             let report = runtime.block_on(async {
                 let server = reach(&engine, project, database, self.when_down, reporter).await?;
+                if let Some(path) = databases::kept_databases(&server, name).await?.pop() {
+                    let way = Way { database: name.clone(), path, replaced: None };
+                    reporter.settled(digest(&would::plan_ways(Act::Rollback, &[way], project)?)?);
+                }
                 Ok::<_, Failure>(databases::rollback(&server, name, &dependents, reporter).await?)
             })?;
             let message = match report.source.is_empty() {
