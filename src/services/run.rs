@@ -8,7 +8,7 @@ use super::execute::{ExecuteOptions, execute};
 use super::observe::observe;
 use super::plan::{Action, Plan, Request, plan};
 use super::reports::{ServiceOutcome, ServicesReport};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineErrorKind};
 use crate::manifest::Manifest;
 use crate::report::{Message, Reporter};
 
@@ -64,6 +64,17 @@ fn left(request: &Request, report: &ServicesReport, failures: &[ServiceFailure])
         return None;
     }
     let mut left = request.clone();
+    let undone: BTreeSet<&str> = report
+        .services
+        .iter()
+        .filter(|service| matches!(service.result, ServiceOutcome::Failed | ServiceOutcome::Skipped))
+        .map(|service| service.name.as_str())
+        .collect();
+    if failures.iter().any(|failure| is_of_another_life(&failure.error)) {
+        left.selection.retain(|name| undone.contains(name.as_str()));
+        left.options.recreate = super::plan::Recreate::All;
+        return (!left.selection.is_empty()).then_some(left);
+    }
     if report.engine_was_away {
         // What runs now has been started since.
         if left.action == Action::Restart {
@@ -75,14 +86,14 @@ fn left(request: &Request, report: &ServicesReport, failures: &[ServiceFailure])
     if failures.is_empty() {
         return None;
     }
-    let undone: BTreeSet<&str> = report
-        .services
-        .iter()
-        .filter(|service| matches!(service.result, ServiceOutcome::Failed | ServiceOutcome::Skipped))
-        .map(|service| service.name.as_str())
-        .collect();
     left.selection.retain(|name| undone.contains(name.as_str()));
     (!left.selection.is_empty()).then_some(left)
+}
+
+/// Whether the engine's runtime still has what an engine that was killed began for this container (`task … already
+/// exists`, containerd's words). It never starts again; a new one does.
+fn is_of_another_life(error: &StepError) -> bool {
+    matches!(error, StepError::Engine(error) if error.kind() == EngineErrorKind::Failed && error.cause().contains(": already exists"))
 }
 
 /// Whether it failed for a reason that a second look does away with. An engine that was killed may leave things behind
@@ -90,6 +101,7 @@ fn left(request: &Request, report: &ServicesReport, failures: &[ServiceFailure])
 fn is_passing(error: &StepError, engine_was_away: bool) -> bool {
     match error {
         StepError::Stale { .. } => true,
+        _ if is_of_another_life(error) => true,
         StepError::Engine(error) | StepError::NotReady(NotReady::Engine(error)) => {
             engine_was_away || error.is_unreachable()
         }

@@ -33,7 +33,15 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
+        // What a process that has just ended had open may hold it for a moment longer.
+        for _ in 0..200 {
+            let ended = Command::new("umount").arg(&self.0).output();
+            if ended.is_ok_and(|output| output.status.success()) {
+                return;
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+        println!("{} is still mounted", self.0.display());
     }
 }
 
