@@ -90,10 +90,15 @@ fn left(request: &Request, report: &ServicesReport, failures: &[ServiceFailure])
     (!left.selection.is_empty()).then_some(left)
 }
 
-/// Whether the engine's runtime still has what an engine that was killed began for this container (`task … already
-/// exists`, containerd's words). It never starts again; a new one does.
+/// Whether the engine's runtime still has what an engine that was killed began for this container: it never starts again,
+/// and a new one does. The words are libcontainerd's and containerd's.
 fn is_of_another_life(error: &StepError) -> bool {
-    matches!(error, StepError::Engine(error) if error.kind() == EngineErrorKind::Failed && error.cause().contains(": already exists"))
+    let StepError::Engine(error) = error else { return false };
+    error.kind() == EngineErrorKind::Failed && speaks_of_another_life(error.cause())
+}
+
+fn speaks_of_another_life(cause: &str) -> bool {
+    ["id already in use", ": already exists"].iter().any(|words| cause.contains(words))
 }
 
 /// Whether it failed for a reason that a second look does away with. An engine that was killed may leave things behind
@@ -169,6 +174,13 @@ mod tests {
         let ended = failure(StepError::LeftBehind { container: "p-a-1".to_owned() });
         assert_eq!(super::left(&request(Action::Restart), &report, &[stale(), ended]), None);
         assert_eq!(super::left(&request(Action::Restart), &ServicesReport::default(), &[]), None);
+    }
+
+    #[test]
+    fn what_a_killed_engine_left_in_its_runtime_is_known_by_its_words() {
+        assert!(speaks_of_another_life("the engine answers 500: id already in use"));
+        assert!(speaks_of_another_life("the engine answers 500: task 470fdbe21125: already exists"));
+        assert!(!speaks_of_another_life("the engine answers 500: no such device"));
     }
 
     #[test]

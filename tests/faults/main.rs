@@ -27,5 +27,6 @@ mod random_kills;
 mod secrets;
 mod stalls;
 mod subjects;
+#[path = "../support/tally.rs"]
 mod tally;
 mod two_operators;

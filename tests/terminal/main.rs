@@ -12,3 +12,5 @@ mod languages;
 mod leaving;
 mod screen;
 mod sizes;
+#[path = "../support/tally.rs"]
+mod tally;

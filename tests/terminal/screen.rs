@@ -13,6 +13,7 @@ use rexpect::process::{PtyProcess, Signal, WaitStatus};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::support::Site;
+use crate::tally::Tally;
 
 /// Long enough for a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,6 +42,7 @@ pub struct Terminal {
     home: PathBuf,
     /// Whether the program may draw, and not only write.
     draws: bool,
+    _tally: Tally,
 }
 
 fn size(columns: u16, rows: u16) -> (NonZeroU16, NonZeroU16) {
@@ -72,7 +74,8 @@ impl Terminal {
                 screen.lock().unwrap().process(&bytes[..length]);
             }
         });
-        Self { process, keys, shown, reader: Some(reader), home: site.path().to_owned(), draws }
+        let (home, tally) = (site.path().to_owned(), Tally::of_one("menus"));
+        Self { process, keys, shown, reader: Some(reader), home, draws, _tally: tally }
     }
 
     pub fn keys(&mut self, keys: &str) -> &mut Self {

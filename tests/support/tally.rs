@@ -1,5 +1,7 @@
 //! Counting: how many cases of each row of faults a run took. `scripts/faults.sh` makes a table of it.
 
+#![allow(dead_code)]
+
 use std::fs::OpenOptions;
 use std::io::Write;
 
