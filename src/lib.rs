@@ -11,6 +11,7 @@
 //! - [`state`]: what is remembered between runs.
 //! - [`report`]: events that work emits while it runs.
 //! - [`fs`]: durable writes and digests.
+//! - `fuzz_seeds`: for the rooms' tests alone, what the fuzz targets begin with.
 //! - [`mod@failpoint`]: named points at which the fault tests kill the process.
 
 pub mod cli;

@@ -19,7 +19,7 @@ use super::progress::ProgressListener;
 use crate::engine::{Address, Engine, StallLimits};
 use crate::fs::Digest;
 use crate::manifest::types::Period;
-use crate::manifest::{Loaded, Manifest, Variables, read_manifest};
+use crate::manifest::{Loaded, Manifest, Variables, likely_manifest, read_manifest};
 use crate::report::{Listener, Message, Reporter};
 use crate::state::{Holder, Journal, Lock, Operator, ReleaseLog, StateDir, chosen_manifest};
 
@@ -118,9 +118,13 @@ impl Session {
                 path
             }
             None => {
+                let hint = match likely_manifest(&[Path::new("."), Path::new("manifests")]) {
+                    Some(path) => Message::new("hint-use-manifest").with("path", path.display()),
+                    None => Message::new("hint-name-manifest"),
+                };
                 return Err(Failure::usage_with_hint(
                     "no manifest is named, and none is remembered for this folder",
-                    Message::new("hint-name-manifest"),
+                    hint,
                 ));
             }
         };

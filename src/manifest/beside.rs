@@ -72,6 +72,20 @@ pub fn manifests_beside(chosen: &Path, variables: &Variables) -> Result<Vec<Foun
 
 /// A manifest says its project, or what it extends. A file that is only ever extended says neither, and means nothing
 /// by itself. What is no JSON at all is judged by its words: a manifest with a comma too many is still one.
+/// What looks like a manifest in the first of these folders that has one: the first by name. Folders and files that can't be
+/// read have none.
+pub fn likely_manifest(folders: &[&Path]) -> Option<PathBuf> {
+    folders.iter().find_map(|folder| {
+        let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
+        let mut files: Vec<PathBuf> = entries
+            .map(|entry| if *folder == Path::new(".") { entry.file_name().into() } else { entry.path() })
+            .filter(|path: &PathBuf| path.extension().is_some_and(|extension| extension == "json") && path.is_file())
+            .collect();
+        files.sort();
+        files.into_iter().find(|path| looks_like_manifest(path).unwrap_or_default())
+    })
+}
+
 fn looks_like_manifest(path: &Path) -> Result<bool, BesideError> {
     let mut bytes = Vec::new();
     File::open(path)

@@ -26,7 +26,7 @@ mod source;
 pub mod types;
 mod variables;
 
-pub use beside::{BesideError, FoundManifest, manifests_beside};
+pub use beside::{BesideError, FoundManifest, likely_manifest, manifests_beside};
 pub use env_file::{EnvFileError, env_lines, read_env_file};
 pub use model::Manifest;
 pub use problem::{ManifestErrors, Problem, Severity, nearest};

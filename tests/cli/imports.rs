@@ -8,7 +8,8 @@ use crate::support::repository;
 
 /// Each room, and the rooms that it may name.
 fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
-    let base = vec!["report", "fs", "failpoint"];
+    // The last one is for tests alone.
+    let base = vec!["report", "fs", "failpoint", "fuzz_seeds"];
     let with = |rooms: &[&'static str]| [rooms, &base].concat();
     let low = ["manifest", "engine", "state"];
     BTreeMap::from([
@@ -22,6 +23,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("report", vec!["failpoint"]),
         ("fs", vec!["failpoint"]),
         ("failpoint", vec![]),
+        ("fuzz_seeds", vec![]),
         ("main", vec!["cli"]),
         (
             "lib",

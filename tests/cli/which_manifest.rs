@@ -15,6 +15,19 @@ fn without_any_manifest_the_way_to_name_one_is_told() {
 }
 
 #[test]
+fn one_that_lies_there_is_named() {
+    let site = Site::with_manifest(STACK);
+    site.write("a.json", "[1]");
+    let said = site.run(&["list"]).failure(2).stderr;
+    assert!(
+        said.ends_with(
+            "hint: stack.json looks like one: `dpl use stack.json` remembers it, `-f stack.json` takes it once\n"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
 fn the_manifest_is_the_first_argument_that_names_a_json_file() {
     let site = Site::with_manifest(STACK);
     let run = site.run(&["list", "stack.json", "web"]).success();

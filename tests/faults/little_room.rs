@@ -88,6 +88,8 @@ impl<S: Subject> Writer<S> {
             tally.case();
             // From the first byte that is written to the last one.
             let kib = before_kib + after_kib.saturating_sub(before_kib).max(8) * (size * 2 + 1) / (sizes * 2);
+            // To tmpfs a size of 0 is no limit at all.
+            let kib = kib.max(4);
             failed += u64::from(self.with(&format!("size={kib}k"), "size=64m", &format!("{name} on {kib} KiB")));
         }
         for step in 0..inodes {
