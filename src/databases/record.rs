@@ -109,10 +109,9 @@ pub enum RecordError {
 /// would end there, with its quotes open.
 fn holds_nul(json: &[u8]) -> bool {
     const ESCAPED: &[u8] = b"\\u0000";
-    json.windows(ESCAPED.len()).enumerate().any(|(at, window)| {
-        let backslashes = json[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
-        window == ESCAPED && backslashes % 2 == 0
-    })
+    // Behind an odd number of others the backslash is one that is meant as such.
+    let is_escape = |at: usize| json[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0;
+    json.windows(ESCAPED.len()).enumerate().any(|(at, window)| window == ESCAPED && is_escape(at))
 }
 
 impl Record {

@@ -168,9 +168,9 @@ fn engine_restarted(name: &str, times: usize, engine: &PrivateEngine, mut subjec
             let said = &ended.stderr;
             assert!(said.contains("error:") && !said.contains("panicked"), "{context}: {said}");
         }
-        subject.holds(&context);
         // What has no restart policy went with the engine, whatever the command was about.
         run(subject.site(), &["start"]).success(&context);
+        subject.holds(&context);
         run(subject.site(), &command).success(&context);
         subject.is_done(&context);
     }
