@@ -112,7 +112,6 @@ pub const SAMPLE: &[Point] = &[
     at(Scene::Restart, "state.journal.after-begin", 1),
     at(Scene::Restart, "state.journal.before-end", 1),
     at(Scene::Restart, "services.execute.after-restart", 1),
-    at(Scene::FirstStart, "state.deployments.before-write", 1),
     at(Scene::Replace, "services.execute.after-create", 1),
     at(Scene::Replace, "services.execute.before-stop", 1),
     at(Scene::Replace, "services.execute.after-stop", 1),
