@@ -36,13 +36,7 @@ cargo test --locked --features failpoints --tests --no-run --quiet
 part 'a private engine with stand-ins'
 # Two clones of the project have two engines.
 engine=test-$(cksum <<<"$PWD" | cut -d ' ' -f 1)
-beside=''
-cleanup() {
-  # What works beside this has a session of its own, and everything that it started is in it.
-  [[ ! $beside ]] || { kill -- "-$beside" && wait "$beside"; } 2>/dev/null || true
-  "$here/engine.sh" down "$engine"
-}
-trap cleanup EXIT
+trap '"$here/engine.sh" down "$engine"' EXIT
 "$here/engine.sh" down "$engine"
 DOCKER_HOST=$("$here/engine.sh" up "$engine")
 export DOCKER_HOST=${DOCKER_HOST#DOCKER_HOST=}
@@ -52,33 +46,16 @@ if [[ ${DPL_TEST_POSTGRES:-} ]]; then
   DPL=target/debug/dpl "$here/stand-ins.sh" target/postgres.json
 fi
 
+part 'tests'
 # They wait for engines and databases more than they work.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 export DPL_TEST_ENGINE=$DOCKER_HOST
 unset DOCKER_HOST
 # Published ports are reachable there, and nothing else is.
-space=/run/netns/$("$here/engine.sh" netns "$engine")
-tests=(nsenter "--net=$space" cargo test --locked --offline --features failpoints --no-fail-fast)
-others=(--lib)
-for main in tests/*/main.rs; do
-  name=$(basename "$(dirname "$main")")
-  [[ $name == faults ]] || others+=(--test "$name")
-done
+nsenter "--net=/run/netns/$("$here/engine.sh" netns "$engine")" cargo test --locked --offline --features failpoints --tests --no-fail-fast -- "$@"
 
-# Those of faults kill and freeze what works, and wait for it, for as long as all others take: both at once.
-part 'tests (those of faults beside them, their output at the end)'
-failed='' log=target/faults-tests.log
-setsid "${tests[@]}" --test faults -- "$@" >"$log" 2>&1 &
-beside=$!
-"${tests[@]}" "${others[@]}" -- "$@" || failed=yes
-part 'tests of faults'
-wait "$beside" || failed=yes
-beside=''
-cat "$log"
-[[ ! $failed ]] || die 'some tests failed'
-
-IFS=, read -ra engines <<<"${DPL_TEST_ENGINES:-}"
-for other in "${engines[@]}"; do
+IFS=, read -ra others <<<"${DPL_TEST_ENGINES:-}"
+for other in "${others[@]}"; do
   part "images on $other"
   within=()
   if [[ $other != *://* ]]; then

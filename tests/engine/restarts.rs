@@ -7,8 +7,16 @@ use std::time::{Duration, Instant};
 use crate::support::Run;
 use crate::support_engine::{PrivateEngine, Stack, docker_on, eventually};
 
-/// Private engines come up one at a time, so that a slow machine is not asked for all at once.
+/// Private engines come up one at a time, so that a slow machine is not asked for all at once; then their tests go side by
+/// side.
 static TURN: Mutex<()> = Mutex::new(());
+
+fn private_engine(images: &[&str]) -> PrivateEngine {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let engine = PrivateEngine::start(&[]);
+    images.iter().for_each(|image| engine.take_image(image));
+    engine
+}
 
 /// Three services in a row, which take two seconds to stop, since they don't know the signal; the last one has no restart policy, so nobody brings it back after an engine's restart.
 fn chain(version: &str) -> String {
@@ -28,8 +36,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let engine = PrivateEngine::start(&[]);
-        engine.take_image("expert/expert_api:latest");
+        let engine = private_engine(&["expert/expert_api:latest"]);
         let stack = Stack::on(&engine.address, &chain("1"));
         Self { engine, stack }
     }
@@ -87,7 +94,6 @@ impl Bench {
 
 #[test]
 fn a_start_goes_on_when_the_engine_was_killed_in_the_middle() {
-    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let bench = Bench::new();
     for service in ["base", "middle", "top"] {
         let run = bench.run_and_kill(&["start", "--json", "--progress", "plain"], service, || {
@@ -102,7 +108,6 @@ fn a_start_goes_on_when_the_engine_was_killed_in_the_middle() {
 
 #[test]
 fn a_stop_goes_on_when_the_engine_was_killed_in_the_middle() {
-    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let bench = Bench::new();
     for service in ["top", "middle"] {
         bench.stack.run(&["start"]).success();
@@ -116,7 +121,6 @@ fn a_stop_goes_on_when_the_engine_was_killed_in_the_middle() {
 
 #[test]
 fn a_restart_with_new_versions_goes_on_when_the_engine_was_killed_in_the_middle() {
-    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let bench = Bench::new();
     bench.stack.run(&["start"]).success();
     let version = |service: &str| {
@@ -141,7 +145,6 @@ fn a_restart_with_new_versions_goes_on_when_the_engine_was_killed_in_the_middle(
 
 #[test]
 fn an_engine_that_does_not_come_back_ends_the_action_with_where_it_stands() {
-    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut bench = Bench::new();
     bench.stack.site.set("DPL_ENGINE_PATIENCE", "2s");
     let out = bench.stack.site.file("err");
@@ -177,11 +180,7 @@ fn services_that_a_rebuild_stopped_start_again_when_the_engine_is_back() {
             "db": { "image": "postgres:15", "restart": "always", "ready": { "tcp": 5432 },
                     "environment": { "POSTGRES_HOST_AUTH_METHOD": "trust" } },
             "app": { "image": "expert/expert_api:latest", "restart": "unless-stopped", "stop_signal": "SIGKILL" } } }"#;
-    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let engine = PrivateEngine::start(&[]);
-    for image in ["postgres:15", "expert/expert_api:latest"] {
-        engine.take_image(image);
-    }
+    let engine = private_engine(&["postgres:15", "expert/expert_api:latest"]);
     let stack = Stack::on(&engine.address, MANIFEST);
     stack.run(&["start"]).success();
     docker_on(&engine.address, &["exec", &stack.container("db"), "createdb", "-U", "postgres", "shop"]);

@@ -31,12 +31,12 @@ fn kill_at_random(name: &str, times: usize, mut subject: impl Subject) {
 
 #[test]
 fn a_save_killed_at_any_moment() {
-    kill_at_random("save", 12, Save::to_layout());
+    kill_at_random("save", 16, Save::to_layout());
 }
 
 #[test]
 fn a_load_killed_at_any_moment() {
-    kill_at_random("load", 12, Load::new());
+    kill_at_random("load", 16, Load::new());
 }
 
 #[test]
@@ -46,10 +46,10 @@ fn a_replacement_killed_at_any_moment() {
 
 #[test]
 fn a_backup_killed_at_any_moment() {
-    kill_at_random("backup", 8, Databases::new(databases::Deed::Backup));
+    kill_at_random("backup", 5, Databases::new(databases::Deed::Backup));
 }
 
 #[test]
 fn a_rebuild_killed_at_any_moment() {
-    kill_at_random("rebuild", 8, Databases::new(databases::Deed::Rebuild));
+    kill_at_random("rebuild", 3, Databases::new(databases::Deed::Rebuild));
 }
