@@ -31,7 +31,8 @@ select_engine() {
   local longest=$dir/exec/containerd/containerd.sock.ttrpc
   ((${#longest} < 108)) || die "$home is too long a path for sockets; set DPL_ENGINES to a shorter one"
   [[ ! -d $dir || -e $dir/settings ]] || [[ ! $(ls -A "$dir") ]] || die "$dir is not an engine of this script: leaving it alone"
-  exec {lock}<"$home"; flock "$lock"
+  # Engines come and go one at a time; a crash waits for nobody.
+  exec {lock}<"$home"; [[ $action == kill ]] || flock "$lock"
 }
 
 # Print the process that is this engine's dockerd, or the containerd under it. A process that merely got its
