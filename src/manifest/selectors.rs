@@ -27,8 +27,17 @@ struct Choice {
 
 /// A selector that means nothing, in one line that says what there is or was meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
 pub struct SelectorError(String);
+
+impl std::fmt::Display for SelectorError {
+    /// What was typed is in it: line breaks and other control characters are shown, not done.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.chars().try_for_each(|letter| match letter.is_control() {
+            true => write!(formatter, "{}", letter.escape_default()),
+            false => write!(formatter, "{letter}"),
+        })
+    }
+}
 
 /// One part of a selector.
 #[derive(Debug, Clone, PartialEq, Eq)]
