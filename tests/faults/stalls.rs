@@ -312,7 +312,13 @@ async fn a_stop_and_a_restart_wait_for_a_container_but_not_for_an_engine_that_is
             }
         });
         // Longer than any silence that a transfer is allowed: the engine answers, and is waited for.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        let probes = || fake.requests().iter().filter(|request| request.contains("/_ping")).count();
+        let asked_often = async {
+            while probes() < 12 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), asked_often).await.expect("it is asked whether it is there");
         assert!(!work.is_finished(), "{call}: {:?}", work.await);
         std::fs::remove_file(&socket).unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(10), work).await.expect("it ends").unwrap();

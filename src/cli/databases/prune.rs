@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::reach::connect;
+use super::rollback::kept_of;
 use super::{backup_settings, backups_folder, database};
 use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, digest, document};
@@ -27,19 +28,12 @@ impl Prune {
     /// The kept databases that are too many.
     fn superfluous(&self, project: &Arc<Project>, session: &mut Session) -> Result<Vec<Superfluous>, Failure> {
         let Some(count) = self.keep_old else { return Ok(Vec::new()) };
-        let engine = session.engine()?;
-        let runtime = session.runtime()?;
-        let mut superfluous = Vec::new();
-        for name in &self.databases {
-            let database = database(project, name)?;
-            let mut kept = runtime.block_on(async {
-                let server = connect(&engine, project.manifest(), database).await?;
-                Ok::<_, Failure>(databases::kept_databases(&server, name).await?)
-            })?;
+        let superfluous = |name: &String| {
+            let mut kept = kept_of(name, project, session)?;
             kept.truncate(kept.len().saturating_sub(usize::from(count)));
-            superfluous.push(Superfluous { database: name.clone(), kept });
-        }
-        Ok(superfluous)
+            Ok(Superfluous { database: name.clone(), kept })
+        };
+        self.databases.iter().map(superfluous).collect()
     }
 
     /// Drops them, each once a backup of it is proved.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::dependents::Users;
-use super::reach::{WhenDown, reach};
+use super::reach::{WhenDown, connect, reach};
 use super::would::{self, Act, Way};
 use super::{database, users};
 use crate::cli::failure::Failure;
@@ -26,20 +26,22 @@ pub struct Rollback {
 impl Rollback {
     /// What each would go back to. Nothing is started for a question.
     fn kept(&self, project: &Arc<Project>, session: &mut Session) -> Result<Vec<String>, Failure> {
-        let engine = session.engine()?;
-        let runtime = session.runtime()?;
-        let mut kept = Vec::new();
-        for name in &self.databases {
-            let database = database(project, name)?;
-            let mut all = runtime.block_on(async {
-                let server = super::reach::connect(&engine, project.manifest(), database).await?;
-                Ok::<_, Failure>(databases::kept_databases(&server, name).await?)
-            })?;
-            let last = all.pop().ok_or_else(|| DatabasesError::NothingKept { database: name.clone() })?;
-            kept.push(last);
-        }
-        Ok(kept)
+        let last = |name: &String| {
+            let last = kept_of(name, project, session)?.pop();
+            Ok(last.ok_or_else(|| DatabasesError::NothingKept { database: name.clone() })?)
+        };
+        self.databases.iter().map(last).collect()
     }
+}
+
+/// The databases that are kept beside one, oldest first; its server must be up.
+pub(super) fn kept_of(name: &str, project: &Project, session: &mut Session) -> Result<Vec<String>, Failure> {
+    let engine = session.engine()?;
+    let database = database(project, name)?;
+    session.runtime()?.block_on(async {
+        let server = connect(&engine, project.manifest(), database).await?;
+        Ok(databases::kept_databases(&server, name).await?)
+    })
 }
 
 impl Operation for Rollback {
