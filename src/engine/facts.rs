@@ -9,8 +9,8 @@ use bollard::models::SystemInfo;
 use jiff::Timestamp;
 
 use super::address::Address;
-use super::calls::within;
-use super::wire;
+use super::limits::timeouts::within;
+use super::transport::hijack;
 
 /// How the engine keeps its images; it decides what a load must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl ApiVersion {
     /// `GET /version` says it as well as `GET /_ping`, but an engine runs three programs to answer that, which costs it more
     /// than all that a look at a stack does.
     pub(super) async fn ask(docker: &Docker, address: &Address, limit: Duration) -> Result<Self, Error> {
-        match within(limit, wire::api_version(address)).await {
+        match within(limit, hijack::api_version(address)).await {
             Ok(Some(version)) => Ok(Self(version)),
             Ok(None) | Err(_) => Ok(Self(within(limit, docker.version()).await?.api_version.unwrap_or_default())),
         }

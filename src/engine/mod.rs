@@ -1,49 +1,38 @@
 //! The Docker Engine in our words: connecting, what it can do, and each call that `dpl` makes.
 //!
-//! The only room that knows bollard and the shapes of the Engine API. Status codes become meanings
-//! ([`EngineErrorKind`]) here; deciding what to call, and in which order, is for the rooms above.
+//! [`client`] is the connected engine; `transport` opens the streams to it; `limits` decides how long a call may take;
+//! `api` has the calls; `lock` keeps two operators from changing one engine at a time. This is the only module that knows
+//! bollard and the shapes of the Engine API. Status codes become meanings ([`EngineErrorKind`]) here; what to call, and in
+//! which order, is decided by the modules above.
 
 mod address;
-mod archive;
-mod calls;
-mod connect;
-mod containers;
+mod api;
+mod client;
 mod error;
-mod events;
-mod exec;
 mod facts;
-mod hold;
-mod images;
+mod limits;
 mod lock;
-mod logs;
-mod networks;
-mod place;
-mod spec;
-mod ssh;
-mod stats;
-mod views;
-mod volumes;
-mod watchdog;
-mod wire;
+mod network_namespace;
+mod transport;
 
 pub use address::{Address, AddressError};
-pub use connect::Engine;
-pub use error::{EngineError, EngineErrorKind};
-pub use events::ContainerEvent;
-pub use exec::{ExecEnd, ExecOutput, ExecResult, ExecSession, ExecSpec, TerminalSize};
-pub use facts::{ApiVersion, EngineFacts, ImageStore, LimitSupport};
-pub use hold::ContainerHold;
-pub use images::{ImageListing, ImageView, LoadProgress, run_config};
-pub use lock::{LockNews, LockRequest, LockTiming, LockView};
-pub use logs::{LogLine, LogQuery, LogSource};
-pub use networks::{AddressPool, NetworkSpec, NetworkView};
-pub use spec::{
+pub use api::attach::ContainerHold;
+pub use api::events::ContainerEvent;
+pub use api::exec::{ExecEnd, ExecOutput, ExecResult, ExecSession, ExecSpec, TerminalSize};
+pub use api::images::{ImageListing, ImageView, LoadProgress, run_config};
+pub use api::logs::{LogLine, LogQuery, LogSource};
+pub use api::networks::{AddressPool, NetworkSpec, NetworkView};
+pub use api::spec::{
     BindPropagation, ContainerSpec, Device, GpuRequest, HealthSpec, LogSpec, MountKind, MountSpec, NetworkAttachment,
     PublishedPort, RestartPolicy, Ulimit,
 };
-pub use stats::ContainerUsage;
-pub use views::{
+pub use api::stats::ContainerUsage;
+pub use api::views::{
     ContainerState, ContainerSummary, ContainerView, EnvironmentView, HealthEntry, HealthState, LimitsView, MountView,
 };
-pub use volumes::{VolumeSpec, VolumeView};
-pub use watchdog::StallLimits;
+pub use api::volumes::{VolumeSpec, VolumeView};
+pub use client::Engine;
+pub use error::{EngineError, EngineErrorKind};
+pub use facts::{ApiVersion, EngineFacts, ImageStore, LimitSupport};
+pub use limits::stall::StallLimits;
+pub use lock::{LockNews, LockRequest, LockTiming, LockView};

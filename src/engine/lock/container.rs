@@ -8,9 +8,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 
 use super::{LockRequest, LockView};
-use crate::engine::connect::Engine;
+use crate::engine::api::spec::RestartPolicy;
+use crate::engine::client::Engine;
 use crate::engine::error::EngineError;
-use crate::engine::spec::RestartPolicy;
 
 /// An image of nothing is enough for a container that never starts.
 const IMAGE: (&str, &str) = ("dpl-lock", "1");

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::{LockNews, LockRequest, LockView};
-use crate::engine::connect::Engine;
+use crate::engine::client::Engine;
 use crate::engine::error::{EngineError, EngineErrorKind};
 
 /// How often a lock that somebody has is looked at.

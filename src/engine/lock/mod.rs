@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub(super) use keeper::Keeper;
 
-use super::connect::Engine;
+use super::client::Engine;
 use super::error::EngineError;
 
 /// Whose lock it is to be, and how to deal with the one who has it.

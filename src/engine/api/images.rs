@@ -11,10 +11,10 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
-use super::connect::Engine;
-use super::error::{EngineError, EngineErrorKind};
-use super::facts::ImageStore;
-use super::watchdog::{Turn, Watchdog};
+use crate::engine::client::Engine;
+use crate::engine::error::{EngineError, EngineErrorKind};
+use crate::engine::facts::ImageStore;
+use crate::engine::limits::stall::{Turn, Watchdog};
 
 /// An image as the engine knows it.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder};
 
-use super::connect::Engine;
-use super::error::EngineError;
 use super::networks::map;
+use crate::engine::client::Engine;
+use crate::engine::error::EngineError;
 
 /// A volume to create (`POST /volumes/create`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

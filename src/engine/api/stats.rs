@@ -6,8 +6,8 @@ use bollard::models::{ContainerBlkioStats, ContainerCpuStats, ContainerMemorySta
 use bollard::query_parameters::StatsOptionsBuilder;
 use futures::StreamExt;
 
-use super::connect::Engine;
-use super::error::EngineError;
+use crate::engine::client::Engine;
+use crate::engine::error::EngineError;
 
 /// One measurement of a running container, counted as `docker stats` counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

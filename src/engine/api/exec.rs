@@ -11,10 +11,10 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::calls::while_it_answers;
-use super::connect::Engine;
-use super::error::{EngineError, EngineErrorKind};
-use super::wire;
+use crate::engine::client::Engine;
+use crate::engine::error::{EngineError, EngineErrorKind};
+use crate::engine::limits::timeouts::while_it_answers;
+use crate::engine::transport::hijack;
 
 /// A command to run in a container (`POST /containers/{id}/exec`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Engine {
             // the head of one.
             let body = serde_json::json!({ "Detach": false, "Tty": true });
             let path = format!("/exec/{}/start", created.id);
-            if let Some((output, input)) = wire::hijack(self.address(), &path, &body).await.map_err(fail)? {
+            if let Some((output, input)) = hijack::hijack(self.address(), &path, &body).await.map_err(fail)? {
                 let context = object.clone();
                 let output = output.map(move |chunk| match chunk {
                     Ok(bytes) => Ok(ExecOutput::Stdout(bytes)),

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::calls::SILENT;
-use super::connect::Engine;
-use super::error::{EngineError, EngineErrorKind};
+use crate::engine::client::Engine;
+use crate::engine::error::{EngineError, EngineErrorKind};
+use crate::engine::limits::timeouts::SILENT;
 
 /// How long nothing may move in a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl StallLimits {
 
 /// Whose turn it is in a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(in crate::engine) enum Turn {
     /// The engine works by itself.
     Working,
     /// A piece is expected from the engine, or given to it.
@@ -49,7 +49,7 @@ pub(super) enum Turn {
 }
 
 /// Watches one transfer.
-pub(super) struct Watchdog {
+pub(in crate::engine) struct Watchdog {
     engine: Engine,
     operation: &'static str,
     object: String,
@@ -63,7 +63,7 @@ const UNANSWERED: u32 = 3;
 
 impl Engine {
     /// Resolves when the engine answers nothing any more.
-    pub(super) async fn falls_silent(&self) {
+    pub(in crate::engine) async fn falls_silent(&self) {
         let interval = probe_interval(self.stall_limits());
         let mut unanswered = 0;
         while unanswered < UNANSWERED {

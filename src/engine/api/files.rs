@@ -5,8 +5,8 @@ use std::io::Read;
 use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use futures::TryStreamExt;
 
-use super::connect::Engine;
-use super::error::{EngineError, EngineErrorKind};
+use crate::engine::client::Engine;
+use crate::engine::error::{EngineError, EngineErrorKind};
 
 /// No file that is read this way is larger, with what an archive adds to it.
 const LARGEST_ARCHIVE: usize = 1 << 20;

@@ -10,10 +10,10 @@ use bollard::query_parameters::{
     RenameContainerOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 
-use super::connect::Engine;
-use super::error::{EngineError, EngineErrorKind};
 use super::spec::{ContainerSpec, RestartPolicy};
 use super::views::{ContainerState, ContainerSummary, ContainerView, summary, view};
+use crate::engine::client::Engine;
+use crate::engine::error::{EngineError, EngineErrorKind};
 
 impl Engine {
     /// Names and IDs of all containers, running or not, that carry all of these labels (`GET /containers/json`).

@@ -8,12 +8,12 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::sync::OnceCell;
 
 use super::address::Address;
-use super::calls::CALL_TIMEOUT;
 use super::error::{EngineError, EngineErrorKind};
 use super::facts::{ApiVersion, EngineFacts, ImageStore};
+use super::limits::stall::StallLimits;
+use super::limits::timeouts::CALL_TIMEOUT;
 use super::lock::Keeper;
-use super::ssh;
-use super::watchdog::StallLimits;
+use super::transport::ssh;
 
 /// An upload answers only when it is through, and an export's first byte comes when the engine has spooled it all:
 /// both take as long as they take, and a watchdog on the bytes notices a stall.

@@ -196,7 +196,7 @@ pub struct LogSpec {
 impl ContainerSpec {
     /// The request body. Only the first network goes into it, since engines before API 1.44 refuse more; the others
     /// are joined between create and start.
-    pub(super) fn body(&self) -> ContainerCreateBody {
+    pub(in crate::engine) fn body(&self) -> ContainerCreateBody {
         let mut exposed: Vec<String> = self.expose.clone();
         exposed.extend(self.ports.iter().map(PublishedPort::key));
         exposed.sort();
@@ -381,7 +381,7 @@ impl BindPropagation {
 }
 
 impl NetworkAttachment {
-    pub(super) fn endpoint(&self) -> EndpointSettings {
+    pub(in crate::engine) fn endpoint(&self) -> EndpointSettings {
         let fixed = self.ipv4_address.is_some() || self.ipv6_address.is_some() || !self.link_local_ips.is_empty();
         EndpointSettings {
             aliases: some(self.aliases.clone()),
@@ -396,7 +396,7 @@ impl NetworkAttachment {
 }
 
 impl RestartPolicy {
-    pub(super) fn policy(self) -> ApiRestartPolicy {
+    pub(in crate::engine) fn policy(self) -> ApiRestartPolicy {
         let (name, attempts) = match self {
             Self::No => (RestartPolicyNameEnum::NO, None),
             Self::Always => (RestartPolicyNameEnum::ALWAYS, None),

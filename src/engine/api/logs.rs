@@ -6,9 +6,9 @@ use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures::{Stream, StreamExt};
 
-use super::calls::unless_silent;
-use super::connect::Engine;
-use super::error::EngineError;
+use crate::engine::client::Engine;
+use crate::engine::error::EngineError;
+use crate::engine::limits::timeouts::unless_silent;
 
 /// Which of a container's two streams a line came from; a container with a terminal has only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use bollard::query_parameters::AttachContainerOptionsBuilder;
 use tokio::io::AsyncWrite;
 
-use super::connect::Engine;
-use super::error::EngineError;
+use crate::engine::client::Engine;
+use crate::engine::error::EngineError;
 
 /// The held standard input of a container that was created with `stdin_open` and `stdin_once`: when it is dropped,
 /// or this process is killed, the engine ends the container's input (`POST /containers/{id}/attach`). A container

@@ -2,7 +2,7 @@
 
 use tokio::net::UnixStream;
 
-use super::connect::Engine;
+use super::client::Engine;
 
 impl Engine {
     /// Whether it publishes ports in this process's own network namespace; `None` where nothing tells.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures::{Stream, StreamExt};
 
-use super::connect::Engine;
-use super::error::EngineError;
+use crate::engine::client::Engine;
+use crate::engine::error::EngineError;
 
 /// Something that happened to a container (`GET /events`).
 #[derive(Debug, Clone, PartialEq, Eq)]

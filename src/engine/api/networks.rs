@@ -7,9 +7,9 @@ use bollard::models::{Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequ
 use bollard::query_parameters::ListNetworksOptionsBuilder;
 use tokio::time::Instant;
 
-use super::connect::Engine;
-use super::error::{EngineError, EngineErrorKind};
 use super::spec::NetworkAttachment;
+use crate::engine::client::Engine;
+use crate::engine::error::{EngineError, EngineErrorKind};
 
 /// So long a network may be held by containers that have just gone.
 const LET_GO: Duration = Duration::from_secs(3);
@@ -157,7 +157,7 @@ impl Engine {
     }
 }
 
-pub(super) fn map(pairs: &BTreeMap<String, String>) -> HashMap<String, String> {
+pub(in crate::engine) fn map(pairs: &BTreeMap<String, String>) -> HashMap<String, String> {
     pairs.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 

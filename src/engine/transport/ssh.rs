@@ -23,15 +23,15 @@ use openssh::{Child, ChildStdin, ChildStdout, KnownHosts, Session, SessionBuilde
 use tokio::sync::Mutex;
 use tower_service::Service;
 
-use super::address::Address;
-use super::calls::CALL_TIMEOUT;
+use crate::engine::address::Address;
+use crate::engine::limits::timeouts::CALL_TIMEOUT;
 
 /// Streams on one ssh connection at a time: below the ten that servers allow by default.
 const STREAMS_EACH: usize = 8;
 
 /// A client of the engine behind `address` (`ssh://[USER@]HOST[:PORT]`); it connects with the first request. The engine has
 /// so many seconds until its answer begins.
-pub(super) fn client(address: &Address, seconds: u64) -> Result<Docker, Error> {
+pub(in crate::engine) fn client(address: &Address, seconds: u64) -> Result<Docker, Error> {
     let dialler = Dialler { address: address.as_str().to_owned(), connections: Arc::default() };
     let client = Client::builder(TokioExecutor::new()).build(dialler);
     let transport = move |request: BollardRequest| {

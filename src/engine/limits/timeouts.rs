@@ -10,24 +10,28 @@ use bollard::Docker;
 use bollard::errors::Error;
 use futures::{Stream, StreamExt};
 
-use super::connect::Engine;
-use super::error::{EngineError, EngineErrorKind};
+use crate::engine::client::Engine;
+use crate::engine::error::{EngineError, EngineErrorKind};
 
 /// How long an ordinary call may take, until its answer is whole.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+pub(in crate::engine) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What is said of an engine that leaves several questions unanswered.
-pub(super) const SILENT: &str = "the engine answers nothing any more";
+pub(in crate::engine) const SILENT: &str = "the engine answers nothing any more";
 
 impl Engine {
     /// The answer to an ordinary call.
-    pub(super) async fn answer<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(in crate::engine) async fn answer<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         within(self.call_limit(), call).await
     }
 
     /// The answer to a call that waits for a container, which may take `more` than others. Whether the engine is still
     /// there is asked meanwhile.
-    pub(super) async fn patient_answer<T, C>(&self, more: Duration, call: impl FnOnce(Docker) -> C) -> Result<T, Error>
+    pub(in crate::engine) async fn patient_answer<T, C>(
+        &self,
+        more: Duration,
+        call: impl FnOnce(Docker) -> C,
+    ) -> Result<T, Error>
     where
         C: Future<Output = Result<T, Error>>,
     {
@@ -41,7 +45,7 @@ impl Engine {
 }
 
 /// A stream that gives an error, and ends, when nothing comes for so long.
-pub(super) fn unless_silent<T>(
+pub(in crate::engine) fn unless_silent<T>(
     limit: Duration,
     stream: impl Stream<Item = Result<T, Error>>,
 ) -> impl Stream<Item = Result<T, Error>> {
@@ -55,7 +59,7 @@ pub(super) fn unless_silent<T>(
 }
 
 /// A stream that may be silent for as long as the engine answers other calls; `object` is what is read.
-pub(super) fn while_it_answers<T: Send>(
+pub(in crate::engine) fn while_it_answers<T: Send>(
     engine: Engine,
     object: String,
     stream: impl Stream<Item = Result<T, EngineError>> + Send,
@@ -77,7 +81,10 @@ pub(super) fn while_it_answers<T: Send>(
 }
 
 /// What comes of a call that may take so long.
-pub(super) async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(in crate::engine) async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     // In a box: what waits for a call is inside of many others, and each would hold it in full.
     tokio::time::timeout(limit, Box::pin(call)).await.unwrap_or(Err(Error::RequestTimeoutError))
 }

@@ -1,7 +1,7 @@
 //! Requests of our own beside bollard's client, for what that one keeps to itself: an answer's headers, and a stream of
 //! plain bytes.
 //!
-//! To engines behind Unix sockets and TCP; the way through ssh ([`super::ssh`]) has none of them.
+//! To engines behind Unix sockets and TCP; the way through ssh ([`crate::engine::transport::ssh`]) has none of them.
 
 use bollard::errors::Error;
 use bytes::Bytes;
@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::ReaderStream;
 
-use super::address::Address;
-use super::calls::CALL_TIMEOUT;
+use crate::engine::address::Address;
+use crate::engine::limits::timeouts::CALL_TIMEOUT;
 
 /// In which an engine names its API version (`GET /_ping`).
 const API_VERSION: &str = "Api-Version";
@@ -28,7 +28,7 @@ trait Pipe: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Pipe for T {}
 
 /// The version of the API that the engine speaks; `None` where it doesn't say, or can't be asked this way.
-pub(super) async fn api_version(address: &Address) -> Result<Option<String>, Error> {
+pub(in crate::engine) async fn api_version(address: &Address) -> Result<Option<String>, Error> {
     let Some(answer) = ask(address, request(Method::GET, "/_ping"), Bytes::new()).await? else {
         return Ok(None);
     };
@@ -36,7 +36,7 @@ pub(super) async fn api_version(address: &Address) -> Result<Option<String>, Err
 }
 
 /// What the engine sends and takes once it has left HTTP behind, as it is; `None` where it can't be asked this way.
-pub(super) async fn hijack(
+pub(in crate::engine) async fn hijack(
     address: &Address,
     path: &str,
     body: &serde_json::Value,

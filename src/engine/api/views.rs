@@ -168,7 +168,7 @@ pub struct ContainerView {
     pub log_options: BTreeMap<String, String>,
 }
 
-pub(super) fn summary(container: bollard::models::ContainerSummary) -> ContainerSummary {
+pub(in crate::engine) fn summary(container: bollard::models::ContainerSummary) -> ContainerSummary {
     let published = container.ports.unwrap_or_default().into_iter().filter_map(|port| {
         Some(PublishedPort {
             container_port: port.private_port,
@@ -234,7 +234,7 @@ fn environment(pairs: Vec<String>) -> EnvironmentView {
     EnvironmentView(pairs.into_iter().map(split).collect())
 }
 
-pub(super) fn view(answer: ContainerInspectResponse) -> ContainerView {
+pub(in crate::engine) fn view(answer: ContainerInspectResponse) -> ContainerView {
     let state = answer.state.unwrap_or_default();
     let health = state.health.unwrap_or_default();
     let config = answer.config.unwrap_or_default();
