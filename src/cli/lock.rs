@@ -65,7 +65,7 @@ pub fn request(project: &Project, holder: &Holder, patience: Duration, output: &
         is_gone,
         describe,
         patience,
-        hear: Arc::new(move |news| {
+        notify: Arc::new(move |news| {
             let (LockNews::Watching { holder } | LockNews::Waiting { holder } | LockNews::TakenOver { holder }) = &news;
             let holder = output.catalogue.text(&sentence(holder));
             match news {
@@ -104,7 +104,7 @@ fn timing() -> LockTiming {
     let milliseconds = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let default = LockTiming::default();
     LockTiming {
-        beat: milliseconds("DPL_LOCK_BEAT_MS").map_or(default.beat, Duration::from_millis),
+        heartbeat: milliseconds("DPL_LOCK_BEAT_MS").map_or(default.heartbeat, Duration::from_millis),
         stale: milliseconds("DPL_LOCK_STALE_MS").map_or(default.stale, Duration::from_millis),
     }
 }
@@ -148,7 +148,7 @@ fn status(project: &Project, session: &mut Session) -> Result<u8, Failure> {
             return Ok(Some(LockHolder::new(holder, false)));
         }
         // Two beats are time enough to see one.
-        tokio::time::sleep(timing().beat * 2).await;
+        tokio::time::sleep(timing().heartbeat * 2).await;
         let again = engine.look_at_lock(&name).await?;
         let alive = again.is_none_or(|again| again != lock);
         Ok(Some(LockHolder::new(holder, alive)))

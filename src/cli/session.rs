@@ -269,7 +269,7 @@ impl Session {
         let (engine, runtime) = (self.engine()?, self.runtime()?);
         runtime.block_on(async {
             tokio::select! {
-                minded = engine.mind_others() => minded.map_err(Failure::from),
+                minded = engine.wait_for_other_operators() => minded.map_err(Failure::from),
                 // Nothing was done yet, so that nothing has to be brought to an end.
                 () = reporter.stop_asked() => Err(Failure::Interrupted),
             }

@@ -12,7 +12,7 @@ use super::error::{EngineError, EngineErrorKind};
 use super::facts::{ApiVersion, EngineFacts, ImageStore};
 use super::limits::stall::StallLimits;
 use super::limits::timeouts::CALL_TIMEOUT;
-use super::lock::Keeper;
+use super::lock::LockKeeper;
 use super::transport::ssh;
 
 /// An upload answers only when it is through, and an export's first byte comes when the engine has spooled it all:
@@ -33,7 +33,7 @@ pub struct Engine {
     /// Asked for when they are first needed: an engine runs other programs to answer.
     facts: Arc<OnceCell<EngineFacts>>,
     /// Asked before every change.
-    keeper: Option<Arc<Keeper>>,
+    keeper: Option<Arc<LockKeeper>>,
     stall_limits: StallLimits,
     patience: Duration,
 }
@@ -110,7 +110,7 @@ impl Engine {
 
     /// Whether the engine answers at all (`GET /_ping`).
     pub async fn ping(&self) -> Result<(), EngineError> {
-        let asked = self.answer(self.docker.ping()).await;
+        let asked = self.with_timeout(self.docker.ping()).await;
         asked
             .map(drop)
             .map_err(|error| EngineError::new("reach", format!("the Docker engine at {}", self.address), error))
@@ -120,11 +120,11 @@ impl Engine {
         &self.address
     }
 
-    pub(super) fn with_keeper(&self, keeper: Arc<Keeper>) -> Self {
+    pub(super) fn with_keeper(&self, keeper: Arc<LockKeeper>) -> Self {
         Self { keeper: Some(keeper), ..self.clone() }
     }
 
-    pub(super) fn keeper(&self) -> Option<&Keeper> {
+    pub(super) fn keeper(&self) -> Option<&LockKeeper> {
         self.keeper.as_deref()
     }
 

@@ -149,7 +149,7 @@ const WAITING_PIECES: usize = 8;
 
 /// Sends a shipment to the engine.
 pub async fn send(engine: &Engine, shipment: Shipment, progress: Arc<Progress>, gate: Gate) -> Outcome {
-    if let Err(error) = engine.may_change().await {
+    if let Err(error) = engine.ensure_locked().await {
         return Outcome::Failed(error.into());
     }
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(WAITING_PIECES);

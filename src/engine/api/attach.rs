@@ -22,7 +22,7 @@ impl Engine {
     pub async fn hold_container(&self, container: &str) -> Result<ContainerHold, EngineError> {
         let options = AttachContainerOptionsBuilder::default().stream(true).stdin(true).build();
         let attached = self
-            .answer(self.docker().attach_container(container, Some(options)))
+            .with_timeout(self.docker().attach_container(container, Some(options)))
             .await
             .map_err(|error| EngineError::new("attach to", format!("container {container}"), error))?;
         Ok(ContainerHold { _input: Mutex::new(attached.input) })

@@ -24,7 +24,7 @@ impl Engine {
             options = options.filters(&HashMap::from([("label".to_owned(), wanted)]));
         }
         let containers = self
-            .answer(self.docker().list_containers(Some(options.build())))
+            .with_timeout(self.docker().list_containers(Some(options.build())))
             .await
             .map_err(|error| EngineError::new("list", "containers", error))?;
         Ok(containers.into_iter().filter_map(|container| container.id).collect())
@@ -34,7 +34,7 @@ impl Engine {
     pub async fn list_container_summaries(&self) -> Result<Vec<ContainerSummary>, EngineError> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let containers = self
-            .answer(self.docker().list_containers(Some(options)))
+            .with_timeout(self.docker().list_containers(Some(options)))
             .await
             .map_err(|error| EngineError::new("list", "containers", error))?;
         Ok(containers.into_iter().map(summary).collect())
@@ -42,7 +42,7 @@ impl Engine {
 
     /// `None` when there is no such container (`GET /containers/{id}/json`).
     pub async fn inspect_container(&self, container: &str) -> Result<Option<ContainerView>, EngineError> {
-        match self.answer(self.docker().inspect_container(container, None)).await {
+        match self.with_timeout(self.docker().inspect_container(container, None)).await {
             Ok(answer) => Ok(Some(view(answer))),
             Err(error) => {
                 let error = EngineError::new("inspect", format!("container {container}"), error);
@@ -54,13 +54,13 @@ impl Engine {
     /// Creates a container and joins it to all of its networks; gives its ID. When joining fails, the container is
     /// removed again.
     pub async fn create_container(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let mut options = CreateContainerOptionsBuilder::default().name(&spec.name);
         if let Some(platform) = &spec.platform {
             options = options.platform(platform);
         }
         let created = self
-            .answer(self.docker().create_container(Some(options.build()), spec.body()))
+            .with_timeout(self.docker().create_container(Some(options.build()), spec.body()))
             .await
             .map_err(|error| EngineError::new("create", format!("container {}", spec.name), error))?;
         for attachment in spec.networks.iter().skip(1) {
@@ -75,14 +75,14 @@ impl Engine {
 
     /// Starts it; one that runs already is fine (`POST /containers/{id}/start`).
     pub async fn start_container(&self, container: &str) -> Result<(), EngineError> {
-        self.may_change().await?;
-        already_so(self.answer(self.docker().start_container(container, None)).await)
+        self.ensure_locked().await?;
+        already_so(self.with_timeout(self.docker().start_container(container, None)).await)
             .map_err(|error| EngineError::new("start", format!("container {container}"), error))
     }
 
     /// Asks it to end and kills it after `grace` (its own grace period where `None`); one that does not run is fine.
     pub async fn stop_container(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let mut options = StopContainerOptionsBuilder::default();
         if let Some(grace) = grace {
             options = options.t(grace.as_secs_f64().ceil() as i32);
@@ -90,60 +90,60 @@ impl Engine {
         let options = options.build();
         let more = grace.unwrap_or(LONGEST_GRACE);
         let stop = |docker: Docker| async move { docker.stop_container(container, Some(options)).await };
-        already_so(self.patient_answer(more, stop).await)
+        already_so(self.with_long_timeout(more, stop).await)
             .map_err(|error| EngineError::new("stop", format!("container {container}"), error))
     }
 
     /// Stops and starts it in one call, which the engine brings to its end even if nobody waits for the answer
     /// (`POST /containers/{id}/restart`). Its own grace period counts.
     pub async fn restart_container(&self, container: &str) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let options = RestartContainerOptionsBuilder::default().build();
         let restart = |docker: Docker| async move { docker.restart_container(container, Some(options)).await };
-        let restarted = self.patient_answer(LONGEST_GRACE, restart).await;
+        let restarted = self.with_long_timeout(LONGEST_GRACE, restart).await;
         restarted.map_err(|error| EngineError::new("restart", format!("container {container}"), error))
     }
 
     /// Lets a paused container go on (`POST /containers/{id}/unpause`).
     pub async fn unpause_container(&self, container: &str) -> Result<(), EngineError> {
-        self.may_change().await?;
-        self.answer(self.docker().unpause_container(container))
+        self.ensure_locked().await?;
+        self.with_timeout(self.docker().unpause_container(container))
             .await
             .map_err(|error| EngineError::new("unpause", format!("container {container}"), error))
     }
 
     pub async fn rename_container(&self, container: &str, name: &str) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let options = RenameContainerOptionsBuilder::default().name(name).build();
-        self.answer(self.docker().rename_container(container, options))
+        self.with_timeout(self.docker().rename_container(container, options))
             .await
             .map_err(|error| EngineError::new("rename", format!("container {container} to {name}"), error))
     }
 
     /// Changes the restart policy of an existing container (`POST /containers/{id}/update`).
     pub async fn set_restart_policy(&self, container: &str, policy: RestartPolicy) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let body = ContainerUpdateBody { restart_policy: Some(policy.policy()), ..Default::default() };
-        self.answer(self.docker().update_container(container, body))
+        self.with_timeout(self.docker().update_container(container, body))
             .await
             .map_err(|error| EngineError::new("set the restart policy of", format!("container {container}"), error))
     }
 
     /// Removes a stopped container; its volumes stay. One that is gone already is fine.
     pub async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         self.remove(container, false).await
     }
 
     /// Kills and removes a container with its anonymous volumes: for throw-away helpers only.
     pub async fn discard_container(&self, container: &str) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         self.remove(container, true).await
     }
 
     async fn remove(&self, container: &str, throw_away: bool) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::default().force(throw_away).v(throw_away).build();
-        match self.answer(self.docker().remove_container(container, Some(options))).await {
+        match self.with_timeout(self.docker().remove_container(container, Some(options))).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 let error = EngineError::new("remove", format!("container {container}"), error);

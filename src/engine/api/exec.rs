@@ -13,7 +13,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::engine::client::Engine;
 use crate::engine::error::{EngineError, EngineErrorKind};
-use crate::engine::limits::timeouts::while_it_answers;
+use crate::engine::limits::timeouts::while_engine_answers;
 use crate::engine::transport::hijack;
 
 /// A command to run in a container (`POST /containers/{id}/exec`).
@@ -70,7 +70,7 @@ pub struct ExecSession {
 impl Engine {
     /// Starts a command in a running container.
     pub async fn start_exec(&self, container: &str, spec: &ExecSpec) -> Result<ExecSession, EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let program = spec.command.first().map(String::as_str).unwrap_or_default();
         let object = format!("{program} in container {container}");
         let fail = |error| EngineError::new("run", object.clone(), error);
@@ -88,7 +88,7 @@ impl Engine {
             working_dir: spec.working_dir.clone(),
             ..Default::default()
         };
-        let created = self.answer(self.docker().create_exec(container, config)).await.map_err(fail)?;
+        let created = self.with_timeout(self.docker().create_exec(container, config)).await.map_err(fail)?;
         if spec.tty {
             // bollard looks for frames even in a terminal's stream, which has none: a byte of 0 to 2 would be taken for
             // the head of one.
@@ -100,13 +100,13 @@ impl Engine {
                     Ok(bytes) => Ok(ExecOutput::Stdout(bytes)),
                     Err(error) => Err(EngineError::new("read the output of", context.clone(), error)),
                 });
-                let output = Box::pin(while_it_answers(self.clone(), object.clone(), output));
+                let output = Box::pin(while_engine_answers(self.clone(), object.clone(), output));
                 let input = Box::pin(input);
                 return Ok(ExecSession { engine: self.clone(), id: created.id, object, output, input });
             }
         }
         let options = StartExecOptions { detach: false, tty: spec.tty, output_capacity: Some(1 << 20) };
-        let started = self.answer(self.docker().start_exec(&created.id, Some(options))).await.map_err(fail)?;
+        let started = self.with_timeout(self.docker().start_exec(&created.id, Some(options))).await.map_err(fail)?;
         let StartExecResults::Attached { output, input } = started else {
             return Err(EngineError::other(EngineErrorKind::Failed, "run", object, "the engine did not attach to it"));
         };
@@ -125,7 +125,7 @@ impl Engine {
             )),
             Err(error) => Err(EngineError::new("read the output of", context.clone(), error)),
         });
-        let output = Box::pin(while_it_answers(self.clone(), object.clone(), output));
+        let output = Box::pin(while_engine_answers(self.clone(), object.clone(), output));
         Ok(ExecSession { engine: self.clone(), id: created.id, object, output, input })
     }
 
@@ -188,7 +188,7 @@ impl Engine {
     async fn resize_exec(&self, id: &str, size: TerminalSize) {
         for _ in 0..100 {
             let options = ResizeExecOptions { height: size.rows, width: size.columns };
-            if self.answer(self.docker().resize_exec(id, options)).await.is_ok() {
+            if self.with_timeout(self.docker().resize_exec(id, options)).await.is_ok() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -248,7 +248,7 @@ async fn exit_code(engine: Engine, id: String, object: String) -> Result<i64, En
     // The output can end a moment before the engine notes the exit.
     for _ in 0..200 {
         let exec = engine
-            .answer(engine.docker().inspect_exec(&id))
+            .with_timeout(engine.docker().inspect_exec(&id))
             .await
             .map_err(|error| EngineError::new("inspect", object.clone(), error))?;
         if let (Some(false), Some(code)) = (exec.running, exec.exit_code) {

@@ -20,7 +20,7 @@ impl Engine {
         let mut stream = std::pin::pin!(self.docker().download_from_container(container, Some(options)));
         let mut archive = Vec::new();
         loop {
-            match self.answer(stream.try_next()).await {
+            match self.with_timeout(stream.try_next()).await {
                 Ok(Some(chunk)) if archive.len() + chunk.len() > LARGEST_ARCHIVE => {
                     let cause = "it is larger than such a file can be";
                     return Err(EngineError::other(EngineErrorKind::Refused, "read", object, cause));

@@ -74,7 +74,7 @@ impl Engine {
         let mut attempts = 0;
         let images = loop {
             attempts += 1;
-            match self.answer(self.docker().list_images(Some(options.clone()))).await {
+            match self.with_timeout(self.docker().list_images(Some(options.clone()))).await {
                 Ok(images) => break images,
                 Err(error) => {
                     let error = EngineError::new("list", "images", error);
@@ -115,7 +115,7 @@ impl Engine {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let error = match self.answer(self.docker().inspect_image(reference)).await {
+            let error = match self.with_timeout(self.docker().inspect_image(reference)).await {
                 Ok(image) => return Ok(Some(view(image))),
                 Err(error) => error,
             };
@@ -140,7 +140,7 @@ impl Engine {
     /// How many bytes each step of an image's history added, the lowest first, without tar headers; 0 for steps that
     /// made no layer (`GET /images/{name}/history`).
     pub async fn history_sizes(&self, reference: &str) -> Result<Vec<u64>, EngineError> {
-        let history = self.answer(self.docker().image_history(reference)).await;
+        let history = self.with_timeout(self.docker().image_history(reference)).await;
         let history = history.map_err(|error| EngineError::new("inspect", format!("image {reference}"), error))?;
         Ok(history.iter().rev().map(|step| step.size.max(0) as u64).collect())
     }
@@ -177,18 +177,18 @@ impl Engine {
 
     /// Gives the image another name (`POST /images/{name}/tag`).
     pub async fn tag_image(&self, image: &str, name: &str, tag: &str) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
-        self.answer(self.docker().tag_image(image, Some(options)))
+        self.with_timeout(self.docker().tag_image(image, Some(options)))
             .await
             .map_err(|error| EngineError::new("tag", format!("image {image} as {name}:{tag}"), error))
     }
 
     /// Removes a tag, and the image with its last one; without force, so an image that a container uses stays.
     pub async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let options = RemoveImageOptionsBuilder::default().build();
-        match self.answer(self.docker().remove_image(reference, Some(options), None)).await {
+        match self.with_timeout(self.docker().remove_image(reference, Some(options), None)).await {
             Ok(_) => Ok(()),
             Err(error) => Err(EngineError::new("remove", format!("image {reference}"), error)),
         }
@@ -207,7 +207,7 @@ impl Engine {
         let stream = stream.map(move |chunk| chunk.map_err(|error| EngineError::new("export", object.clone(), error)));
         futures::stream::unfold(Some((Box::pin(stream), watchdog)), |transfer| async move {
             let (mut stream, watchdog) = transfer?;
-            watchdog.begins_anew();
+            watchdog.restart_silence();
             let chunk = tokio::select! {
                 biased;
                 chunk = stream.next() => chunk?,
@@ -243,7 +243,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 line = lines.next() => {
-                    watchdog.begins_anew();
+                    watchdog.restart_silence();
                     // What comes after an error of the engine's own is heard too.
                     line.map(|line| (line, Some((lines, watchdog))))
                 }

@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt};
 
 use crate::engine::client::Engine;
 use crate::engine::error::EngineError;
-use crate::engine::limits::timeouts::unless_silent;
+use crate::engine::limits::timeouts::end_when_silent;
 
 /// Which of a container's two streams a line came from; a container with a terminal has only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Engine {
         let object = format!("the log of container {container}");
         // Whoever follows waits for as long as nothing is written.
         let limit = if query.follow { Duration::MAX } else { self.stall_limits().moving };
-        unless_silent(limit, self.docker().logs(container, Some(options.build()))).map(move |chunk| match chunk {
+        end_when_silent(limit, self.docker().logs(container, Some(options.build()))).map(move |chunk| match chunk {
             Ok(LogOutput::StdErr { message }) => Ok(line(LogSource::Stderr, &message)),
             Ok(LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message }) => {
                 Ok(line(LogSource::Stdout, &message))

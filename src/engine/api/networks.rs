@@ -57,7 +57,7 @@ impl Engine {
     pub async fn list_networks(&self) -> Result<Vec<NetworkView>, EngineError> {
         let options = ListNetworksOptionsBuilder::default().build();
         let networks = self
-            .answer(self.docker().list_networks(Some(options)))
+            .with_timeout(self.docker().list_networks(Some(options)))
             .await
             .map_err(|error| EngineError::new("list", "networks", error))?;
         Ok(networks.into_iter().map(view).collect())
@@ -68,7 +68,7 @@ impl Engine {
     /// Engines allow two networks of one name, and then start no container that names it. A request that a killed
     /// process had under way may be through only now, so that is looked at afterwards.
     pub async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let request = NetworkCreateRequest {
             name: spec.name.clone(),
             driver: spec.driver.clone(),
@@ -95,7 +95,7 @@ impl Engine {
             ..Default::default()
         };
         let created = self
-            .answer(self.docker().create_network(request))
+            .with_timeout(self.docker().create_network(request))
             .await
             .map_err(|error| EngineError::new("create", format!("network {}", spec.name), error))?;
         let is_another = |network: &NetworkView| network.name == spec.name && network.id != created.id;
@@ -108,10 +108,10 @@ impl Engine {
     /// Removes a network. A busy engine can hold the endpoints of containers that are gone for a moment longer, and refuses
     /// meanwhile; one that others use is refused after that time as well.
     pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let begun = Instant::now();
         loop {
-            let Err(error) = self.answer(self.docker().remove_network(name)).await else {
+            let Err(error) = self.with_timeout(self.docker().remove_network(name)).await else {
                 return Ok(());
             };
             let error = EngineError::new("remove", format!("network {name}"), error);
@@ -128,7 +128,7 @@ impl Engine {
     /// Takes endpoints off a network whose containers are gone: an engine that was killed may keep them for ever.
     async fn let_go_of_the_gone(&self, network: &str) -> Result<(), EngineError> {
         let subject = || format!("network {network}");
-        let inspected = self.answer(self.docker().inspect_network(network, None)).await;
+        let inspected = self.with_timeout(self.docker().inspect_network(network, None)).await;
         let endpoints = inspected.map_err(|error| EngineError::new("inspect", subject(), error))?.containers;
         for (container, endpoint) in endpoints.unwrap_or_default() {
             // The engine looks for the endpoint by the name that the container had. One without a container goes by an ID of
@@ -141,17 +141,17 @@ impl Engine {
             }
             let request = NetworkDisconnectRequest { container: name, force: Some(true) };
             // The removal tells what it is worth.
-            let _ = self.answer(self.docker().disconnect_network(network, request)).await;
+            let _ = self.with_timeout(self.docker().disconnect_network(network, request)).await;
         }
         Ok(())
     }
 
     /// Joins a container to one more network (`POST /networks/{id}/connect`).
     pub async fn connect_network(&self, container: &str, attachment: &NetworkAttachment) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let request =
             NetworkConnectRequest { container: container.to_owned(), endpoint_config: Some(attachment.endpoint()) };
-        self.answer(self.docker().connect_network(&attachment.network, request)).await.map_err(|error| {
+        self.with_timeout(self.docker().connect_network(&attachment.network, request)).await.map_err(|error| {
             EngineError::new("join", format!("container {container} to network {}", attachment.network), error)
         })
     }

@@ -33,7 +33,7 @@ impl Engine {
     pub async fn list_volumes(&self) -> Result<Vec<VolumeView>, EngineError> {
         let options = ListVolumesOptionsBuilder::default().build();
         let answer = self
-            .answer(self.docker().list_volumes(Some(options)))
+            .with_timeout(self.docker().list_volumes(Some(options)))
             .await
             .map_err(|error| EngineError::new("list", "volumes", error))?;
         let volumes = answer.volumes.unwrap_or_default().into_iter().map(|volume| VolumeView {
@@ -47,7 +47,7 @@ impl Engine {
     }
 
     pub async fn create_volume(&self, spec: &VolumeSpec) -> Result<(), EngineError> {
-        self.may_change().await?;
+        self.ensure_locked().await?;
         let request = VolumeCreateRequest {
             name: Some(spec.name.clone()),
             driver: spec.driver.clone(),
@@ -55,15 +55,15 @@ impl Engine {
             labels: Some(map(&spec.labels)),
             ..Default::default()
         };
-        self.answer(self.docker().create_volume(request))
+        self.with_timeout(self.docker().create_volume(request))
             .await
             .map(drop)
             .map_err(|error| EngineError::new("create", format!("volume {}", spec.name), error))
     }
 
     pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
-        self.may_change().await?;
-        self.answer(self.docker().remove_volume(name, Some(RemoveVolumeOptionsBuilder::default().build())))
+        self.ensure_locked().await?;
+        self.with_timeout(self.docker().remove_volume(name, Some(RemoveVolumeOptionsBuilder::default().build())))
             .await
             .map_err(|error| EngineError::new("remove", format!("volume {name}"), error))
     }

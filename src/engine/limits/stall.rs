@@ -63,7 +63,7 @@ const UNANSWERED: u32 = 3;
 
 impl Engine {
     /// Resolves when the engine answers nothing any more.
-    pub(in crate::engine) async fn falls_silent(&self) {
+    pub(in crate::engine) async fn stops_answering(&self) {
         let interval = probe_interval(self.stall_limits());
         let mut unanswered = 0;
         while unanswered < UNANSWERED {
@@ -102,7 +102,7 @@ impl Watchdog {
     }
 
     /// The silence begins anew: something moved that changes nobody's turn, or a pause of our own has ended.
-    pub fn begins_anew(&self) {
+    pub fn restart_silence(&self) {
         self.state().1 = Instant::now();
     }
 

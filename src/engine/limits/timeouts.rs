@@ -21,13 +21,16 @@ pub(in crate::engine) const SILENT: &str = "the engine answers nothing any more"
 
 impl Engine {
     /// The answer to an ordinary call.
-    pub(in crate::engine) async fn answer<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(in crate::engine) async fn with_timeout<T>(
+        &self,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         within(self.call_limit(), call).await
     }
 
     /// The answer to a call that waits for a container, which may take `more` than others. Whether the engine is still
     /// there is asked meanwhile.
-    pub(in crate::engine) async fn patient_answer<T, C>(
+    pub(in crate::engine) async fn with_long_timeout<T, C>(
         &self,
         more: Duration,
         call: impl FnOnce(Docker) -> C,
@@ -39,13 +42,13 @@ impl Engine {
         let docker = self.docker().clone().with_timeout(limit);
         tokio::select! {
             answer = within(limit, call(docker)) => answer,
-            () = self.falls_silent() => Err(std::io::Error::other(SILENT).into()),
+            () = self.stops_answering() => Err(std::io::Error::other(SILENT).into()),
         }
     }
 }
 
 /// A stream that gives an error, and ends, when nothing comes for so long.
-pub(in crate::engine) fn unless_silent<T>(
+pub(in crate::engine) fn end_when_silent<T>(
     limit: Duration,
     stream: impl Stream<Item = Result<T, Error>>,
 ) -> impl Stream<Item = Result<T, Error>> {
@@ -59,7 +62,7 @@ pub(in crate::engine) fn unless_silent<T>(
 }
 
 /// A stream that may be silent for as long as the engine answers other calls; `object` is what is read.
-pub(in crate::engine) fn while_it_answers<T: Send>(
+pub(in crate::engine) fn while_engine_answers<T: Send>(
     engine: Engine,
     object: String,
     stream: impl Stream<Item = Result<T, EngineError>> + Send,
@@ -70,7 +73,7 @@ pub(in crate::engine) fn while_it_answers<T: Send>(
             let mut stream = stream?;
             tokio::select! {
                 piece = stream.next() => Some((piece?, Some(stream))),
-                () = engine.falls_silent() => {
+                () = engine.stops_answering() => {
                     let kind = EngineErrorKind::Unreachable;
                     let error = EngineError::other(kind, "read the output of", object, SILENT);
                     Some((Err(error), None))

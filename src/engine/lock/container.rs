@@ -1,4 +1,4 @@
-//! The container that is a lock: made, looked at, its beat written, removed.
+//! The container that is a lock: made, looked at, its heartbeat written, removed.
 
 use bollard::models::{ContainerCreateBody, ContainerUpdateBody};
 use bollard::query_parameters::{
@@ -18,7 +18,7 @@ const HOLDER: &str = "dpl.lock.holder";
 
 impl Engine {
     /// Makes the lock; gives its ID, or `None` when somebody has it.
-    pub(super) async fn make_lock(&self, request: &LockRequest) -> Result<Option<String>, EngineError> {
+    pub(super) async fn create_lock(&self, request: &LockRequest) -> Result<Option<String>, EngineError> {
         let labels = request.labels.clone().into_iter().chain([(HOLDER.to_owned(), request.holder.clone())]);
         let body = ContainerCreateBody {
             image: Some(format!("{}:{}", IMAGE.0, IMAGE.1)),
@@ -30,7 +30,7 @@ impl Engine {
         let mut imports_left = 3;
         loop {
             let options = CreateContainerOptionsBuilder::default().name(&request.name).build();
-            match self.answer(self.docker().create_container(Some(options), body.clone())).await {
+            match self.with_timeout(self.docker().create_container(Some(options), body.clone())).await {
                 Ok(created) => return Ok(Some(created.id)),
                 Err(error) => {
                     let error = EngineError::new("create", format!("the lock {}", request.name), error);
@@ -41,19 +41,19 @@ impl Engine {
                         return Err(error);
                     }
                     imports_left -= 1;
-                    self.make_lock_image().await?;
+                    self.create_lock_image().await?;
                 }
             }
         }
     }
 
-    async fn make_lock_image(&self) -> Result<(), EngineError> {
+    async fn create_lock_image(&self) -> Result<(), EngineError> {
         let options = CreateImageOptionsBuilder::default().from_src("-").repo(IMAGE.0).tag(IMAGE.1).build();
         // Two empty blocks are an empty archive.
         let archive = bollard::body_full(Bytes::from_static(&[0; 1024]));
         let mut lines = std::pin::pin!(self.docker().create_image(Some(options), Some(archive), None));
         // The whole answer is one call.
-        let imported = self.answer(async {
+        let imported = self.with_timeout(async {
             while let Some(line) = lines.next().await {
                 line?;
             }
@@ -75,24 +75,24 @@ impl Engine {
         let Some(container) = self.inspect_container(name).await? else {
             return Ok(None);
         };
-        let beat = match container.restart {
+        let heartbeat = match container.restart {
             RestartPolicy::OnFailure(attempts) => attempts.map(u64::from),
             _ => None,
         };
         let holder = container.labels.get(HOLDER).cloned().unwrap_or_default();
-        Ok(Some(LockView { id: container.id, holder, beat }))
+        Ok(Some(LockView { id: container.id, holder, heartbeat }))
     }
 
-    /// Writes the beat; whether the lock is still there. It is the number of attempts of the restart policy, which means
+    /// Writes the heartbeat; whether the lock is still there. It is the number of attempts of the restart policy, which means
     /// nothing for a container that never starts: the one thing of a container that can be changed again and again and
     /// costs the engine next to nothing. A file in it, the other one, makes the engine mount the container and run a
     /// program.
-    pub(super) async fn write_beat(&self, id: &str, beat: u64) -> Result<bool, EngineError> {
+    pub(super) async fn write_heartbeat(&self, id: &str, heartbeat: u64) -> Result<bool, EngineError> {
         // 0 is no number of attempts; an engine that is worked on for a century has all others.
-        let attempts = u32::try_from(beat % i32::MAX as u64).unwrap_or_default() + 1;
+        let attempts = u32::try_from(heartbeat % i32::MAX as u64).unwrap_or_default() + 1;
         let policy = RestartPolicy::OnFailure(Some(attempts)).policy();
         let body = ContainerUpdateBody { restart_policy: Some(policy), ..Default::default() };
-        match self.answer(self.docker().update_container(id, body)).await {
+        match self.with_timeout(self.docker().update_container(id, body)).await {
             Ok(()) => Ok(true),
             Err(error) => {
                 let error = EngineError::new("write", format!("the lock {id}"), error);
@@ -104,7 +104,7 @@ impl Engine {
     /// Removes the lock; one that is gone already is fine.
     pub(super) async fn remove_lock(&self, id: &str) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).build();
-        match self.answer(self.docker().remove_container(id, Some(options))).await {
+        match self.with_timeout(self.docker().remove_container(id, Some(options))).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 let error = EngineError::new("remove", format!("the lock {id}"), error);

@@ -17,12 +17,12 @@ const LOOK: Duration = Duration::from_millis(250);
 const AGAIN: u32 = 20;
 
 /// Looks after one lock for all clones of an engine.
-pub struct Keeper {
+pub struct LockKeeper {
     /// The engine without this keeper.
     engine: Engine,
     request: LockRequest,
     lock: Arc<Mutex<Hold>>,
-    /// Held while a beat is written, so that whoever only asks need not wait for the engine; taken before `lock`.
+    /// Held while a heartbeat is written, so that whoever only asks need not wait for the engine; taken before `lock`.
     writing: Arc<Mutex<()>>,
 }
 
@@ -36,13 +36,13 @@ enum Hold {
 
 struct Held {
     id: String,
-    beat: u64,
-    /// When the engine last had our beat.
+    heartbeat: u64,
+    /// When the engine last had our heartbeat.
     confirmed: Instant,
-    beating: JoinHandle<()>,
+    heartbeats: JoinHandle<()>,
 }
 
-impl Keeper {
+impl LockKeeper {
     pub fn new(engine: Engine, request: LockRequest) -> Self {
         Self { engine, request, lock: Arc::new(Mutex::new(Hold::NotTaken)), writing: Arc::default() }
     }
@@ -56,8 +56,13 @@ impl Keeper {
                 Hold::NotTaken => {
                     let id = acquire(&self.engine, &self.request).await?;
                     crate::failpoint!("engine.lock.after-make");
-                    // The first beat comes with the others: nobody takes a new lock for a dead one so soon.
-                    *lock = Hold::Held(Held { id, beat: 0, confirmed: Instant::now(), beating: self.beat_on() });
+                    // The first heartbeat comes with the others: nobody takes a new lock for a dead one so soon.
+                    *lock = Hold::Held(Held {
+                        id,
+                        heartbeat: 0,
+                        confirmed: Instant::now(),
+                        heartbeats: self.send_heartbeats(),
+                    });
                     return Ok(());
                 }
                 Hold::Held(held) if held.confirmed.elapsed() <= trust => return Ok(()),
@@ -67,13 +72,13 @@ impl Keeper {
         }
         // A process that was frozen wakes up here, and must not trust what it knew before.
         let _writing = self.writing.lock().await;
-        beat(&self.engine, &self.request, &self.lock, trust).await?;
+        heartbeat(&self.engine, &self.request, &self.lock, trust).await?;
         if matches!(*self.lock.lock().await, Hold::Lost) { Err(self.lost()) } else { Ok(()) }
     }
 
     /// Takes the lock at once if somebody else has it, instead of with the first change: what is planned while they
     /// are at work is of no use.
-    pub async fn mind_others(&self) -> Result<(), EngineError> {
+    pub async fn wait_for_other_operators(&self) -> Result<(), EngineError> {
         match self.engine.read_lock(&self.request.name).await? {
             Some(_) => self.ensure().await,
             None => Ok(()),
@@ -87,12 +92,12 @@ impl Keeper {
 
     /// Gives the lock back.
     pub async fn release(&self) -> Result<(), EngineError> {
-        // A beat that is under way may be making the lock anew.
+        // A heartbeat that is under way may be making the lock anew.
         let _writing = self.writing.lock().await;
         let mut lock = self.lock.lock().await;
         match std::mem::replace(&mut *lock, Hold::NotTaken) {
             Hold::Held(held) => {
-                held.beating.abort();
+                held.heartbeats.abort();
                 crate::failpoint!("engine.lock.before-remove");
                 self.engine.remove_lock(&held.id).await
             }
@@ -100,8 +105,8 @@ impl Keeper {
         }
     }
 
-    /// Beats until the lock is given back or lost, at once for the first time.
-    fn beat_on(&self) -> JoinHandle<()> {
+    /// Writes heartbeats until the lock is given back or lost, at once for the first time.
+    fn send_heartbeats(&self) -> JoinHandle<()> {
         let (engine, request) = (self.engine.clone(), self.request.clone());
         let (lock, writing) = (Arc::downgrade(&self.lock), self.writing.clone());
         tokio::spawn(async move {
@@ -111,13 +116,13 @@ impl Keeper {
                     let _writing = writing.lock().await;
                     // An engine that does not answer now may do so later; whoever wants to change something meanwhile
                     // is told by its own call.
-                    let _ = beat(&engine, &request, &lock, Duration::ZERO).await;
+                    let _ = heartbeat(&engine, &request, &lock, Duration::ZERO).await;
                     if !matches!(*lock.lock().await, Hold::Held(_)) {
                         return;
                     }
                 }
                 drop(lock);
-                tokio::time::sleep(request.timing.beat).await;
+                tokio::time::sleep(request.timing.heartbeat).await;
             }
         })
     }
@@ -135,11 +140,16 @@ impl Keeper {
     }
 }
 
-/// Writes one beat, if the last one is older than `trust`, and notes what came of it. No other may be under way.
-async fn beat(engine: &Engine, request: &LockRequest, lock: &Mutex<Hold>, trust: Duration) -> Result<(), EngineError> {
+/// Writes one heartbeat, if the last one is older than `trust`, and notes what came of it. No other may be under way.
+async fn heartbeat(
+    engine: &Engine,
+    request: &LockRequest,
+    lock: &Mutex<Hold>,
+    trust: Duration,
+) -> Result<(), EngineError> {
     let (mut id, number, confirmed) = match &*lock.lock().await {
-        Hold::Held(held) if held.beat == 0 || held.confirmed.elapsed() > trust => {
-            (held.id.clone(), held.beat + 1, held.confirmed)
+        Hold::Held(held) if held.heartbeat == 0 || held.confirmed.elapsed() > trust => {
+            (held.id.clone(), held.heartbeat + 1, held.confirmed)
         }
         _ => return Ok(()),
     };
@@ -150,7 +160,7 @@ async fn beat(engine: &Engine, request: &LockRequest, lock: &Mutex<Hold>, trust:
     match &mut *lock {
         Hold::Held(held) if is_ours => {
             held.id = id;
-            held.beat = number;
+            held.heartbeat = number;
             held.confirmed = now;
         }
         Hold::Held(_) => *lock = Hold::Lost,
@@ -159,7 +169,7 @@ async fn beat(engine: &Engine, request: &LockRequest, lock: &Mutex<Hold>, trust:
     Ok(())
 }
 
-/// Writes a beat; whether the lock is still ours. It may have another ID then.
+/// Writes a heartbeat; whether the lock is still ours. It may have another ID then.
 async fn write(
     engine: &Engine,
     request: &LockRequest,
@@ -167,7 +177,7 @@ async fn write(
     number: u64,
     confirmed: Instant,
 ) -> Result<bool, EngineError> {
-    if engine.write_beat(id, number).await? {
+    if engine.write_heartbeat(id, number).await? {
         return Ok(true);
     }
     // Whoever tidies up stopped containers removes the lock as well. As long as nobody can have taken us for gone,
@@ -175,17 +185,17 @@ async fn write(
     if confirmed.elapsed() > request.timing.stale / 2 {
         return Ok(false);
     }
-    match make_again(engine, request).await? {
+    match recreate(engine, request).await? {
         Some(again) => *id = again,
         None => return Ok(false),
     }
-    engine.write_beat(id, number).await
+    engine.write_heartbeat(id, number).await
 }
 
 /// Makes a lock of ours anew that went away; `None` when somebody else has it now.
-async fn make_again(engine: &Engine, request: &LockRequest) -> Result<Option<String>, EngineError> {
+async fn recreate(engine: &Engine, request: &LockRequest) -> Result<Option<String>, EngineError> {
     for _ in 0..AGAIN {
-        if let Some(id) = engine.make_lock(request).await? {
+        if let Some(id) = engine.create_lock(request).await? {
             return Ok(Some(id));
         }
         // The name is taken until the old container is gone for good.
@@ -203,7 +213,7 @@ async fn acquire(engine: &Engine, request: &LockRequest) -> Result<String, Engin
     let begun = Instant::now();
     let mut seen: Option<Seen> = None;
     loop {
-        if let Some(id) = engine.make_lock(request).await? {
+        if let Some(id) = engine.create_lock(request).await? {
             return Ok(id);
         }
         // It may have been given back since.
@@ -215,7 +225,7 @@ async fn acquire(engine: &Engine, request: &LockRequest) -> Result<String, Engin
         let holder = now.holder.clone();
         if (request.is_gone)(&holder) || known.since.elapsed() > request.timing.stale {
             engine.remove_lock(&now.id).await?;
-            (request.hear)(LockNews::TakenOver { holder });
+            (request.notify)(LockNews::TakenOver { holder });
             continue;
         }
         if known.alive && begun.elapsed() >= request.patience {
@@ -223,8 +233,8 @@ async fn acquire(engine: &Engine, request: &LockRequest) -> Result<String, Engin
             return Err(EngineError::other(EngineErrorKind::Locked, "change", "anything on this engine", holder));
         }
         match news {
-            Some(News::Somebody) => (request.hear)(LockNews::Watching { holder }),
-            Some(News::Alive) => (request.hear)(LockNews::Waiting { holder }),
+            Some(News::Somebody) => (request.notify)(LockNews::Watching { holder }),
+            Some(News::Alive) => (request.notify)(LockNews::Waiting { holder }),
             None => {}
         }
         seen = Some(known);

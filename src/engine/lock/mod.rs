@@ -1,7 +1,7 @@
 //! One writer at a time on an engine, whichever machine it works from.
 //!
 //! The lock is a container of a fixed name that is made and never started: making it is atomic, since names are taken
-//! once. Its labels say who holds it; a number in it that counts up while the work goes on is the holder's beat. It is
+//! once. Its labels say who holds it; a number in it that counts up while the work goes on is the holder's heartbeat. It is
 //! made by the first call that changes something, so that work that finds nothing to do costs nothing, and looked
 //! after by every later one: whoever has lost it makes no further change. One call may be under way at that moment,
 //! since engines know no fencing.
@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use keeper::Keeper;
+pub(super) use keeper::LockKeeper;
 
 use super::client::Engine;
 use super::error::EngineError;
@@ -34,24 +34,24 @@ pub struct LockRequest {
     pub describe: fn(&str) -> String,
     /// How long to wait for one who is at work.
     pub patience: Duration,
-    /// Hears what is worth a line.
-    pub hear: Arc<dyn Fn(LockNews) + Send + Sync>,
+    /// Called with what is worth a line.
+    pub notify: Arc<dyn Fn(LockNews) + Send + Sync>,
     pub timing: LockTiming,
 }
 
 /// How often a holder shows that it is alive, and when it no longer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LockTiming {
-    /// Between two beats.
-    pub beat: Duration,
-    /// Without a beat for so long, by the clock of the one who watches, the holder is taken to be gone. A holder
-    /// trusts a beat for a third of it.
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// Without a heartbeat for so long, by the clock of the one who watches, the holder is taken to be gone. A holder
+    /// trusts a heartbeat for a third of it.
     pub stale: Duration,
 }
 
 impl Default for LockTiming {
     fn default() -> Self {
-        Self { beat: Duration::from_secs(2), stale: Duration::from_secs(60) }
+        Self { heartbeat: Duration::from_secs(2), stale: Duration::from_secs(60) }
     }
 }
 
@@ -74,13 +74,13 @@ pub struct LockView {
     /// The holder's own text; empty where the container has no such label.
     pub holder: String,
     /// Counts up while the holder is alive; `None` before the first one.
-    pub beat: Option<u64>,
+    pub heartbeat: Option<u64>,
 }
 
 impl Engine {
     /// This engine for work that changes something under a lock, which the first change takes.
     pub fn locked(&self, request: LockRequest) -> Self {
-        self.with_keeper(Arc::new(Keeper::new(self.clone(), request)))
+        self.with_keeper(Arc::new(LockKeeper::new(self.clone(), request)))
     }
 
     /// The lock of that name, if anybody has it; takes nothing.
@@ -95,7 +95,7 @@ impl Engine {
 
     /// To be called by work before it begins to change something, where it has a better way to end than in the middle
     /// of its calls; every changing call asks by itself.
-    pub async fn may_change(&self) -> Result<(), EngineError> {
+    pub async fn ensure_locked(&self) -> Result<(), EngineError> {
         match self.keeper() {
             Some(keeper) => keeper.ensure().await,
             None => Ok(()),
@@ -104,9 +104,9 @@ impl Engine {
 
     /// To be called before work looks at the engine to plan what it will do: waits for, or refuses, while somebody else
     /// is at work. Takes nothing when nobody is.
-    pub async fn mind_others(&self) -> Result<(), EngineError> {
+    pub async fn wait_for_other_operators(&self) -> Result<(), EngineError> {
         match self.keeper() {
-            Some(keeper) => keeper.mind_others().await,
+            Some(keeper) => keeper.wait_for_other_operators().await,
             None => Ok(()),
         }
     }
