@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::parse::LARGEST_TEXT;
-use super::problem::{ManifestErrors, Severity};
 use super::read::{Loaded, read_manifest};
-use super::variables::Variables;
+use super::steps::variables::Variables;
+use super::text::parse::LARGEST_TEXT;
+use super::text::problem::{ManifestErrors, Severity};
 
 /// A manifest, and where it lies.
 #[derive(Debug)]
@@ -70,8 +70,6 @@ pub fn manifests_beside(chosen: &Path, variables: &Variables) -> Result<Vec<Foun
     Ok(found)
 }
 
-/// A manifest says its project, or what it extends. A file that is only ever extended says neither, and means nothing
-/// by itself. What is no JSON at all is judged by its words: a manifest with a comma too many is still one.
 /// What looks like a manifest in the first of these folders that has one: the first by name. Folders and files that can't be
 /// read have none.
 pub fn likely_manifest(folders: &[&Path]) -> Option<PathBuf> {
@@ -86,6 +84,8 @@ pub fn likely_manifest(folders: &[&Path]) -> Option<PathBuf> {
     })
 }
 
+/// A manifest says its project, or what it extends. A file that is only ever extended says neither, and means nothing
+/// by itself. What is not JSON at all is judged by its words: a manifest with a comma too many is still one.
 fn looks_like_manifest(path: &Path) -> Result<bool, BesideError> {
     let mut bytes = Vec::new();
     File::open(path)

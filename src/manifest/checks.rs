@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::model::{Manifest, MountKind, NamespaceMode, Protocol, SecretSource, Service};
-use super::node::Node;
-use super::problem::{Problems, nearest};
 use super::selectors::reads_as_selector;
+use super::text::node::Node;
+use super::text::problem::{Problems, nearest};
 
 /// Runs every check on a manifest that decoded without error. `root` has the places.
 pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {

@@ -2,37 +2,31 @@
 //!
 //! Pure but for reading the files that a manifest names: no engine, no clock, no printing.
 //!
-//! Reading goes through these steps, each in a file of its own: `parse` (bytes to nodes that know their places),
-//! `variables`, `long_form`, `merge` (`extends` and `defaults`), `decode` (nodes to the model), `checks`.
+//! `read` runs the steps in their order: `text` (bytes to nodes that know their places), `steps` (variables, long form,
+//! merge, decode), `checks`. `model` is what comes of it, `selectors` chooses among its services and databases, `schema` says
+//! in JSON Schema what may be written, `beside` finds other manifests in the folder.
 
 mod beside;
 mod checks;
-mod decode;
-mod env_file;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod long_form;
-mod merge;
 pub mod model;
-mod node;
-mod parse;
-mod problem;
 mod read;
 #[cfg(test)]
 mod reference;
 mod schema;
 mod selectors;
-mod source;
-pub mod types;
-mod variables;
+mod steps;
+mod text;
 
 pub use beside::{BesideError, FoundManifest, likely_manifest, manifests_beside};
-pub use env_file::{EnvFileError, env_lines, read_env_file};
-pub use model::Manifest;
-pub use problem::{ManifestErrors, Problem, Severity, nearest};
+/// Where the value types are still looked for.
+pub use model as types;
+pub use model::{Manifest, Reference};
 pub use read::{Loaded, read_manifest, read_resolved, to_json};
 pub use schema::manifest_schema;
 pub use selectors::{Choices, SelectorError, narrow};
-pub use source::{SourceFile, Sources, Span};
-pub use types::Reference;
-pub use variables::Variables;
+pub use steps::env_file::{EnvFileError, env_lines, read_env_file};
+pub use steps::variables::Variables;
+pub use text::problem::{ManifestErrors, Problem, Severity, nearest};
+pub use text::source::{SourceFile, Sources, Span};

@@ -4,15 +4,15 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::decode::{Context, decode_manifest};
-use super::env_file::{EnvFileError, read_env_file};
-use super::long_form::{Expansion, MOST_PORTS, expand};
-use super::merge::{Removals, apply_defaults, bury, merge};
-use super::node::{Node, Value};
-use super::parse::{LARGEST_TEXT, parse};
-use super::problem::{ManifestErrors, Problem, Problems, Severity};
-use super::source::{SourceFile, Sources, Span, absolute};
-use super::variables::{Variables, escape_dollars, fill_in};
+use super::steps::decode::{Context, decode_manifest};
+use super::steps::env_file::{EnvFileError, read_env_file};
+use super::steps::long_form::{Expansion, MOST_PORTS, expand};
+use super::steps::merge::{EffectiveNulls, apply_defaults, drop_nulls, merge};
+use super::steps::variables::{Variables, escape_dollars, fill_in};
+use super::text::node::{Node, Value};
+use super::text::parse::{LARGEST_TEXT, parse};
+use super::text::problem::{ManifestErrors, Problem, Problems, Severity};
+use super::text::source::{SourceFile, Sources, Span, absolute};
 use super::{Manifest, checks};
 
 /// A manifest that was read, with what is worth a warning.
@@ -90,17 +90,17 @@ impl Reader {
             fill_in(root, &self.variables, &mut growth);
             expand(root, &mut expansion);
         }
-        let mut removals = Removals::default();
+        let mut effective = EffectiveNulls::default();
         // The chain has the file that was asked for first; the one that everything extends lies lowest.
         let mut layers = roots.into_iter().rev();
         let mut root = layers.next()?;
         for layer in layers {
             let span = layer.span;
-            merge(&mut root, layer, &mut removals);
+            merge(&mut root, layer, &mut effective);
             root.span = span;
         }
-        apply_defaults(&mut root, &mut removals, &mut self.problems);
-        bury(&mut root, &removals, &mut self.problems);
+        apply_defaults(&mut root, &mut effective, &mut self.problems);
+        drop_nulls(&mut root, &effective, &mut self.problems);
         let home = self.variables.get("HOME").map(str::to_owned);
         let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
         let manifest = decode_manifest(&root, &mut context)?;
@@ -192,7 +192,7 @@ impl Reader {
                 let mut name = name.clone();
                 fill_in(&mut name, &self.variables, &mut 0);
                 let mut context = Context { sources: &self.sources, problems: &mut self.problems, home: None };
-                let Some(path) = <PathBuf as super::decode::Decode>::decode(&name, &mut context) else {
+                let Some(path) = <PathBuf as super::steps::decode::Decode>::decode(&name, &mut context) else {
                     continue;
                 };
                 match read_env_file(&path) {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::model::Manifest;
-use super::problem::nearest;
+use super::text::problem::nearest;
 
 /// What can be chosen from: services or databases, numbered apart.
 #[derive(Debug, Clone, Default)]

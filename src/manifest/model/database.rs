@@ -6,9 +6,9 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::Reference;
 use super::is_default;
 use super::service::{EnvValue, SecretSource};
-use crate::manifest::types::Reference;
 
 /// A PostgreSQL database: in a service of this manifest, or on a server outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::Period;
 use super::is_default;
-use crate::manifest::types::Period;
 
 /// The engine's own health check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]

@@ -1,12 +1,18 @@
 //! The manifest's types: what is true of a stack once every file has been read, merged and checked.
 //!
 //! Plain data in its long form: paths are absolute, sizes are bytes, variables are filled in, secrets are not read.
-//! Field names are the Compose specification's wherever it has the field.
+//! Field names are the Compose specification's wherever it has the field. What is written as text (sizes, durations, references, …)
+//! parses from what people write and prints in one canonical form that parses to the same value.
 
+mod byte_size;
+mod cpus;
 mod database;
+mod devices;
 mod health;
 mod network;
 mod numbered;
+mod period;
+mod reference;
 mod service;
 mod storage;
 
@@ -16,15 +22,48 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use byte_size::ByteSize;
+pub use cpus::Cpus;
 pub use database::{Database, POSTGRES_PORT, Preserve, Retention};
+pub use devices::{Device, Gpu, GpuCount, Ulimit};
 pub use health::{Healthcheck, HttpProbe, Ready, ReadyProbe};
 pub use network::{AddressPool, ExposedPort, ExtraHosts, Ipam, NamespaceMode, Network, NetworkJoin, Port, Protocol};
 pub use numbered::Numbered;
-pub use service::{
-    Command, Condition, Dependency, Device, EnvFile, EnvValue, Gpu, GpuCount, Logging, RestartPolicy, SecretSource,
-    Service, Ulimit,
-};
+pub use period::Period;
+pub use reference::Reference;
+pub use service::{Command, Condition, Dependency, EnvFile, EnvValue, Logging, RestartPolicy, SecretSource, Service};
 pub use storage::{BindOptions, Mount, MountKind, Tmpfs, TmpfsOptions, Volume, VolumeOptions};
+
+/// The text is no value of that type; says what one looks like.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidValue(pub String);
+
+/// Serialises through `Display`, and describes itself in the schema as a string beside other forms.
+macro_rules! text_value {
+    ($type:ty, $name:literal, $schema:tt) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+    };
+}
+pub(crate) use text_value;
 
 /// A stack: its services, and what they need.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]

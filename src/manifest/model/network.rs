@@ -1,12 +1,13 @@
 //! Networks, and how services join and publish.
 
 use std::fmt;
+use std::str::FromStr;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::is_default;
+use super::{InvalidValue, is_default, text_value};
 
 /// A network of the project, or one that is there already.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -151,3 +152,67 @@ pub struct ExposedPort {
 
 /// Names and their addresses for /etc/hosts.
 pub type ExtraHosts = IndexMap<String, Vec<String>>;
+
+impl FromStr for NamespaceMode {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || InvalidValue(format!("`{text}` is no mode: host, service:NAME, container:NAME, …"));
+        match text.split_once(':') {
+            Some(("service", name)) if !name.is_empty() => Ok(Self::Service(name.to_owned())),
+            Some(("container", name)) if !name.is_empty() => Ok(Self::Container(name.to_owned())),
+            Some(_) => Err(wrong()),
+            None => match text {
+                "host" => Ok(Self::Host),
+                "none" => Ok(Self::None),
+                "bridge" => Ok(Self::Bridge),
+                "private" => Ok(Self::Private),
+                "shareable" => Ok(Self::Shareable),
+                _ => Err(wrong()),
+            },
+        }
+    }
+}
+
+text_value!(NamespaceMode, "NamespaceMode", {
+    "type": "string",
+    "pattern": "^(host|none|bridge|private|shareable|(service|container):.+)$|\\$"
+});
+
+impl FromStr for Protocol {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            "sctp" => Ok(Self::Sctp),
+            _ => Err(InvalidValue(format!("`{text}` is no protocol: tcp, udp or sctp"))),
+        }
+    }
+}
+
+impl FromStr for ExposedPort {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        match port.parse::<u16>() {
+            Ok(port) if port > 0 => Ok(Self { port, protocol: protocol.parse()? }),
+            _ => Err(InvalidValue(format!("`{text}` is no port: 1 to 65535, with /udp or /sctp where it is not tcp"))),
+        }
+    }
+}
+
+impl fmt::Display for ExposedPort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.port, self.protocol.word())
+    }
+}
+
+text_value!(ExposedPort, "ExposedPort", {
+    "anyOf": [
+        { "type": "integer", "minimum": 1, "maximum": 65535 },
+        { "type": "string", "pattern": "^[0-9]+(-[0-9]+)?(/(tcp|udp|sctp))?$|\\$" }
+    ]
+});

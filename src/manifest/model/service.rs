@@ -1,16 +1,18 @@
 //! A service: one container image and how it runs.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::devices::{Device, Gpu, Ulimit};
 use super::health::{Healthcheck, Ready};
-use super::is_default;
 use super::network::{ExposedPort, ExtraHosts, NamespaceMode, NetworkJoin, Port};
 use super::storage::{Mount, Tmpfs};
-use crate::manifest::types::{ByteSize, Cpus, Period, Reference};
+use super::{ByteSize, Cpus, InvalidValue, Period, Reference, is_default, text_value};
 
 /// A service. Fields have the Compose specification's names and meanings; `groups`, `gpus[].required`, `ready` and
 /// secret sources in `environment` are dpl's own.
@@ -243,66 +245,41 @@ pub enum RestartPolicy {
     OnFailure(Option<u32>),
 }
 
-/// How many GPUs are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GpuCount {
-    All,
-    Exactly(u32),
-}
+impl FromStr for RestartPolicy {
+    type Err = InvalidValue;
 
-/// A request for GPUs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Gpu {
-    /// `nvidia`; any driver with the capabilities where absent.
-    #[serde(skip_serializing_if = "is_default")]
-    pub driver: Option<String>,
-    /// `"all"` or a number. Either this or `device_ids`.
-    #[serde(skip_serializing_if = "is_default")]
-    pub count: Option<GpuCount>,
-    /// The wanted ones by ID or index.
-    #[serde(skip_serializing_if = "is_default")]
-    pub device_ids: Vec<String>,
-    /// What they must be able to do; `["gpu"]` where absent.
-    pub capabilities: Vec<String>,
-    /// Options of the driver.
-    #[serde(skip_serializing_if = "is_default")]
-    pub options: IndexMap<String, String>,
-    /// Whether the service must not run without; with `false` the request is dropped on a host without a GPU.
-    pub required: bool,
-}
-
-impl Default for Gpu {
-    fn default() -> Self {
-        Self {
-            driver: None,
-            count: None,
-            device_ids: Vec::new(),
-            capabilities: vec!["gpu".to_owned()],
-            options: IndexMap::new(),
-            required: true,
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "no" => Ok(Self::No),
+            "always" => Ok(Self::Always),
+            "unless-stopped" => Ok(Self::UnlessStopped),
+            "on-failure" => Ok(Self::OnFailure(None)),
+            other => match other.strip_prefix("on-failure:").and_then(|count| count.parse().ok()) {
+                Some(count) => Ok(Self::OnFailure(Some(count))),
+                None => Err(InvalidValue(format!(
+                    "`{text}` is no restart policy: no, always, unless-stopped, on-failure or on-failure:N"
+                ))),
+            },
         }
     }
 }
 
-/// A device of the host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Device {
-    /// Its path on the host.
-    pub source: String,
-    /// Its path in the container.
-    pub target: String,
-    /// Some of `rwm`.
-    pub permissions: String,
+impl fmt::Display for RestartPolicy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::No => formatter.write_str("no"),
+            Self::Always => formatter.write_str("always"),
+            Self::UnlessStopped => formatter.write_str("unless-stopped"),
+            Self::OnFailure(None) => formatter.write_str("on-failure"),
+            Self::OnFailure(Some(count)) => write!(formatter, "on-failure:{count}"),
+        }
+    }
 }
 
-/// A limit of the process; -1 is no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Ulimit {
-    /// What it starts with.
-    pub soft: i64,
-    /// How far it may raise it itself.
-    pub hard: i64,
-}
+text_value!(RestartPolicy, "RestartPolicy", {
+    "type": "string",
+    "pattern": "^(no|always|unless-stopped|on-failure(:[0-9]+)?)$|\\$"
+});
 
 /// Where a container's output goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]

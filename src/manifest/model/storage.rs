@@ -1,11 +1,13 @@
 //! Mounts and volumes.
 
+use std::fmt;
+use std::str::FromStr;
+
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::is_default;
-use crate::manifest::types::ByteSize;
+use super::{ByteSize, InvalidValue, is_default, text_value};
 
 /// What is mounted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -85,6 +87,30 @@ pub struct Tmpfs {
     /// Mount options, as `docker run --tmpfs` takes them; empty for none.
     pub options: String,
 }
+
+impl FromStr for Tmpfs {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (target, options) = text.split_once(':').unwrap_or((text, ""));
+        if !target.starts_with('/') {
+            return Err(InvalidValue(format!("`{text}` is no tmpfs: write `/absolute/path` or `/path:size=64m`")));
+        }
+        Ok(Self { target: target.to_owned(), options: options.to_owned() })
+    }
+}
+
+impl fmt::Display for Tmpfs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.target)?;
+        if !self.options.is_empty() {
+            write!(formatter, ":{}", self.options)?;
+        }
+        Ok(())
+    }
+}
+
+text_value!(Tmpfs, "Tmpfs", { "type": "string", "pattern": "^/|\\$" });
 
 /// A volume of the project, or one that is there already.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]

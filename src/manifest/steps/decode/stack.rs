@@ -8,7 +8,7 @@ use super::{Context, Decode, Fields};
 use crate::manifest::model::{
     AddressPool, Database, EnvValue, Ipam, Manifest, Network, Numbered, Paths, Preserve, Retention, Volume,
 };
-use crate::manifest::node::{Node, Value};
+use crate::manifest::text::node::{Node, Value};
 
 const RELEASES_KEPT: u32 = 3;
 

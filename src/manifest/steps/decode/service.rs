@@ -8,12 +8,12 @@ use indexmap::IndexMap;
 
 use super::scalars::Scalar;
 use super::{Context, Decode, Fields};
+use crate::manifest::model::ByteSize;
 use crate::manifest::model::{
     BindOptions, Dependency, Device, EnvFile, EnvValue, Gpu, Healthcheck, HttpProbe, Logging, Mount, MountKind,
     NamespaceMode, NetworkJoin, Port, Ready, ReadyProbe, SecretSource, Service, TmpfsOptions, Ulimit, VolumeOptions,
 };
-use crate::manifest::node::{Node, Value};
-use crate::manifest::types::ByteSize;
+use crate::manifest::text::node::{Node, Value};
 
 /// A map of scalars as text.
 pub(super) fn texts(map: IndexMap<String, Scalar>) -> IndexMap<String, String> {

@@ -6,21 +6,21 @@
 mod mounts;
 mod ports;
 
-use super::node::{Entry, Node, Text, Value};
-use super::problem::Problems;
+use crate::manifest::text::node::{Entry, Node, Text, Value};
+use crate::manifest::text::problem::{Problems, Severity};
 
 /// What the long form needs beside the nodes.
-pub(super) struct Expansion<'a> {
+pub(in crate::manifest) struct Expansion<'a> {
     pub problems: &'a mut Problems,
     /// How many more values ranges of ports may make: `1-65535` a thousand times is an attack.
     pub ports_left: usize,
 }
 
 /// The most ports that ranges may stand for in one manifest.
-pub(super) const MOST_PORTS: usize = 10_000;
+pub(in crate::manifest) const MOST_PORTS: usize = 10_000;
 
 /// Brings a whole file to its long form.
-pub(super) fn expand(root: &mut Node, expansion: &mut Expansion<'_>) {
+pub(in crate::manifest) fn expand(root: &mut Node, expansion: &mut Expansion<'_>) {
     if let Some(defaults) = root.get_mut("defaults") {
         service(defaults, expansion);
     }
@@ -118,7 +118,7 @@ fn pairs(node: &mut Node, separator: char, expansion: &mut Expansion<'_>) {
                 // Its name can't be known, so nothing could override it.
                 let value = std::mem::replace(&mut item.value, Value::Invalid);
                 if let Value::Unresolved { message, help } = value {
-                    expansion.problems.add(super::Severity::Error, Some(span), message, help);
+                    expansion.problems.add(Severity::Error, Some(span), message, help);
                 }
             }
             _ => expansion.problems.error(span, format!("expected NAME=value, found {}", item.kind())),

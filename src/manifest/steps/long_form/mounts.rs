@@ -1,7 +1,7 @@
 //! `source:target[:options]` and `host:container[:permissions]`.
 
 use super::Expansion;
-use crate::manifest::node::{Node, Value};
+use crate::manifest::text::node::{Node, Value};
 
 const PROPAGATIONS: [&str; 6] = ["rprivate", "private", "rshared", "shared", "rslave", "slave"];
 

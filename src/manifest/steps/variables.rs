@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::node::{Node, Text, Value};
+use crate::manifest::text::node::{Node, Text, Value};
 
 /// Where variables get their values: the process's environment first, then the manifest's `env_file`s.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +33,7 @@ impl Variables {
     }
 
     /// Adds the lines of an `env_file`; later files win over earlier ones, the process over all.
-    pub(super) fn add_file(&mut self, lines: impl IntoIterator<Item = (String, String)>) {
+    pub(in crate::manifest) fn add_file(&mut self, lines: impl IntoIterator<Item = (String, String)>) {
         self.files.extend(lines);
     }
 
@@ -51,7 +51,7 @@ struct Failure {
 }
 
 /// Fills the variables of every string below `node` in. What has no value becomes [`Value::Unresolved`].
-pub(super) fn fill_in(node: &mut Node, variables: &Variables, growth: &mut usize) {
+pub(in crate::manifest) fn fill_in(node: &mut Node, variables: &Variables, growth: &mut usize) {
     match &mut node.value {
         Value::String(text) if text.text.contains('$') => {
             let filled = if *growth > LARGEST_GROWTH {
@@ -181,7 +181,7 @@ fn value_of(name: &str, variables: &Variables) -> Result<String, Failure> {
 }
 
 /// Doubles the dollars of every string, so that reading a printed manifest gives the same values.
-pub(super) fn escape_dollars(value: &mut serde_json::Value) {
+pub(in crate::manifest) fn escape_dollars(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::String(text) if text.contains('$') => *text = text.replace('$', "$$"),
         serde_json::Value::Array(items) => items.iter_mut().for_each(escape_dollars),

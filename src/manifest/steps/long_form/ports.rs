@@ -1,7 +1,7 @@
 //! `[[ip:]host:]container[/protocol]`, with ranges.
 
 use super::Expansion;
-use crate::manifest::node::{Node, Value};
+use crate::manifest::text::node::{Node, Value};
 
 /// Brings every published port to its long form; a range becomes one port each.
 pub(super) fn published(node: &mut Node, expansion: &mut Expansion<'_>) {

@@ -28,7 +28,7 @@ pub struct Span {
 
 impl Sources {
     /// Adds a file and gives its number for spans.
-    pub(super) fn add(&mut self, file: SourceFile) -> usize {
+    pub(in crate::manifest) fn add(&mut self, file: SourceFile) -> usize {
         self.files.push(file);
         self.files.len() - 1
     }
@@ -56,7 +56,7 @@ impl Sources {
 
 /// Makes `path` absolute against `folder` and takes `.` and `..` out of it, by the letters alone: links are not
 /// followed, and nothing needs to exist.
-pub(super) fn absolute(folder: &Path, path: &Path) -> PathBuf {
+pub(in crate::manifest) fn absolute(folder: &Path, path: &Path) -> PathBuf {
     use std::path::Component;
     let mut clean = PathBuf::new();
     for component in folder.join(path).components() {

@@ -9,7 +9,7 @@ use super::problem::Problems;
 use super::source::Span;
 
 /// Half a MiB is twenty times the largest manifest known; it keeps memory flat whatever is fed in.
-pub(super) const LARGEST_TEXT: usize = 512 * 1024;
+pub(in crate::manifest) const LARGEST_TEXT: usize = 512 * 1024;
 
 const STRICT: ParseOptions = ParseOptions {
     allow_comments: false,
@@ -25,7 +25,7 @@ const STRICT: ParseOptions = ParseOptions {
 };
 
 /// The document's root; `None` after a syntax error, which is reported.
-pub(super) fn parse(file: usize, text: &str, problems: &mut Problems) -> Option<Node> {
+pub(in crate::manifest) fn parse(file: usize, text: &str, problems: &mut Problems) -> Option<Node> {
     let span = |range: &Range| Span { file, start: range.start, end: range.end };
     match parse_to_ast(text, &CollectOptions::default(), &STRICT) {
         Ok(parsed) => match parsed.value {

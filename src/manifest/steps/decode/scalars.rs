@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{Context, Decode};
+use crate::manifest::model::{ByteSize, Cpus, InvalidValue, Period, Reference};
 use crate::manifest::model::{
     Command, Condition, ExposedPort, GpuCount, MountKind, NamespaceMode, Protocol, RestartPolicy, Tmpfs,
 };
-use crate::manifest::node::{Node, Value};
-use crate::manifest::problem::nearest;
-use crate::manifest::source::absolute;
-use crate::manifest::types::{ByteSize, Cpus, InvalidValue, Period, Reference};
+use crate::manifest::text::node::{Node, Value};
+use crate::manifest::text::problem::nearest;
+use crate::manifest::text::source::absolute;
 
 impl Decode for String {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {

@@ -7,16 +7,16 @@ mod scalars;
 mod service;
 mod stack;
 
-pub(super) use stack::decode_manifest;
+pub(in crate::manifest) use stack::decode_manifest;
 
 use indexmap::IndexMap;
 
-use super::node::{Entry, Node, Value};
-use super::problem::{Problems, nearest};
-use super::source::{Sources, Span};
+use crate::manifest::text::node::{Entry, Node, Value};
+use crate::manifest::text::problem::{Problems, Severity, nearest};
+use crate::manifest::text::source::{Sources, Span};
 
 /// What decoding needs beside the node.
-pub(super) struct Context<'a> {
+pub(in crate::manifest) struct Context<'a> {
     pub sources: &'a Sources,
     pub problems: &'a mut Problems,
     /// For `~` in paths.
@@ -24,7 +24,7 @@ pub(super) struct Context<'a> {
 }
 
 /// A value that can be read from a node. `None` means that the problem is reported.
-pub(super) trait Decode: Sized {
+pub(in crate::manifest) trait Decode: Sized {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self>;
 }
 
@@ -34,7 +34,7 @@ impl Context<'_> {
         match &node.value {
             Value::Invalid => {}
             Value::Unresolved { message, help } => {
-                self.problems.add(super::Severity::Error, Some(node.span), message.clone(), help.clone());
+                self.problems.add(Severity::Error, Some(node.span), message.clone(), help.clone());
             }
             _ => self.problems.error(node.span, format!("expected {wanted}, found {}", node.kind())),
         }

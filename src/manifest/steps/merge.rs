@@ -1,28 +1,28 @@
 //! One manifest over another (RFC 7396, JSON Merge Patch), and `defaults` under every service.
 //!
-//! Two things differ from the RFC's letter: `null` stays in place as a tombstone until `defaults` has been laid under,
+//! Two things differ from the RFC's letter: `null` stays in place until `defaults` has been laid under,
 //! since it removes a default too; and a removed service or database keeps its number.
 
 use std::collections::HashSet;
 
-use super::node::{Entry, Node, Value};
-use super::problem::Problems;
-use super::source::Span;
+use crate::manifest::text::node::{Entry, Node, Value};
+use crate::manifest::text::problem::Problems;
+use crate::manifest::text::source::Span;
 
 /// Objects whose entries are numbered by their place.
-pub(super) const NUMBERED: [&str; 2] = ["services", "databases"];
+pub(in crate::manifest) const NUMBERED: [&str; 2] = ["services", "databases"];
 
 /// More values than this in all services together come from a manifest that was made to hurt.
 const MOST_VALUES: usize = 30_000;
 
-/// The tombstones that have removed something.
+/// The nulls that have removed something.
 #[derive(Debug, Default)]
-pub(super) struct Removals(HashSet<Span>);
+pub(in crate::manifest) struct EffectiveNulls(HashSet<Span>);
 
 /// Lays `patch` over `target`.
-pub(super) fn merge(target: &mut Node, patch: Node, removals: &mut Removals) {
+pub(in crate::manifest) fn merge(target: &mut Node, patch: Node, effective: &mut EffectiveNulls) {
     if matches!(patch.value, Value::Null) && !matches!(target.value, Value::Null) {
-        removals.0.insert(patch.span);
+        effective.0.insert(patch.span);
     }
     match (&mut target.value, patch) {
         (Value::Object(entries), Node { value: Value::Object(patches), .. }) => {
@@ -30,7 +30,7 @@ pub(super) fn merge(target: &mut Node, patch: Node, removals: &mut Removals) {
                 match entries.iter_mut().find(|entry| entry.key == patch.key) {
                     Some(entry) => {
                         entry.key_span = patch.key_span;
-                        merge(&mut entry.value, patch.value, removals);
+                        merge(&mut entry.value, patch.value, effective);
                     }
                     None => entries.push(patch),
                 }
@@ -41,7 +41,7 @@ pub(super) fn merge(target: &mut Node, patch: Node, removals: &mut Removals) {
 }
 
 /// Takes `defaults` out of the root and lays it under every service.
-pub(super) fn apply_defaults(root: &mut Node, removals: &mut Removals, problems: &mut Problems) {
+pub(in crate::manifest) fn apply_defaults(root: &mut Node, effective: &mut EffectiveNulls, problems: &mut Problems) {
     let Some(entries) = root.entries_mut() else {
         return;
     };
@@ -64,44 +64,45 @@ pub(super) fn apply_defaults(root: &mut Node, removals: &mut Removals, problems:
         }
         let own = std::mem::replace(&mut service.value, defaults.clone());
         let span = own.span;
-        merge(&mut service.value, own, removals);
+        merge(&mut service.value, own, effective);
         service.value.span = span;
     }
 }
 
-/// Takes the tombstones away, and warns of those that removed nothing; numbered entries keep theirs.
-pub(super) fn bury(root: &mut Node, removals: &Removals, problems: &mut Problems) {
+/// Drops the remaining nulls, warning about any that overrode nothing. Nulls directly under `services` and `databases` stay:
+/// they keep the number reserved.
+pub(in crate::manifest) fn drop_nulls(root: &mut Node, effective: &EffectiveNulls, problems: &mut Problems) {
     let Some(entries) = root.entries_mut() else {
         return;
     };
     for entry in entries.iter_mut() {
         if NUMBERED.contains(&entry.key.as_str()) {
             let slots = entry.value.entries_mut().map(Vec::as_mut_slice).unwrap_or_default();
-            slots.iter_mut().for_each(|slot| bury_below(&mut slot.value, removals, problems));
+            slots.iter_mut().for_each(|slot| drop_nulls_below(&mut slot.value, effective, problems));
         } else {
-            bury_below(&mut entry.value, removals, problems);
+            drop_nulls_below(&mut entry.value, effective, problems);
         }
     }
-    remove_nulls(entries, removals, problems);
+    remove_nulls(entries, effective, problems);
 }
 
-fn bury_below(node: &mut Node, removals: &Removals, problems: &mut Problems) {
+fn drop_nulls_below(node: &mut Node, effective: &EffectiveNulls, problems: &mut Problems) {
     match &mut node.value {
         Value::Object(entries) => {
-            entries.iter_mut().for_each(|entry| bury_below(&mut entry.value, removals, problems));
-            remove_nulls(entries, removals, problems);
+            entries.iter_mut().for_each(|entry| drop_nulls_below(&mut entry.value, effective, problems));
+            remove_nulls(entries, effective, problems);
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| bury_below(item, removals, problems)),
+        Value::Array(items) => items.iter_mut().for_each(|item| drop_nulls_below(item, effective, problems)),
         _ => {}
     }
 }
 
-fn remove_nulls(entries: &mut Vec<Entry>, removals: &Removals, problems: &mut Problems) {
+fn remove_nulls(entries: &mut Vec<Entry>, effective: &EffectiveNulls, problems: &mut Problems) {
     entries.retain(|entry| {
-        let is_tombstone = matches!(entry.value.value, Value::Null);
-        if is_tombstone && !removals.0.contains(&entry.value.span) {
+        let is_null = matches!(entry.value.value, Value::Null);
+        if is_null && !effective.0.contains(&entry.value.span) {
             problems.warning(entry.key_span, format!("`{}` is null, which removes nothing here", entry.key));
         }
-        !is_tombstone
+        !is_null
     });
 }

@@ -4,13 +4,13 @@ use super::source::Span;
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub(in crate::manifest) struct Node {
     pub span: Span,
     pub value: Value,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(in crate::manifest) enum Value {
     Null,
     Bool(bool),
     /// As it is written.
@@ -29,14 +29,14 @@ pub(super) enum Value {
 
 /// A string; where a variable went into it, numbers and truth values may come out of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Text {
+pub(in crate::manifest) struct Text {
     pub text: String,
     pub from_variable: bool,
 }
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub(in crate::manifest) struct Entry {
     pub key: String,
     pub key_span: Span,
     pub value: Node,
