@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::graph::Graph;
 use super::model::{Manifest, MountKind, NamespaceMode, Protocol, SecretSource, Service};
 use super::selectors::reads_as_selector;
 use super::text::node::Node;
@@ -80,9 +81,8 @@ impl<'a> Checker<'a> {
                     self.problems.error(span, format!("`{name}` depends on itself"));
                 }
             }
-            for (field, mode) in [("network_mode", &service.network_mode), ("pid", &service.pid), ("ipc", &service.ipc)]
-            {
-                if let Some(NamespaceMode::Service(other)) = mode {
+            for (field, mode) in service.namespaces() {
+                if let NamespaceMode::Service(other) = mode {
                     self.service_exists(other, &["services", name, field], Place::Value);
                 }
             }
@@ -128,56 +128,12 @@ impl<'a> Checker<'a> {
 
     /// A ring of dependencies can never start; the whole ring is named, once.
     fn dependency_rings(&mut self) {
-        let manifest: &'a Manifest = self.manifest;
-        let names: Vec<&'a str> = manifest.services.names().collect();
-        let mut state: HashMap<&str, Visit> = HashMap::new();
-        for start in names {
-            // An explicit stack: a chain of a thousand services must not exhaust the call stack.
-            let mut path: Vec<(&'a str, Vec<&'a str>)> = Vec::new();
-            if !state.contains_key(start) {
-                state.insert(start, Visit::Open);
-                path.push((start, self.needs(start)));
-            }
-            while let Some((name, needs)) = path.last_mut() {
-                let Some(next) = needs.pop() else {
-                    state.insert(name, Visit::Done);
-                    path.pop();
-                    continue;
-                };
-                match state.get(next) {
-                    Some(Visit::Done) => {}
-                    Some(Visit::Open) => {
-                        let from = path.iter().position(|(name, _)| *name == next).unwrap_or_default();
-                        let mut ring: Vec<&str> = path[from..].iter().map(|(name, _)| *name).collect();
-                        if ring.len() > 1 {
-                            ring.push(next);
-                            let span = self.root.key_place(&["services", next]);
-                            self.problems.error(span, format!("services wait for each other: {}", ring.join(" → ")));
-                        }
-                    }
-                    None => {
-                        state.insert(next, Visit::Open);
-                        path.push((next, self.needs(next)));
-                    }
-                }
-            }
+        // One that depends on itself is reported where the dependency is written.
+        for mut ring in Graph::of(self.manifest).rings().into_iter().filter(|ring| ring.len() > 1) {
+            ring.push(ring[0]);
+            let span = self.root.key_place(&["services", ring[0]]);
+            self.problems.error(span, format!("services wait for each other: {}", ring.join(" → ")));
         }
-    }
-
-    /// What a service waits for: its dependencies, and the services whose namespaces it shares; last one first.
-    fn needs(&self, name: &str) -> Vec<&'a str> {
-        let manifest: &'a Manifest = self.manifest;
-        let Some(service) = manifest.services.get(name) else {
-            return Vec::new();
-        };
-        let shared = [&service.network_mode, &service.pid, &service.ipc].into_iter().filter_map(|mode| match mode {
-            Some(NamespaceMode::Service(other)) => Some(other),
-            _ => None,
-        });
-        let mut needs: Vec<&str> = service.depends_on.keys().chain(shared).map(String::as_str).collect();
-        needs.retain(|need| manifest.services.number_of(need).is_some());
-        needs.reverse();
-        needs
     }
 
     fn container_names(&mut self) {
@@ -346,10 +302,4 @@ type Holder = (Option<String>, String);
 enum Place {
     Key,
     Value,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Visit {
-    Open,
-    Done,
 }

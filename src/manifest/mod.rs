@@ -3,13 +3,14 @@
 //! Pure but for reading the files that a manifest names: no engine, no clock, no printing.
 //!
 //! `read` runs the steps in their order: `text` (bytes to nodes that know their places), `steps` (variables, long form,
-//! merge, decode), `checks`. `model` is what comes of it, `selectors` chooses among its services and databases, `schema` says
+//! merge, decode), `checks`. `model` is what comes of it, `selectors` chooses among its services and databases, `graph` orders services by what they need, `schema` says
 //! in JSON Schema what may be written, `beside` finds other manifests in the folder.
 
 mod beside;
 mod checks;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod graph;
 pub mod model;
 mod read;
 #[cfg(test)]

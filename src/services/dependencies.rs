@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::ServicesError;
-use super::graph::Graph;
 use crate::manifest::Manifest;
+use crate::manifest::graph::Graph;
 use crate::manifest::model::Condition;
 
 /// Services and what they need of each other.

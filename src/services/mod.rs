@@ -11,7 +11,6 @@ mod error;
 mod examine;
 mod execute;
 mod fingerprint;
-mod graph;
 mod helper;
 mod host;
 mod labels;

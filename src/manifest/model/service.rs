@@ -309,6 +309,21 @@ impl Service {
         self.ports.iter().any(|port| port.published.is_some()) || self.volumes.iter().any(is_bind)
     }
 
+    /// The namespaces that it does not get for itself, with the field that says so.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&'static str, &NamespaceMode)> {
+        [("network_mode", &self.network_mode), ("pid", &self.pid), ("ipc", &self.ipc)]
+            .into_iter()
+            .filter_map(|(field, mode)| Some((field, mode.as_ref()?)))
+    }
+
+    /// The services in whose namespaces it lives: it can't be created before them. One may come several times.
+    pub fn shared_namespaces(&self) -> impl Iterator<Item = &str> {
+        self.namespaces().filter_map(|(_, mode)| match mode {
+            NamespaceMode::Service(other) => Some(other.as_str()),
+            _ => None,
+        })
+    }
+
     /// The networks that it joins; the default one where it names none.
     pub fn network_keys(&self) -> Vec<&str> {
         match (&self.network_mode, self.networks.is_empty()) {

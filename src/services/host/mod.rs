@@ -11,13 +11,13 @@ mod sockets;
 use std::collections::BTreeSet;
 
 use super::error::ServicesError;
-use super::graph::Graph;
 use super::helper::Helpers;
 use super::observe::Snapshot;
 use super::plan::{Operation, Request, plan};
 use super::ready::Reach;
 use crate::engine::{Engine, EngineError};
 use crate::manifest::Manifest;
+use crate::manifest::graph::Graph;
 use crate::manifest::model::{Protocol, Service};
 
 /// How far a survey may go.

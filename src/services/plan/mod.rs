@@ -27,9 +27,9 @@ pub(in crate::services) use checks::{collide, held_by};
 pub use step::{After, AnonymousVolumes, Operation, Step, StepId, Target, Until};
 
 use super::error::ServicesError;
-use super::graph::Graph;
 use super::observe::Snapshot;
 use crate::manifest::Manifest;
+use crate::manifest::graph::Graph;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
@@ -182,7 +182,7 @@ pub fn plan(request: &Request, manifest: &Manifest, snapshot: &Snapshot) -> Resu
         return Err(ServicesError::UnknownService(unknown.clone()));
     }
     let graph = Graph::of(manifest);
-    if let Some(ring) = graph.ring() {
+    if let Some(ring) = graph.rings().into_iter().next() {
         return Err(ServicesError::Ring(ring.into_iter().map(str::to_owned).collect()));
     }
     let ground = Ground { request, manifest, snapshot, graph: &graph };

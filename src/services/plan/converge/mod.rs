@@ -131,7 +131,7 @@ fn work<'a>(
 /// Whether somebody waits for the service to end: then its work is done when it has.
 fn is_one_shot(ground: &Ground, name: &str) -> bool {
     let awaits_end =
-        |(_, need): (&str, crate::services::graph::Need)| need.condition == Condition::ServiceCompletedSuccessfully;
+        |(_, need): (&str, crate::manifest::graph::Need)| need.condition == Condition::ServiceCompletedSuccessfully;
     ground.graph.dependents(name).into_iter().any(awaits_end)
 }
 

@@ -1,18 +1,13 @@
 //! The dependency graph of a manifest's services: order, layers, who needs whom.
 //!
 //! Built from `depends_on` and from namespaces that are shared (`network_mode: service:x`, `pid`, `ipc`), which bind
-//! harder: a service can't be made before the one whose namespace it uses. The manifest's checks refuse rings; here a
-//! ring is an answer ([`Graph::ring`]), never a panic.
+//! harder: a service can't be created before the one whose namespace it uses. A ring is an answer here
+//! ([`Graph::rings`]), never a panic; the manifest's checks refuse it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use petgraph::Direction;
-use petgraph::algo::tarjan_scc;
-use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::EdgeRef;
-
-use crate::manifest::Manifest;
-use crate::manifest::model::{Condition, NamespaceMode, Service};
+use super::Manifest;
+use super::model::{Condition, Service};
 
 /// How a service needs another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,49 +21,49 @@ pub struct Need {
     pub namespace: bool,
 }
 
-/// Services and their needs; edges run from the one that needs to the one that is needed.
+/// Services and their needs. Services are numbered by their place in the manifest, from 0, removed ones left out.
 #[derive(Debug)]
 pub struct Graph<'m> {
-    graph: DiGraph<&'m str, Need>,
-    places: BTreeMap<&'m str, NodeIndex>,
+    names: Vec<&'m str>,
+    places: BTreeMap<&'m str, usize>,
+    needs: Vec<Vec<(usize, Need)>>,
+    dependents: Vec<Vec<(usize, Need)>>,
 }
 
 impl<'m> Graph<'m> {
     pub fn of(manifest: &'m Manifest) -> Self {
-        let mut graph = DiGraph::new();
-        let places: BTreeMap<&str, NodeIndex> =
-            manifest.services.names().map(|name| (name, graph.add_node(name))).collect();
-        for (_, name, service) in manifest.services.iter() {
+        let names: Vec<&str> = manifest.services.names().collect();
+        let places: BTreeMap<&str, usize> = names.iter().enumerate().map(|(place, name)| (*name, place)).collect();
+        let mut all_needs = vec![Vec::new(); names.len()];
+        let mut dependents = vec![Vec::new(); names.len()];
+        for (place, (_, _, service)) in manifest.services.iter().enumerate() {
             for (other, need) in needs(service) {
                 if let Some(target) = places.get(other) {
-                    graph.add_edge(places[name], *target, need);
+                    all_needs[place].push((*target, need));
+                    dependents[*target].push((place, need));
                 }
             }
         }
-        Self { graph, places }
+        Self { names, places, needs: all_needs, dependents }
     }
 
     /// What a service needs, in the manifest's order.
     pub fn needs(&self, service: &str) -> Vec<(&'m str, Need)> {
-        self.neighbours(service, Direction::Outgoing)
+        self.named(&self.needs, service)
     }
 
-    /// Who needs a service.
+    /// Who needs a service, in the manifest's order.
     pub fn dependents(&self, service: &str) -> Vec<(&'m str, Need)> {
-        self.neighbours(service, Direction::Incoming)
+        self.named(&self.dependents, service)
     }
 
-    fn neighbours(&self, service: &str, direction: Direction) -> Vec<(&'m str, Need)> {
+    fn named(&self, edges: &[Vec<(usize, Need)>], service: &str) -> Vec<(&'m str, Need)> {
         let Some(place) = self.places.get(service) else {
             return Vec::new();
         };
-        let mut found: Vec<(NodeIndex, Need)> = self
-            .graph
-            .edges_directed(*place, direction)
-            .map(|edge| (if direction == Direction::Outgoing { edge.target() } else { edge.source() }, *edge.weight()))
-            .collect();
+        let mut found = edges[*place].clone();
         found.sort_by_key(|(place, _)| *place);
-        found.into_iter().map(|(place, need)| (self.graph[place], need)).collect()
+        found.into_iter().map(|(place, need)| (self.names[place], need)).collect()
     }
 
     /// Everything that these services need, directly or not, without themselves.
@@ -87,37 +82,75 @@ impl<'m> Graph<'m> {
 
     /// Layers, dependencies first; within a layer by number. Services of a ring come last, all in one layer.
     pub fn layers(&self) -> Vec<Vec<&'m str>> {
-        let mut open: BTreeMap<NodeIndex, BTreeSet<NodeIndex>> = self
-            .graph
-            .node_indices()
-            .map(|place| (place, self.graph.neighbors(place).filter(|other| *other != place).collect()))
-            .collect();
+        let others =
+            |place: usize| self.needs[place].iter().map(|(other, _)| *other).filter(move |other| *other != place);
+        let mut missing: Vec<usize> = (0..self.names.len()).map(|place| others(place).count()).collect();
         let mut layers = Vec::new();
-        while !open.is_empty() {
-            let mut layer: Vec<NodeIndex> =
-                open.iter().filter(|(_, needs)| needs.is_empty()).map(|(place, _)| *place).collect();
-            if layer.is_empty() {
-                layer = open.keys().copied().collect();
-            }
+        let mut layer: Vec<usize> = (0..self.names.len()).filter(|place| missing[*place] == 0).collect();
+        let mut left = self.names.len();
+        while !layer.is_empty() {
+            left -= layer.len();
+            let mut next = BTreeSet::new();
             for place in &layer {
-                open.remove(place);
+                for (dependent, _) in self.dependents[*place].iter().filter(|(dependent, _)| dependent != place) {
+                    missing[*dependent] -= 1;
+                    if missing[*dependent] == 0 {
+                        next.insert(*dependent);
+                    }
+                }
             }
-            for needs in open.values_mut() {
-                needs.retain(|place| !layer.contains(place));
-            }
-            layers.push(layer.into_iter().map(|place| self.graph[place]).collect());
+            layers.push(std::mem::replace(&mut layer, next.into_iter().collect()));
         }
-        layers
+        if left > 0 {
+            layers.push((0..self.names.len()).filter(|place| missing[*place] > 0).collect());
+        }
+        layers.into_iter().map(|layer| layer.into_iter().map(|place| self.names[place]).collect()).collect()
     }
 
-    /// A ring of services that need each other, if there is one.
-    pub fn ring(&self) -> Option<Vec<&'m str>> {
-        let mut ring = tarjan_scc(&self.graph)
-            .into_iter()
-            .find(|group| group.len() > 1 || group.iter().any(|place| self.graph.contains_edge(*place, *place)))?;
-        ring.sort();
-        Some(ring.into_iter().map(|place| self.graph[place]).collect())
+    /// Rings of services that need each other, each once, in the order of the needs; the first service is not repeated at
+    /// the end. Empty if and only if there is none.
+    pub fn rings(&self) -> Vec<Vec<&'m str>> {
+        let mut rings = Vec::new();
+        let mut visits = vec![Visit::New; self.names.len()];
+        for start in 0..self.names.len() {
+            if visits[start] != Visit::New {
+                continue;
+            }
+            visits[start] = Visit::Open;
+            // An explicit stack, with how many needs of each were followed: a chain of a thousand services must not
+            // exhaust the call stack.
+            let mut path: Vec<(usize, usize)> = vec![(start, 0)];
+            while let Some((place, followed)) = path.last_mut() {
+                let place = *place;
+                let Some((next, _)) = self.needs[place].get(*followed) else {
+                    visits[place] = Visit::Done;
+                    path.pop();
+                    continue;
+                };
+                *followed += 1;
+                match visits[*next] {
+                    Visit::Done => {}
+                    Visit::Open => {
+                        let from = path.iter().position(|(place, _)| place == next).unwrap_or_default();
+                        rings.push(path[from..].iter().map(|(place, _)| self.names[*place]).collect());
+                    }
+                    Visit::New => {
+                        visits[*next] = Visit::Open;
+                        path.push((*next, 0));
+                    }
+                }
+            }
+        }
+        rings
     }
+}
+
+/// How far the search for rings has come with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    New,
+    Open,
+    Done,
 }
 
 /// A service's needs; one that is named twice is needed as the stricter of both says.
@@ -135,11 +168,8 @@ fn needs(service: &Service) -> Vec<(&str, Need)> {
             (name.as_str(), need)
         })
         .collect();
-    for mode in [&service.network_mode, &service.pid, &service.ipc].into_iter().flatten() {
-        let NamespaceMode::Service(other) = mode else {
-            continue;
-        };
-        match needs.iter_mut().find(|(name, _)| name == other) {
+    for other in service.shared_namespaces() {
+        match needs.iter_mut().find(|(name, _)| *name == other) {
             Some((_, need)) => *need = Need { required: true, restart: true, namespace: true, ..*need },
             None => {
                 let condition = Condition::ServiceStarted;
@@ -153,7 +183,7 @@ fn needs(service: &Service) -> Vec<(&str, Need)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::model::Dependency;
+    use crate::manifest::model::{Dependency, NamespaceMode};
     use proptest::prelude::*;
 
     fn manifest(services: &[(&str, &[&str])]) -> Manifest {
@@ -198,10 +228,10 @@ mod tests {
     fn a_ring_is_found_and_does_not_hang_the_layers() {
         let manifest = manifest(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"]), ("d", &[])]);
         let graph = Graph::of(&manifest);
-        assert_eq!(graph.ring(), Some(vec!["a", "b", "c"]));
+        assert_eq!(graph.rings(), [["a", "b", "c"]]);
         assert_eq!(graph.layers(), [vec!["d"], vec!["a", "b", "c"]]);
         let manifest = self::manifest(&[("self", &["self"])]);
-        assert_eq!(Graph::of(&manifest).ring(), Some(vec!["self"]));
+        assert_eq!(Graph::of(&manifest).rings(), [["self"]]);
     }
 
     proptest! {
@@ -219,7 +249,7 @@ mod tests {
                 manifest.services.push(name.clone(), Some(Service { depends_on, ..Service::default() }));
             }
             let graph = Graph::of(&manifest);
-            prop_assert_eq!(graph.ring(), None);
+            prop_assert!(graph.rings().is_empty());
             let layers = graph.layers();
             let layer = |name: &str| layers.iter().position(|layer| layer.contains(&name)).unwrap();
             for name in &names {
