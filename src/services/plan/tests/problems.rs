@@ -118,7 +118,7 @@ fn a_network_or_volume_of_another_kind_is_not_touched() {
 fn an_unknown_service_and_a_ring_are_errors() {
     assert_eq!(Stack::three().start(&["dbb"]), "the manifest has no service dbb");
     let ring = Stack::three().change("db", |service| needs(service, "ui", Condition::ServiceStarted));
-    assert_eq!(ring.start(&["ui"]), "these services need each other in a ring: db, api, ui");
+    assert_eq!(ring.start(&["ui"]), "these services need each other in a ring: db, ui, api");
 }
 
 fn held_by(process: &str) -> HeldPort {
