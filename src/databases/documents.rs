@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::verification::Known;
+use crate::databases::archive::verification::Known;
 
 /// What `db backup` and `db dump` made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]

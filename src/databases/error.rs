@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::record::RecordError;
+use crate::databases::archive::record::RecordError;
 use crate::engine::{ContainerState, EngineError};
 
 /// An operation on a database that did not do what it was asked. Unless a variant says otherwise, the database that

@@ -1,8 +1,9 @@
 //! What the fuzz targets of this room do with any bytes. The seeds in `fuzz/seeds` run as ordinary tests.
 
-use super::record::Record;
-use super::script::{ScriptEnd, read_counts, read_schema};
-use super::{statements, toc};
+use crate::databases::archive::record::Record;
+use crate::databases::archive::script::{ScriptEnd, read_counts, read_schema};
+use crate::databases::archive::toc;
+use crate::databases::sql::statements;
 
 /// Any bytes as a `backup.json`: refused, or a record that names nothing outside its folder and reads back the same.
 pub fn record(bytes: &[u8]) {

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::backup;
 use super::documents::BackupDocument;
 use super::error::DatabasesError;
-use super::names;
-use super::server::Server;
-use super::verification::Known;
+use crate::databases::archive::names;
+use crate::databases::archive::verification::Known;
+use crate::databases::dump::backup;
+use crate::databases::server::connect::Server;
 
 /// A database on the server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -80,7 +80,7 @@ pub fn dump_at(folder: &Path) -> Result<BackupDocument, DatabasesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::databases::names::BesideKind;
+    use crate::databases::archive::names::BesideKind;
 
     #[test]
     fn what_was_kept_on_purpose_is_told_from_what_was_left() {

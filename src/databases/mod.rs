@@ -17,83 +17,51 @@
 //! - [`rebuild()`]: [`examine()`] with `source`, `fitness`, `roles` and `room` before, `restore` with `patches`, `exchange` with
 //!   `swap`, `preserve` and `carry`, then `retire`; `guard` and `recovery` after a kill. [`rollback()`]: the way back.
 
-mod backup;
-mod carry;
+mod archive;
+mod containers;
 mod convert;
+mod described;
 mod documents;
 mod dump;
 mod error;
-mod examine;
-mod exchange;
-mod ferry;
-mod fitness;
-mod follow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod guard;
-mod helper;
-mod inventory;
 mod list;
-mod names;
-mod patches;
-mod preserve;
-mod properties;
-mod prune;
-mod psql;
-mod query;
-mod rebuild;
-mod record;
-mod recovery;
-mod restore;
+mod replace;
 mod retention;
-mod retire;
-mod roles;
-mod rollback;
-mod room;
-mod script;
-mod seed;
 mod server;
-mod shell;
-mod source;
 mod sql;
-mod stale;
-mod statements;
-mod swap;
-mod throwaway;
-mod toc;
-mod verification;
 mod verify;
-mod workshop;
 
-pub use backup::{BackupSettings, Shrink, backup};
+pub use archive::record::RecordError;
+pub use containers::helper::{HELPER_LABEL, HELPER_SERVER_LABEL};
+pub use containers::throwaway::ServerImage;
 pub use convert::{Conversion, Converted, DefaultLocale, convert, convert_for_now};
+pub use described::roles::MissingRoles;
 pub use documents::{
     BackupDocument, BackupsDocument, DatabaseDocument, DatabasesDocument, KeptBackup, PatchReport, PreserveReport,
     PruneDatabase, PruneDocument, RebuildReport, RebuildsDocument, RollbackReport, RollbacksDocument, VerifiesDocument,
     VerifyReport,
 };
+pub use dump::backup::{BackupSettings, Shrink, backup};
+pub use dump::seed::{SeedSettings, dump_seed};
 pub use dump::{Jobs, Level, PasswordHashes};
 pub use error::{DatabasesError, Said};
-pub use examine::{Examination, Origin, examine};
-pub use exchange::{Dependents, DependentsError};
-pub use helper::{HELPER_LABEL, HELPER_SERVER_LABEL};
 pub use list::{
     BackupStamp, ServerDatabase, backup_stamps, backups, dump_at, is_kept, leftovers_of, list, unreadable_backups,
 };
-pub use patches::{Patches, Variable, VariableValue};
-pub use preserve::PreservedRows;
-pub use prune::{PrunePlan, plan_prune};
-pub use psql::{Credentials, Secret};
-pub use query::{Column, QueryResult, check_statements, query};
-pub use rebuild::{NewDatabase, Placement, RebuildOptions, mend, rebuild};
-pub use record::RecordError;
+pub use replace::examine::source::{SourceKind, find_backup, source_kind};
+pub use replace::examine::{Examination, Origin, examine};
+pub use replace::exchange::{Dependents, DependentsError};
+pub use replace::patches::{Patches, Variable, VariableValue};
+pub use replace::preserve::PreservedRows;
+pub use replace::retire::{OldDatabase, thin_out_kept};
+pub use replace::rollback::{kept_databases, rollback};
+pub use replace::{NewDatabase, Placement, RebuildOptions, mend, rebuild};
 pub use retention::Retention;
-pub use retire::{OldDatabase, thin_out_kept};
-pub use roles::MissingRoles;
-pub use rollback::{kept_databases, rollback};
-pub use seed::{SeedSettings, dump_seed};
-pub use server::{Outside, Server};
-pub use shell::Shell;
-pub use source::{SourceKind, find_backup, source_kind};
-pub use throwaway::ServerImage;
+pub use retention::prune::{PrunePlan, plan_prune};
+pub use server::connect::psql::{Credentials, Secret};
+pub use server::connect::{Outside, Server};
+pub use sql::query::{Column, QueryResult, check_statements, query};
+pub use sql::shell::Shell;
 pub use verify::{Depth, VerifySettings, verify, verify_files};

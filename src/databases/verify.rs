@@ -11,15 +11,15 @@ use std::time::Instant;
 use super::documents::{BackupDocument, VerifyReport};
 use super::dump::{self, Jobs};
 use super::error::DatabasesError;
-use super::helper::{Access, Helper, INSIDE, Reach};
-use super::inventory::{self, Inventory, shorten};
-use super::properties::Properties;
-use super::record::{ARCHIVE, ArchiveFormat, Record};
-use super::room::Room;
-use super::server::Server;
-use super::throwaway::{self, ServerImage, Throwaway};
-use super::toc::Contents;
-use super::verification::{Failure, Known, Proof, Verification};
+use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, Record};
+use crate::databases::archive::toc::Contents;
+use crate::databases::archive::verification::{Failure, Known, Proof, Verification};
+use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach};
+use crate::databases::containers::throwaway::{self, ServerImage, Throwaway};
+use crate::databases::described::inventory::{self, Inventory, shorten};
+use crate::databases::described::properties::Properties;
+use crate::databases::server::connect::Server;
+use crate::databases::server::room::Room;
 use crate::fs::hash_file;
 use crate::report::{Activity, Message, Reporter, in_one_line};
 
@@ -286,7 +286,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::databases::record::{FileEntry, tests::record};
+    use crate::databases::archive::record::{FileEntry, tests::record};
     use crate::fs::Digest;
 
     fn dump() -> (tempfile::TempDir, Record) {

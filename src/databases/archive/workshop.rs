@@ -1,0 +1,206 @@
+//! Where a dump is made before it has its name: a private folder beside its place, that appears there in one step or not
+//! at all.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::databases::error::DatabasesError;
+use crate::fs::{create_dir_durably, sync_dir};
+
+/// Nothing else that dpl writes begins so: what is cleared away is this room's.
+const TEMPORARY: &str = ".dpl-tmp-dump-";
+
+/// A private folder beside the place that its content is meant for. Dropped unpublished, it is removed; after a kill
+/// the next run removes it, since nobody holds its lock any more.
+pub(in crate::databases) struct Workshop {
+    path: PathBuf,
+    /// Held while this process works in it.
+    _lock: File,
+    published: bool,
+}
+
+impl Workshop {
+    /// Makes one in `home`, and `home` itself, and clears away what killed runs left there.
+    pub fn open(home: &Path) -> Result<Self, DatabasesError> {
+        create_private(home)?;
+        clear(home)?;
+        for _ in 0..100 {
+            let token = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+            let path = home.join(format!("{TEMPORARY}{token:016x}"));
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {
+                    let lock = File::open(&path).map_err(DatabasesError::file("open", &path))?;
+                    // Some network file systems can't lock a folder; then nobody clears it away either.
+                    let _ = lock.try_lock();
+                    return Ok(Self { path, _lock: lock, published: false });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(DatabasesError::file("create", &path)(error)),
+            }
+        }
+        Err(DatabasesError::file("create a folder in", home)(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its name. Nothing of that name may be there.
+    pub fn publish(mut self, target: &Path) -> Result<(), DatabasesError> {
+        let fail = || DatabasesError::file("put a backup at", target);
+        sync_dir(&self.path).map_err(fail())?;
+        fs::rename(&self.path, target).map_err(fail())?;
+        self.published = true;
+        sync_dir(target.parent().unwrap_or(Path::new("."))).map_err(fail())
+    }
+
+    /// Puts it where something is already, in one step, and removes what was there. A folder in which nobody but this
+    /// process works can't be replaced by a plain rename unless it is empty.
+    pub fn exchange(mut self, target: &Path) -> Result<(), DatabasesError> {
+        let fail = || DatabasesError::file("replace", target);
+        sync_dir(&self.path).map_err(fail())?;
+        let flags = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(rustix::fs::CWD, &self.path, rustix::fs::CWD, target, flags)
+            .map_err(|error| fail()(error.into()))?;
+        sync_dir(target.parent().unwrap_or(Path::new("."))).map_err(fail())?;
+        crate::failpoint!("databases.seed.before-old-removed");
+        // From here on the folder's own name holds what was replaced.
+        self.published = true;
+        remove(&self.path).map_err(DatabasesError::file("remove", &self.path))
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        if !self.published {
+            // Best effort: the next run clears it away.
+            let _ = remove(&self.path);
+        }
+    }
+}
+
+/// A name that [`clear`] takes for something unfinished.
+pub(in crate::databases) fn temporary(token: &str) -> String {
+    format!("{TEMPORARY}{token}")
+}
+
+/// Removes a file or a folder; one that is gone already, or going, is fine.
+pub(in crate::databases) fn remove(path: &Path) -> io::Result<()> {
+    let removed = fs::symlink_metadata(path)
+        .and_then(|metadata| if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) });
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Temporary folders whose makers are dead.
+pub(in crate::databases) fn leftovers(home: &Path) -> Result<Vec<PathBuf>, DatabasesError> {
+    let entries = match fs::read_dir(home) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(DatabasesError::file("list", home)(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(DatabasesError::file("list", home))?.path();
+        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
+        if ours && File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok()) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Removes them.
+pub(in crate::databases) fn clear(home: &Path) -> Result<(), DatabasesError> {
+    for path in leftovers(home)? {
+        remove(&path).map_err(DatabasesError::file("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// Makes a folder and those above it that only their owner can read; one that is there stays as it is.
+fn create_private(path: &Path) -> Result<(), DatabasesError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The two folders that are ours; what is above them belongs to the site.
+    let above = parent.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir_durably(above).map_err(DatabasesError::file("create", above))?;
+    for folder in [parent, path] {
+        match fs::DirBuilder::new().mode(0o700).create(folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(DatabasesError::file("create", folder)(error)),
+        }
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_dir(parent).map_err(DatabasesError::file("create", folder))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::databases::dump::backup::folder_of;
+
+    fn names_in(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_workshop_is_private_and_leaves_nothing_unless_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder_of(folder.path(), "档");
+        drop(Workshop::open(&home).unwrap());
+        assert_eq!(names_in(&home), Vec::<String>::new());
+        let workshop = Workshop::open(&home).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(workshop.path()), mode(&home)), (0o700, 0o700));
+        workshop.publish(&home.join("20260704T101530Z")).unwrap();
+        assert_eq!(names_in(&home), ["20260704T101530Z"]);
+    }
+
+    #[test]
+    fn what_a_dead_run_left_goes_and_a_living_ones_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let living = Workshop::open(folder.path()).unwrap();
+        fs::create_dir(folder.path().join(".dpl-tmp-dump-0000000000000000")).unwrap();
+        let next = Workshop::open(folder.path()).unwrap();
+        let mut left =
+            [living.path(), next.path()].map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
+        left.sort();
+        assert_eq!(names_in(folder.path()), left);
+    }
+
+    #[test]
+    fn an_exchange_replaces_a_full_folder_or_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for old_is_folder in [true, false] {
+            let target = folder.path().join(format!("seed-{old_is_folder}"));
+            if old_is_folder {
+                fs::create_dir(&target).unwrap();
+                fs::write(target.join("old"), b"x").unwrap();
+            } else {
+                fs::write(&target, b"x").unwrap();
+            }
+            let workshop = Workshop::open(folder.path()).unwrap();
+            fs::write(workshop.path().join("new"), b"y").unwrap();
+            workshop.exchange(&target).unwrap();
+            assert_eq!(names_in(&target), ["new"]);
+        }
+        assert_eq!(names_in(folder.path()), ["seed-false", "seed-true"]);
+    }
+}

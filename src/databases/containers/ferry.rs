@@ -1,0 +1,338 @@
+//! Files to and from a helper whose engine does not see this machine's folders: a tar stream through exec.
+//!
+//! What comes back is data from elsewhere: only plain files with the names of an archive's files are taken, into a
+//! folder that is empty and ours, and nothing is ever unpacked by its own name and links.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use flate2::write::MultiGzDecoder;
+use futures::StreamExt;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+
+use super::helper::INSIDE;
+use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, is_archive_file};
+use crate::databases::dump::follow::{FollowedFile, Moved};
+use crate::databases::error::{DatabasesError, Said};
+use crate::databases::server::psql::Client;
+use crate::engine::{ExecOutput, ExecSession, ExecSpec};
+use crate::fs::Hasher;
+
+/// The size of a tar block (POSIX, pax "ustar Interchange Format").
+const BLOCK: usize = 512;
+
+/// How much is read or sent at once.
+const CHUNK: usize = 1 << 18;
+
+fn command(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Copies all plain files of `folder`, and of the folders in it, to [`INSIDE`].
+pub(in crate::databases) async fn send(client: &Client, folder: &Path) -> Result<(), DatabasesError> {
+    let spec = ExecSpec { command: command(&["tar", "-xf", "-", "-C", INSIDE]), stdin: true, ..Default::default() };
+    let mut session = client.engine.start_exec(&client.container, &spec).await?;
+    let (blocks, mut waiting) = mpsc::channel::<Bytes>(8);
+    let reading = {
+        let folder = folder.to_owned();
+        tokio::task::spawn_blocking(move || pack(&folder, &blocks))
+    };
+    let mut stderr = Vec::new();
+    {
+        let ExecSession { output, input, .. } = &mut session;
+        let feed = async {
+            while let Some(block) = waiting.recv().await {
+                // A tar that has ended is judged by its exit code and by what it said.
+                if input.write_all(&block).await.is_err() {
+                    break;
+                }
+            }
+            drop(waiting);
+            let _ = input.shutdown().await;
+        };
+        let drain = async {
+            while let Some(chunk) = output.next().await {
+                if let ExecOutput::Stderr(bytes) = chunk? {
+                    stderr.extend_from_slice(&bytes);
+                }
+            }
+            Ok::<(), DatabasesError>(())
+        };
+        let (_, drained) = futures::join!(feed, drain);
+        drained?;
+    }
+    let packed = joined(reading.await);
+    let code = session.exit_code().await?;
+    packed?;
+    judge(code, &stderr, folder)
+}
+
+fn judge(code: i64, stderr: &[u8], folder: &Path) -> Result<(), DatabasesError> {
+    if code == 0 {
+        return Ok(());
+    }
+    Err(DatabasesError::Ferry { folder: folder.to_owned(), code, source: Said::new(stderr) })
+}
+
+fn joined<T>(finished: Result<T, tokio::task::JoinError>) -> T {
+    finished.unwrap_or_else(|join| std::panic::resume_unwind(join.into_panic()))
+}
+
+/// Writes the tar stream of a folder; ends early without an error when nobody listens any more.
+fn pack(folder: &Path, blocks: &mpsc::Sender<Bytes>) -> Result<(), DatabasesError> {
+    let mut waiting = vec![(folder.to_owned(), PathBuf::new())];
+    while let Some((path, name)) = waiting.pop() {
+        for entry in fs::read_dir(&path).map_err(DatabasesError::file("list", &path))? {
+            let entry = entry.map_err(DatabasesError::file("list", &path))?;
+            let kind = entry.file_type().map_err(DatabasesError::file("look at", &entry.path()))?;
+            let inside = name.join(entry.file_name());
+            if kind.is_dir() {
+                send_header(&inside, tar::EntryType::Directory, 0, blocks)?;
+                waiting.push((entry.path(), inside));
+            } else if kind.is_file() && !send_file(&entry.path(), &inside, blocks)? {
+                return Ok(());
+            }
+        }
+    }
+    let _ = blocks.blocking_send(Bytes::from(vec![0; 2 * BLOCK]));
+    Ok(())
+}
+
+fn send_header(
+    name: &Path,
+    kind: tar::EntryType,
+    bytes: u64,
+    blocks: &mpsc::Sender<Bytes>,
+) -> Result<bool, DatabasesError> {
+    let mut header = tar::Header::new_gnu();
+    header.set_path(name).map_err(DatabasesError::file("send", name))?;
+    header.set_entry_type(kind);
+    header.set_size(bytes);
+    header.set_mode(if kind.is_dir() { 0o700 } else { 0o600 });
+    header.set_uid(rustix::process::geteuid().as_raw().into());
+    header.set_gid(rustix::process::getegid().as_raw().into());
+    header.set_cksum();
+    Ok(blocks.blocking_send(Bytes::copy_from_slice(header.as_bytes())).is_ok())
+}
+
+/// `false` when nobody listens any more.
+fn send_file(path: &Path, name: &Path, blocks: &mpsc::Sender<Bytes>) -> Result<bool, DatabasesError> {
+    let fail = || DatabasesError::file("read", path);
+    let mut file = File::open(path).map_err(fail())?;
+    let length = file.metadata().map_err(fail())?.len();
+    if !send_header(name, tar::EntryType::Regular, length, blocks)? {
+        return Ok(false);
+    }
+    let mut left = length;
+    while left > 0 {
+        let mut chunk = vec![0; left.min(CHUNK as u64) as usize];
+        file.read_exact(&mut chunk).map_err(fail())?;
+        left -= chunk.len() as u64;
+        if blocks.blocking_send(chunk.into()).is_err() {
+            return Ok(false);
+        }
+    }
+    let padding = length.next_multiple_of(BLOCK as u64) - length;
+    Ok(blocks.blocking_send(vec![0; padding as usize].into()).is_ok())
+}
+
+/// Brings the directory archive that a program wrote at `INSIDE/archive` to the empty folder `archive_path`, each file
+/// private, safe on disk, with its digest, and the lines of compressed ones counted.
+pub(in crate::databases) async fn fetch(
+    client: &Client,
+    archive_path: &Path,
+    progress: &(dyn Fn(Moved) + Sync),
+) -> Result<Vec<FollowedFile>, DatabasesError> {
+    let spec = ExecSpec { command: command(&["tar", "-cf", "-", "-C", INSIDE, ARCHIVE]), ..Default::default() };
+    let mut session = client.engine.start_exec(&client.container, &spec).await?;
+    let (blocks, waiting) = mpsc::channel::<Bytes>(8);
+    let done = Arc::new(AtomicU64::new(0));
+    let writing = {
+        let (archive_path, done) = (archive_path.to_owned(), done.clone());
+        let stream = Incoming { blocks: waiting, current: Bytes::new() };
+        tokio::task::spawn_blocking(move || unpack(stream, &archive_path, &done))
+    };
+    let mut stderr = Vec::new();
+    let mut bytes = 0;
+    while let Some(chunk) = session.output.next().await {
+        match chunk? {
+            ExecOutput::Stdout(chunk) => {
+                bytes += chunk.len() as u64;
+                // The other side ends only with an error, which it tells.
+                let _ = blocks.send(chunk).await;
+                progress(Moved { bytes, files: done.load(Ordering::SeqCst) });
+            }
+            ExecOutput::Stderr(bytes) => stderr.extend_from_slice(&bytes),
+        }
+    }
+    drop(blocks);
+    let unpacked = joined(writing.await);
+    judge(session.exit_code().await?, &stderr, archive_path)?;
+    unpacked
+}
+
+/// The stream as a reader.
+struct Incoming {
+    blocks: mpsc::Receiver<Bytes>,
+    current: Bytes,
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.blocks.blocking_recv() {
+                Some(bytes) => self.current = bytes,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.current.len());
+        buffer[..length].copy_from_slice(&self.current.split_to(length));
+        Ok(length)
+    }
+}
+
+fn unpack(stream: impl Read, archive_path: &Path, done: &AtomicU64) -> Result<Vec<FollowedFile>, DatabasesError> {
+    let damaged = |damage: String| DatabasesError::Damaged { path: archive_path.to_owned(), damage };
+    let unreadable = |error: io::Error| damaged(format!("what the engine sent of it can't be read ({error})"));
+    let mut archive = tar::Archive::new(stream);
+    let mut files: BTreeMap<String, FollowedFile> = BTreeMap::new();
+    for entry in archive.entries().map_err(unreadable)? {
+        let mut entry = entry.map_err(unreadable)?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if entry.header().entry_type().is_dir() && path.trim_end_matches('/') == ARCHIVE {
+            continue;
+        }
+        if !entry.header().entry_type().is_file() || !is_archive_file(&path, ArchiveFormat::Directory) {
+            return Err(damaged(format!("the engine sent `{path}`, which is no file of an archive")));
+        }
+        let name = path[ARCHIVE.len() + 1..].to_owned();
+        let file = take(&mut entry, &archive_path.join(&name), &name)?;
+        done.fetch_add(u64::from(name.ends_with(".gz")), Ordering::SeqCst);
+        files.insert(name, file);
+    }
+    Ok(files.into_values().collect())
+}
+
+fn take(entry: &mut impl Read, target: &Path, name: &str) -> Result<FollowedFile, DatabasesError> {
+    let fail = || DatabasesError::file("write", target);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(fail())?;
+    let mut hasher = Hasher::new();
+    let mut lines = name.ends_with(".gz").then(|| MultiGzDecoder::new(Lines(0)));
+    let mut chunk = vec![0; CHUNK];
+    let mut bytes = 0;
+    loop {
+        let length = match entry.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(DatabasesError::file("receive", target)(error)),
+        };
+        file.write_all(&chunk[..length]).map_err(fail())?;
+        hasher.update(&chunk[..length]);
+        bytes += length as u64;
+        if let Some(lines) = &mut lines {
+            lines.write_all(&chunk[..length]).map_err(DatabasesError::file("decompress", target))?;
+        }
+    }
+    file.sync_all().map_err(fail())?;
+    let lines = match lines {
+        Some(lines) => lines.finish().map_err(DatabasesError::file("decompress", target))?.0,
+        None => 0,
+    };
+    Ok(FollowedFile { name: name.to_owned(), bytes, sha256: hasher.finish(), lines })
+}
+
+/// Counts lines, and keeps nothing.
+struct Lines(u64);
+
+impl Write for Lines {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0 += buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Digest;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// What `pack` makes of a folder.
+    fn packed(folder: &Path) -> Vec<u8> {
+        let (sender, mut receiver) = mpsc::channel(1 << 10);
+        pack(folder, &sender).unwrap();
+        drop(sender);
+        let mut bytes = Vec::new();
+        while let Some(block) = receiver.blocking_recv() {
+            bytes.extend_from_slice(&block);
+        }
+        bytes
+    }
+
+    #[test]
+    fn an_archive_goes_there_and_comes_back_with_digests_and_lines() {
+        let [from, to] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        fs::create_dir(from.path().join(ARCHIVE)).unwrap();
+        let rows = gzip(&b"1\t2\n".repeat(200_000));
+        fs::write(from.path().join("archive/1.dat.gz"), &rows).unwrap();
+        fs::write(from.path().join("archive/toc.dat"), b"toc\n").unwrap();
+        let files = unpack(&packed(from.path())[..], to.path(), &AtomicU64::new(0)).unwrap();
+        let known: Vec<(&str, u64)> = files.iter().map(|file| (file.name.as_str(), file.lines)).collect();
+        assert_eq!(known, [("1.dat.gz", 200_000), ("toc.dat", 0)]);
+        assert_eq!((files[0].bytes, files[0].sha256.clone()), (rows.len() as u64, Digest::of(&rows)));
+        assert_eq!(fs::read(to.path().join("1.dat.gz")).unwrap(), rows);
+    }
+
+    #[test]
+    fn entries_that_want_out_of_the_folder_are_refused() {
+        for name in ["archive/../x", "x", "archive/a/b", "archive/.x"] {
+            let mut header = tar::Header::new_gnu();
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(tar::EntryType::Regular);
+            header.set_size(0);
+            header.set_cksum();
+            let folder = tempfile::tempdir().unwrap();
+            let stream = [header.as_bytes(), &[0; 1024][..]].concat();
+            assert!(
+                matches!(unpack(&stream[..], folder.path(), &AtomicU64::new(0)), Err(DatabasesError::Damaged { .. })),
+                "{name}"
+            );
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{name}");
+        }
+        let mut link = tar::Header::new_gnu();
+        link.set_path("archive/1.dat").unwrap();
+        link.set_entry_type(tar::EntryType::Symlink);
+        link.set_link_name("/etc/passwd").unwrap();
+        link.set_size(0);
+        link.set_cksum();
+        let folder = tempfile::tempdir().unwrap();
+        let stream = [link.as_bytes(), &[0; 1024][..]].concat();
+        assert!(matches!(unpack(&stream[..], folder.path(), &AtomicU64::new(0)), Err(DatabasesError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_off_is_an_error() {
+        let [from, to] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        fs::create_dir(from.path().join(ARCHIVE)).unwrap();
+        fs::write(from.path().join("archive/toc.dat"), vec![7; 4000]).unwrap();
+        let stream = packed(from.path());
+        assert!(unpack(&stream[..2000], to.path(), &AtomicU64::new(0)).is_err());
+    }
+}

@@ -1,0 +1,243 @@
+//! A server of our own for a while: from the image of another one, without a network, with an empty cluster.
+//!
+//! Dumps are tried out on it, and scripts that came from elsewhere run on it and nowhere else. Its data lies on a volume
+//! without a name. Like a helper it ends with this process, and volume and container go with it; what a kill at an
+//! unlucky moment leaves, the next run removes (`stale`).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::sync::watch;
+
+use super::helper::{self, Ground, idle, run_held, volume};
+use super::stale;
+use crate::databases::error::{DatabasesError, Said};
+use crate::databases::server::connect::{Place, Server};
+use crate::databases::server::psql::{Client, Credentials, Endpoint};
+use crate::databases::server::sql;
+use crate::engine::{ContainerHold, ContainerSpec, Engine, ExecOutput, ExecSession, ExecSpec};
+
+/// Where its cluster and its socket are, inside.
+const HOME: &str = "/dpl-server";
+
+/// The system user that PostgreSQL's images run it as.
+const USER: &str = "postgres";
+
+const PORT: u16 = 5432;
+
+/// An empty cluster needs a second or two; a slow disk some more.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a throw-away server is made from.
+#[derive(Debug, Clone)]
+pub struct ServerImage {
+    pub(in crate::databases) engine: Engine,
+    pub(in crate::databases) image_id: String,
+    /// The folder of the programs, where it is known.
+    bin_dir: Option<String>,
+    /// `shared_preload_libraries` of the server that it stands in for: some extensions can't be created without.
+    preload: String,
+    /// For people, and for the label of its containers.
+    whereabouts: String,
+    label: String,
+}
+
+impl ServerImage {
+    /// As [`ServerImage::of`], for programs that start no server.
+    pub(in crate::databases) fn without_preload(server: &Server) -> Self {
+        let client = &server.client;
+        Self {
+            engine: client.engine.clone(),
+            image_id: server.image_id.clone(),
+            bin_dir: client.bin_dir.clone(),
+            preload: String::new(),
+            whereabouts: server.whereabouts.clone(),
+            label: client.container.clone(),
+        }
+    }
+
+    /// The image that supplies the tools for `server`.
+    pub async fn of(server: &Server) -> Self {
+        const PRELOAD: &str = "SELECT to_json(pg_catalog.current_setting('shared_preload_libraries'))";
+        // Only some roles may ask; most servers have none.
+        let preload = server.client.query::<String>(server.home(), "ask for the preloaded libraries", PRELOAD).await;
+        Self { preload: preload.unwrap_or_default(), ..Self::without_preload(server) }
+    }
+
+    /// An image by its reference, for a server that does not run.
+    pub async fn named(engine: &Engine, reference: &str) -> Result<Self, DatabasesError> {
+        let no_image = || DatabasesError::NoToolsImage { image: reference.to_owned() };
+        let image = engine.inspect_image(reference).await?.ok_or_else(no_image)?;
+        Ok(Self {
+            engine: engine.clone(),
+            image_id: image.id.clone(),
+            bin_dir: None,
+            preload: String::new(),
+            whereabouts: reference.to_owned(),
+            label: image.id,
+        })
+    }
+}
+
+impl ServerImage {
+    /// Where helpers stand that only read an archive.
+    pub(in crate::databases) fn ground(&self) -> Ground {
+        Ground {
+            client: Client {
+                engine: self.engine.clone(),
+                container: String::new(),
+                bin_dir: self.bin_dir.clone(),
+                endpoint: Endpoint::Socket,
+                credentials: Arc::new(Credentials { user: "postgres".to_owned(), password: None }),
+            },
+            image_id: self.image_id.clone(),
+            network_mode: "none".to_owned(),
+            label: self.label.clone(),
+        }
+    }
+}
+
+/// A throw-away server that answers; to be ended with [`Throwaway::end`]. Dropped without it, the engine ends it a
+/// moment later.
+pub(in crate::databases) struct Throwaway {
+    /// The way in, as superuser `postgres`: sessions, psql, helpers beside it, all as with any other server.
+    pub server: Server,
+    _hold: ContainerHold,
+}
+
+impl Throwaway {
+    /// Makes an empty cluster and starts it.
+    pub async fn start(image: &ServerImage) -> Result<Self, DatabasesError> {
+        let engine = &image.engine;
+        stale::clear(engine).await?;
+        let spec = ContainerSpec {
+            user: Some("0:0".to_owned()),
+            mounts: vec![volume(HOME)],
+            // Parallel restores build indexes in shared memory; only what is used is taken.
+            shm_size_bytes: Some(1 << 30),
+            ..idle(&image.image_id, &image.label)
+        };
+        crate::failpoint!("databases.throwaway.before-create");
+        let container = engine.create_container(&spec).await?;
+        crate::failpoint!("databases.throwaway.after-create");
+        let hold = run_held(engine, &container).await?;
+        match serve(image, &container).await {
+            Ok(server) => Ok(Self { server, _hold: hold }),
+            Err(error) => {
+                // The first error is the one to tell; what stays is found by its label.
+                let _ = engine.discard_container(&container).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends it, and nothing of it is left.
+    pub async fn end(self) {
+        let client = &self.server.client;
+        // It removes itself when its input ends, so that it is going already is fine.
+        let _ = client.engine.discard_container(&client.container).await;
+    }
+}
+
+fn program(image: &ServerImage, name: &str) -> String {
+    image.bin_dir.as_ref().map_or_else(|| name.to_owned(), |folder| format!("{folder}/{name}"))
+}
+
+async fn serve(image: &ServerImage, container: &str) -> Result<Server, DatabasesError> {
+    let engine = &image.engine;
+    helper::own(engine, container, HOME, USER, "711").await?;
+    let data = format!("{HOME}/data");
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+    let mut command = vec![program(image, "initdb")];
+    command.extend(words(&["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]));
+    command.push(format!("--pgdata={data}"));
+    let spec = ExecSpec { command, user: Some(USER.to_owned()), ..Default::default() };
+    let made = engine.exec(container, &spec, b"").await?;
+    let fail = |said: &[u8]| DatabasesError::Throwaway { server: image.whereabouts.clone(), source: Said::new(said) };
+    if made.exit_code != 0 {
+        return Err(fail(&if made.stderr.is_empty() { made.stdout } else { made.stderr }));
+    }
+    let mut command = vec![program(image, "postgres"), "-D".to_owned(), data];
+    let settings = [
+        ("listen_addresses", "127.0.0.1".to_owned()),
+        ("port", PORT.to_string()),
+        ("unix_socket_directories", HOME.to_owned()),
+        // It is thrown away in any case: nothing has to outlive a crash.
+        ("fsync", "off".to_owned()),
+        ("full_page_writes", "off".to_owned()),
+        ("synchronous_commit", "off".to_owned()),
+        ("wal_level", "minimal".to_owned()),
+        ("max_wal_senders", "0".to_owned()),
+        ("max_wal_size", "4GB".to_owned()),
+        ("autovacuum", "off".to_owned()),
+        ("logging_collector", "off".to_owned()),
+        ("max_prepared_transactions", "64".to_owned()),
+        ("shared_preload_libraries", image.preload.clone()),
+    ];
+    for (name, value) in settings {
+        command.extend(["-c".to_owned(), format!("{name}={value}")]);
+    }
+    let spec = ExecSpec { command, user: Some(USER.to_owned()), ..Default::default() };
+    let session = engine.start_exec(container, &spec).await?;
+    if let Err(said) = listen_until_ready(session).await {
+        return Err(fail(&said));
+    }
+    let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: Some(PORT) };
+    let client = Client {
+        engine: engine.clone(),
+        container: container.to_owned(),
+        bin_dir: image.bin_dir.clone(),
+        endpoint: endpoint.clone(),
+        credentials: Arc::new(Credentials { user: "postgres".to_owned(), password: None }),
+    };
+    let place = Place {
+        whereabouts: "without a network".to_owned(),
+        image_id: image.image_id.clone(),
+        network_mode: format!("container:{container}"),
+    };
+    Server::find(client, place, &[(endpoint, "postgres")]).await
+}
+
+/// Reads the server's log, which has to be read in any case, until it says that it takes connections. What it said
+/// instead is the error.
+async fn listen_until_ready(mut session: ExecSession) -> Result<(), Vec<u8>> {
+    const READY: &[u8] = b"database system is ready to accept connections";
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let (ready, mut is_ready) = watch::channel(false);
+    let heard = said.clone();
+    tokio::spawn(async move {
+        while let Some(Ok(ExecOutput::Stdout(bytes) | ExecOutput::Stderr(bytes))) = session.output.next().await {
+            if *ready.borrow() {
+                continue;
+            }
+            let mut said = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            said.extend_from_slice(&bytes);
+            if said.windows(READY.len()).any(|window| window == READY) {
+                ready.send_replace(true);
+            }
+        }
+    });
+    let waited = tokio::time::timeout(PATIENCE, is_ready.wait_for(|ready| *ready)).await;
+    match waited {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(said.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+    }
+}
+
+/// Creates roles that a dump's owners and grants name, without any right, where they are not there.
+pub(in crate::databases) async fn create_roles<'a>(
+    throwaway: &Throwaway,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), DatabasesError> {
+    let mut statements = String::new();
+    for name in names {
+        let (ident, literal) = (sql::ident(name), sql::literal(name));
+        statements += &format!(
+            "SELECT {} WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal})\n\\gexec\n",
+            sql::literal(&format!("CREATE ROLE {ident}"))
+        );
+    }
+    let server = &throwaway.server;
+    server.client.execute(server.home(), "create the roles", &statements).await.map(drop)
+}

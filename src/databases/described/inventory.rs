@@ -1,0 +1,231 @@
+//! What is in a database, as data: tables and their rows, extensions, roles.
+//!
+//! All questions are asked in one session, so that inside a snapshot they and a dump see the same rows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::databases::error::DatabasesError;
+use crate::databases::server::psql::Session;
+use crate::databases::server::sql;
+
+/// Everything in a database that a copy of it must have too, and what it needs around it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// `pg_database_size`: what it takes on the server's disk, indexes included.
+    pub size_bytes: u64,
+    pub tables: Vec<Table>,
+    /// Large objects (`pg_largeobject_metadata`).
+    pub large_objects: u64,
+    pub extensions: Vec<Extension>,
+    /// The roles that own something, are granted something or have settings here, and those that they are members of.
+    pub roles: Vec<Role>,
+}
+
+/// A table whose rows a dump holds. Partitions are tables of their own; the table above them has no rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    pub schema: String,
+    pub name: String,
+    /// Its OID in the database that was dumped: an archive's list names it by that.
+    pub oid: u32,
+    #[serde(default)]
+    pub rows: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    pub name: String,
+    pub version: String,
+    pub schema: String,
+}
+
+/// A role; with its password's hash only where somebody asked for that.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    pub name: String,
+    pub superuser: bool,
+    pub inherit: bool,
+    pub create_role: bool,
+    pub create_database: bool,
+    pub login: bool,
+    pub replication: bool,
+    pub bypass_row_security: bool,
+    pub connection_limit: i64,
+    /// As the server writes it; `None` for ever.
+    pub valid_until: Option<String>,
+    pub comment: Option<String>,
+    pub member_of: Vec<String>,
+    /// The same memberships with their options.
+    #[serde(default)]
+    pub memberships: Vec<Membership>,
+    /// `ALTER ROLE … SET`, in all databases: `name=value`, as the catalogue has them.
+    #[serde(default)]
+    pub settings: Vec<String>,
+    /// As `pg_authid` has it: `SCRAM-SHA-256$…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_hash: Option<String>,
+}
+
+/// `GRANT role TO …`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    pub role: String,
+    pub admin: bool,
+    /// Of its own since PostgreSQL 16; before, the member's attribute.
+    pub inherit: bool,
+    pub set: bool,
+    pub grantor: Option<String>,
+}
+
+impl Inventory {
+    /// Everything but the rows.
+    pub(in crate::databases) async fn read(session: &mut Session) -> Result<Self, DatabasesError> {
+        session.query("list what is in it", READ).await
+    }
+
+    /// Adds the roles' password hashes, which only a superuser may read.
+    pub(in crate::databases) async fn read_password_hashes(
+        &mut self,
+        session: &mut Session,
+    ) -> Result<(), DatabasesError> {
+        const QUERY: &str = "SELECT coalesce(json_object_agg(rolname, rolpassword) \
+             FILTER (WHERE rolpassword IS NOT NULL), '{}') FROM pg_authid";
+        let mut hashes: BTreeMap<String, String> = session.query("read the password hashes", QUERY).await?;
+        for role in &mut self.roles {
+            role.password_hash = hashes.remove(&role.name);
+        }
+        Ok(())
+    }
+
+    /// The tables' row counts, in the session's snapshot where it has one.
+    pub(in crate::databases) async fn count(session: &mut Session, tables: &mut [Table]) -> Result<(), DatabasesError> {
+        // As many in one statement as keeps it, and its plan, small.
+        for some in tables.chunks_mut(200) {
+            let counts: Vec<String> = some
+                .iter()
+                .map(|table| {
+                    let from = sql::qualified(&table.schema, &table.name);
+                    format!("SELECT {}::bigint AS oid, count(*) AS rows FROM ONLY {from}", table.oid)
+                })
+                .collect();
+            let query = format!(
+                "SELECT coalesce(json_object_agg(oid, rows), '{{}}') FROM ({}) AS t",
+                counts.join(" UNION ALL ")
+            );
+            let rows: BTreeMap<u32, u64> = session.query("count the rows", &query).await?;
+            for table in some {
+                table.rows = rows.get(&table.oid).copied().unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a copy differs from what was dumped: the first few differences in words; `None` when it does not.
+pub(in crate::databases) fn difference(dumped: &[Table], restored: &[Table]) -> Option<String> {
+    let key = |table: &Table| (table.schema.clone(), table.name.clone());
+    let mut found: BTreeMap<_, _> = restored.iter().map(|table| (key(table), table.rows)).collect();
+    let mut differences = Vec::new();
+    for table in dumped {
+        match found.remove(&key(table)) {
+            None => differences.push(format!("table {}.{} is missing", table.schema, table.name)),
+            Some(rows) if rows != table.rows => differences
+                .push(format!("table {}.{} has {rows} rows instead of {}", table.schema, table.name, table.rows)),
+            Some(_) => {}
+        }
+    }
+    differences.extend(found.into_keys().map(|(schema, name)| format!("table {schema}.{name} was not there")));
+    shorten(differences)
+}
+
+/// The first three and how many more; `None` for an empty list.
+pub(in crate::databases) fn shorten(mut list: Vec<String>) -> Option<String> {
+    const SHOWN: usize = 3;
+    if list.is_empty() {
+        return None;
+    }
+    let more = list.len().saturating_sub(SHOWN);
+    list.truncate(SHOWN);
+    let shown = list.join("; ");
+    Some(if more > 0 { format!("{shown}; and {more} more") } else { shown })
+}
+
+/// Tables that an extension owns are its own affair: pg_dump leaves their rows out, or takes some of them.
+const READ: &str = "SELECT json_build_object(
+  'size_bytes', pg_database_size(current_database()),
+  'tables', (SELECT coalesce(json_agg(json_build_object('schema', n.nspname, 'name', c.relname, 'oid', c.oid::bigint)
+      ORDER BY n.nspname, c.relname), '[]')
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND left(n.nspname, 3) <> 'pg_'
+      AND n.nspname <> 'information_schema'
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+        AND d.objsubid = 0 AND d.deptype = 'e')),
+  'large_objects', (SELECT count(*) FROM pg_largeobject_metadata),
+  'extensions', (SELECT coalesce(json_agg(json_build_object('name', e.extname, 'version', e.extversion,
+      'schema', n.nspname) ORDER BY e.extname), '[]')
+    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace),
+  'roles', (WITH RECURSIVE
+      used AS (
+        SELECT refobjid AS oid FROM pg_shdepend
+          WHERE refclassid = 'pg_authid'::regclass
+            AND (dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+              OR (classid = 'pg_database'::regclass
+                AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())))
+        UNION SELECT setrole FROM pg_db_role_setting
+          WHERE setrole <> 0 AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+        UNION SELECT relowner FROM pg_class WHERE oid >= 16384
+        UNION SELECT proowner FROM pg_proc WHERE oid >= 16384
+        UNION SELECT typowner FROM pg_type WHERE oid >= 16384
+        UNION SELECT nspowner FROM pg_namespace WHERE oid >= 16384
+        UNION SELECT extowner FROM pg_extension WHERE oid >= 16384
+        UNION SELECT datdba FROM pg_database WHERE datname = current_database()),
+      closure AS (
+        SELECT oid FROM used
+        UNION SELECT m.roleid FROM pg_auth_members m JOIN closure c ON c.oid = m.member)
+    SELECT coalesce(json_agg(json_build_object('name', r.rolname, 'superuser', r.rolsuper, 'inherit', r.rolinherit,
+      'create_role', r.rolcreaterole, 'create_database', r.rolcreatedb, 'login', r.rolcanlogin,
+      'replication', r.rolreplication, 'bypass_row_security', r.rolbypassrls, 'connection_limit', r.rolconnlimit,
+      'valid_until', r.rolvaliduntil::text, 'comment', shobj_description(r.oid, 'pg_authid'),
+      'member_of', (SELECT coalesce(json_agg(g.rolname ORDER BY g.rolname), '[]')
+        FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid),
+      'memberships', (SELECT coalesce(json_agg(json_build_object('role', g.rolname,
+          'admin', m.admin_option, 'inherit', coalesce((to_jsonb(m)->>'inherit_option')::boolean, r.rolinherit),
+          'set', coalesce((to_jsonb(m)->>'set_option')::boolean, true), 'grantor', w.rolname) ORDER BY g.rolname), '[]')
+        FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid LEFT JOIN pg_roles w ON w.oid = m.grantor
+        WHERE m.member = r.oid),
+      'settings', coalesce((SELECT to_json(s.setconfig) FROM pg_db_role_setting s
+        WHERE s.setrole = r.oid AND s.setdatabase = 0), '[]'))
+      ORDER BY r.rolname), '[]')
+    FROM pg_roles r JOIN closure c ON c.oid = r.oid WHERE left(r.rolname, 3) <> 'pg_'))";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str, rows: u64) -> Table {
+        Table { schema: "public".to_owned(), name: name.to_owned(), oid: 1, rows }
+    }
+
+    #[test]
+    fn the_same_rows_are_no_difference_whatever_the_oids() {
+        let restored = [Table { oid: 99, ..table("b", 2) }, table("a", 1)];
+        assert_eq!(difference(&[table("a", 1), table("b", 2)], &restored), None);
+    }
+
+    #[test]
+    fn missing_short_and_strange_tables_are_told() {
+        let words = difference(&[table("a", 1), table("b", 2)], &[table("b", 3), table("c", 0)]).unwrap();
+        assert_eq!(
+            words,
+            "table public.a is missing; table public.b has 3 rows instead of 2; table public.c was not there"
+        );
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let list = (0..5).map(|index| index.to_string()).collect();
+        assert_eq!(shorten(list).unwrap(), "0; 1; 2; and 2 more");
+    }
+}

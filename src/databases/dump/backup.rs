@@ -1,0 +1,270 @@
+//! `db backup`: `paths.backups/databases/<name>/<UTC time>/`, complete or not there.
+//!
+//! Owns the folder of backups: what is in it, and how a backup appears there (`workshop`).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::databases::archive::names;
+use crate::databases::archive::record::{Record, RecordError};
+use crate::databases::archive::verification::{Known, Verification};
+use crate::databases::archive::workshop::Workshop;
+use crate::databases::documents::BackupDocument;
+use crate::databases::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
+use crate::databases::error::DatabasesError;
+use crate::databases::server::connect::Server;
+use crate::fs::escape;
+use crate::report::{Activity, Message, Reporter};
+
+/// How and where to back up.
+#[derive(Debug, Clone)]
+pub struct BackupSettings {
+    /// `paths.backups`.
+    pub folder: PathBuf,
+    pub jobs: Jobs,
+    pub level: Level,
+    pub hashes: PasswordHashes,
+    pub shrink: Shrink,
+    /// Who does it, for the record.
+    pub operator: String,
+}
+
+/// What a backup of less than half of the last one's size is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Shrink {
+    /// A failure: databases seldom lose half of their data on purpose.
+    #[default]
+    Refuse,
+    Allow,
+}
+
+/// Backs `database` up. On an error no backup has appeared, and those that were there are there.
+pub async fn backup(
+    server: &Server,
+    database: &str,
+    settings: &BackupSettings,
+    reporter: &Reporter,
+) -> Result<BackupDocument, DatabasesError> {
+    backup_as(server, Physical { name: database, since: None }, database, settings, reporter).await
+}
+
+/// A database as the server has it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::databases) struct Physical<'a> {
+    pub name: &'a str,
+    /// Since when nobody writes to it, where that is so: the time that its backup is of. What was replaced long ago must
+    /// not become the newest of all backups.
+    pub since: Option<jiff::Timestamp>,
+}
+
+/// Backs up a database of the server's among the backups of `database`.
+pub(in crate::databases) async fn backup_as(
+    server: &Server,
+    physical: Physical<'_>,
+    database: &str,
+    settings: &BackupSettings,
+    reporter: &Reporter,
+) -> Result<BackupDocument, DatabasesError> {
+    reporter.began(Activity::DumpDatabase, database, None);
+    let result = place(server, physical, database, settings, reporter).await;
+    match &result {
+        Ok(document) => {
+            let message = Message::new("databases-backed-up").with("database", database).with("path", &document.path);
+            reporter.done(Activity::DumpDatabase, database, message);
+        }
+        Err(error) => reporter.failed(Activity::DumpDatabase, database, error),
+    }
+    result
+}
+
+async fn place(
+    server: &Server,
+    physical: Physical<'_>,
+    database: &str,
+    settings: &BackupSettings,
+    reporter: &Reporter,
+) -> Result<BackupDocument, DatabasesError> {
+    let home = folder_of(&settings.folder, database);
+    let workshop = Workshop::open(&home)?;
+    let stamp = free_stamp(&home, physical.since.unwrap_or_else(jiff::Timestamp::now));
+    let order = DumpOrder {
+        database: physical.name,
+        since: physical.since,
+        recorded_as: database,
+        stamp: &stamp,
+        jobs: settings.jobs,
+        level: settings.level,
+        hashes: settings.hashes,
+        operator: &settings.operator,
+    };
+    let record = dump::dump(server, &order, workshop.path(), reporter).await?;
+    if settings.shrink == Shrink::Refuse {
+        let last = existing(&settings.folder, database)?.backups.pop();
+        refuse_shrunken("backup", &record, last.as_ref().map(|last| &last.known.record))?;
+    }
+    let target = home.join(&stamp);
+    crate::failpoint!("databases.backup.before-rename");
+    workshop.publish(&target)?;
+    crate::failpoint!("databases.backup.after-rename");
+    Ok(BackupDocument::new(&Known { record, verification: Verification::default() }, &target))
+}
+
+/// Compares like with like: a level of compression that saves more makes no database smaller.
+pub(in crate::databases) fn refuse_shrunken(
+    what: &'static str,
+    record: &Record,
+    last: Option<&Record>,
+) -> Result<(), DatabasesError> {
+    let Some(last) = last else { return Ok(()) };
+    if record.tables.is_empty() && !last.tables.is_empty() || record.rows() == 0 && last.rows() > 0 {
+        return Err(DatabasesError::Emptied { what, database: record.database.clone(), tables: record.tables.len() });
+    }
+    let (new_bytes, old_bytes) = (record.bytes(), last.bytes());
+    let (new_size, old_size) = (record.size_bytes, last.size_bytes);
+    if new_bytes < old_bytes / 2 || (new_size < old_size / 2 && record.rows() < last.rows() / 2) {
+        return Err(DatabasesError::Shrunk { what, database: record.database.clone(), new_bytes, old_bytes });
+    }
+    Ok(())
+}
+
+/// Where the backups of a database are.
+pub(in crate::databases) fn folder_of(backups: &Path, database: &str) -> PathBuf {
+    backups.join("databases").join(escape(database))
+}
+
+/// A complete backup on disk.
+#[derive(Debug, Clone)]
+pub(in crate::databases) struct Existing {
+    pub path: PathBuf,
+    pub known: Known,
+}
+
+/// A folder with the name of a backup that can't be read as one.
+#[derive(Debug)]
+pub(in crate::databases) struct Broken {
+    pub path: PathBuf,
+    pub error: DatabasesError,
+}
+
+/// What lies where the backups of a database are.
+#[derive(Debug, Default)]
+pub(in crate::databases) struct Shelf {
+    /// Oldest first.
+    pub backups: Vec<Existing>,
+    /// Worth a word, and no reason to do without the others.
+    pub broken: Vec<Broken>,
+}
+
+/// The backups of a database. A folder without the name of one is left out: it is not ours.
+pub(in crate::databases) fn existing(backups: &Path, database: &str) -> Result<Shelf, DatabasesError> {
+    let home = folder_of(backups, database);
+    let mut shelf = Shelf::default();
+    let entries = match fs::read_dir(&home) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(shelf),
+        Err(error) => return Err(DatabasesError::file("list", &home)(error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(DatabasesError::file("list", &home))?.path();
+        let stamp = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if !names::is_stamp(&stamp) {
+            continue;
+        }
+        match Known::read(&path) {
+            Ok(known) if known.record.id == names::backup_id(database, &stamp) => {
+                shelf.backups.push(Existing { path, known });
+            }
+            Ok(known) => {
+                let (id, database) = (known.record.id, format!("{database} of {stamp}"));
+                let source = RecordError::StrangeId { id, database };
+                let error = DatabasesError::Record { path: path.clone(), source };
+                shelf.broken.push(Broken { path, error });
+            }
+            Err(error) => shelf.broken.push(Broken { path, error }),
+        }
+    }
+    let key = |backup: &Existing| (backup.known.record.created_at, backup.known.record.id.clone());
+    shelf.backups.sort_by_key(key);
+    shelf.broken.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(shelf)
+}
+
+/// The stamp of a time, with a count behind it when that second has a backup already.
+fn free_stamp(home: &Path, time: jiff::Timestamp) -> String {
+    let stamp = names::stamp(time);
+    let free = |stamp: &String| !home.join(stamp).exists();
+    (1..100)
+        .map(|count| if count == 1 { stamp.clone() } else { format!("{stamp}-{count}") })
+        .find(free)
+        .unwrap_or(stamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::databases::archive::record::{RECORD_FILE, tests::record};
+
+    #[test]
+    fn backups_are_listed_oldest_first_and_strangers_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder_of(folder.path(), "expert");
+        for (stamp, time) in
+            [("20260705T000000Z", "2026-07-05T00:00:00Z"), ("20260704T101530Z", "2026-07-04T10:15:30Z")]
+        {
+            let record = Record { id: format!("expert/{stamp}"), created_at: time.parse().unwrap(), ..record() };
+            fs::create_dir_all(home.join(stamp)).unwrap();
+            fs::write(home.join(stamp).join(RECORD_FILE), record.to_json()).unwrap();
+        }
+        fs::create_dir(home.join("by-hand")).unwrap();
+        let ids: Vec<String> = existing(folder.path(), "expert")
+            .unwrap()
+            .backups
+            .into_iter()
+            .map(|backup| backup.known.record.id)
+            .collect();
+        assert_eq!(ids, ["expert/20260704T101530Z", "expert/20260705T000000Z"]);
+        assert!(existing(folder.path(), "metis").unwrap().backups.is_empty());
+    }
+
+    #[test]
+    fn one_unreadable_backup_does_not_hide_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder_of(folder.path(), "expert");
+        for (stamp, text) in [
+            ("20260704T101530Z", record().to_json()),
+            ("20260705T101530Z", b"{".to_vec()),
+            ("20260706T101530Z", record().to_json()),
+        ] {
+            fs::create_dir_all(home.join(stamp)).unwrap();
+            fs::write(home.join(stamp).join(RECORD_FILE), text).unwrap();
+        }
+        let shelf = existing(folder.path(), "expert").unwrap();
+        assert_eq!((shelf.backups.len(), shelf.broken.len()), (1, 2));
+    }
+
+    #[test]
+    fn less_than_half_is_refused() {
+        let (last, mut new) = (record(), record());
+        let refused = |new: &Record| refuse_shrunken("backup", new, Some(&last));
+        assert!(refuse_shrunken("backup", &new, None).is_ok());
+        assert!(refused(&new).is_ok());
+        new.files[1].bytes = 0;
+        assert!(refused(&new).is_ok());
+        new.files[0].bytes = 9;
+        assert!(matches!(refused(&new), Err(DatabasesError::Shrunk { .. })));
+        let mut empty = record();
+        empty.tables.iter_mut().for_each(|table| table.rows = 0);
+        assert!(matches!(refused(&empty), Err(DatabasesError::Emptied { tables: 1.., .. })));
+        empty.tables.clear();
+        assert!(refused(&empty).unwrap_err().to_string().contains("has no tables now"));
+    }
+
+    #[test]
+    fn a_second_backup_in_the_same_second_gets_a_name_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let time: jiff::Timestamp = "2026-07-04T10:15:30Z".parse().unwrap();
+        fs::create_dir(folder.path().join("20260704T101530Z")).unwrap();
+        assert_eq!(free_stamp(folder.path(), time), "20260704T101530Z-2");
+    }
+}

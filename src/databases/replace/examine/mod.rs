@@ -1,0 +1,211 @@
+//! Everything that could keep a rebuild from its end, asked before anything is made: all that is wrong at once.
+
+pub(in crate::databases) mod fitness;
+pub(in crate::databases) mod source;
+
+use std::path::Path;
+
+use futures::future::BoxFuture;
+
+use self::source::{Expected, Mark, Source};
+use crate::databases::described::inventory::{Inventory, Role};
+use crate::databases::described::properties::Properties;
+use crate::databases::dump::backup::Shrink;
+use crate::databases::error::DatabasesError;
+use crate::databases::replace::exchange::{Dependents, DependentsError};
+use crate::databases::replace::preserve::Preservation;
+use crate::databases::replace::{NewDatabase, Placement, Rebuild, RebuildOptions};
+use crate::databases::server::connect::Server;
+use crate::report::{Reporter, in_one_line};
+
+/// Where the rows come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'a> {
+    /// One of our folders, or an archive of pg_dump's.
+    Path(&'a Path),
+    /// The same, read through already; anew where somebody has touched it since.
+    Examined(&'a Examination),
+}
+
+/// A dump that [`examine`] read from its first byte to its last.
+#[derive(Debug, Clone)]
+pub struct Examination {
+    source: Source,
+    expected: Expected,
+    marks: Vec<Mark>,
+}
+
+impl Origin<'_> {
+    fn path(&self) -> &Path {
+        match self {
+            Origin::Path(path) => path,
+            Origin::Examined(examination) => &examination.source.path,
+        }
+    }
+}
+
+/// What would keep [`rebuild()`](crate::databases::rebuild()) from beginning, as it finds it itself; for those who have several to do,
+/// and want to begin with none before all of them can be done. What was read need not be read again:
+/// [`Origin::Examined`].
+pub async fn examine(
+    server: &Server,
+    database: &str,
+    source: &Path,
+    options: &RebuildOptions,
+    reporter: &Reporter,
+) -> Result<Examination, DatabasesError> {
+    let rebuild = Rebuild { server, database, origin: Origin::Path(source), dependents: &Nobody, options, reporter };
+    let Examined { source, expected, marks, .. } = Box::pin(rebuild.examine()).await?;
+    Ok(Examination { source, expected, marks })
+}
+
+/// Stands for the services where none is touched.
+struct Nobody;
+
+impl Dependents for Nobody {
+    fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// What was found before anything was made.
+pub(in crate::databases) struct Examined {
+    pub source: Source,
+    pub expected: Expected,
+    /// From before it was read.
+    marks: Vec<Mark>,
+    pub properties: Properties,
+    /// Those that the server lacks and somebody wants to be made.
+    pub roles: Vec<Role>,
+    /// Whether there is a database to be replaced.
+    pub replaces: bool,
+}
+
+/// A dump, and its marks from before it was read.
+struct Read {
+    source: Source,
+    marks: Vec<Mark>,
+}
+
+impl Rebuild<'_> {
+    /// Everything that can be known beforehand, and all that is wrong with it at once.
+    pub async fn examine(&self) -> Result<Examined, DatabasesError> {
+        let server = self.server;
+        let (Read { source, marks }, verified) = self.read_through().await?;
+        let present = Properties::read(&server.client, server.maintenance(self.database), self.database).await?;
+        let replaces = present.is_some() && self.options.placement == Placement::Replace;
+        let mut problems = Vec::new();
+        let known = verified.as_ref().ok().cloned().or_else(|| source.known());
+        let mut properties = None;
+        let mut roles = Vec::new();
+        if let Some(expected) = &known {
+            let own = match present {
+                Some(present) => present,
+                None => self.options.new.apply(server, expected).await?,
+            };
+            let findings = fitness::look(server, self.database, expected, &own, self.options.missing_roles).await?;
+            problems.extend(findings.problems);
+            roles = findings.roles;
+            properties = Some(own);
+        }
+        problems.extend(self.options.patches.problems());
+        if replaces {
+            problems.extend(Preservation::problems_of(server, self.database, &self.options.preserve).await?);
+            if known.is_some_and(|expected| expected.tables.is_empty()) && self.options.shrink == Shrink::Refuse {
+                problems.extend(self.emptying().await?);
+            }
+        }
+        if let Placement::Beside(name) = &self.options.placement
+            && server.has(name).await?
+        {
+            problems.push(format!("there is a database `{name}` already; choose another name"));
+        }
+        match (verified, properties) {
+            (Ok(expected), Some(properties)) if problems.is_empty() => {
+                Ok(Examined { source, expected, marks, properties, roles, replaces })
+            }
+            (Err(error), _) if problems.is_empty() => Err(error),
+            (verified, _) => {
+                if let Err(error) = verified {
+                    problems.insert(0, in_one_line(&error));
+                }
+                let (database, source_path) = (self.name().to_owned(), self.origin.path().to_owned());
+                Err(DatabasesError::Unfit { database, source_path, problems })
+            }
+        }
+    }
+
+    /// The dump, and what must come out of it once all of it was read.
+    async fn read_through(&self) -> Result<(Read, Result<Expected, DatabasesError>), DatabasesError> {
+        if let Origin::Examined(Examination { source, expected, marks }) = self.origin
+            && source.marks().is_ok_and(|now| now == *marks)
+        {
+            return Ok((Read { source: source.clone(), marks: marks.clone() }, Ok(expected.clone())));
+        }
+        let source = Source::open(self.origin.path(), &self.server.client.engine)?;
+        // Damage may be that a file is missing: that is for the reading to say.
+        let marks = source.marks().unwrap_or_default();
+        let verified = Box::pin(source.verify(self.server, self.reporter)).await;
+        Ok((Read { source, marks }, verified))
+    }
+
+    /// What would be lost to a source that holds no tables.
+    async fn emptying(&self) -> Result<Option<String>, DatabasesError> {
+        let mut session = self.server.client.session(self.database).await?;
+        let mut tables = Inventory::read(&mut session).await?.tables;
+        Inventory::count(&mut session, &mut tables).await?;
+        session.close().await?;
+        let rows: u64 = tables.iter().map(|table| table.rows).sum();
+        Ok((rows > 0).then(|| {
+            format!(
+                "it holds no tables, and the present `{}` has {rows} rows in {} of them; \
+                 give --allow-shrink if they are to go",
+                self.database,
+                tables.len()
+            )
+        }))
+    }
+}
+
+impl NewDatabase {
+    /// What is asked for, over what the source was, over what the server makes by itself.
+    async fn apply(&self, server: &Server, source: &Expected) -> Result<Properties, DatabasesError> {
+        let mut properties = match &source.properties {
+            Some(properties) => properties.clone(),
+            None => self.by_default(server, source).await?,
+        };
+        if let Some(owner) = &self.owner {
+            properties.owner = owner.clone();
+        }
+        if let Some(encoding) = &self.encoding {
+            properties.encoding = encoding.clone();
+        }
+        if let Some(locale) = &self.locale {
+            properties.locale_provider = "libc".to_owned();
+            (properties.locale, properties.icu_rules) = (None, None);
+            (properties.collate, properties.ctype) = (locale.clone(), locale.clone());
+        }
+        Ok(properties)
+    }
+
+    /// As `CREATE DATABASE` without a word more would make it, in the archive's encoding.
+    async fn by_default(&self, server: &Server, source: &Expected) -> Result<Properties, DatabasesError> {
+        let template = Properties::read(&server.client, server.home(), "template1").await?.unwrap_or_default();
+        Ok(Properties {
+            owner: server.client.credentials.user.clone(),
+            encoding: source.encoding.clone().unwrap_or(template.encoding),
+            collate: template.collate,
+            ctype: template.ctype,
+            locale_provider: template.locale_provider,
+            locale: template.locale,
+            icu_rules: template.icu_rules,
+            tablespace: "pg_default".to_owned(),
+            connection_limit: -1,
+            ..Properties::default()
+        })
+    }
+}

@@ -1,0 +1,423 @@
+//! What a database is restored from: one of our folders, or an archive that stock `pg_dump` wrote.
+//!
+//! A folder of ours has a record that says what must come out. Of any other archive the same is found out by reading it
+//! through once, in a container without a network: what it holds, for whom, and how many rows. It is read by
+//! `pg_restore` alone; psql never runs what came from elsewhere.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::databases::archive::names;
+use crate::databases::archive::record::{ARCHIVE, RECORD_FILE, Record};
+use crate::databases::archive::script::{self, ScriptFacts};
+use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach};
+use crate::databases::described::inventory::{Role, Table};
+use crate::databases::described::properties::Properties;
+use crate::databases::dump::backup;
+use crate::databases::error::{DatabasesError, Said};
+use crate::databases::list::backup_stamps;
+use crate::databases::server::connect::Server;
+use crate::databases::server::psql::chance;
+use crate::databases::verify;
+use crate::engine::{Engine, ExecSpec};
+use crate::manifest::nearest;
+use crate::report::{Activity, Message, Reporter};
+
+/// What lies at a path, by its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A folder with a `backup.json`.
+    Backup,
+    /// `pg_dump -Fc`.
+    Custom,
+    /// `pg_dump -Fd`.
+    Directory,
+    /// `pg_dump -Ft`.
+    Tar,
+    /// SQL in plain text, or that under gzip: nothing that a server is given as it is.
+    Sql,
+    /// Nothing of these.
+    Other,
+}
+
+/// Looks at what lies at `path`.
+pub fn source_kind(path: &Path) -> Result<SourceKind, DatabasesError> {
+    let fail = || DatabasesError::file("read", path);
+    if std::fs::metadata(path).map_err(fail())?.is_dir() {
+        return Ok(match (path.join(RECORD_FILE).exists(), path.join("toc.dat").exists()) {
+            (true, _) => SourceKind::Backup,
+            (false, true) => SourceKind::Directory,
+            (false, false) => SourceKind::Other,
+        });
+    }
+    let mut head = [0; 512];
+    let read = read_some(&mut std::fs::File::open(path).map_err(fail())?, &mut head).map_err(fail())?;
+    let head = &head[..read];
+    if head.starts_with(b"PGDMP") {
+        return Ok(SourceKind::Custom);
+    }
+    if head.len() == 512 && &head[257..262] == b"ustar" {
+        return Ok(if head.starts_with(b"toc.dat\0") { SourceKind::Tar } else { SourceKind::Other });
+    }
+    if head.starts_with(&[0x1f, 0x8b]) {
+        let mut inner = [0; 512];
+        let file = std::fs::File::open(path).map_err(fail())?;
+        let read = read_some(&mut flate2::read::MultiGzDecoder::new(file), &mut inner).map_err(fail())?;
+        return Ok(if is_text(&inner[..read]) { SourceKind::Sql } else { SourceKind::Other });
+    }
+    Ok(if is_text(head) { SourceKind::Sql } else { SourceKind::Other })
+}
+
+/// The folder of a backup: the last one of `database`, or the one with this ID (`expert/20260704T101530Z`, or the time
+/// alone), which may be another database's.
+pub fn find_backup(backups: &Path, database: &str, id: Option<&str>) -> Result<PathBuf, DatabasesError> {
+    let none = |id: &str| {
+        let times: Vec<String> = backup_stamps(backups, database).into_iter().map(|backup| backup.time).collect();
+        let wrong = id.rsplit('/').next().unwrap_or_default();
+        DatabasesError::NoBackup {
+            id: id.to_owned(),
+            database: database.to_owned(),
+            folder: backups.join("databases"),
+            nearest: nearest(wrong, times.iter().map(String::as_str)).map(str::to_owned),
+            last: times.last().cloned(),
+        }
+    };
+    let Some(id) = id else {
+        let last = backup::existing(backups, database)?.backups.pop();
+        return last.map(|backup| backup.path).ok_or_else(|| none("at all"));
+    };
+    let home = match id.split_once('/') {
+        None => backup::folder_of(backups, database),
+        // The name as a folder has it: nothing else comes to a path.
+        Some((name, _)) if is_folder_name(name) => backups.join("databases").join(name),
+        Some(_) => return Err(none(id)),
+    };
+    let stamp = id.rsplit('/').next().unwrap_or_default();
+    let folder = home.join(stamp);
+    if names::is_stamp(stamp) && folder.join(RECORD_FILE).exists() { Ok(folder) } else { Err(none(id)) }
+}
+
+/// Whether `fs::escape` could have made it.
+fn is_folder_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-%".contains(&byte))
+}
+
+fn read_some(from: &mut dyn Read, into: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match from.read(&mut into[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+/// An archive is never text, and SQL is never anything else.
+fn is_text(head: &[u8]) -> bool {
+    !head.is_empty()
+        && !head.starts_with(b"PGDMP")
+        && head.iter().all(|byte| *byte >= 0x20 || b"\t\n\r\x0c".contains(byte))
+}
+
+/// An archive that can be restored.
+#[derive(Debug, Clone)]
+pub(in crate::databases) struct Source {
+    /// What people named.
+    pub path: PathBuf,
+    /// The folder that a helper sees.
+    pub folder: PathBuf,
+    /// The archive's name in it.
+    name: String,
+    kind: SourceKind,
+    record: Option<Record>,
+    /// A folder with nothing but the archive, where a helper gets a copy of the whole folder.
+    _staging: Option<Arc<tempfile::TempDir>>,
+}
+
+/// A file as it was when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::databases) struct Mark {
+    path: PathBuf,
+    bytes: u64,
+    inode: u64,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+/// What must come out of it, and what it needs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in crate::databases) struct Expected {
+    /// A backup's ID, or the path.
+    pub label: String,
+    /// Rows of each table that has any.
+    pub tables: Vec<Table>,
+    /// Whether no other tables may be there.
+    pub exhaustive: bool,
+    pub large_objects: Option<u64>,
+    pub roles: Vec<String>,
+    /// Those of them of which it says what they were.
+    pub made_roles: Vec<Role>,
+    pub extensions: Vec<String>,
+    pub server_version: String,
+    pub major: Option<u32>,
+    /// What it will take on the server's disk, at least.
+    pub size_bytes: u64,
+    /// The archive itself.
+    pub bytes: u64,
+    pub properties: Option<Properties>,
+    pub encoding: Option<String>,
+    /// Whether the archive makes the schema `public` itself.
+    pub makes_public: bool,
+}
+
+impl Source {
+    /// Finds out what it is; a folder's record is read here, nothing else.
+    pub fn open(path: &Path, engine: &Engine) -> Result<Self, DatabasesError> {
+        let kind = source_kind(path)?;
+        let not_restorable = |why: &'static str| DatabasesError::NoArchive { path: path.to_owned(), why };
+        let (folder, name, record) = match kind {
+            SourceKind::Backup => (path.to_owned(), ARCHIVE.to_owned(), Some(Record::read(path)?)),
+            SourceKind::Sql => {
+                return Err(not_restorable("it is SQL in plain text; `dpl db convert` makes an archive of it"));
+            }
+            SourceKind::Other => {
+                return Err(not_restorable("it is neither a backup of dpl's nor an archive of pg_dump's"));
+            }
+            SourceKind::Directory => (path.to_owned(), String::new(), None),
+            SourceKind::Custom | SourceKind::Tar => {
+                let path = std::fs::canonicalize(path).map_err(DatabasesError::file("find", path))?;
+                let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+                let name = name.ok_or_else(|| not_restorable("its name is no UTF-8 text; give it another one"))?;
+                (path.parent().unwrap_or(Path::new("/")).to_owned(), name, None)
+            }
+        };
+        let mut source = Self { path: path.to_owned(), folder, name, kind, record, _staging: None };
+        if matches!(kind, SourceKind::Custom | SourceKind::Tar) && !engine.address().may_share_folders() {
+            source.stage()?;
+        }
+        Ok(source)
+    }
+
+    /// A second name for the archive, in a folder of its own, so that its neighbours don't travel along.
+    fn stage(&mut self) -> Result<(), DatabasesError> {
+        let file = self.folder.join(&self.name);
+        let staging = tempfile::Builder::new().prefix(".dpl-tmp-archive-").tempdir_in(&self.folder);
+        let staging = staging.map_err(DatabasesError::file("create a folder in", &self.folder))?;
+        let second = staging.path().join(&self.name);
+        if std::fs::hard_link(&file, &second).is_err() {
+            std::fs::copy(&file, &second).map_err(DatabasesError::file("copy", &file))?;
+        }
+        self.folder = staging.path().to_owned();
+        self._staging = Some(Arc::new(staging));
+        Ok(())
+    }
+
+    /// Where the archive is, inside a helper.
+    pub fn inside(&self) -> String {
+        if self.name.is_empty() { INSIDE.to_owned() } else { format!("{INSIDE}/{}", self.name) }
+    }
+
+    /// A tar is read from its beginning to its end: several can't at once.
+    pub fn can_be_read_in_parallel(&self) -> bool {
+        self.kind != SourceKind::Tar
+    }
+
+    /// Reads all of it: digests where there are some, the whole archive through `pg_restore` where not.
+    pub async fn verify(&self, server: &Server, reporter: &Reporter) -> Result<Expected, DatabasesError> {
+        match &self.record {
+            Some(record) => {
+                verify::verify_files(server, &self.folder, reporter).await?;
+                Ok(recorded(record))
+            }
+            None => {
+                let subject = self.path.display().to_string();
+                reporter.began(Activity::VerifyDump, subject.as_str(), None);
+                let found = self.read_through(server).await;
+                match &found {
+                    Ok(expected) => {
+                        let message = Message::new("databases-archive-read").with("tables", expected.tables.len());
+                        reporter.done(Activity::VerifyDump, subject, message);
+                    }
+                    Err(error) => reporter.failed(Activity::VerifyDump, subject, error),
+                }
+                found
+            }
+        }
+    }
+
+    /// What tells that nobody has touched it: name, size, number and time of change of each of its files.
+    pub fn marks(&self) -> Result<Vec<Mark>, DatabasesError> {
+        let fail = || DatabasesError::file("look at", &self.folder);
+        let files: Vec<PathBuf> = match (self.kind, &self.record) {
+            (_, Some(record)) => {
+                let files = record.files.iter().map(|file| self.folder.join(&file.path));
+                files.chain([self.folder.join(RECORD_FILE)]).collect()
+            }
+            (SourceKind::Directory, None) => {
+                let entries = std::fs::read_dir(&self.folder).map_err(fail())?;
+                let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+                paths.collect::<Result<_, _>>().map_err(fail())?
+            }
+            _ => vec![self.folder.join(&self.name)],
+        };
+        let mut marks = Vec::new();
+        for path in files {
+            // A link is as good as what it leads to.
+            let metadata = std::fs::metadata(&path).map_err(DatabasesError::file("look at", &path))?;
+            let changed = (metadata.ctime(), metadata.ctime_nsec());
+            marks.push(Mark { path, bytes: metadata.len(), inode: metadata.ino(), changed });
+        }
+        marks.sort();
+        Ok(marks)
+    }
+
+    /// What is known before it is read: of a folder of ours everything.
+    pub fn known(&self) -> Option<Expected> {
+        self.record.as_ref().map(recorded)
+    }
+
+    async fn read_through(&self, server: &Server) -> Result<Expected, DatabasesError> {
+        let helper = Helper::start(server, &self.folder, Access::Read, Reach::Nothing).await?;
+        let found = self.read_through_in(&helper).await;
+        helper.end().await;
+        found
+    }
+
+    async fn read_through_in(&self, helper: &Helper) -> Result<Expected, DatabasesError> {
+        let damaged = |stderr: &[u8]| DatabasesError::Damaged {
+            path: self.path.clone(),
+            damage: format!("pg_restore can't read it ({})", Said::new(stderr)),
+        };
+        let listing = helper.client.run("pg_restore", &["--list".to_owned(), self.inside()], b"").await?;
+        if listing.exit_code != 0 {
+            return Err(damaged(&listing.stderr));
+        }
+        let arguments = ["--schema-only".to_owned(), "--file=-".to_owned(), self.inside()];
+        let schema = helper.client.run("pg_restore", &arguments, b"").await?;
+        if schema.exit_code != 0 {
+            return Err(damaged(&schema.stderr));
+        }
+        let token = chance("dpl-end");
+        let program = helper.client.program("pg_restore");
+        let command = ["sh", "-c", COUNT, program.as_str(), &token, &self.inside()].map(str::to_owned).into();
+        let spec = ExecSpec { command, environment: vec!["LC_ALL=C".to_owned()], ..Default::default() };
+        let counted = helper.client.engine.exec(&helper.client.container, &spec, b"").await?;
+        let rows = script::read_counts(&String::from_utf8_lossy(&counted.stdout));
+        let Some(rows) = rows.filter(|rows| rows.exit_code == 0) else { return Err(damaged(&counted.stderr)) };
+        let facts = script::read_schema(&String::from_utf8_lossy(&schema.stdout));
+        Ok(self.found(&String::from_utf8_lossy(&listing.stdout), facts, rows))
+    }
+
+    fn found(&self, listing: &str, facts: ScriptFacts, rows: script::Rows) -> Expected {
+        let version = script::header(listing, "Dumped from database version:").unwrap_or_default();
+        let total: u64 = rows.tables.values().sum();
+        let tables = rows.tables.into_iter().map(|((schema, name), rows)| Table { schema, name, oid: 0, rows });
+        Expected {
+            label: self.path.display().to_string(),
+            tables: tables.collect(),
+            exhaustive: false,
+            large_objects: None,
+            roles: facts.roles.into_iter().collect(),
+            made_roles: Vec::new(),
+            extensions: facts.extensions.into_iter().collect(),
+            major: version.split(['.', ' ', 'd', 'b', 'r']).next().and_then(|major| major.parse().ok()),
+            server_version: version,
+            size_bytes: rows.bytes + BYTES_BESIDE_A_ROW * total,
+            bytes: size_of(&self.path),
+            properties: None,
+            encoding: facts.encoding,
+            makes_public: facts.makes_public,
+        }
+    }
+}
+
+/// A row's header and the pointer to it (PostgreSQL's "Database Page Layout"); its values take about what their text does.
+const BYTES_BESIDE_A_ROW: u64 = 28;
+
+fn recorded(record: &Record) -> Expected {
+    Expected {
+        label: record.id.clone(),
+        tables: record.tables.clone(),
+        exhaustive: true,
+        large_objects: Some(record.large_objects),
+        roles: record.roles.iter().map(|role| role.name.clone()).collect(),
+        made_roles: record.roles.clone(),
+        extensions: record.extensions.iter().map(|extension| extension.name.clone()).collect(),
+        server_version: record.server_version.clone(),
+        major: Some(record.server_version_number / 10_000),
+        size_bytes: record.size_bytes,
+        bytes: record.bytes(),
+        properties: Some(record.properties.clone()),
+        encoding: None,
+        makes_public: false,
+    }
+}
+
+/// For progress only: what can't be looked at has no size.
+fn size_of(path: &Path) -> u64 {
+    let Ok(metadata) = std::fs::metadata(path) else { return 0 };
+    if !metadata.is_dir() {
+        return metadata.len();
+    }
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// `$0` is pg_restore, `$1` the word that tells its exit code from a row, `$2` the archive. Rows are counted where they
+/// are, since the engine's stream would be the bottleneck.
+const COUNT: &str = r#"{ "$0" --data-only --file=- "$2"; echo "$1 $?"; } | awk -v end="$1" '
+  index($0, end " ") == 1 { print "exit\t" substr($0, length(end) + 2); next }
+  inside && $0 == "\\." { print rows "\t" head; inside = 0; next }
+  inside { rows++; bytes += length($0) + 1; next }
+  /^COPY .* FROM stdin;$/ { inside = 1; rows = 0; head = $0 }
+  END { printf "bytes\t%.0f\n", bytes }'"#;
+
+/// Tables of a restored database by schema and name.
+pub(in crate::databases) fn by_name(tables: &[Table]) -> BTreeMap<(&str, &str), u64> {
+    tables.iter().map(|table| ((table.schema.as_str(), table.name.as_str()), table.rows)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_known_by_what_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let kind = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            source_kind(&path).unwrap()
+        };
+        let gzip = |bytes: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let mut tar = vec![0; 1024];
+        tar[..7].copy_from_slice(b"toc.dat");
+        tar[257..262].copy_from_slice(b"ustar");
+        assert_eq!(kind("a.sql", b"PGDMP\x01\x0e"), SourceKind::Custom);
+        assert_eq!(kind("a.dump", b"--\n-- PostgreSQL database dump\n"), SourceKind::Sql);
+        assert_eq!(kind("b", &gzip(b"SELECT '\xe6\xa1\xa3';")), SourceKind::Sql);
+        assert_eq!(kind("c", &gzip(b"PGDMP\x01")), SourceKind::Other);
+        assert_eq!(kind("d", &tar), SourceKind::Tar);
+        tar[0] = b'x';
+        assert_eq!(kind("d", &tar), SourceKind::Other);
+        assert_eq!(kind("e", b""), SourceKind::Other);
+        assert_eq!(kind("f", b"\x7fELF\x00"), SourceKind::Other);
+        assert_eq!(source_kind(folder.path()).unwrap(), SourceKind::Other);
+        std::fs::write(folder.path().join("toc.dat"), b"x").unwrap();
+        assert_eq!(source_kind(folder.path()).unwrap(), SourceKind::Directory);
+        std::fs::write(folder.path().join("backup.json"), b"x").unwrap();
+        assert_eq!(source_kind(folder.path()).unwrap(), SourceKind::Backup);
+    }
+}

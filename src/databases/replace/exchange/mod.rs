@@ -1,0 +1,93 @@
+//! The swap with the services that use the database out of the way: stopped before it, started again whatever comes of it.
+
+pub(in crate::databases) mod guard;
+pub(in crate::databases) mod swap;
+
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+
+use self::swap::{Swap, SwapOutcome};
+use crate::databases::documents::PreserveReport;
+use crate::databases::error::DatabasesError;
+use crate::databases::replace::preserve::Preservation;
+use crate::databases::server::connect::Server;
+use crate::report::{Activity, Message, Reporter, in_one_line};
+
+/// The services that use a database: whoever knows them stops and starts them.
+pub trait Dependents: Send + Sync {
+    /// Stops those that run; what fails leaves them as it can, and [`Dependents::start`] is called then too.
+    fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>>;
+    /// Starts what [`Dependents::stop`] stopped.
+    fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>>;
+}
+
+/// Whatever kept the services from stopping or starting.
+pub type DependentsError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A swap with the dependents out of the way.
+pub(in crate::databases) struct Exchange<'a> {
+    pub server: &'a Server,
+    pub swap: Swap<'a>,
+    pub dependents: &'a dyn Dependents,
+    pub reporter: &'a Reporter,
+}
+
+/// What an exchange came to.
+#[derive(Debug, Default)]
+pub(in crate::databases) struct Exchanged {
+    pub nameless: Duration,
+    pub dependents_stopped: Duration,
+    pub preserved: Vec<PreserveReport>,
+}
+
+impl Exchange<'_> {
+    /// Stops the dependents, swaps, and starts them again, whether or not the swap was done.
+    pub async fn run(&self, preservation: &Preservation) -> Result<Exchanged, DatabasesError> {
+        let (reporter, database) = (self.reporter, self.swap.database);
+        let begun = Instant::now();
+        let stopped = self.dependents.stop().await.map_err(|error| self.failed("stop", error));
+        let swapped = match stopped {
+            Ok(()) => {
+                reporter.began(Activity::SwapDatabase, database, None);
+                self.swap.run(self.server, preservation, reporter).await
+            }
+            Err(error) => Err(error),
+        };
+        crate::failpoint!("databases.rebuild.before-start");
+        let started = self.dependents.start().await.map_err(|error| self.failed("start", error));
+        match (swapped, started) {
+            (Ok(SwapOutcome { nameless, preserved }), Ok(())) => {
+                let message = Message::new("databases-swapped").with("milliseconds", nameless.as_millis());
+                reporter.done(Activity::SwapDatabase, database, message);
+                Ok(Exchanged { nameless, dependents_stopped: begun.elapsed(), preserved })
+            }
+            (Ok(_), Err(error)) => {
+                let error = after_swap(database, error);
+                reporter.failed(Activity::SwapDatabase, database, &error);
+                Err(error)
+            }
+            (Err(error), started) => {
+                reporter.failed(Activity::SwapDatabase, database, &error);
+                if let Err(starting) = started {
+                    // The swap's own error is the one to return; that services are down must be said all the same.
+                    let message = Message::new("databases-dependents-down").with("database", database);
+                    reporter.warn(message.with("reason", in_one_line(&starting)));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn failed(&self, operation: &'static str, source: DependentsError) -> DatabasesError {
+        DatabasesError::Dependents { operation, database: self.swap.database.to_owned(), source }
+    }
+}
+
+/// An error of which the new database is in its place all the same.
+pub(in crate::databases) fn after_swap(database: &str, error: DatabasesError) -> DatabasesError {
+    match error {
+        already @ DatabasesError::AfterSwap { .. } => already,
+        error => DatabasesError::AfterSwap { database: database.to_owned(), source: Box::new(error) },
+    }
+}

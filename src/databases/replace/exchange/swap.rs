@@ -1,0 +1,228 @@
+//! Putting a new database in the place of the present one: the statements, and the moment without the name.
+//!
+//! `ALLOW_CONNECTIONS false` first, committed, so that nobody comes back between the termination and the renames;
+//! both renames in one transaction, so that a kill leaves either all of the old state or all of the new. What undoes
+//! the first step after a kill is a [`Guard`], and where that died too, `recovery`.
+
+use std::time::{Duration, Instant};
+
+use super::guard::Guard;
+use crate::databases::documents::PreserveReport;
+use crate::databases::error::DatabasesError;
+use crate::databases::replace::preserve::Preservation;
+use crate::databases::replace::preserve::carry::Carrier;
+use crate::databases::server::connect::Server;
+use crate::databases::server::psql::Session;
+use crate::databases::server::sql::{ident, literal};
+use crate::report::{Message, Reporter};
+
+/// A rename waits 5 s for a backend that slipped through (PostgreSQL's `CountOtherDBBackends`), then fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The names that take part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::databases) struct Swap<'a> {
+    /// The name that people use.
+    pub database: &'a str,
+    /// The complete new database.
+    pub new: &'a str,
+    /// What the present one is called afterwards.
+    pub aside: &'a str,
+}
+
+/// What a swap came to.
+#[derive(Debug, Default)]
+pub(in crate::databases) struct SwapOutcome {
+    /// How long the name could not be connected to.
+    pub nameless: Duration,
+    pub preserved: Vec<PreserveReport>,
+}
+
+impl Swap<'_> {
+    /// What was kept aside may be closed; under the name it is open.
+    fn exchange(&self) -> String {
+        let (database, new, aside) = (ident(self.database), ident(self.new), ident(self.aside));
+        format!(
+            "BEGIN; ALTER DATABASE {database} RENAME TO {aside}; ALTER DATABASE {new} RENAME TO {database}; \
+             ALTER DATABASE {database} ALLOW_CONNECTIONS true; COMMIT;"
+        )
+    }
+
+    /// Swaps, after the rows that live on were carried over. On an error the present database is there under its name and
+    /// takes connections again.
+    pub async fn run(
+        &self,
+        server: &Server,
+        preservation: &Preservation,
+        reporter: &Reporter,
+    ) -> Result<SwapOutcome, DatabasesError> {
+        let guard = Guard::set(server, self.database).await?;
+        let result = self.swap(server, preservation).await;
+        if result.is_err()
+            && let Err(reopening) = open(server, self.database).await
+        {
+            // The guard goes with this value, and opens it as soon as it can.
+            let message = Message::new("databases-left-closed").with("database", self.database);
+            reporter.warn(message.with("reason", reopening));
+        } else {
+            guard.stand_down().await;
+        }
+        result
+    }
+
+    async fn swap(&self, server: &Server, preservation: &Preservation) -> Result<SwapOutcome, DatabasesError> {
+        let mut session = server.maintenance_session(self.database).await?;
+        // Both ends are inside before the doors close.
+        let carrier = Carrier::open(server, self.database, self.new, preservation).await?;
+        crate::failpoint!("databases.rebuild.before-close");
+        let begun = Instant::now();
+        session.run("end new connections", &close_statement(self.database)).await?;
+        crate::failpoint!("databases.rebuild.after-close");
+        let preserved = self.carry(&mut session, carrier, preservation).await?;
+        let mut session = Some(session);
+        let mut failure = None;
+        while failure.is_none() || begun.elapsed() < PATIENCE {
+            match self.attempt(server, session.take()).await {
+                Ok(()) => return Ok(SwapOutcome { nameless: begun.elapsed(), preserved }),
+                Err(error) => {
+                    // The connection may have ended after the commit: what counts is what the server has.
+                    if server.has(self.aside).await.unwrap_or(false) {
+                        return Ok(SwapOutcome { nameless: begun.elapsed(), preserved });
+                    }
+                    failure = Some(error);
+                }
+            }
+        }
+        let database = self.database.to_owned();
+        let source = failure.unwrap_or(DatabasesError::Stopped { database: database.clone() });
+        Err(DatabasesError::NeverQuiet { database, source: Box::new(source) })
+    }
+
+    /// Carries the rows while nobody else is in the present database. A backend that was just starting when the doors
+    /// closed may still have written: then it is done again, and nothing is lost.
+    async fn carry(
+        &self,
+        session: &mut Session,
+        carrier: Option<Carrier>,
+        preservation: &Preservation,
+    ) -> Result<Vec<PreserveReport>, DatabasesError> {
+        let Some(mut carrier) = carrier else { return Ok(Vec::new()) };
+        const TURNS: u32 = 5;
+        for _ in 0..TURNS {
+            session.run("end its connections", &terminate_statement(self.database, Some(carrier.backend))).await?;
+            carrier.carry(preservation).await?;
+            let count = format!(
+                "SELECT to_json(count(*)) FROM pg_catalog.pg_stat_activity WHERE datname = {} AND pid <> {}",
+                literal(self.database),
+                carrier.backend
+            );
+            if session.query::<u64>("look who is there", &count).await? == 0 {
+                break;
+            }
+        }
+        crate::failpoint!("databases.rebuild.before-preserve-commit");
+        let reports = carrier.finish().await?;
+        crate::failpoint!("databases.rebuild.after-preserve");
+        Ok(reports)
+    }
+
+    async fn attempt(&self, server: &Server, session: Option<Session>) -> Result<(), DatabasesError> {
+        let mut session = match session {
+            Some(session) => session,
+            None => server.maintenance_session(self.database).await?,
+        };
+        session.run("end its connections", &terminate_statement(self.database, None)).await?;
+        crate::failpoint!("databases.rebuild.before-renames");
+        session.run("put the new database in its place", &self.exchange()).await?;
+        crate::failpoint!("databases.rebuild.after-renames");
+        // The swap is done whatever becomes of the session.
+        let _ = session.close().await;
+        Ok(())
+    }
+}
+
+/// Renames a database; `database` is not where we are meanwhile.
+pub(in crate::databases) async fn rename(server: &Server, from: &str, to: &str) -> Result<(), DatabasesError> {
+    crate::failpoint!("databases.rebuild.before-naming");
+    let statement = format!("ALTER DATABASE {} RENAME TO {};", ident(from), ident(to));
+    server.client.execute(server.maintenance(to), "rename the database", &statement).await?;
+    crate::failpoint!("databases.rebuild.after-naming");
+    Ok(())
+}
+
+/// Lets connections in again.
+pub(in crate::databases) async fn open(server: &Server, database: &str) -> Result<(), DatabasesError> {
+    let statement = format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", ident(database));
+    server.client.execute(server.maintenance(database), "allow connections", &statement).await?;
+    Ok(())
+}
+
+/// Drops a database that this room made or put aside; connections to it end.
+pub(in crate::databases) async fn drop_aside(server: &Server, name: &str) -> Result<(), DatabasesError> {
+    crate::failpoint!("databases.rebuild.before-drop");
+    let statements = format!(
+        "ALTER DATABASE {0} IS_TEMPLATE false; ALTER DATABASE {0} ALLOW_CONNECTIONS false; \
+         DROP DATABASE {0} WITH (FORCE);",
+        ident(name)
+    );
+    server.client.execute(server.maintenance(name), "drop the database", &statements).await?;
+    crate::failpoint!("databases.rebuild.after-drop");
+    Ok(())
+}
+
+/// How many prepared transactions keep these databases from being renamed.
+pub(in crate::databases) async fn prepared_transactions(
+    server: &Server,
+    databases: &[&str],
+) -> Result<u64, DatabasesError> {
+    let names: Vec<String> = databases.iter().map(|name| literal(name)).collect();
+    let query =
+        format!("SELECT to_json(count(*)) FROM pg_catalog.pg_prepared_xacts WHERE database IN ({})", names.join(", "));
+    server.client.query(server.home(), "look for prepared transactions", &query).await
+}
+
+fn close_statement(database: &str) -> String {
+    format!("ALTER DATABASE {} ALLOW_CONNECTIONS false;", ident(database))
+}
+
+/// Terminates until none is left but `spared`, on the server, without a round trip for each look. After 10 s without
+/// an end the rename has to say who is in its way.
+fn terminate_statement(database: &str, spared: Option<i64>) -> String {
+    let spared = spared.map(|pid| format!(" AND pid <> {pid}")).unwrap_or_default();
+    let body = format!(
+        "DECLARE left_over bigint; BEGIN \
+         FOR turn IN 1..5000 LOOP \
+           PERFORM pg_catalog.pg_stat_clear_snapshot(); \
+           SELECT count(pg_catalog.pg_terminate_backend(pid)) INTO left_over \
+             FROM pg_catalog.pg_stat_activity WHERE datname = {}{spared}; \
+           EXIT WHEN left_over = 0; \
+           PERFORM pg_catalog.pg_sleep(0.002); \
+         END LOOP; END",
+        literal(database)
+    );
+    format!("DO {};", literal(&body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_renames_are_one_transaction() {
+        let swap = Swap { database: "档\"; drop", new: "n", aside: "o" };
+        assert_eq!(
+            swap.exchange(),
+            "BEGIN; ALTER DATABASE \"档\"\"; drop\" RENAME TO \"o\"; \
+             ALTER DATABASE \"n\" RENAME TO \"档\"\"; drop\"; \
+             ALTER DATABASE \"档\"\"; drop\" ALLOW_CONNECTIONS true; COMMIT;"
+        );
+    }
+
+    #[test]
+    fn a_name_with_quotes_stays_a_literal_inside_the_body() {
+        let statement = terminate_statement("it's \\ $$", None);
+        assert!(statement.starts_with("DO E'DECLARE"), "{statement}");
+        assert!(statement.contains("datname = E''it''''s \\\\\\\\ $$'';"), "{statement}");
+        assert!(terminate_statement("x", Some(7)).contains("datname = ''x'' AND pid <> 7;"));
+    }
+}

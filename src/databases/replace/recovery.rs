@@ -1,0 +1,183 @@
+//! What a killed rebuild left on the server, and what to do about it.
+//!
+//! Deciding is pure: databases beside another say by their names what they are. A new one was never complete, or never
+//! put in place: it goes, and the present database, if it was closed for the swap, is opened again. An old one means
+//! that the swap was done: it is backed up and dropped, as the killed run would have done. One that was on its way back
+//! and did not arrive is kept again; one that had to go for it is kept from now on.
+
+use serde::Deserialize;
+
+use crate::databases::archive::names::{self, BesideKind};
+use crate::databases::error::DatabasesError;
+use crate::databases::replace::exchange::swap;
+use crate::databases::server::connect::Server;
+use crate::report::{Message, Reporter};
+
+/// A database as the server lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(in crate::databases) struct Seen {
+    pub name: String,
+    pub allows_connections: bool,
+}
+
+/// What has to be done before `database` is worked on again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::databases) enum Remedy {
+    /// The present database was closed for a swap that did not happen.
+    Reopen,
+    /// A new database that never got its place.
+    Discard(String),
+    /// A kept one that was on its way back: kept again, under the second name.
+    KeepAgain(String, String),
+    /// What a rollback replaced: the swap was done, and it is kept under the second name.
+    Keep(String, String),
+    /// The database that was replaced, not yet backed up and dropped.
+    Retire(String),
+}
+
+/// What the databases on the server mean for `database`. Old ones without a present one are nothing that a killed run
+/// leaves, since both renames are one transaction: then somebody must look.
+pub(in crate::databases) fn plan(database: &str, seen: &[Seen]) -> Result<Vec<Remedy>, DatabasesError> {
+    let present = seen.iter().find(|seen| seen.name == database);
+    let beside = |wanted: BesideKind| {
+        seen.iter().filter_map(move |seen| {
+            let (kind, _) = names::read_beside(database, &seen.name)?;
+            (kind == wanted).then(|| seen.name.clone())
+        })
+    };
+    if let (None, Some(old)) = (present, beside(BesideKind::Old).next()) {
+        return Err(DatabasesError::Orphaned { database: database.to_owned(), old });
+    }
+    let new: Vec<String> = beside(BesideKind::New).collect();
+    let back: Vec<String> = beside(BesideKind::Back).collect();
+    let mut remedies = Vec::new();
+    // Only then was it us who closed it; the site may have reasons of its own.
+    if !(new.is_empty() && back.is_empty()) && present.is_some_and(|present| !present.allows_connections) {
+        remedies.push(Remedy::Reopen);
+    }
+    remedies.extend(new.into_iter().map(Remedy::Discard));
+    let kept = |name: &str| {
+        let (_, stamp) = names::read_beside(database, name)?;
+        Some(names::beside(database, BesideKind::Kept, &stamp))
+    };
+    remedies.extend(back.into_iter().filter_map(|name| Some(Remedy::KeepAgain(name.clone(), kept(&name)?))));
+    remedies.extend(beside(BesideKind::Away).filter_map(|name| Some(Remedy::Keep(name.clone(), kept(&name)?))));
+    remedies.extend(beside(BesideKind::Old).map(Remedy::Retire));
+    Ok(remedies)
+}
+
+/// What mending came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::databases) struct Mended {
+    /// Old databases that are still to be backed up and dropped.
+    pub to_retire: Vec<String>,
+    /// What an interrupted rollback had replaced already, under the name that it is kept by now.
+    pub rolled_back: Option<String>,
+}
+
+/// Does what needs no backup: opens what is closed, drops what was never complete, keeps what was kept.
+pub(in crate::databases) async fn mend(
+    server: &Server,
+    database: &str,
+    reporter: &Reporter,
+) -> Result<Mended, DatabasesError> {
+    let mut mended = Mended::default();
+    for remedy in plan(database, &look(server).await?)? {
+        match remedy {
+            Remedy::Reopen => {
+                swap::open(server, database).await?;
+                reporter.warn(Message::new("databases-reopened").with("database", database));
+            }
+            Remedy::Discard(new) => {
+                swap::drop_aside(server, &new).await?;
+                reporter.warn(Message::new("databases-leftover-dropped").with("database", database).with("name", new));
+            }
+            Remedy::KeepAgain(back, kept) => {
+                swap::rename(server, &back, &kept).await?;
+                reporter.warn(Message::new("databases-kept-again").with("database", database).with("name", kept));
+            }
+            Remedy::Keep(away, kept) => {
+                swap::rename(server, &away, &kept).await?;
+                let message = Message::new("databases-rolled-back-already").with("database", database);
+                reporter.warn(message.with("name", &kept));
+                mended.rolled_back = Some(kept);
+            }
+            Remedy::Retire(old) => mended.to_retire.push(old),
+        }
+    }
+    Ok(mended)
+}
+
+/// All databases of the server.
+pub(in crate::databases) async fn look(server: &Server) -> Result<Vec<Seen>, DatabasesError> {
+    const QUERY: &str = "SELECT coalesce(json_agg(json_build_object('name', datname, 'allows_connections', \
+         datallowconn) ORDER BY datname), '[]') FROM pg_catalog.pg_database";
+    server.client.query(server.home(), "list the databases", QUERY).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(name: &str, allows_connections: bool) -> Seen {
+        Seen { name: name.to_owned(), allows_connections }
+    }
+
+    fn beside(kind: BesideKind) -> String {
+        names::beside("expert", kind, "20260704T101530Z")
+    }
+
+    #[test]
+    fn nothing_beside_it_needs_nothing() {
+        let others = [
+            seen("expert", false),
+            seen("metis", true),
+            seen(&names::beside("metis", BesideKind::New, "20260704T101530Z"), true),
+        ];
+        assert_eq!(plan("expert", &others).unwrap(), []);
+    }
+
+    #[test]
+    fn killed_while_restoring_the_new_one_goes() {
+        let new = beside(BesideKind::New);
+        let databases = [seen("expert", true), seen(&new, true)];
+        assert_eq!(plan("expert", &databases).unwrap(), [Remedy::Discard(new)]);
+    }
+
+    #[test]
+    fn killed_while_closed_the_present_one_opens_first() {
+        let new = beside(BesideKind::New);
+        let databases = [seen("expert", false), seen(&new, true)];
+        assert_eq!(plan("expert", &databases).unwrap(), [Remedy::Reopen, Remedy::Discard(new)]);
+    }
+
+    #[test]
+    fn killed_after_the_swap_the_old_one_is_retired_and_a_kept_one_stays() {
+        let old = beside(BesideKind::Old);
+        let databases = [seen("expert", true), seen(&old, false), seen(&beside(BesideKind::Kept), false)];
+        assert_eq!(plan("expert", &databases).unwrap(), [Remedy::Retire(old)]);
+    }
+
+    #[test]
+    fn killed_on_the_way_back_the_kept_one_is_kept_again() {
+        let back = beside(BesideKind::Back);
+        let databases = [seen("expert", false), seen(&back, false)];
+        assert_eq!(
+            plan("expert", &databases).unwrap(),
+            [Remedy::Reopen, Remedy::KeepAgain(back, beside(BesideKind::Kept))]
+        );
+    }
+
+    #[test]
+    fn killed_behind_the_way_back_what_was_replaced_is_kept() {
+        let away = beside(BesideKind::Away);
+        let databases = [seen("expert", true), seen(&away, false)];
+        assert_eq!(plan("expert", &databases).unwrap(), [Remedy::Keep(away, beside(BesideKind::Kept))]);
+    }
+
+    #[test]
+    fn an_old_one_alone_is_for_a_person_to_judge() {
+        let databases = [seen(&beside(BesideKind::Old), false)];
+        assert!(matches!(plan("expert", &databases), Err(DatabasesError::Orphaned { .. })));
+    }
+}

@@ -1,0 +1,113 @@
+//! `db rollback`: the way back to a database that was kept when it was replaced.
+//!
+//! The same swap as a rebuild's, with the kept one as the new one. Until it has its place it is called what tells the next
+//! run that it was on its way; what it replaces is kept in its turn, so that the way leads forward again too.
+
+use std::time::Duration;
+
+use super::exchange::{Dependents, Exchange};
+use super::preserve::Preservation;
+use super::recovery;
+use super::retire::kept;
+use super::take_lock;
+use crate::databases::archive::names::{self, BesideKind};
+use crate::databases::documents::RollbackReport;
+use crate::databases::error::DatabasesError;
+use crate::databases::replace::exchange::swap::{self, Swap};
+use crate::databases::server::connect::Server;
+use crate::report::{Message, Reporter, in_one_line};
+
+/// Puts the database that was kept last in the place of `database`.
+pub async fn rollback(
+    server: &Server,
+    database: &str,
+    dependents: &dyn Dependents,
+    reporter: &Reporter,
+) -> Result<RollbackReport, DatabasesError> {
+    let guard = take_lock(server, database).await?;
+    let result = swap_back(server, database, dependents, reporter).await;
+    // The lock goes with the session, and it with its input, whether it says goodbye or not.
+    let _ = guard.close().await;
+    result
+}
+
+/// The database that a rollback would go back to, and all that are kept beside it, oldest first.
+pub async fn kept_databases(server: &Server, database: &str) -> Result<Vec<String>, DatabasesError> {
+    Ok(kept(database, &recovery::look(server).await?))
+}
+
+async fn swap_back(
+    server: &Server,
+    database: &str,
+    dependents: &dyn Dependents,
+    reporter: &Reporter,
+) -> Result<RollbackReport, DatabasesError> {
+    let mended = recovery::mend(server, database, reporter).await?;
+    for old in mended.to_retire {
+        let message = Message::new("databases-leftover-waits").with("database", database);
+        reporter.warn(message.with("name", old));
+    }
+    if let Some(kept) = mended.rolled_back {
+        // It was done, and doing it again would undo it.
+        return Ok(report(database, String::new(), Some(kept), Duration::ZERO, Duration::ZERO));
+    }
+    let Some(wanted) = kept_databases(server, database).await?.pop() else {
+        return Err(DatabasesError::NothingKept { database: database.to_owned() });
+    };
+    let Some((_, stamp)) = names::read_beside(database, &wanted) else {
+        return Err(DatabasesError::NothingKept { database: database.to_owned() });
+    };
+    let prepared = swap::prepared_transactions(server, &[database, &wanted]).await?;
+    if prepared > 0 {
+        return Err(DatabasesError::Prepared { database: database.to_owned(), count: prepared });
+    }
+    if reporter.asked_to_stop() {
+        return Err(DatabasesError::Stopped { database: database.to_owned() });
+    }
+    if !server.has(database).await? {
+        crate::failpoint!("databases.rollback.before-naming");
+        swap::rename(server, &wanted, database).await?;
+        swap::open(server, database).await?;
+        return Ok(report(database, wanted, None, Duration::ZERO, Duration::ZERO));
+    }
+    let back = names::beside(database, BesideKind::Back, &stamp);
+    crate::failpoint!("databases.rollback.before-mark");
+    swap::rename(server, &wanted, &back).await?;
+    crate::failpoint!("databases.rollback.after-mark");
+    let now = names::stamp(jiff::Timestamp::now());
+    let away = names::beside(database, BesideKind::Away, &now);
+    let swap = Swap { database, new: &back, aside: &away };
+    let exchange = Exchange { server, swap, dependents, reporter };
+    match exchange.run(&Preservation::default()).await {
+        Ok(exchanged) => {
+            let kept = names::beside(database, BesideKind::Kept, &now);
+            crate::failpoint!("databases.rollback.before-keep");
+            swap::rename(server, &away, &kept).await?;
+            Ok(report(database, wanted, Some(kept), exchanged.nameless, exchanged.dependents_stopped))
+        }
+        Err(error @ DatabasesError::AfterSwap { .. }) => Err(error),
+        Err(error) => {
+            if let Err(renaming) = swap::rename(server, &back, &wanted).await {
+                let message = Message::new("databases-leftover-stays").with("name", back);
+                reporter.warn(message.with("reason", in_one_line(&renaming)));
+            }
+            Err(error)
+        }
+    }
+}
+
+fn report(
+    database: &str,
+    source: String,
+    kept_as: Option<String>,
+    nameless: Duration,
+    stopped: Duration,
+) -> RollbackReport {
+    RollbackReport {
+        database: database.to_owned(),
+        source,
+        kept_as,
+        nameless_ms: nameless.as_millis() as u64,
+        dependents_stopped_ms: stopped.as_millis() as u64,
+    }
+}

@@ -1,0 +1,251 @@
+//! A PostgreSQL server, in a container or elsewhere: finding the way in, and what it is.
+//!
+//! Which container runs a database's service is for the services room to know: it comes in as a name or an ID.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::psql::{Client, Credentials, Endpoint, Session};
+use super::sql;
+use crate::databases::containers::helper::{self, Ground};
+use crate::databases::containers::stale;
+use crate::databases::error::{DatabasesError, Said};
+use crate::databases::replace::exchange::guard;
+use crate::engine::{ContainerHold, ContainerSpec, ContainerState, Engine};
+
+/// The first version that has all that this room relies on (`DROP DATABASE … WITH (FORCE)`).
+const OLDEST_VERSION: u32 = 130_000;
+
+/// A server that answers.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Programs in the server's own container, or in one beside a server that has none.
+    pub(in crate::databases) client: Client,
+    /// For people: `in container shop-db-1`, `at db.example:5432`.
+    pub(in crate::databases) whereabouts: String,
+    /// The image that supplies the tools: the one that the server runs, where it runs in a container.
+    pub(in crate::databases) image_id: String,
+    /// The database to be in when no other is meant: `postgres`, or `template1` where there is none.
+    home: &'static str,
+    /// The network that helpers join, as `network_mode` takes it.
+    pub(in crate::databases) network_mode: String,
+    /// Where the server listens, seen from there.
+    pub(in crate::databases) endpoint: Endpoint,
+    pub(in crate::databases) version: String,
+    pub(in crate::databases) version_number: u32,
+    /// The container that `client` works in, where it is ours: it lives as long as this.
+    tools: Option<Arc<ContainerHold>>,
+}
+
+/// What is known of a server before it has answered.
+pub(in crate::databases) struct Place {
+    pub whereabouts: String,
+    pub image_id: String,
+    pub network_mode: String,
+}
+
+/// A server that runs in no container of this engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// Its name or address, seen from the engine's machine.
+    pub host: String,
+    pub port: u16,
+    /// The reference of an image with PostgreSQL's programs, of the server's major version or a later one.
+    pub tools_image: String,
+}
+
+#[derive(Deserialize)]
+struct Facts {
+    version: String,
+    version_number: u32,
+    port: u16,
+}
+
+impl Server {
+    /// What failed because the server's container has ended says so: what a tool says then explains nothing.
+    pub(in crate::databases) async fn explain(&self, error: DatabasesError) -> DatabasesError {
+        if self.is_outside() {
+            return error;
+        }
+        match self.client.engine.inspect_container(&self.client.container).await {
+            Ok(Some(view)) if view.state != ContainerState::Running => {
+                let (server, code) = (self.whereabouts.clone(), view.exit_code);
+                match error {
+                    DatabasesError::AfterSwap { database, source } => {
+                        let source = Box::new(DatabasesError::ServerEnded { server, code, source });
+                        DatabasesError::AfterSwap { database, source }
+                    }
+                    error => DatabasesError::ServerEnded { server, code, source: Box::new(error) },
+                }
+            }
+            _ => error,
+        }
+    }
+
+    /// Finds the way into the server in `container`: its own socket first, which is usually trusted, then TCP.
+    pub async fn connect(engine: &Engine, container: &str, credentials: Credentials) -> Result<Self, DatabasesError> {
+        let name = || container.to_owned();
+        let view = engine
+            .inspect_container(container)
+            .await?
+            .ok_or_else(|| DatabasesError::NoContainer { container: name() })?;
+        if view.state != ContainerState::Running {
+            return Err(DatabasesError::NotRunning { container: name(), state: view.state });
+        }
+        let tcp = || Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: None };
+        let ways = [(Endpoint::Socket, "postgres"), (Endpoint::Socket, "template1"), (tcp(), "postgres")];
+        let network_mode = format!("container:{}", view.id);
+        let place = Place { whereabouts: format!("in container {}", view.name), image_id: view.image_id, network_mode };
+        let client = Client {
+            engine: engine.clone(),
+            container: view.id,
+            bin_dir: None,
+            endpoint: Endpoint::Socket,
+            credentials: Arc::new(credentials),
+        };
+        let mut server = Self::find(client, place, &ways).await?;
+        // Wrappers on a PATH choose among installed versions and may need a home; the server's own folder is exact.
+        // Only some roles may ask, and for others the PATH has to do.
+        let folder = server.client.query::<String>(server.home, "ask for the server's programs", BIN_DIR).await;
+        server.client.bin_dir = folder.ok().filter(|folder| folder.starts_with('/'));
+        Ok(server)
+    }
+
+    /// Connects to a server outside: from a container of the tools' image in the network of the engine's machine.
+    pub async fn connect_outside(
+        engine: &Engine,
+        outside: &Outside,
+        credentials: Credentials,
+    ) -> Result<Self, DatabasesError> {
+        let no_image = || DatabasesError::NoToolsImage { image: outside.tools_image.clone() };
+        let image = engine.inspect_image(&outside.tools_image).await?.ok_or_else(no_image)?;
+        stale::clear(engine).await?;
+        let whereabouts = format!("at {}:{}", outside.host, outside.port);
+        let network_mode = "host".to_owned();
+        let spec = ContainerSpec {
+            network_mode: Some(network_mode.clone()),
+            entrypoint: Some(["sh", "-c", guard::LINGERING].map(str::to_owned).into()),
+            ..helper::idle(&image.id, &whereabouts)
+        };
+        crate::failpoint!("databases.outside.before-create");
+        let container = engine.create_container(&spec).await?;
+        let hold = helper::run_held(engine, &container).await?;
+        let endpoint = Endpoint::Tcp { host: outside.host.clone(), port: Some(outside.port) };
+        let place = Place { whereabouts, image_id: image.id, network_mode };
+        let client = Client {
+            engine: engine.clone(),
+            container,
+            bin_dir: None,
+            endpoint: endpoint.clone(),
+            credentials: Arc::new(credentials),
+        };
+        let found = Self::find(client, place, &[(endpoint.clone(), "postgres"), (endpoint, "template1")]).await;
+        found.map(|server| Self { tools: Some(Arc::new(hold)), ..server })
+    }
+
+    /// The server that `client` reaches in one of these ways, tried in their order.
+    pub(in crate::databases) async fn find(
+        client: Client,
+        place: Place,
+        ways: &[(Endpoint, &'static str)],
+    ) -> Result<Self, DatabasesError> {
+        let mut refusal = None;
+        for (endpoint, home) in ways {
+            let client = Client { endpoint: endpoint.clone(), ..client.clone() };
+            match client.query::<Facts>(home, "ask the server what it is", FACTS).await {
+                Ok(facts) if facts.version_number < OLDEST_VERSION => {
+                    return Err(DatabasesError::TooOld { server: place.whereabouts, version: facts.version });
+                }
+                Ok(facts) => {
+                    let endpoint = match endpoint {
+                        Endpoint::Socket => Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: Some(facts.port) },
+                        Endpoint::Tcp { host, port } => {
+                            Endpoint::Tcp { host: host.clone(), port: port.or(Some(facts.port)) }
+                        }
+                    };
+                    return Ok(Self {
+                        client,
+                        whereabouts: place.whereabouts,
+                        image_id: place.image_id,
+                        home,
+                        network_mode: place.network_mode,
+                        endpoint,
+                        version: facts.version,
+                        version_number: facts.version_number,
+                        tools: None,
+                    });
+                }
+                // The first refusal is the one to tell: the second way is the exception.
+                Err(DatabasesError::Sql { source, .. }) => refusal = refusal.or(Some(source)),
+                Err(error) => return Err(error),
+            }
+        }
+        let user = client.credentials.user.clone();
+        let source = refusal.unwrap_or_else(|| Said::new(b""));
+        Err(DatabasesError::Login { server: place.whereabouts, user, source })
+    }
+
+    /// `15.20 (Debian 15.20-0+deb12u1)`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The major version: 15.
+    pub fn major(&self) -> u32 {
+        self.version_number / 10_000
+    }
+
+    /// Whether it runs in no container of this engine.
+    pub(in crate::databases) fn is_outside(&self) -> bool {
+        self.tools.is_some()
+    }
+
+    /// Where helpers stand that reach it.
+    pub(in crate::databases) fn ground(&self) -> Ground {
+        Ground {
+            client: Client { endpoint: self.endpoint.clone(), ..self.client.clone() },
+            image_id: self.image_id.clone(),
+            network_mode: self.network_mode.clone(),
+            label: self.client.container.clone(),
+        }
+    }
+
+    pub(in crate::databases) fn engine(&self) -> &Engine {
+        &self.client.engine
+    }
+
+    /// The database to be in while `database` itself is renamed, created or dropped. Not `template1` where it can be
+    /// helped: nobody else could create a database while a session is held there.
+    pub(in crate::databases) fn maintenance(&self, database: &str) -> &'static str {
+        match (database == self.home, self.home) {
+            (false, home) => home,
+            (true, "postgres") => "template1",
+            (true, _) => "postgres",
+        }
+    }
+
+    /// The database to be in when no other is meant.
+    pub(in crate::databases) fn home(&self) -> &'static str {
+        self.home
+    }
+
+    /// A session beside `database`.
+    pub(in crate::databases) async fn maintenance_session(&self, database: &str) -> Result<Session, DatabasesError> {
+        self.client.session(self.maintenance(database)).await
+    }
+
+    /// Whether there is a database of exactly this name.
+    pub(in crate::databases) async fn has(&self, database: &str) -> Result<bool, DatabasesError> {
+        let query = format!(
+            "SELECT to_json(EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {}))",
+            sql::literal(database)
+        );
+        self.client.query(self.maintenance(database), "look for a database", &query).await
+    }
+}
+
+const FACTS: &str = "SELECT json_build_object('version', current_setting('server_version'), \
+     'version_number', current_setting('server_version_num')::int, 'port', current_setting('port')::int)";
+
+const BIN_DIR: &str = "SELECT to_json(setting) FROM pg_catalog.pg_config() WHERE name = 'BINDIR'";

@@ -1,0 +1,432 @@
+//! PostgreSQL's client programs, run inside a container: the command line, the password's way, results.
+//!
+//! The password never becomes an argument nor part of an environment that `docker inspect` shows, and no file holds
+//! it: it is the first line of the program's standard input, which a shell of two commands reads into the
+//! program's own environment before it becomes that program. When this process is killed nothing stays behind.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use tokio::io::AsyncWriteExt;
+
+use futures::StreamExt;
+
+use super::sql;
+use crate::databases::error::{DatabasesError, Said};
+use crate::engine::{Engine, ExecOutput, ExecResult, ExecSession, ExecSpec};
+
+/// A password; shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(in crate::databases) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// It goes ahead as one line.
+    pub(in crate::databases) fn check(&self) -> Result<(), DatabasesError> {
+        let is_one_line = !self.0.contains(['\n', '\r', '\0']);
+        if is_one_line { Ok(()) } else { Err(DatabasesError::UnusablePassword) }
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secret(…)")
+    }
+}
+
+/// Whom to work as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    pub user: String,
+    /// `None` where the server trusts whoever reaches it.
+    pub password: Option<Secret>,
+}
+
+/// Where the server listens, as seen from the container that a program runs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::databases) enum Endpoint {
+    /// The socket that the container's own programs take by default.
+    Socket,
+    Tcp {
+        host: String,
+        port: Option<u16>,
+    },
+}
+
+/// A container in which PostgreSQL's programs run, and how they reach the server from there.
+#[derive(Debug, Clone)]
+pub(in crate::databases) struct Client {
+    pub engine: Engine,
+    /// Its ID.
+    pub container: String,
+    /// The folder of the programs; those on the container's PATH where `None`.
+    pub bin_dir: Option<String>,
+    pub endpoint: Endpoint,
+    pub credentials: Arc<Credentials>,
+}
+
+/// What stands before a program that needs a password.
+const TAKE_PASSWORD: &str = "IFS= read -r PGPASSWORD && export PGPASSWORD";
+
+impl Client {
+    /// The connection string for a database: everything but the password.
+    pub fn conninfo(&self, database: &str) -> String {
+        let mut words = vec![
+            sql::conninfo("dbname", database),
+            sql::conninfo("user", &self.credentials.user),
+            "connect_timeout='20'".to_owned(),
+            "application_name='dpl'".to_owned(),
+        ];
+        if let Endpoint::Tcp { host, port } = &self.endpoint {
+            words.push(sql::conninfo("host", host));
+            words.extend(port.map(|port| format!("port='{port}'")));
+        }
+        words.join(" ")
+    }
+
+    /// Where a program of PostgreSQL's is.
+    pub fn program(&self, name: &str) -> String {
+        self.bin_dir.as_ref().map_or_else(|| name.to_owned(), |folder| format!("{folder}/{name}"))
+    }
+
+    /// Starts a program; the password, where there is one, has gone ahead on its input.
+    pub async fn start(&self, program: &str, arguments: &[String]) -> Result<ExecSession, DatabasesError> {
+        let shell = self.credentials.password.is_some().then(|| format!("{TAKE_PASSWORD} && exec \"$0\" \"$@\""));
+        self.start_in(shell, program, arguments).await
+    }
+
+    /// Starts a shell's script that runs a program as `"$0" "$@"`, when and as often as it likes.
+    pub async fn start_script(
+        &self,
+        script: &str,
+        program: &str,
+        arguments: &[String],
+    ) -> Result<ExecSession, DatabasesError> {
+        let shell = match self.credentials.password {
+            Some(_) => format!("{TAKE_PASSWORD}\n{script}"),
+            None => script.to_owned(),
+        };
+        self.start_in(Some(shell), program, arguments).await
+    }
+
+    async fn start_in(
+        &self,
+        shell: Option<String>,
+        program: &str,
+        arguments: &[String],
+    ) -> Result<ExecSession, DatabasesError> {
+        let program = self.program(program);
+        let mut command: Vec<String> =
+            shell.map(|script| vec!["sh".to_owned(), "-c".to_owned(), script]).unwrap_or_default();
+        command.push(program);
+        command.extend(arguments.iter().cloned());
+        let environment = vec!["LC_MESSAGES=C".to_owned()];
+        let spec = ExecSpec { command, environment, stdin: true, ..Default::default() };
+        let mut session = self.engine.start_exec(&self.container, &spec).await?;
+        if let Some(secret @ Secret(password)) = &self.credentials.password {
+            secret.check()?;
+            // A program that is gone already is judged by its exit code and by what it said.
+            let _ = session.input.write_all(format!("{password}\n").as_bytes()).await;
+            let _ = session.input.flush().await;
+        }
+        Ok(session)
+    }
+
+    /// Runs a program to its end, with `input` on its standard input.
+    pub async fn run(&self, program: &str, arguments: &[String], input: &[u8]) -> Result<ExecResult, DatabasesError> {
+        let mut session = self.start(program, arguments).await?;
+        let mut result = ExecResult::default();
+        {
+            let ExecSession { output, input: stdin, .. } = &mut session;
+            let feed = async {
+                let _ = stdin.write_all(input).await;
+                let _ = stdin.shutdown().await;
+            };
+            let drain = async {
+                while let Some(chunk) = output.next().await {
+                    match chunk? {
+                        ExecOutput::Stdout(bytes) => result.stdout.extend_from_slice(&bytes),
+                        ExecOutput::Stderr(bytes) => result.stderr.extend_from_slice(&bytes),
+                    }
+                }
+                Ok::<(), DatabasesError>(())
+            };
+            let (_, drained) = futures::join!(feed, drain);
+            drained?;
+        }
+        result.exit_code = session.exit_code().await?;
+        Ok(result)
+    }
+
+    /// Runs a tool that works on a database; anything but exit code 0 is an error with what it said.
+    pub async fn tool(
+        &self,
+        program: &'static str,
+        database: &str,
+        arguments: &[String],
+    ) -> Result<ExecResult, DatabasesError> {
+        let result = self.run(program, arguments, b"").await?;
+        if result.exit_code != 0 {
+            let source = Said::new(&result.stderr);
+            return Err(DatabasesError::Tool {
+                program,
+                database: database.to_owned(),
+                code: result.exit_code,
+                source,
+            });
+        }
+        Ok(result)
+    }
+
+    pub fn psql_arguments(&self, database: &str) -> Vec<String> {
+        let mut arguments: Vec<String> =
+            ["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d"].map(str::to_owned).into();
+        // Names travel as UTF-8 in both directions, whatever the database's encoding.
+        arguments.push(format!("{} client_encoding='UTF8'", self.conninfo(database)));
+        arguments
+    }
+
+    /// Runs statements, and gives what they print. `operation` finishes "can't …".
+    pub async fn execute(
+        &self,
+        database: &str,
+        operation: &'static str,
+        statements: &str,
+    ) -> Result<Vec<u8>, DatabasesError> {
+        no_nul(operation, database, statements)?;
+        let result = self.run("psql", &self.psql_arguments(database), statements.as_bytes()).await?;
+        if result.exit_code != 0 {
+            let source = Said::new(&result.stderr);
+            return Err(DatabasesError::Sql { operation, database: database.to_owned(), source });
+        }
+        Ok(result.stdout)
+    }
+
+    /// Runs one query that gives one JSON value.
+    pub async fn query<T: DeserializeOwned>(
+        &self,
+        database: &str,
+        operation: &'static str,
+        query: &str,
+    ) -> Result<T, DatabasesError> {
+        let stdout = self.execute(database, operation, &format!("{query};\n")).await?;
+        serde_json::from_slice(&stdout).map_err(|source| DatabasesError::Answer { operation, source })
+    }
+
+    /// Opens a session that lives on between statements.
+    pub async fn session(&self, database: &str) -> Result<Session, DatabasesError> {
+        let mut session = self.open(database, &self.psql_arguments(database)).await?;
+        session.run("prepare a session", SESSION_SETTINGS).await?;
+        Ok(session)
+    }
+
+    /// Opens a session with psql's `options`, and with the settings that any other client gets.
+    pub async fn plain_session(&self, database: &str, options: &[String]) -> Result<Session, DatabasesError> {
+        let mut arguments = options.to_vec();
+        arguments.extend(["-d".to_owned(), format!("{} client_encoding='UTF8'", self.conninfo(database))]);
+        self.open(database, &arguments).await
+    }
+
+    async fn open(&self, database: &str, arguments: &[String]) -> Result<Session, DatabasesError> {
+        let exec = self.start("psql", arguments).await?;
+        let mark = chance("dpl-mark");
+        Ok(Session { exec, mark, database: database.to_owned(), unread: Vec::new(), stderr: Vec::new() })
+    }
+}
+
+/// No limit of the server's configuration may end a session that we hold, nor a table's policy hide rows from it.
+const SESSION_SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
+     SET idle_in_transaction_session_timeout = 0; SET row_security = off; SET search_path = pg_catalog;";
+
+/// A psql that stays connected: a transaction, an exported snapshot or a lock lives as long as it. When this process
+/// is killed its input ends, so it ends too, and the server rolls back.
+pub(in crate::databases) struct Session {
+    exec: ExecSession,
+    /// What psql prints when it has done all that came before.
+    mark: String,
+    database: String,
+    unread: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Session {
+    /// Runs statements, and gives what they print. After an error the session is over.
+    pub async fn run(&mut self, operation: &'static str, statements: &str) -> Result<Vec<u8>, DatabasesError> {
+        no_nul(operation, &self.database, statements)?;
+        let text = format!("{statements}\n\\echo {}\n", self.mark);
+        let end = format!("{}\n", self.mark).into_bytes();
+        let ExecSession { output, input, .. } = &mut self.exec;
+        let (unread, stderr) = (&mut self.unread, &mut self.stderr);
+        let feed = async {
+            // psql that has ended is judged by its exit code below.
+            let _ = input.write_all(text.as_bytes()).await;
+            let _ = input.flush().await;
+        };
+        let listen = async {
+            let mut searched = 0;
+            loop {
+                if let Some(at) = find(&unread[searched..], &end).map(|at| at + searched) {
+                    let answer = unread[..at].to_vec();
+                    unread.drain(..at + end.len());
+                    return Ok(Some(answer));
+                }
+                searched = unread.len().saturating_sub(end.len());
+                match output.next().await {
+                    Some(Ok(ExecOutput::Stdout(bytes))) => unread.extend_from_slice(&bytes),
+                    Some(Ok(ExecOutput::Stderr(bytes))) => stderr.extend_from_slice(&bytes),
+                    Some(Err(error)) => return Err(error),
+                    None => return Ok(None),
+                }
+            }
+        };
+        let (_, answer) = futures::join!(feed, listen);
+        match answer? {
+            Some(answer) => Ok(answer),
+            None => {
+                self.exec.exit_code().await?;
+                let source = Said::new(&self.stderr);
+                Err(DatabasesError::Sql { operation, database: self.database.clone(), source })
+            }
+        }
+    }
+
+    /// Copies what `from` gives into what this session is told to fill: two ends of one `COPY`, in text format and
+    /// UTF-8. Memory stays flat, whatever the rows. After an error both sessions are over.
+    pub async fn copy_from(
+        &mut self,
+        from: &mut Session,
+        operation: &'static str,
+        copy_out: &str,
+        copy_in: &str,
+    ) -> Result<(), DatabasesError> {
+        let told = async {
+            from.exec.input.write_all(format!("{copy_out};\n\\echo {}\n", from.mark).as_bytes()).await?;
+            from.exec.input.flush().await?;
+            self.exec.input.write_all(format!("{copy_in};\n").as_bytes()).await
+        };
+        // A psql that has ended is judged by its exit code below.
+        let _: std::io::Result<()> = told.await;
+        let end = format!("{}\n", from.mark).into_bytes();
+        loop {
+            if let Some(at) = find(&from.unread, &end) {
+                let mut rows: Vec<u8> = from.unread.drain(..at + end.len()).collect();
+                rows.truncate(at);
+                self.feed(operation, &rows).await?;
+                break;
+            }
+            // Only what can't be the beginning of the mark goes on.
+            let sure = from.unread.len().saturating_sub(end.len());
+            let rows: Vec<u8> = from.unread.drain(..sure).collect();
+            self.feed(operation, &rows).await?;
+            match from.exec.output.next().await.transpose()? {
+                Some(ExecOutput::Stdout(bytes)) => from.unread.extend_from_slice(&bytes),
+                Some(ExecOutput::Stderr(bytes)) => from.stderr.extend_from_slice(&bytes),
+                None => return Err(from.over(operation).await),
+            }
+        }
+        self.run(operation, "\\.").await.map(drop)
+    }
+
+    /// Writes to psql, and hears meanwhile whether it has ended.
+    async fn feed(&mut self, operation: &'static str, bytes: &[u8]) -> Result<(), DatabasesError> {
+        {
+            let ExecSession { output, input, .. } = &mut self.exec;
+            let write = async {
+                // As above: what it has to say, it says on its error stream.
+                let _ = input.write_all(bytes).await;
+            };
+            tokio::pin!(write);
+            loop {
+                tokio::select! {
+                    biased;
+                    chunk = output.next() => match chunk.transpose()? {
+                        Some(ExecOutput::Stdout(bytes)) => self.unread.extend_from_slice(&bytes),
+                        Some(ExecOutput::Stderr(bytes)) => self.stderr.extend_from_slice(&bytes),
+                        None => break,
+                    },
+                    () = &mut write => return Ok(()),
+                }
+            }
+        }
+        Err(self.over(operation).await)
+    }
+
+    /// The error of a session whose psql has ended.
+    async fn over(&mut self, operation: &'static str) -> DatabasesError {
+        match self.exec.exit_code().await {
+            Ok(_) => {
+                DatabasesError::Sql { operation, database: self.database.clone(), source: Said::new(&self.stderr) }
+            }
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Runs one query that gives one JSON value.
+    pub async fn query<T: DeserializeOwned>(
+        &mut self,
+        operation: &'static str,
+        query: &str,
+    ) -> Result<T, DatabasesError> {
+        let answer = self.run(operation, &format!("{query};")).await?;
+        serde_json::from_slice(&answer).map_err(|source| DatabasesError::Answer { operation, source })
+    }
+
+    /// What the server has said beside its answers, since this was last asked.
+    pub fn take_notices(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.stderr)).trim().to_owned()
+    }
+
+    /// Ends it in order.
+    pub async fn close(mut self) -> Result<(), DatabasesError> {
+        // Its pipe may be gone with it already; the exit code tells.
+        let _ = self.exec.close_input().await;
+        while let Some(chunk) = self.exec.output.next().await {
+            if let ExecOutput::Stderr(bytes) = chunk? {
+                self.stderr.extend_from_slice(&bytes);
+            }
+        }
+        match self.exec.exit_code().await? {
+            0 => Ok(()),
+            _ => Err(DatabasesError::Sql {
+                operation: "end a session",
+                database: self.database,
+                source: Said::new(&self.stderr),
+            }),
+        }
+    }
+}
+
+/// psql reads lines as C does: behind a NUL it would go on with the next line, whatever quotes are open.
+fn no_nul(operation: &'static str, database: &str, statements: &str) -> Result<(), DatabasesError> {
+    match statements.contains('\0') {
+        true => Err(DatabasesError::Nul { operation, database: database.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+/// A word that nothing else holds.
+pub(in crate::databases) fn chance(kind: &str) -> String {
+    format!("{kind}-{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0))
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nul_in_a_statement_is_refused() {
+        assert!(no_nul("test", "d", "SELECT '\u{1}'").is_ok());
+        assert!(matches!(no_nul("test", "d", "SELECT 'a\0'"), Err(DatabasesError::Nul { .. })));
+    }
+}

@@ -1,0 +1,210 @@
+//! `db sql`: a person's statements, one after another in one session, and what each of them gives.
+//!
+//! psql runs them; results come back with separators that no value can hold by chance, and types as `\gdesc` tells them.
+
+use serde_json::Value;
+
+use super::statements::{self, Statement};
+use crate::databases::error::{DatabasesError, Said};
+use crate::databases::server::connect::Server;
+use crate::databases::server::psql::Session;
+
+/// A column of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    /// As the server names it: `integer`, `character varying(20)`.
+    pub data_type: String,
+}
+
+/// What a statement gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueryResult {
+    /// The line that it begins on, from 1.
+    pub line: usize,
+    pub columns: Vec<Column>,
+    /// `None` is NULL.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// What the server says of a statement without rows, or beside them: `INSERT 0 3`.
+    pub command: Option<String>,
+    /// What `COPY … TO STDOUT` wrote.
+    pub copied: Option<Vec<u8>>,
+    /// Notices and warnings of the server so far.
+    pub notices: String,
+}
+
+/// Checks what was written, before anything runs.
+pub fn check_statements(text: &str) -> Result<(), DatabasesError> {
+    statements::split(text).map(drop)
+}
+
+/// Runs the statements of `text` in `database`; each result is handed over before the next statement begins. The first
+/// one that fails ends it.
+pub async fn query<E: From<DatabasesError>>(
+    server: &Server,
+    database: &str,
+    text: &str,
+    mut each: impl FnMut(QueryResult) -> Result<(), E>,
+) -> Result<(), E> {
+    let statements = statements::split(text)?;
+    let marks = Marks::new();
+    let mut session = server.client.plain_session(database, &marks.arguments()).await?;
+    for statement in &statements {
+        let result = run(&mut session, statement, &marks).await?;
+        each(result)?;
+    }
+    Ok(session.close().await?)
+}
+
+/// The values of a record; `None` is NULL.
+type Row = Vec<Option<String>>;
+
+/// Texts of chance that stand between values.
+struct Marks {
+    field: String,
+    record: String,
+    null: String,
+}
+
+impl Marks {
+    fn new() -> Self {
+        let chance = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+        let mark = |kind: &str| format!("\u{1}{kind}{:016x}{:016x}\u{2}", chance(), chance());
+        Self { field: mark("f"), record: mark("r"), null: mark("n") }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments: Vec<String> = ["-X", "-A", "-w", "-v", "ON_ERROR_STOP=1"].map(str::to_owned).into();
+        for (name, value) in [("fieldsep", &self.field), ("recordsep", &self.record), ("null", &self.null)] {
+            arguments.extend(["-P".to_owned(), format!("{name}={value}")]);
+        }
+        arguments
+    }
+
+    /// The header, the rows, and what stands behind them; `None` for what is no result with columns.
+    fn read(&self, answer: &str) -> Option<(Row, Vec<Row>, String)> {
+        let mut records: Vec<&str> = answer.split(self.record.as_str()).collect();
+        // Behind the last separator stands "(2 rows)", and what the server says of the statement.
+        let footer = records.pop().filter(|_| !records.is_empty())?;
+        let values = |record: &str| -> Row {
+            record.split(self.field.as_str()).map(|value| (value != self.null).then(|| value.to_owned())).collect()
+        };
+        let mut records = records.into_iter().map(values);
+        let header = records.next()?;
+        let said = footer.split_once('\n').map_or("", |(_, said)| said);
+        Some((header, records.collect(), said.trim().to_owned()))
+    }
+}
+
+async fn run(session: &mut Session, statement: &Statement<'_>, marks: &Marks) -> Result<QueryResult, DatabasesError> {
+    let place = |error| at_its_place(error, statement);
+    let described =
+        session.run("describe a statement", &format!("{}\n\\gdesc", statement.text)).await.map_err(place)?;
+    let answer = session.run("run a statement", &format!("{}\n;", statement.text)).await.map_err(place)?;
+    let notices = session.take_notices();
+    let mut result = QueryResult { line: statement.line, notices, ..QueryResult::default() };
+    let described = String::from_utf8_lossy(&described);
+    let Some((_, columns, _)) = marks.read(&described) else {
+        if statement.verb == "COPY" {
+            result.copied = Some(answer);
+        } else {
+            let said = String::from_utf8_lossy(&answer).trim().to_owned();
+            result.command = (!said.is_empty()).then_some(said);
+        }
+        return Ok(result);
+    };
+    let text = |value: Option<&Option<String>>| value.cloned().flatten().unwrap_or_default();
+    result.columns =
+        columns.iter().map(|column| Column { name: text(column.first()), data_type: text(column.get(1)) }).collect();
+    if let Some((_, rows, said)) = marks.read(&String::from_utf8_lossy(&answer)) {
+        result.rows = rows;
+        result.command = (!said.is_empty()).then_some(said);
+    }
+    Ok(result)
+}
+
+/// The server counts lines from the statement's beginning; a person counts them in what they wrote.
+fn at_its_place(error: DatabasesError, statement: &Statement<'_>) -> DatabasesError {
+    match error {
+        DatabasesError::Sql { source, .. } => {
+            let lines: Vec<String> = source.text().lines().map(|line| shifted(line, statement.line - 1)).collect();
+            let source = Said::new(lines.join("\n").as_bytes());
+            DatabasesError::Statement { line: statement.line, source }
+        }
+        other => other,
+    }
+}
+
+/// `LINE 2: …`, so many lines further down.
+fn shifted(line: &str, by: usize) -> String {
+    let read = || {
+        let (number, rest) = line.strip_prefix("LINE ")?.split_once(':')?;
+        Some((number.parse::<usize>().ok()?, rest))
+    };
+    match read() {
+        Some((number, rest)) => format!("LINE {}:{rest}", number + by),
+        None => line.to_owned(),
+    }
+}
+
+impl Column {
+    /// Whether its values are numbers, for which a table has the right side.
+    pub fn is_number(&self) -> bool {
+        let plain = self.data_type.split('(').next().unwrap_or_default();
+        ["smallint", "integer", "bigint", "oid", "real", "double precision", "numeric", "money"].contains(&plain)
+    }
+
+    /// A value as JSON has it: numbers that JSON holds exactly, truth values, JSON itself; all else, `numeric` too,
+    /// is text.
+    pub fn json(&self, value: Option<&str>) -> Value {
+        let Some(value) = value else { return Value::Null };
+        let text = || Value::from(value);
+        match self.data_type.as_str() {
+            "smallint" | "integer" | "bigint" | "oid" => value.parse::<i64>().map_or_else(|_| text(), Value::from),
+            "real" | "double precision" => match value.parse::<f64>() {
+                Ok(number) if number.is_finite() => Value::from(number),
+                _ => text(),
+            },
+            "boolean" => Value::from(value == "t"),
+            "json" | "jsonb" => serde_json::from_str(value).unwrap_or_else(|_| text()),
+            _ => text(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks() -> Marks {
+        Marks { field: "|".to_owned(), record: "#".to_owned(), null: "@".to_owned() }
+    }
+
+    #[test]
+    fn a_result_is_read_with_what_is_said_behind_it() {
+        let (header, rows, said) = marks().read("a|b#1|x\ny#@|(9 rows)#(2 rows)\nINSERT 0 2\n").unwrap();
+        assert_eq!(header, [Some("a".to_owned()), Some("b".to_owned())]);
+        assert_eq!(rows[0], [Some("1".to_owned()), Some("x\ny".to_owned())]);
+        assert_eq!(rows[1], [None, Some("(9 rows)".to_owned())]);
+        assert_eq!(said, "INSERT 0 2");
+        assert_eq!(marks().read("CREATE TABLE\n"), None);
+    }
+
+    #[test]
+    fn lines_are_counted_in_what_was_written() {
+        assert_eq!(shifted("LINE 2: select x", 4), "LINE 6: select x");
+        assert_eq!(shifted("ERROR: LINE 2: x", 4), "ERROR: LINE 2: x");
+    }
+
+    #[test]
+    fn json_has_numbers_only_where_they_are_exact() {
+        let column = |data_type: &str| Column { name: "c".to_owned(), data_type: data_type.to_owned() };
+        assert_eq!(column("bigint").json(Some("9007199254740993")), serde_json::json!(9_007_199_254_740_993_i64));
+        assert_eq!(column("numeric(10,2)").json(Some("1.10")), serde_json::json!("1.10"));
+        assert_eq!(column("double precision").json(Some("NaN")), serde_json::json!("NaN"));
+        assert_eq!(column("boolean").json(Some("t")), serde_json::json!(true));
+        assert_eq!(column("jsonb").json(Some("{\"a\": [1]}")), serde_json::json!({"a": [1]}));
+        assert_eq!(column("text").json(None), Value::Null);
+        assert!(column("numeric(10,2)").is_number() && !column("text").is_number());
+    }
+}

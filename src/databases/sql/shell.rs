@@ -1,0 +1,78 @@
+//! `db shell`: the server's own psql, for a person at a terminal.
+//!
+//! It runs beside the server, in a container of its own that ends with this process: psql goes, and its transaction with it,
+//! however this process ends. In the server's container it would stay, since an engine leaves a command running that
+//! nobody attends to; and ended by a signal there, its pager would become the server's child, which takes a child that
+//! dies by a signal for a crash of its own, and starts all anew.
+//!
+//! The password takes the same way as elsewhere, the first line of what comes in; a terminal would echo it, so the shell
+//! that reads it turns the echo off, and says that it is ready before anything is sent.
+
+use bytes::Bytes;
+
+use crate::databases::containers::helper::{idle, run_held};
+use crate::databases::containers::stale;
+use crate::databases::error::DatabasesError;
+use crate::databases::server::connect::Server;
+use crate::databases::server::psql::{Client, Secret, chance};
+use crate::engine::{ContainerHold, ContainerSpec, ExecSpec};
+
+/// `$0` is the line that says it is ready, then come psql and its arguments.
+const SCRIPT: &str = r#"before=$(stty -g) && stty -echo || exit 1
+echo "$0"
+IFS= read -r PGPASSWORD || exit 1
+[ -z "$PGPASSWORD" ] && unset PGPASSWORD || export PGPASSWORD
+stty "$before"
+exec "$@""#;
+
+/// How psql comes to a terminal; to be ended with [`Shell::end`]. Dropped without it, the engine ends it a moment later.
+pub struct Shell {
+    client: Client,
+    /// What is to be run with a terminal.
+    pub spec: ExecSpec,
+    /// The line that says that it is ready.
+    pub mark: String,
+    _hold: ContainerHold,
+}
+
+impl Shell {
+    /// psql in `database`, with the messages of the image's own language.
+    pub async fn open(server: &Server, database: &str) -> Result<Self, DatabasesError> {
+        let ground = server.ground();
+        if let Some(password) = &ground.client.credentials.password {
+            password.check()?;
+        }
+        let engine = &ground.client.engine;
+        stale::clear(engine).await?;
+        let network_mode = Some(ground.network_mode);
+        let spec = ContainerSpec { network_mode, ..idle(&ground.image_id, &ground.label) };
+        let container = engine.create_container(&spec).await?;
+        let hold = run_held(engine, &container).await?;
+        let client = Client { container, ..ground.client };
+        let mark = chance("dpl-ready");
+        let conninfo = format!("{} client_encoding='UTF8'", client.conninfo(database));
+        let words = ["sh", "-c", SCRIPT, &mark, &client.program("psql"), "-w", "-d", &conninfo];
+        // A history would be a file with all that was typed, passwords of new roles too.
+        let environment = ["PSQL_HISTORY=/dev/null", "LC_CTYPE=C.UTF-8"].map(str::to_owned).into();
+        let command = words.map(str::to_owned).into();
+        let spec = ExecSpec { command, environment, stdin: true, tty: true, ..Default::default() };
+        Ok(Self { client, spec, mark, _hold: hold })
+    }
+
+    /// The container that it runs in.
+    pub fn container(&self) -> &str {
+        &self.client.container
+    }
+
+    /// What its shell waits for before it becomes psql.
+    pub fn first_line(&self) -> Bytes {
+        let password = self.client.credentials.password.as_ref().map_or("", Secret::text);
+        format!("{password}\n").into()
+    }
+
+    /// Ends it, and psql if it still runs.
+    pub async fn end(self) {
+        // It goes with its input in any case.
+        let _ = self.client.engine.discard_container(&self.client.container).await;
+    }
+}
