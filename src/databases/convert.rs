@@ -19,13 +19,13 @@ use super::error::{DatabasesError, Said};
 use super::verify;
 use crate::databases::archive::names;
 use crate::databases::archive::script;
+use crate::databases::archive::staging::Staging;
 use crate::databases::archive::verification::{Known, Verification};
-use crate::databases::archive::workshop::Workshop;
 use crate::databases::containers::throwaway::{self, ServerImage, Throwaway};
 use crate::databases::described::properties::Properties;
 use crate::databases::replace::examine::source::{SourceKind, source_kind};
 use crate::databases::server::connect::Server;
-use crate::databases::server::sql::ident;
+use crate::databases::server::quoting::ident;
 use crate::engine::{ExecOutput, ExecSession};
 use crate::report::{Activity, Message, Reporter};
 
@@ -91,7 +91,7 @@ pub async fn convert(
 /// A conversion that is needed only as long as this lives.
 pub struct Converted {
     pub folder: PathBuf,
-    _workshop: Workshop,
+    _workshop: Staging,
 }
 
 /// Converts below `home`, for one restore; the conversion's own target counts for nothing.
@@ -101,10 +101,10 @@ pub async fn convert_for_now(
     home: &Path,
     reporter: &Reporter,
 ) -> Result<Converted, DatabasesError> {
-    let workshop = Workshop::open(home)?;
-    let folder = workshop.path().join("converted");
+    let staging = Staging::open(home)?;
+    let folder = staging.path().join("converted");
     convert(image, &Conversion { target: folder.clone(), ..conversion.clone() }, reporter).await?;
-    Ok(Converted { folder, _workshop: workshop })
+    Ok(Converted { folder, _workshop: staging })
 }
 
 async fn run(
@@ -378,7 +378,7 @@ async fn place(
 ) -> Result<BackupDocument, DatabasesError> {
     let target = &conversion.target;
     let home = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let workshop = Workshop::open(home)?;
+    let staging = Staging::open(home)?;
     let stamp = names::stamp(jiff::Timestamp::now());
     let order = DumpOrder {
         database,
@@ -390,12 +390,12 @@ async fn place(
         hashes: PasswordHashes::default(),
         operator: &conversion.operator,
     };
-    let record = dump::dump(server, &order, workshop.path(), reporter).await?;
-    verify::check_files(workshop.path(), &record).await?;
+    let record = dump::dump(server, &order, staging.path(), reporter).await?;
+    verify::check_files(staging.path(), &record).await?;
     crate::failpoint!("databases.convert.before-publish");
     match std::fs::symlink_metadata(target).is_ok() {
-        true => workshop.exchange(target)?,
-        false => workshop.publish(target)?,
+        true => staging.exchange(target)?,
+        false => staging.publish(target)?,
     }
     Ok(BackupDocument::new(&Known { record, verification: Verification::default() }, target))
 }

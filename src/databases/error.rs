@@ -53,11 +53,11 @@ pub enum DatabasesError {
         #[source]
         source: Said,
     },
-    /// Inside this room only: files then travel another way.
+    /// Inside this module only: files then travel another way.
     #[error("containers of this engine don't see the folders of this machine")]
     Unseen,
     #[error("copying {} through the engine ended with exit code {code}", .folder.display())]
-    Ferry {
+    CopyFailed {
         folder: PathBuf,
         code: i64,
         #[source]

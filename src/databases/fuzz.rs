@@ -1,8 +1,8 @@
-//! What the fuzz targets of this room do with any bytes. The seeds in `fuzz/seeds` run as ordinary tests.
+//! What the fuzz targets of this module do with any bytes. The seeds in `fuzz/seeds` run as ordinary tests.
 
+use crate::databases::archive::contents;
 use crate::databases::archive::record::Record;
 use crate::databases::archive::script::{ScriptEnd, read_counts, read_schema};
-use crate::databases::archive::toc;
 use crate::databases::sql::statements;
 
 /// Any bytes as a `backup.json`: refused, or a record that names nothing outside its folder and reads back the same.
@@ -34,7 +34,7 @@ pub fn script(text: &str) {
     let mut end = ScriptEnd::default();
     text.lines().for_each(|line| end.read_line(line));
     assert!(!end.is_in_rows() || end.missing().is_some());
-    let _ = (read_schema(text), read_counts(text), toc::parse(text));
+    let _ = (read_schema(text), read_counts(text), contents::parse(text));
 }
 
 #[cfg(test)]

@@ -46,8 +46,8 @@ pub fn is_kept(database: &str, name: &str) -> bool {
 
 /// The backups of a database below `paths.backups`, oldest first.
 pub fn backups(folder: &Path, database: &str) -> Result<Vec<BackupDocument>, DatabasesError> {
-    let shelf = backup::existing(folder, database)?;
-    Ok(shelf.backups.iter().map(|backup| BackupDocument::new(&backup.known, &backup.path)).collect())
+    let found = backup::existing(folder, database)?;
+    Ok(found.backups.iter().map(|backup| BackupDocument::new(&backup.known, &backup.path)).collect())
 }
 
 /// A backup by its ID and the time of it as its folder has it (`20260704T101530Z`).
@@ -68,8 +68,8 @@ pub fn backup_stamps(folder: &Path, database: &str) -> Vec<BackupStamp> {
 
 /// What lies among the backups of a database and can't be read as one: its path, and why.
 pub fn unreadable_backups(folder: &Path, database: &str) -> Result<Vec<(PathBuf, DatabasesError)>, DatabasesError> {
-    let shelf = backup::existing(folder, database)?;
-    Ok(shelf.broken.into_iter().map(|broken| (broken.path, broken.error)).collect())
+    let found = backup::existing(folder, database)?;
+    Ok(found.broken.into_iter().map(|broken| (broken.path, broken.error)).collect())
 }
 
 /// The dump in a folder: a backup or a seed, wherever it lies.

@@ -11,15 +11,15 @@ use std::time::Instant;
 use super::documents::{BackupDocument, VerifyReport};
 use super::dump::{self, Jobs};
 use super::error::DatabasesError;
+use crate::databases::archive::contents::Contents;
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, Record};
-use crate::databases::archive::toc::Contents;
 use crate::databases::archive::verification::{Failure, Known, Proof, Verification};
 use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach};
 use crate::databases::containers::throwaway::{self, ServerImage, Throwaway};
 use crate::databases::described::inventory::{self, Inventory, shorten};
 use crate::databases::described::properties::Properties;
 use crate::databases::server::connect::Server;
-use crate::databases::server::room::Room;
+use crate::databases::server::disk_space::DiskSpace;
 use crate::fs::hash_file;
 use crate::report::{Activity, Message, Reporter, in_one_line};
 
@@ -150,8 +150,8 @@ const TRIED_OUT: &str = "dpl tried out";
 
 async fn restore(throwaway: &Throwaway, folder: &Path, record: &Record, jobs: Jobs) -> Result<(), DatabasesError> {
     let server = &throwaway.server;
-    if let Some(room) = Room::of(server, "pg_default").await?
-        && let Some(problem) = room.problem(server, record.size_bytes).await?
+    if let Some(space) = DiskSpace::of(server, "pg_default").await?
+        && let Some(problem) = space.problem(server, record.size_bytes).await?
     {
         return Err(DatabasesError::NoRoom { database: record.database.clone(), problem });
     }
@@ -224,7 +224,7 @@ pub(super) async fn check(server: &Server, folder: &Path, record: &Record) -> Re
 
 async fn check_on(image: &ServerImage, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
     check_files(folder, record).await?;
-    let helper = Helper::start_on(&image.ground(), folder, Access::Read).await?;
+    let helper = Helper::start_on(&image.helper_place(), folder, Access::Read).await?;
     let contents = dump::list_archive(&helper, &record.database).await;
     helper.end().await;
     is_listed(&contents?, folder, record)

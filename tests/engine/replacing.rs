@@ -341,7 +341,7 @@ async fn a_database_that_was_left_closed_opens_with_the_next_command() {
     let new = format!("expert~new~20260704T101530Z~{}", dpl::fs::Digest::of(b"expert").short());
     site.sql("postgres", &format!("CREATE DATABASE \"{new}\"")).await;
     site.sql("postgres", "ALTER DATABASE expert ALLOW_CONNECTIONS false").await;
-    databases::mend(&site.server, "expert", &site.reporter).await.unwrap();
+    databases::recover(&site.server, "expert", &site.reporter).await.unwrap();
     assert_eq!(site.said(), ["databases-reopened", "databases-leftover-dropped"]);
     assert_eq!(site.sql("expert", "SELECT count(*) FROM t").await, "1");
     assert_eq!(site.databases().await, ["expert", "postgres"]);

@@ -119,7 +119,7 @@ impl Operation for Dump {
             };
             let document = runtime.block_on(async {
                 let server = reach(&engine, project, database, self.options.when_down, reporter).await?;
-                databases::mend(&server, name, reporter).await?;
+                databases::recover(&server, name, reporter).await?;
                 let made = databases::dump_seed(&server, name, &settings, reporter).await?;
                 self.options.after(&server, made, reporter).await
             })?;
@@ -172,7 +172,7 @@ impl Operation for Backup {
             let database = database(project, name)?;
             let document = runtime.block_on(async {
                 let server = reach(&engine, project, database, self.options.when_down, reporter).await?;
-                databases::mend(&server, name, reporter).await?;
+                databases::recover(&server, name, reporter).await?;
                 let made = databases::backup(&server, name, &settings, reporter).await?;
                 self.options.after(&server, made, reporter).await
             })?;

@@ -188,7 +188,7 @@ impl Replacing<'_> {
             }
             let server = reach(&engine, project, database, options.when_down, reporter).await?;
             // A killed run may have left it closed.
-            databases::mend(&server, name, reporter).await?;
+            databases::recover(&server, name, reporter).await?;
             Ok(Some(databases::examine(&server, name, source, &rebuild, reporter).await?))
         })
     }

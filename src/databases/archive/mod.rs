@@ -1,9 +1,9 @@
 //! A dump on disk: its folder's name, the `backup.json` beside the archive, what is known of its verification, and what the
 //! archive lists. Never talks to a server.
 
+pub(super) mod contents;
 pub(super) mod names;
 pub(super) mod record;
 pub(super) mod script;
-pub(super) mod toc;
+pub(super) mod staging;
 pub(super) mod verification;
-pub(super) mod workshop;

@@ -1,4 +1,4 @@
-//! Names that this room gives: a backup's folder, and databases that stand beside another while it is replaced.
+//! Names that this module gives: a backup's folder, and databases that stand beside another while it is replaced.
 //!
 //! Pure: times come in as values.
 

@@ -3,7 +3,7 @@
 //! A helper joins the server's network, so that it reaches it wherever it listens, and has one folder of ours
 //! mounted: bytes go straight to and from the disk instead of through the engine's attach stream, which is the
 //! bottleneck otherwise. Where the engine does not see this machine's folders, the helper has a volume of its own
-//! instead, and `ferry` carries the files. It runs as the user who runs dpl, so files belong to them and nobody else
+//! instead, and `copy` carries the files. It runs as the user who runs dpl, so files belong to them and nobody else
 //! can read them. Its life hangs on this process (see [`ContainerHold`]): killed, the helper goes and its programs with
 //! it; what was never started goes with the next run (`stale`).
 
@@ -11,16 +11,16 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::ferry;
-use super::stale::{self, MAKER_LABEL, Maker, ROOM};
+use super::copy;
+use super::stale::{self, MAKER_LABEL, MODULE, Maker};
 use crate::databases::error::{DatabasesError, Said};
+use crate::databases::server::client::Client;
 use crate::databases::server::connect::Server;
-use crate::databases::server::psql::Client;
 use crate::engine::{
     ContainerHold, ContainerSpec, Engine, EngineErrorKind, ExecSpec, HealthSpec, LogSpec, MountKind, MountSpec,
 };
 
-/// The label of every helper: its value is the room that made it.
+/// The label of every helper: its value is the module that made it.
 pub const HELPER_LABEL: &str = "dpl.helper";
 
 /// The label with the ID of the container whose server the helper works for.
@@ -54,7 +54,7 @@ pub(in crate::databases) struct Helper {
 }
 
 /// What a helper is made from and where it stands: beside a server, or, with `network_mode` none, beside nothing.
-pub(in crate::databases) struct Ground {
+pub(in crate::databases) struct HelperPlace {
     /// How its programs reach the server; whose container it names is no matter.
     pub client: Client,
     pub image_id: String,
@@ -73,27 +73,27 @@ enum Inside<'a> {
 impl Helper {
     /// Starts one that has the content of `folder` at [`INSIDE`].
     pub async fn start(server: &Server, folder: &Path, access: Access, reach: Reach) -> Result<Self, DatabasesError> {
-        let mut ground = server.ground();
+        let mut place = server.helper_place();
         if reach == Reach::Nothing {
-            ground.network_mode = "none".to_owned();
+            place.network_mode = "none".to_owned();
         }
-        Self::start_on(&ground, folder, access).await
+        Self::start_on(&place, folder, access).await
     }
 
     /// As [`Helper::start`], where there may be no server.
-    pub async fn start_on(ground: &Ground, folder: &Path, access: Access) -> Result<Self, DatabasesError> {
+    pub async fn start_on(place: &HelperPlace, folder: &Path, access: Access) -> Result<Self, DatabasesError> {
         let folder = std::fs::canonicalize(folder).map_err(DatabasesError::file("find", folder))?;
-        let engine = &ground.client.engine;
+        let engine = &place.client.engine;
         stale::clear(engine).await?;
         if engine.address().may_share_folders() {
-            match Self::start_with(ground, Inside::Folder(&folder), access).await {
+            match Self::start_with(place, Inside::Folder(&folder), access).await {
                 Err(DatabasesError::Unseen) => {}
                 result => return result,
             }
         }
-        let helper = Self::start_with(ground, Inside::Volume, access).await?;
+        let helper = Self::start_with(place, Inside::Volume, access).await?;
         let filled = match access {
-            Access::Read => ferry::send(&helper.client, &folder).await,
+            Access::Read => copy::send(&helper.client, &folder).await,
             Access::Write => Ok(()),
         };
         match filled {
@@ -105,8 +105,8 @@ impl Helper {
         }
     }
 
-    async fn start_with(ground: &Ground, inside: Inside<'_>, access: Access) -> Result<Self, DatabasesError> {
-        let engine = &ground.client.engine;
+    async fn start_with(place: &HelperPlace, inside: Inside<'_>, access: Access) -> Result<Self, DatabasesError> {
+        let engine = &place.client.engine;
         let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
         let mount = match inside {
             Inside::Folder(folder) => MountSpec {
@@ -118,9 +118,9 @@ impl Helper {
         };
         let spec = ContainerSpec {
             user: Some(format!("{}:{}", user.as_raw(), group.as_raw())),
-            network_mode: Some(ground.network_mode.clone()),
+            network_mode: Some(place.network_mode.clone()),
             mounts: vec![mount],
-            ..idle(&ground.image_id, &ground.label)
+            ..idle(&place.image_id, &place.label)
         };
         crate::failpoint!("databases.helper.before-create");
         let id = match engine.create_container(&spec).await {
@@ -133,7 +133,7 @@ impl Helper {
         };
         crate::failpoint!("databases.helper.after-create");
         let hold = run_held(engine, &id).await?;
-        let client = Client { container: id, ..ground.client.clone() };
+        let client = Client { container: id, ..place.client.clone() };
         let helper = Self { client, shares_folder: matches!(inside, Inside::Folder(_)), _hold: hold };
         let ready = match inside {
             Inside::Folder(folder) => helper.prove(folder, access).await,
@@ -249,7 +249,7 @@ pub(in crate::databases) fn idle(image: &str, server: &str) -> ContainerSpec {
         command: Some(Vec::new()),
         working_dir: Some("/".to_owned()),
         labels: BTreeMap::from([
-            (HELPER_LABEL.to_owned(), ROOM.to_owned()),
+            (HELPER_LABEL.to_owned(), MODULE.to_owned()),
             (HELPER_SERVER_LABEL.to_owned(), server.to_owned()),
             (MAKER_LABEL.to_owned(), Maker::this().text()),
         ]),

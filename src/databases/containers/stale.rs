@@ -10,8 +10,8 @@ use super::helper::HELPER_LABEL;
 use crate::databases::error::DatabasesError;
 use crate::engine::Engine;
 
-/// The value of [`HELPER_LABEL`] on this room's containers.
-pub(in crate::databases) const ROOM: &str = "databases";
+/// The value of [`HELPER_LABEL`] on this module's containers.
+pub(in crate::databases) const MODULE: &str = "databases";
 
 /// The label with the [`Maker`] of a helper.
 pub(in crate::databases) const MAKER_LABEL: &str = "dpl.helper.maker";
@@ -77,7 +77,7 @@ fn started(pid: u32) -> Option<u64> {
 /// Removes what dead runs left on the engine.
 pub(in crate::databases) async fn clear(engine: &Engine) -> Result<(), DatabasesError> {
     let this = Maker::this();
-    for id in engine.list_containers(&[(HELPER_LABEL, ROOM)]).await? {
+    for id in engine.list_containers(&[(HELPER_LABEL, MODULE)]).await? {
         let Some(view) = engine.inspect_container(&id).await? else { continue };
         let maker = view.labels.get(MAKER_LABEL).and_then(|text| Maker::read(text));
         if maker.is_some_and(|maker| maker.is_dead(&this, started)) {

@@ -10,12 +10,12 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::sync::watch;
 
-use super::helper::{self, Ground, idle, run_held, volume};
+use super::helper::{self, HelperPlace, idle, run_held, volume};
 use super::stale;
 use crate::databases::error::{DatabasesError, Said};
+use crate::databases::server::client::{Client, Credentials, Endpoint};
 use crate::databases::server::connect::{Place, Server};
-use crate::databases::server::psql::{Client, Credentials, Endpoint};
-use crate::databases::server::sql;
+use crate::databases::server::quoting;
 use crate::engine::{ContainerHold, ContainerSpec, Engine, ExecOutput, ExecSession, ExecSpec};
 
 /// Where its cluster and its socket are, inside.
@@ -82,8 +82,8 @@ impl ServerImage {
 
 impl ServerImage {
     /// Where helpers stand that only read an archive.
-    pub(in crate::databases) fn ground(&self) -> Ground {
-        Ground {
+    pub(in crate::databases) fn helper_place(&self) -> HelperPlace {
+        HelperPlace {
             client: Client {
                 engine: self.engine.clone(),
                 container: String::new(),
@@ -232,10 +232,10 @@ pub(in crate::databases) async fn create_roles<'a>(
 ) -> Result<(), DatabasesError> {
     let mut statements = String::new();
     for name in names {
-        let (ident, literal) = (sql::ident(name), sql::literal(name));
+        let (ident, literal) = (quoting::ident(name), quoting::literal(name));
         statements += &format!(
             "SELECT {} WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal})\n\\gexec\n",
-            sql::literal(&format!("CREATE ROLE {ident}"))
+            quoting::literal(&format!("CREATE ROLE {ident}"))
         );
     }
     let server = &throwaway.server;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::databases::error::DatabasesError;
-use crate::databases::server::psql::Session;
-use crate::databases::server::sql;
+use crate::databases::server::client::Session;
+use crate::databases::server::quoting;
 
 /// Everything in a database that a copy of it must have too, and what it needs around it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ impl Inventory {
             let counts: Vec<String> = some
                 .iter()
                 .map(|table| {
-                    let from = sql::qualified(&table.schema, &table.name);
+                    let from = quoting::qualified(&table.schema, &table.name);
                     format!("SELECT {}::bigint AS oid, count(*) AS rows FROM ONLY {from}", table.oid)
                 })
                 .collect();

@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::databases::error::DatabasesError;
-use crate::databases::server::psql::Client;
-use crate::databases::server::sql;
+use crate::databases::server::client::Client;
+use crate::databases::server::quoting;
 
 /// What `CREATE DATABASE`, `ALTER DATABASE`, `GRANT … ON DATABASE` and `COMMENT ON DATABASE` set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ impl Properties {
         home: &str,
         database: &str,
     ) -> Result<Option<Self>, DatabasesError> {
-        let query = READ.replace("$database", &sql::literal(database));
+        let query = READ.replace("$database", &quoting::literal(database));
         client.query(home, "read the database's properties", &query).await
     }
 
@@ -67,36 +67,36 @@ impl Properties {
     pub(in crate::databases) fn create(&self, name: &str) -> String {
         let mut statement = format!(
             "CREATE DATABASE {} TEMPLATE template0 OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {}",
-            sql::ident(name),
-            sql::ident(&self.owner),
-            sql::literal(&self.encoding),
-            sql::literal(&self.collate),
-            sql::literal(&self.ctype),
+            quoting::ident(name),
+            quoting::ident(&self.owner),
+            quoting::literal(&self.encoding),
+            quoting::literal(&self.collate),
+            quoting::literal(&self.ctype),
         );
         match (self.locale_provider.as_str(), &self.locale) {
             ("icu", Some(locale)) => {
-                statement += &format!(" LOCALE_PROVIDER icu ICU_LOCALE {}", sql::literal(locale));
+                statement += &format!(" LOCALE_PROVIDER icu ICU_LOCALE {}", quoting::literal(locale));
                 if let Some(rules) = &self.icu_rules {
-                    statement += &format!(" ICU_RULES {}", sql::literal(rules));
+                    statement += &format!(" ICU_RULES {}", quoting::literal(rules));
                 }
             }
             ("builtin", Some(locale)) => {
-                statement += &format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}", sql::literal(locale));
+                statement += &format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}", quoting::literal(locale));
             }
             _ => {}
         }
-        format!("{statement} TABLESPACE {};\n", sql::ident(&self.tablespace))
+        format!("{statement} TABLESPACE {};\n", quoting::ident(&self.tablespace))
     }
 
     /// Everything else, for a database that was just created: grants, settings, limit, comment, template flag. Not
     /// before it is restored: a limit or a setting of the database's own must not stand in the restore's way.
-    pub(in crate::databases) fn adorn(&self, name: &str) -> String {
-        let database = sql::ident(name);
+    pub(in crate::databases) fn alterations(&self, name: &str) -> String {
+        let database = quoting::ident(name);
         let mut statements = String::new();
         if let Some(grants) = &self.grants {
-            statements += &format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC, {};\n", sql::ident(&self.owner));
+            statements += &format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC, {};\n", quoting::ident(&self.owner));
             for grant in grants {
-                let grantee = grant.grantee.as_deref().map_or_else(|| "PUBLIC".to_owned(), sql::ident);
+                let grantee = grant.grantee.as_deref().map_or_else(|| "PUBLIC".to_owned(), quoting::ident);
                 let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
                 let Some(privilege) = privilege(&grant.privilege) else { continue };
                 statements += &format!("GRANT {privilege} ON DATABASE {database} TO {grantee}{option};\n");
@@ -105,14 +105,14 @@ impl Properties {
         for settings in &self.settings {
             let target = match &settings.role {
                 None => format!("ALTER DATABASE {database}"),
-                Some(role) => format!("ALTER ROLE {} IN DATABASE {database}", sql::ident(role)),
+                Some(role) => format!("ALTER ROLE {} IN DATABASE {database}", quoting::ident(role)),
             };
             for statement in set(&target, &settings.values) {
                 statements += &format!("{statement};\n");
             }
         }
         if let Some(comment) = &self.comment {
-            statements += &format!("COMMENT ON DATABASE {database} IS {};\n", sql::literal(comment));
+            statements += &format!("COMMENT ON DATABASE {database} IS {};\n", quoting::literal(comment));
         }
         if self.connection_limit != -1 {
             statements += &format!("ALTER DATABASE {database} CONNECTION LIMIT {};\n", self.connection_limit);
@@ -138,7 +138,7 @@ impl Properties {
 pub(in crate::databases) fn set(target: &str, values: &[String]) -> Vec<String> {
     let settings = values.iter().filter_map(|value| value.split_once('='));
     settings
-        .map(|(name, value)| format!("{target} SET {} TO {}", setting_name(name), sql::setting_value(name, value)))
+        .map(|(name, value)| format!("{target} SET {} TO {}", setting_name(name), quoting::setting_value(name, value)))
         .collect()
 }
 
@@ -149,7 +149,7 @@ fn privilege(word: &str) -> Option<&'static str> {
 
 /// A setting's name; one of an extension has a dot between two names.
 fn setting_name(name: &str) -> String {
-    name.split('.').map(sql::ident).collect::<Vec<_>>().join(".")
+    name.split('.').map(quoting::ident).collect::<Vec<_>>().join(".")
 }
 
 /// `to_jsonb` of the whole row, since columns of locales came and went between 15 and 17.
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn untouched_grants_stay_the_servers_default() {
-        assert_eq!(plain().adorn("d"), "");
+        assert_eq!(plain().alterations("d"), "");
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
             ..plain()
         };
         assert_eq!(
-            properties.adorn("d"),
+            properties.alterations("d"),
             "REVOKE ALL ON DATABASE \"d\" FROM PUBLIC, \"app\"\"x\";\n\
              GRANT CONNECT ON DATABASE \"d\" TO PUBLIC;\n\
              GRANT CREATE ON DATABASE \"d\" TO \"r 1\" WITH GRANT OPTION;\n\

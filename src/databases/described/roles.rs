@@ -7,7 +7,7 @@ use super::inventory::{Membership, Role};
 use super::properties;
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
-use crate::databases::server::sql;
+use crate::databases::server::quoting;
 use crate::report::{Message, Reporter};
 
 /// What becomes of a dump that needs roles which the server lacks.
@@ -55,12 +55,12 @@ impl Role {
     /// Everything that makes it as it was, but its password; for a server of this major version.
     pub(in crate::databases) fn statements(&self, major: u32) -> String {
         let mut statements = vec![self.create()];
-        statements.extend(self.adorn(major));
+        statements.extend(self.alterations(major));
         statements.join("; ")
     }
 
     fn create(&self) -> String {
-        let mut words = vec![format!("CREATE ROLE {}", sql::ident(&self.name))];
+        let mut words = vec![format!("CREATE ROLE {}", quoting::ident(&self.name))];
         let attributes = [
             (self.superuser, "SUPERUSER"),
             (self.create_database, "CREATEDB"),
@@ -74,21 +74,22 @@ impl Role {
         if self.connection_limit >= 0 {
             words.push(format!("CONNECTION LIMIT {}", self.connection_limit));
         }
-        words.extend(self.valid_until.iter().map(|time| format!("VALID UNTIL {}", sql::literal(time))));
+        words.extend(self.valid_until.iter().map(|time| format!("VALID UNTIL {}", quoting::literal(time))));
         words.join(" ")
     }
 
     /// What names other roles, and what can't be said when it is created.
-    fn adorn(&self, major: u32) -> Vec<String> {
-        let name = sql::ident(&self.name);
+    fn alterations(&self, major: u32) -> Vec<String> {
+        let name = quoting::ident(&self.name);
         let mut statements: Vec<String> = match self.memberships.as_slice() {
             // Records of before say no more than that there is one.
-            [] => self.member_of.iter().map(|other| format!("GRANT {} TO {name}", sql::ident(other))).collect(),
+            [] => self.member_of.iter().map(|other| format!("GRANT {} TO {name}", quoting::ident(other))).collect(),
             memberships => memberships.iter().map(|membership| self.grant(membership, major)).collect(),
         };
         statements.extend(properties::set(&format!("ALTER ROLE {name}"), &self.settings));
-        statements
-            .extend(self.comment.iter().map(|comment| format!("COMMENT ON ROLE {name} IS {}", sql::literal(comment))));
+        statements.extend(
+            self.comment.iter().map(|comment| format!("COMMENT ON ROLE {name} IS {}", quoting::literal(comment))),
+        );
         statements
     }
 
@@ -106,7 +107,7 @@ impl Role {
             }
         }
         let with = if options.is_empty() { String::new() } else { format!(" WITH {}", options.join(", ")) };
-        format!("GRANT {} TO {}{with}", sql::ident(&membership.role), sql::ident(&self.name))
+        format!("GRANT {} TO {}{with}", quoting::ident(&membership.role), quoting::ident(&self.name))
     }
 }
 
@@ -124,11 +125,11 @@ pub(in crate::databases) async fn create(
     // All of them before what one has to do with another.
     statements.extend(roles.iter().map(Role::create));
     for role in roles {
-        statements.extend(role.adorn(server.major()));
+        statements.extend(role.alterations(server.major()));
         statements.extend(
             role.password_hash
                 .iter()
-                .map(|hash| format!("ALTER ROLE {} PASSWORD {}", sql::ident(&role.name), sql::literal(hash))),
+                .map(|hash| format!("ALTER ROLE {} PASSWORD {}", quoting::ident(&role.name), quoting::literal(hash))),
         );
     }
     statements.push("COMMIT;".to_owned());
@@ -194,13 +195,13 @@ mod tests {
         let role = Role { memberships: vec![membership], comment: Some("it's".to_owned()), ..Role::plain("app") };
         let role = Role { settings: vec!["search_path=a, b".to_owned()], ..role };
         assert_eq!(
-            role.adorn(16),
+            role.alterations(16),
             [
                 "GRANT \"readers\" TO \"app\" WITH ADMIN OPTION, INHERIT FALSE, SET FALSE",
                 "ALTER ROLE \"app\" SET \"search_path\" TO 'a', 'b'",
                 "COMMENT ON ROLE \"app\" IS 'it''s'"
             ]
         );
-        assert_eq!(role.adorn(15)[0], "GRANT \"readers\" TO \"app\" WITH ADMIN OPTION");
+        assert_eq!(role.alterations(15)[0], "GRANT \"readers\" TO \"app\" WITH ADMIN OPTION");
     }
 }

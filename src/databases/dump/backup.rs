@@ -1,6 +1,6 @@
 //! `db backup`: `paths.backups/databases/<name>/<UTC time>/`, complete or not there.
 //!
-//! Owns the folder of backups: what is in it, and how a backup appears there (`workshop`).
+//! Owns the folder of backups: what is in it, and how a backup appears there (`staging`).
 
 use std::fs;
 use std::io;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::databases::archive::names;
 use crate::databases::archive::record::{Record, RecordError};
+use crate::databases::archive::staging::Staging;
 use crate::databases::archive::verification::{Known, Verification};
-use crate::databases::archive::workshop::Workshop;
 use crate::databases::documents::BackupDocument;
 use crate::databases::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
 use crate::databases::error::DatabasesError;
@@ -86,7 +86,7 @@ async fn place(
     reporter: &Reporter,
 ) -> Result<BackupDocument, DatabasesError> {
     let home = folder_of(&settings.folder, database);
-    let workshop = Workshop::open(&home)?;
+    let staging = Staging::open(&home)?;
     let stamp = free_stamp(&home, physical.since.unwrap_or_else(jiff::Timestamp::now));
     let order = DumpOrder {
         database: physical.name,
@@ -98,14 +98,14 @@ async fn place(
         hashes: settings.hashes,
         operator: &settings.operator,
     };
-    let record = dump::dump(server, &order, workshop.path(), reporter).await?;
+    let record = dump::dump(server, &order, staging.path(), reporter).await?;
     if settings.shrink == Shrink::Refuse {
         let last = existing(&settings.folder, database)?.backups.pop();
         refuse_shrunken("backup", &record, last.as_ref().map(|last| &last.known.record))?;
     }
     let target = home.join(&stamp);
     crate::failpoint!("databases.backup.before-rename");
-    workshop.publish(&target)?;
+    staging.publish(&target)?;
     crate::failpoint!("databases.backup.after-rename");
     Ok(BackupDocument::new(&Known { record, verification: Verification::default() }, &target))
 }
@@ -149,7 +149,7 @@ pub(in crate::databases) struct Broken {
 
 /// What lies where the backups of a database are.
 #[derive(Debug, Default)]
-pub(in crate::databases) struct Shelf {
+pub(in crate::databases) struct FoundBackups {
     /// Oldest first.
     pub backups: Vec<Existing>,
     /// Worth a word, and no reason to do without the others.
@@ -157,12 +157,12 @@ pub(in crate::databases) struct Shelf {
 }
 
 /// The backups of a database. A folder without the name of one is left out: it is not ours.
-pub(in crate::databases) fn existing(backups: &Path, database: &str) -> Result<Shelf, DatabasesError> {
+pub(in crate::databases) fn existing(backups: &Path, database: &str) -> Result<FoundBackups, DatabasesError> {
     let home = folder_of(backups, database);
-    let mut shelf = Shelf::default();
+    let mut found = FoundBackups::default();
     let entries = match fs::read_dir(&home) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(shelf),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
         Err(error) => return Err(DatabasesError::file("list", &home)(error)),
     };
     for entry in entries {
@@ -173,21 +173,21 @@ pub(in crate::databases) fn existing(backups: &Path, database: &str) -> Result<S
         }
         match Known::read(&path) {
             Ok(known) if known.record.id == names::backup_id(database, &stamp) => {
-                shelf.backups.push(Existing { path, known });
+                found.backups.push(Existing { path, known });
             }
             Ok(known) => {
                 let (id, database) = (known.record.id, format!("{database} of {stamp}"));
                 let source = RecordError::StrangeId { id, database };
                 let error = DatabasesError::Record { path: path.clone(), source };
-                shelf.broken.push(Broken { path, error });
+                found.broken.push(Broken { path, error });
             }
-            Err(error) => shelf.broken.push(Broken { path, error }),
+            Err(error) => found.broken.push(Broken { path, error }),
         }
     }
     let key = |backup: &Existing| (backup.known.record.created_at, backup.known.record.id.clone());
-    shelf.backups.sort_by_key(key);
-    shelf.broken.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(shelf)
+    found.backups.sort_by_key(key);
+    found.broken.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
 }
 
 /// The stamp of a time, with a count behind it when that second has a backup already.
@@ -239,8 +239,8 @@ mod tests {
             fs::create_dir_all(home.join(stamp)).unwrap();
             fs::write(home.join(stamp).join(RECORD_FILE), text).unwrap();
         }
-        let shelf = existing(folder.path(), "expert").unwrap();
-        assert_eq!((shelf.backups.len(), shelf.broken.len()), (1, 2));
+        let found = existing(folder.path(), "expert").unwrap();
+        assert_eq!((found.backups.len(), found.broken.len()), (1, 2));
     }
 
     #[test]

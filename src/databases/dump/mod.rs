@@ -4,7 +4,7 @@
 //! what pg_dump wrote; a dump whose archive lacks a table or a row is an error, whatever the exit code was.
 
 pub(super) mod backup;
-pub(super) mod follow;
+pub(super) mod compress;
 pub(super) mod seed;
 
 use std::collections::BTreeMap;
@@ -14,17 +14,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::follow::{FollowedFile, Follower, Moved, WriterSignal};
+use self::compress::{CompressedFile, Follower, Moved, WriterSignal};
+use crate::databases::archive::contents::{self, Contents};
 use crate::databases::archive::names;
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, FileEntry, Maker, RECORD_FILE, Record};
-use crate::databases::archive::toc::{self, Contents};
-use crate::databases::containers::ferry;
+use crate::databases::containers::copy;
 use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach, starting_beside};
 use crate::databases::described::inventory::{Inventory, Table, shorten};
 use crate::databases::described::properties::Properties;
 use crate::databases::error::DatabasesError;
+use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
-use crate::databases::server::psql::Session;
 use crate::engine::ExecResult;
 use crate::fs::{Mode, hash_file, sync_dir, write_durably};
 use crate::report::{Activity, Message, Reporter};
@@ -196,7 +196,7 @@ async fn write_archive(
     helper: &Helper,
     archive_path: &Path,
     reporter: &Reporter,
-) -> Result<(Inventory, Vec<FollowedFile>), DatabasesError> {
+) -> Result<(Inventory, Vec<CompressedFile>), DatabasesError> {
     let Opened { mut session, snapshot, mut inventory, .. } = opened;
     let tables = inventory.tables.len() as u64;
     let progress = {
@@ -243,7 +243,7 @@ impl Writing<'_> {
         &self,
         counting: impl Future<Output = Result<(), DatabasesError>>,
         progress: impl Fn(Moved) + Send + Sync + 'static,
-    ) -> Result<(ExecResult, Vec<FollowedFile>), DatabasesError> {
+    ) -> Result<(ExecResult, Vec<CompressedFile>), DatabasesError> {
         let follower = Follower::watch(self.archive_path)?;
         let signal = Arc::new(WriterSignal::default());
         let _ended = EndFollowing(signal.clone());
@@ -282,14 +282,14 @@ impl Writing<'_> {
         &self,
         counting: impl Future<Output = Result<(), DatabasesError>>,
         progress: impl Fn(Moved) + Send + Sync,
-    ) -> Result<(ExecResult, Vec<FollowedFile>), DatabasesError> {
+    ) -> Result<(ExecResult, Vec<CompressedFile>), DatabasesError> {
         // pg_dump's own compressor has nine levels.
         let arguments = dump_arguments(self.helper, self.order, self.snapshot, self.order.level.get().min(9));
         let writing = self.helper.client.tool("pg_dump", self.order.recorded_as, &arguments);
         let (written, counted) = futures::join!(writing, counting);
         let written = written?;
         counted?;
-        let followed = ferry::fetch(&self.helper.client, self.archive_path, &progress).await?;
+        let followed = copy::fetch(&self.helper.client, self.archive_path, &progress).await?;
         Ok((written, followed))
     }
 }
@@ -334,7 +334,7 @@ fn dump_arguments(helper: &Helper, order: &DumpOrder<'_>, snapshot: &str, level:
 pub(in crate::databases) async fn list_archive(helper: &Helper, database: &str) -> Result<Contents, DatabasesError> {
     let arguments = ["--list".to_owned(), format!("{INSIDE}/{ARCHIVE}")];
     let listing = helper.client.tool("pg_restore", database, &arguments).await?;
-    Ok(toc::parse(&String::from_utf8_lossy(&listing.stdout)))
+    Ok(contents::parse(&String::from_utf8_lossy(&listing.stdout)))
 }
 
 /// Every table that the snapshot has must be in the archive with every row.
@@ -342,7 +342,7 @@ fn check(
     order: &DumpOrder<'_>,
     contents: &Contents,
     inventory: &Inventory,
-    files: &[FollowedFile],
+    files: &[CompressedFile],
 ) -> Result<(), DatabasesError> {
     let lines: BTreeMap<&str, u64> = files.iter().map(|file| (file.name.as_str(), file.lines)).collect();
     let missing = inventory.tables.iter().filter_map(|table| missing_in(contents, &lines, table)).collect();
@@ -368,9 +368,9 @@ fn missing_in(contents: &Contents, lines: &BTreeMap<&str, u64>, table: &Table) -
 }
 
 /// All files of the archive with their digests: those that were compressed have theirs already.
-fn entries(folder: &Path, followed: Vec<FollowedFile>) -> Result<Vec<FileEntry>, DatabasesError> {
+fn entries(folder: &Path, followed: Vec<CompressedFile>) -> Result<Vec<FileEntry>, DatabasesError> {
     let archive_path = folder.join(ARCHIVE);
-    let mut known: BTreeMap<String, FollowedFile> =
+    let mut known: BTreeMap<String, CompressedFile> =
         followed.into_iter().map(|file| (file.name.clone(), file)).collect();
     let mut files = Vec::new();
     for entry in std::fs::read_dir(&archive_path).map_err(DatabasesError::file("list", &archive_path))? {

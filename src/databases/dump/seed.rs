@@ -5,8 +5,8 @@ use std::path::Path;
 use super::backup::{self, Shrink};
 use crate::databases::archive::names;
 use crate::databases::archive::record::Record;
+use crate::databases::archive::staging::Staging;
 use crate::databases::archive::verification::{Known, Verification};
-use crate::databases::archive::workshop::Workshop;
 use crate::databases::documents::BackupDocument;
 use crate::databases::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
 use crate::databases::error::DatabasesError;
@@ -58,7 +58,7 @@ async fn place(
 ) -> Result<BackupDocument, DatabasesError> {
     let target = &settings.path;
     let home = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let workshop = Workshop::open(home)?;
+    let staging = Staging::open(home)?;
     let stamp = names::stamp(jiff::Timestamp::now());
     let order = DumpOrder {
         database,
@@ -70,16 +70,16 @@ async fn place(
         hashes: settings.hashes,
         operator: &settings.operator,
     };
-    let record = dump::dump(server, &order, workshop.path(), reporter).await?;
+    let record = dump::dump(server, &order, staging.path(), reporter).await?;
     if settings.shrink == Shrink::Refuse {
         refuse_shrunken(target, &record)?;
     }
-    verify::check_files(workshop.path(), &record).await?;
+    verify::check_files(staging.path(), &record).await?;
     crate::failpoint!("databases.seed.before-exchange");
     if std::fs::symlink_metadata(target).is_ok() {
-        workshop.exchange(target)?;
+        staging.exchange(target)?;
     } else {
-        workshop.publish(target)?;
+        staging.publish(target)?;
     }
     crate::failpoint!("databases.seed.after-exchange");
     Ok(BackupDocument::new(&Known { record, verification: Verification::default() }, target))

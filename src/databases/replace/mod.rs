@@ -4,32 +4,32 @@
 //! dependents stopped, both renamed in one transaction, the dependents started, the old one backed up and only then
 //! dropped. Killed anywhere, the name answers with all old rows or all new ones, and the next run clears up.
 
+pub(super) mod drop_old;
 pub(super) mod examine;
-pub(super) mod exchange;
 pub(super) mod patches;
 pub(super) mod preserve;
 pub(super) mod recovery;
 pub(super) mod restore;
-pub(super) mod retire;
 pub(super) mod rollback;
+pub(super) mod swap;
 
 use std::time::Duration;
 
+use self::drop_old::{DropOld, OldDatabase, aside_since};
 use self::examine::{Examined, Origin};
-use self::exchange::{Dependents, Exchange, after_swap};
 use self::patches::Patches;
 use self::preserve::{Preservation, PreservedRows};
 use self::restore::Restore;
-use self::retire::{OldDatabase, Retirement, aside_since};
+use self::swap::{Dependents, SwapAroundServices, after_swap};
 use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::described::roles::{self, MissingRoles};
 use crate::databases::documents::{BackupDocument, PreserveReport, RebuildReport};
 use crate::databases::dump::Jobs;
 use crate::databases::dump::backup::{BackupSettings, Physical, Shrink};
 use crate::databases::error::DatabasesError;
-use crate::databases::replace::exchange::swap::{self, Swap};
+use crate::databases::replace::swap::renames::{self, Swap};
+use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
-use crate::databases::server::psql::Session;
 use crate::report::{Message, Reporter, in_one_line};
 
 /// How to rebuild.
@@ -89,14 +89,14 @@ pub async fn rebuild(
 
 /// Opens, drops and keeps again what a killed run left of a database, as far as that needs no backup; the rest, and the
 /// words for it, are the next rebuild's. Does nothing where somebody is at work on it.
-pub async fn mend(server: &Server, database: &str, reporter: &Reporter) -> Result<(), DatabasesError> {
+pub async fn recover(server: &Server, database: &str, reporter: &Reporter) -> Result<(), DatabasesError> {
     let guard = match take_lock(server, database).await {
         Err(DatabasesError::Busy { .. }) => return Ok(()),
         guard => guard?,
     };
-    let mended = match recovery::mend(server, database, reporter).await {
-        Ok(mended) => {
-            for name in mended.to_retire {
+    let recovered = match recovery::recover(server, database, reporter).await {
+        Ok(recovered) => {
+            for name in recovered.to_drop {
                 let message = Message::new("databases-leftover-waits").with("database", database);
                 reporter.warn(message.with("name", name));
             }
@@ -107,7 +107,7 @@ pub async fn mend(server: &Server, database: &str, reporter: &Reporter) -> Resul
         Err(error) => Err(error),
     };
     let _ = guard.close().await;
-    mended
+    recovered
 }
 
 /// A lock on the server itself: two operators may work from two machines.
@@ -131,8 +131,8 @@ pub(in crate::databases) struct Rebuild<'a> {
 
 impl Rebuild<'_> {
     async fn run(&self) -> Result<RebuildReport, DatabasesError> {
-        for old in recovery::mend(self.server, self.database, self.reporter).await?.to_retire {
-            Box::pin(self.retire_leftover(&old)).await?;
+        for old in recovery::recover(self.server, self.database, self.reporter).await?.to_drop {
+            Box::pin(self.drop_leftover(&old)).await?;
         }
         let examined = Box::pin(self.examine()).await?;
         self.stop_if_asked()?;
@@ -173,7 +173,7 @@ impl Rebuild<'_> {
 
     /// Somebody's only copy of the old rows, maybe: never dropped without a backup, and left alone by a run that replaces
     /// nothing.
-    async fn retire_leftover(&self, old: &str) -> Result<(), DatabasesError> {
+    async fn drop_leftover(&self, old: &str) -> Result<(), DatabasesError> {
         let (message, policy) = match (&self.options.placement, &self.options.leftovers) {
             (Placement::Beside(_), _) => (Message::new("databases-leftover-waits"), None),
             (Placement::Replace, None) => (Message::new("databases-leftover-without-place"), None),
@@ -184,12 +184,12 @@ impl Rebuild<'_> {
         self.reporter.warn(message.with("database", self.database).with("name", old));
         let Some(policy) = policy else { return Ok(()) };
         let Self { server, database, reporter, .. } = self;
-        Retirement { server, database, policy: &policy, reporter }.retire(aside_since(database, old)).await.map(drop)
+        DropOld { server, database, policy: &policy, reporter }.run(aside_since(database, old)).await.map(drop)
     }
 
-    fn retirement(&self) -> Retirement<'_> {
+    fn drop_old(&self) -> DropOld<'_> {
         let Self { server, database, reporter, options, .. } = self;
-        Retirement { server, database, policy: &options.old, reporter }
+        DropOld { server, database, policy: &options.old, reporter }
     }
 
     /// Everything up to the swap, and the dependents running again after it. On an error the present database has its name
@@ -210,12 +210,12 @@ impl Rebuild<'_> {
         crate::failpoint!("databases.rebuild.before-stop");
         self.stop_if_asked()?;
         if !examined.replaces {
-            swap::rename(self.server, new, self.name()).await?;
+            renames::rename(self.server, new, self.name()).await?;
             return Ok(replaced);
         }
         let preserve = self.plan_preservation(new).await?;
         let aside = names::beside(self.database, self.options.old.kind(), stamp);
-        let exchange = Exchange {
+        let exchange = SwapAroundServices {
             server: self.server,
             swap: Swap { database: self.database, new, aside: &aside },
             dependents: self.dependents,
@@ -249,9 +249,9 @@ impl Rebuild<'_> {
                 self.reporter.notice(message.with("name", aside));
                 None
             }
-            _ => self.retirement().retire(Physical { name: aside, since: None }).await?,
+            _ => self.drop_old().run(Physical { name: aside, since: None }).await?,
         };
-        self.retirement().thin_out().await?;
+        self.drop_old().thin_out().await?;
         Ok(document)
     }
 
@@ -259,7 +259,7 @@ impl Rebuild<'_> {
     async fn discard(&self, new: &str) {
         let dropped = match self.server.has(new).await {
             Ok(false) => Ok(()),
-            Ok(true) => swap::drop_aside(self.server, new).await,
+            Ok(true) => renames::drop_aside(self.server, new).await,
             Err(error) => Err(error),
         };
         if let Err(error) = dropped {

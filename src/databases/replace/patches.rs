@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::databases::containers::helper::Helper;
 use crate::databases::documents::PatchReport;
 use crate::databases::error::{DatabasesError, Said};
-use crate::databases::server::psql::{Secret, chance};
+use crate::databases::server::client::{Secret, chance};
 use crate::report::{Activity, Message, Reporter};
 
 /// All files together: they are held in memory.

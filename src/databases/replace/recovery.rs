@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::error::DatabasesError;
-use crate::databases::replace::exchange::swap;
+use crate::databases::replace::swap::renames;
 use crate::databases::server::connect::Server;
 use crate::report::{Message, Reporter};
 
@@ -32,7 +32,7 @@ pub(in crate::databases) enum Remedy {
     /// What a rollback replaced: the swap was done, and it is kept under the second name.
     Keep(String, String),
     /// The database that was replaced, not yet backed up and dropped.
-    Retire(String),
+    DropOld(String),
 }
 
 /// What the databases on the server mean for `database`. Old ones without a present one are nothing that a killed run
@@ -62,50 +62,50 @@ pub(in crate::databases) fn plan(database: &str, seen: &[Seen]) -> Result<Vec<Re
     };
     remedies.extend(back.into_iter().filter_map(|name| Some(Remedy::KeepAgain(name.clone(), kept(&name)?))));
     remedies.extend(beside(BesideKind::Away).filter_map(|name| Some(Remedy::Keep(name.clone(), kept(&name)?))));
-    remedies.extend(beside(BesideKind::Old).map(Remedy::Retire));
+    remedies.extend(beside(BesideKind::Old).map(Remedy::DropOld));
     Ok(remedies)
 }
 
-/// What mending came to.
+/// What recovery came to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::databases) struct Mended {
+pub(in crate::databases) struct Recovered {
     /// Old databases that are still to be backed up and dropped.
-    pub to_retire: Vec<String>,
+    pub to_drop: Vec<String>,
     /// What an interrupted rollback had replaced already, under the name that it is kept by now.
     pub rolled_back: Option<String>,
 }
 
 /// Does what needs no backup: opens what is closed, drops what was never complete, keeps what was kept.
-pub(in crate::databases) async fn mend(
+pub(in crate::databases) async fn recover(
     server: &Server,
     database: &str,
     reporter: &Reporter,
-) -> Result<Mended, DatabasesError> {
-    let mut mended = Mended::default();
+) -> Result<Recovered, DatabasesError> {
+    let mut recovered = Recovered::default();
     for remedy in plan(database, &look(server).await?)? {
         match remedy {
             Remedy::Reopen => {
-                swap::open(server, database).await?;
+                renames::open(server, database).await?;
                 reporter.warn(Message::new("databases-reopened").with("database", database));
             }
             Remedy::Discard(new) => {
-                swap::drop_aside(server, &new).await?;
+                renames::drop_aside(server, &new).await?;
                 reporter.warn(Message::new("databases-leftover-dropped").with("database", database).with("name", new));
             }
             Remedy::KeepAgain(back, kept) => {
-                swap::rename(server, &back, &kept).await?;
+                renames::rename(server, &back, &kept).await?;
                 reporter.warn(Message::new("databases-kept-again").with("database", database).with("name", kept));
             }
             Remedy::Keep(away, kept) => {
-                swap::rename(server, &away, &kept).await?;
+                renames::rename(server, &away, &kept).await?;
                 let message = Message::new("databases-rolled-back-already").with("database", database);
                 reporter.warn(message.with("name", &kept));
-                mended.rolled_back = Some(kept);
+                recovered.rolled_back = Some(kept);
             }
-            Remedy::Retire(old) => mended.to_retire.push(old),
+            Remedy::DropOld(old) => recovered.to_drop.push(old),
         }
     }
-    Ok(mended)
+    Ok(recovered)
 }
 
 /// All databases of the server.
@@ -155,7 +155,7 @@ mod tests {
     fn killed_after_the_swap_the_old_one_is_retired_and_a_kept_one_stays() {
         let old = beside(BesideKind::Old);
         let databases = [seen("expert", true), seen(&old, false), seen(&beside(BesideKind::Kept), false)];
-        assert_eq!(plan("expert", &databases).unwrap(), [Remedy::Retire(old)]);
+        assert_eq!(plan("expert", &databases).unwrap(), [Remedy::DropOld(old)]);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::databases::dump::Jobs;
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::examine::source::{Expected, Source, by_name};
 use crate::databases::server::connect::Server;
-use crate::databases::server::room::Room;
-use crate::databases::server::sql::qualified;
+use crate::databases::server::disk_space::DiskSpace;
+use crate::databases::server::quoting::qualified;
 use crate::report::{Activity, Message, Reporter};
 
 /// A source that has been verified, and the database that it becomes.
@@ -39,10 +39,10 @@ impl Restore<'_> {
     pub async fn run(&self, server: &Server, reporter: &Reporter) -> Result<Restored, DatabasesError> {
         let starting = Helper::start(server, &self.source.folder, Access::Read, Reach::Server);
         let (helper, ()) = starting_beside(starting, self.create(server, reporter)).await?;
-        let room = Room::of(server, &self.properties.tablespace).await?;
+        let space = DiskSpace::of(server, &self.properties.tablespace).await?;
         let runs_out = async {
-            match &room {
-                Some(room) => room.runs_out(server, self.subject).await,
+            match &space {
+                Some(space) => space.runs_out(server, self.subject).await,
                 None => std::future::pending().await,
             }
         };
@@ -88,8 +88,8 @@ impl Restore<'_> {
         };
         let message = Message::new("databases-restored").with("tables", restored.tables).with("rows", restored.rows);
         reporter.done(Activity::RestoreDatabase, self.subject, message);
-        let adorn = self.properties.adorn(self.target);
-        server.client.execute(server.home(), "set the new database's properties", &adorn).await?;
+        let alterations = self.properties.alterations(self.target);
+        server.client.execute(server.home(), "set the new database's properties", &alterations).await?;
         if !self.patches.files.is_empty() {
             restored.patches = self.patches.run(helper, self.target, self.subject, reporter).await?;
             self.analyze(helper).await?;
@@ -181,7 +181,7 @@ impl Restore<'_> {
 }
 
 async fn count_all(
-    session: &mut crate::databases::server::psql::Session,
+    session: &mut crate::databases::server::client::Session,
     table: &Table,
 ) -> Result<u64, DatabasesError> {
     let query = format!("SELECT to_json(count(*)) FROM {}", qualified(&table.schema, &table.name));

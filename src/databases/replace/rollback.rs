@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
-use super::exchange::{Dependents, Exchange};
+use super::drop_old::kept;
 use super::preserve::Preservation;
 use super::recovery;
-use super::retire::kept;
+use super::swap::{Dependents, SwapAroundServices};
 use super::take_lock;
 use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::documents::RollbackReport;
 use crate::databases::error::DatabasesError;
-use crate::databases::replace::exchange::swap::{self, Swap};
+use crate::databases::replace::swap::renames::{self, Swap};
 use crate::databases::server::connect::Server;
 use crate::report::{Message, Reporter, in_one_line};
 
@@ -42,12 +42,12 @@ async fn swap_back(
     dependents: &dyn Dependents,
     reporter: &Reporter,
 ) -> Result<RollbackReport, DatabasesError> {
-    let mended = recovery::mend(server, database, reporter).await?;
-    for old in mended.to_retire {
+    let recovered = recovery::recover(server, database, reporter).await?;
+    for old in recovered.to_drop {
         let message = Message::new("databases-leftover-waits").with("database", database);
         reporter.warn(message.with("name", old));
     }
-    if let Some(kept) = mended.rolled_back {
+    if let Some(kept) = recovered.rolled_back {
         // It was done, and doing it again would undo it.
         return Ok(report(database, String::new(), Some(kept), Duration::ZERO, Duration::ZERO));
     }
@@ -57,7 +57,7 @@ async fn swap_back(
     let Some((_, stamp)) = names::read_beside(database, &wanted) else {
         return Err(DatabasesError::NothingKept { database: database.to_owned() });
     };
-    let prepared = swap::prepared_transactions(server, &[database, &wanted]).await?;
+    let prepared = renames::prepared_transactions(server, &[database, &wanted]).await?;
     if prepared > 0 {
         return Err(DatabasesError::Prepared { database: database.to_owned(), count: prepared });
     }
@@ -66,28 +66,28 @@ async fn swap_back(
     }
     if !server.has(database).await? {
         crate::failpoint!("databases.rollback.before-naming");
-        swap::rename(server, &wanted, database).await?;
-        swap::open(server, database).await?;
+        renames::rename(server, &wanted, database).await?;
+        renames::open(server, database).await?;
         return Ok(report(database, wanted, None, Duration::ZERO, Duration::ZERO));
     }
     let back = names::beside(database, BesideKind::Back, &stamp);
     crate::failpoint!("databases.rollback.before-mark");
-    swap::rename(server, &wanted, &back).await?;
+    renames::rename(server, &wanted, &back).await?;
     crate::failpoint!("databases.rollback.after-mark");
     let now = names::stamp(jiff::Timestamp::now());
     let away = names::beside(database, BesideKind::Away, &now);
     let swap = Swap { database, new: &back, aside: &away };
-    let exchange = Exchange { server, swap, dependents, reporter };
+    let exchange = SwapAroundServices { server, swap, dependents, reporter };
     match exchange.run(&Preservation::default()).await {
         Ok(exchanged) => {
             let kept = names::beside(database, BesideKind::Kept, &now);
             crate::failpoint!("databases.rollback.before-keep");
-            swap::rename(server, &away, &kept).await?;
+            renames::rename(server, &away, &kept).await?;
             Ok(report(database, wanted, Some(kept), exchanged.nameless, exchanged.dependents_stopped))
         }
         Err(error @ DatabasesError::AfterSwap { .. }) => Err(error),
         Err(error) => {
-            if let Err(renaming) = swap::rename(server, &back, &wanted).await {
+            if let Err(renaming) = renames::rename(server, &back, &wanted).await {
                 let message = Message::new("databases-leftover-stays").with("name", back);
                 reporter.warn(message.with("reason", in_one_line(&renaming)));
             }

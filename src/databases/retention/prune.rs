@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Candidate, Retention};
 use crate::databases::archive::names;
-use crate::databases::archive::workshop;
+use crate::databases::archive::staging;
 use crate::databases::documents::{BackupDocument, KeptBackup, PruneDatabase};
-use crate::databases::dump::backup::{self, Shelf};
+use crate::databases::dump::backup::{self, FoundBackups};
 use crate::databases::error::DatabasesError;
 use crate::fs::sync_dir;
 use crate::report::{Activity, Message, Reporter};
@@ -30,7 +30,7 @@ pub struct PrunePlan {
 
 /// Decides which backups of `database` below `folder` (`paths.backups`) go. Changes nothing.
 pub fn plan_prune(folder: &Path, database: &str, retention: &Retention) -> Result<PrunePlan, DatabasesError> {
-    let Shelf { backups, broken } = backup::existing(folder, database)?;
+    let FoundBackups { backups, broken } = backup::existing(folder, database)?;
     let candidates: Vec<Candidate> = backups
         .iter()
         .map(|backup| Candidate {
@@ -45,10 +45,10 @@ pub fn plan_prune(folder: &Path, database: &str, retention: &Retention) -> Resul
         home: backup::folder_of(folder, database),
         kept: Vec::new(),
         removed: Vec::new(),
-        leftovers: workshop::leftovers(&backup::folder_of(folder, database))?,
+        leftovers: staging::leftovers(&backup::folder_of(folder, database))?,
         unreadable: broken.into_iter().map(|broken| broken.path).collect(),
     };
-    for (backup, reasons) in backups.iter().zip(retention::decide(&candidates, retention)) {
+    for (backup, reasons) in backups.iter().zip(super::decide(&candidates, retention)) {
         let document = BackupDocument::new(&backup.known, &backup.path);
         if reasons.is_empty() {
             plan.removed.push(document);
@@ -98,18 +98,18 @@ impl PrunePlan {
                 }
             }
         }
-        if self.leftovers.is_empty() { Ok(()) } else { workshop::clear(&self.home) }
+        if self.leftovers.is_empty() { Ok(()) } else { staging::clear(&self.home) }
     }
 
     fn remove(&self, backup: &BackupDocument) -> Result<(), DatabasesError> {
         let stamp = backup.id.rsplit('/').next().unwrap_or_default();
         debug_assert!(names::is_stamp(stamp), "the plan was made from folders with such names");
-        let (path, aside) = (self.home.join(stamp), self.home.join(workshop::temporary(&format!("gone-{stamp}"))));
+        let (path, aside) = (self.home.join(stamp), self.home.join(staging::temporary(&format!("gone-{stamp}"))));
         crate::failpoint!("databases.prune.before-rename");
         fs::rename(&path, &aside).map_err(DatabasesError::file("remove", &path))?;
         sync_dir(&self.home).map_err(DatabasesError::file("remove", &path))?;
         crate::failpoint!("databases.prune.after-rename");
-        workshop::remove(&aside).map_err(DatabasesError::file("remove", &aside))?;
+        staging::remove(&aside).map_err(DatabasesError::file("remove", &aside))?;
         crate::failpoint!("databases.prune.after-remove");
         Ok(())
     }

@@ -1,20 +1,20 @@
 //! A PostgreSQL server, in a container or elsewhere: finding the way in, and what it is.
 //!
-//! Which container runs a database's service is for the services room to know: it comes in as a name or an ID.
+//! Which container runs a database's service is for the services module to know: it comes in as a name or an ID.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::psql::{Client, Credentials, Endpoint, Session};
-use super::sql;
-use crate::databases::containers::helper::{self, Ground};
+use super::client::{Client, Credentials, Endpoint, Session};
+use super::quoting;
+use crate::databases::containers::helper::{self, HelperPlace};
 use crate::databases::containers::stale;
 use crate::databases::error::{DatabasesError, Said};
-use crate::databases::replace::exchange::guard;
+use crate::databases::replace::swap::guard;
 use crate::engine::{ContainerHold, ContainerSpec, ContainerState, Engine};
 
-/// The first version that has all that this room relies on (`DROP DATABASE … WITH (FORCE)`).
+/// The first version that has all that this module relies on (`DROP DATABASE … WITH (FORCE)`).
 const OLDEST_VERSION: u32 = 130_000;
 
 /// A server that answers.
@@ -202,8 +202,8 @@ impl Server {
     }
 
     /// Where helpers stand that reach it.
-    pub(in crate::databases) fn ground(&self) -> Ground {
-        Ground {
+    pub(in crate::databases) fn helper_place(&self) -> HelperPlace {
+        HelperPlace {
             client: Client { endpoint: self.endpoint.clone(), ..self.client.clone() },
             image_id: self.image_id.clone(),
             network_mode: self.network_mode.clone(),
@@ -239,7 +239,7 @@ impl Server {
     pub(in crate::databases) async fn has(&self, database: &str) -> Result<bool, DatabasesError> {
         let query = format!(
             "SELECT to_json(EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {}))",
-            sql::literal(database)
+            quoting::literal(database)
         );
         self.client.query(self.maintenance(database), "look for a database", &query).await
     }

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of dumps, and of no database but the one that it is asked about.
 
+pub(super) mod client;
 pub(super) mod connect;
-pub(super) mod psql;
-pub(super) mod room;
-pub(super) mod sql;
+pub(super) mod disk_space;
+pub(super) mod quoting;

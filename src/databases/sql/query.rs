@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::statements::{self, Statement};
 use crate::databases::error::{DatabasesError, Said};
+use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
-use crate::databases::server::psql::Session;
 
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]

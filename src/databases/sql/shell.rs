@@ -3,7 +3,7 @@
 //! It runs beside the server, in a container of its own that ends with this process: psql goes, and its transaction with it,
 //! however this process ends. In the server's container it would stay, since an engine leaves a command running that
 //! nobody attends to; and ended by a signal there, its pager would become the server's child, which takes a child that
-//! dies by a signal for a crash of its own, and starts all anew.
+//! dies by a signal for a crash of its own, and starts all again.
 //!
 //! The password takes the same way as elsewhere, the first line of what comes in; a terminal would echo it, so the shell
 //! that reads it turns the echo off, and says that it is ready before anything is sent.
@@ -13,8 +13,8 @@ use bytes::Bytes;
 use crate::databases::containers::helper::{idle, run_held};
 use crate::databases::containers::stale;
 use crate::databases::error::DatabasesError;
+use crate::databases::server::client::{Client, Secret, chance};
 use crate::databases::server::connect::Server;
-use crate::databases::server::psql::{Client, Secret, chance};
 use crate::engine::{ContainerHold, ContainerSpec, ExecSpec};
 
 /// `$0` is the line that says it is ready, then come psql and its arguments.
@@ -38,17 +38,17 @@ pub struct Shell {
 impl Shell {
     /// psql in `database`, with the messages of the image's own language.
     pub async fn open(server: &Server, database: &str) -> Result<Self, DatabasesError> {
-        let ground = server.ground();
-        if let Some(password) = &ground.client.credentials.password {
+        let place = server.helper_place();
+        if let Some(password) = &place.client.credentials.password {
             password.check()?;
         }
-        let engine = &ground.client.engine;
+        let engine = &place.client.engine;
         stale::clear(engine).await?;
-        let network_mode = Some(ground.network_mode);
-        let spec = ContainerSpec { network_mode, ..idle(&ground.image_id, &ground.label) };
+        let network_mode = Some(place.network_mode);
+        let spec = ContainerSpec { network_mode, ..idle(&place.image_id, &place.label) };
         let container = engine.create_container(&spec).await?;
         let hold = run_held(engine, &container).await?;
-        let client = Client { container, ..ground.client };
+        let client = Client { container, ..place.client };
         let mark = chance("dpl-ready");
         let conninfo = format!("{} client_encoding='UTF8'", client.conninfo(database));
         let words = ["sh", "-c", SCRIPT, &mark, &client.program("psql"), "-w", "-d", &conninfo];

@@ -264,7 +264,7 @@ mod tests {
 
         #[test]
         fn quoted_texts_come_back_whole(inner in "[^\0]{0,20}") {
-            let quoted = crate::databases::server::sql::literal(&inner);
+            let quoted = crate::databases::server::quoting::literal(&inner);
             let text = format!("select {quoted} ; select 2");
             let statements = split(&text).unwrap();
             prop_assert_eq!(statements.len(), 2);

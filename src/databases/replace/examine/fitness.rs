@@ -8,8 +8,8 @@ use crate::databases::described::properties::Properties;
 use crate::databases::described::roles::MissingRoles;
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
-use crate::databases::server::room::Room;
-use crate::databases::server::sql;
+use crate::databases::server::disk_space::DiskSpace;
+use crate::databases::server::quoting;
 
 #[derive(Deserialize)]
 struct Facts {
@@ -52,8 +52,8 @@ pub(in crate::databases) async fn look(
     let query = FACTS
         .replace("$roles", &rows(roles))
         .replace("$extensions", &rows(expected.extensions.iter().map(String::as_str)))
-        .replace("$tablespace", &sql::literal(&properties.tablespace))
-        .replace("$database", &sql::literal(database));
+        .replace("$tablespace", &quoting::literal(&properties.tablespace))
+        .replace("$database", &quoting::literal(database));
     let facts: Facts = server.client.query(server.home(), "compare the server with the dump", &query).await?;
     if !facts.may {
         let user = &server.client.credentials.user;
@@ -87,15 +87,15 @@ pub(in crate::databases) async fn look(
             facts.prepared_transactions
         ));
     }
-    if let Some(room) = Room::of(server, &properties.tablespace).await? {
-        problems.extend(room.problem(server, expected.size_bytes).await?);
+    if let Some(space) = DiskSpace::of(server, &properties.tablespace).await? {
+        problems.extend(space.problem(server, expected.size_bytes).await?);
     }
     Ok(Findings { problems, roles: made })
 }
 
 /// A set of names as `unnest(ARRAY[…])` takes them.
 fn rows<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let list: Vec<String> = names.map(sql::literal).collect();
+    let list: Vec<String> = names.map(quoting::literal).collect();
     format!("pg_catalog.unnest(ARRAY[{}]::text[])", list.join(", "))
 }
 

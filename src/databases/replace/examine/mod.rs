@@ -12,8 +12,8 @@ use crate::databases::described::inventory::{Inventory, Role};
 use crate::databases::described::properties::Properties;
 use crate::databases::dump::backup::Shrink;
 use crate::databases::error::DatabasesError;
-use crate::databases::replace::exchange::{Dependents, DependentsError};
 use crate::databases::replace::preserve::Preservation;
+use crate::databases::replace::swap::{Dependents, DependentsError};
 use crate::databases::replace::{NewDatabase, Placement, Rebuild, RebuildOptions};
 use crate::databases::server::connect::Server;
 use crate::report::{Reporter, in_one_line};
@@ -23,7 +23,7 @@ use crate::report::{Reporter, in_one_line};
 pub enum Origin<'a> {
     /// One of our folders, or an archive of pg_dump's.
     Path(&'a Path),
-    /// The same, read through already; anew where somebody has touched it since.
+    /// The same, read through already; again where somebody has touched it since.
     Examined(&'a Examination),
 }
 

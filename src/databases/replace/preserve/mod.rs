@@ -5,14 +5,14 @@
 //! foreign keys rest meanwhile, so that the order of tables and rings of references don't matter and rows arrive as they
 //! are; what would point nowhere afterwards is found before the transaction ends.
 
-pub(in crate::databases) mod carry;
+pub(in crate::databases) mod copy_rows;
 
 use serde::Deserialize;
 
-use self::carry::Carrier;
+use self::copy_rows::RowCopy;
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
-use crate::databases::server::sql::{literal, qualified};
+use crate::databases::server::quoting::{literal, qualified};
 
 /// Which rows live on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -143,9 +143,9 @@ impl Preservation {
 
     /// Does it all and takes it back: what can't be carried is found while everything still runs.
     pub async fn rehearse(&self, server: &Server, present: &str, new: &str) -> Result<(), DatabasesError> {
-        let Some(mut carrier) = Carrier::open(server, present, new, self).await? else { return Ok(()) };
-        carrier.carry(self).await?;
-        carrier.take_back().await
+        let Some(mut row_copy) = RowCopy::open(server, present, new, self).await? else { return Ok(()) };
+        row_copy.carry(self).await?;
+        row_copy.take_back().await
     }
 }
 

@@ -10,10 +10,10 @@ use super::guard::Guard;
 use crate::databases::documents::PreserveReport;
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::preserve::Preservation;
-use crate::databases::replace::preserve::carry::Carrier;
+use crate::databases::replace::preserve::copy_rows::RowCopy;
+use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
-use crate::databases::server::psql::Session;
-use crate::databases::server::sql::{ident, literal};
+use crate::databases::server::quoting::{ident, literal};
 use crate::report::{Message, Reporter};
 
 /// A rename waits 5 s for a backend that slipped through (PostgreSQL's `CountOtherDBBackends`), then fails.
@@ -73,12 +73,12 @@ impl Swap<'_> {
     async fn swap(&self, server: &Server, preservation: &Preservation) -> Result<SwapOutcome, DatabasesError> {
         let mut session = server.maintenance_session(self.database).await?;
         // Both ends are inside before the doors close.
-        let carrier = Carrier::open(server, self.database, self.new, preservation).await?;
+        let row_copy = RowCopy::open(server, self.database, self.new, preservation).await?;
         crate::failpoint!("databases.rebuild.before-close");
         let begun = Instant::now();
         session.run("end new connections", &close_statement(self.database)).await?;
         crate::failpoint!("databases.rebuild.after-close");
-        let preserved = self.carry(&mut session, carrier, preservation).await?;
+        let preserved = self.carry(&mut session, row_copy, preservation).await?;
         let mut session = Some(session);
         let mut failure = None;
         while failure.is_none() || begun.elapsed() < PATIENCE {
@@ -103,25 +103,25 @@ impl Swap<'_> {
     async fn carry(
         &self,
         session: &mut Session,
-        carrier: Option<Carrier>,
+        row_copy: Option<RowCopy>,
         preservation: &Preservation,
     ) -> Result<Vec<PreserveReport>, DatabasesError> {
-        let Some(mut carrier) = carrier else { return Ok(Vec::new()) };
+        let Some(mut row_copy) = row_copy else { return Ok(Vec::new()) };
         const TURNS: u32 = 5;
         for _ in 0..TURNS {
-            session.run("end its connections", &terminate_statement(self.database, Some(carrier.backend))).await?;
-            carrier.carry(preservation).await?;
+            session.run("end its connections", &terminate_statement(self.database, Some(row_copy.backend))).await?;
+            row_copy.carry(preservation).await?;
             let count = format!(
                 "SELECT to_json(count(*)) FROM pg_catalog.pg_stat_activity WHERE datname = {} AND pid <> {}",
                 literal(self.database),
-                carrier.backend
+                row_copy.backend
             );
             if session.query::<u64>("look who is there", &count).await? == 0 {
                 break;
             }
         }
         crate::failpoint!("databases.rebuild.before-preserve-commit");
-        let reports = carrier.finish().await?;
+        let reports = row_copy.finish().await?;
         crate::failpoint!("databases.rebuild.after-preserve");
         Ok(reports)
     }
@@ -157,7 +157,7 @@ pub(in crate::databases) async fn open(server: &Server, database: &str) -> Resul
     Ok(())
 }
 
-/// Drops a database that this room made or put aside; connections to it end.
+/// Drops a database that this module made or put aside; connections to it end.
 pub(in crate::databases) async fn drop_aside(server: &Server, name: &str) -> Result<(), DatabasesError> {
     crate::failpoint!("databases.rebuild.before-drop");
     let statements = format!(

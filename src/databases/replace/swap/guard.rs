@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::connect::Server;
-use crate::databases::server::sql::ident;
+use crate::databases::server::quoting::ident;
 use crate::engine::{ExecOutput, ExecSession};
 
 /// Tries for two minutes: the renames may be under way on the server, and then it has to wait for them. The file tells

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 use futures::StreamExt;
 
-use super::sql;
+use super::quoting;
 use crate::databases::error::{DatabasesError, Said};
 use crate::engine::{Engine, ExecOutput, ExecResult, ExecSession, ExecSpec};
 
@@ -79,13 +79,13 @@ impl Client {
     /// The connection string for a database: everything but the password.
     pub fn conninfo(&self, database: &str) -> String {
         let mut words = vec![
-            sql::conninfo("dbname", database),
-            sql::conninfo("user", &self.credentials.user),
+            quoting::conninfo("dbname", database),
+            quoting::conninfo("user", &self.credentials.user),
             "connect_timeout='20'".to_owned(),
             "application_name='dpl'".to_owned(),
         ];
         if let Endpoint::Tcp { host, port } = &self.endpoint {
-            words.push(sql::conninfo("host", host));
+            words.push(quoting::conninfo("host", host));
             words.extend(port.map(|port| format!("port='{port}'")));
         }
         words.join(" ")

@@ -6,12 +6,12 @@ use super::{Entry, Preservation, cannot};
 use crate::databases::described::inventory::shorten;
 use crate::databases::documents::PreserveReport;
 use crate::databases::error::DatabasesError;
+use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
-use crate::databases::server::psql::Session;
-use crate::databases::server::sql::{ident, literal, qualified};
+use crate::databases::server::quoting::{ident, literal, qualified};
 
 /// A session in each database. Both end when this process does, and then nothing was carried.
-pub(in crate::databases) struct Carrier {
+pub(in crate::databases) struct RowCopy {
     /// The name that both go by.
     database: String,
     present: Session,
@@ -21,7 +21,7 @@ pub(in crate::databases) struct Carrier {
     reports: Vec<PreserveReport>,
 }
 
-impl Carrier {
+impl RowCopy {
     /// `None` where there is nothing to carry.
     pub async fn open(
         server: &Server,
@@ -50,7 +50,7 @@ impl Carrier {
                 list(&entry.columns),
                 entry.to
             );
-            new_session.run("make room for rows", &statement).await?;
+            new_session.run("make a table for the rows", &statement).await?;
         }
         Ok(Some(Self { database: present.to_owned(), present: old_session, new: new_session, backend, reports }))
     }
@@ -59,7 +59,7 @@ impl Carrier {
     pub async fn carry(&mut self, preservation: &Preservation) -> Result<(), DatabasesError> {
         for (index, entry) in preservation.entries.iter().enumerate() {
             let rows = format!("pg_temp.dpl_rows_{index}");
-            self.new.run("make room for rows", &format!("TRUNCATE {rows};")).await?;
+            self.new.run("make a table for the rows", &format!("TRUNCATE {rows};")).await?;
             self.copy(entry, &rows).await?;
             let matching = self.matching(entry, &rows).await?;
             let (updated, inserted) = self.merge(entry, &rows, &matching).await?;

@@ -1,4 +1,4 @@
-//! Room on the disk where a server keeps its data: how much a restore wants, and a watch while it goes on.
+//! DiskSpace on the disk where a server keeps its data: how much a restore wants, and a watch while it goes on.
 //!
 //! A restore writes to the server's log (WAL) as well as to the tables. A disk without room for a table is an error of one
 //! statement; one without room for the log ends the whole server, which does not start again before somebody has made
@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use futures::StreamExt;
 
 use super::connect::Server;
-use super::sql;
+use super::quoting;
 use crate::databases::error::DatabasesError;
 use crate::engine::{ExecOutput, ExecSession, ExecSpec};
 
@@ -19,10 +19,10 @@ const RESERVE_BYTES: u64 = 192 << 20;
 
 /// The folders that a restore fills.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::databases) struct Room {
+pub(in crate::databases) struct DiskSpace {
     data: String,
     log: String,
-    /// How large the log may grow before it begins anew.
+    /// How large the log may grow before it begins again.
     log_bytes: u64,
 }
 
@@ -43,14 +43,14 @@ struct Facts {
     log_megabytes: Option<u64>,
 }
 
-impl Room {
+impl DiskSpace {
     /// The room for a database in `tablespace`. `None` for a server that runs in no container of this engine, and for
     /// one that does not say where it keeps its data.
     pub async fn of(server: &Server, tablespace: &str) -> Result<Option<Self>, DatabasesError> {
         if server.is_outside() {
             return Ok(None);
         }
-        let query = FACTS.replace("$tablespace", &sql::literal(tablespace));
+        let query = FACTS.replace("$tablespace", &quoting::literal(tablespace));
         let facts: Facts = server.client.query(server.home(), "ask where it keeps its data", &query).await?;
         if facts.data_directory.is_empty() {
             return Ok(None);
@@ -130,7 +130,7 @@ async fn follow(session: &mut ExecSession) -> Option<(usize, u64)> {
 }
 
 /// Looks five times a second, until its input ends. Nothing of it may die by a signal and be left to somebody else: process 1
-/// is the server here, which takes such a child for a part of its own that has crashed, and starts all anew.
+/// is the server here, which takes such a child for a part of its own that has crashed, and starts all again.
 const WATCH: &str = r#"{ trap 'exit 0' TERM; while df -P -k -- "$0" "$1"; do sleep 0.2; done; exit 0; } 2>/dev/null &
 IFS= read -r end; kill $! 2>/dev/null; wait $!; exit 0"#;
 

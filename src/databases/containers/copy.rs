@@ -19,9 +19,9 @@ use tokio::sync::mpsc;
 
 use super::helper::INSIDE;
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, is_archive_file};
-use crate::databases::dump::follow::{FollowedFile, Moved};
+use crate::databases::dump::compress::{CompressedFile, Moved};
 use crate::databases::error::{DatabasesError, Said};
-use crate::databases::server::psql::Client;
+use crate::databases::server::client::Client;
 use crate::engine::{ExecOutput, ExecSession, ExecSpec};
 use crate::fs::Hasher;
 
@@ -78,7 +78,7 @@ fn judge(code: i64, stderr: &[u8], folder: &Path) -> Result<(), DatabasesError> 
     if code == 0 {
         return Ok(());
     }
-    Err(DatabasesError::Ferry { folder: folder.to_owned(), code, source: Said::new(stderr) })
+    Err(DatabasesError::CopyFailed { folder: folder.to_owned(), code, source: Said::new(stderr) })
 }
 
 fn joined<T>(finished: Result<T, tokio::task::JoinError>) -> T {
@@ -149,7 +149,7 @@ pub(in crate::databases) async fn fetch(
     client: &Client,
     archive_path: &Path,
     progress: &(dyn Fn(Moved) + Sync),
-) -> Result<Vec<FollowedFile>, DatabasesError> {
+) -> Result<Vec<CompressedFile>, DatabasesError> {
     let spec = ExecSpec { command: command(&["tar", "-cf", "-", "-C", INSIDE, ARCHIVE]), ..Default::default() };
     let mut session = client.engine.start_exec(&client.container, &spec).await?;
     let (blocks, waiting) = mpsc::channel::<Bytes>(8);
@@ -198,11 +198,11 @@ impl Read for Incoming {
     }
 }
 
-fn unpack(stream: impl Read, archive_path: &Path, done: &AtomicU64) -> Result<Vec<FollowedFile>, DatabasesError> {
+fn unpack(stream: impl Read, archive_path: &Path, done: &AtomicU64) -> Result<Vec<CompressedFile>, DatabasesError> {
     let damaged = |damage: String| DatabasesError::Damaged { path: archive_path.to_owned(), damage };
     let unreadable = |error: io::Error| damaged(format!("what the engine sent of it can't be read ({error})"));
     let mut archive = tar::Archive::new(stream);
-    let mut files: BTreeMap<String, FollowedFile> = BTreeMap::new();
+    let mut files: BTreeMap<String, CompressedFile> = BTreeMap::new();
     for entry in archive.entries().map_err(unreadable)? {
         let mut entry = entry.map_err(unreadable)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -220,7 +220,7 @@ fn unpack(stream: impl Read, archive_path: &Path, done: &AtomicU64) -> Result<Ve
     Ok(files.into_values().collect())
 }
 
-fn take(entry: &mut impl Read, target: &Path, name: &str) -> Result<FollowedFile, DatabasesError> {
+fn take(entry: &mut impl Read, target: &Path, name: &str) -> Result<CompressedFile, DatabasesError> {
     let fail = || DatabasesError::file("write", target);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(fail())?;
     let mut hasher = Hasher::new();
@@ -246,7 +246,7 @@ fn take(entry: &mut impl Read, target: &Path, name: &str) -> Result<FollowedFile
         Some(lines) => lines.finish().map_err(DatabasesError::file("decompress", target))?.0,
         None => 0,
     };
-    Ok(FollowedFile { name: name.to_owned(), bytes, sha256: hasher.finish(), lines })
+    Ok(CompressedFile { name: name.to_owned(), bytes, sha256: hasher.finish(), lines })
 }
 
 /// Counts lines, and keeps nothing.

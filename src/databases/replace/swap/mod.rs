@@ -1,13 +1,13 @@
 //! The swap with the services that use the database out of the way: stopped before it, started again whatever comes of it.
 
 pub(in crate::databases) mod guard;
-pub(in crate::databases) mod swap;
+pub(in crate::databases) mod renames;
 
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
-use self::swap::{Swap, SwapOutcome};
+use self::renames::{Swap, SwapOutcome};
 use crate::databases::documents::PreserveReport;
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::preserve::Preservation;
@@ -26,7 +26,7 @@ pub trait Dependents: Send + Sync {
 pub type DependentsError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A swap with the dependents out of the way.
-pub(in crate::databases) struct Exchange<'a> {
+pub(in crate::databases) struct SwapAroundServices<'a> {
     pub server: &'a Server,
     pub swap: Swap<'a>,
     pub dependents: &'a dyn Dependents,
@@ -35,15 +35,15 @@ pub(in crate::databases) struct Exchange<'a> {
 
 /// What an exchange came to.
 #[derive(Debug, Default)]
-pub(in crate::databases) struct Exchanged {
+pub(in crate::databases) struct Swapped {
     pub nameless: Duration,
     pub dependents_stopped: Duration,
     pub preserved: Vec<PreserveReport>,
 }
 
-impl Exchange<'_> {
+impl SwapAroundServices<'_> {
     /// Stops the dependents, swaps, and starts them again, whether or not the swap was done.
-    pub async fn run(&self, preservation: &Preservation) -> Result<Exchanged, DatabasesError> {
+    pub async fn run(&self, preservation: &Preservation) -> Result<Swapped, DatabasesError> {
         let (reporter, database) = (self.reporter, self.swap.database);
         let begun = Instant::now();
         let stopped = self.dependents.stop().await.map_err(|error| self.failed("stop", error));
@@ -60,7 +60,7 @@ impl Exchange<'_> {
             (Ok(SwapOutcome { nameless, preserved }), Ok(())) => {
                 let message = Message::new("databases-swapped").with("milliseconds", nameless.as_millis());
                 reporter.done(Activity::SwapDatabase, database, message);
-                Ok(Exchanged { nameless, dependents_stopped: begun.elapsed(), preserved })
+                Ok(Swapped { nameless, dependents_stopped: begun.elapsed(), preserved })
             }
             (Ok(_), Err(error)) => {
                 let error = after_swap(database, error);

@@ -11,7 +11,7 @@ use crate::databases::containers::throwaway::ServerImage;
 use crate::databases::documents::BackupDocument;
 use crate::databases::dump::backup::{self, BackupSettings, Physical, Shrink};
 use crate::databases::error::DatabasesError;
-use crate::databases::replace::exchange::swap;
+use crate::databases::replace::swap::renames;
 use crate::databases::server::connect::Server;
 use crate::databases::verify::{self, Depth, VerifySettings};
 use crate::report::{Activity, Message, Reporter};
@@ -47,7 +47,7 @@ impl OldDatabase {
 }
 
 /// A database that was replaced, and what is to become of such.
-pub(in crate::databases) struct Retirement<'a> {
+pub(in crate::databases) struct DropOld<'a> {
     pub server: &'a Server,
     /// The name that it had.
     pub database: &'a str,
@@ -55,13 +55,13 @@ pub(in crate::databases) struct Retirement<'a> {
     pub reporter: &'a Reporter,
 }
 
-impl Retirement<'_> {
+impl DropOld<'_> {
     /// Backs an old database up, where that is wanted, proves the backup, and drops the database.
-    pub async fn retire(&self, old: Physical<'_>) -> Result<Option<BackupDocument>, DatabasesError> {
+    pub async fn run(&self, old: Physical<'_>) -> Result<Option<BackupDocument>, DatabasesError> {
         let document = match self.policy.backup() {
             None => None,
             Some(settings) => {
-                swap::open(self.server, old.name).await?;
+                renames::open(self.server, old.name).await?;
                 // Whatever its size, it is what there was: refusing it would keep every later rebuild from beginning.
                 let settings = BackupSettings { shrink: Shrink::Allow, ..settings.clone() };
                 let made = backup::backup_as(self.server, old, self.database, &settings, self.reporter).await?;
@@ -69,7 +69,7 @@ impl Retirement<'_> {
             }
         };
         self.reporter.began(Activity::DropDatabase, self.database, None);
-        match swap::drop_aside(self.server, old.name).await {
+        match renames::drop_aside(self.server, old.name).await {
             Ok(()) => {
                 let message = match document {
                     Some(_) => Message::new("databases-old-dropped"),
@@ -108,7 +108,7 @@ impl Retirement<'_> {
             }
             let message = Message::new("databases-kept-too-many").with("database", self.database);
             self.reporter.notice(message.with("name", old));
-            self.retire(aside_since(self.database, old)).await?;
+            self.run(aside_since(self.database, old)).await?;
         }
         Ok(kept)
     }
@@ -133,11 +133,11 @@ pub async fn thin_out_kept(
     let policy = OldDatabase::Keep { count, backup: backup.clone() };
     let thinning = async {
         // One that an interrupted rollback had on its way is a kept one too.
-        for old in recovery::mend(server, database, reporter).await?.to_retire {
+        for old in recovery::recover(server, database, reporter).await?.to_drop {
             let message = Message::new("databases-leftover-waits").with("database", database);
             reporter.warn(message.with("name", old));
         }
-        Retirement { server, database, policy: &policy, reporter }.thin_out().await
+        DropOld { server, database, policy: &policy, reporter }.thin_out().await
     };
     let gone = Box::pin(thinning).await;
     // The lock goes with the session, and it with its input, whether it says goodbye or not.

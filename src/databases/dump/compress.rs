@@ -61,7 +61,7 @@ pub(in crate::databases) struct Moved {
 
 /// A compressed file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::databases) struct FollowedFile {
+pub(in crate::databases) struct CompressedFile {
     /// `3318.dat.gz`.
     pub name: String,
     pub bytes: u64,
@@ -94,7 +94,7 @@ impl Follower {
         level: Level,
         writer: &WriterSignal,
         progress: &(dyn Fn(Moved) + Sync),
-    ) -> Result<Vec<FollowedFile>, DatabasesError> {
+    ) -> Result<Vec<CompressedFile>, DatabasesError> {
         let pool = Pool { window: workers * 4, ..Pool::default() };
         std::thread::scope(|scope| {
             for _ in 0..workers {
@@ -278,7 +278,12 @@ impl Followed {
     }
 
     /// Writes what is next. Gives how many blocks that were, and the finished file after the last.
-    fn write(&self, index: u64, member: Vec<u8>, last: bool) -> Result<(usize, Option<FollowedFile>), DatabasesError> {
+    fn write(
+        &self,
+        index: u64,
+        member: Vec<u8>,
+        last: bool,
+    ) -> Result<(usize, Option<CompressedFile>), DatabasesError> {
         let mut target = lock(&self.target);
         target.waiting.insert(index, (member, last));
         let mut written = 0;
@@ -296,7 +301,7 @@ impl Followed {
                 let name = self.target_path.file_name().map(|name| name.to_string_lossy().into_owned());
                 return Ok((
                     written,
-                    Some(FollowedFile {
+                    Some(CompressedFile {
                         name: name.unwrap_or_default(),
                         bytes: target.bytes,
                         sha256: std::mem::take(&mut target.hasher).finish(),
@@ -332,7 +337,7 @@ struct PoolState {
     under_way: usize,
     closed: bool,
     compressed_bytes: u64,
-    finished: Vec<FollowedFile>,
+    finished: Vec<CompressedFile>,
     error: Option<DatabasesError>,
 }
 
@@ -409,7 +414,7 @@ fn compress(
     block: &Block,
     raw: &mut [u8],
     compressor: &mut Compressor,
-) -> Result<(usize, Option<FollowedFile>), DatabasesError> {
+) -> Result<(usize, Option<CompressedFile>), DatabasesError> {
     let file = &block.file;
     file.raw.read_exact_at(raw, block.offset).map_err(DatabasesError::file("read", &file.raw_path))?;
     let lines = raw.iter().filter(|byte| **byte == b'\n').count() as u64;

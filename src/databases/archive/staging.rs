@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 use crate::databases::error::DatabasesError;
 use crate::fs::{create_dir_durably, sync_dir};
 
-/// Nothing else that dpl writes begins so: what is cleared away is this room's.
+/// Nothing else that dpl writes begins so: what is cleared away is this module's.
 const TEMPORARY: &str = ".dpl-tmp-dump-";
 
 /// A private folder beside the place that its content is meant for. Dropped unpublished, it is removed; after a kill
 /// the next run removes it, since nobody holds its lock any more.
-pub(in crate::databases) struct Workshop {
+pub(in crate::databases) struct Staging {
     path: PathBuf,
     /// Held while this process works in it.
     _lock: File,
     published: bool,
 }
 
-impl Workshop {
+impl Staging {
     /// Makes one in `home`, and `home` itself, and clears away what killed runs left there.
     pub fn open(home: &Path) -> Result<Self, DatabasesError> {
         create_private(home)?;
@@ -72,7 +72,7 @@ impl Workshop {
     }
 }
 
-impl Drop for Workshop {
+impl Drop for Staging {
     fn drop(&mut self) {
         if !self.published {
             // Best effort: the next run clears it away.
@@ -164,21 +164,21 @@ mod tests {
     fn a_workshop_is_private_and_leaves_nothing_unless_published() {
         let folder = tempfile::tempdir().unwrap();
         let home = folder_of(folder.path(), "档");
-        drop(Workshop::open(&home).unwrap());
+        drop(Staging::open(&home).unwrap());
         assert_eq!(names_in(&home), Vec::<String>::new());
-        let workshop = Workshop::open(&home).unwrap();
+        let staging = Staging::open(&home).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(workshop.path()), mode(&home)), (0o700, 0o700));
-        workshop.publish(&home.join("20260704T101530Z")).unwrap();
+        assert_eq!((mode(staging.path()), mode(&home)), (0o700, 0o700));
+        staging.publish(&home.join("20260704T101530Z")).unwrap();
         assert_eq!(names_in(&home), ["20260704T101530Z"]);
     }
 
     #[test]
     fn what_a_dead_run_left_goes_and_a_living_ones_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let living = Workshop::open(folder.path()).unwrap();
+        let living = Staging::open(folder.path()).unwrap();
         fs::create_dir(folder.path().join(".dpl-tmp-dump-0000000000000000")).unwrap();
-        let next = Workshop::open(folder.path()).unwrap();
+        let next = Staging::open(folder.path()).unwrap();
         let mut left =
             [living.path(), next.path()].map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
         left.sort();
@@ -196,9 +196,9 @@ mod tests {
             } else {
                 fs::write(&target, b"x").unwrap();
             }
-            let workshop = Workshop::open(folder.path()).unwrap();
-            fs::write(workshop.path().join("new"), b"y").unwrap();
-            workshop.exchange(&target).unwrap();
+            let staging = Staging::open(folder.path()).unwrap();
+            fs::write(staging.path().join("new"), b"y").unwrap();
+            staging.exchange(&target).unwrap();
             assert_eq!(names_in(&target), ["new"]);
         }
         assert_eq!(names_in(folder.path()), ["seed-false", "seed-true"]);
