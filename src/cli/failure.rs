@@ -205,6 +205,12 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
     }
     match find::<StateError>(error) {
         Some(StateError::Locked(_)) => Some(Message::new("hint-locked")),
+        Some(StateError::Newer { .. }) => Some(Message::new("hint-state-newer")),
+        Some(StateError::Write { source, .. } | StateError::Read { source, .. }) => match source.kind() {
+            io::ErrorKind::PermissionDenied => Some(Message::new("hint-state-permission")),
+            io::ErrorKind::ReadOnlyFilesystem => Some(Message::new("hint-state-read-only")),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -21,13 +21,14 @@ use crate::fs::Digest;
 use crate::manifest::types::Period;
 use crate::manifest::{Loaded, Manifest, Variables, likely_manifest, read_manifest};
 use crate::report::{Listener, Message, Reporter};
-use crate::state::{Holder, Journal, Lock, Operator, ReleaseLog, StateDir, chosen_manifest};
+use crate::state::{Holder, Journal, Lock, Operator, ReleaseLog, StateDir, chosen_manifest, undivided_manifests};
 
 /// A manifest that was found and read.
 pub struct Project {
     /// Absolute.
     pub path: PathBuf,
     pub loaded: Loaded,
+    pub state: StateDir,
 }
 
 impl Project {
@@ -36,7 +37,7 @@ impl Project {
     }
 
     pub fn state(&self) -> StateDir {
-        StateDir::beside(&self.path)
+        self.state.clone()
     }
 
     /// Where it is written down what is loaded into an engine.
@@ -130,9 +131,27 @@ impl Session {
         };
         let loaded = read_manifest(&path, Variables::of_process())?;
         let path = std::path::absolute(&path).map_err(Failure::Output)?;
-        let project = Arc::new(Project { path, loaded });
+        let state = self.state_of(&path, &loaded.manifest);
+        let project = Arc::new(Project { path, loaded, state });
         self.project = Some(project.clone());
         Ok(project)
+    }
+
+    /// Where the project's state lies: `--state`, `DPL_STATE`, or beside the manifest.
+    fn state_of(&self, path: &Path, manifest: &Manifest) -> StateDir {
+        let from_variable = || env::var_os("DPL_STATE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let state = match self.global.state.clone().or_else(from_variable) {
+            Some(folder) => StateDir::in_folder(folder, &manifest.project),
+            None => StateDir::beside(path, &manifest.project),
+        };
+        // An older dpl kept one journal for all projects of the folder. One that can't be read is an error of what needs it.
+        let manifests = undivided_manifests(&state).unwrap_or_default();
+        let project_of = |other: &Path| match other == path {
+            true => Some(manifest.project.clone()),
+            false => read_manifest(other, Variables::of_process()).ok().map(|loaded| loaded.manifest.project),
+        };
+        let owners = manifests.into_iter().filter_map(|other| project_of(&other).map(|project| (other, project)));
+        state.with_owners(owners.collect())
     }
 
     fn manifest_path(&self, named: Option<&Path>) -> Option<(PathBuf, Chosen)> {

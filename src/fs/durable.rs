@@ -14,6 +14,8 @@ pub enum Mode {
     Private,
     /// 0644, less the umask.
     Shared,
+    /// 0660, whatever the umask, for this group; without one, or where it can't be given, for the writer's own.
+    Group(Option<u32>),
 }
 
 /// A file that appears under its name only when [`DurableFile::commit`] has made it safe on disk; dropped before
@@ -37,6 +39,7 @@ impl DurableFile {
         let bits = match mode {
             Mode::Private => 0o600,
             Mode::Shared => 0o644,
+            Mode::Group(_) => 0o660,
         };
         // The builder's own permissions pass through the umask, as files of any other program do.
         let named = tempfile::Builder::new()
@@ -44,6 +47,11 @@ impl DurableFile {
             .permissions(fs::Permissions::from_mode(bits))
             .tempfile_in(folder)?;
         let (file, temporary) = named.into_parts();
+        if let Mode::Group(group) = mode {
+            // Only a member may give a file to a group.
+            let _ = group.map(|group| std::os::unix::fs::fchown(&file, None, Some(group)));
+            file.set_permissions(fs::Permissions::from_mode(bits))?;
+        }
         Ok(Self { file, temporary, target: target.to_owned() })
     }
 

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::StateError;
-use super::folder::StateDir;
+use super::folder::{Readers, StateDir};
 use super::operator::Operator;
 
-const FILE: &str = "deployments.json";
+pub(super) const FILE: &str = "deployments.json";
 
 /// The last deployments of each engine, by the engine's own ID.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -36,6 +36,11 @@ pub struct Deployment {
     pub services: BTreeMap<String, DeployedService>,
 }
 
+/// The project that a deployment belongs to.
+pub(super) fn project_of(deployment: &Deployment) -> &str {
+    deployment.manifest["project"].as_str().unwrap_or_default()
+}
+
 /// A service that has a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployedService {
@@ -56,7 +61,39 @@ impl Deployments {
     /// # Errors
     /// A file that is there and can't be understood.
     pub fn read(state: &StateDir) -> Result<Self, StateError> {
-        state.read_record(FILE)
+        Ok(super::divide::deployments(state)?.followed_by(state.read_record(FILE)?))
+    }
+
+    /// The IDs of the images that an engine's deployments were made of, those of all projects in the folder: an image may be one's
+    /// way back though another no longer names it.
+    pub fn images_of_all_projects(state: &StateDir, engine: &str) -> Result<BTreeSet<String>, StateError> {
+        let all = state.siblings().into_iter().map(|state| Ok(Self::read(&state)?.images_of(engine)));
+        all.collect::<Result<Vec<_>, _>>().map(|all| all.into_iter().flatten().collect())
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Deployment> {
+        self.engines.values().flatten()
+    }
+
+    /// Those of one project.
+    pub(super) fn of_project(&self, project: &str) -> Self {
+        let mut own = self.clone();
+        own.engines.values_mut().for_each(|all| all.retain(|one| project_of(one) == project));
+        own.engines.retain(|_, all| !all.is_empty());
+        own
+    }
+
+    /// These, and behind them those that came later; what both have comes once.
+    pub(super) fn followed_by(mut self, later: Self) -> Self {
+        for (engine, later) in later.engines {
+            let all = self.engines.entry(engine).or_default();
+            for one in later {
+                if !all.contains(&one) {
+                    all.push(one);
+                }
+            }
+        }
+        self
     }
 
     /// An engine's deployments, oldest first.
@@ -80,7 +117,7 @@ impl Deployments {
         let superfluous = all.len().saturating_sub(keep as usize + 1);
         all.drain(..superfluous);
         crate::failpoint!("state.deployments.before-write");
-        state.write_record(FILE, self)
+        state.write_record(FILE, self, Readers::Owner)
     }
 }
 
@@ -103,7 +140,7 @@ mod tests {
     #[test]
     fn the_last_ones_stay_and_what_is_as_it_was_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::beside(&folder.path().join("stack.json"));
+        let state = StateDir::beside(&folder.path().join("stack.json"), "p");
         for (action, image) in [(1, "a"), (2, "a"), (4, "b"), (5, "c"), (9, "d")] {
             let mut all = Deployments::read(&state).unwrap();
             all.add(&state, "ENGINE", deployment(action, image), 2).unwrap();
@@ -119,7 +156,7 @@ mod tests {
     #[test]
     fn a_record_that_can_t_be_understood_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::beside(&folder.path().join("stack.json"));
+        let state = StateDir::beside(&folder.path().join("stack.json"), "p");
         state.create().unwrap();
         std::fs::write(state.file(FILE), "{").unwrap();
         assert!(Deployments::read(&state).is_err());

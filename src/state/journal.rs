@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::StateError;
 use super::folder::StateDir;
 use super::operator::Operator;
+use super::{FORMAT, StateError};
 use crate::fs::Digest;
 
 /// A line of the journal.
@@ -38,6 +38,9 @@ pub enum Entry {
 pub struct Action {
     /// Counts up from 1 in each journal.
     pub number: u64,
+    /// The format that the lines of this action are written in; 0 for those of an older dpl.
+    #[serde(default)]
+    pub format: u32,
     pub at: Timestamp,
     #[serde(flatten)]
     pub operator: Operator,
@@ -80,11 +83,33 @@ pub struct ActionEnd {
 /// a killed process leaves whole, and on the disk a moment later, by a thread of its own: a stack has hundreds of them, and
 /// what waits for the disk would hold all others up.
 pub struct Journal {
-    file: Mutex<File>,
+    file: Mutex<Lines>,
     sync: Sync,
     path: PathBuf,
     action: u64,
 }
+
+/// The end of the file.
+struct Lines {
+    file: File,
+    /// Whether the last line could be written only in part: the next one must not be joined to it.
+    is_torn: bool,
+}
+
+impl Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<()> {
+        if self.is_torn {
+            self.file.write_all(b"\n")?;
+            self.is_torn = false;
+        }
+        self.is_torn = true;
+        self.file.write_all(line)?;
+        self.is_torn = false;
+        Ok(())
+    }
+}
+
+pub(super) const FILE: &str = "journal.jsonl";
 
 /// A line is some hundred bytes; what is longer was not written by us.
 const LONGEST_LINE: u64 = 64 * 1024;
@@ -99,16 +124,19 @@ impl Journal {
         command: &str,
     ) -> Result<Self, StateError> {
         state.create()?;
-        let path = state.file("journal.jsonl");
+        let path = state.file(FILE);
         let write = |source| StateError::Write { path: path.clone(), source };
         let last = last_action(state)?;
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(write)?;
+        state.share(&file);
         end_torn_line(&mut file).map_err(write)?;
         let sync = Sync::of(&file).map_err(write)?;
-        let journal = Self { file: Mutex::new(file), sync, path: path.clone(), action: last + 1 };
+        let file = Mutex::new(Lines { file, is_torn: false });
+        let journal = Self { file, sync, path: path.clone(), action: last + 1 };
         journal.append_durably(&Entry::Begin(Action {
             number: journal.action,
+            format: FORMAT,
             at: now(),
             operator: operator.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -160,7 +188,7 @@ impl Journal {
         line.push(b'\n');
         // A thread that panicked while it held the file has written its line or not; the next one is whole either way.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(&line).map_err(write)?;
+        file.write(&line).map_err(write)?;
         self.sync.soon();
         Ok(())
     }
@@ -201,11 +229,20 @@ impl Sync {
     }
 }
 
-/// All whole lines of the journal, oldest first; none when there is no journal yet.
+/// All whole lines of the project's journal, oldest first; none when there is no journal yet.
 pub fn read_journal(state: &StateDir) -> Result<Vec<Entry>, StateError> {
-    let path = state.file("journal.jsonl");
-    let read = |source| StateError::Read { path: path.clone(), source };
-    let mut reader = match File::open(&path) {
+    let mut entries = super::divide::journal(state)?;
+    entries.extend(entries_of(&state.file(FILE))?.into_iter().map(|(_, entry)| entry));
+    Ok(entries)
+}
+
+/// The whole lines of a journal, and what they say.
+///
+/// # Errors
+/// A journal that can't be read, or in which a newer dpl has written.
+pub(super) fn entries_of(path: &Path) -> Result<Vec<(Vec<u8>, Entry)>, StateError> {
+    let read = |source| StateError::Read { path: path.to_owned(), source };
+    let mut reader = match File::open(path) {
         Ok(file) => BufReader::new(file),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(read(error)),
@@ -216,20 +253,37 @@ pub fn read_journal(state: &StateDir) -> Result<Vec<Entry>, StateError> {
         if reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(read)? == 0 {
             return Ok(entries);
         }
+        must_be_known(path, &line)?;
         if let Ok(entry) = serde_json::from_slice(&line) {
-            entries.push(entry);
+            entries.push((line, entry));
         }
+    }
+}
+
+/// Refuses the line of a newer dpl, whatever else it says.
+fn must_be_known(path: &Path, line: &[u8]) -> Result<(), StateError> {
+    #[derive(Deserialize)]
+    struct Formatted {
+        #[serde(default)]
+        format: u64,
+    }
+    match serde_json::from_slice::<Formatted>(line) {
+        Ok(Formatted { format }) if format > u64::from(FORMAT) => {
+            Err(StateError::Newer { path: path.to_owned(), format })
+        }
+        _ => Ok(()),
     }
 }
 
 /// The number of the last action, 0 before the first: that of the last whole line. A journal of years is not read for it.
 fn last_action(state: &StateDir) -> Result<u64, StateError> {
-    let path = state.file("journal.jsonl");
+    let path = state.file(FILE);
     let end = match read_end(&path) {
         Ok(end) => end,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(source) => return Err(StateError::Read { path, source }),
     };
+    end.split(|byte| *byte == b'\n').try_for_each(|line| must_be_known(&path, line))?;
     let last = end.split(|byte| *byte == b'\n').rev().find_map(|line| serde_json::from_slice(line).ok());
     match last {
         Some(entry) => Ok(action_of(&entry)),
@@ -248,7 +302,7 @@ fn read_end(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// The action that a line belongs to.
-fn action_of(entry: &Entry) -> u64 {
+pub(super) fn action_of(entry: &Entry) -> u64 {
     match entry {
         Entry::Begin(action) => action.number,
         Entry::Plan { action, .. } | Entry::Step { action, .. } => *action,
@@ -258,7 +312,7 @@ fn action_of(entry: &Entry) -> u64 {
 }
 
 /// After a crash the last line may have no end: the next one must not be joined to it.
-fn end_torn_line(file: &mut File) -> std::io::Result<()> {
+pub(super) fn end_torn_line(file: &mut File) -> std::io::Result<()> {
     if file.seek(SeekFrom::End(0))? == 0 {
         return Ok(());
     }
@@ -289,7 +343,7 @@ mod tests {
     #[test]
     fn actions_count_up_over_runs() {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::beside(&folder.path().join("m.json"));
+        let state = StateDir::beside(&folder.path().join("m.json"), "p");
         begin(&state).end(0, None).unwrap();
         let second = begin(&state);
         second.step("load-image", "redis:7").unwrap();
@@ -301,7 +355,7 @@ mod tests {
     #[test]
     fn actions_count_up_behind_an_end_that_is_no_journal() {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::beside(&folder.path().join("m.json"));
+        let state = StateDir::beside(&folder.path().join("m.json"), "p");
         begin(&state).step("load-image", "redis:7").unwrap();
         let noise = vec![b'x'; 3 * LONGEST_LINE as usize];
         OpenOptions::new().append(true).open(state.file("journal.jsonl")).unwrap().write_all(&noise).unwrap();
@@ -312,7 +366,7 @@ mod tests {
     #[test]
     fn a_line_that_a_crash_cut_off_spoils_neither_reading_nor_writing() {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::beside(&folder.path().join("m.json"));
+        let state = StateDir::beside(&folder.path().join("m.json"), "p");
         begin(&state);
         let path = state.file("journal.jsonl");
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"entry\":\"step\",\"act").unwrap();
@@ -320,5 +374,34 @@ mod tests {
         let entries = read_journal(&state).unwrap();
         assert_eq!(begins(&entries), [1, 2]);
         assert!(matches!(entries.last(), Some(Entry::End(end)) if end.action == 2));
+    }
+
+    #[test]
+    fn a_line_of_which_only_a_part_was_written_does_not_swallow_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::beside(&folder.path().join("m.json"), "p");
+        let journal = begin(&state);
+        {
+            // A full disk takes the beginning of a line, and then nothing.
+            let mut lines = journal.file.lock().unwrap();
+            lines.file.write_all(b"{\"entry\":\"step\",\"act").unwrap();
+            lines.is_torn = true;
+        }
+        journal.end(0, None).unwrap();
+        assert!(matches!(read_journal(&state).unwrap().last(), Some(Entry::End(end)) if end.action == 1));
+    }
+
+    #[test]
+    fn the_journal_of_a_newer_dpl_is_neither_read_nor_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::beside(&folder.path().join("m.json"), "p");
+        begin(&state).end(0, None).unwrap();
+        let path = state.file(FILE);
+        let text = std::fs::read_to_string(&path).unwrap().replace("\"format\":1", "\"format\":2,\"more\":[]");
+        std::fs::write(&path, &text).unwrap();
+        assert!(matches!(read_journal(&state), Err(StateError::Newer { format: 2, .. })));
+        let again = Journal::begin(&state, &Operator::default(), (Path::new("m"), Digest::of(b"")), "x", "dpl load");
+        assert!(matches!(again, Err(StateError::Newer { format: 2, .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
 }

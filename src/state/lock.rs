@@ -1,10 +1,12 @@
-//! One operator at a time, on this machine.
+//! One operator at a time on a project, on this machine.
 //!
-//! The lock is the operating system's own on `.dpl/lock`: a process that ends, however it ends, holds nothing. What
-//! the file says is only there to be shown to whoever finds it held.
+//! The lock is the operating system's own on `.dpl/<project>/lock`: a process that ends, however it ends, holds nothing. What
+//! the file says is only there to be shown to whoever finds it held. An older dpl locks `.dpl/lock`, for all projects of the
+//! folder: that file is held as well, shared with those who work on other projects, so that an older one is kept out.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -89,6 +91,7 @@ impl std::fmt::Display for Holder {
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    _older: File,
 }
 
 /// How often, and how far apart, a held lock is tried before somebody is taken to be at work.
@@ -106,34 +109,85 @@ impl Lock {
     pub fn acquire(state: &StateDir, operator: &Operator, what: &str, patience: Duration) -> Result<Self, StateError> {
         let begun = Instant::now();
         state.create()?;
-        let path = state.file("lock");
-        let write = |source| StateError::Write { path: path.clone(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(write)?;
-        let mut tries = 0;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                // Whoever merely looks holds it for some microseconds.
-                Err(TryLockError::WouldBlock) if tries < LOOKS || begun.elapsed() < patience => {
-                    tries += 1;
-                    std::thread::sleep(if tries < LOOKS { LOOK } else { PATIENT_LOOK });
-                }
-                Err(TryLockError::WouldBlock) => return Err(StateError::Locked(Box::new(read_holder(&mut file)))),
-                Err(TryLockError::Error(error)) => return Err(write(error)),
-            }
-        }
+        let mut older = open(state, state.root().join(FILE))?;
+        wait_for(&mut older, File::try_lock_shared, begun, patience)?;
+        let mut file = open(state, state.file(FILE))?;
+        wait_for(&mut file, File::try_lock, begun, patience)?;
         let holder = Holder::of_process(operator, what);
         let text = serde_json::to_vec(&holder).unwrap_or_default();
-        file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(write)?;
-        file.write_all(&text).map_err(write)?;
-        Ok(Self { _file: file })
+        file.say(&text)?;
+        // For an older dpl to show. Others who work in this folder may write it at the same time.
+        let _ = older.say(&text);
+        super::divide::divide(state)?;
+        Ok(Self { _file: file.file, _older: older.file })
+    }
+}
+
+const FILE: &str = "lock";
+
+/// A lock's file, open.
+struct LockFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl LockFile {
+    fn error(&self, source: std::io::Error) -> StateError {
+        StateError::Write { path: self.path.clone(), source }
+    }
+
+    /// Replaces what the file says.
+    fn say(&mut self, text: &[u8]) -> Result<(), StateError> {
+        let said = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        said.and_then(|_| self.file.write_all(text)).map_err(|source| self.error(source))
+    }
+}
+
+fn open(state: &StateDir, path: PathBuf) -> Result<LockFile, StateError> {
+    let is_new = !path.exists();
+    match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
+        Ok(file) => {
+            if is_new {
+                state.share(&file);
+            }
+            Ok(LockFile { file, path })
+        }
+        Err(source) => Err(StateError::Write { path, source }),
+    }
+}
+
+/// Takes the lock on a file, or says who has it.
+fn wait_for(
+    lock: &mut LockFile,
+    take: fn(&File) -> Result<(), TryLockError>,
+    begun: Instant,
+    patience: Duration,
+) -> Result<(), StateError> {
+    let mut tries = 0;
+    loop {
+        match take(&lock.file) {
+            Ok(()) => return Ok(()),
+            // Whoever merely looks holds it for some microseconds.
+            Err(TryLockError::WouldBlock) if tries < LOOKS || begun.elapsed() < patience => {
+                tries += 1;
+                std::thread::sleep(if tries < LOOKS { LOOK } else { PATIENT_LOOK });
+            }
+            Err(TryLockError::WouldBlock) => return Err(StateError::Locked(Box::new(read_holder(&mut lock.file)))),
+            Err(TryLockError::Error(error)) => return Err(lock.error(error)),
+        }
     }
 }
 
 /// Who is at work on this machine: `None` when nobody is. Takes nothing, and makes nothing.
 pub fn at_work(state: &StateDir) -> Result<Option<Option<Holder>>, StateError> {
-    let path = state.file("lock");
+    // Those who work on other projects of the folder share the older lock, as this look does.
+    match held(state.file(FILE))? {
+        None => held(state.root().join(FILE)),
+        held => Ok(held),
+    }
+}
+
+fn held(path: PathBuf) -> Result<Option<Option<Holder>>, StateError> {
     let read = |source| StateError::Read { path: path.clone(), source };
     let mut file = match File::open(&path) {
         Ok(file) => file,
@@ -161,7 +215,7 @@ mod tests {
     #[test]
     fn the_second_one_is_told_who_is_at_work() {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::beside(&folder.path().join("local-docker.json"));
+        let state = StateDir::beside(&folder.path().join("local-docker.json"), "p");
         let operator = Operator { user: "li".into(), host: "site".into(), ssh_client: None };
         let lock = Lock::acquire(&state, &operator, "dpl load 25", Duration::ZERO).unwrap();
         let Err(StateError::Locked(holder)) = Lock::acquire(&state, &operator, "dpl stop 25", Duration::ZERO) else {
@@ -173,6 +227,22 @@ mod tests {
         drop(lock);
         assert_eq!(at_work(&state).unwrap(), None);
         Lock::acquire(&state, &operator, "dpl stop 25", Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn an_older_dpl_and_this_one_keep_each_other_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::beside(&folder.path().join("stack.json"), "p");
+        let operator = Operator { user: "li".into(), host: "site".into(), ssh_client: None };
+        let lock = Lock::acquire(&state, &operator, "dpl load 25", Duration::ZERO).unwrap();
+        // What an older one does.
+        let older = OpenOptions::new().read(true).write(true).open(state.root().join("lock")).unwrap();
+        assert!(matches!(older.try_lock(), Err(TryLockError::WouldBlock)));
+        drop(lock);
+        older.try_lock().unwrap();
+        let refused = Lock::acquire(&state, &operator, "dpl stop 25", Duration::ZERO);
+        assert!(matches!(refused, Err(StateError::Locked(_))));
+        assert!(at_work(&state).unwrap().is_some());
     }
 
     #[test]

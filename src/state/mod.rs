@@ -1,9 +1,11 @@
 //! What is remembered between runs: the chosen manifest, who is at work, what was done, what was loaded where.
 //!
-//! All but the chosen manifest lies in `.dpl/` beside the manifest, shared by all who work on that host.
+//! All but the chosen manifest lies in `.dpl/` beside the manifest, in a folder for each project, shared by all who work on
+//! that host. Two projects in one folder share nothing but that folder.
 
 mod chosen;
 mod deployments;
+mod divide;
 mod folder;
 mod history;
 mod journal;
@@ -14,6 +16,7 @@ mod stopped;
 
 pub use chosen::{choose_manifest, chosen_manifest};
 pub use deployments::{DeployedService, Deployment, Deployments};
+pub use divide::undivided_manifests;
 pub use folder::StateDir;
 pub use history::{ActionResult, PastAction, PastStep, StepResult, history};
 pub use journal::{Action, ActionEnd, Entry, Journal, StepEnd, read_journal};
@@ -25,6 +28,9 @@ pub use stopped::{note_stopped_services, stopped_services};
 use std::io;
 use std::path::PathBuf;
 
+/// The format of what this dpl writes. Records without a number are older ones, and are read; newer ones are refused.
+const FORMAT: u32 = 1;
+
 /// What can go wrong with the state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -33,6 +39,9 @@ pub enum StateError {
     Write { path: PathBuf, source: io::Error },
     #[error("can't read {path}")]
     Read { path: PathBuf, source: io::Error },
+    /// A record in a format that is not known here.
+    #[error("{path} was written by a newer dpl (format {format}, known up to {FORMAT})")]
+    Newer { path: PathBuf, format: u64 },
     /// Somebody else is at work on this project.
     #[error("{}", held_by(.0))]
     Locked(Box<Option<Holder>>),

@@ -10,10 +10,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::StateError;
-use super::folder::StateDir;
+use super::folder::{Readers, StateDir};
 use super::operator::Operator;
 
-const FILE: &str = "releases.json";
+pub(super) const FILE: &str = "loads.json";
+/// What it was called before each project had its own.
+pub(super) const OLD_FILE: &str = "releases.json";
 /// Far more than anybody goes back; an entry is some kilobytes.
 const MOST_RELEASES: usize = 200;
 /// Image IDs that are remembered beyond the releases, newest last.
@@ -71,7 +73,21 @@ impl Releases {
     /// # Errors
     /// A file that is there and can't be understood: what it says of images is not to be guessed.
     pub fn read(state: &StateDir) -> Result<Self, StateError> {
-        state.read_record(FILE)
+        Ok(super::divide::loads(state)?.followed_by(state.read_record(FILE)?))
+    }
+
+    /// These, and behind them those that came later; what both have comes once.
+    pub(super) fn followed_by(mut self, later: Self) -> Self {
+        for (engine, later) in later.engines {
+            let all = self.engines.entry(engine).or_default();
+            all.know(later.loaded);
+            for one in later.releases {
+                if !all.releases.contains(&one) {
+                    all.releases.push(one);
+                }
+            }
+        }
+        self
     }
 
     pub fn of(&self, engine: &str) -> EngineReleases {
@@ -164,7 +180,7 @@ impl ReleaseLog {
             return Ok(());
         }
         crate::failpoint!("state.releases.before-write");
-        self.state.write_record(FILE, &releases)
+        self.state.write_record(FILE, &releases, Readers::Group)
     }
 }
 
@@ -177,7 +193,7 @@ mod tests {
     }
 
     fn log(folder: &std::path::Path) -> (ReleaseLog, StateDir) {
-        let state = StateDir::beside(&folder.join("stack.json"));
+        let state = StateDir::beside(&folder.join("stack.json"), "p");
         (ReleaseLog::new(state.clone(), "ENGINE", Operator::default()), state)
     }
 

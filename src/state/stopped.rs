@@ -3,39 +3,57 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::StateError;
-use super::folder::StateDir;
-use crate::fs::{Mode, write_durably};
+use super::folder::{Readers, StateDir};
 
-const FILE: &str = "stopped.json";
+pub(super) const FILE: &str = "stopped.json";
+
+/// The note.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Note {
+    services: BTreeSet<String>,
+}
 
 /// The services that an action stopped and has not started again. The project's lock must be held.
 pub fn stopped_services(state: &StateDir) -> Result<BTreeSet<String>, StateError> {
-    let path = state.file(FILE);
-    match std::fs::read(&path) {
-        // A note that can't be understood is as good as none; its file is replaced as a whole, so this is no half one.
-        Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(source) => Err(StateError::Read { path, source }),
-    }
+    let mut services = read(&state.file(FILE))?;
+    services.extend(super::divide::stopped_services(state)?);
+    Ok(services)
 }
 
 /// Notes, durably, which services are about to be stopped for a moment; none where all of them run again.
 pub fn note_stopped_services(state: &StateDir, services: &BTreeSet<String>) -> Result<(), StateError> {
-    let path = state.file(FILE);
-    let write = |source| StateError::Write { path: path.clone(), source };
+    write(state, services)
+}
+
+/// A note of this dpl, or of an older one, which is the list alone.
+pub(super) fn read(path: &Path) -> Result<BTreeSet<String>, StateError> {
+    // One that can't be understood is as good as none; its file is replaced as a whole, so this is not half of one.
+    match super::folder::read_record::<Value>(path) {
+        Ok(list @ Value::Array(_)) => Ok(serde_json::from_value(list).unwrap_or_default()),
+        Ok(note) => Ok(serde_json::from_value::<Note>(note).unwrap_or_default().services),
+        Err(StateError::Read { source, .. }) if source.kind() == io::ErrorKind::InvalidData => Ok(BTreeSet::new()),
+        Err(StateError::Read { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn write(state: &StateDir, services: &BTreeSet<String>) -> Result<(), StateError> {
     if services.is_empty() {
         crate::failpoint!("state.stopped.before-remove");
+        let path = state.file(FILE);
         return match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write(error)),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StateError::Write { path, source }),
             _ => Ok(()),
         };
     }
-    state.create()?;
     crate::failpoint!("state.stopped.before-write");
-    let text = serde_json::to_vec(services).map_err(|error| write(error.into()))?;
-    write_durably(&path, &text, Mode::Shared).map_err(write)
+    state.write_record(FILE, &Note { services: services.clone() }, Readers::Group)
 }
 
 #[cfg(test)]
@@ -45,7 +63,7 @@ mod tests {
     #[test]
     fn what_was_stopped_is_known_until_it_runs_again() {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::beside(&folder.path().join("stack.json"));
+        let state = StateDir::beside(&folder.path().join("stack.json"), "p");
         assert!(stopped_services(&state).unwrap().is_empty());
         let services = BTreeSet::from(["app".to_owned(), "api".to_owned()]);
         note_stopped_services(&state, &services).unwrap();

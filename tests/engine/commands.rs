@@ -331,7 +331,7 @@ fn no_secret_is_seen_anywhere() {
         let run = stack.run(&arguments).success();
         assert!(!run.stdout.contains(secret) && !run.stderr.contains(secret), "{arguments:?}");
     }
-    let journal = fs::read_to_string(stack.site.file(".dpl/journal.jsonl")).unwrap();
+    let journal = fs::read_to_string(stack.site.state("journal.jsonl")).unwrap();
     let labels = stack.inspect("db", "{{json .Config.Labels}}");
     assert!(!journal.contains(secret) && !labels.contains(secret));
 }
@@ -363,7 +363,7 @@ fn a_chain_does_its_links_in_order_and_says_what_remains() {
 }
 
 fn journal(stack: &Stack) -> Vec<Value> {
-    let text = fs::read_to_string(stack.site.file(".dpl/journal.jsonl")).unwrap();
+    let text = fs::read_to_string(stack.site.state("journal.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -413,7 +413,7 @@ fn the_menu_takes_deploy_pys_numbers_from_a_pipe() {
 fn one_operator_at_a_time_and_the_second_is_told_who() {
     let (stack, _) = open_shop();
     stack.run(&["start", "redis"]).success();
-    let file = fs::OpenOptions::new().read(true).write(true).open(stack.site.file(".dpl/lock")).unwrap();
+    let file = fs::OpenOptions::new().read(true).write(true).open(stack.site.state("lock")).unwrap();
     file.lock().unwrap();
     let run = stack.run(&["stop", "redis"]).failure(5);
     assert!(run.stderr.contains("is at work on this project: `dpl start redis` since"), "{}", run.stderr);

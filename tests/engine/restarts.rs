@@ -204,7 +204,7 @@ fn services_that_a_rebuild_stopped_start_again_when_the_engine_is_back() {
     assert_ne!(child.wait().unwrap().code(), Some(0), "{}", said());
     assert_eq!(stack.inspect("app", "{{.State.Status}}"), "running", "{}", said());
     // Nothing is left that the next one would have to put back.
-    assert!(!stack.site.file(".dpl/stopped.json").exists(), "{}", said());
+    assert!(!stack.site.state("stopped.json").exists(), "{}", said());
     eventually(60, "the server answers", || stack.run(&["db", "list"]).code == 0);
     stack.run(&["db", "rebuild", "shop", "--yes"]).success();
 }

@@ -117,7 +117,7 @@ fn a_stop_is_rolled_back_too_and_a_failed_way_back_leaves_what_runs() {
     // What comes back has to prove itself as any replacement does.
     stack.rewrite(&web(port, "2").replace("/health", "/"));
     stack.run(&["restart", "web"]).success();
-    let recorded = stack.site.file(".dpl/deployments.json");
+    let recorded = stack.site.state("deployments.json");
     let text = std::fs::read_to_string(&recorded).unwrap();
     std::fs::write(&recorded, text.replace("/health", "/nowhere").replace("20s", "2s")).unwrap();
     let before = stack.inspect("web", "{{.Id}}");

@@ -27,7 +27,7 @@ fn site() -> (Site, FakeEngine) {
 }
 
 fn entries(site: &Site) -> Vec<Value> {
-    let text = fs::read_to_string(site.file(".dpl/journal.jsonl")).unwrap();
+    let text = fs::read_to_string(site.state("journal.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -36,7 +36,7 @@ fn an_action_is_in_the_journal_with_all_that_was_known_of_it() {
     let (mut site, engine) = site();
     let planned = run(&site, &["save", "--dry-run", "--json"]).success("the plan");
     let planned: Value = serde_json::from_str(&planned.stdout).unwrap();
-    assert!(!site.file(".dpl/journal.jsonl").exists(), "a plan is no action");
+    assert!(!site.state("journal.jsonl").exists(), "a plan is no action");
     site.set("USER", "root").set("SUDO_USER", "li").set("SSH_CLIENT", "192.0.2.7 50022 22");
     run(&site, &["save", "a"]).success("the save");
     let entries = entries(&site);
@@ -109,7 +109,7 @@ fn files_are_for_their_owner_alone_where_they_may_hold_secrets_and_the_umask_cou
             let found = modes.iter().find(|(path, _)| path.ends_with(end));
             *found.unwrap_or_else(|| panic!("no {end}: {modes:?}")).1
         };
-        assert_eq!([of(".dpl/journal.jsonl"), of(".dpl/releases.json")], [0o600; 2], "{umask}: {modes:?}");
+        assert_eq!([of("/journal.jsonl"), of("/loads.json"), of("/lock")], [0o660; 3], "{umask}: {modes:?}");
         let shared = 0o644 & !taken;
         assert_eq!([of("store/index.json"), of("store/oci-layout"), of("dpl/manifests.json")], [shared; 3], "{umask}");
         let blobs: Vec<u32> =

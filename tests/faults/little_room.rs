@@ -206,9 +206,8 @@ fn another_users_folders_are_named_and_stay_as_they_are() {
     // Then the folder itself.
     let state = site.file(".dpl");
     fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).unwrap();
-    fs::read_dir(&state).unwrap().for_each(|file| {
-        std::os::unix::fs::chown(file.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
-    });
+    let owner = format!("{NOBODY}:{NOBODY}");
+    assert!(Command::new("chown").args(["-R", &owner]).arg(&state).status().unwrap().success());
     for (command, folder) in [(&["db", "backup"][..], "backups"), (&["db", "dump", "shop"], "seeds")] {
         tally.case();
         says_why(&as_nobody(command), &[folder, "Permission denied"], &format!("{command:?}"));

@@ -49,6 +49,14 @@ impl Site {
         self.path().join(name)
     }
 
+    /// A file of the state of the one project whose manifest lies here; one that does not exist where there is none yet.
+    pub fn state(&self, name: &str) -> PathBuf {
+        let entries = std::fs::read_dir(self.file(".dpl")).into_iter().flatten().filter_map(Result::ok);
+        let mut projects: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        projects.sort();
+        projects.pop().unwrap_or_else(|| self.file(".dpl/nobody")).join(name)
+    }
+
     pub fn write(&self, name: &str, text: &str) {
         let path = self.file(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -130,7 +130,7 @@ fn ctrl_c_in_an_action_stops_it_safely_and_comes_back_to_the_menu() {
     let mut terminal = menu(&stack, 100);
     choose(&mut terminal, "3", "slow").asks("Go on? [Y/n]").keys("\r");
     eventually(60, "it waits", || {
-        fs::read_to_string(stack.site.file(".dpl/journal.jsonl")).unwrap_or_default().contains("wait")
+        fs::read_to_string(stack.site.state("journal.jsonl")).unwrap_or_default().contains("wait")
     });
     terminal.keys("\x03").says("stopping at the next safe point").says("stopped as asked").asks("action:");
     // And the menu goes on as before.

@@ -41,6 +41,9 @@ pub struct GlobalArguments {
     /// The manifest [default: the first argument that names a .json file, DPL_MANIFEST, the one remembered]
     #[arg(short = 'f', long, global = true, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
+    /// Where lock, journal and records of what was done lie [default: DPL_STATE, else .dpl beside the manifest]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub state: Option<PathBuf>,
     /// The engine: unix://, tcp://, ssh:// or a Docker context [default: as the docker command finds it]
     #[arg(short = 'H', long, global = true, value_name = "ENGINE")]
     pub host: Option<String>,

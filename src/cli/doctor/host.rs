@@ -60,7 +60,7 @@ pub(super) fn paths(project: &Project, say: Say) -> Vec<DoctorCheck> {
         }
     }
     let own = project.state();
-    let written = [paths.images.as_deref(), paths.backups.as_deref(), Some(own.path())];
+    let written = [paths.images.as_deref(), paths.backups.as_deref(), Some(own.root())];
     checks.extend(written.into_iter().flatten().filter_map(|path| open_to_all(path, say)));
     checks.extend(paths.images.as_deref().and_then(|path| disk("images' disk", path, say)));
     checks.extend(paths.backups.as_deref().and_then(|path| disk("backups' disk", path, say)));
@@ -137,8 +137,9 @@ fn disk(name: &'static str, path: &Path, say: Say) -> Option<DoctorCheck> {
 
 fn state(project: &Project, say: Say) -> DoctorCheck {
     let state = project.state();
-    let there = state.path().ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    let check = DoctorCheck::ok("state", state.path().display().to_string());
+    let path = state.path();
+    let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let check = DoctorCheck::ok("state", state.root().display().to_string());
     if rustix::fs::access(there, rustix::fs::Access::WRITE_OK).is_err() {
         return check.but(Verdict::Problem, say(Message::new("doctor-state-read-only")));
     }

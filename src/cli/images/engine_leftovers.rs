@@ -35,7 +35,8 @@ pub fn prune(arguments: &PruneArguments, project: &Arc<Project>, session: &mut S
 
 fn records(project: &Project, engine: &Engine, session: &mut Session) -> Result<EngineRecords, Failure> {
     let (state, id) = (project.state(), &session.engine_id(engine)?);
-    Ok(EngineRecords { releases: Releases::read(&state)?.of(id), deployed: Deployments::read(&state)?.images_of(id) })
+    let deployed = Deployments::images_of_all_projects(&state, id)?;
+    Ok(EngineRecords { releases: Releases::read(&state)?.of(id), deployed })
 }
 
 /// Removes from the engine what loads left, as it has been planned.

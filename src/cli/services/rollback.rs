@@ -61,7 +61,7 @@ pub fn run(arguments: &RollbackServicesArguments, session: &mut Session) -> Resu
     // It lasted until the action that ended with the next one: what was backed up before that one's end belongs to it.
     let lasted_until = all.iter().find(|other| other.action > deployment.action).map(|next| next.at);
     let loaded = read_resolved(&deployment.manifest, &project.path, Variables::of_process())?;
-    let past = Arc::new(Project { path: project.path.clone(), loaded });
+    let past = Arc::new(Project { path: project.path.clone(), loaded, state: project.state() });
     let rollback = Rollback { number, deployment, lasted_until, past };
     operations::act(&rollback, &project, session)
 }
