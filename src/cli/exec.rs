@@ -37,7 +37,7 @@ pub fn run(arguments: &ExecArguments, session: &mut Session) -> Result<u8, Failu
 
 /// The one service that a selector chooses.
 fn one_service(manifest: &Manifest, selector: &str) -> Result<String, Failure> {
-    let mut chosen = Choices::services(manifest).select(&[selector.to_owned()])?;
+    let mut chosen = Choices::services(manifest).select(&[selector.to_owned()])?.into_names();
     match (chosen.pop(), chosen.is_empty()) {
         (Some(service), true) => Ok(service),
         _ => Err(Failure::usage_with_hint(

@@ -184,7 +184,10 @@ pub fn change(
     Ok(match kind {
         MenuKind::Save => Box::new(Save { services: services()?, options: SaveOptions::default() }),
         MenuKind::Load => Box::new(Load { services: services()?, options: LoadOptions::default() }),
-        MenuKind::Restart => Box::new(Converge::new(Action::Restart, awake(manifest, targets, &[], services()?)?)),
+        MenuKind::Restart => {
+            let selection = select::service_selection(manifest, targets, Unselected::All)?;
+            Box::new(Converge::new(Action::Restart, awake(manifest, selection, &[])?))
+        }
         MenuKind::Stop => Box::new(Converge::new(Action::Stop, services()?)),
         MenuKind::Dump => {
             Box::new(Dump { databases: databases()?, options: DumpOptions::default(), shrink: Shrink::default() })

@@ -1,10 +1,10 @@
 //! From selectors to names, with what each command means when none is given.
 
 use super::failure::Failure;
-use crate::manifest::{Choices, Manifest};
+use crate::manifest::{Choices, Manifest, Selection};
 use crate::report::Message;
 
-/// What a command means when nothing is chosen.
+/// What a command means when no selector is given. An empty one (`""`, `[]`) is an error of every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unselected {
     All,
@@ -18,30 +18,40 @@ pub enum Unselected {
 
 /// The services that the selectors choose, by number.
 pub fn services(manifest: &Manifest, selectors: &[String], unselected: Unselected) -> Result<Vec<String>, Failure> {
-    select(Choices::services(manifest), selectors, unselected, "services", "17..25")
+    service_selection(manifest, selectors, unselected).map(Selection::into_names)
+}
+
+/// The same, with what was meant by `all` alone.
+pub fn service_selection(
+    manifest: &Manifest,
+    selectors: &[String],
+    unselected: Unselected,
+) -> Result<Selection, Failure> {
+    select(&Choices::services(manifest), selectors, unselected, "17..25")
 }
 
 /// The databases that the selectors choose, by number.
 pub fn databases(manifest: &Manifest, selectors: &[String], unselected: Unselected) -> Result<Vec<String>, Failure> {
-    select(Choices::databases(manifest), selectors, unselected, "databases", "2")
+    select(&Choices::databases(manifest), selectors, unselected, "2").map(Selection::into_names)
 }
 
 fn select(
-    choices: Choices,
+    choices: &Choices,
     selectors: &[String],
     unselected: Unselected,
-    nouns: &str,
     example: &str,
-) -> Result<Vec<String>, Failure> {
-    if selectors.iter().all(|selector| selector.trim().is_empty()) {
-        return match unselected {
-            Unselected::All => Ok(choices.all()),
-            Unselected::Nothing => Ok(Vec::new()),
-            Unselected::Refused { command } => Err(Failure::usage_with_hint(
-                format!("`dpl {command}` wants to be told which {nouns}"),
+) -> Result<Selection, Failure> {
+    let is_empty = selectors.iter().all(|selector| selector.trim().is_empty());
+    match unselected {
+        Unselected::All if selectors.is_empty() => Ok(choices.all()),
+        Unselected::Nothing if selectors.is_empty() => Ok(Selection::none()),
+        Unselected::Refused { command } if is_empty => {
+            let verb = command.rsplit(' ').next().unwrap_or(command);
+            Err(Failure::usage_with_hint(
+                format!("name the {}s to {verb}", choices.noun()),
                 Message::new("hint-choose").with("command", command).with("example", example),
-            )),
-        };
+            ))
+        }
+        _ => Ok(choices.select(selectors)?),
     }
-    Ok(choices.select(selectors)?)
 }

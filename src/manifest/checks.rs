@@ -4,17 +4,20 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::graph::Graph;
-use super::model::{Manifest, MountKind, NamespaceMode, Protocol, SecretSource, Service};
+use super::model::{
+    Condition, Dependency, HostAddress, Manifest, MountKind, NamespaceMode, Protocol, SecretSource, Service,
+};
 use super::selectors::reads_as_selector;
-use super::text::node::Node;
+use super::text::node::{Node, Value};
 use super::text::problem::{Problems, nearest};
 
-/// Runs every check on a manifest that decoded without error. `root` has the places.
+/// Runs every check on a manifest that was decoded, with errors or without. `root` has the places.
 pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     let mut checker = Checker { manifest, root, problems, missed: HashSet::new() };
     checker.names();
     checker.references();
     checker.dependency_rings();
+    checker.health();
     checker.container_names();
     checker.published_ports();
     checker.scale();
@@ -106,7 +109,9 @@ impl<'a> Checker<'a> {
     }
 
     fn service_exists(&mut self, wanted: &str, path: &[&str], place: Place) {
-        if self.manifest.services.get(wanted).is_none() {
+        // One that could not be decoded is there all the same, and was reported.
+        let is_written = |node: &Node| !matches!(node.value, Value::Null);
+        if !self.root.get("services").and_then(|services| services.get(wanted)).is_some_and(is_written) {
             let span = match place {
                 Place::Key => self.root.key_place(path),
                 Place::Value => self.root.place(path),
@@ -133,6 +138,32 @@ impl<'a> Checker<'a> {
             ring.push(ring[0]);
             let span = self.root.key_place(&["services", ring[0]]);
             self.problems.error(span, format!("services wait for each other: {}", ring.join(" → ")));
+        }
+    }
+
+    /// `service_healthy` of a service that has no check here: only its image can still have one.
+    fn health(&mut self) {
+        let manifest: &'a Manifest = self.manifest;
+        for (name, service) in self.services() {
+            let healthy = |dependency: &Dependency| dependency.condition == Condition::ServiceHealthy;
+            for (other, _) in service.depends_on.iter().filter(|(_, dependency)| healthy(dependency)) {
+                let Some(provider) = manifest.services.get(other).filter(|provider| provider.ready.is_none()) else {
+                    continue;
+                };
+                let span = self.root.place(&["services", name, "depends_on", other, "condition"]);
+                match &provider.healthcheck {
+                    Some(check) if check.is_off() => {
+                        let message = format!("`{other}` can't be healthy: its check is switched off");
+                        self.problems.error_with_help(span, message, "give it `ready`, or wait for `service_started`");
+                    }
+                    Some(_) => {}
+                    None => {
+                        let message =
+                            format!("`{other}` has no `healthcheck` and no `ready` here: its image must have one");
+                        self.problems.warning(span, message);
+                    }
+                }
+            }
         }
     }
 
@@ -168,12 +199,13 @@ impl<'a> Checker<'a> {
         let mut taken: HashMap<(u16, Protocol), Vec<Holder>> = HashMap::new();
         for (name, service) in self.services() {
             for (index, port) in service.ports.iter().enumerate() {
-                let Some(published) = port.published else {
+                // Of a range the engine takes one that is free.
+                let Some(published) = port.single_port() else {
                     continue;
                 };
-                let address = port.host_ip.clone().filter(|ip| ip != "0.0.0.0" && ip != "::");
+                let address = port.address();
                 let others = taken.entry((published, port.protocol)).or_default();
-                let clash = others.iter().find(|(other, _)| address.is_none() || other.is_none() || *other == address);
+                let clash = others.iter().find(|(other, _)| other.collides(&address));
                 if let Some((_, owner)) = clash {
                     let span = self.root.place(&["services", name, "ports", &index.to_string()]);
                     let protocol = port.protocol.word();
@@ -295,8 +327,8 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// The host's address, all of them where `None`, and the service that publishes on it.
-type Holder = (Option<String>, String);
+/// The host's address, and the service that publishes on it.
+type Holder = (HostAddress, String);
 
 #[derive(Clone, Copy)]
 enum Place {

@@ -41,11 +41,11 @@ static CHOICES: LazyLock<Choices> = LazyLock::new(|| {
 /// Any text as a selector: names of the manifest by number, each once, or an error of one line.
 pub fn selector(text: &str) {
     match CHOICES.select(&[text]) {
-        Ok(names) => {
-            let all = CHOICES.all();
+        Ok(selection) => {
+            let all = CHOICES.names();
             let places: Vec<usize> =
-                names.iter().filter_map(|name| all.iter().position(|known| known == name)).collect();
-            assert_eq!(places.len(), names.len());
+                selection.names().iter().filter_map(|name| all.iter().position(|known| known == name)).collect();
+            assert_eq!(places.len(), selection.names().len());
             assert!(places.is_sorted_by(|a, b| a < b));
         }
         Err(error) => {

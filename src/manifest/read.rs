@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::steps::decode::{Context, decode_manifest};
 use super::steps::env_file::{EnvFileError, read_env_file};
-use super::steps::long_form::{Expansion, MOST_PORTS, expand};
+use super::steps::long_form::{Expansion, MOST_PORTS, Splitting, expand, split_lists};
 use super::steps::merge::{EffectiveNulls, apply_defaults, drop_nulls, merge};
 use super::steps::variables::{Variables, escape_dollars, fill_in};
 use super::text::node::{Node, Value};
@@ -85,10 +85,14 @@ impl Reader {
     /// Makes one manifest of files that extend each other, the one that was asked for first.
     fn join(&mut self, mut roots: Vec<Node>) -> Option<Manifest> {
         let mut growth = 0;
-        let mut expansion = Expansion { problems: &mut self.problems, ports_left: MOST_PORTS };
+        let mut ports_left = MOST_PORTS;
         for root in &mut roots {
+            let (variables, problems) = (&self.variables, &mut self.problems);
+            split_lists(root, &mut Splitting { variables, problems, growth: &mut growth });
             fill_in(root, &self.variables, &mut growth);
+            let mut expansion = Expansion { problems: &mut self.problems, ports_left };
             expand(root, &mut expansion);
+            ports_left = expansion.ports_left;
         }
         let mut effective = EffectiveNulls::default();
         // The chain has the file that was asked for first; the one that everything extends lies lowest.
@@ -125,7 +129,7 @@ impl Reader {
             seen.insert(absolute_path);
             if let Some(extends) = root.get("extends").filter(|extends| !matches!(extends.value, Value::Null)) {
                 let Some(name) = extends.as_text().filter(|name| !name.is_empty()) else {
-                    self.problems.error(extends.span, "`extends` wants the path of a manifest");
+                    self.problems.error(extends.span, "`extends` must be the path of a manifest");
                     return None;
                 };
                 let folder = self.sources.file(file).folder.clone();
@@ -163,7 +167,7 @@ impl Reader {
             Ok(text) => text,
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
-                return fail(&mut self.problems, format!("it is no UTF-8 text, from byte {at} on"));
+                return fail(&mut self.problems, format!("it is not UTF-8 text, from byte {at} on"));
             }
         };
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
@@ -177,25 +181,24 @@ impl Reader {
         self.sources.add(SourceFile { shown: shown.to_owned(), folder, text })
     }
 
-    /// Reads the `env_file`s, those of the lowest layer first, so that higher ones win.
+    /// Reads the `env_file`s of the highest layer that says any: as every list they replace those below, and `null` removes them.
     fn env_files(&mut self, roots: &[Node]) {
-        for root in roots.iter().rev() {
-            let Some(node) = root.get("env_file") else {
-                continue;
-            };
+        if let Some(node) = roots.iter().find_map(|root| root.get("env_file")) {
             let names: Vec<&Node> = match &node.value {
                 Value::Array(items) => items.iter().collect(),
-                Value::Null => continue,
+                Value::Null => Vec::new(),
                 _ => vec![node],
             };
             for name in names {
                 let mut name = name.clone();
                 fill_in(&mut name, &self.variables, &mut 0);
-                let mut context = Context { sources: &self.sources, problems: &mut self.problems, home: None };
+                let home = self.variables.get("HOME").map(str::to_owned);
+                let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
                 let Some(path) = <PathBuf as super::steps::decode::Decode>::decode(&name, &mut context) else {
                     continue;
                 };
-                match read_env_file(&path) {
+                let read = read_env_file(&path, &|name| self.variables.get(name).map(str::to_owned));
+                match read {
                     Ok(lines) => self.variables.add_file(lines),
                     Err(EnvFileError::Read { path, source }) => {
                         let message = format!("can't read the env_file {}: {}", path.display(), plain(&source));

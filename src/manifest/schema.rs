@@ -131,7 +131,6 @@ fn short_forms() -> Vec<(&'static str, &'static str, Vec<Value>)> {
         ("Service", "user", vec![json!({ "type": "integer" })]),
         ("Service", "group_add", vec![texts()]),
         ("Healthcheck", "test", vec![text()]),
-        ("Port", "published", vec![text()]),
         ("Gpu", "device_ids", vec![texts()]),
         ("Gpu", "options", vec![scalars()]),
         ("Logging", "options", vec![texts(), scalars()]),

@@ -39,6 +39,35 @@ impl std::fmt::Display for SelectorError {
     }
 }
 
+/// What selectors chose: names by number, each once. Empty only by [`Selection::none`]: a selector that chooses nothing is an
+/// error, and never means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    names: Vec<String>,
+    /// Those that nothing but `all`, or `!x` alone, chose.
+    only_by_all: BTreeSet<String>,
+}
+
+impl Selection {
+    /// For a command that has something else to do.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    pub fn into_names(self) -> Vec<String> {
+        self.names
+    }
+
+    /// Whether nothing but `all` chose it, or that nothing but others was left out.
+    pub fn is_only_by_all(&self, name: &str) -> bool {
+        self.only_by_all.contains(name)
+    }
+}
+
 /// One part of a selector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Term {
@@ -82,25 +111,36 @@ impl Choices {
         }
     }
 
+    /// What the choices are called: `service` or `database`.
+    pub fn noun(&self) -> &'static str {
+        self.noun
+    }
+
     /// The names of all, by number.
-    pub fn all(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         self.entries.iter().map(|entry| entry.name.clone()).collect()
     }
 
-    /// What the arguments choose, by number, each once. Without an argument that chooses, `!x` leaves out of all.
+    /// All, as the word `all` chooses them; none where the manifest has none.
+    pub fn all(&self) -> Selection {
+        let names = self.names();
+        Selection { only_by_all: names.iter().cloned().collect(), names }
+    }
+
+    /// What the arguments choose, by number, each once. `!x` without anything that chooses leaves out of all.
     ///
     /// # Errors
-    /// A part that is malformed or matches nothing, and a selection of which nothing is left.
-    pub fn select<S: AsRef<str>>(&self, arguments: &[S]) -> Result<Vec<String>, SelectorError> {
+    /// A part that is malformed or matches nothing, arguments that name nothing at all (`""`, `[]`, `,`), and a selection of
+    /// which nothing is left.
+    pub fn select<S: AsRef<str>>(&self, arguments: &[S]) -> Result<Selection, SelectorError> {
         let mut chosen: BTreeSet<usize> = BTreeSet::new();
         let mut left_out: BTreeSet<usize> = BTreeSet::new();
-        let mut chooses = false;
+        let mut is_all = false;
         let mut rest = String::new();
         for argument in arguments.iter().map(AsRef::as_ref) {
             // A name with a comma or a space in it (databases may have those) is chosen by the whole argument.
             match self.entries.iter().find(|entry| entry.name == argument) {
                 Some(entry) => {
-                    chooses = true;
                     chosen.insert(entry.number);
                 }
                 None => {
@@ -111,33 +151,42 @@ impl Choices {
         }
         for token in tokens(&rest)? {
             match token.strip_prefix('!') {
-                Some(token) => left_out.extend(self.matching(token)?),
-                None => {
-                    chooses = true;
-                    chosen.extend(self.matching(&token)?);
-                }
+                Some(token) => left_out.extend(self.matching(token, &parse(token)?)?),
+                None => match parse(&token)? {
+                    Term::All => is_all = true,
+                    term => chosen.extend(self.matching(&token, &term)?),
+                },
             }
         }
-        if !chooses {
-            chosen.extend(self.entries.iter().map(|entry| entry.number));
+        if chosen.is_empty() && left_out.is_empty() && !is_all {
+            return Err(SelectorError(format!("name the {}s: `{}` chooses none", self.noun, rest.trim())));
         }
-        let names =
-            self.entries.iter().filter(|entry| chosen.contains(&entry.number) && !left_out.contains(&entry.number));
-        let names: Vec<String> = names.map(|entry| entry.name.clone()).collect();
-        if names.is_empty() {
+        is_all |= chosen.is_empty();
+        let mut selection = Selection::default();
+        for entry in self.entries.iter().filter(|entry| !left_out.contains(&entry.number)) {
+            let is_named = chosen.contains(&entry.number);
+            if is_named || is_all {
+                selection.names.push(entry.name.clone());
+            }
+            if !is_named && is_all {
+                selection.only_by_all.insert(entry.name.clone());
+            }
+        }
+        if selection.names.is_empty() {
             return Err(SelectorError(match self.entries.is_empty() {
                 true => format!("the manifest has no {}s", self.noun),
                 false => format!("no {} is left of `{}`", self.noun, rest.trim()),
             }));
         }
-        Ok(names)
+        Ok(selection)
     }
 
-    fn matching(&self, token: &str) -> Result<Vec<usize>, SelectorError> {
-        let term = parse(token)?;
+    fn matching(&self, token: &str, term: &Term) -> Result<Vec<usize>, SelectorError> {
+        // Whoever writes a number that is not there means a manifest that has it.
+        let is_past_the_end = matches!(term, Term::Numbers { first, last } if *first == 0 || *last > self.last_number);
         let found: Vec<usize> =
-            self.entries.iter().filter(|entry| entry.matches(&term)).map(|entry| entry.number).collect();
-        if found.is_empty() { Err(self.nothing_matches(token, &term)) } else { Ok(found) }
+            self.entries.iter().filter(|entry| entry.matches(term)).map(|entry| entry.number).collect();
+        if found.is_empty() || is_past_the_end { Err(self.nothing_matches(token, term)) } else { Ok(found) }
     }
 
     fn nothing_matches(&self, token: &str, term: &Term) -> SelectorError {
@@ -182,7 +231,10 @@ impl Choice {
             Term::All => true,
             Term::Numbers { first, last } => (*first..=*last).contains(&self.number),
             Term::Group(group) => self.groups.contains(group),
-            Term::Glob(glob) => glob_matches(glob.as_bytes(), self.name.as_bytes()),
+            Term::Glob(glob) => {
+                let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), self.name.chars().collect());
+                glob_matches(&glob, &name)
+            }
             Term::Name(name) => self.name == *name,
         }
     }
@@ -255,7 +307,7 @@ fn parse(token: &str) -> Result<Term, SelectorError> {
                 (Some(first), Some(last)) => {
                     Err(SelectorError(format!("`{token}` runs backwards: write {last}..{first}")))
                 }
-                _ => Err(SelectorError(format!("`{token}` is no range: write both ends, as in 17..25"))),
+                _ => Err(SelectorError(format!("`{token}` is not a range: write both ends, as in 17..25"))),
             };
         }
     }
@@ -269,16 +321,16 @@ fn number(text: &str) -> Option<usize> {
 }
 
 /// `*` stands for any characters, `?` for one.
-fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
+fn glob_matches(glob: &[char], name: &[char]) -> bool {
     let (mut at, mut seen) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while seen < name.len() {
         match glob.get(at) {
-            Some(b'*') => {
+            Some('*') => {
                 star = Some((at, seen));
                 at += 1;
             }
-            Some(byte) if *byte == b'?' || *byte == name[seen] => {
+            Some(character) if *character == '?' || *character == name[seen] => {
                 at += 1;
                 seen += 1;
             }
@@ -292,7 +344,7 @@ fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
             },
         }
     }
-    glob[at..].iter().all(|byte| *byte == b'*')
+    glob[at..].iter().all(|character| *character == '*')
 }
 
 #[cfg(test)]
@@ -320,7 +372,38 @@ mod tests {
     }
 
     fn select(text: &str) -> Result<Vec<String>, String> {
-        choices().select(&[text]).map_err(|error| error.to_string())
+        choices().select(&[text]).map(Selection::into_names).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_names_nothing_never_means_all() {
+        for text in ["", " ", "[]", ",", "[ , ]", "，", "【】", "［、］", "　"] {
+            let error = select(text).unwrap_err();
+            assert_eq!(error, format!("name the services: `{}` chooses none", text.trim()), "{text:?}");
+        }
+        assert!(choices().select::<&str>(&[]).is_err());
+        assert!(choices().select(&["[", "]"]).is_err());
+    }
+
+    #[test]
+    fn all_and_all_but_are_told_from_what_is_named() {
+        let only_by_all = |text: &str| {
+            let selection = choices().select(&[text]).unwrap();
+            selection.names().iter().filter(|name| selection.is_only_by_all(name)).count()
+        };
+        for (text, count) in
+            [("all", 5), ("!4", 4), ("all，!4", 4), ("all nginx", 4), ("@metis", 0), ("1..6", 0), ("*", 0), ("!4 6", 0)]
+        {
+            assert_eq!(only_by_all(text), count, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_question_mark_stands_for_one_character_of_any_script() {
+        let mut choices = choices();
+        choices.entries[0].name = "数据库".to_owned();
+        assert_eq!(choices.select(&["数??"]).unwrap().names(), ["数据库"]);
+        assert!(choices.select(&["数?"]).is_err());
     }
 
     #[test]
@@ -344,7 +427,7 @@ mod tests {
 
     #[test]
     fn lists_that_the_shell_cut_are_put_together_again() {
-        assert_eq!(choices().select(&["[4,", "5]"]).unwrap(), ["metis_worker", "metis_worker_gpu"]);
+        assert_eq!(choices().select(&["[4,", "5]"]).unwrap().names(), ["metis_worker", "metis_worker_gpu"]);
     }
 
     #[test]
@@ -354,7 +437,11 @@ mod tests {
             ("0", "there is no service 0: the numbers go from 1 to 6"),
             ("2", "number 2 is empty: `redis` was removed"),
             ("99999999999999999999", "there is no service 99999999999999999999: the numbers go from 1 to 6"),
-            ("3..", "`3..` is no range: write both ends, as in 17..25"),
+            ("4..9", "there are no services 4..9: the numbers go from 1 to 6"),
+            ("1-7", "there are no services 1-7: the numbers go from 1 to 6"),
+            ("0..3", "there are no services 0..3: the numbers go from 1 to 6"),
+            ("all !4..9", "there are no services 4..9: the numbers go from 1 to 6"),
+            ("3..", "`3..` is not a range: write both ends, as in 17..25"),
             ("5..3", "`5..3` runs backwards: write 3..5"),
             ("metis_wroker", "there is no service `metis_wroker`: did you mean `metis_worker`?"),
             ("kafka", "there is no service `kafka`: `dpl list` shows what there is"),
@@ -373,7 +460,7 @@ mod tests {
     fn a_name_that_is_no_word_is_chosen_by_the_whole_argument() {
         let mut choices = choices();
         choices.entries[0].name = "x; drop, all".to_owned();
-        assert_eq!(choices.select(&["x; drop, all"]).unwrap(), ["x; drop, all"]);
+        assert_eq!(choices.select(&["x; drop, all"]).unwrap().names(), ["x; drop, all"]);
     }
 
     #[test]
@@ -420,7 +507,7 @@ mod tests {
             if naive.is_empty() {
                 prop_assert!(selected.is_err());
             } else {
-                prop_assert_eq!(selected.unwrap(), naive);
+                prop_assert_eq!(selected.unwrap().into_names(), naive);
             }
         }
 

@@ -10,8 +10,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::manifest::env_lines;
-use crate::manifest::model::{EnvValue, SecretSource, Service};
+use crate::manifest::model::{EnvFile, EnvFormat, EnvValue, SecretSource, Service};
+use crate::manifest::{EnvEntry, EnvProblem, env_entries, raw_entries};
 
 /// No environment is larger: the kernel's limit for one argument is 128 KiB, for all of them 2 MiB by default.
 const LARGEST_FILE: u64 = 2 << 20;
@@ -22,7 +22,7 @@ pub enum InputError {
     #[error("env_file {path} can't be read")]
     EnvFile { path: PathBuf, source: Arc<io::Error> },
     #[error("env_file {path}, line {line}: {what}")]
-    EnvFileLine { path: PathBuf, line: usize, what: &'static str },
+    EnvFileLine { path: PathBuf, line: usize, what: String },
     #[error("the secret for {variable} can't be read from {path}")]
     SecretFile { variable: String, path: PathBuf, source: Arc<io::Error> },
     #[error("the secret for {variable} is to come from the environment variable {name}, which is not set")]
@@ -60,7 +60,7 @@ impl Inputs {
         let mut inputs = Self { complete: true, ..Self::default() };
         for file in &service.env_file {
             match read_capped(&file.path) {
-                Ok(text) => inputs.add_file(&file.path, &text),
+                Ok(text) => inputs.add_file(service, file, &text),
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !file.required => {}
                 Err(error) => {
                     inputs.complete = false;
@@ -137,21 +137,32 @@ impl Inputs {
         self.masked().iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "******"))
     }
 
-    fn add_file(&mut self, path: &Path, text: &str) {
-        for (line, entry) in env_lines(text) {
+    /// In `${NAME}` dpl's own environment wins, then what the service's `environment` says, then earlier files.
+    fn add_file(&mut self, service: &Service, file: &EnvFile, text: &str) {
+        let plain = |name: &str| match service.environment.get(name) {
+            Some(EnvValue::Plain(value)) => Some(value.clone()),
+            _ => None,
+        };
+        let entries = match file.format {
+            EnvFormat::Raw => raw_entries(text),
+            EnvFormat::Dotenv => env_entries(text, &|name| {
+                std::env::var(name).ok().or_else(|| plain(name)).or_else(|| self.values.get(name).cloned())
+            }),
+        };
+        for (_, entry) in entries {
             match entry {
-                Ok((name, Some(value))) => {
-                    self.secret.insert(name.clone());
-                    self.values.insert(name, value);
-                }
                 // A bare name takes dpl's own value; without one it stays unset (Compose, "env_file").
-                Ok((name, None)) => {
-                    if let Ok(value) = std::env::var(&name) {
+                Ok(EnvEntry { name, value }) => {
+                    if let Some(value) = value.or_else(|| std::env::var(&name).ok()) {
                         self.secret.insert(name.clone());
                         self.values.insert(name, value);
                     }
                 }
-                Err(what) => self.errors.push(InputError::EnvFileLine { path: path.to_owned(), line, what }),
+                Err(EnvProblem { line, why }) => {
+                    // The variable that the line would set is not known.
+                    self.complete = false;
+                    self.errors.push(InputError::EnvFileLine { path: file.path.clone(), line, what: why });
+                }
             }
         }
     }
@@ -212,11 +223,35 @@ mod tests {
         let path = folder.path().join("a.env");
         std::fs::write(&path, "# settings\nA=1\nexport B='its $x'\nC=\"two\\nlines\"\nD= plain # why\n\n").unwrap();
         let mut service = with(&[("A", EnvValue::Plain("2".to_owned()))]);
-        service.env_file.push(EnvFile { path, required: true });
+        service.env_file.push(EnvFile { path, required: true, ..EnvFile::default() });
         let inputs = Inputs::read(&service);
         let values = inputs.environment().unwrap();
         let wanted = [("A", "2"), ("B", "its $x"), ("C", "two\nlines"), ("D", "plain")];
         assert_eq!(values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn a_file_is_filled_in_from_the_environment_above_it_and_a_line_that_is_wrong_leaves_drift_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            EnvFile { path, required: true, ..EnvFile::default() }
+        };
+        let mut service = with(&[("HOST", EnvValue::Plain("db".to_owned()))]);
+        service.env_file = vec![
+            path("a.env", "PORT=5432\nURL=postgres://${HOST}:$PORT/x\nPASSWORD=pa$$word\n"),
+            path("b.env", "AGAIN=${URL}\n"),
+            EnvFile { format: EnvFormat::Raw, ..path("c.env", "RAW=$URL\n") },
+        ];
+        let inputs = Inputs::read(&service);
+        let values = inputs.environment().unwrap();
+        assert_eq!(values["AGAIN"], "postgres://db:5432/x");
+        assert_eq!((values["PASSWORD"].as_str(), values["RAW"].as_str()), ("pa$word", "$URL"));
+        service.env_file = vec![path("a.env", "two words\nSET=1\n")];
+        let inputs = Inputs::read(&service);
+        assert!(inputs.environment().unwrap_err()[0].to_string().contains("a.env, line 1"));
+        assert_eq!(inputs.differing(&BTreeMap::new(), &["FORGOTTEN".to_owned()].into()), ["HOST", "SET"]);
     }
 
     #[test]
@@ -253,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_missing_env_file_matters_only_where_it_is_required() {
-        let file = |required| EnvFile { path: PathBuf::from("/nowhere/x.env"), required };
+        let file = |required| EnvFile { path: PathBuf::from("/nowhere/x.env"), required, ..EnvFile::default() };
         let service = |required| Service { env_file: vec![file(required)], ..Service::default() };
         assert!(Inputs::read(&service(false)).environment().is_ok());
         assert!(Inputs::read(&service(true)).environment().is_err());

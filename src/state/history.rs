@@ -200,6 +200,7 @@ mod tests {
     fn begin(number: u64) -> Entry {
         Entry::Begin(Action {
             number,
+            format: 1,
             at: at(0),
             operator: Default::default(),
             version: "0.1.0".into(),

@@ -168,7 +168,7 @@ fn a_file_that_is_no_text_or_no_file_says_so() {
     std::fs::write(site.file("large.json"), vec![b' '; 600 * 1024]).unwrap();
     std::fs::create_dir(site.file("folder.json")).unwrap();
     for (name, line) in [
-        ("stack.json", "can't read stack.json: it is no UTF-8 text, from byte 1 on"),
+        ("stack.json", "can't read stack.json: it is not UTF-8 text, from byte 1 on"),
         ("large.json", "can't read large.json: a manifest has at most 512 KiB"),
         ("folder.json", "can't read folder.json: it is a folder"),
         ("none.json", "can't read none.json: there is no such file"),

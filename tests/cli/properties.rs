@@ -98,7 +98,7 @@ fn service() -> impl Strategy<Value = Value> {
         prop::option::of(prop::sample::select(values)).prop_map(move |value| (key, value))
     };
     let fields = vec![
-        field("command", vec![json!("sh -c 'echo $$HOME'"), json!(["a", "b c", 3]), json!([])]).boxed(),
+        field("command", vec![json!("sh -c 'echo $$HOME'"), json!(["a", "b c", 3])]).boxed(),
         field("environment", vec![json!(["A=1", "B="]), json!({ "A": true, "S": { "env": "X" }, "D": "a$$b" })])
             .boxed(),
         field("env_file", vec![json!("a.env"), json!(["a.env", { "path": "b.env", "required": false }])]).boxed(),

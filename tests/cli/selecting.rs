@@ -13,7 +13,8 @@ fn a_wrong_selector_is_one_line_and_exit_code_2() {
     for (selector, line) in [
         ("26", "there is no service 26: the numbers go from 1 to 25"),
         ("0", "there is no service 0: the numbers go from 1 to 25"),
-        ("17..", "`17..` is no range: write both ends, as in 17..25"),
+        ("17..99", "there are no services 17..99: the numbers go from 1 to 25"),
+        ("17..", "`17..` is not a range: write both ends, as in 17..25"),
         ("25..17", "`25..17` runs backwards: write 17..25"),
         ("metis_wroker", "there is no service `metis_wroker`: did you mean `metis_worker`?"),
         ("@metsi", "there is no group `@metsi`: did you mean `@metis`?"),
@@ -38,5 +39,38 @@ fn every_form_of_selector_chooses() {
         let run = list(selector).success();
         let chosen: Vec<&str> = run.stdout.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
         assert_eq!(chosen, names, "{selector}");
+    }
+}
+
+/// An empty variable of a script (`dpl remove "[$IDS]"`) must never choose every service.
+#[test]
+fn what_names_nothing_is_an_error_of_every_command_and_never_means_all() {
+    let site = Site::with_manifest(
+        r#"{"project": "p", "databases": {"one": {"service": "a"}}, "services": {"a": {"image": "a:1"}, "b": {"image": "b:1"}}}"#,
+    );
+    let commands: [(&[&str], &str); 13] = [
+        (&["stop"], "services"),
+        (&["restart"], "services"),
+        (&["remove", "--yes", "--volumes"], "services"),
+        (&["start"], "services"),
+        (&["plan"], "services"),
+        (&["status"], "services"),
+        (&["logs"], "services"),
+        (&["load"], "services"),
+        (&["save"], "services"),
+        (&["list"], "services"),
+        (&["db", "rebuild", "--yes"], "databases"),
+        (&["db", "backup"], "databases"),
+        (&["db", "restore", "--yes"], "databases"),
+    ];
+    for (command, nouns) in commands {
+        for nothing in ["", " ", "[]", ",", "[ , ]", "【、】"] {
+            let run = site.run(&[&["-f", "stack.json"], command, &[nothing]].concat()).failure(2);
+            assert!(run.stderr.contains(&format!("name the {nouns}")), "{command:?} {nothing:?}: {}", run.stderr);
+        }
+    }
+    for chain in ["4 - []", "3 - [ , ]", "6 - 【】", "2 - all - 4 - [,]"] {
+        let run = site.run(&["-f", "stack.json", "do", chain, "--yes"]).failure(2);
+        assert!(run.stderr.contains("name the "), "{chain}: {}", run.stderr);
     }
 }

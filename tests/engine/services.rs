@@ -288,7 +288,7 @@ async fn a_stack_starts_in_order_settles_and_goes_away() {
             .environment
             .insert("PASSWORD".to_owned(), EnvValue::Secret(SecretSource::File(folder.join("password"))));
         service.environment.insert("PLAIN".to_owned(), EnvValue::Plain("a=b c".to_owned()));
-        service.env_file.push(EnvFile { path: folder.join("db.env"), required: true });
+        service.env_file.push(EnvFile { path: folder.join("db.env"), required: true, ..EnvFile::default() });
         service.volumes.push(mount(MountKind::Bind, &long, "/long", false));
         service.volumes.push(mount(MountKind::Bind, &short, "/short", true));
         service.volumes.push(mount(MountKind::Volume, Path::new("data"), "/data", false));
@@ -541,7 +541,7 @@ async fn what_changes_in_an_env_file_or_on_the_engine_is_drift_and_applied() {
     let mut site = Site::new("t-drift").await;
     let path = site.folder.path().join("api.env");
     std::fs::write(&path, "LEVEL=info\nKEPT=1\n").unwrap();
-    let file = EnvFile { path: path.clone(), required: true };
+    let file = EnvFile { path: path.clone(), required: true, ..EnvFile::default() };
     site.service("api", Image::serving("one"), |service| service.env_file.push(file)).await;
     site.act(Action::Start, &["api"]).await.unwrap();
     assert_eq!(site.states().await, ["api: running none"]);

@@ -137,12 +137,12 @@ fn targets(entry: &MenuEntry, project: &Arc<Project>, session: &mut Session) -> 
             (Choices::databases(manifest), session.look(|session| lists::databases(project, session))?)
         }
     };
-    let names = choices.all();
+    let names = choices.names();
     let leave = session.output.catalogue.word("menu-leave").to_owned();
     let read = |text: &str| match choices.select(&[text]) {
         _ if is_leaving(text) => Reading::Wrong(leave.clone()),
         Ok(chosen) => {
-            let chosen = chosen.iter().filter_map(|name| names.iter().position(|other| other == name));
+            let chosen = chosen.names().iter().filter_map(|name| names.iter().position(|other| other == name));
             Reading::Rows(chosen.collect())
         }
         Err(_) if narrowed(text).starts_with(char::is_alphabetic) && !text.contains(['*', '?']) => Reading::Words,

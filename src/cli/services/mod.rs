@@ -103,8 +103,8 @@ fn to_be_started(
     unselected: Unselected,
 ) -> Result<(Arc<Project>, Vec<String>), Failure> {
     let (project, selectors) = session.targets(&targets.targets)?;
-    let services = select::services(project.manifest(), &selectors, unselected)?;
-    let services = profiles::awake(project.manifest(), &selectors, &wish.profile, services)?;
+    let selection = select::service_selection(project.manifest(), &selectors, unselected)?;
+    let services = profiles::awake(project.manifest(), selection, &wish.profile)?;
     Ok((project, services))
 }
 

@@ -3,16 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::cli::failure::Failure;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Selection};
 use crate::report::Message;
 
 /// Leaves out what was only meant by "all" and has profiles that nobody asked for.
-pub fn awake(
-    manifest: &Manifest,
-    selectors: &[String],
-    profiles: &[String],
-    mut services: Vec<String>,
-) -> Result<Vec<String>, Failure> {
+pub fn awake(manifest: &Manifest, selection: Selection, profiles: &[String]) -> Result<Vec<String>, Failure> {
     let of = |name: &str| manifest.services.get(name).map(|service| service.profiles.as_slice()).unwrap_or_default();
     let known: BTreeSet<&str> = manifest.services.names().flat_map(of).map(String::as_str).collect();
     if let Some(unknown) = profiles.iter().find(|profile| !known.contains(profile.as_str())) {
@@ -22,24 +17,17 @@ pub fn awake(
         };
         return Err(Failure::usage_with_hint(format!("no service has the profile `{unknown}`"), hint));
     }
-    // Words of one argument may stand between commas, as selectors take them.
-    let words: Vec<&str> = selectors
-        .iter()
-        .flat_map(|selector| selector.split([',', ' ', '[', ']']))
-        .filter(|word| !word.is_empty())
-        .collect();
-    if words.is_empty() || words.contains(&"all") {
-        services.retain(|name| {
-            let own = of(name);
-            own.is_empty() || words.contains(&name.as_str()) || own.iter().any(|profile| profiles.contains(profile))
-        });
-    }
-    Ok(services)
+    let is_awake = |name: &str| {
+        let own = of(name);
+        own.is_empty() || !selection.is_only_by_all(name) || own.iter().any(|profile| profiles.contains(profile))
+    };
+    Ok(selection.names().iter().filter(|name| is_awake(name)).cloned().collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Choices;
     use crate::manifest::model::Service;
 
     fn manifest() -> Manifest {
@@ -52,10 +40,10 @@ mod tests {
     }
 
     fn chosen(selectors: &[&str], profiles: &[&str]) -> Result<Vec<String>, Failure> {
-        let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let all = strings(&["web", "debug", "gpu"]);
-        let services = if selectors == ["debug"] { strings(&["debug"]) } else { all };
-        awake(&manifest(), &strings(selectors), &strings(profiles), services)
+        let profiles: Vec<String> = profiles.iter().map(|word| (*word).to_owned()).collect();
+        let choices = Choices::services(&manifest());
+        let selection = if selectors.is_empty() { choices.all() } else { choices.select(selectors)? };
+        awake(&manifest(), selection, &profiles)
     }
 
     #[test]
@@ -64,6 +52,9 @@ mod tests {
         assert_eq!(chosen(&["all"], &["gpu"]).unwrap(), ["web", "gpu"]);
         assert_eq!(chosen(&["all", "debug"], &[]).unwrap(), ["web", "debug"]);
         assert_eq!(chosen(&["debug"], &[]).unwrap(), ["debug"]);
+        assert_eq!(chosen(&["!gpu"], &[]).unwrap(), ["web"], "all but one is meant by all as well");
+        assert_eq!(chosen(&["all，!web"], &["gpu"]).unwrap(), ["gpu"], "a Chinese comma is a comma");
+        assert_eq!(chosen(&["all，debug"], &[]).unwrap(), ["web", "debug"]);
         assert_eq!(chosen(&["1..3"], &[]).unwrap(), ["web", "debug", "gpu"], "numbers name what they mean");
         assert_eq!(chosen(&[], &["gup"]).unwrap_err().exit_code(), 2);
     }

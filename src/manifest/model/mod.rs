@@ -27,11 +27,16 @@ pub use cpus::Cpus;
 pub use database::{Database, POSTGRES_PORT, Preserve, Retention};
 pub use devices::{Device, Gpu, GpuCount, Ulimit};
 pub use health::{Healthcheck, HttpProbe, Ready, ReadyProbe};
-pub use network::{AddressPool, ExposedPort, ExtraHosts, Ipam, NamespaceMode, Network, NetworkJoin, Port, Protocol};
+pub use network::{
+    AddressPool, ExposedPort, ExtraHosts, HostAddress, HostPort, Ipam, NamespaceMode, Network, NetworkJoin, Port,
+    Protocol,
+};
 pub use numbered::Numbered;
 pub use period::Period;
 pub use reference::Reference;
-pub use service::{Command, Condition, Dependency, EnvFile, EnvValue, Logging, RestartPolicy, SecretSource, Service};
+pub use service::{
+    Command, Condition, Dependency, EnvFile, EnvFormat, EnvValue, Logging, RestartPolicy, SecretSource, Service,
+};
 pub use storage::{BindOptions, Mount, MountKind, Tmpfs, TmpfsOptions, Volume, VolumeOptions};
 
 /// The text is no value of that type; says what one looks like.
@@ -70,7 +75,7 @@ pub(crate) use text_value;
 #[schemars(title = "dpl manifest")]
 pub struct Manifest {
     /// The project's name: containers, networks and volumes belong to it, whichever manifest file names them.
-    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9_-]*$"))]
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9_-]*$|\$"))]
     pub project: String,
     /// Where images, data and backups lie.
     pub paths: Paths,

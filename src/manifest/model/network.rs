@@ -1,6 +1,7 @@
 //! Networks, and how services join and publish.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use indexmap::IndexMap;
@@ -129,18 +130,163 @@ impl Protocol {
 }
 
 /// A port of the container that the host publishes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(into = "WrittenPort")]
 pub struct Port {
-    /// The container's port.
     pub target: u16,
-    /// The host's port; one that the engine picks where absent.
-    #[serde(skip_serializing_if = "is_default")]
+    /// The host's port, or the first of a range; one that the engine picks where absent.
     pub published: Option<u16>,
+    /// The last port of a range, of which the engine takes the first that is free; absent for a single port.
+    pub published_until: Option<u16>,
+    /// The host's address; all of them where absent.
+    pub host_ip: Option<String>,
+    pub protocol: Protocol,
+}
+
+/// A port of the container that the host publishes.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Port")]
+struct WrittenPort {
+    /// The container's port.
+    target: u16,
+    /// The host's port; one that the engine picks where absent, the first free one of a range `8000-8010`.
+    #[serde(skip_serializing_if = "is_default")]
+    published: Option<HostPort>,
     /// The host's address; all of them where absent.
     #[serde(skip_serializing_if = "is_default")]
-    pub host_ip: Option<String>,
+    host_ip: Option<String>,
     /// `tcp`, `udp` or `sctp`.
-    pub protocol: Protocol,
+    protocol: Protocol,
+    /// `host` (or `ingress`, which means the same without Swarm).
+    #[serde(skip_serializing_if = "is_default")]
+    mode: Option<String>,
+}
+
+impl From<Port> for WrittenPort {
+    fn from(port: Port) -> Self {
+        let Port { target, published, published_until, host_ip, protocol } = port;
+        let published = published.map(|first| HostPort { first, last: published_until.unwrap_or(first) });
+        Self { target, published, host_ip, protocol, mode: None }
+    }
+}
+
+impl JsonSchema for Port {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Port".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        WrittenPort::json_schema(generator)
+    }
+}
+
+/// The addresses of the host that a port is published on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostAddress {
+    /// All of both families.
+    All,
+    /// All of one family.
+    AllV4,
+    AllV6,
+    One(IpAddr),
+}
+
+impl HostAddress {
+    /// Whether a socket on the one keeps the other from being opened. The families are apart: the engine binds IPv6 for
+    /// itself.
+    pub fn collides(&self, other: &Self) -> bool {
+        let is_v4 = |address: &Self| matches!(address, Self::All | Self::AllV4 | Self::One(IpAddr::V4(_)));
+        let is_v6 = |address: &Self| matches!(address, Self::All | Self::AllV6 | Self::One(IpAddr::V6(_)));
+        match (self, other) {
+            (Self::One(address), Self::One(other)) => address == other,
+            _ => is_v4(self) && is_v4(other) || is_v6(self) && is_v6(other),
+        }
+    }
+}
+
+impl Port {
+    /// The host's port, where the engine has no choice.
+    pub fn single_port(&self) -> Option<u16> {
+        self.published.filter(|_| self.published_until.is_none())
+    }
+
+    /// The addresses of the host that it is published on.
+    pub fn address(&self) -> HostAddress {
+        match self.host_ip.as_deref().map(str::parse::<IpAddr>) {
+            Some(Ok(IpAddr::V4(address))) if address.is_unspecified() => HostAddress::AllV4,
+            Some(Ok(IpAddr::V6(address))) if address.is_unspecified() => HostAddress::AllV6,
+            Some(Ok(address)) => HostAddress::One(address),
+            None | Some(Err(_)) => HostAddress::All,
+        }
+    }
+}
+
+/// A port of the host, or a range of which the engine takes the first that is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    pub first: u16,
+    /// The same as `first` for a single port.
+    pub last: u16,
+}
+
+impl HostPort {
+    /// The port, where there is no choice.
+    pub fn single(self) -> Option<u16> {
+        (self.first == self.last).then_some(self.first)
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || {
+            InvalidValue(format!(
+                "`{text}` is not a valid port: a whole number from 1 to 65535, or a range `8000-8010`"
+            ))
+        };
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let port = |text: &str| match text.parse::<u16>() {
+            Ok(port) if port > 0 && !text.starts_with('+') => Ok(port),
+            _ => Err(wrong()),
+        };
+        let (first, last) = (port(first)?, port(last)?);
+        if first <= last { Ok(Self { first, last }) } else { Err(wrong()) }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.single() {
+            Some(port) => write!(formatter, "{port}"),
+            None => write!(formatter, "{}-{}", self.first, self.last),
+        }
+    }
+}
+
+impl Serialize for HostPort {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.single() {
+            Some(port) => serializer.serialize_u16(port),
+            None => serializer.collect_str(self),
+        }
+    }
+}
+
+impl JsonSchema for HostPort {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "HostPort".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 65535 }, { "type": "string" }]
+        })
+    }
 }
 
 /// A port that other containers may reach.
@@ -157,7 +303,7 @@ impl FromStr for NamespaceMode {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || InvalidValue(format!("`{text}` is no mode: host, service:NAME, container:NAME, …"));
+        let wrong = || InvalidValue(format!("`{text}` is not a valid mode: host, service:NAME, container:NAME, …"));
         match text.split_once(':') {
             Some(("service", name)) if !name.is_empty() => Ok(Self::Service(name.to_owned())),
             Some(("container", name)) if !name.is_empty() => Ok(Self::Container(name.to_owned())),
@@ -187,7 +333,7 @@ impl FromStr for Protocol {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
             "sctp" => Ok(Self::Sctp),
-            _ => Err(InvalidValue(format!("`{text}` is no protocol: tcp, udp or sctp"))),
+            _ => Err(InvalidValue(format!("`{text}` is not a valid protocol: tcp, udp or sctp"))),
         }
     }
 }
@@ -199,7 +345,9 @@ impl FromStr for ExposedPort {
         let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         match port.parse::<u16>() {
             Ok(port) if port > 0 => Ok(Self { port, protocol: protocol.parse()? }),
-            _ => Err(InvalidValue(format!("`{text}` is no port: 1 to 65535, with /udp or /sctp where it is not tcp"))),
+            _ => Err(InvalidValue(format!(
+                "`{text}` is not a valid port: 1 to 65535, with /udp or /sctp where it is not tcp"
+            ))),
         }
     }
 }

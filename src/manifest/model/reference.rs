@@ -55,7 +55,7 @@ impl FromStr for Reference {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = |why: &str| InvalidValue(format!("`{text}` is no image reference: {why}"));
+        let wrong = |why: &str| InvalidValue(format!("`{text}` is not a valid image reference: {why}"));
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.parse::<Digest>().map_err(|error| wrong(&error.to_string()))?)),
             None => (text, None),

@@ -172,7 +172,7 @@ pub struct Service {
     pub scale: Option<u32>,
 }
 
-/// A command as a list of words; an empty list clears the image's own.
+/// A command as a list of words. An empty `entrypoint` clears the image's own; an empty `command` has no effect, and is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Command(pub Vec<String>);
@@ -204,6 +204,20 @@ pub struct EnvFile {
     pub path: PathBuf,
     /// Whether its absence is an error.
     pub required: bool,
+    /// How it is read.
+    #[serde(skip_serializing_if = "is_default")]
+    pub format: EnvFormat,
+}
+
+/// How a file of variables is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EnvFormat {
+    /// Quotes, `${NAME}` and comments have a meaning.
+    #[default]
+    Dotenv,
+    /// Values are taken as they are.
+    Raw,
 }
 
 /// What a dependency must have reached before the service starts.
@@ -255,9 +269,11 @@ impl FromStr for RestartPolicy {
             "unless-stopped" => Ok(Self::UnlessStopped),
             "on-failure" => Ok(Self::OnFailure(None)),
             other => match other.strip_prefix("on-failure:").and_then(|count| count.parse().ok()) {
+                // For the engine 0 is no limit, and its inspect says so.
+                Some(0) => Ok(Self::OnFailure(None)),
                 Some(count) => Ok(Self::OnFailure(Some(count))),
                 None => Err(InvalidValue(format!(
-                    "`{text}` is no restart policy: no, always, unless-stopped, on-failure or on-failure:N"
+                    "`{text}` is not a valid restart policy: no, always, unless-stopped, on-failure or on-failure:N"
                 ))),
             },
         }

@@ -12,8 +12,8 @@ use crate::manifest::text::source::Span;
 /// Objects whose entries are numbered by their place.
 pub(in crate::manifest) const NUMBERED: [&str; 2] = ["services", "databases"];
 
-/// More values than this in all services together come from a manifest that was made to hurt.
-const MOST_VALUES: usize = 30_000;
+/// What `defaults` may come to in all services together, in bytes: more comes from a manifest that was made to hurt.
+const MOST_BYTES: usize = 16 << 20;
 
 /// The nulls that have removed something.
 #[derive(Debug, Default)]
@@ -50,15 +50,15 @@ pub(in crate::manifest) fn apply_defaults(root: &mut Node, effective: &mut Effec
     };
     let Entry { key_span, value: defaults, .. } = entries.remove(place);
     if !matches!(defaults.value, Value::Object(_)) {
-        problems.error(defaults.span, format!("`defaults` wants an object, not {}", defaults.kind()));
+        problems.error(defaults.span, format!("`defaults` must be an object, not {}", defaults.kind()));
         return;
     }
-    let weight = defaults.count();
+    let weight = defaults.weight();
     let mut total = 0;
     let services = root.get_mut("services").and_then(Node::entries_mut).map(Vec::as_mut_slice).unwrap_or_default();
     for service in services.iter_mut().filter(|service| matches!(service.value.value, Value::Object(_))) {
         total += weight;
-        if total > MOST_VALUES {
+        if total > MOST_BYTES {
             problems.error(key_span, "`defaults` is too large for so many services");
             return;
         }

@@ -45,23 +45,40 @@ impl Variables {
 
 /// Why a string can't be filled in.
 #[derive(Debug, PartialEq, Eq)]
-struct Failure {
-    message: String,
-    help: Option<String>,
+pub(super) struct Failure {
+    pub message: String,
+    pub help: Option<String>,
 }
 
-/// Fills the variables of every string below `node` in. What has no value becomes [`Value::Unresolved`].
+/// Whose rules a string is filled in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// A variable must have a value that is not empty, and a single `$` is an error.
+    Manifest,
+    /// A variable must be set, and a single `$` is a dollar, as Compose has it in an `env_file`.
+    EnvFile,
+}
+
+/// Fills strings in.
+pub(super) struct Template<'a> {
+    pub lookup: &'a dyn Fn(&str) -> Option<String>,
+    pub dialect: Dialect,
+    /// How many bytes may still come of it: `${A}` a hundred thousand times is an attack.
+    pub left: usize,
+}
+
+/// Fills the variables of every string below `node` in. What has no value becomes [`Value::Unresolved`]. `growth` is what
+/// strings with variables have come to so far.
 pub(in crate::manifest) fn fill_in(node: &mut Node, variables: &Variables, growth: &mut usize) {
     match &mut node.value {
         Value::String(text) if text.text.contains('$') => {
-            let filled = if *growth > LARGEST_GROWTH {
-                Err(Failure { message: "variables make the manifest larger than 1 MiB".to_owned(), help: None })
-            } else {
-                fill_text(&text.text, variables, 0)
-            };
+            let lookup = |name: &str| variables.get(name).map(str::to_owned);
+            let left = LARGEST_GROWTH.saturating_sub(*growth);
+            let mut template = Template { lookup: &lookup, dialect: Dialect::Manifest, left };
+            let filled = template.fill(&text.text);
+            *growth = LARGEST_GROWTH - template.left;
             node.value = match filled {
                 Ok(filled) => {
-                    *growth += filled.len();
                     let from_variable = filled != text.text.replace("$$", "$");
                     Value::String(Text { text: filled, from_variable })
                 }
@@ -74,34 +91,107 @@ pub(in crate::manifest) fn fill_in(node: &mut Node, variables: &Variables, growt
     }
 }
 
-fn fill_text(text: &str, variables: &Variables, depth: usize) -> Result<String, Failure> {
-    let wrong = |message: String| Failure { message, help: Some("write `$$` for a dollar sign".to_owned()) };
-    if depth > DEEPEST_NESTING {
-        return Err(wrong("variables are nested too deeply".to_owned()));
+/// A failure that `$$` may mend.
+fn wrong(message: impl Into<String>) -> Failure {
+    Failure { message: message.into(), help: Some("write `$$` for a dollar sign".to_owned()) }
+}
+
+impl Template<'_> {
+    /// The text with the values of its variables.
+    pub fn fill(&mut self, text: &str) -> Result<String, Failure> {
+        self.fill_nested(text, 0)
     }
-    let mut filled = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(dollar) = rest.find('$') {
-        filled.push_str(&rest[..dollar]);
-        rest = &rest[dollar + 1..];
-        if let Some(tail) = rest.strip_prefix('$') {
-            filled.push('$');
-            rest = tail;
-        } else if let Some(tail) = rest.strip_prefix('{') {
-            let end = closing_brace(tail).ok_or_else(|| wrong("a `${` has no closing brace".to_owned()))?;
-            filled.push_str(&expression(&tail[..end], variables, depth)?);
-            rest = &tail[end + 1..];
-        } else {
-            let end = name_length(rest);
-            if end == 0 {
-                return Err(wrong("a single `$` is neither a variable nor a dollar sign".to_owned()));
+
+    fn fill_nested(&mut self, text: &str, depth: usize) -> Result<String, Failure> {
+        if depth > DEEPEST_NESTING {
+            return Err(wrong("variables are nested too deeply"));
+        }
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some(dollar) = rest.find('$') {
+            self.push(&mut filled, &rest[..dollar])?;
+            rest = &rest[dollar + 1..];
+            if let Some(tail) = rest.strip_prefix('$') {
+                self.push(&mut filled, "$")?;
+                rest = tail;
+            } else if let Some(tail) = rest.strip_prefix('{') {
+                let end = closing_brace(tail).ok_or_else(|| wrong("a `${` has no closing brace"))?;
+                let value = self.expression(&tail[..end], depth)?;
+                self.push(&mut filled, &value)?;
+                rest = &tail[end + 1..];
+            } else {
+                let end = name_length(rest);
+                let value = match (end, self.dialect) {
+                    (0, Dialect::Manifest) => {
+                        return Err(wrong("a single `$` is neither a variable nor a dollar sign"));
+                    }
+                    (0, Dialect::EnvFile) => "$".to_owned(),
+                    _ => self.value_of(&rest[..end])?,
+                };
+                self.push(&mut filled, &value)?;
+                rest = &rest[end..];
             }
-            filled.push_str(&value_of(&rest[..end], variables)?);
-            rest = &rest[end..];
+        }
+        self.push(&mut filled, rest)?;
+        Ok(filled)
+    }
+
+    fn push(&mut self, filled: &mut String, more: &str) -> Result<(), Failure> {
+        let too_large = || Failure { message: "variables make this larger than 1 MiB".to_owned(), help: None };
+        self.left = self.left.checked_sub(more.len()).ok_or_else(too_large)?;
+        filled.push_str(more);
+        Ok(())
+    }
+
+    /// What stands between the braces: `NAME`, or `NAME` with `:-`, `-`, `:?`, `?`, `:+` or `+` and a word.
+    fn expression(&mut self, text: &str, depth: usize) -> Result<String, Failure> {
+        let (name, operation) = text.split_at(name_length(text));
+        if name.is_empty() {
+            return Err(wrong(format!("`${{{text}}}` names no variable")));
+        }
+        let (empty_counts_as_unset, operation) = match operation.strip_prefix(':') {
+            Some(operation) => (true, operation),
+            None => (false, operation),
+        };
+        let present = (self.lookup)(name).filter(|value| !(empty_counts_as_unset && value.is_empty()));
+        let word = operation.get(1..).unwrap_or_default();
+        match (operation.chars().next(), present) {
+            (None, _) if !empty_counts_as_unset => self.value_of(name),
+            (Some('-' | '?'), Some(value)) => Ok(value),
+            (Some('-'), None) => self.fill_nested(word, depth + 1),
+            (Some('?'), None) => {
+                let why = self.fill_nested(word, depth + 1)?;
+                let message = if why.is_empty() {
+                    format!("the variable {name} has no value")
+                } else {
+                    format!("the variable {name} has no value: {why}")
+                };
+                Err(Failure { message, help: None })
+            }
+            (Some('+'), Some(_)) => self.fill_nested(word, depth + 1),
+            (Some('+'), None) => Ok(String::new()),
+            _ => Err(Failure {
+                message: format!("`${{{text}}}` is not a valid variable expression"),
+                help: Some("write `${NAME}`, `${NAME:-default}` or `${NAME:?why}`".to_owned()),
+            }),
         }
     }
-    filled.push_str(rest);
-    Ok(filled)
+
+    fn value_of(&self, name: &str) -> Result<String, Failure> {
+        match (self.lookup)(name) {
+            Some(value) if !value.is_empty() || self.dialect == Dialect::EnvFile => Ok(value),
+            _ => {
+                let place = match self.dialect {
+                    Dialect::Manifest => "in the environment or in an env_file, ",
+                    Dialect::EnvFile => "in the environment or above, write `$$` for a dollar sign, ",
+                };
+                Err(Failure {
+                    message: format!("the variable {name} has no value"),
+                    help: Some(format!("set it {place}or write `${{{name}:-default}}`")),
+                })
+            }
+        }
+    }
 }
 
 /// Where the brace that was opened closes; braces in a default may nest.
@@ -127,63 +217,15 @@ fn name_length(text: &str) -> usize {
     text.find(|character: char| !character.is_ascii_alphanumeric() && character != '_').unwrap_or(text.len())
 }
 
-/// What stands between the braces: `NAME`, or `NAME` with `:-`, `-`, `:?`, `?`, `:+` or `+` and a word.
-fn expression(text: &str, variables: &Variables, depth: usize) -> Result<String, Failure> {
-    let (name, operation) = text.split_at(name_length(text));
-    if name.is_empty() {
-        let help = Some("write `$$` for a dollar sign".to_owned());
-        return Err(Failure { message: format!("`${{{text}}}` names no variable"), help });
-    }
-    let value = variables.get(name);
-    let (empty_counts_as_unset, operation) = match operation.strip_prefix(':') {
-        Some(operation) => (true, operation),
-        None => (false, operation),
-    };
-    let present = value.filter(|value| !(empty_counts_as_unset && value.is_empty()));
-    let word = operation.get(1..).unwrap_or_default();
-    match operation.chars().next() {
-        None if !empty_counts_as_unset => value_of(name, variables),
-        Some('-') => present.map_or_else(|| fill_text(word, variables, depth + 1), |value| Ok(value.to_owned())),
-        Some('?') => match present {
-            Some(value) => Ok(value.to_owned()),
-            None => {
-                let why = fill_text(word, variables, depth + 1)?;
-                let message = if why.is_empty() {
-                    format!("the variable {name} has no value")
-                } else {
-                    format!("the variable {name} has no value: {why}")
-                };
-                Err(Failure { message, help: None })
-            }
-        },
-        Some('+') => {
-            if present.is_some() {
-                fill_text(word, variables, depth + 1)
-            } else {
-                Ok(String::new())
-            }
-        }
-        _ => {
-            let message = format!("`${{{text}}}` is no variable expression");
-            Err(Failure { message, help: Some("write `${NAME}`, `${NAME:-default}` or `${NAME:?why}`".to_owned()) })
-        }
-    }
-}
-
-fn value_of(name: &str, variables: &Variables) -> Result<String, Failure> {
-    match variables.get(name) {
-        Some(value) if !value.is_empty() => Ok(value.to_owned()),
-        _ => Err(Failure {
-            message: format!("the variable {name} has no value"),
-            help: Some(format!("set it in the environment or in an env_file, or write `${{{name}:-default}}`")),
-        }),
-    }
+/// The text with its dollars doubled, so that filling it in gives the same text.
+pub(super) fn escape_dollars_of(text: &str) -> String {
+    text.replace('$', "$$")
 }
 
 /// Doubles the dollars of every string, so that reading a printed manifest gives the same values.
 pub(in crate::manifest) fn escape_dollars(value: &mut serde_json::Value) {
     match value {
-        serde_json::Value::String(text) if text.contains('$') => *text = text.replace('$', "$$"),
+        serde_json::Value::String(text) if text.contains('$') => *text = escape_dollars_of(text),
         serde_json::Value::Array(items) => items.iter_mut().for_each(escape_dollars),
         serde_json::Value::Object(entries) => entries.values_mut().for_each(escape_dollars),
         _ => {}
@@ -196,7 +238,10 @@ mod tests {
 
     fn fill(text: &str) -> Result<String, String> {
         let process = [("HOST", "127.0.0.1"), ("EMPTY", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        fill_text(text, &Variables::new(process.into()), 0).map_err(|failure| failure.message)
+        let variables = Variables::new(process.into());
+        let lookup = |name: &str| variables.get(name).map(str::to_owned);
+        let mut template = Template { lookup: &lookup, dialect: Dialect::Manifest, left: LARGEST_GROWTH };
+        template.fill(text).map_err(|failure| failure.message)
     }
 
     #[test]
@@ -230,6 +275,16 @@ mod tests {
         for text in ["${", "${}", "$", "a$ b", "${HOST!}", "${1A}", "${HOST:}", "$1"] {
             assert!(fill(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn one_string_grows_no_further_than_all_of_them_may() {
+        let process = BTreeMap::from([("BIG".to_owned(), "x".repeat(1 << 19))]);
+        let span = crate::manifest::text::source::Span { file: 0, start: 0, end: 0 };
+        let mut node = Node::text(span, "${BIG}".repeat(100_000));
+        let mut growth = 0;
+        fill_in(&mut node, &Variables::new(process), &mut growth);
+        assert!(matches!(node.value, Value::Unresolved { .. }));
     }
 
     #[test]

@@ -137,12 +137,17 @@ impl Node {
         node.entries().iter().find(|entry| entry.key == *key).map_or(node.span, |entry| entry.key_span)
     }
 
-    /// How many values there are in it, itself included.
-    pub fn count(&self) -> usize {
-        1 + match &self.value {
-            Value::Array(items) => items.iter().map(Node::count).sum(),
-            Value::Object(entries) => entries.iter().map(|entry| entry.value.count()).sum(),
-            _ => 0,
-        }
+    /// How much memory it takes, about, in bytes.
+    pub fn weight(&self) -> usize {
+        size_of::<Self>()
+            + match &self.value {
+                Value::Null | Value::Bool(_) | Value::Invalid => 0,
+                Value::Number(text) | Value::String(Text { text, .. }) => text.len(),
+                Value::Unresolved { message, help } => message.len() + help.as_ref().map_or(0, String::len),
+                Value::Array(items) => items.iter().map(Node::weight).sum(),
+                Value::Object(entries) => {
+                    entries.iter().map(|entry| size_of::<Entry>() + entry.key.len() + entry.value.weight()).sum()
+                }
+            }
     }
 }

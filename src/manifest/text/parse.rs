@@ -40,7 +40,7 @@ pub(in crate::manifest) fn parse(file: usize, text: &str, problems: &mut Problem
             if let Some(first) = message.get(..1).map(str::to_lowercase) {
                 message.replace_range(..1, &first);
             }
-            problems.error(span(&error.range()), format!("this is no JSON: {message}"));
+            problems.error(span(&error.range()), format!("this is not valid JSON: {message}"));
             None
         }
     }

@@ -206,7 +206,8 @@ mod tests {
         1: 0100007F:1F91 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 20 0 0 10 0\n";
 
     fn port(host_ip: Option<&str>, published: u16, protocol: Protocol) -> Port {
-        Port { target: 80, published: Some(published), host_ip: host_ip.map(str::to_owned), protocol }
+        let host_ip = host_ip.map(str::to_owned);
+        Port { target: 80, published: Some(published), host_ip, protocol, ..Port::default() }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::{Context, Decode};
 use crate::manifest::model::{ByteSize, Cpus, InvalidValue, Period, Reference};
 use crate::manifest::model::{
-    Command, Condition, ExposedPort, GpuCount, MountKind, NamespaceMode, Protocol, RestartPolicy, Tmpfs,
+    Command, Condition, EnvFormat, ExposedPort, GpuCount, MountKind, NamespaceMode, Protocol, RestartPolicy, Tmpfs,
 };
 use crate::manifest::text::node::{Node, Value};
 use crate::manifest::text::problem::nearest;
@@ -125,8 +125,8 @@ macro_rules! decode_text {
     )*};
 }
 
-decode_text!(Allowed: ByteSize, Cpus, GpuCount, ExposedPort);
-decode_text!(Refused: Period, Reference, RestartPolicy, NamespaceMode, Protocol, Tmpfs);
+decode_text!(Allowed: ByteSize, Cpus, GpuCount, ExposedPort, Period);
+decode_text!(Refused: Reference, RestartPolicy, NamespaceMode, Protocol, Tmpfs);
 
 impl Decode for Command {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
@@ -158,6 +158,12 @@ impl Decode for Condition {
             ("service_completed_successfully", Self::ServiceCompletedSuccessfully),
         ];
         choice(node, &choices, context)
+    }
+}
+
+impl Decode for EnvFormat {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        choice(node, &[("dotenv", Self::Dotenv), ("raw", Self::Raw)], context)
     }
 }
 

@@ -10,10 +10,11 @@ use super::scalars::Scalar;
 use super::{Context, Decode, Fields};
 use crate::manifest::model::ByteSize;
 use crate::manifest::model::{
-    BindOptions, Dependency, Device, EnvFile, EnvValue, Gpu, Healthcheck, HttpProbe, Logging, Mount, MountKind,
-    NamespaceMode, NetworkJoin, Port, Ready, ReadyProbe, SecretSource, Service, TmpfsOptions, Ulimit, VolumeOptions,
+    BindOptions, Command, Dependency, Device, EnvFile, EnvValue, Gpu, Healthcheck, HostPort, HttpProbe, Logging, Mount,
+    MountKind, NamespaceMode, NetworkJoin, Port, Ready, ReadyProbe, SecretSource, Service, TmpfsOptions, Ulimit,
+    VolumeOptions,
 };
-use crate::manifest::text::node::{Node, Value};
+use crate::manifest::text::node::{Node, Text, Value};
 
 /// A map of scalars as text.
 pub(super) fn texts(map: IndexMap<String, Scalar>) -> IndexMap<String, String> {
@@ -80,6 +81,12 @@ impl Decode for Service {
             scale: f.optional("scale", c),
         };
         fields.finish(context);
+        // The engine takes the image's command wherever it gets none (moby, `daemon/commit.go`, `merge`).
+        let is_empty = |words: &Option<Command>| words.as_ref().is_some_and(|words| words.0.is_empty());
+        if is_empty(&service.command) && service.entrypoint.as_ref().is_none_or(|words| words.0.is_empty()) {
+            let message = "an empty `command` has no effect: the engine takes the image's own";
+            context.problems.error_with_help(node.place(&["command"]), message, "give `entrypoint` the whole command");
+        }
         Some(service)
     }
 }
@@ -91,7 +98,7 @@ fn environment(fields: &mut Fields<'_>, context: &mut Context<'_>) -> IndexMap<S
             if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
                 context
                     .problems
-                    .error(entry.key_span, format!("`{}` is no name of a variable", entry.key.escape_debug()));
+                    .error(entry.key_span, format!("`{}` is not a valid name of a variable", entry.key.escape_debug()));
             }
         }
     }
@@ -137,12 +144,12 @@ fn addresses(fields: &mut Fields<'_>, key: &'static str, context: &mut Context<'
     list
 }
 
-/// Reports a string that is no IP address.
+/// Reports a string that is not an IP address.
 fn check_address(node: &Node, context: &mut Context<'_>) {
     if let Some(text) = node.as_text()
         && text.parse::<IpAddr>().is_err()
     {
-        context.problems.error(node.span, format!("`{text}` is no IP address"));
+        context.problems.error(node.span, format!("`{text}` is not an IP address"));
     }
 }
 
@@ -179,8 +186,11 @@ impl Decode for SecretSource {
 impl Decode for EnvFile {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         let mut fields = Fields::open(node, context)?;
-        let file =
-            Self { path: fields.required("path", context), required: fields.field_or("required", true, context) };
+        let file = Self {
+            path: fields.required("path", context),
+            required: fields.field_or("required", true, context),
+            format: fields.field("format", context),
+        };
         fields.finish(context);
         Some(file)
     }
@@ -189,17 +199,18 @@ impl Decode for EnvFile {
 impl Decode for Port {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         let mut fields = Fields::open(node, context)?;
+        let target = fields.required("target", context);
+        let published = published(&mut fields, context);
         let port = Self {
-            target: fields.required("target", context),
-            published: published(&mut fields, context),
+            target,
+            published: published.map(|ports| ports.first),
+            published_until: published.filter(|ports| ports.single().is_none()).map(|ports| ports.last),
             host_ip: fields.optional("host_ip", context),
             protocol: fields.field("protocol", context),
         };
+        publishing_mode(&mut fields, context);
         fields.finish(context);
-        if let Some(target) = node.get("target")
-            && port.target == 0
-            && matches!(target.value, Value::Number(_))
-        {
+        if let Some(target) = node.get("target").filter(|target| is_zero(target)) {
             context.problems.error(target.span, "a port is a whole number from 1 to 65535");
         }
         if let Some(address) = node.get("host_ip") {
@@ -209,19 +220,39 @@ impl Decode for Port {
     }
 }
 
+/// Whether a number, or what a variable made of one, is 0: anything else that is not a number is reported elsewhere.
+fn is_zero(node: &Node) -> bool {
+    match &node.value {
+        Value::Number(text) | Value::String(Text { text, .. }) => text.trim().parse() == Ok(0u16),
+        _ => false,
+    }
+}
+
 /// Compose writes the host's port as a number or as a string; 0 and the empty string let the engine choose.
-fn published(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<u16> {
+fn published(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<HostPort> {
     let node = fields.node("published")?;
     let text = Scalar::decode(node, context)?.0;
-    if text.is_empty() {
+    if text.is_empty() || text == "0" {
         return None;
     }
-    match text.parse::<u16>() {
-        Ok(port) => Some(port).filter(|port| *port != 0),
-        Err(_) => {
-            context.problems.error(node.span, format!("`{text}` is no port: a whole number from 1 to 65535"));
+    match text.parse() {
+        Ok(ports) => Some(ports),
+        Err(error) => {
+            context.problems.error(node.span, error.to_string());
             None
         }
+    }
+}
+
+/// `mode` of a port has a meaning in Swarm alone: elsewhere either value means that the host publishes it.
+fn publishing_mode(fields: &mut Fields<'_>, context: &mut Context<'_>) {
+    let Some(node) = fields.node("mode") else {
+        return;
+    };
+    if let Some(mode) = String::decode(node, context)
+        && !["host", "ingress"].contains(&mode.as_str())
+    {
+        context.problems.error_with_help(node.span, format!("`mode` can't be `{mode}`"), "`host`, or leave it out");
     }
 }
 
@@ -255,7 +286,7 @@ impl Decode for Mount {
         if let Some(target) = node.get("target")
             && target.as_text().is_some_and(|text| !text.starts_with('/'))
         {
-            context.problems.error(target.span, format!("`{}` is no absolute path in the container", mount.target));
+            context.problems.error(target.span, format!("`{}` is not an absolute path in the container", mount.target));
         }
         Some(mount)
     }
@@ -281,7 +312,7 @@ impl Decode for BindOptions {
         fields.finish(context);
         let known = ["rprivate", "private", "rshared", "shared", "rslave", "slave"];
         if let Some(propagation) = options.propagation.as_deref().filter(|word| !known.contains(word)) {
-            let message = format!("`{propagation}` is no propagation");
+            let message = format!("`{propagation}` is not a valid propagation");
             context.problems.error_with_help(
                 node.place(&["propagation"]),
                 message,
@@ -326,7 +357,7 @@ impl Decode for NetworkJoin {
                 continue;
             };
             if !text.parse::<IpAddr>().is_ok_and(|address| is_right(&address)) {
-                context.problems.error(node.place(&[key]), format!("`{text}` is no {key}"));
+                context.problems.error(node.place(&[key]), format!("`{text}` is not a valid {key}"));
             }
         }
         Some(join)
@@ -381,7 +412,7 @@ impl Decode for Ready {
         let timeout = fields.optional("timeout", context);
         fields.finish(context);
         if asked != 1 {
-            context.problems.error(node.span, "`ready` wants one of tcp, http, log and running_for");
+            context.problems.error(node.span, "`ready` must be one of tcp, http, log and running_for");
             return None;
         }
         if let Some(pattern) = &log
@@ -389,7 +420,7 @@ impl Decode for Ready {
         {
             let why = error.to_string();
             let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            context.problems.error(node.place(&["log"]), format!("`log` is no regular expression: {why}"));
+            context.problems.error(node.place(&["log"]), format!("`log` is not a valid regular expression: {why}"));
             return None;
         }
         let probe = tcp.or(http).or(log.map(ReadyProbe::Log)).or(running_for)?;
@@ -409,6 +440,9 @@ impl Decode for HttpProbe {
             status: fields.optional("status", context),
         };
         fields.finish(context);
+        if node.get("port").is_some_and(is_zero) {
+            context.problems.error(node.place(&["port"]), "a port is a whole number from 1 to 65535");
+        }
         if !probe.path.starts_with('/') || probe.path.contains(|c: char| c.is_whitespace() || c.is_control()) {
             context.problems.error(node.place(&["path"]), "a path begins with `/` and has no spaces");
         }

@@ -33,7 +33,7 @@ pub(in crate::manifest) fn decode_manifest(root: &Node, context: &mut Context<'_
         && project.as_text().is_some()
         && !is_project_name(&manifest.project)
     {
-        let message = format!("`{}` is no project name", manifest.project);
+        let message = format!("`{}` is not a valid project name", manifest.project);
         let help = "lower-case letters, digits, `_` and `-`, beginning with a letter or digit";
         context.problems.error_with_help(project.span, message, help);
     }
@@ -187,7 +187,7 @@ fn variables(fields: &mut Fields<'_>, context: &mut Context<'_>) -> IndexMap<Str
         for entry in node.value.entries() {
             let fine = |letter: char| letter == '_' || letter.is_ascii_alphanumeric() || !letter.is_ascii();
             if entry.key.is_empty() || !entry.key.chars().all(fine) {
-                let message = format!("`{}` is no name of a variable of psql's", entry.key.escape_debug());
+                let message = format!("`{}` is not a valid name of a psql variable", entry.key.escape_debug());
                 context.problems.error_with_help(entry.key_span, message, "letters, digits and `_`");
             }
         }

@@ -4,7 +4,10 @@
 //! A string whose variable has no value stays as it is: it is an error only if nothing overrides it.
 
 mod mounts;
+mod pairs;
 mod ports;
+
+pub(in crate::manifest) use pairs::{Splitting, split_lists};
 
 use crate::manifest::text::node::{Entry, Node, Text, Value};
 use crate::manifest::text::problem::{Problems, Severity};
@@ -19,7 +22,7 @@ pub(in crate::manifest) struct Expansion<'a> {
 /// The most ports that ranges may stand for in one manifest.
 pub(in crate::manifest) const MOST_PORTS: usize = 10_000;
 
-/// Brings a whole file to its long form.
+/// Brings a whole file to its long form. Variables are filled in, and [`split_lists`] has run before that.
 pub(in crate::manifest) fn expand(root: &mut Node, expansion: &mut Expansion<'_>) {
     if let Some(defaults) = root.get_mut("defaults") {
         service(defaults, expansion);
@@ -27,26 +30,14 @@ pub(in crate::manifest) fn expand(root: &mut Node, expansion: &mut Expansion<'_>
     for entry in root.get_mut("services").and_then(Node::entries_mut).map(Vec::as_mut_slice).unwrap_or_default() {
         service(&mut entry.value, expansion);
     }
-    for section in ["networks", "volumes"] {
-        for entry in root.get_mut(section).and_then(Node::entries_mut).map(Vec::as_mut_slice).unwrap_or_default() {
-            for key in ["labels", "driver_opts"] {
-                if let Some(node) = entry.value.get_mut(key) {
-                    pairs(node, '=', expansion);
-                }
-            }
-        }
-    }
 }
 
 type Rule = fn(&mut Node, &mut Expansion<'_>);
 
 /// How each field of a service that has a short form gets its long one.
-const RULES: [(&str, Rule); 19] = [
+const RULES: [(&str, Rule); 15] = [
     ("command", words),
     ("entrypoint", words),
-    ("environment", |node, expansion| pairs(node, '=', expansion)),
-    ("labels", |node, expansion| pairs(node, '=', expansion)),
-    ("sysctls", |node, expansion| pairs(node, '=', expansion)),
     ("env_file", env_files),
     ("ports", ports::published),
     ("expose", ports::exposed),
@@ -54,17 +45,14 @@ const RULES: [(&str, Rule); 19] = [
     ("devices", mounts::devices),
     ("tmpfs", |node, _| listed(node)),
     ("dns", |node, _| listed(node)),
-    ("networks", |node, _| names(node, |_| Vec::new())),
-    ("depends_on", |node, _| names(node, |name| vec![("condition", Node::text(name.span, "service_started"))])),
+    ("networks", |node, expansion| names(node, |_| Vec::new(), expansion)),
+    ("depends_on", |node, expansion| {
+        names(node, |name| vec![("condition", Node::text(name.span, "service_started"))], expansion);
+    }),
     ("healthcheck", healthcheck),
     ("gpus", gpus),
     ("ulimits", ulimits),
     ("extra_hosts", extra_hosts),
-    ("logging", |node, expansion| {
-        if let Some(options) = node.get_mut("options") {
-            pairs(options, '=', expansion);
-        }
-    }),
 ];
 
 fn service(node: &mut Node, expansion: &mut Expansion<'_>) {
@@ -90,58 +78,30 @@ fn words(node: &mut Node, expansion: &mut Expansion<'_>) {
     };
 }
 
-/// A list of `name=value` becomes an object.
-fn pairs(node: &mut Node, separator: char, expansion: &mut Expansion<'_>) {
+/// A list of names becomes an object with `value` for each.
+fn names(node: &mut Node, value: fn(&Node) -> Vec<(&'static str, Node)>, expansion: &mut Expansion<'_>) {
     let Value::Array(items) = &mut node.value else {
         return;
     };
-    let mut entries: Vec<Entry> = Vec::with_capacity(items.len());
+    let mut entries = Vec::with_capacity(items.len());
     for item in items.iter_mut() {
         let span = item.span;
-        match &item.value {
-            Value::String(Text { text, from_variable }) => match text.split_once(separator) {
-                Some((name, value)) => {
-                    let value = Text { text: value.to_owned(), from_variable: *from_variable };
-                    let value = Node::new(span, Value::String(value));
-                    if entries.iter().any(|entry| entry.key == name) {
-                        expansion.problems.error(span, format!("`{name}` is there twice in the same list"));
-                    } else {
-                        entries.push(Entry { key: name.to_owned(), key_span: span, value });
-                    }
-                }
-                None => {
-                    let help = format!("write `{text}=${{{text}}}` for the value of dpl's own environment");
-                    expansion.problems.error_with_help(span, format!("`{text}` has no value"), help);
-                }
-            },
-            Value::Unresolved { .. } => {
-                // Its name can't be known, so nothing could override it.
-                let value = std::mem::replace(&mut item.value, Value::Invalid);
-                if let Value::Unresolved { message, help } = value {
-                    expansion.problems.add(Severity::Error, Some(span), message, help);
-                }
+        match std::mem::replace(&mut item.value, Value::Invalid) {
+            Value::String(Text { text, .. }) => {
+                entries.push(Entry { key: text, key_span: span, value: Node::object(span, value(item)) });
             }
-            _ => expansion.problems.error(span, format!("expected NAME=value, found {}", item.kind())),
+            // Without its name nothing could override it.
+            Value::Unresolved { message, help } => {
+                expansion.problems.add(Severity::Error, Some(span), message, help);
+            }
+            Value::Invalid => {}
+            other => {
+                let kind = Node::new(span, other).kind();
+                expansion.problems.error(span, format!("expected a name, found {kind}"));
+            }
         }
     }
     node.value = Value::Object(entries);
-}
-
-/// A list of names becomes an object with `value` for each.
-fn names(node: &mut Node, value: fn(&Node) -> Vec<(&'static str, Node)>) {
-    let Value::Array(items) = &node.value else {
-        return;
-    };
-    if !items.iter().all(|item| item.as_text().is_some()) {
-        // Decoding reports the item that is no name.
-        return;
-    }
-    let entries = items.iter().map(|item| Entry {
-        key: item.as_text().unwrap_or_default().to_owned(),
-        key_span: item.span,
-        value: Node::object(item.span, value(item)),
-    });
-    node.value = Value::Object(entries.collect());
 }
 
 /// A single string becomes a list of one.
@@ -196,30 +156,17 @@ fn ulimits(node: &mut Node, _: &mut Expansion<'_>) {
     }
 }
 
-/// `name=address` or `name:address` becomes a name with its addresses.
-fn extra_hosts(node: &mut Node, expansion: &mut Expansion<'_>) {
-    if let Value::Array(items) = &node.value {
-        let mut entries: Vec<Entry> = Vec::new();
-        for item in items {
-            let span = item.span;
-            let Some((name, address)) = item.as_text().and_then(|text| text.split_once(['=', ':'])) else {
-                expansion.problems.error(span, "expected `NAME=ADDRESS`");
-                continue;
-            };
-            let address = Node::text(span, address.trim_matches(['[', ']']));
-            match entries.iter_mut().find(|entry| entry.key == name).map(|entry| &mut entry.value.value) {
-                Some(Value::Array(addresses)) => addresses.push(address),
-                _ => entries.push(Entry {
-                    key: name.to_owned(),
-                    key_span: span,
-                    value: Node::new(span, Value::Array(vec![address])),
-                }),
-            }
-        }
-        node.value = Value::Object(entries);
-        return;
-    }
+/// A single address becomes a list of one; brackets around an IPv6 address are no part of it.
+fn extra_hosts(node: &mut Node, _: &mut Expansion<'_>) {
     for entry in node.entries_mut().map(Vec::as_mut_slice).unwrap_or_default() {
         listed(&mut entry.value);
+        let Value::Array(addresses) = &mut entry.value.value else {
+            continue;
+        };
+        for address in addresses {
+            if let Value::String(text) = &mut address.value {
+                text.text = text.text.trim_matches(['[', ']']).to_owned();
+            }
+        }
     }
 }

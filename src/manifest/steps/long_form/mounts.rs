@@ -14,10 +14,10 @@ pub(super) fn volumes(node: &mut Node, expansion: &mut Expansion<'_>) {
             [target] => (None, *target, ""),
             [source, target] => (Some(*source), *target, ""),
             [source, target, options] => (Some(*source), *target, *options),
-            _ => return Err(format!("`{text}` is no mount")),
+            _ => return Err(format!("`{text}` is not a valid mount")),
         };
         if source.is_some_and(str::is_empty) || target.is_empty() {
-            return Err(format!("`{text}` is no mount"));
+            return Err(format!("`{text}` is not a valid mount"));
         }
         // A name of a volume has no slash, and a path of the host has one or begins with a dot or a tilde.
         let is_bind = source.is_some_and(|source| source.contains('/') || source.starts_with(['.', '~']));
@@ -39,7 +39,7 @@ pub(super) fn volumes(node: &mut Node, expansion: &mut Expansion<'_>) {
                 propagation if is_bind && PROPAGATIONS.contains(&propagation) => {
                     bind.push(("propagation", Node::text(span, propagation)));
                 }
-                other => return Err(format!("`{other}` is no option of this mount")),
+                other => return Err(format!("`{other}` is not a valid option of this mount")),
             }
         }
         if is_bind {
@@ -57,7 +57,7 @@ pub(super) fn devices(node: &mut Node, expansion: &mut Expansion<'_>) {
         let span = item.span;
         let parts: Vec<&str> = text.split(':').collect();
         if parts.is_empty() || parts.len() > 3 || parts.iter().any(|part| part.is_empty()) {
-            return Err(format!("`{text}` is no device: HOST[:CONTAINER[:PERMISSIONS]]"));
+            return Err(format!("`{text}` is not a valid device: HOST[:CONTAINER[:PERMISSIONS]]"));
         }
         let names = ["source", "target", "permissions"];
         Ok(Node::object(

@@ -10,19 +10,26 @@ pub(super) fn published(node: &mut Node, expansion: &mut Expansion<'_>) {
         let (host_ip, published, target, protocol) = split(text)?;
         let targets = range(target)?;
         let published = published.map(range).transpose()?;
-        if published.as_ref().is_some_and(|published| published.len() != targets.len()) {
+        // A range of the host's ports for one of the container's: the engine takes the first that is free.
+        let is_choice = targets.len() == 1 && published.as_ref().is_some_and(|published| published.len() > 1);
+        if !is_choice && published.as_ref().is_some_and(|published| published.len() != targets.len()) {
             return Err(format!("`{text}` has ranges of different lengths"));
         }
         take_from_budget(targets.len(), expansion)?;
         let ports = targets.enumerate().map(|(offset, target)| {
             let mut fields = vec![("target", Node::number(span, target))];
             if let Some(published) = &published {
-                fields.push(("published", Node::number(span, published.start as usize + offset)));
+                let first = published.start as usize + offset;
+                let value = match is_choice {
+                    true => Node::text(span, format!("{first}-{}", published.end - 1)),
+                    false => Node::number(span, first),
+                };
+                fields.push(("published", value));
             }
             if let Some(host_ip) = host_ip {
                 fields.push(("host_ip", Node::text(span, host_ip)));
             }
-            fields.push(("protocol", Node::text(span, protocol)));
+            fields.push(("protocol", Node::text(span, protocol.as_str())));
             Node::object(span, fields)
         });
         Ok(ports.collect())
@@ -78,13 +85,14 @@ fn take_from_budget(ports: usize, expansion: &mut Expansion<'_>) -> Result<(), S
 }
 
 /// Host address, host port or range, container port or range, protocol.
-type Parts<'t> = (Option<&'t str>, Option<&'t str>, &'t str, &'t str);
+type Parts<'t> = (Option<&'t str>, Option<&'t str>, &'t str, String);
 
 fn split(text: &str) -> Result<Parts<'_>, String> {
-    let wrong = || format!("`{text}` is no port");
+    let wrong = || format!("`{text}` is not a valid port");
     let (rest, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
-    if !["tcp", "udp", "sctp"].contains(&protocol) {
-        return Err(format!("`{protocol}` is no protocol: tcp, udp or sctp"));
+    let protocol = protocol.to_ascii_lowercase();
+    if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
+        return Err(format!("`{protocol}` is not a valid protocol: tcp, udp or sctp"));
     }
     let (host_ip, rest) = match rest.strip_prefix('[') {
         Some(bracketed) => {
@@ -93,7 +101,8 @@ fn split(text: &str) -> Result<Parts<'_>, String> {
         }
         None if rest.matches(':').count() > 1 => {
             let (ip, rest) = rest.split_once(':').ok_or_else(wrong)?;
-            (Some(ip), rest)
+            // `${BIND:-}:443:443` without a value: all addresses.
+            (Some(ip).filter(|ip| !ip.is_empty()), rest)
         }
         None => (None, rest),
     };
@@ -114,6 +123,6 @@ fn range(text: &str) -> Result<std::ops::Range<u32>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (port(first), port(last)) {
         (Some(first), Some(last)) if first <= last => Ok(first..last + 1),
-        _ => Err(format!("`{text}` is no port")),
+        _ => Err(format!("`{text}` is not a valid port")),
     }
 }
