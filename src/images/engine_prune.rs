@@ -10,13 +10,13 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::chunks::blocking;
-use super::error::ImagesError;
-use super::layout::{Layout, StoredImage};
-use super::naming::KEPT_REPOSITORY;
-use super::presence::Identity;
 use crate::engine::{Engine, ImageListing};
 use crate::failpoint;
+use crate::images::error::ImagesError;
+use crate::images::identity::Identity;
+use crate::images::names::KEPT_REPOSITORY;
+use crate::images::pipes::blocking;
+use crate::images::store::layout::{Layout, StoredImage};
 use crate::report::{Activity, Message, Reporter};
 use crate::state::EngineReleases;
 

@@ -3,13 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::archive::ArchiveError;
-use super::documents::DocumentError;
-use super::platform::NoPlatform;
-use super::space::bytes_text;
-use super::store_lock::StoreHolder;
 use crate::engine::EngineError;
 use crate::fs::Digest;
+use crate::images::disk_space::bytes_text;
+use crate::images::formats::documents::DocumentError;
+use crate::images::formats::image_archive::ArchiveError;
+use crate::images::formats::platform::NoPlatform;
+use crate::images::store::lock::StoreHolder;
 use crate::state::StateError;
 
 /// A save, a load or a look into a store that did not succeed.
@@ -124,7 +124,7 @@ impl std::fmt::Display for Shortfall {
 }
 
 impl ImagesError {
-    pub(super) fn file(operation: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(in crate::images) fn file(operation: &'static str, path: &Path, source: io::Error) -> Self {
         Self::File { operation, path: path.to_owned(), source }
     }
 }

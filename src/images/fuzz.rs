@@ -5,12 +5,12 @@ use std::fmt::Debug;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
-use super::archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
-use super::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout};
-use super::shipment::measure;
-use super::sources::{Learning, find_sources};
-use super::tarball::{Seekable, Streamed};
 use crate::fs::{Digest, HashingReader};
+use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
+use crate::images::formats::tar_reader::{Seekable, Streamed};
+use crate::images::load::sources::{Learning, find_sources};
+use crate::images::store::layer_check::measure;
+use crate::images::store::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout};
 
 /// Any bytes as a `docker save` archive: as they are, and with the checksums that a tar archive needs, which no fuzzer
 /// finds. A stream and a file in which layers are jumped over must read alike.

@@ -6,13 +6,13 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::chunks::blocking;
-use super::documents::{Descriptor, SAVED_AT};
-use super::error::ImagesError;
-use super::layout::{Layout, StoredImage};
-use super::presence::Identity;
 use crate::engine::Engine;
 use crate::fs::Digest;
+use crate::images::error::ImagesError;
+use crate::images::formats::documents::{Descriptor, SAVED_AT};
+use crate::images::identity::Identity;
+use crate::images::pipes::blocking;
+use crate::images::store::layout::{Layout, StoredImage};
 
 /// What `dpl images list` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]

@@ -4,98 +4,70 @@
 //! here prints: progress and notices are events, results are reports. Names and digests from files become parts of
 //! paths only through [`crate::fs::Digest`] and [`crate::fs::escape`].
 
-mod adopt;
-mod archive;
-mod blobs;
-mod budget;
-mod chunks;
-mod compression;
-mod deliver;
-mod documents;
+mod disk_space;
 mod engine_prune;
 mod error;
-mod estimate;
-mod export;
+mod exchange;
+mod formats;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod gather;
-mod gzip;
-mod import;
-mod layout;
+mod identity;
+mod layers;
 mod list;
 mod load;
-mod load_plan;
-mod naming;
-mod needed;
-mod old_archives;
-mod platform;
-mod presence;
-mod prune;
-mod removal;
-mod remove;
-mod reports;
-#[cfg(test)]
-mod sample_layers;
+mod names;
+mod pipes;
 mod save;
-mod save_archives;
-mod save_plan;
-mod save_progress;
-mod send;
-mod shipment;
-mod sidecar;
-mod sources;
-mod space;
 mod store;
-mod store_lock;
-mod tarball;
-mod thin;
-mod verify;
 
 use std::collections::HashSet;
 
-pub use adopt::rename;
-pub use archive::ArchiveError;
-pub use compression::Compression;
-pub use documents::DocumentError;
+pub use disk_space::{DiskPurpose, DiskSpace, DiskVerdict, SpaceCheck};
 pub use engine_prune::{
     EngineLeftover, EnginePruneOptions, EnginePruneReport, EngineRecords, KeptCause, KeptLeftover, LeftoverCause,
     engine_prune, plan_engine_prune,
 };
 pub use error::{BlobDamage, ImagesError, Shortfall};
-pub use export::{ExportOptions, ExportReport, ExportTarget, ExportedImage, export, plan_export};
-pub use import::{ImportOptions, ImportReport, ImportResult, ImportedImage, import, plan_import};
-pub use layout::stored_names;
+pub use exchange::export::{ExportOptions, ExportReport, ExportTarget, ExportedImage, export, plan_export};
+pub use exchange::import::{ImportOptions, ImportReport, ImportResult, ImportedImage, import, plan_import};
+pub use formats::compression::Compression;
+pub use formats::documents::DocumentError;
+pub use formats::image_archive::ArchiveError;
+pub use formats::platform::{InvalidPlatform, NoPlatform, Platform};
+pub use formats::tar_reader::TarError;
 pub use list::{ImageList, ListedImage, list_images};
+pub use load::plan::plan_load;
+pub use load::report::{LoadPlan, LoadReport, LoadResult, LoadedImage, PlannedLoad, PlannedLoadResult};
+pub use load::tagging::rename;
 pub use load::{LoadOptions, load};
-pub use load_plan::plan_load;
-pub use naming::{KEPT_REPOSITORY, archive_name, kept_tag};
-pub use needed::NeededImages;
-pub use platform::{InvalidPlatform, NoPlatform, Platform};
-pub use prune::{
+pub use names::{KEPT_REPOSITORY, archive_name, kept_tag};
+pub use save::options::{SaveOptions, StoreFormat};
+pub use save::plan::plan_save;
+pub use save::report::{PlannedSave, PlannedSaveResult, SavePlan, SaveReport, SaveResult, SavedImage};
+pub use save::save;
+pub use store::collect::RemovedImage;
+pub use store::layout::stored_names;
+pub use store::lock::StoreHolder;
+pub use store::owners::NeededImages;
+pub use store::prune::{
     ArchivePruning, ArchiveState, KeptImage, PrunePlan, PruneReport, PrunedArchive, PrunedBlob, PrunedFile, plan_prune,
     prune,
 };
-pub use removal::RemovedImage;
-pub use remove::{RemoveReport, StillNeeded, plan_remove, remove};
-pub use reports::{
-    LoadPlan, LoadReport, LoadResult, LoadedImage, PlannedLoad, PlannedLoadResult, PlannedSave, PlannedSaveResult,
-    SavePlan, SaveReport, SaveResult, SavedImage,
-};
-pub use save::{SaveOptions, StoreFormat, save};
-pub use save_plan::plan_save;
-pub use space::{DiskPurpose, DiskSpace, DiskVerdict, SpaceCheck};
-pub use store_lock::StoreHolder;
-pub use tarball::TarError;
-pub use verify::{StoreProblem, Thoroughness, VerifyReport, verify};
+pub use store::remove::{RemoveReport, StillNeeded, plan_remove, remove};
+pub use store::verify::{StoreProblem, Thoroughness, VerifyReport, verify};
 
+use serde::Serialize;
+
+use crate::fs::Digest;
 use crate::manifest::types::Reference;
+use crate::report::Reporter;
 
 /// Each image once, in order. A reference by digest alone is refused: no archive carries it.
 fn unique(references: &[Reference]) -> Result<Vec<Reference>, ImagesError> {
     let mut seen = HashSet::new();
     let mut kept = Vec::new();
     for reference in references {
-        let Some(name) = naming::engine_name(reference) else {
+        let Some(name) = names::engine_name(reference) else {
             let digest = reference.digest().map(ToString::to_string).unwrap_or_default();
             return Err(ImagesError::NoTag { reference: reference.to_string(), digest });
         };
@@ -104,4 +76,11 @@ fn unique(references: &[Reference]) -> Result<Vec<Reference>, ImagesError> {
         }
     }
     Ok(kept)
+}
+
+/// Says what is going to be done with these images, by its digest.
+fn announce_plan<T: Serialize>(images: &[T], reporter: &Reporter) {
+    if let Ok(digest) = Digest::of_json(&images) {
+        reporter.settled(digest);
+    }
 }

@@ -1,0 +1,375 @@
+//! Store → one archive that every `docker load` takes.
+//!
+//! It is what engines write since 25: an OCI layout and a `manifest.json` in one tar. Engines before that, and those
+//! of the classic store, read `manifest.json`, those of the containerd store the layout. Layers are uncompressed, as
+//! 20.10 wants them, and each is there once. The documents that name images come last, after every layer has passed
+//! its digests, so that nothing damaged can become an image.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::failpoint;
+use crate::fs::{Digest, DurableFile, Hasher, Mode};
+use crate::images::error::{BlobDamage, ImagesError};
+use crate::images::formats::compression::{Compression, CompressionOptions, Encoder};
+use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, INDEX_TYPE, MANIFEST_TYPE, REF_NAME};
+use crate::images::formats::tar_reader::{END_MARK, file_header, padding};
+use crate::images::layers::plain_manifest;
+use crate::images::names::{containerd_name, engine_name};
+use crate::images::pipes::{CHUNK_BYTES, blocking};
+use crate::images::store::layer_check::{Unpacking, measure};
+use crate::images::store::layout::{Layout, StoredImage, StoredLayer};
+use crate::manifest::Reference;
+use crate::report::{Activity, Message, Reporter};
+
+/// Where an export goes.
+pub enum ExportTarget {
+    /// A file, which appears under its name when it is whole.
+    File(PathBuf),
+    /// A stream; one that breaks off is no archive.
+    Stream(Box<dyn Write + Send>),
+}
+
+/// How the file is compressed as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExportOptions {
+    /// `docker load` of 20.10 reads gzip and uncompressed ones.
+    pub compression: Compression,
+    /// The compressor's own scale; its usual level where `None`.
+    pub level: Option<i32>,
+    /// Threads that compress; as many as there are cores, up to 8, where `None`.
+    pub threads: Option<u32>,
+}
+
+/// What `dpl images export` prints: what would be exported, or was.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct ExportReport {
+    /// The file; `-` for standard output.
+    pub output: String,
+    /// Whether it has been done; false for what `--dry-run` shows.
+    pub done: bool,
+    /// In the order that they were asked for, each reference once.
+    pub images: Vec<ExportedImage>,
+    /// Distinct layers in the archive.
+    pub layers: u64,
+    /// Their bytes before the file is compressed; null where nobody wrote that down.
+    pub layer_bytes: Option<u64>,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// An image of an export.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ExportedImage {
+    pub reference: String,
+    /// The digest of the image's configuration.
+    pub image_id: String,
+    pub layers_total: u64,
+}
+
+/// What [`export()`] would do; changes nothing.
+///
+/// # Errors
+/// References that the store does not have (all of them named), and images with a missing or truncated blob.
+pub async fn plan_export(
+    store_dir: &Path,
+    references: &[Reference],
+    output: &str,
+) -> Result<ExportReport, ImagesError> {
+    let (folder, references, output) = (store_dir.to_owned(), references.to_vec(), output.to_owned());
+    blocking(move || Ok(Contents::read(&folder, &references)?.report(&output))).await
+}
+
+/// Writes one archive with all the images.
+///
+/// # Errors
+/// Those of [`plan_export`]; damage that only reading finds, and then no file comes to be.
+pub async fn export(
+    store_dir: &Path,
+    references: &[Reference],
+    target: ExportTarget,
+    options: ExportOptions,
+    reporter: &Reporter,
+) -> Result<ExportReport, ImagesError> {
+    let started = Instant::now();
+    let (folder, references, reporter) = (store_dir.to_owned(), references.to_vec(), reporter.clone());
+    blocking(move || {
+        let output = match &target {
+            ExportTarget::File(path) => path.display().to_string(),
+            ExportTarget::Stream(_) => "-".to_owned(),
+        };
+        let contents = Contents::read(&folder, &references)?;
+        let total = contents.report(&output).layer_bytes;
+        reporter.began(Activity::ExportImage, &output, total);
+        match contents.write(target, options, &output, &reporter) {
+            Ok(written_bytes) => {
+                let report = contents.report(&output);
+                let message = Message::new("images-exported").with("images", report.images.len());
+                reporter.done(Activity::ExportImage, &output, message.with("bytes", written_bytes));
+                let seconds = started.elapsed().as_secs_f64();
+                Ok(ExportReport { done: true, written_bytes, seconds, ..report })
+            }
+            Err(error) => {
+                reporter.failed(Activity::ExportImage, &output, &error);
+                Err(error)
+            }
+        }
+    })
+    .await
+}
+
+/// What goes into an archive.
+struct Contents {
+    layout: Layout,
+    /// Each image once, with the references that name it.
+    images: Vec<(StoredImage, Vec<Reference>)>,
+    /// Each reference with its name and image, in the order that they were asked for.
+    names: Vec<(String, usize)>,
+}
+
+impl Contents {
+    fn read(folder: &Path, references: &[Reference]) -> Result<Self, ImagesError> {
+        let not_stored = |references| ImagesError::NotStored { references, folder: folder.to_owned() };
+        let names = || references.iter().filter_map(engine_name);
+        let layout = Layout::open(folder)?.ok_or_else(|| not_stored(names().collect()))?;
+        let mut contents = Self { layout, images: Vec::new(), names: Vec::new() };
+        let mut missing = Vec::new();
+        for reference in references {
+            let name = engine_name(reference).ok_or_else(|| ImagesError::NoTag {
+                reference: reference.to_string(),
+                digest: reference.digest().map(ToString::to_string).unwrap_or_default(),
+            })?;
+            if contents.names.iter().any(|(known, _)| *known == name) {
+                continue;
+            }
+            let Some(image) = contents.layout.image(reference)? else {
+                missing.push(name);
+                continue;
+            };
+            if let Some(error) = contents.layout.missing_blob(&image) {
+                return Err(error);
+            }
+            let known = contents.images.iter().position(|(other, _)| other.config_digest == image.config_digest);
+            let at = known.unwrap_or_else(|| {
+                contents.images.push((image, Vec::new()));
+                contents.images.len() - 1
+            });
+            contents.images[at].1.push(reference.clone());
+            contents.names.push((name, at));
+        }
+        if missing.is_empty() { Ok(contents) } else { Err(not_stored(missing)) }
+    }
+
+    /// Each layer once.
+    fn layers(&self) -> Vec<(&StoredLayer, &str)> {
+        let mut seen = std::collections::HashSet::new();
+        let all =
+            self.images.iter().flat_map(|(image, _)| image.layers.iter().map(|layer| (layer, image.name.as_str())));
+        all.filter(|(layer, _)| seen.insert(&layer.diff_id)).collect()
+    }
+
+    fn report(&self, output: &str) -> ExportReport {
+        let image = |(name, at): &(String, usize)| ExportedImage {
+            reference: name.clone(),
+            image_id: self.images[*at].0.config_digest.to_string(),
+            layers_total: self.images[*at].0.layers.len() as u64,
+        };
+        let layers = self.layers();
+        ExportReport {
+            output: output.to_owned(),
+            images: self.names.iter().map(image).collect(),
+            layers: layers.len() as u64,
+            layer_bytes: layers.iter().map(|(layer, _)| layer.uncompressed_bytes).sum(),
+            ..ExportReport::default()
+        }
+    }
+
+    fn write(
+        &self,
+        target: ExportTarget,
+        options: ExportOptions,
+        output: &str,
+        reporter: &Reporter,
+    ) -> Result<u64, ImagesError> {
+        let ExportOptions { compression, level, threads } = options;
+        let options = CompressionOptions { compression, level, threads };
+        let path = Path::new(output);
+        let failed = |source| ImagesError::file("write", path, source);
+        match target {
+            ExportTarget::File(path) => {
+                let file = DurableFile::create_marked(&path, Mode::Shared, MARK).map_err(failed)?;
+                let (file, bytes) = self.write_all(file, options, output, reporter)?;
+                failpoint!("images.export.before-rename");
+                file.commit().map_err(failed)?;
+                failpoint!("images.export.after-rename");
+                Ok(bytes)
+            }
+            ExportTarget::Stream(stream) => {
+                let (mut stream, bytes) = self.write_all(stream, options, output, reporter)?;
+                stream.flush().map_err(failed)?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    fn write_all<W: Write>(
+        &self,
+        out: W,
+        options: CompressionOptions,
+        output: &str,
+        reporter: &Reporter,
+    ) -> Result<(W, u64), ImagesError> {
+        let failed = |source| ImagesError::file("write", Path::new(output), source);
+        let mut sizes: HashMap<&Digest, u64> = HashMap::new();
+        for (layer, name) in self.layers() {
+            let bytes = match layer.uncompressed_bytes {
+                Some(bytes) => bytes,
+                None => measure(&self.layout, layer, name)?,
+            };
+            sizes.insert(&layer.diff_id, bytes);
+        }
+        let encoder = Encoder::new(Counted { inner: out, bytes: 0 }, &options).map_err(failed)?;
+        let mut archive = Archive { out: encoder, output, reporter, done_bytes: 0, total_bytes: sizes.values().sum() };
+        archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        for (layer, name) in self.layers() {
+            failpoint!("images.export.before-layer");
+            archive.layer(&self.layout, layer, sizes[&layer.diff_id], name)?;
+        }
+        let mut items = Vec::new();
+        let mut index: Vec<Descriptor> = Vec::new();
+        for (image, references) in &self.images {
+            let layers: Vec<(Digest, u64)> =
+                image.layers.iter().map(|layer| (layer.diff_id.clone(), sizes[&layer.diff_id])).collect();
+            let manifest = plain_manifest(&image.config_digest, image.config_bytes.len() as u64, &layers).to_bytes();
+            let digest = Digest::of(&manifest);
+            archive.file(&blob(&image.config_digest), &image.config_bytes)?;
+            archive.file(&blob(&digest), &manifest)?;
+            for reference in references {
+                let descriptor = Descriptor::new(MANIFEST_TYPE, digest.clone(), manifest.len() as u64)
+                    .with(CONTAINERD_NAME, containerd_name(reference));
+                index.push(descriptor.with(REF_NAME, engine_name(reference).unwrap_or_default()));
+            }
+            items.push(json!({
+                "Config": blob(&image.config_digest),
+                "RepoTags": references.iter().filter_map(engine_name).collect::<Vec<_>>(),
+                "Layers": layers.iter().map(|(diff_id, _)| blob(diff_id)).collect::<Vec<_>>(),
+            }));
+        }
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": index});
+        failpoint!("images.export.before-manifest");
+        archive.file("index.json", &serde_json::to_vec(&index).expect("JSON values always serialise"))?;
+        archive.file("manifest.json", &serde_json::to_vec(&items).expect("JSON values always serialise"))?;
+        archive.put(&END_MARK)?;
+        let counted = archive.out.finish().map_err(failed)?;
+        Ok((counted.inner, counted.bytes))
+    }
+}
+
+/// What unfinished exports are called: others than the store's own, since they lie in anybody's folder.
+const MARK: &str = ".dpl-export-";
+
+fn blob(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// The archive while it is written.
+struct Archive<'a, W: Write> {
+    out: Encoder<Counted<W>>,
+    output: &'a str,
+    reporter: &'a Reporter,
+    done_bytes: u64,
+    total_bytes: u64,
+}
+
+/// Often enough for a bar that moves.
+const TOLD_EVERY_BYTES: u64 = 1 << 20;
+
+impl<W: Write> Archive<'_, W> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), ImagesError> {
+        self.out.write_all(bytes).map_err(|source| ImagesError::file("write", Path::new(self.output), source))
+    }
+
+    fn pad(&mut self, size: u64) -> Result<(), ImagesError> {
+        let zeros = [0; 512];
+        self.put(&zeros[..padding(size) as usize])
+    }
+
+    fn file(&mut self, path: &str, bytes: &[u8]) -> Result<(), ImagesError> {
+        let size = bytes.len() as u64;
+        self.put(&file_header(path, size))?;
+        self.put(bytes)?;
+        self.pad(size)
+    }
+
+    /// Unpacks a layer into the archive, and compares its digests and its size on the way.
+    fn layer(&mut self, layout: &Layout, layer: &StoredLayer, size: u64, name: &str) -> Result<(), ImagesError> {
+        let damaged = |why| {
+            let path = layout.blob_path(&layer.blob);
+            ImagesError::DamagedBlob { reference: name.to_owned(), path, why }
+        };
+        let (file, compression) = layout.open_layer(layer, name)?;
+        let mut unpacking = Unpacking::start(file, compression, layer.blob.clone());
+        self.put(&file_header(&blob(&layer.diff_id), size))?;
+        let mut hasher = Hasher::new();
+        let mut left = size;
+        let mut buffer = vec![0; CHUNK_BYTES];
+        loop {
+            if self.reporter.asked_to_stop() {
+                return Err(ImagesError::Interrupted { done: 0, all: 1 });
+            }
+            let read = match unpacking.reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => {
+                    let why = unpacking.verdict().err();
+                    return Err(damaged(why.unwrap_or(BlobDamage::WrongDigest)));
+                }
+            };
+            let expected = || BlobDamage::WrongDiffId { expected: layer.diff_id.clone() };
+            left = left.checked_sub(read as u64).ok_or_else(|| damaged(expected()))?;
+            hasher.update(&buffer[..read]);
+            self.put(&buffer[..read])?;
+            self.tell(read as u64);
+        }
+        unpacking.verdict().map_err(damaged)?;
+        if left != 0 || hasher.finish() != layer.diff_id {
+            return Err(damaged(BlobDamage::WrongDiffId { expected: layer.diff_id.clone() }));
+        }
+        self.pad(size)
+    }
+
+    fn tell(&mut self, bytes: u64) {
+        let before = self.done_bytes / TOLD_EVERY_BYTES;
+        self.done_bytes += bytes;
+        if self.done_bytes / TOLD_EVERY_BYTES != before {
+            self.reporter.advanced(Activity::ExportImage, self.output, self.done_bytes, Some(self.total_bytes));
+        }
+    }
+}
+
+/// Counts what is written.
+struct Counted<W> {
+    inner: W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,413 @@
+//! Archives and layouts from elsewhere → store: verified on the way, and nothing written that the store has.
+//!
+//! What it comes in is read as data, in one pass. The index names the images when all of their blobs are durable.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::failpoint;
+use crate::fs::Digest;
+use crate::images::error::ImagesError;
+use crate::images::formats::compression::{Compression, CompressionOptions};
+use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, check_names, read_archive_for};
+use crate::images::formats::platform::Platform;
+use crate::images::formats::unpack_limit::Budget;
+use crate::images::names::engine_name;
+use crate::images::names::reference_of;
+use crate::images::pipes::blocking;
+use crate::images::store::archives::{self, OpenArchive};
+use crate::images::store::collect::remove_blobs;
+use crate::images::store::layer_batch::{GatherFailure, Gathering};
+use crate::images::store::layer_writer::LayerIntake;
+use crate::images::store::layout::{Layout, StoredLayer};
+use crate::images::store::writer::{KnownLayers, NewName, StoreWriter, known_layers};
+use crate::manifest::Reference;
+use crate::report::{Activity, Message, Reporter};
+
+/// How to import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// Of layers that come uncompressed; those that come compressed stay as they are.
+    pub compression: Compression,
+    /// The compressor's own scale; its usual level where `None`.
+    pub level: Option<i32>,
+    /// Threads that compress; as many as there are cores, up to 8, where `None`.
+    pub threads: Option<u32>,
+    /// Which image of an index of several platforms is meant.
+    pub platform: Platform,
+    /// The project that the images are for; noted in the store, which several projects may share.
+    pub project: Option<String>,
+}
+
+/// What `dpl images import` prints: what would be imported, or was.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct ImportReport {
+    /// The store's folder.
+    pub store: String,
+    /// Whether it has been done; false for what `--dry-run` shows.
+    pub done: bool,
+    /// In the order of the files, and of each file's images.
+    pub images: Vec<ImportedImage>,
+    /// Bytes written to the store, all images together; 0 where only writing would tell.
+    pub new_bytes: u64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// An image of a file, under one of its references.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ImportedImage {
+    /// The archive or the layout's folder.
+    pub from: String,
+    pub reference: String,
+    /// The digest of the image's configuration.
+    pub image_id: String,
+    pub result: ImportResult,
+    /// The image that the store had under this reference before, where that was another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
+    pub layers_total: u64,
+    /// Layers that the store did not have; those that several images share count for the first of them.
+    pub layers_new: u64,
+    /// Bytes that the store did not have; 0 where only writing would tell.
+    pub new_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImportResult {
+    /// The store has the image under this reference now, or would have it.
+    Imported,
+    /// It had it before.
+    Unchanged,
+}
+
+/// What [`import()`] would do now; changes nothing. Reads the documents of each file, and its layers only as far as it
+/// must: damage in them shows when they are imported.
+///
+/// # Errors
+/// A file that is no archive of images and no layout.
+pub async fn plan_import(
+    store_dir: &Path,
+    files: &[PathBuf],
+    options: &ImportOptions,
+) -> Result<ImportReport, ImagesError> {
+    let (folder, files, options) = (store_dir.to_owned(), files.to_vec(), options.clone());
+    blocking(move || {
+        let layout = Layout::open(&folder)?;
+        let known = layout.as_ref().map(known_layers).unwrap_or_default();
+        let mut report = ImportReport { store: folder.display().to_string(), ..ImportReport::default() };
+        let mut coming = HashSet::new();
+        for file in &files {
+            let images = match open(file)? {
+                Source::Archive(archive) => read_documents(archive, &options.platform).map_err(|source| {
+                    ImagesError::Archive { origin: file.display().to_string(), source: Box::new(source) }
+                })?,
+                Source::Layout(source) => {
+                    layout_images(&source, &options.platform, |_| Ok(0)).map_err(|failure| failure.in_file(file))?
+                }
+            };
+            for Named { image, reference, name } in named(file, &images)? {
+                let is_new = |id: &&Digest| !known.contains_key(*id) && coming.insert((*id).clone());
+                let layers_new = image.config.diff_ids().iter().filter(is_new).count() as u64;
+                let before = layout.as_ref().and_then(|layout| stored_id(layout, &reference));
+                report.images.push(imported(file, image, name, before, (layers_new, 0)));
+            }
+        }
+        Ok(report)
+    })
+    .await
+}
+
+/// Takes the images of archives and layouts into the store.
+///
+/// # Errors
+/// Before anything is written: a file that can't be opened. Later: what is no archive of images or is damaged; the
+/// files before that one are imported then, which the events tell.
+pub async fn import(
+    store_dir: &Path,
+    files: &[PathBuf],
+    options: &ImportOptions,
+    reporter: &Reporter,
+) -> Result<ImportReport, ImagesError> {
+    let started = Instant::now();
+    let (folder, files, options, reporter) = (store_dir.to_owned(), files.to_vec(), options.clone(), reporter.clone());
+    blocking(move || {
+        for file in &files {
+            open(file)?;
+        }
+        let store = StoreWriter::open(&folder)?;
+        let mut import = Import { store, options, reporter, report: ImportReport::default() };
+        for (done, file) in files.iter().enumerate() {
+            if import.reporter.asked_to_stop() {
+                return Err(ImagesError::Interrupted { done, all: files.len() });
+            }
+            let subject = file.display().to_string();
+            let total = std::fs::metadata(file).ok().filter(|file| file.is_file()).map(|file| file.len());
+            import.reporter.began(Activity::ImportImage, &subject, total);
+            match import.take_file(file) {
+                Ok(message) => import.reporter.done(Activity::ImportImage, &subject, message),
+                Err(error) => {
+                    import.reporter.failed(Activity::ImportImage, &subject, &error);
+                    let stopped = import.reporter.asked_to_stop();
+                    return Err(if stopped { ImagesError::Interrupted { done, all: files.len() } } else { error });
+                }
+            }
+        }
+        let mut report = import.report;
+        report.store = folder.display().to_string();
+        report.done = true;
+        report.new_bytes = report.images.iter().map(|image| image.new_bytes).sum();
+        report.seconds = started.elapsed().as_secs_f64();
+        Ok(report)
+    })
+    .await
+}
+
+/// Where images come from.
+enum Source {
+    Archive(OpenArchive),
+    Layout(Layout),
+}
+
+fn open(path: &Path) -> Result<Source, ImagesError> {
+    if path.is_dir() {
+        let why = "it has no oci-layout and no index.json";
+        let layout = Layout::open(path)?;
+        return layout.map(Source::Layout).ok_or_else(|| ImagesError::NotAStore { folder: path.to_owned(), why });
+    }
+    archives::open(path).map(Source::Archive).map_err(|source| ImagesError::file("read", path, source))
+}
+
+/// One import, as far as it has come.
+struct Import {
+    store: StoreWriter,
+    options: ImportOptions,
+    reporter: Reporter,
+    report: ImportReport,
+}
+
+impl Import {
+    fn take_file(&mut self, file: &Path) -> Result<Message, ImagesError> {
+        let known = known_layers(self.store.layout());
+        let ImportOptions { compression, level, threads, .. } = self.options;
+        let compression = CompressionOptions { compression, level, threads };
+        // What is packed as a whole may hold layers that are packed again; the blobs of a layout are packed once.
+        let size_bytes = std::fs::metadata(file).map_err(|source| ImagesError::file("read", file, source))?.len();
+        let intake = LayerIntake::new(self.store.layout().folder(), compression, known.clone());
+        let intake = if file.is_dir() { intake } else { intake.within(Budget::of(size_bytes)) };
+        let mut gathering = Gathering::new(intake);
+        let read = match open(file)? {
+            Source::Archive(archive) => self.read_archive(archive, file, &mut gathering),
+            Source::Layout(layout) => self.read_layout(&layout, file, &known, &mut gathering),
+        };
+        let settled = gathering.settle();
+        let images = read.map_err(|failure| failure.in_file(file))?;
+        settled.map_err(|failure| failure.in_file(file))?;
+        let before = self.report.images.len();
+        self.join(file, &images, &gathering)?;
+        let taken = &self.report.images[before..];
+        let new_bytes: u64 = taken.iter().map(|image| image.new_bytes).sum();
+        Ok(Message::new("images-imported").with("images", taken.len()).with("new_bytes", new_bytes))
+    }
+
+    fn read_archive(
+        &self,
+        archive: OpenArchive,
+        file: &Path,
+        gathering: &mut Gathering,
+    ) -> Result<Vec<ArchivedImage<usize>>, GatherFailure> {
+        let mut done_bytes = 0;
+        read_archive_for(archive, &self.options.platform, |layer: LayerFile<'_>, body: &mut dyn Read| {
+            let mut body = Watched { inner: body, import: self, file, done_bytes: &mut done_bytes };
+            gathering.take(&layer, &mut body)
+        })
+    }
+
+    fn read_layout(
+        &self,
+        source: &Layout,
+        file: &Path,
+        known: &KnownLayers,
+        gathering: &mut Gathering,
+    ) -> Result<Vec<ArchivedImage<usize>>, GatherFailure> {
+        let mut done_bytes = 0;
+        let mut taken: Vec<(Digest, usize)> = Vec::new();
+        layout_images(source, &self.options.platform, |layer| {
+            if let Some((_, at)) = taken.iter().find(|(diff_id, _)| *diff_id == layer.diff_id) {
+                return Ok(*at);
+            }
+            let at = match known.get(&layer.diff_id) {
+                Some(known) => gathering.add_known(known.clone()),
+                None => {
+                    let (mut blob, _) = source.open_layer(layer, &file.display().to_string())?;
+                    let mut body = Watched { inner: &mut blob, import: self, file, done_bytes: &mut done_bytes };
+                    let pending = gathering.intake.take(&mut body, layer.size_bytes, Some(&layer.blob));
+                    let path = layer.blob.to_string();
+                    let pending = pending.map_err(|error| GatherFailure::of(&path, error))?;
+                    gathering.add(&path, pending)?
+                }
+            };
+            taken.push((layer.diff_id.clone(), at));
+            Ok(at)
+        })
+    }
+
+    /// Joins layers to images and lets the references name them.
+    fn join(&mut self, file: &Path, images: &[ArchivedImage<usize>], gathering: &Gathering) -> Result<(), ImagesError> {
+        let failed = |source| ImagesError::Archive { origin: file.display().to_string(), source: Box::new(source) };
+        let mut counted: HashSet<Digest> = HashSet::new();
+        let mut used: HashSet<Digest> = HashSet::new();
+        let (mut new_names, mut kept) = (Vec::new(), Vec::new());
+        for Named { image, reference, name } in named(file, images)? {
+            let layers = gathering.layers_of(image).map_err(failed)?;
+            let stored: Vec<StoredLayer> = layers.iter().map(|taken| taken.layer.clone()).collect();
+            failpoint!("images.import.before-config");
+            let added = self.store.add_image(&image.config_bytes, &stored)?;
+            let mut new_bytes = added.new_bytes;
+            let mut layers_new = 0;
+            for taken in layers {
+                used.insert(taken.layer.blob.clone());
+                if taken.new_bytes > 0 && counted.insert(taken.layer.blob.clone()) {
+                    new_bytes += taken.new_bytes;
+                    layers_new += 1;
+                }
+            }
+            let before = stored_id(self.store.layout(), &reference);
+            let report = imported(file, image, name, before, (layers_new, new_bytes));
+            match report.result {
+                ImportResult::Imported => {
+                    new_names.push(NewName { reference, manifest: added.manifest, engine_ids: Vec::new() });
+                }
+                ImportResult::Unchanged => kept.push(reference),
+            }
+            if let Some(replaced) = &report.replaced {
+                let message = Message::new("images-import-replaced").with("reference", &report.reference);
+                self.reporter.notice(message.with("id", &replaced["sha256:".len()..][..12]));
+            }
+            self.report.images.push(report);
+        }
+        self.store.name_images_for(self.options.project.as_deref(), &new_names, &kept)?;
+        // Layers of other platforms and of images without a name came along in the stream.
+        let unused = gathering.all().filter(|taken| taken.new_bytes > 0 && !used.contains(&taken.layer.blob));
+        let unused: HashSet<&Digest> = unused.map(|taken| &taken.layer.blob).collect();
+        if !unused.is_empty() {
+            remove_blobs(self.store.layout(), unused.into_iter(), &Reporter::default())?;
+        }
+        Ok(())
+    }
+}
+
+/// An image of a file under one of its names.
+struct Named<'a, L> {
+    image: &'a ArchivedImage<L>,
+    reference: Reference,
+    /// With its tag.
+    name: String,
+}
+
+/// The images of a file that have names; unnamed ones are left out.
+fn named<'a, L>(file: &Path, images: &'a [ArchivedImage<L>]) -> Result<Vec<Named<'a, L>>, ImagesError> {
+    let mut named = Vec::new();
+    for image in images {
+        for reference in image.references.iter().filter_map(|text| text.parse::<Reference>().ok()) {
+            if let Some(name) = engine_name(&reference) {
+                named.push(Named { image, reference, name });
+            }
+        }
+    }
+    if named.is_empty() {
+        let origin = file.display().to_string();
+        return Err(ImagesError::Archive { origin, source: Box::new(ArchiveError::NoNames) });
+    }
+    Ok(named)
+}
+
+fn imported<L>(
+    file: &Path,
+    image: &ArchivedImage<L>,
+    name: String,
+    before: Option<Digest>,
+    (layers_new, new_bytes): (u64, u64),
+) -> ImportedImage {
+    let is_there = before.as_ref() == Some(&image.config_digest);
+    ImportedImage {
+        from: file.display().to_string(),
+        reference: name,
+        image_id: image.config_digest.to_string(),
+        result: if is_there { ImportResult::Unchanged } else { ImportResult::Imported },
+        replaced: before.filter(|_| !is_there).map(|id| id.to_string()),
+        layers_total: image.layers.len() as u64,
+        layers_new,
+        new_bytes,
+    }
+}
+
+/// The image that the store has under a reference, if all of it is there.
+fn stored_id(layout: &Layout, reference: &Reference) -> Option<Digest> {
+    let image = layout.image(reference).ok().flatten()?;
+    layout.missing_blob(&image).is_none().then_some(image.config_digest)
+}
+
+/// The images of a layout, with what `take` makes of each layer.
+fn layout_images<L>(
+    source: &Layout,
+    platform: &Platform,
+    mut take: impl FnMut(&StoredLayer) -> Result<L, GatherFailure>,
+) -> Result<Vec<ArchivedImage<L>>, GatherFailure> {
+    let mut images = Vec::new();
+    for entry in &source.index.manifests {
+        let references: Vec<String> = reference_of(entry).into_iter().collect();
+        if references.is_empty() {
+            continue;
+        }
+        let image = source.read_image_for(entry, platform)?;
+        let layers = image.layers.iter().map(&mut take).collect::<Result<_, _>>()?;
+        let (config_digest, config_bytes, config) = (image.config_digest, image.config_bytes, image.config);
+        images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
+    }
+    check_names(&images)?;
+    Ok(images)
+}
+
+/// An archive's images without their layers' contents.
+fn read_documents(archive: OpenArchive, platform: &Platform) -> Result<Vec<ArchivedImage<u64>>, ArchiveError> {
+    let take = |layer: LayerFile<'_>, _: &mut dyn Read| Ok::<_, ArchiveError>(layer.size_bytes);
+    match archive {
+        // In a raw archive, layers are jumped over.
+        OpenArchive::Raw(source) => read_archive_for(source, platform, take),
+        OpenArchive::Packed(source) => read_archive_for(source, platform, take),
+    }
+}
+
+/// Tells how far an import has come, and stops it when asked to.
+struct Watched<'a> {
+    inner: &'a mut dyn Read,
+    import: &'a Import,
+    file: &'a Path,
+    done_bytes: &'a mut u64,
+}
+
+/// Often enough for a bar that moves.
+const TOLD_EVERY_BYTES: u64 = 1 << 20;
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let reporter = &self.import.reporter;
+        if reporter.asked_to_stop() {
+            return Err(io::Error::other("stopped, as asked"));
+        }
+        let read = self.inner.read(buffer)?;
+        let before = *self.done_bytes / TOLD_EVERY_BYTES;
+        *self.done_bytes += read as u64;
+        if *self.done_bytes / TOLD_EVERY_BYTES != before {
+            reporter.advanced(Activity::ImportImage, self.file.display().to_string(), *self.done_bytes, None);
+        }
+        Ok(read)
+    }
+}

@@ -1,0 +1,4 @@
+//! Images from and for other programs: import of archives and layouts, export of `docker load` archives.
+
+pub mod export;
+pub mod import;

@@ -1,0 +1,346 @@
+//! Reading what `docker save` writes, in one pass, as data.
+//!
+//! Engines before 25 write `<id>/layer.tar`, a repeated layer as a symbolic link, and `<digest>.json`; since 25 they
+//! write `blobs/sha256/<digest>`. Both say in `manifest.json`, which comes last, which file is what; so every file
+//! that may be a layer is handed on as it comes, and what it was is known at the end.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+
+use serde::Deserialize;
+
+use crate::fs::Digest;
+use crate::images::formats::documents::{
+    DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ImageConfig, ImageManifest, Index, parse,
+};
+use crate::images::formats::platform::{NoPlatform, Platform};
+use crate::images::formats::tar_reader::{TarError, TarKind, TarReader, TarSource};
+use crate::images::names::engine_name;
+use crate::images::names::reference_of;
+
+/// Why an archive is not one of images.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error(transparent)]
+    Tar(#[from] TarError),
+    #[error("it has neither the manifest.json that `docker save` writes nor the index.json of an OCI layout")]
+    NoManifest,
+    #[error("none of its images has a name (name:tag); tag the image, then save it under its name")]
+    NoNames,
+    #[error("the index `{path}` in it can't be used here")]
+    Platform { path: String, source: Box<NoPlatform> },
+    #[error("the document `{path}` in it can't be used")]
+    Document { path: String, source: DocumentError },
+    #[error("the file `{path}` that its manifest.json names is not in it")]
+    MissingFile { path: String },
+    #[error("the file `{path}` does not have the digest that it is named by")]
+    WrongDigest { path: String },
+    #[error("the layer `{path}` can't be used")]
+    Layer { path: String, source: io::Error },
+    #[error("the layer `{path}` does not unpack to {expected}, as the image's configuration says")]
+    WrongDiffId { path: String, expected: Digest },
+    #[error("the image {config} has {layers} layers and {diff_ids} diff IDs")]
+    LayerCount { config: Digest, layers: usize, diff_ids: usize },
+    #[error("the entry `{path}` is there twice")]
+    Twice { path: String },
+    #[error("the entry `{path}` lies behind a link")]
+    BehindLink { path: String },
+    #[error("it has more documents than images need")]
+    TooManyDocuments,
+    #[error("its entries have longer names than those of images need")]
+    TooManyNames,
+    #[error("it has more layers than images need")]
+    TooManyLayers,
+    #[error("it gives the name {reference} to two images")]
+    NameTwice { reference: String },
+    #[error("the layers in it unpack to more than any such file holds")]
+    Bomb,
+}
+
+/// An image of an archive; `L` is what became of each of its layers.
+#[derive(Debug, Clone)]
+pub struct ArchivedImage<L> {
+    /// As the archive writes them: `name:tag`.
+    pub references: Vec<String>,
+    pub config_digest: Digest,
+    pub config_bytes: Vec<u8>,
+    pub config: ImageConfig,
+    /// Lowest first, one for each diff ID.
+    pub layers: Vec<L>,
+}
+
+/// A file that may be a layer.
+pub struct LayerFile<'a> {
+    pub path: &'a str,
+    pub size_bytes: u64,
+    /// The digest of its bytes where its name says one.
+    pub promised: Option<Digest>,
+}
+
+/// All the documents of an archive together; each of its layers has two small ones.
+const DOCUMENTS_LIMIT_BYTES: u64 = 16 << 20;
+/// All names together: those of a hundred images with 127 layers each take 3 MiB.
+const NAMES_LIMIT_BYTES: usize = 8 << 20;
+/// Each costs a file and a few syncs on its way into a store; sixty images that share nothing have so many.
+const LAYERS_LIMIT: usize = 8192;
+const MANIFEST: &str = "manifest.json";
+const INDEX: &str = "index.json";
+/// A first block that says this at 257 is a tar header, whatever it begins with.
+const USTAR_AT: std::ops::Range<usize> = 257..262;
+
+/// As [`read_archive_for`] this machine's platform.
+pub fn read_archive<S, L, E>(
+    source: S,
+    take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
+) -> Result<Vec<ArchivedImage<L>>, E>
+where
+    S: TarSource,
+    L: Clone,
+    E: From<ArchiveError>,
+{
+    read_archive_for(source, &Platform::host(), take_layer)
+}
+
+/// Reads an archive to its end. Where it has an index of several platforms, `platform` is meant. `take_layer` gets each file that may be a layer, with its content, of which it reads
+/// as much as it likes.
+pub fn read_archive_for<S, L, E>(
+    source: S,
+    platform: &Platform,
+    mut take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
+) -> Result<Vec<ArchivedImage<L>>, E>
+where
+    S: TarSource,
+    L: Clone,
+    E: From<ArchiveError>,
+{
+    let mut files = Files {
+        documents: HashMap::new(),
+        layers: HashMap::new(),
+        links: HashMap::new(),
+        held_bytes: 0,
+        names_bytes: 0,
+    };
+    let mut reader = TarReader::new(source);
+    while let Some(entry) = reader.next_entry().map_err(ArchiveError::from)? {
+        let size_bytes = match entry.kind {
+            TarKind::Folder => continue,
+            TarKind::Link { target } => {
+                files.check_new(&entry.path)?;
+                files.names_bytes += target.len();
+                files.links.insert(entry.path, target);
+                continue;
+            }
+            TarKind::File { size_bytes } => size_bytes,
+        };
+        files.check_new(&entry.path)?;
+        if entry.path.rsplit('/').next() == Some("VERSION") {
+            continue;
+        }
+        let mut first = Vec::with_capacity(512);
+        let peeked = (&mut reader).take(512).read_to_end(&mut first);
+        peeked.map_err(|error| ArchiveError::from(reader.broken(error)))?;
+        if is_document(&first) && (size_bytes <= DOCUMENT_LIMIT_BYTES || entry.path == MANIFEST) {
+            files.hold(entry.path, size_bytes, first, &mut reader)?;
+        } else {
+            if files.layers.len() == LAYERS_LIMIT {
+                return Err(ArchiveError::TooManyLayers.into());
+            }
+            let promised = promised(&entry.path);
+            let file = LayerFile { path: &entry.path, size_bytes, promised };
+            let layer = take_layer(file, &mut first.as_slice().chain(&mut reader))?;
+            files.layers.insert(entry.path, layer);
+        }
+    }
+    Ok(files.images(platform)?)
+}
+
+/// What has been read of an archive.
+struct Files<L> {
+    documents: HashMap<String, Vec<u8>>,
+    layers: HashMap<String, L>,
+    links: HashMap<String, String>,
+    held_bytes: u64,
+    names_bytes: usize,
+}
+
+/// An entry of `manifest.json` (moby, `image/tarexport`).
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ManifestItem {
+    config: String,
+    repo_tags: Option<Vec<String>>,
+    layers: Option<Vec<String>>,
+}
+
+impl<L: Clone> Files<L> {
+    /// Programs differ in which of two entries of one name they take.
+    fn check_new(&mut self, path: &str) -> Result<(), ArchiveError> {
+        if self.documents.contains_key(path) || self.layers.contains_key(path) || self.links.contains_key(path) {
+            return Err(ArchiveError::Twice { path: shown(path) });
+        }
+        // Unpacked, it would lie elsewhere than its name says.
+        if path.match_indices('/').any(|(at, _)| self.links.contains_key(&path[..at])) {
+            return Err(ArchiveError::BehindLink { path: shown(path) });
+        }
+        self.names_bytes += path.len();
+        if self.names_bytes > NAMES_LIMIT_BYTES {
+            return Err(ArchiveError::TooManyNames);
+        }
+        Ok(())
+    }
+
+    fn hold<S: TarSource>(
+        &mut self,
+        path: String,
+        size: u64,
+        first: Vec<u8>,
+        reader: &mut TarReader<S>,
+    ) -> Result<(), ArchiveError> {
+        if size > DOCUMENT_LIMIT_BYTES {
+            let source = DocumentError::TooLarge { what: MANIFEST, size_bytes: size };
+            return Err(ArchiveError::Document { path, source });
+        }
+        self.held_bytes += size;
+        if self.held_bytes > DOCUMENTS_LIMIT_BYTES {
+            return Err(ArchiveError::TooManyDocuments);
+        }
+        let mut bytes = first;
+        reader.read_to_end(&mut bytes).map_err(|error| reader.broken(error))?;
+        self.documents.insert(path, bytes);
+        Ok(())
+    }
+
+    fn images(&self, platform: &Platform) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let images = match self.documents.get(MANIFEST) {
+            Some(manifest) => self.manifest_images(manifest)?,
+            None => self.layout_images(platform)?,
+        };
+        check_names(&images)?;
+        Ok(images)
+    }
+
+    /// The images that `docker save` names.
+    fn manifest_images(&self, manifest: &[u8]) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let items: Vec<ManifestItem> =
+            parse(MANIFEST, manifest).map_err(|source| ArchiveError::Document { path: MANIFEST.to_owned(), source })?;
+        items.iter().map(|item| self.image(item)).collect()
+    }
+
+    fn image(&self, item: &ManifestItem) -> Result<ArchivedImage<L>, ArchiveError> {
+        let config_path = &item.config;
+        let config_bytes = self.find(&self.documents, config_path)?.clone();
+        let config_digest = Digest::of(&config_bytes);
+        if promised(config_path).is_some_and(|promised| promised != config_digest) {
+            return Err(ArchiveError::WrongDigest { path: shown(config_path) });
+        }
+        let config = ImageConfig::parse(&config_bytes)
+            .map_err(|source| ArchiveError::Document { path: shown(config_path), source })?;
+        let paths = item.layers.as_deref().unwrap_or_default();
+        let (layers, diff_ids) = (paths.len(), config.diff_ids().len());
+        if layers != diff_ids {
+            return Err(ArchiveError::LayerCount { config: config_digest, layers, diff_ids });
+        }
+        let layers = paths.iter().map(|path| self.find(&self.layers, path).cloned()).collect::<Result<_, _>>()?;
+        let references = item.repo_tags.clone().unwrap_or_default();
+        Ok(ArchivedImage { references, config_digest, config_bytes, config, layers })
+    }
+
+    /// The images of an OCI layout (image-spec, "Image Layout") without a `manifest.json` beside it.
+    fn layout_images(&self, platform: &Platform) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let wrong = |path: &str| {
+            let path = shown(path);
+            move |source| ArchiveError::Document { path, source }
+        };
+        let index = self.documents.get(INDEX).ok_or(ArchiveError::NoManifest)?;
+        let index = Index::parse(index).map_err(wrong(INDEX))?;
+        let mut images: Vec<ArchivedImage<L>> = Vec::new();
+        for entry in &index.manifests {
+            // An index of platforms may stand between the layout's own and the image.
+            let (mut descriptor, mut path) = (entry.clone(), blob_path(entry));
+            if descriptor.is_index() {
+                let nested = Index::parse(self.blob(&descriptor)?).map_err(wrong(&path))?;
+                let chosen = platform.choose(&nested.manifests);
+                descriptor = chosen
+                    .map_err(|source| ArchiveError::Platform { path: shown(&path), source: Box::new(source) })?
+                    .clone();
+                path = blob_path(&descriptor);
+            }
+            let manifest = ImageManifest::parse(self.blob(&descriptor)?).map_err(wrong(&path))?;
+            let config_bytes = self.blob(&manifest.config)?.clone();
+            let config_path = blob_path(&manifest.config);
+            let config = ImageConfig::parse(&config_bytes).map_err(wrong(&config_path))?;
+            let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
+            let config_digest = manifest.config.digest.clone();
+            if layers != diff_ids {
+                return Err(ArchiveError::LayerCount { config: config_digest, layers, diff_ids });
+            }
+            let references: Vec<String> = reference_of(entry).into_iter().collect();
+            if let Some(known) = images.iter_mut().find(|image| image.config_digest == config_digest) {
+                known.references.extend(references);
+                continue;
+            }
+            let layers = manifest.layers.iter().map(|layer| self.find(&self.layers, &blob_path(layer)).cloned());
+            let layers = layers.collect::<Result<_, _>>()?;
+            images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
+        }
+        Ok(images)
+    }
+
+    /// A document of a layout, which must be the one that its name promises.
+    fn blob(&self, descriptor: &Descriptor) -> Result<&Vec<u8>, ArchiveError> {
+        let path = blob_path(descriptor);
+        let bytes = self.find(&self.documents, &path)?;
+        if Digest::of(bytes) == descriptor.digest { Ok(bytes) } else { Err(ArchiveError::WrongDigest { path }) }
+    }
+
+    fn find<'a, T>(&self, among: &'a HashMap<String, T>, path: &str) -> Result<&'a T, ArchiveError> {
+        let mut at = path;
+        // A link leads to a file; one that leads to links again and again leads nowhere.
+        for _ in 0..8 {
+            if let Some(found) = among.get(at) {
+                return Ok(found);
+            }
+            match self.links.get(at) {
+                Some(target) => at = target,
+                None => break,
+            }
+        }
+        Err(ArchiveError::MissingFile { path: shown(path) })
+    }
+}
+
+/// No two images may have one name, however it is spelled: engines take the last of them, others the first.
+pub fn check_names<L>(images: &[ArchivedImage<L>]) -> Result<(), ArchiveError> {
+    let mut owners: HashMap<String, &Digest> = HashMap::new();
+    for image in images {
+        for text in &image.references {
+            let name = text.parse().ok().as_ref().and_then(engine_name).unwrap_or_else(|| text.clone());
+            if owners.insert(name, &image.config_digest).is_some_and(|owner| *owner != image.config_digest) {
+                return Err(ArchiveError::NameTwice { reference: shown(text) });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn blob_path(descriptor: &Descriptor) -> String {
+    format!("blobs/sha256/{}", descriptor.digest.hex())
+}
+
+fn is_document(first: &[u8]) -> bool {
+    matches!(first.first(), Some(b'{' | b'[')) && first.get(USTAR_AT) != Some(b"ustar")
+}
+
+/// The digest that `blobs/sha256/<hex>` and `<hex>.json` promise.
+fn promised(path: &str) -> Option<Digest> {
+    let hex = path.strip_prefix("blobs/sha256/").or_else(|| path.strip_suffix(".json"))?;
+    format!("sha256:{hex}").parse().ok()
+}
+
+/// Text from an archive, fit for an error message.
+fn shown(path: &str) -> String {
+    path.chars().take(120).collect::<String>().escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! Which image of an index of several platforms is meant.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::images::formats::documents::Descriptor;
+
+/// An operating system and an architecture, as images name them: `linux/amd64`, `linux/arm/v7`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+/// An index has no image for the platform that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it has images for {} and none for {wanted}", .found.join(", "))]
+pub struct NoPlatform {
+    wanted: Platform,
+    found: Vec<String>,
+}
+
+/// The text is no platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no platform: it reads OS/ARCHITECTURE, as in linux/amd64 or linux/arm/v7")]
+pub struct InvalidPlatform(String);
+
+impl Platform {
+    /// This machine's. An engine that is far away may be another, and is named then.
+    pub fn host() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" => "ppc64le",
+            other => other,
+        };
+        Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }
+    }
+
+    fn of(descriptor: &Descriptor) -> Option<Self> {
+        let platform = descriptor.rest.get("platform")?;
+        let field = |name: &str| platform.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some(Self { os: field("os")?, architecture: field("architecture")?, variant: field("variant") })
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.os == other.os
+            && self.architecture == other.architecture
+            && (self.variant.is_none() || self.variant == other.variant)
+    }
+
+    /// Whether it is what buildkit puts beside an image to say how that was made.
+    pub(in crate::images) fn is_attestation(descriptor: &Descriptor) -> bool {
+        descriptor.annotation("vnd.docker.reference.type").is_some()
+            || Self::of(descriptor).is_some_and(|platform| platform.os == "unknown")
+    }
+
+    /// The image for this platform. An index with a single image has only that to offer, whatever it says.
+    pub(in crate::images) fn choose<'a>(&self, manifests: &'a [Descriptor]) -> Result<&'a Descriptor, NoPlatform> {
+        let images: Vec<&Descriptor> = manifests.iter().filter(|other| !Self::is_attestation(other)).collect();
+        if let [only] = images.as_slice() {
+            return Ok(only);
+        }
+        let is_wanted = |descriptor: &&&Descriptor| Self::of(descriptor).is_some_and(|platform| self.is(&platform));
+        images.iter().find(is_wanted).copied().ok_or_else(|| {
+            let name = |descriptor: &&Descriptor| Self::of(descriptor).map(|platform| platform.to_string());
+            NoPlatform { wanted: self.clone(), found: images.iter().filter_map(name).collect() }
+        })
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)?;
+        self.variant.iter().try_for_each(|variant| write!(formatter, "/{variant}"))
+    }
+}
+
+impl FromStr for Platform {
+    type Err = InvalidPlatform;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        match parts.as_slice() {
+            [os, architecture, variant @ ..] if variant.len() <= 1 && parts.iter().all(is_word) => Ok(Self {
+                os: (*os).to_owned(),
+                architecture: (*architecture).to_owned(),
+                variant: variant.first().map(|variant| (*variant).to_owned()),
+            }),
+            _ => Err(InvalidPlatform(text.chars().take(60).collect())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Digest;
+
+    fn descriptor(platform: &str) -> Descriptor {
+        let mut descriptor = Descriptor::new("x", Digest::of(platform.as_bytes()), 1);
+        let parts: Vec<&str> = platform.split('/').collect();
+        let mut value = serde_json::json!({"os": parts[0], "architecture": parts[1]});
+        if let Some(variant) = parts.get(2) {
+            value["variant"] = (*variant).into();
+        }
+        descriptor.rest.insert("platform".into(), value);
+        descriptor
+    }
+
+    #[test]
+    fn the_wanted_platform_is_chosen_and_no_other() {
+        let all = ["linux/arm/v6", "linux/arm/v7", "linux/amd64", "unknown/unknown"].map(descriptor);
+        let chosen = |wanted: &str| wanted.parse::<Platform>().unwrap().choose(&all).map(|found| found.digest.clone());
+        assert_eq!(chosen("linux/amd64").unwrap(), all[2].digest);
+        assert_eq!(chosen("linux/arm/v7").unwrap(), all[1].digest);
+        assert_eq!(chosen("linux/arm").unwrap(), all[0].digest);
+        let error = chosen("linux/s390x").unwrap_err().to_string();
+        assert_eq!(error, "it has images for linux/arm/v6, linux/arm/v7, linux/amd64 and none for linux/s390x");
+    }
+
+    #[test]
+    fn an_index_with_one_image_means_that() {
+        let all = ["linux/riscv64", "unknown/unknown"].map(descriptor);
+        assert_eq!(Platform::host().choose(&all).unwrap().digest, all[0].digest);
+        for wrong in ["linux", "linux/", "a/b/c/d", "a b/c"] {
+            assert!(wrong.parse::<Platform>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Store → engine: only what the engine lacks, verified on the way and looked at afterwards.
+//!
+//! Several loads are under way at once: while the engine applies one image's layers, it takes the next one's in. An
+//! image that needs layers of another one is not closed before that one has been found whole. The engine gets images
+//! without names; a name moves only to an image that has been found whole, and the image that loses it is kept under
+//! another one first. So whatever fails, the name leads where it led before.
+
+pub mod payload;
+pub mod plan;
+pub mod report;
+pub mod sources;
+pub mod tagging;
+mod transfer;
+mod upload;
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+use std::time::Instant;
+
+use futures::StreamExt;
+use tokio::sync::watch;
+
+use crate::engine::{Engine, ImageStore};
+use crate::fs::Digest;
+use crate::images::announce_plan;
+use crate::images::disk_space::{self, SpaceCheck};
+use crate::images::error::ImagesError;
+use crate::images::layers::EngineLayers;
+use crate::images::load::plan::{LoadLook, LoadStep, PlannedBatch, sort_as_asked};
+use crate::images::load::report::{LoadReport, LoadResult, LoadedImage};
+use crate::images::load::sources::{Batch, Learning, LoadImage};
+use crate::images::load::transfer::{Delivered, Delivery, Progression};
+use crate::images::unique;
+use crate::manifest::types::Reference;
+use crate::report::{Activity, Message, Reporter};
+use crate::state::ReleaseLog;
+
+/// How to load.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Where it is written down what was loaded; nowhere where `None`.
+    pub releases: Option<ReleaseLog>,
+    /// What to do when the engine's disk seems too small.
+    pub space: SpaceCheck,
+}
+
+/// How many loads are under way at once: one that is applied, one that is sent meanwhile, and one more, since two
+/// images without common layers are applied beside each other. What they have in the engine's spool is their layers.
+pub(in crate::images) const LOADS_AT_ONCE: usize = 3;
+
+/// Loads images from the store, or from old archives beside it, into the engine.
+///
+/// # Errors
+/// Before anything is sent: a reference that nothing in the folder has (all of them named), an image of the store with
+/// a missing or truncated blob, an engine's disk without room for it. Later: what the engine refuses, and damage that
+/// only reading finds; the images before that one are loaded then, which the events tell.
+pub async fn load(
+    engine: &Engine,
+    images_dir: &Path,
+    references: &[Reference],
+    options: &LoadOptions,
+    reporter: &Reporter,
+) -> Result<LoadReport, ImagesError> {
+    let started = Instant::now();
+    let references = unique(references)?;
+    let look = LoadLook::take(engine, images_dir, &references, Learning::Remembers).await?;
+    let plan = look.plan(engine).await?;
+    let store = engine.image_store().await?;
+    let (named, coming) = (look.named.clone(), look.coming(store));
+    for notice in plan.notices {
+        reporter.warn(notice);
+    }
+    disk_space::check(&plan.disks, options.space, reporter)?;
+    announce_plan(&plan.images, reporter);
+    if let Some(releases) = &options.releases {
+        releases.before_load(&named, &coming)?;
+    }
+    let total_bytes = plan.images.iter().filter_map(|image| image.bytes_to_send).sum();
+    let (mut images, mut bytes_sent) = (Vec::new(), 0);
+    let orders = Orders::of(look);
+    for image in &orders.present {
+        images.push(report_present(image, reporter));
+    }
+    if orders.to_do() > 0 {
+        reporter.planned(Activity::LoadImage, orders.to_do(), Some(total_bytes));
+    }
+    let loaded = orders.carry_out(engine, store, reporter).await;
+    let Loaded { images: loaded, bytes_sent: sent, failure } = loaded;
+    images.extend(loaded);
+    bytes_sent += sent;
+    match failure {
+        Some(ImagesError::Interrupted { .. }) => {
+            Err(ImagesError::Interrupted { done: images.len(), all: references.len() })
+        }
+        Some(error) => Err(error),
+        None => {
+            if let Some(releases) = &options.releases {
+                let is_changed = images.iter().any(|image| image.result == LoadResult::Loaded);
+                let named = if is_changed { plan::named_ids(engine, &references).await? } else { named };
+                releases.after_load(&named)?;
+            }
+            sort_as_asked(&mut images, &references, |image| &image.reference);
+            Ok(LoadReport { images, bytes_sent, seconds: started.elapsed().as_secs_f64() })
+        }
+    }
+}
+
+/// What has to be done, in order.
+struct Orders {
+    present: Vec<LoadImage>,
+    deliveries: Vec<Delivery>,
+    /// Images that the engine has, or will have when all is sent, without this name.
+    unnamed: Vec<(Batch, LoadImage)>,
+}
+
+/// What came of it.
+struct Loaded {
+    images: Vec<LoadedImage>,
+    bytes_sent: u64,
+    failure: Option<ImagesError>,
+}
+
+impl Orders {
+    fn of(look: LoadLook) -> Self {
+        let mut orders = Self { present: Vec::new(), deliveries: Vec::new(), unnamed: Vec::new() };
+        // What the engine will have when all that comes before is there.
+        let mut known = look.layers.clone();
+        let mut bringing: Vec<HashSet<Digest>> = Vec::new();
+        for PlannedBatch { batch, images } in look.batches {
+            let mut missing = Vec::new();
+            for (image, step) in images {
+                match step {
+                    LoadStep::Keep => orders.present.push(image),
+                    LoadStep::Name => orders.unnamed.push((batch.clone(), image)),
+                    LoadStep::Send => missing.push(image),
+                }
+            }
+            if missing.is_empty() {
+                continue;
+            }
+            let lacks: HashSet<Digest> =
+                missing.iter().flat_map(|image| look.layers.lacking_keys(image.identity.diff_ids())).collect();
+            let after = (0..bringing.len()).filter(|at| !bringing[*at].is_disjoint(&lacks)).collect();
+            let place = bringing.len();
+            bringing.push(lacks);
+            let before = known.clone();
+            for image in &missing {
+                known.add(image.identity.diff_ids());
+            }
+            orders.deliveries.push(Delivery::new(place, batch, missing, before, after));
+        }
+        orders
+    }
+
+    fn to_do(&self) -> usize {
+        self.unnamed.len() + self.deliveries.iter().map(Delivery::image_count).sum::<usize>()
+    }
+
+    async fn carry_out(self, engine: &Engine, store: ImageStore, reporter: &Reporter) -> Loaded {
+        let mut loaded = Loaded { images: Vec::new(), bytes_sent: 0, failure: None };
+        let (progression, watcher) = watch::channel(Progression { done: BTreeSet::new(), given_up: false });
+        let mut next_place = self.deliveries.len();
+        let mut running = futures::stream::iter(self.deliveries)
+            .map(|delivery| delivery.make(engine, reporter, watcher.clone()))
+            .buffer_unordered(LOADS_AT_ONCE);
+        while let Some((place, result)) = running.next().await {
+            loaded.take(result);
+            progression.send_modify(|progression| match loaded.failure {
+                None => drop(progression.done.insert(place)),
+                // Those that the engine has in full run on to their end; all others stop where they are.
+                Some(_) => progression.given_up = true,
+            });
+        }
+        drop(running);
+        for (batch, image) in self.unnamed {
+            if loaded.failure.is_some() {
+                break;
+            }
+            if reporter.asked_to_stop() {
+                loaded.failure = Some(ImagesError::Interrupted { done: 0, all: 0 });
+                break;
+            }
+            let result = match plan::unnamed(engine, &image).await {
+                Ok(Some(view)) => Delivery::name_only(engine, reporter, image, &view.id).await,
+                // It went away since it was looked for.
+                Ok(None) => {
+                    let nothing = EngineLayers::none(store);
+                    let delivery = Delivery::new(next_place, batch, vec![image], nothing, Vec::new());
+                    next_place += 1;
+                    delivery.make(engine, reporter, watcher.clone()).await.1
+                }
+                Err(error) => Err(error),
+            };
+            loaded.take(result);
+        }
+        loaded
+    }
+}
+
+impl Loaded {
+    fn take(&mut self, result: Result<Delivered, ImagesError>) {
+        match result {
+            Ok(delivered) => {
+                self.images.extend(delivered.images);
+                self.bytes_sent += delivered.bytes_sent;
+            }
+            // The first failure is the one to tell; another one that only followed from it says less.
+            Err(error) => match &self.failure {
+                None | Some(ImagesError::GivenUp) => self.failure = Some(error),
+                Some(_) => {}
+            },
+        }
+    }
+}
+
+fn report_present(image: &LoadImage, reporter: &Reporter) -> LoadedImage {
+    reporter.done(Activity::LoadImage, &image.name, Message::new("images-present"));
+    LoadedImage {
+        reference: image.name.clone(),
+        image_id: image.identity.config_digest.to_string(),
+        result: LoadResult::Present,
+        layers_total: image.identity.diff_ids().len() as u64,
+        layers_sent: 0,
+        bytes_sent: 0,
+        total_bytes: image.shipped.total_bytes(),
+        kept_as: None,
+    }
+}

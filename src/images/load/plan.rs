@@ -1,0 +1,230 @@
+//! What a load has to do, found out by looking: nothing here changes the engine or the store. `load` carries out what
+//! this look found, and `--dry-run` shows it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+use futures::{StreamExt, TryStreamExt};
+
+use crate::engine::{Engine, ImageStore, ImageView};
+use crate::images::disk_space::{self, DiskNeed, DiskPurpose};
+use crate::images::error::ImagesError;
+use crate::images::layers::{EngineLayers, lacking_each};
+use crate::images::load::report::{LoadPlan, PlannedLoad, PlannedLoadResult};
+use crate::images::load::sources::{Batch, Learning, LoadImage, find_sources};
+use crate::images::names::engine_name;
+use crate::images::pipes::blocking;
+use crate::images::unique;
+use crate::manifest::types::Reference;
+use crate::report::Message;
+
+/// What is to be done for an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::images) enum LoadStep {
+    /// The engine has it under this reference.
+    Keep,
+    /// The engine has it without this reference, or will have it by then.
+    Name,
+    Send,
+}
+
+/// Images that come from one place, each with what is to be done for it.
+pub(in crate::images) struct PlannedBatch {
+    pub batch: Batch,
+    pub images: Vec<(LoadImage, LoadStep)>,
+}
+
+/// Engine and store as a load found them.
+pub(in crate::images) struct LoadLook {
+    pub batches: Vec<PlannedBatch>,
+    /// What the engine has of layers; nothing is known where nothing is to be sent.
+    pub layers: EngineLayers,
+    /// The engine's ID of the image that each reference names.
+    pub named: BTreeMap<String, String>,
+    pub notices: Vec<Message>,
+}
+
+/// How many images are asked for at once when the engine is looked over.
+const INSPECTED_AT_ONCE: usize = 8;
+
+/// What [`super::load()`] would do now; changes nothing.
+///
+/// # Errors
+/// Those that a load has before anything is sent: references that nothing in the folder has (all of them named), an
+/// image of the store with a missing or truncated blob.
+pub async fn plan_load(engine: &Engine, images_dir: &Path, references: &[Reference]) -> Result<LoadPlan, ImagesError> {
+    let references = unique(references)?;
+    let look = LoadLook::take(engine, images_dir, &references, Learning::Forgets).await?;
+    let mut plan = look.plan(engine).await?;
+    sort_as_asked(&mut plan.images, &references, |image| &image.reference);
+    Ok(plan)
+}
+
+/// Brings what was done or found in the order of batches into the order that was asked for.
+pub(in crate::images) fn sort_as_asked<T>(images: &mut [T], references: &[Reference], name: impl Fn(&T) -> &str) {
+    let names: Vec<Option<String>> = references.iter().map(engine_name).collect();
+    images.sort_by_key(|image| names.iter().position(|asked| asked.as_deref() == Some(name(image))));
+}
+
+impl LoadLook {
+    pub async fn take(
+        engine: &Engine,
+        folder: &Path,
+        references: &[Reference],
+        learning: Learning,
+    ) -> Result<Self, ImagesError> {
+        let (folder, wanted) = (folder.to_owned(), references.to_vec());
+        let found = blocking(move || find_sources(&folder, &wanted, learning)).await?;
+        let named = named(engine, references).await?;
+        let mut batches = Vec::new();
+        // Images of which the engine will have the layers and the configuration once the earlier steps are done.
+        let mut coming = HashSet::new();
+        for mut batch in found.batches {
+            let mut images = Vec::new();
+            for image in std::mem::take(&mut batch.images) {
+                let is_named = match named.get(&image.name) {
+                    Some(view) => is_here(engine, &image, view).await?,
+                    None => false,
+                };
+                let step = if is_named {
+                    LoadStep::Keep
+                } else if coming.contains(&image.identity.config_digest) || unnamed(engine, &image).await?.is_some() {
+                    LoadStep::Name
+                } else {
+                    coming.insert(image.identity.config_digest.clone());
+                    LoadStep::Send
+                };
+                images.push((image, step));
+            }
+            batches.push(PlannedBatch { batch, images });
+        }
+        let layers = if coming.is_empty() {
+            EngineLayers::none(engine.image_store().await?)
+        } else {
+            engine_layers(engine).await?
+        };
+        let named = named.into_iter().map(|(name, view)| (name, view.id)).collect();
+        Ok(Self { batches, layers, named, notices: found.notices })
+    }
+
+    /// The IDs that the engine will give to what it gets, as far as they are known.
+    pub fn coming(&self, store: ImageStore) -> Vec<String> {
+        let images = self.batches.iter().flat_map(|batch| &batch.images);
+        let coming = images.filter(|(_, step)| *step != LoadStep::Keep);
+        coming.map(|(image, _)| image.shipped.engine_id(store)).collect()
+    }
+
+    /// What would be sent, in the order of the batches.
+    pub async fn plan(&self, engine: &Engine) -> Result<LoadPlan, ImagesError> {
+        let mut known = self.layers.clone();
+        let mut plan = LoadPlan { images: Vec::new(), disks: Vec::new(), notices: self.notices.clone() };
+        let mut sent_together = Vec::new();
+        for PlannedBatch { batch, images } in &self.batches {
+            let sent = || images.iter().filter(|(_, step)| *step == LoadStep::Send);
+            let mut lacking = lacking_each(&known, sent().map(|(image, _)| image.identity.diff_ids())).into_iter();
+            for (image, step) in images {
+                let lacking = if *step == LoadStep::Send { lacking.next().unwrap_or_default() } else { Vec::new() };
+                let sizes: HashMap<_, _> = image.shipped.layers.iter().cloned().collect();
+                let bytes = lacking.iter().filter_map(|layer| sizes.get(layer)).sum();
+                plan.images.push(PlannedLoad {
+                    reference: image.name.clone(),
+                    image_id: image.identity.config_digest.to_string(),
+                    result: match step {
+                        LoadStep::Keep => PlannedLoadResult::Present,
+                        LoadStep::Name | LoadStep::Send => PlannedLoadResult::WouldLoad,
+                    },
+                    layers_total: image.identity.diff_ids().len() as u64,
+                    layers_to_send: lacking.len() as u64,
+                    bytes_to_send: (lacking.is_empty() || batch.knows_sizes()).then_some(bytes),
+                    from: batch.place().display().to_string(),
+                });
+            }
+            for (image, _) in sent() {
+                known.add(image.identity.diff_ids());
+            }
+            let images = &plan.images[plan.images.len() - images.len()..];
+            sent_together.push(images.iter().filter_map(|image| image.bytes_to_send).sum());
+        }
+        let needed = needed_in_engine(engine.image_store().await?, &sent_together);
+        if needed > 0 {
+            let (folder, place) = (engine.local_root_dir().await?, &engine.facts().await?.root_dir);
+            plan.disks = disk_space::look(&[DiskNeed::in_engine(folder, place, DiskPurpose::Engine, needed)]);
+        }
+        Ok(plan)
+    }
+}
+
+/// The engine's ID of the image that each reference names now.
+pub(in crate::images) async fn named_ids(
+    engine: &Engine,
+    references: &[Reference],
+) -> Result<BTreeMap<String, String>, ImagesError> {
+    Ok(named(engine, references).await?.into_iter().map(|(name, view)| (name, view.id)).collect())
+}
+
+/// What the engine's folder has to hold at most at one time, given the layers of each load. The classic store spools
+/// an archive before it applies it and then drops it; the containerd store keeps layers as they came, beside what
+/// they unpack to.
+fn needed_in_engine(store: ImageStore, loads: &[u64]) -> u64 {
+    match store {
+        ImageStore::Classic => {
+            let mut applied = 0;
+            let peaks = loads.iter().map(|bytes| {
+                applied += bytes;
+                applied + bytes
+            });
+            peaks.max().unwrap_or_default()
+        }
+        ImageStore::Containerd => loads.iter().map(|bytes| bytes * 2).sum(),
+    }
+}
+
+/// What the references name in the engine now.
+async fn named(engine: &Engine, references: &[Reference]) -> Result<HashMap<String, ImageView>, ImagesError> {
+    let views: Vec<Option<ImageView>> = futures::stream::iter(references.iter().filter_map(engine_name))
+        .map(|name| async move { engine.inspect_image(&name).await })
+        .buffered(INSPECTED_AT_ONCE)
+        .try_collect()
+        .await?;
+    let named = references.iter().filter_map(engine_name).zip(views);
+    Ok(named.filter_map(|(name, view)| Some((name, view?))).collect())
+}
+
+pub(in crate::images) async fn is_here(
+    engine: &Engine,
+    image: &LoadImage,
+    view: &ImageView,
+) -> Result<bool, ImagesError> {
+    let store: ImageStore = engine.image_store().await?;
+    Ok(image.identity.is(store, view) && engine.image_is_whole(view).await?)
+}
+
+/// The image, when the engine has it under another name or none.
+pub(in crate::images) async fn unnamed(engine: &Engine, image: &LoadImage) -> Result<Option<ImageView>, ImagesError> {
+    for id in image.identity.possible_ids(engine.image_store().await?) {
+        match engine.inspect_image(&id).await? {
+            Some(view) if is_here(engine, image, &view).await? => return Ok(Some(view)),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// The layers of all images that the engine has.
+async fn engine_layers(engine: &Engine) -> Result<EngineLayers, ImagesError> {
+    let listed = engine.list_images().await?;
+    let ids = listed.into_iter().filter(|image| image.complete).map(|image| image.id);
+    let views: Vec<Option<ImageView>> = futures::stream::iter(ids)
+        .map(|id| async move { engine.inspect_image(&id).await })
+        .buffer_unordered(INSPECTED_AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut layers = EngineLayers::none(engine.image_store().await?);
+    for view in views.into_iter().flatten() {
+        let diff_ids: Result<Vec<_>, _> = view.diff_ids.iter().map(|diff_id| diff_id.parse()).collect();
+        if let Ok(diff_ids) = diff_ids {
+            layers.add(&diff_ids);
+        }
+    }
+    Ok(layers)
+}

@@ -1,0 +1,237 @@
+//! Engine → one `docker save` archive an image, under deploy.py's names, for sites that still work with those.
+//!
+//! The engine's own bytes, compressed; read through on the way, so that no archive gets its name that does not hold
+//! the image in full.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::engine::{Engine, ImageStore};
+use crate::failpoint;
+use crate::fs::{Digest, DurableFile, HashingReader, HashingWriter, Mode};
+use crate::images::announce_plan;
+use crate::images::disk_space;
+use crate::images::error::ImagesError;
+use crate::images::formats::compression::{Compression, CompressionOptions, Encoder, MAGIC_BYTES, PlainReader};
+use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
+use crate::images::formats::tar_reader::Streamed;
+use crate::images::identity::Identity;
+use crate::images::names::archive_name;
+use crate::images::pipes::blocking;
+use crate::images::save::engine_export::{export_error, find, with_export};
+use crate::images::save::layer_sizes::LayerEstimates;
+use crate::images::save::options::SaveOptions;
+use crate::images::save::plan::{Wanted, Written, known_id};
+use crate::images::save::report::{PlannedSave, PlannedSaveResult, SaveReport, SaveResult, SavedImage};
+use crate::images::store::archives::{ArchiveFolder, OldArchive};
+use crate::images::store::lock::lock_folder;
+use crate::report::{Activity, Message, Reporter};
+
+/// Writes an archive for each image whose archive is missing or holds another image.
+pub(in crate::images) async fn save_archives(
+    engine: &Engine,
+    folder: &Path,
+    wanted: Vec<Wanted>,
+    options: &SaveOptions,
+    reporter: &Reporter,
+) -> Result<SaveReport, ImagesError> {
+    let image_store = engine.image_store().await?;
+    let mut report = SaveReport::default();
+    let all = wanted.len();
+    let (owned, options) = (folder.to_owned(), options.clone());
+    let told_options = options.clone();
+    let (_lock, jobs) = blocking(move || {
+        let lock = lock_folder(&owned)?;
+        Ok::<_, ImagesError>((lock, plan_archives(&owned, wanted, &options, image_store)))
+    })
+    .await?;
+    let written = Written::archives(&jobs);
+    let disks = written.disks(engine, folder, &told_options, &LayerEstimates::default()).await?;
+    disk_space::check(&disks, told_options.space, reporter)?;
+    announce_plan(&jobs.iter().map(ArchiveJob::planned).collect::<Vec<_>>(), reporter);
+    let coming: Vec<&Wanted> = jobs.iter().filter(|job| !job.is_done()).map(ArchiveJob::wanted).collect();
+    if !coming.is_empty() {
+        let total_bytes = coming.iter().map(|wanted| wanted.view.size_bytes).sum();
+        reporter.planned(Activity::SaveImage, coming.len(), Some(total_bytes));
+    }
+    for (done, job) in jobs.into_iter().enumerate() {
+        if reporter.asked_to_stop() {
+            return Err(ImagesError::Interrupted { done, all });
+        }
+        let (name, names) = (job.wanted.name.clone(), [job.wanted.name.clone()]);
+        let saved = match job.present.clone() {
+            Some(saved) => {
+                reporter.done(Activity::SaveImage, &name, Message::new("images-unchanged"));
+                saved
+            }
+            None => {
+                reporter.began(Activity::SaveImage, &name, Some(job.wanted.view.size_bytes));
+                let told = reporter.clone();
+                let written = with_export(engine, &names, reporter, move |reader| job.write(reader, &told)).await;
+                let (saved, exported_bytes) =
+                    written.inspect_err(|error| reporter.failed(Activity::SaveImage, &name, error))?;
+                report.exported_bytes += exported_bytes;
+                let message = Message::new("images-saved").with("new_bytes", saved.new_bytes);
+                reporter.done(Activity::SaveImage, &name, message);
+                saved
+            }
+        };
+        report.new_bytes += saved.new_bytes;
+        report.images.push(saved);
+    }
+    let owned = folder.to_owned();
+    let references: Vec<_> = report.images.iter().filter_map(|image| image.reference.parse().ok()).collect();
+    // Read once more now, so that the next save and the next load need not.
+    blocking(move || {
+        if let Ok(mut archives) = ArchiveFolder::open(&owned) {
+            for reference in &references {
+                let _ = archives.find(reference);
+            }
+            archives.remember();
+        }
+    })
+    .await;
+    Ok(report)
+}
+
+/// What has to be done for each image; changes nothing.
+pub(in crate::images) fn plan_archives(
+    folder: &Path,
+    wanted: Vec<Wanted>,
+    options: &SaveOptions,
+    image_store: ImageStore,
+) -> Vec<ArchiveJob> {
+    let compression = options.compression_options();
+    let jobs = wanted.into_iter().map(|wanted| {
+        let path = folder.join(format!("{}.tar{}", archive_name(&wanted.reference), compression.compression.suffix()));
+        let mut job = ArchiveJob { path, image_store, compression, wanted, present: None };
+        job.present = job.find_present();
+        job
+    });
+    jobs.collect()
+}
+
+/// An archive that is to hold one image.
+pub(in crate::images) struct ArchiveJob {
+    path: PathBuf,
+    image_store: ImageStore,
+    compression: CompressionOptions,
+    wanted: Wanted,
+    /// The archive as it is, when it holds this very image.
+    present: Option<SavedImage>,
+}
+
+impl ArchiveJob {
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// Whether the archive holds this very image.
+    pub fn is_done(&self) -> bool {
+        self.present.is_some()
+    }
+
+    /// What `--dry-run` says of it.
+    pub fn planned(&self) -> PlannedSave {
+        let layers_total = self.wanted.view.diff_ids.len() as u64;
+        let (result, image_id) = match &self.present {
+            Some(present) => (PlannedSaveResult::Unchanged, Some(present.image_id.clone())),
+            None => (PlannedSaveResult::WouldSave, known_id(self.image_store, &self.wanted.view)),
+        };
+        PlannedSave {
+            reference: self.wanted.name.clone(),
+            image_id,
+            result,
+            layers_total,
+            layers_to_send: if self.present.is_some() { 0 } else { layers_total },
+            bytes_to_send: self.present.is_some().then_some(0),
+            engine_bytes: self.wanted.view.size_bytes,
+        }
+    }
+
+    fn find_present(&self) -> Option<SavedImage> {
+        let folder = self.path.parent()?;
+        let archive: OldArchive = ArchiveFolder::open(folder).ok()?.find(&self.wanted.reference).ok().flatten()?;
+        let image = archive.image(&self.wanted.name)?;
+        let is_it = Identity::of_archived(image, &image.sizes()).is(self.image_store, &self.wanted.view);
+        let total_bytes = std::fs::metadata(&self.path).ok()?.len();
+        (is_it && archive.path == self.path)
+            .then(|| self.saved(&image.config_digest, SaveResult::Unchanged, 0, total_bytes))
+    }
+
+    /// Writes the archive; gives the size of the export too.
+    fn write(self, reader: impl Read, reporter: &Reporter) -> Result<(SavedImage, u64), ImagesError> {
+        let failed = |source| ImagesError::file("write", &self.path, source);
+        let file = HashingWriter::new(DurableFile::create(&self.path, Mode::Shared).map_err(failed)?);
+        let encoder = Encoder::new(file, &self.compression).map_err(failed)?;
+        let mut tee =
+            Tee { inner: reader, out: encoder, write_error: None, bytes: 0, told_bytes: 0, job: &self, reporter };
+        let images = read_archive(Streamed(&mut tee), hash_layer);
+        if let Some(error) = tee.write_error.take() {
+            return Err(failed(error));
+        }
+        let images: Vec<ArchivedImage<Digest>> = images.map_err(export_error)?;
+        let image = find(&images, &self.wanted, self.image_store)
+            .ok_or_else(|| ImagesError::ExportDiffers { reference: self.wanted.name.clone() })?;
+        for (layer, expected) in image.layers.iter().zip(image.config.diff_ids()) {
+            if layer != expected {
+                let path = layer.to_string();
+                return Err(export_error(ArchiveError::WrongDiffId { path, expected: expected.clone() }));
+            }
+        }
+        let exported_bytes = tee.bytes;
+        let (file, _, size_bytes) = tee.out.finish().map_err(failed)?.finish();
+        failpoint!("images.save.before-archive");
+        file.commit().map_err(failed)?;
+        failpoint!("images.save.after-archive");
+        Ok((self.saved(&image.config_digest, SaveResult::Saved, size_bytes, size_bytes), exported_bytes))
+    }
+
+    fn saved(&self, config: &Digest, result: SaveResult, new_bytes: u64, total_bytes: u64) -> SavedImage {
+        let reference = self.wanted.name.clone();
+        SavedImage { reference, image_id: config.to_string(), result, new_bytes, total_bytes }
+    }
+}
+
+/// The layer's diff ID.
+fn hash_layer(file: LayerFile<'_>, body: &mut dyn Read) -> Result<Digest, ArchiveError> {
+    let failed = |source| ArchiveError::Layer { path: file.path.to_owned(), source };
+    let mut first = Vec::with_capacity(MAGIC_BYTES);
+    (&mut *body).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
+    let compression = Compression::of(&first);
+    let plain = PlainReader::new(first.as_slice().chain(body), compression).map_err(failed)?;
+    let mut hashing = HashingReader::new(plain);
+    io::copy(&mut hashing, &mut io::sink()).map_err(failed)?;
+    Ok(hashing.finish().1)
+}
+
+/// Writes all that is read through it.
+struct Tee<'a, R, W> {
+    inner: R,
+    out: W,
+    write_error: Option<io::Error>,
+    bytes: u64,
+    told_bytes: u64,
+    job: &'a ArchiveJob,
+    reporter: &'a Reporter,
+}
+
+const TOLD_EVERY_BYTES: u64 = 1 << 20;
+
+impl<R: Read, W: Write> Read for Tee<'_, R, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        if let Err(error) = self.out.write_all(&buffer[..read]) {
+            self.write_error = Some(error);
+            return Err(io::Error::other("the archive can't be written"));
+        }
+        self.bytes += read as u64;
+        if self.bytes - self.told_bytes >= TOLD_EVERY_BYTES {
+            self.told_bytes = self.bytes;
+            // The engine's own count of an image is without headers.
+            let total_bytes = self.job.wanted.view.size_bytes.max(self.bytes);
+            self.reporter.advanced(Activity::SaveImage, &self.job.wanted.name, self.bytes, Some(total_bytes));
+        }
+        Ok(read)
+    }
+}

@@ -1,0 +1,85 @@
+//! Reading a layer of the store as it will be unpacked: its blob decompressed by another thread, and compared with its
+//! digests on the way.
+
+use std::fs::File;
+use std::io;
+use std::thread::{self, JoinHandle};
+
+use crate::fs::{Digest, HashingReader};
+use crate::images::error::{BlobDamage, ImagesError};
+use crate::images::formats::compression::{Compression, PlainReader};
+use crate::images::pipes::{ChunkReader, ChunkSender, chunk_channel, read_chunk};
+use crate::images::store::layout::{Layout, StoredLayer};
+
+/// A blob that another thread decompresses and compares with its digest.
+pub(in crate::images) struct Unpacking {
+    pub reader: ChunkReader,
+    thread: JoinHandle<Result<(), BlobDamage>>,
+}
+
+impl Unpacking {
+    pub fn start(file: File, compression: Compression, blob: Digest) -> Self {
+        let (sender, reader) = chunk_channel();
+        Self { reader, thread: thread::spawn(move || unpack(file, compression, &blob, sender)) }
+    }
+
+    /// Whether the blob is the one that its name says.
+    pub fn verdict(self) -> Result<(), BlobDamage> {
+        drop(self.reader);
+        match self.thread.join() {
+            Ok(verdict) => verdict,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+fn unpack(file: File, compression: Compression, blob: &Digest, sender: ChunkSender) -> Result<(), BlobDamage> {
+    let undecodable = |error: io::Error| BlobDamage::Undecodable(error.to_string());
+    let mut plain = PlainReader::new(HashingReader::new(file), compression).map_err(undecodable)?;
+    let failure = loop {
+        match read_chunk(&mut plain) {
+            Ok(chunk) if chunk.is_empty() => break None,
+            Ok(chunk) => {
+                if sender.send(chunk).is_err() {
+                    // Nobody wants the rest, for a reason of their own.
+                    return Ok(());
+                }
+            }
+            Err(error) => break Some(error),
+        }
+    };
+    // A decoder stops where its format ends; the digest is that of the whole file.
+    let mut rest = plain.into_inner();
+    io::copy(&mut rest, &mut io::sink()).map_err(undecodable)?;
+    let (_, digest, _) = rest.finish();
+    if digest != *blob {
+        return Err(BlobDamage::WrongDigest);
+    }
+    match failure {
+        Some(error) => Err(undecodable(error)),
+        None => {
+            let _ = sender.end();
+            Ok(())
+        }
+    }
+}
+
+/// Counts the uncompressed bytes of a layer whose size nobody wrote down, and compares its digests on the way.
+pub fn measure(layout: &Layout, layer: &StoredLayer, name: &str) -> Result<u64, ImagesError> {
+    let damaged = |why| {
+        let path = layout.blob_path(&layer.blob);
+        ImagesError::DamagedBlob { reference: name.to_owned(), path, why }
+    };
+    let (file, compression) = layout.open_layer(layer, name)?;
+    let mut unpacking = Unpacking::start(file, compression, layer.blob.clone());
+    let mut plain = HashingReader::new(&mut unpacking.reader);
+    let copied = io::copy(&mut plain, &mut io::sink());
+    let (_, diff_id, bytes) = plain.finish();
+    unpacking.verdict().map_err(damaged)?;
+    copied.map_err(|error| damaged(BlobDamage::Undecodable(error.to_string())))?;
+    if diff_id == layer.diff_id {
+        Ok(bytes)
+    } else {
+        Err(damaged(BlobDamage::WrongDiffId { expected: layer.diff_id.clone() }))
+    }
+}

@@ -1,0 +1,334 @@
+//! Reading an image store: an OCI image layout (image-spec, "Image Layout").
+//!
+//! Owns how documents and blobs are found and what is checked on the way in: digest, size, caps. Writes nothing; a
+//! store on a read-only disk can be read. That an index can't be read is an error, never an empty index.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::fs::Digest;
+use crate::images::error::{BlobDamage, ImagesError};
+use crate::images::formats::compression::{Compression, MAGIC_BYTES};
+use crate::images::formats::documents::{
+    BLOB_LIMIT_BYTES, CONTAINERD_NAME, DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ENGINE_IDS, ImageConfig,
+    ImageManifest, Index, REF_NAME, UNCOMPRESSED_SIZE, parse,
+};
+use crate::images::formats::platform::Platform;
+use crate::images::names::{containerd_name, engine_name};
+use crate::manifest::types::Reference;
+
+pub(in crate::images) const LAYOUT_FILE: &str = "oci-layout";
+pub(in crate::images) const INDEX_FILE: &str = "index.json";
+pub(in crate::images) const BLOBS: &str = "blobs/sha256";
+/// The folder for what is ours alone: the lock, what is known of layers and archives. Others leave it alone, and the
+/// store means the same without it.
+pub(in crate::images) const OWN_FOLDER: &str = ".dpl-store";
+
+/// A store, as its index was when it was opened.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    folder: PathBuf,
+    pub(in crate::images) index: Index,
+}
+
+/// An image of the store, with its documents read and checked.
+#[derive(Debug, Clone)]
+pub struct StoredImage {
+    /// What the error messages call it.
+    pub name: String,
+    pub manifest: Descriptor,
+    /// The digest of the configuration: the image's identity everywhere.
+    pub config_digest: Digest,
+    pub config_bytes: Vec<u8>,
+    pub config: ImageConfig,
+    /// Lowest first, one for each diff ID.
+    pub layers: Vec<StoredLayer>,
+    /// What engines with the containerd store were seen to call it.
+    pub engine_ids: Vec<String>,
+}
+
+/// A layer as it lies in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLayer {
+    pub diff_id: Digest,
+    pub blob: Digest,
+    pub size_bytes: u64,
+    pub media_type: String,
+    /// Known for what `dpl` wrote.
+    pub uncompressed_bytes: Option<u64>,
+}
+
+impl StoredLayer {
+    pub(in crate::images) fn descriptor(&self) -> Descriptor {
+        let descriptor = Descriptor::new(self.media_type.clone(), self.blob.clone(), self.size_bytes);
+        match self.uncompressed_bytes {
+            Some(bytes) => descriptor.with(UNCOMPRESSED_SIZE, bytes.to_string()),
+            None => descriptor,
+        }
+    }
+}
+
+impl StoredImage {
+    /// What all of it takes in the store.
+    pub fn total_bytes(&self) -> u64 {
+        let layers: u64 = distinct(&self.layers).map(|layer| layer.size_bytes).sum();
+        self.manifest.size + self.config_bytes.len() as u64 + layers
+    }
+}
+
+/// Each blob once, in order.
+pub(in crate::images) fn distinct(layers: &[StoredLayer]) -> impl Iterator<Item = &StoredLayer> {
+    let mut seen = std::collections::HashSet::new();
+    layers.iter().filter(move |layer| seen.insert(&layer.blob))
+}
+
+/// The familiar names that the index of a store lists; nothing else is read, and what is no store has none.
+pub fn stored_names(folder: &Path) -> Vec<String> {
+    let layout = Layout::open(folder).ok().flatten();
+    let entries = layout.iter().flat_map(|layout| &layout.index.manifests);
+    entries.filter_map(|entry| entry.annotation(REF_NAME)).map(str::to_owned).collect()
+}
+
+impl Layout {
+    /// `None` where the folder is missing or is no layout.
+    pub fn open(folder: &Path) -> Result<Option<Self>, ImagesError> {
+        let version = read_small(&folder.join(LAYOUT_FILE))?;
+        let index_path = folder.join(INDEX_FILE);
+        let index = read_small(&index_path)?;
+        if let Some(version) = &version {
+            #[derive(Deserialize)]
+            struct Version {
+                #[serde(rename = "imageLayoutVersion")]
+                version: String,
+            }
+            let path = folder.join(LAYOUT_FILE);
+            let version: Version =
+                parse(LAYOUT_FILE, version).map_err(|source| ImagesError::Document { path, source })?;
+            // The only version that there is; it has not moved with the specification.
+            if version.version != "1.0.0" {
+                return Err(not_a_store(folder, "its oci-layout is of a version that is not known"));
+            }
+        }
+        match (version, index) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(not_a_store(folder, "its index.json is missing")),
+            (_, Some(bytes)) => {
+                let index =
+                    Index::parse(&bytes).map_err(|source| ImagesError::Document { path: index_path, source })?;
+                Ok(Some(Self { folder: folder.to_owned(), index }))
+            }
+        }
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        blob_path(&self.folder, digest)
+    }
+
+    /// The index entry of a reference: by containerd's name for it, which is exact, else by the familiar one.
+    pub fn entry(&self, reference: &Reference) -> Option<&Descriptor> {
+        let familiar = engine_name(reference)?;
+        let exact = containerd_name(reference);
+        let entries = || self.index.manifests.iter();
+        entries()
+            .find(|entry| entry.annotation(CONTAINERD_NAME) == Some(&exact))
+            .or_else(|| entries().find(|entry| is_only_familiar(entry, &familiar)))
+    }
+
+    /// Reads the image of a reference; `None` where the store has none.
+    pub fn image(&self, reference: &Reference) -> Result<Option<StoredImage>, ImagesError> {
+        let Some(entry) = self.entry(reference) else {
+            return Ok(None);
+        };
+        let exact = containerd_name(reference);
+        let familiar = engine_name(reference).unwrap_or_default();
+        let is_named = |other: &&Descriptor| {
+            other.annotation(CONTAINERD_NAME) == Some(&exact) || is_only_familiar(other, &familiar)
+        };
+        // Programs differ in which of them they take.
+        if self.index.manifests.iter().filter(is_named).any(|other| other.digest != entry.digest) {
+            let source = DocumentError::NameTwice { reference: familiar };
+            return Err(ImagesError::Document { path: self.folder.join(INDEX_FILE), source });
+        }
+        self.read_image(entry).map(Some)
+    }
+
+    /// As [`Layout::read_image_for`] this machine's platform.
+    pub fn read_image(&self, entry: &Descriptor) -> Result<StoredImage, ImagesError> {
+        self.read_image_for(entry, &Platform::host())
+    }
+
+    /// Reads the image that an index entry names. Where that is an index of several platforms, as other programs write
+    /// them, `platform` is meant.
+    pub fn read_image_for(&self, entry: &Descriptor, platform: &Platform) -> Result<StoredImage, ImagesError> {
+        let name = entry.shown_name();
+        if !entry.seal_holds() {
+            let source = DocumentError::BrokenSeal { reference: name };
+            return Err(ImagesError::Document { path: self.folder.join(INDEX_FILE), source });
+        }
+        if entry.is_index() {
+            let platforms = self.platforms(entry)?;
+            let chosen = platform.choose(&platforms);
+            let mut chosen = chosen
+                .map_err(|source| ImagesError::NoPlatform { reference: name.clone(), source: Box::new(source) })?
+                .clone();
+            chosen.annotations = entry.annotations.clone();
+            return self.read_manifest(&chosen, name);
+        }
+        self.read_manifest(entry, name)
+    }
+
+    /// The images of an index of several platforms.
+    pub(in crate::images) fn platforms(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, ImagesError> {
+        let path = self.blob_path(&entry.digest);
+        let index = Index::parse(&self.document(entry, &entry.shown_name())?);
+        Ok(index.map_err(|source| ImagesError::Document { path, source })?.manifests)
+    }
+
+    /// Reads the image that a descriptor names by digest; nobody's seal covers it.
+    pub(in crate::images) fn read_manifest(
+        &self,
+        entry: &Descriptor,
+        name: String,
+    ) -> Result<StoredImage, ImagesError> {
+        let wrong_entry = |source| ImagesError::Document { path: self.folder.join(INDEX_FILE), source };
+        entry.check_is_manifest().map_err(wrong_entry)?;
+        let wrong = |digest: &Digest| {
+            let path = self.blob_path(digest);
+            move |source| ImagesError::Document { path, source }
+        };
+        let manifest_bytes = self.document(entry, &name)?;
+        let manifest = ImageManifest::parse(&manifest_bytes).map_err(wrong(&entry.digest))?;
+        if manifest.media_type != entry.media_type {
+            return Err(wrong(&entry.digest)(DocumentError::Ambiguous));
+        }
+        let config_bytes = self.document(&manifest.config, &name)?;
+        let config = ImageConfig::parse(&config_bytes).map_err(wrong(&manifest.config.digest))?;
+        let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
+        if layers != diff_ids {
+            return Err(wrong(&entry.digest)(DocumentError::LayerCount { layers, diff_ids }));
+        }
+        let layers = manifest.layers.iter().zip(config.diff_ids()).map(|(layer, diff_id)| StoredLayer {
+            diff_id: diff_id.clone(),
+            blob: layer.digest.clone(),
+            size_bytes: layer.size,
+            media_type: layer.media_type.clone(),
+            uncompressed_bytes: layer
+                .annotation(UNCOMPRESSED_SIZE)
+                .and_then(|size| size.parse().ok())
+                .filter(|size| *size <= BLOB_LIMIT_BYTES),
+        });
+        let engine_ids = entry.annotation(ENGINE_IDS).unwrap_or_default();
+        Ok(StoredImage {
+            manifest: entry.clone(),
+            config_digest: manifest.config.digest.clone(),
+            layers: layers.collect(),
+            engine_ids: engine_ids.split_whitespace().map(str::to_owned).collect(),
+            name,
+            config_bytes,
+            config,
+        })
+    }
+
+    /// Reads every image that the index names and that can be read.
+    pub fn images(&self) -> impl Iterator<Item = StoredImage> {
+        self.index.manifests.iter().filter_map(|entry| self.read_image(entry).ok())
+    }
+
+    /// The first of the image's blobs that is missing or of another size than its descriptor says; reads none.
+    pub fn missing_blob(&self, image: &StoredImage) -> Option<ImagesError> {
+        distinct(&image.layers).find_map(|layer| self.check_size(&layer.blob, layer.size_bytes, &image.name).err())
+    }
+
+    /// Opens a layer's blob, with the compression that its first bytes show.
+    pub fn open_layer(&self, layer: &StoredLayer, name: &str) -> Result<(File, Compression), ImagesError> {
+        let path = self.blob_path(&layer.blob);
+        let read_error = |source| ImagesError::file("read", &path, source);
+        let mut file = self.check_size(&layer.blob, layer.size_bytes, name)?;
+        let mut first = Vec::with_capacity(MAGIC_BYTES);
+        (&mut file).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(read_error)?;
+        io::Seek::rewind(&mut file).map_err(read_error)?;
+        Ok((file, Compression::of(&first)))
+    }
+
+    fn check_size(&self, digest: &Digest, expected_bytes: u64, name: &str) -> Result<File, ImagesError> {
+        let path = self.blob_path(digest);
+        let damaged = |why| ImagesError::DamagedBlob { reference: name.to_owned(), path: path.clone(), why };
+        let file = match open_regular(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged(BlobDamage::Missing)),
+            Err(source) => return Err(ImagesError::file("read", &path, source)),
+        };
+        let size_bytes = file.metadata().map_err(|source| ImagesError::file("read", &path, source))?.len();
+        if size_bytes == expected_bytes {
+            Ok(file)
+        } else {
+            Err(damaged(BlobDamage::WrongSize { size_bytes, expected_bytes }))
+        }
+    }
+
+    /// A document's bytes, whose digest and size are compared.
+    pub(in crate::images) fn document(&self, descriptor: &Descriptor, name: &str) -> Result<Vec<u8>, ImagesError> {
+        let path = self.blob_path(&descriptor.digest);
+        if descriptor.size > DOCUMENT_LIMIT_BYTES {
+            let source = DocumentError::TooLarge { what: "document of an image", size_bytes: descriptor.size };
+            return Err(ImagesError::Document { path, source });
+        }
+        let file = self.check_size(&descriptor.digest, descriptor.size, name)?;
+        let mut bytes = Vec::with_capacity(descriptor.size as usize);
+        file.take(descriptor.size)
+            .read_to_end(&mut bytes)
+            .map_err(|source| ImagesError::file("read", &path, source))?;
+        if Digest::of(&bytes) == descriptor.digest {
+            Ok(bytes)
+        } else {
+            Err(ImagesError::DamagedBlob { reference: name.to_owned(), path, why: BlobDamage::WrongDigest })
+        }
+    }
+}
+
+/// Whether this is the only name of an entry that can be meant by it.
+fn is_only_familiar(entry: &Descriptor, familiar: &str) -> bool {
+    entry.annotation(CONTAINERD_NAME).is_none() && entry.annotation(REF_NAME) == Some(familiar)
+}
+
+pub(in crate::images) fn blob_path(folder: &Path, digest: &Digest) -> PathBuf {
+    folder.join(BLOBS).join(digest.hex())
+}
+
+fn not_a_store(folder: &Path, why: &'static str) -> ImagesError {
+    ImagesError::NotAStore { folder: folder.to_owned(), why }
+}
+
+/// Opens a file that is a file: a pipe that lies under a blob's name would be waited for without end.
+pub(in crate::images) fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+}
+
+/// A document that nothing gives a digest for; `None` when it is not there.
+fn read_small(path: &Path) -> Result<Option<Vec<u8>>, ImagesError> {
+    let file = match open_regular(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(source) => return Err(ImagesError::file("read", path, source)),
+    };
+    let mut bytes = Vec::new();
+    // One byte more than allowed, so that the parser sees that it is too large.
+    file.take(DOCUMENT_LIMIT_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| ImagesError::file("read", path, source))?;
+    Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests;

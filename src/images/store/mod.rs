@@ -1,0 +1,17 @@
+//! The image store: a folder on disk. Knows no engine.
+
+pub mod archives;
+pub mod collect;
+pub mod layer_batch;
+pub mod layer_check;
+pub mod layer_writer;
+pub mod layout;
+pub mod lock;
+pub mod owners;
+pub mod prune;
+pub mod remove;
+#[cfg(test)]
+pub mod sample_layers;
+mod sidecar;
+pub mod verify;
+pub mod writer;

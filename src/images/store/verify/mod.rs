@@ -1,0 +1,195 @@
+//! Whether a store is what it says: documents, sizes, digests, and that every reference is whole. Changes nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::fs::Digest;
+use crate::images::error::ImagesError;
+use crate::images::formats::documents::{Descriptor, REF_NAME};
+use crate::images::formats::platform::Platform;
+use crate::images::names::reference_of;
+use crate::images::pipes::blocking;
+use crate::images::store::layer_check::measure;
+use crate::images::store::layout::{LAYOUT_FILE, Layout, StoredImage, distinct};
+use crate::report::{Activity, Message, Reporter};
+
+/// How thoroughly to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thoroughness {
+    /// Reads the documents, and of layers only how large they are.
+    Quick,
+    /// Reads every layer and compares its digests, compressed and not.
+    Full,
+}
+
+/// What `dpl images verify` prints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct VerifyReport {
+    /// Whether nothing is wrong.
+    pub ok: bool,
+    /// References that were looked at.
+    pub images: u64,
+    /// Distinct layers that were looked at.
+    pub layers: u64,
+    pub problems: Vec<StoreProblem>,
+}
+
+/// Something that is wrong with a store.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct StoreProblem {
+    /// The image that is not whole.
+    pub reference: String,
+    /// What is wrong, with the file.
+    pub problem: String,
+}
+
+/// Verifies all that the store's index names.
+///
+/// # Errors
+/// A folder that has no store, or whose index can't be read: then nothing can be said of its images. What is wrong
+/// with images is in the report.
+pub async fn verify(
+    images_dir: &Path,
+    thoroughness: Thoroughness,
+    reporter: &Reporter,
+) -> Result<VerifyReport, ImagesError> {
+    let (folder, reporter) = (images_dir.to_owned(), reporter.clone());
+    blocking(move || {
+        let why = "it has no oci-layout and no index.json";
+        let layout = Layout::open(&folder)?.ok_or(ImagesError::NotAStore { folder, why })?;
+        verify_layout(&layout, thoroughness, &reporter)
+    })
+    .await
+}
+
+/// What each layer was found to be, since images share them: its uncompressed size where it was read, or what is wrong.
+/// A blob that is right for one diff ID and size is not for another.
+type SeenLayers = HashMap<(Digest, Digest, u64), Result<Option<u64>, String>>;
+
+fn verify_layout(
+    layout: &Layout,
+    thoroughness: Thoroughness,
+    reporter: &Reporter,
+) -> Result<VerifyReport, ImagesError> {
+    let mut report = VerifyReport { problems: layout_problems(layout), ..VerifyReport::default() };
+    let mut seen: SeenLayers = HashMap::new();
+    let all = layout.index.manifests.len();
+    for (done, entry) in layout.index.manifests.iter().enumerate() {
+        if reporter.asked_to_stop() {
+            return Err(ImagesError::Interrupted { done, all });
+        }
+        report.images += 1;
+        let name = entry.shown_name();
+        let mut problems = match layout.read_image(entry) {
+            Ok(image) => verify_image(layout, &image, thoroughness, &mut seen, reporter),
+            Err(error) => vec![text_of(&error)],
+        };
+        for other in other_platforms(layout, entry) {
+            problems.extend(match layout.read_manifest(&other, name.clone()) {
+                Ok(image) => verify_image(layout, &image, thoroughness, &mut seen, reporter),
+                Err(error) => vec![text_of(&error)],
+            });
+        }
+        match problems.first() {
+            Some(problem) => reporter.failed(Activity::VerifyImage, &name, problem),
+            None => reporter.done(Activity::VerifyImage, &name, Message::new("images-whole")),
+        }
+        let problems = problems.into_iter().map(|problem| StoreProblem { reference: name.clone(), problem });
+        report.problems.extend(problems);
+    }
+    report.layers = seen.len() as u64;
+    report.ok = report.problems.is_empty();
+    Ok(report)
+}
+
+/// What is wrong with the layout itself, which other programs would stumble over.
+fn layout_problems(layout: &Layout) -> Vec<StoreProblem> {
+    let mut problems = Vec::new();
+    let mut problem = |reference: &str, problem: String| {
+        problems.push(StoreProblem { reference: reference.to_owned(), problem });
+    };
+    if !layout.folder().join(LAYOUT_FILE).exists() {
+        problem(LAYOUT_FILE, format!("{LAYOUT_FILE} is missing in {}", layout.folder().display()));
+    }
+    let mut seen: HashMap<String, &Digest> = HashMap::new();
+    for entry in &layout.index.manifests {
+        // Some programs read the one, some the other.
+        let names: HashSet<String> =
+            entry.annotation(REF_NAME).map(str::to_owned).into_iter().chain(reference_of(entry)).collect();
+        let mut others = names.into_iter().filter_map(|name| seen.insert(name, &entry.digest));
+        if others.any(|other| *other != entry.digest) {
+            problem(
+                &entry.shown_name(),
+                "two images have this name in index.json, and programs differ in which they take".to_owned(),
+            );
+        }
+    }
+    problems
+}
+
+/// The images of an index of several platforms that this machine would not use; a copy need not hold all of them.
+fn other_platforms(layout: &Layout, entry: &Descriptor) -> Vec<Descriptor> {
+    if !entry.is_index() {
+        return Vec::new();
+    }
+    let platforms = layout.platforms(entry).unwrap_or_default();
+    let chosen = Platform::host().choose(&platforms).map(|chosen| chosen.digest.clone()).ok();
+    let others = platforms.iter().filter(|other| chosen.as_ref() != Some(&other.digest));
+    let is_there = |other: &&Descriptor| !Platform::is_attestation(other) && layout.blob_path(&other.digest).exists();
+    others
+        .filter(is_there)
+        .map(|other| Descriptor { annotations: entry.annotations.clone(), ..other.clone() })
+        .collect()
+}
+
+fn verify_image(
+    layout: &Layout,
+    image: &StoredImage,
+    thoroughness: Thoroughness,
+    seen: &mut SeenLayers,
+    reporter: &Reporter,
+) -> Vec<String> {
+    let total_bytes = distinct(&image.layers).map(|layer| layer.size_bytes).sum();
+    reporter.began(Activity::VerifyImage, &image.name, Some(total_bytes));
+    let mut done_bytes = 0;
+    let mut problems = Vec::new();
+    for layer in distinct(&image.layers) {
+        let key = (layer.blob.clone(), layer.diff_id.clone(), layer.size_bytes);
+        let found = seen.entry(key).or_insert_with(|| {
+            let looked = match thoroughness {
+                Thoroughness::Quick => layout.open_layer(layer, &image.name).map(|_| None),
+                Thoroughness::Full => measure(layout, layer, &image.name).map(Some),
+            };
+            looked.map_err(|error| text_of(&error))
+        });
+        match found {
+            Ok(Some(bytes)) if layer.uncompressed_bytes.is_some_and(|said| said != *bytes) => {
+                let path = layout.blob_path(&layer.blob);
+                problems.push(format!("{} unpacks to {bytes} bytes, unlike its manifest says", path.display()));
+            }
+            Ok(_) => {}
+            Err(problem) => problems.push(problem.clone()),
+        }
+        done_bytes += layer.size_bytes;
+        reporter.advanced(Activity::VerifyImage, &image.name, done_bytes, Some(total_bytes));
+    }
+    problems
+}
+
+/// An error with its causes in one line: these stand in a list, not on a page of their own.
+fn text_of(error: &ImagesError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
