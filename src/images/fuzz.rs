@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::fs::{Digest, HashingReader};
 use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
 use crate::images::formats::tar_reader::{Seekable, Streamed};
-use crate::images::load::sources::{Learning, find_sources};
+use crate::images::load::sources::{ArchiveCache, find_sources};
 use crate::images::store::layer_check::measure;
 use crate::images::store::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout};
 
@@ -121,7 +121,7 @@ fn read_layout(folder: &Path) {
         }
     }
     let wanted = ["a:1".parse().expect("it is a reference")];
-    let _ = find_sources(folder, &wanted, Learning::Forgets);
+    let _ = find_sources(folder, &wanted, ArchiveCache::ReadOnly);
 }
 
 fn filled(text: &[u8], values: &[(&str, String)]) -> Vec<u8> {
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(read_archive(Streamed(archive.as_slice()), hashed).unwrap().len(), 1);
         let folder = tempfile::tempdir().unwrap();
         layout(&std::fs::read(seeds.join("layout/good")).unwrap(), folder.path());
-        let found = find_sources(folder.path(), &["a:1".parse().unwrap()], Learning::Forgets).unwrap();
+        let found = find_sources(folder.path(), &["a:1".parse().unwrap()], ArchiveCache::ReadOnly).unwrap();
         assert_eq!(found.batches.len(), 1);
     }
 }

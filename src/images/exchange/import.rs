@@ -16,14 +16,14 @@ use crate::images::error::ImagesError;
 use crate::images::formats::compression::{Compression, CompressionOptions};
 use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, check_names, read_archive_for};
 use crate::images::formats::platform::Platform;
-use crate::images::formats::unpack_limit::Budget;
+use crate::images::formats::unpack_limit::UnpackLimit;
 use crate::images::names::engine_name;
 use crate::images::names::reference_of;
 use crate::images::pipes::blocking;
 use crate::images::store::archives::{self, OpenArchive};
 use crate::images::store::collect::remove_blobs;
-use crate::images::store::layer_batch::{GatherFailure, Gathering};
-use crate::images::store::layer_writer::LayerIntake;
+use crate::images::store::layer_batch::{BatchFailure, LayerBatch};
+use crate::images::store::layer_writer::LayerWriter;
 use crate::images::store::layout::{Layout, StoredLayer};
 use crate::images::store::writer::{KnownLayers, NewName, StoreWriter, known_layers};
 use crate::manifest::Reference;
@@ -199,18 +199,18 @@ impl Import {
         let compression = CompressionOptions { compression, level, threads };
         // What is packed as a whole may hold layers that are packed again; the blobs of a layout are packed once.
         let size_bytes = std::fs::metadata(file).map_err(|source| ImagesError::file("read", file, source))?.len();
-        let intake = LayerIntake::new(self.store.layout().folder(), compression, known.clone());
-        let intake = if file.is_dir() { intake } else { intake.within(Budget::of(size_bytes)) };
-        let mut gathering = Gathering::new(intake);
+        let writer = LayerWriter::new(self.store.layout().folder(), compression, known.clone());
+        let writer = if file.is_dir() { writer } else { writer.within(UnpackLimit::of(size_bytes)) };
+        let mut batch = LayerBatch::new(writer);
         let read = match open(file)? {
-            Source::Archive(archive) => self.read_archive(archive, file, &mut gathering),
-            Source::Layout(layout) => self.read_layout(&layout, file, &known, &mut gathering),
+            Source::Archive(archive) => self.read_archive(archive, file, &mut batch),
+            Source::Layout(layout) => self.read_layout(&layout, file, &known, &mut batch),
         };
-        let settled = gathering.settle();
+        let settled = batch.settle();
         let images = read.map_err(|failure| failure.in_file(file))?;
         settled.map_err(|failure| failure.in_file(file))?;
         let before = self.report.images.len();
-        self.join(file, &images, &gathering)?;
+        self.join(file, &images, &batch)?;
         let taken = &self.report.images[before..];
         let new_bytes: u64 = taken.iter().map(|image| image.new_bytes).sum();
         Ok(Message::new("images-imported").with("images", taken.len()).with("new_bytes", new_bytes))
@@ -220,12 +220,12 @@ impl Import {
         &self,
         archive: OpenArchive,
         file: &Path,
-        gathering: &mut Gathering,
-    ) -> Result<Vec<ArchivedImage<usize>>, GatherFailure> {
+        batch: &mut LayerBatch,
+    ) -> Result<Vec<ArchivedImage<usize>>, BatchFailure> {
         let mut done_bytes = 0;
         read_archive_for(archive, &self.options.platform, |layer: LayerFile<'_>, body: &mut dyn Read| {
             let mut body = Watched { inner: body, import: self, file, done_bytes: &mut done_bytes };
-            gathering.take(&layer, &mut body)
+            batch.take(&layer, &mut body)
         })
     }
 
@@ -234,8 +234,8 @@ impl Import {
         source: &Layout,
         file: &Path,
         known: &KnownLayers,
-        gathering: &mut Gathering,
-    ) -> Result<Vec<ArchivedImage<usize>>, GatherFailure> {
+        batch: &mut LayerBatch,
+    ) -> Result<Vec<ArchivedImage<usize>>, BatchFailure> {
         let mut done_bytes = 0;
         let mut taken: Vec<(Digest, usize)> = Vec::new();
         layout_images(source, &self.options.platform, |layer| {
@@ -243,14 +243,14 @@ impl Import {
                 return Ok(*at);
             }
             let at = match known.get(&layer.diff_id) {
-                Some(known) => gathering.add_known(known.clone()),
+                Some(known) => batch.add_known(known.clone()),
                 None => {
                     let (mut blob, _) = source.open_layer(layer, &file.display().to_string())?;
                     let mut body = Watched { inner: &mut blob, import: self, file, done_bytes: &mut done_bytes };
-                    let pending = gathering.intake.take(&mut body, layer.size_bytes, Some(&layer.blob));
+                    let pending = batch.writer.take(&mut body, layer.size_bytes, Some(&layer.blob));
                     let path = layer.blob.to_string();
-                    let pending = pending.map_err(|error| GatherFailure::of(&path, error))?;
-                    gathering.add(&path, pending)?
+                    let pending = pending.map_err(|error| BatchFailure::of(&path, error))?;
+                    batch.add(&path, pending)?
                 }
             };
             taken.push((layer.diff_id.clone(), at));
@@ -259,13 +259,13 @@ impl Import {
     }
 
     /// Joins layers to images and lets the references name them.
-    fn join(&mut self, file: &Path, images: &[ArchivedImage<usize>], gathering: &Gathering) -> Result<(), ImagesError> {
+    fn join(&mut self, file: &Path, images: &[ArchivedImage<usize>], batch: &LayerBatch) -> Result<(), ImagesError> {
         let failed = |source| ImagesError::Archive { origin: file.display().to_string(), source: Box::new(source) };
         let mut counted: HashSet<Digest> = HashSet::new();
         let mut used: HashSet<Digest> = HashSet::new();
         let (mut new_names, mut kept) = (Vec::new(), Vec::new());
         for Named { image, reference, name } in named(file, images)? {
-            let layers = gathering.layers_of(image).map_err(failed)?;
+            let layers = batch.layers_of(image).map_err(failed)?;
             let stored: Vec<StoredLayer> = layers.iter().map(|taken| taken.layer.clone()).collect();
             failpoint!("images.import.before-config");
             let added = self.store.add_image(&image.config_bytes, &stored)?;
@@ -294,7 +294,7 @@ impl Import {
         }
         self.store.name_images_for(self.options.project.as_deref(), &new_names, &kept)?;
         // Layers of other platforms and of images without a name came along in the stream.
-        let unused = gathering.all().filter(|taken| taken.new_bytes > 0 && !used.contains(&taken.layer.blob));
+        let unused = batch.all().filter(|taken| taken.new_bytes > 0 && !used.contains(&taken.layer.blob));
         let unused: HashSet<&Digest> = unused.map(|taken| &taken.layer.blob).collect();
         if !unused.is_empty() {
             remove_blobs(self.store.layout(), unused.into_iter(), &Reporter::default())?;
@@ -358,8 +358,8 @@ fn stored_id(layout: &Layout, reference: &Reference) -> Option<Digest> {
 fn layout_images<L>(
     source: &Layout,
     platform: &Platform,
-    mut take: impl FnMut(&StoredLayer) -> Result<L, GatherFailure>,
-) -> Result<Vec<ArchivedImage<L>>, GatherFailure> {
+    mut take: impl FnMut(&StoredLayer) -> Result<L, BatchFailure>,
+) -> Result<Vec<ArchivedImage<L>>, BatchFailure> {
     let mut images = Vec::new();
     for entry in &source.index.manifests {
         let references: Vec<String> = reference_of(entry).into_iter().collect();

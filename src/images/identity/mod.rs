@@ -5,7 +5,6 @@ use crate::fs::Digest;
 use crate::images::formats::documents::ImageConfig;
 use crate::images::formats::image_archive::ArchivedImage;
 use crate::images::layers::plain_manifest;
-use crate::images::load::payload::ShippedImage;
 use crate::images::store::layout::StoredImage;
 
 /// What makes an image that image, wherever it lies.
@@ -42,8 +41,8 @@ impl Identity {
     }
 
     /// Adds the ID that an engine of the containerd store gives to what `dpl` sends.
-    pub fn know_sizes(&mut self, shipped: &ShippedImage) {
-        self.engine_ids.push(shipped.engine_id(ImageStore::Containerd));
+    pub fn know_engine_id(&mut self, id: String) {
+        self.engine_ids.push(id);
     }
 
     pub fn diff_ids(&self) -> &[Digest] {

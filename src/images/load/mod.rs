@@ -28,8 +28,8 @@ use crate::images::error::ImagesError;
 use crate::images::layers::EngineLayers;
 use crate::images::load::plan::{LoadLook, LoadStep, PlannedBatch, sort_as_asked};
 use crate::images::load::report::{LoadReport, LoadResult, LoadedImage};
-use crate::images::load::sources::{Batch, Learning, LoadImage};
-use crate::images::load::transfer::{Delivered, Delivery, Progression};
+use crate::images::load::sources::{ArchiveCache, Batch, LoadImage};
+use crate::images::load::transfer::{PlannedTransfer, TransferDone, TransferState};
 use crate::images::unique;
 use crate::manifest::types::Reference;
 use crate::report::{Activity, Message, Reporter};
@@ -63,7 +63,7 @@ pub async fn load(
 ) -> Result<LoadReport, ImagesError> {
     let started = Instant::now();
     let references = unique(references)?;
-    let look = LoadLook::take(engine, images_dir, &references, Learning::Remembers).await?;
+    let look = LoadLook::take(engine, images_dir, &references, ArchiveCache::ReadWrite).await?;
     let plan = look.plan(engine).await?;
     let store = engine.image_store().await?;
     let (named, coming) = (look.named.clone(), look.coming(store));
@@ -77,14 +77,14 @@ pub async fn load(
     }
     let total_bytes = plan.images.iter().filter_map(|image| image.bytes_to_send).sum();
     let (mut images, mut bytes_sent) = (Vec::new(), 0);
-    let orders = Orders::of(look);
-    for image in &orders.present {
+    let steps = LoadSteps::of(look);
+    for image in &steps.present {
         images.push(report_present(image, reporter));
     }
-    if orders.to_do() > 0 {
-        reporter.planned(Activity::LoadImage, orders.to_do(), Some(total_bytes));
+    if steps.to_do() > 0 {
+        reporter.planned(Activity::LoadImage, steps.to_do(), Some(total_bytes));
     }
-    let loaded = orders.carry_out(engine, store, reporter).await;
+    let loaded = steps.carry_out(engine, store, reporter).await;
     let Loaded { images: loaded, bytes_sent: sent, failure } = loaded;
     images.extend(loaded);
     bytes_sent += sent;
@@ -106,9 +106,9 @@ pub async fn load(
 }
 
 /// What has to be done, in order.
-struct Orders {
+struct LoadSteps {
     present: Vec<LoadImage>,
-    deliveries: Vec<Delivery>,
+    transfers: Vec<PlannedTransfer>,
     /// Images that the engine has, or will have when all is sent, without this name.
     unnamed: Vec<(Batch, LoadImage)>,
 }
@@ -120,9 +120,9 @@ struct Loaded {
     failure: Option<ImagesError>,
 }
 
-impl Orders {
+impl LoadSteps {
     fn of(look: LoadLook) -> Self {
-        let mut orders = Self { present: Vec::new(), deliveries: Vec::new(), unnamed: Vec::new() };
+        let mut steps = Self { present: Vec::new(), transfers: Vec::new(), unnamed: Vec::new() };
         // What the engine will have when all that comes before is there.
         let mut known = look.layers.clone();
         let mut bringing: Vec<HashSet<Digest>> = Vec::new();
@@ -130,8 +130,8 @@ impl Orders {
             let mut missing = Vec::new();
             for (image, step) in images {
                 match step {
-                    LoadStep::Keep => orders.present.push(image),
-                    LoadStep::Name => orders.unnamed.push((batch.clone(), image)),
+                    LoadStep::Keep => steps.present.push(image),
+                    LoadStep::Name => steps.unnamed.push((batch.clone(), image)),
                     LoadStep::Send => missing.push(image),
                 }
             }
@@ -147,28 +147,28 @@ impl Orders {
             for image in &missing {
                 known.add(image.identity.diff_ids());
             }
-            orders.deliveries.push(Delivery::new(place, batch, missing, before, after));
+            steps.transfers.push(PlannedTransfer::new(place, batch, missing, before, after));
         }
-        orders
+        steps
     }
 
     fn to_do(&self) -> usize {
-        self.unnamed.len() + self.deliveries.iter().map(Delivery::image_count).sum::<usize>()
+        self.unnamed.len() + self.transfers.iter().map(PlannedTransfer::image_count).sum::<usize>()
     }
 
     async fn carry_out(self, engine: &Engine, store: ImageStore, reporter: &Reporter) -> Loaded {
         let mut loaded = Loaded { images: Vec::new(), bytes_sent: 0, failure: None };
-        let (progression, watcher) = watch::channel(Progression { done: BTreeSet::new(), given_up: false });
-        let mut next_place = self.deliveries.len();
-        let mut running = futures::stream::iter(self.deliveries)
-            .map(|delivery| delivery.make(engine, reporter, watcher.clone()))
+        let (state, watcher) = watch::channel(TransferState { done: BTreeSet::new(), given_up: false });
+        let mut next_place = self.transfers.len();
+        let mut running = futures::stream::iter(self.transfers)
+            .map(|transfer| transfer.make(engine, reporter, watcher.clone()))
             .buffer_unordered(LOADS_AT_ONCE);
         while let Some((place, result)) = running.next().await {
             loaded.take(result);
-            progression.send_modify(|progression| match loaded.failure {
-                None => drop(progression.done.insert(place)),
+            state.send_modify(|state| match loaded.failure {
+                None => drop(state.done.insert(place)),
                 // Those that the engine has in full run on to their end; all others stop where they are.
-                Some(_) => progression.given_up = true,
+                Some(_) => state.given_up = true,
             });
         }
         drop(running);
@@ -181,13 +181,13 @@ impl Orders {
                 break;
             }
             let result = match plan::unnamed(engine, &image).await {
-                Ok(Some(view)) => Delivery::name_only(engine, reporter, image, &view.id).await,
+                Ok(Some(view)) => PlannedTransfer::name_only(engine, reporter, image, &view.id).await,
                 // It went away since it was looked for.
                 Ok(None) => {
                     let nothing = EngineLayers::none(store);
-                    let delivery = Delivery::new(next_place, batch, vec![image], nothing, Vec::new());
+                    let transfer = PlannedTransfer::new(next_place, batch, vec![image], nothing, Vec::new());
                     next_place += 1;
-                    delivery.make(engine, reporter, watcher.clone()).await.1
+                    transfer.make(engine, reporter, watcher.clone()).await.1
                 }
                 Err(error) => Err(error),
             };
@@ -198,7 +198,7 @@ impl Orders {
 }
 
 impl Loaded {
-    fn take(&mut self, result: Result<Delivered, ImagesError>) {
+    fn take(&mut self, result: Result<TransferDone, ImagesError>) {
         match result {
             Ok(delivered) => {
                 self.images.extend(delivered.images);
@@ -222,7 +222,7 @@ fn report_present(image: &LoadImage, reporter: &Reporter) -> LoadedImage {
         layers_total: image.identity.diff_ids().len() as u64,
         layers_sent: 0,
         bytes_sent: 0,
-        total_bytes: image.shipped.total_bytes(),
+        total_bytes: image.payload.total_bytes(),
         kept_as: None,
     }
 }

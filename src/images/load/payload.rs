@@ -24,16 +24,16 @@ use crate::images::store::archives;
 use crate::images::store::layer_check::Unpacking;
 use crate::images::store::layout::{Layout, StoredLayer};
 
-/// An image of a shipment.
+/// An image of a payload.
 #[derive(Debug, Clone)]
-pub struct ShippedImage {
+pub struct PayloadImage {
     pub config_digest: Digest,
     pub config_bytes: Vec<u8>,
     /// Diff ID and uncompressed size of each layer, lowest first.
     pub layers: Vec<(Digest, u64)>,
 }
 
-impl ShippedImage {
+impl PayloadImage {
     fn plain_manifest(&self) -> Vec<u8> {
         plain_manifest(&self.config_digest, self.config_bytes.len() as u64, &self.layers).to_bytes()
     }
@@ -70,17 +70,17 @@ pub enum Origin {
 
 /// What goes to the engine in one load.
 #[derive(Debug, Clone)]
-pub struct Shipment {
+pub struct Payload {
     pub store: ImageStore,
-    pub images: Vec<ShippedImage>,
+    pub images: Vec<PayloadImage>,
     /// The diff IDs of the layers that go along.
     pub send: Vec<Digest>,
     pub origin: Origin,
 }
 
-/// Why a shipment was not sent to its end.
+/// Why a payload was not sent to its end.
 #[derive(Debug)]
-pub enum ShipmentError {
+pub enum PayloadError {
     /// The engine ended the call early, and says why.
     HungUp,
     /// The operator asked for an end, or what it needs will not come; nothing has become an image.
@@ -88,21 +88,21 @@ pub enum ShipmentError {
     Images(ImagesError),
 }
 
-impl From<ImagesError> for ShipmentError {
+impl From<ImagesError> for PayloadError {
     fn from(error: ImagesError) -> Self {
         Self::Images(error)
     }
 }
 
 /// Hears how many bytes have been sent, and says whether to go on.
-pub trait Onlooker {
+pub trait UploadObserver {
     fn sent(&mut self, bytes: u64);
     fn go_on(&self) -> bool;
     /// Waits until the archive may be closed, which makes images of it; false when it must not.
     fn may_close(&mut self) -> bool;
 }
 
-impl Shipment {
+impl Payload {
     /// The uncompressed size of all layers that go along.
     pub fn layer_bytes(&self) -> u64 {
         let sizes = self.sizes();
@@ -114,57 +114,57 @@ impl Shipment {
     }
 
     /// Writes all of it; gives the number of bytes.
-    pub fn write(&self, out: TaskWriter, onlooker: &mut dyn Onlooker) -> Result<u64, ShipmentError> {
-        let mut parcel = Parcel { store: self.store, out, sizes: self.sizes(), written: 0, onlooker };
+    pub fn write(&self, out: TaskWriter, observer: &mut dyn UploadObserver) -> Result<u64, PayloadError> {
+        let mut archive_writer = ArchiveWriter { store: self.store, out, sizes: self.sizes(), written: 0, observer };
         failpoint!("images.load.before-archive");
         if self.store == ImageStore::Containerd {
-            parcel.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            archive_writer.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
         match &self.origin {
-            Origin::Store { layout, name, layers } => self.send_stored(&mut parcel, layout, name, layers)?,
-            Origin::Archive { path, layers } => self.send_archived(&mut parcel, path, layers)?,
+            Origin::Store { layout, name, layers } => self.send_stored(&mut archive_writer, layout, name, layers)?,
+            Origin::Archive { path, layers } => self.send_archived(&mut archive_writer, path, layers)?,
         }
         for image in &self.images {
-            parcel.file(&parcel.config_path(&image.config_digest), &image.config_bytes)?;
+            archive_writer.file(&archive_writer.config_path(&image.config_digest), &image.config_bytes)?;
             if self.store == ImageStore::Containerd {
                 let manifest = image.plain_manifest();
-                parcel.file(&parcel.blob_path(&Digest::of(&manifest)), &manifest)?;
+                archive_writer.file(&archive_writer.blob_path(&Digest::of(&manifest)), &manifest)?;
             }
         }
-        parcel.out.flush().map_err(|_| ShipmentError::HungUp)?;
-        if !parcel.onlooker.may_close() {
-            return Err(ShipmentError::Stopped);
+        archive_writer.out.flush().map_err(|_| PayloadError::HungUp)?;
+        if !archive_writer.observer.may_close() {
+            return Err(PayloadError::Stopped);
         }
         failpoint!("images.load.before-manifest");
         let (name, document) = match self.store {
-            ImageStore::Classic => ("manifest.json", self.docker_manifest(&parcel)),
+            ImageStore::Classic => ("manifest.json", self.docker_manifest(&archive_writer)),
             ImageStore::Containerd => ("index.json", self.index()),
         };
-        parcel.file(name, &document)?;
-        parcel.finish()
+        archive_writer.file(name, &document)?;
+        archive_writer.finish()
     }
 
     fn send_stored(
         &self,
-        parcel: &mut Parcel<'_>,
+        archive_writer: &mut ArchiveWriter<'_>,
         layout: &Layout,
         name: &str,
         layers: &[StoredLayer],
-    ) -> Result<(), ShipmentError> {
+    ) -> Result<(), PayloadError> {
         for diff_id in &self.send {
             let Some(layer) = layers.iter().find(|layer| layer.diff_id == *diff_id) else {
                 continue;
             };
             let damaged = |why| {
                 let path = layout.blob_path(&layer.blob);
-                ShipmentError::Images(ImagesError::DamagedBlob { reference: name.to_owned(), path, why })
+                PayloadError::Images(ImagesError::DamagedBlob { reference: name.to_owned(), path, why })
             };
             let (file, compression) = layout.open_layer(layer, name)?;
             let mut unpacking = Unpacking::start(file, compression, layer.blob.clone());
-            match parcel.layer(diff_id, &mut unpacking.reader) {
+            match archive_writer.layer(diff_id, &mut unpacking.reader) {
                 // The blob's own digest first: when it is wrong, what it unpacks to means nothing.
-                Err(LayerFailure::HungUp) => return Err(ShipmentError::HungUp),
-                Err(LayerFailure::Stopped) => return Err(ShipmentError::Stopped),
+                Err(LayerFailure::HungUp) => return Err(PayloadError::HungUp),
+                Err(LayerFailure::Stopped) => return Err(PayloadError::Stopped),
                 Err(LayerFailure::Read(_)) => {
                     let why = unpacking.verdict().err();
                     return Err(damaged(why.unwrap_or(BlobDamage::WrongDigest)));
@@ -180,12 +180,12 @@ impl Shipment {
 
     fn send_archived(
         &self,
-        parcel: &mut Parcel<'_>,
+        archive_writer: &mut ArchiveWriter<'_>,
         path: &Path,
         layers: &HashMap<String, Digest>,
-    ) -> Result<(), ShipmentError> {
+    ) -> Result<(), PayloadError> {
         let archive = |source| {
-            ShipmentError::Images(ImagesError::Archive { origin: path.display().to_string(), source: Box::new(source) })
+            PayloadError::Images(ImagesError::Archive { origin: path.display().to_string(), source: Box::new(source) })
         };
         let mut missing: HashSet<&Digest> = self.send.iter().collect();
         if missing.is_empty() {
@@ -208,10 +208,10 @@ impl Shipment {
             (&mut reader).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(unreadable)?;
             let compression = Compression::of(&first);
             let mut plain = PlainReader::new(first.as_slice().chain(&mut reader), compression).map_err(unreadable)?;
-            match parcel.layer(diff_id, &mut plain) {
+            match archive_writer.layer(diff_id, &mut plain) {
                 Ok(()) => missing.remove(diff_id),
-                Err(LayerFailure::HungUp) => return Err(ShipmentError::HungUp),
-                Err(LayerFailure::Stopped) => return Err(ShipmentError::Stopped),
+                Err(LayerFailure::HungUp) => return Err(PayloadError::HungUp),
+                Err(LayerFailure::Stopped) => return Err(PayloadError::Stopped),
                 Err(LayerFailure::Read(source)) => return Err(unreadable(source)),
                 Err(LayerFailure::Differs) => {
                     let expected = diff_id.clone();
@@ -229,13 +229,14 @@ impl Shipment {
     }
 
     /// No names: the image gets its name when it has been looked at.
-    fn docker_manifest(&self, parcel: &Parcel<'_>) -> Vec<u8> {
+    fn docker_manifest(&self, archive_writer: &ArchiveWriter<'_>) -> Vec<u8> {
         let items: Vec<_> = self
             .images
             .iter()
             .map(|image| {
-                let layers: Vec<String> = image.layers.iter().map(|(diff_id, _)| parcel.layer_path(diff_id)).collect();
-                json!({"Config": parcel.config_path(&image.config_digest), "RepoTags": null, "Layers": layers})
+                let layers: Vec<String> =
+                    image.layers.iter().map(|(diff_id, _)| archive_writer.layer_path(diff_id)).collect();
+                json!({"Config": archive_writer.config_path(&image.config_digest), "RepoTags": null, "Layers": layers})
             })
             .collect();
         serde_json::to_vec(&items).expect("JSON values always serialise")
@@ -256,12 +257,12 @@ impl Shipment {
 }
 
 /// The archive while it is written.
-struct Parcel<'a> {
+struct ArchiveWriter<'a> {
     store: ImageStore,
     out: TaskWriter,
     sizes: HashMap<Digest, u64>,
     written: u64,
-    onlooker: &'a mut dyn Onlooker,
+    observer: &'a mut dyn UploadObserver,
 }
 
 /// Why a layer did not get through.
@@ -273,7 +274,7 @@ enum LayerFailure {
     Differs,
 }
 
-impl Parcel<'_> {
+impl ArchiveWriter<'_> {
     fn layer_path(&self, diff_id: &Digest) -> String {
         match self.store {
             ImageStore::Classic => format!("{}/layer.tar", diff_id.hex()),
@@ -292,9 +293,9 @@ impl Parcel<'_> {
         format!("blobs/sha256/{}", digest.hex())
     }
 
-    fn file(&mut self, path: &str, bytes: &[u8]) -> Result<(), ShipmentError> {
+    fn file(&mut self, path: &str, bytes: &[u8]) -> Result<(), PayloadError> {
         let size = bytes.len() as u64;
-        let hung_up = |_| ShipmentError::HungUp;
+        let hung_up = |_| PayloadError::HungUp;
         self.put(&file_header(path, size)).map_err(hung_up)?;
         self.put(bytes).map_err(hung_up)?;
         self.pad(size).map_err(hung_up)
@@ -316,12 +317,12 @@ impl Parcel<'_> {
                 Err(error) => return Err(LayerFailure::Read(error)),
             };
             left = left.checked_sub(read as u64).ok_or(LayerFailure::Differs)?;
-            if !self.onlooker.go_on() {
+            if !self.observer.go_on() {
                 return Err(LayerFailure::Stopped);
             }
             hasher.update(&buffer[..read]);
             self.put(&buffer[..read]).map_err(hung_up)?;
-            self.onlooker.sent(read as u64);
+            self.observer.sent(read as u64);
         }
         if left != 0 || hasher.finish() != *diff_id {
             return Err(LayerFailure::Differs);
@@ -342,9 +343,9 @@ impl Parcel<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<u64, ShipmentError> {
-        self.put(&END_MARK).map_err(|_| ShipmentError::HungUp)?;
-        self.out.finish().map_err(|_| ShipmentError::HungUp)?;
+    fn finish(mut self) -> Result<u64, PayloadError> {
+        self.put(&END_MARK).map_err(|_| PayloadError::HungUp)?;
+        self.out.finish().map_err(|_| PayloadError::HungUp)?;
         Ok(self.written)
     }
 }

@@ -11,7 +11,7 @@ use crate::images::disk_space::{self, DiskNeed, DiskPurpose};
 use crate::images::error::ImagesError;
 use crate::images::layers::{EngineLayers, lacking_each};
 use crate::images::load::report::{LoadPlan, PlannedLoad, PlannedLoadResult};
-use crate::images::load::sources::{Batch, Learning, LoadImage, find_sources};
+use crate::images::load::sources::{ArchiveCache, Batch, LoadImage, find_sources};
 use crate::images::names::engine_name;
 use crate::images::pipes::blocking;
 use crate::images::unique;
@@ -54,7 +54,7 @@ const INSPECTED_AT_ONCE: usize = 8;
 /// image of the store with a missing or truncated blob.
 pub async fn plan_load(engine: &Engine, images_dir: &Path, references: &[Reference]) -> Result<LoadPlan, ImagesError> {
     let references = unique(references)?;
-    let look = LoadLook::take(engine, images_dir, &references, Learning::Forgets).await?;
+    let look = LoadLook::take(engine, images_dir, &references, ArchiveCache::ReadOnly).await?;
     let mut plan = look.plan(engine).await?;
     sort_as_asked(&mut plan.images, &references, |image| &image.reference);
     Ok(plan)
@@ -71,10 +71,10 @@ impl LoadLook {
         engine: &Engine,
         folder: &Path,
         references: &[Reference],
-        learning: Learning,
+        cache: ArchiveCache,
     ) -> Result<Self, ImagesError> {
         let (folder, wanted) = (folder.to_owned(), references.to_vec());
-        let found = blocking(move || find_sources(&folder, &wanted, learning)).await?;
+        let found = blocking(move || find_sources(&folder, &wanted, cache)).await?;
         let named = named(engine, references).await?;
         let mut batches = Vec::new();
         // Images of which the engine will have the layers and the configuration once the earlier steps are done.
@@ -111,7 +111,7 @@ impl LoadLook {
     pub fn coming(&self, store: ImageStore) -> Vec<String> {
         let images = self.batches.iter().flat_map(|batch| &batch.images);
         let coming = images.filter(|(_, step)| *step != LoadStep::Keep);
-        coming.map(|(image, _)| image.shipped.engine_id(store)).collect()
+        coming.map(|(image, _)| image.payload.engine_id(store)).collect()
     }
 
     /// What would be sent, in the order of the batches.
@@ -124,7 +124,7 @@ impl LoadLook {
             let mut lacking = lacking_each(&known, sent().map(|(image, _)| image.identity.diff_ids())).into_iter();
             for (image, step) in images {
                 let lacking = if *step == LoadStep::Send { lacking.next().unwrap_or_default() } else { Vec::new() };
-                let sizes: HashMap<_, _> = image.shipped.layers.iter().cloned().collect();
+                let sizes: HashMap<_, _> = image.payload.layers.iter().cloned().collect();
                 let bytes = lacking.iter().filter_map(|layer| sizes.get(layer)).sum();
                 plan.images.push(PlannedLoad {
                     reference: image.name.clone(),

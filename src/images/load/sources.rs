@@ -9,7 +9,7 @@ use crate::images::error::ImagesError;
 use crate::images::formats::documents::SAVED_AT;
 use crate::images::formats::image_archive::ArchivedImage;
 use crate::images::identity::Identity;
-use crate::images::load::payload::{Origin, Shipment, ShippedImage};
+use crate::images::load::payload::{Origin, Payload, PayloadImage};
 use crate::images::names::engine_name;
 use crate::images::store::archives::{ArchiveFolder, ArchivedLayer};
 use crate::images::store::layer_check::measure;
@@ -24,7 +24,7 @@ pub struct LoadImage {
     /// With its tag.
     pub name: String,
     pub identity: Identity,
-    pub shipped: ShippedImage,
+    pub payload: PayloadImage,
 }
 
 /// Images that come from one place and go in one load.
@@ -54,8 +54,8 @@ impl Batch {
             layer.uncompressed_bytes = Some(measure(layout, layer, name)?);
         }
         for image in images {
-            image.shipped.layers = sizes(layers);
-            image.identity.know_sizes(&image.shipped);
+            image.payload.layers = sizes(layers);
+            image.identity.know_engine_id(image.payload.engine_id(ImageStore::Containerd));
         }
         Ok(())
     }
@@ -77,23 +77,23 @@ impl Batch {
     }
 
     /// What goes to the engine when it lacks the layers `send`.
-    pub fn shipment(&self, store: ImageStore, images: Vec<ShippedImage>, send: Vec<Digest>) -> Shipment {
+    pub fn payload(&self, store: ImageStore, images: Vec<PayloadImage>, send: Vec<Digest>) -> Payload {
         let origin = match &self.origin {
             BatchOrigin::Store { layout, name, layers } => {
                 Origin::Store { layout: layout.clone(), name: name.clone(), layers: layers.clone() }
             }
             BatchOrigin::Archive { path, layers } => Origin::Archive { path: path.clone(), layers: layers.clone() },
         };
-        Shipment { store, images, send, origin }
+        Payload { store, images, send, origin }
     }
 }
 
 /// Whether what old archives hold is written down for the next time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Learning {
-    Remembers,
+pub enum ArchiveCache {
+    ReadWrite,
     /// Nothing may be written.
-    Forgets,
+    ReadOnly,
 }
 
 /// What was found, and what the operator should know of it.
@@ -103,7 +103,7 @@ pub struct Found {
 }
 
 /// Finds all images, and looks whether their blobs are there in full length.
-pub fn find_sources(folder: &Path, references: &[Reference], learning: Learning) -> Result<Found, ImagesError> {
+pub fn find_sources(folder: &Path, references: &[Reference], cache: ArchiveCache) -> Result<Found, ImagesError> {
     let layout = Layout::open(folder)?;
     let mut archives = ArchiveFolder::open(folder)?;
     let mut found = Found { batches: Vec::new(), notices: Vec::new() };
@@ -138,7 +138,7 @@ pub fn find_sources(folder: &Path, references: &[Reference], learning: Learning)
             None => missing.push(name),
         }
     }
-    if learning == Learning::Remembers {
+    if cache == ArchiveCache::ReadWrite {
         archives.remember();
     }
     if missing.is_empty() {
@@ -158,14 +158,14 @@ fn stored_batch(
     if let Some(error) = layout.missing_blob(&image) {
         return Err(error);
     }
-    let shipped = ShippedImage {
+    let payload = PayloadImage {
         config_digest: image.config_digest.clone(),
         config_bytes: image.config_bytes.clone(),
         layers: sizes(&image.layers),
     };
     let identity = Identity::of_stored(&image);
     let origin = BatchOrigin::Store { layout: layout.clone(), name: name.to_owned(), layers: image.layers };
-    let image = LoadImage { reference: reference.clone(), name: name.to_owned(), identity, shipped };
+    let image = LoadImage { reference: reference.clone(), name: name.to_owned(), identity, payload };
     Ok(Batch { images: vec![image], origin })
 }
 
@@ -180,7 +180,7 @@ fn load_archived(reference: &Reference, name: &str, image: &ArchivedImage<Archiv
         reference: reference.clone(),
         name: name.to_owned(),
         identity: Identity::of_archived(image, &sizes),
-        shipped: ShippedImage {
+        payload: PayloadImage {
             config_digest: image.config_digest.clone(),
             config_bytes: image.config_bytes.clone(),
             layers: sizes,

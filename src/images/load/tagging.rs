@@ -11,8 +11,8 @@ use crate::report::{Activity, Message, Reporter};
 pub async fn rename(engine: &Engine, reference: &Reference, id: &str, reporter: &Reporter) -> Result<(), ImagesError> {
     let name = engine_name(reference).unwrap_or_else(|| reference.to_string());
     reporter.began(Activity::NameImage, &name, None);
-    match adopt(engine, reference, &name, id).await {
-        Ok(Adopted { kept_as }) => {
+    match retag(engine, reference, &name, id).await {
+        Ok(Retagged { kept_as }) => {
             if let Some(kept) = kept_as {
                 reporter.notice(Message::new("images-kept-under").with("reference", &name).with("kept", kept));
             }
@@ -27,17 +27,17 @@ pub async fn rename(engine: &Engine, reference: &Reference, id: &str, reporter: 
 }
 
 /// A name has moved.
-pub struct Adopted {
+pub struct Retagged {
     /// What the image that had the name before is called now.
     pub kept_as: Option<String>,
 }
 
 /// Lets `reference` (`name` with its tag) name the image `id`. The one that it named before is given a name of its
 /// own first: an image without any can be removed by anyone who tidies up, and on the containerd store goes at once.
-pub async fn adopt(engine: &Engine, reference: &Reference, name: &str, id: &str) -> Result<Adopted, ImagesError> {
+pub async fn retag(engine: &Engine, reference: &Reference, name: &str, id: &str) -> Result<Retagged, ImagesError> {
     let before = engine.inspect_image(name).await?.map(|view| view.id);
     if before.as_deref() == Some(id) {
-        return Ok(Adopted { kept_as: None });
+        return Ok(Retagged { kept_as: None });
     }
     let mut kept_as = None;
     if let Some((before, tag)) = before.as_deref().and_then(|before| Some((before, kept_tag(before)?))) {
@@ -49,7 +49,7 @@ pub async fn adopt(engine: &Engine, reference: &Reference, name: &str, id: &str)
     engine.tag_image(id, reference.name(), reference.tag().unwrap_or("latest")).await?;
     failpoint!("images.load.after-tag");
     match engine.inspect_image(name).await? {
-        Some(view) if view.id == id => Ok(Adopted { kept_as }),
+        Some(view) if view.id == id => Ok(Retagged { kept_as }),
         _ => Err(ImagesError::FellShort { reference: name.to_owned(), why: Shortfall::OtherTag, source: None }),
     }
 }

@@ -1,4 +1,4 @@
-//! One delivery to the engine: the images that come from one place, thin first, in full where that falls short, each
+//! One transfer to the engine: the images that come from one place, thin first, in full where that falls short, each
 //! looked at afterwards and then given its name.
 
 use std::collections::BTreeSet;
@@ -12,14 +12,14 @@ use crate::images::error::{self, ImagesError};
 use crate::images::layers::{EngineLayers, lacking_each};
 use crate::images::load::report::{LoadResult, LoadedImage};
 use crate::images::load::sources::{Batch, LoadImage};
-use crate::images::load::tagging::{Adopted, adopt};
-use crate::images::load::upload::{Gate, Outcome, Progress, send};
+use crate::images::load::tagging::{Retagged, retag};
+use crate::images::load::upload::{CloseGate, Outcome, UploadProgress, send};
 use crate::images::pipes::blocking;
 use crate::report::{Activity, Message, Reporter};
 
-/// How far all deliveries of one load have come.
+/// How far all transfers of one load have come.
 #[derive(Debug, Clone)]
-pub struct Progression {
+pub struct TransferState {
     /// The places of those whose images are in the engine.
     pub done: BTreeSet<usize>,
     /// One of them failed: what has not been closed stays open.
@@ -27,7 +27,7 @@ pub struct Progression {
 }
 
 /// Images to be delivered.
-pub struct Delivery {
+pub struct PlannedTransfer {
     place: usize,
     batch: Batch,
     images: Vec<Missing>,
@@ -37,9 +37,9 @@ pub struct Delivery {
     after: Vec<usize>,
 }
 
-/// What a delivery did.
+/// What a transfer did.
 #[derive(Default)]
-pub struct Delivered {
+pub struct TransferDone {
     pub images: Vec<LoadedImage>,
     pub bytes_sent: u64,
 }
@@ -51,19 +51,19 @@ struct Missing {
     bytes_sent: u64,
 }
 
-/// A delivery under way.
-struct Carrier<'a> {
+/// A transfer under way.
+struct Transfer<'a> {
     engine: &'a Engine,
     reporter: &'a Reporter,
     store: ImageStore,
-    gate: Gate,
+    gate: CloseGate,
     /// What all attempts sent.
     bytes_sent: u64,
     /// What all attempts sent of layers.
     layer_bytes: u64,
 }
 
-impl Delivery {
+impl PlannedTransfer {
     pub fn new(place: usize, batch: Batch, images: Vec<LoadImage>, known: EngineLayers, after: Vec<usize>) -> Self {
         let images = images.into_iter().map(|image| Missing { image, layers_sent: 0, bytes_sent: 0 }).collect();
         Self { place, batch, images, known, after }
@@ -78,27 +78,27 @@ impl Delivery {
         self,
         engine: &Engine,
         reporter: &Reporter,
-        progression: watch::Receiver<Progression>,
-    ) -> (usize, Result<Delivered, ImagesError>) {
+        state: watch::Receiver<TransferState>,
+    ) -> (usize, Result<TransferDone, ImagesError>) {
         let place = self.place;
         if reporter.asked_to_stop() {
             return (place, Err(ImagesError::Interrupted { done: 0, all: 0 }));
         }
-        if progression.borrow().given_up {
+        if state.borrow().given_up {
             return (place, Err(ImagesError::GivenUp));
         }
         let names: Vec<String> = self.images.iter().map(|missing| missing.image.name.clone()).collect();
-        let gate = Gate::new(progression, self.after.clone());
+        let gate = CloseGate::new(state, self.after.clone());
         let store = self.known.store();
-        let carrier = Carrier { engine, reporter, store, gate, bytes_sent: 0, layer_bytes: 0 };
+        let under_way = Transfer { engine, reporter, store, gate, bytes_sent: 0, layer_bytes: 0 };
         let mut loaded = Vec::new();
-        let result = carrier.carry(self, &mut loaded).await;
+        let result = under_way.run(self, &mut loaded).await;
         if let Err(error) = &result {
             for name in names.iter().filter(|name| loaded.iter().all(|image| image.reference != **name)) {
                 reporter.failed(Activity::LoadImage, name, error);
             }
         }
-        (place, result.map(|bytes_sent| Delivered { images: loaded, bytes_sent }))
+        (place, result.map(|bytes_sent| TransferDone { images: loaded, bytes_sent }))
     }
 
     /// Names an image that the engine has.
@@ -107,17 +107,17 @@ impl Delivery {
         reporter: &Reporter,
         image: LoadImage,
         id: &str,
-    ) -> Result<Delivered, ImagesError> {
+    ) -> Result<TransferDone, ImagesError> {
         reporter.began(Activity::LoadImage, &image.name, Some(0));
         let loaded = finish(engine, reporter, &Missing { image, layers_sent: 0, bytes_sent: 0 }, id).await?;
-        Ok(Delivered { images: vec![loaded], bytes_sent: 0 })
+        Ok(TransferDone { images: vec![loaded], bytes_sent: 0 })
     }
 }
 
-impl Carrier<'_> {
+impl Transfer<'_> {
     /// Thin, and full where that falls short.
-    async fn carry(mut self, delivery: Delivery, loaded: &mut Vec<LoadedImage>) -> Result<u64, ImagesError> {
-        let Delivery { batch, images, known, .. } = delivery;
+    async fn run(mut self, transfer: PlannedTransfer, loaded: &mut Vec<LoadedImage>) -> Result<u64, ImagesError> {
+        let PlannedTransfer { batch, images, known, .. } = transfer;
         let (batch, mut missing) = measured(batch, images).await?;
         let all = EngineLayers::none(self.store);
         let is_thin = missing.iter().any(|image| {
@@ -142,7 +142,7 @@ impl Carrier<'_> {
             }
         }
         for image in &missing {
-            let id = image.image.shipped.engine_id(self.store);
+            let id = image.image.payload.engine_id(self.store);
             loaded.push(finish(self.engine, self.reporter, image, &id).await?);
         }
         Ok(self.bytes_sent)
@@ -156,9 +156,9 @@ impl Carrier<'_> {
         known: &EngineLayers,
     ) -> Result<Option<Shortfall>, ImagesError> {
         let lacking = lacking_each(known, missing.iter().map(|image| image.image.identity.diff_ids()));
-        let images = missing.iter().map(|image| image.image.shipped.clone()).collect();
-        let shipment = batch.shipment(self.store, images, lacking.concat());
-        let total_bytes = shipment.layer_bytes();
+        let images = missing.iter().map(|image| image.image.payload.clone()).collect();
+        let payload = batch.payload(self.store, images, lacking.concat());
+        let total_bytes = payload.layer_bytes();
         // One stream for all of them: its progress is told under the first one's name.
         let before = self.layer_bytes;
         self.layer_bytes += total_bytes;
@@ -169,8 +169,8 @@ impl Carrier<'_> {
             }
         }
         let subject = missing[0].image.name.clone();
-        let progress = Progress::new(self.reporter.clone(), subject, self.store, before, total_bytes);
-        let outcome = send(self.engine, shipment, Arc::new(progress), self.gate.clone()).await;
+        let progress = UploadProgress::new(self.reporter.clone(), subject, self.store, before, total_bytes);
+        let outcome = send(self.engine, payload, Arc::new(progress), self.gate.clone()).await;
         let (sent, refusal) = match outcome {
             Outcome::Sent { bytes } => (bytes, None),
             Outcome::Refused { bytes, error } => (bytes, Some(error)),
@@ -195,7 +195,7 @@ impl Carrier<'_> {
         mut refusal: Option<EngineError>,
     ) -> Result<Option<Shortfall>, ImagesError> {
         for image in missing {
-            let id = image.image.shipped.engine_id(self.store);
+            let id = image.image.payload.engine_id(self.store);
             let view = match self.engine.inspect_image(&id).await {
                 Ok(view) => view,
                 // An engine that went away during the load says so twice; the first time tells more.
@@ -216,7 +216,7 @@ impl Carrier<'_> {
     /// it gone, so that a failure here changes nothing.
     async fn clear_away(&self, missing: &[Missing]) {
         for image in missing {
-            let id = image.image.shipped.engine_id(self.store);
+            let id = image.image.payload.engine_id(self.store);
             let Ok(Some(view)) = self.engine.inspect_image(&id).await else {
                 continue;
             };
@@ -230,7 +230,7 @@ impl Carrier<'_> {
 /// Gives a whole image its name.
 async fn finish(engine: &Engine, reporter: &Reporter, done: &Missing, id: &str) -> Result<LoadedImage, ImagesError> {
     let image = &done.image;
-    let Adopted { kept_as } = adopt(engine, &image.reference, &image.name, id).await?;
+    let Retagged { kept_as } = retag(engine, &image.reference, &image.name, id).await?;
     if let Some(kept_as) = &kept_as {
         let message = Message::new("images-kept-under").with("reference", &image.name).with("kept", kept_as);
         reporter.notice(message);
@@ -247,7 +247,7 @@ async fn finish(engine: &Engine, reporter: &Reporter, done: &Missing, id: &str) 
         layers_total: image.identity.diff_ids().len() as u64,
         layers_sent: done.layers_sent,
         bytes_sent: done.bytes_sent,
-        total_bytes: image.shipped.total_bytes(),
+        total_bytes: image.payload.total_bytes(),
         kept_as,
     })
 }

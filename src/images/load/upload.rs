@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, EngineError, ImageStore};
 use crate::images::error::ImagesError;
-use crate::images::load::payload::{Onlooker, Shipment, ShipmentError};
-use crate::images::load::transfer::Progression;
+use crate::images::load::payload::{Payload, PayloadError, UploadObserver};
+use crate::images::load::transfer::TransferState;
 use crate::images::pipes::{TaskWriter, blocking};
 use crate::report::{Activity, Reporter};
 
@@ -33,25 +33,25 @@ pub enum Outcome {
 
 /// What must be in the engine before an archive may be closed.
 #[derive(Debug, Clone)]
-pub struct Gate {
-    progression: watch::Receiver<Progression>,
+pub struct CloseGate {
+    state: watch::Receiver<TransferState>,
     after: Vec<usize>,
 }
 
-impl Gate {
-    pub fn new(progression: watch::Receiver<Progression>, after: Vec<usize>) -> Self {
-        Self { progression, after }
+impl CloseGate {
+    pub fn new(state: watch::Receiver<TransferState>, after: Vec<usize>) -> Self {
+        Self { state, after }
     }
 
     fn given_up(&self) -> bool {
-        self.progression.borrow().given_up
+        self.state.borrow().given_up
     }
 
     /// Waits until all is there that the images need; false when they won't be.
     async fn opens(&mut self) -> bool {
-        let Self { progression, after } = self;
-        let settled = |now: &Progression| now.given_up || after.iter().all(|place| now.done.contains(place));
-        match progression.wait_for(settled).await {
+        let Self { state, after } = self;
+        let settled = |now: &TransferState| now.given_up || after.iter().all(|place| now.done.contains(place));
+        match state.wait_for(settled).await {
             Ok(now) => !now.given_up,
             Err(_) => false,
         }
@@ -60,7 +60,7 @@ impl Gate {
 
 /// Tells how far a load has come, in uncompressed bytes of layers. A byte counts in full when it has been applied, as
 /// far as the engine shows that; for a part of it when it has been sent.
-pub struct Progress {
+pub struct UploadProgress {
     reporter: Reporter,
     subject: String,
     shows_applying: bool,
@@ -82,7 +82,7 @@ const TOLD_EVERY_BYTES: u64 = 1 << 20;
 /// What sending takes of the time that a byte takes, where applying comes after it: about a quarter.
 const SENDING_PART: u64 = 4;
 
-impl Progress {
+impl UploadProgress {
     pub fn new(reporter: Reporter, subject: String, store: ImageStore, before_bytes: u64, total_bytes: u64) -> Self {
         // The containerd store takes layers in as they come, and shows nothing of what it does with them.
         let shows_applying = store == ImageStore::Classic;
@@ -116,14 +116,14 @@ impl Progress {
 
 /// What the writing thread is told and asks.
 struct Writing {
-    progress: Arc<Progress>,
-    gate: Gate,
+    progress: Arc<UploadProgress>,
+    gate: CloseGate,
     /// The call has ended: there is nothing to wait for any more.
     ended: CancellationToken,
     handle: Handle,
 }
 
-impl Onlooker for Writing {
+impl UploadObserver for Writing {
     fn sent(&mut self, bytes: u64) {
         self.progress.note(|state| state.sent_bytes += bytes);
     }
@@ -147,18 +147,18 @@ impl Onlooker for Writing {
 /// Pieces of 128 KiB that may wait for the engine.
 const WAITING_PIECES: usize = 8;
 
-/// Sends a shipment to the engine.
-pub async fn send(engine: &Engine, shipment: Shipment, progress: Arc<Progress>, gate: Gate) -> Outcome {
+/// Sends a payload to the engine.
+pub async fn send(engine: &Engine, payload: Payload, progress: Arc<UploadProgress>, gate: CloseGate) -> Outcome {
     if let Err(error) = engine.ensure_locked().await {
         return Outcome::Failed(error.into());
     }
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(WAITING_PIECES);
     let ended = CancellationToken::new();
     let others = gate.clone();
-    let mut onlooker =
+    let mut observer =
         Writing { progress: Arc::clone(&progress), gate, ended: ended.clone(), handle: Handle::current() };
     let ended_too = ended.clone();
-    let writing = blocking(move || shipment.write(TaskWriter::new(sender, ended_too), &mut onlooker));
+    let writing = blocking(move || payload.write(TaskWriter::new(sender, ended_too), &mut observer));
     let body = futures::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|piece| (piece, receiver))
     });
@@ -181,14 +181,14 @@ pub async fn send(engine: &Engine, shipment: Shipment, progress: Arc<Progress>, 
     };
     let (written, refusal) = futures::join!(writing, answer);
     match (written, refusal) {
-        (Err(ShipmentError::Images(error)), _) => Outcome::Failed(error),
+        (Err(PayloadError::Images(error)), _) => Outcome::Failed(error),
         (Ok(bytes), None) => Outcome::Sent { bytes },
         (Ok(bytes), Some(error)) => Outcome::Refused { bytes, error },
-        (Err(ShipmentError::Stopped), _) if progress.reporter.asked_to_stop() || others.given_up() => Outcome::Stopped,
+        (Err(PayloadError::Stopped), _) if progress.reporter.asked_to_stop() || others.given_up() => Outcome::Stopped,
         // The engine ended the call, perhaps while the thread waited for another load.
         (Err(_), Some(error)) => Outcome::Refused { bytes: 0, error },
-        (Err(ShipmentError::Stopped), None) => Outcome::Stopped,
+        (Err(PayloadError::Stopped), None) => Outcome::Stopped,
         // It stopped reading and said nothing; what it has now tells.
-        (Err(ShipmentError::HungUp), None) => Outcome::Sent { bytes: 0 },
+        (Err(PayloadError::HungUp), None) => Outcome::Sent { bytes: 0 },
     }
 }

@@ -33,8 +33,8 @@ use crate::images::save::options::{SaveOptions, StoreFormat};
 use crate::images::save::plan::{Plan, Step, Wanted, Written, document, look_up, plan};
 use crate::images::save::progress::ExportProgress;
 use crate::images::save::report::{SaveReport, SaveResult, SavedImage};
-use crate::images::store::layer_batch::{GatherFailure, Gathering};
-use crate::images::store::layer_writer::{LayerIntake, TakenLayer};
+use crate::images::store::layer_batch::{BatchFailure, LayerBatch};
+use crate::images::store::layer_writer::{LayerWriter, TakenLayer};
 use crate::images::store::layout::{StoredImage, StoredLayer, distinct};
 use crate::images::store::writer::{KnownLayers, NewName, StoreWriter, known_layers};
 use crate::images::unique;
@@ -118,37 +118,37 @@ impl Work {
         self.plans.iter().filter(|plan| !matches!(plan.step, Step::Keep(_))).map(|plan| plan.wanted.name.as_str())
     }
 
-    fn gathering(&mut self) -> Gathering {
+    fn new_batch(&mut self) -> LayerBatch {
         let known = std::mem::take(&mut self.known);
-        Gathering::new(LayerIntake::new(self.store.layout().folder(), self.options, known))
+        LayerBatch::new(LayerWriter::new(self.store.layout().folder(), self.options, known))
     }
 
     /// For images that the store has: only their names change, if anything.
     fn finish_without_export(mut self) -> Result<SaveReport, ImagesError> {
-        let nothing = self.gathering();
+        let nothing = self.new_batch();
         self.finish(&[], &nothing, 0)
     }
 
     fn take_export(mut self, reader: TaskReader, mut progress: ExportProgress) -> Result<SaveReport, ImagesError> {
-        let mut gathering = self.gathering();
+        let mut batch = self.new_batch();
         let mut counted = Counted { inner: reader, bytes: 0 };
-        let read: Result<_, GatherFailure> = read_archive(Streamed(&mut counted), |file: LayerFile<'_>, body| {
+        let read: Result<_, BatchFailure> = read_archive(Streamed(&mut counted), |file: LayerFile<'_>, body| {
             progress.layer(file.promised.as_ref(), file.size_bytes);
             let mut body = progress.watch(body);
-            gathering.take(&file, &mut body)
+            batch.take(&file, &mut body)
         });
         failpoint!("images.save.after-export");
-        let settled = gathering.settle();
+        let settled = batch.settle();
         let images: Vec<ArchivedImage<usize>> = read.map_err(|failure| failure.in_what_comes_from(EXPORT))?;
         settled.map_err(|failure| failure.in_what_comes_from(EXPORT))?;
-        self.finish(&images, &gathering, counted.bytes)
+        self.finish(&images, &batch, counted.bytes)
     }
 
     /// Joins layers to images and lets the references name them.
     fn finish(
         mut self,
         images: &[ArchivedImage<usize>],
-        gathering: &Gathering,
+        batch: &LayerBatch,
         exported_bytes: u64,
     ) -> Result<SaveReport, ImagesError> {
         // Layers that several images share count for the first of them.
@@ -163,7 +163,7 @@ impl Work {
                 Step::Export => {
                     let found = find(images, wanted, self.image_store);
                     let found = found.ok_or_else(|| ImagesError::ExportDiffers { reference: wanted.name.clone() })?;
-                    let layers = gathering.layers_of(found).map_err(export_error)?;
+                    let layers = batch.layers_of(found).map_err(export_error)?;
                     let is_new = |taken: &&&TakenLayer| counted.insert(taken.layer.blob.clone());
                     let new_bytes: u64 = layers.iter().filter(is_new).map(|taken| taken.new_bytes).sum();
                     let stored = join(&self.store, found, &layers)?;

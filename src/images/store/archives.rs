@@ -17,7 +17,7 @@ use crate::images::formats::compression::{Compression, MAGIC_BYTES, PlainReader}
 use crate::images::formats::documents::ImageConfig;
 use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
 use crate::images::formats::tar_reader::{Seekable, Streamed, TarSource};
-use crate::images::formats::unpack_limit::{Budget, Overspent};
+use crate::images::formats::unpack_limit::{LimitExceeded, UnpackLimit};
 use crate::images::names::{archive_name, engine_name};
 use crate::images::store::layout::{OWN_FOLDER, open_regular};
 use crate::images::store::sidecar::{read_sidecar, write_sidecar};
@@ -184,7 +184,7 @@ impl OldArchive {
         let (images, origin) = (open(path), path.display().to_string());
         let failed = |source| ImagesError::file("read", path, source);
         let archive = images.map_err(failed)?;
-        let budget = Budget::of(fs::metadata(path).map_err(failed)?.len());
+        let budget = UnpackLimit::of(fs::metadata(path).map_err(failed)?.len());
         let measure = |file: LayerFile<'_>, body: &mut dyn Read| measure(&file, body, &budget);
         let images = match archive {
             // In a raw archive, layers are jumped over.
@@ -258,7 +258,7 @@ impl TarSource for OpenArchive {
 }
 
 /// A layer's uncompressed size: the entry's own, unless the layer is compressed inside the archive.
-fn measure(file: &LayerFile<'_>, body: &mut dyn Read, budget: &Budget) -> Result<ArchivedLayer, ArchiveError> {
+fn measure(file: &LayerFile<'_>, body: &mut dyn Read, budget: &UnpackLimit) -> Result<ArchivedLayer, ArchiveError> {
     let failed = |source| ArchiveError::Layer { path: file.path.to_owned(), source };
     let mut first = Vec::with_capacity(MAGIC_BYTES);
     (&mut *body).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
@@ -268,7 +268,7 @@ fn measure(file: &LayerFile<'_>, body: &mut dyn Read, budget: &Budget) -> Result
             let plain = PlainReader::new(first.as_slice().chain(body), compression).map_err(failed)?;
             // One byte more than is left, which tells a bomb from what just fits.
             let bytes = io::copy(&mut plain.take(budget.left_bytes() + 1), &mut io::sink()).map_err(failed)?;
-            budget.spend(bytes).map_err(|Overspent| ArchiveError::Bomb)?;
+            budget.spend(bytes).map_err(|LimitExceeded| ArchiveError::Bomb)?;
             bytes
         }
     };

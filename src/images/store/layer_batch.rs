@@ -6,19 +6,19 @@ use std::path::Path;
 use crate::images::error::ImagesError;
 use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile};
 use crate::images::formats::tar_reader::TarError;
-use crate::images::store::layer_writer::{IntakeError, LayerIntake, PendingLayer, TakenLayer};
+use crate::images::store::layer_writer::{LayerWriteError, LayerWriter, PendingLayer, TakenLayer};
 use crate::images::store::layout::StoredLayer;
 
 /// How many layers may be on their way to the disk while the next one is read.
 const LAYERS_IN_FLIGHT: usize = 3;
 
 /// What has been taken in of one file or folder.
-pub(in crate::images) struct Gathering {
-    pub intake: LayerIntake,
-    layers: Vec<Gathered>,
+pub(in crate::images) struct LayerBatch {
+    pub writer: LayerWriter,
+    layers: Vec<BatchedLayer>,
 }
 
-struct Gathered {
+struct BatchedLayer {
     path: String,
     state: State,
 }
@@ -30,14 +30,14 @@ enum State {
     Gone,
 }
 
-impl Gathering {
-    pub fn new(intake: LayerIntake) -> Self {
-        Self { intake, layers: Vec::new() }
+impl LayerBatch {
+    pub fn new(writer: LayerWriter) -> Self {
+        Self { writer, layers: Vec::new() }
     }
 
     /// Adds a layer that is being written; gives its number. Waits when too many are.
-    pub fn add(&mut self, path: &str, pending: PendingLayer) -> Result<usize, GatherFailure> {
-        self.layers.push(Gathered { path: path.to_owned(), state: State::Pending(pending) });
+    pub fn add(&mut self, path: &str, pending: PendingLayer) -> Result<usize, BatchFailure> {
+        self.layers.push(BatchedLayer { path: path.to_owned(), state: State::Pending(pending) });
         if let Some(earlier) = self.layers.len().checked_sub(LAYERS_IN_FLIGHT) {
             self.layers[earlier].settle()?;
         }
@@ -45,21 +45,21 @@ impl Gathering {
     }
 
     /// Takes in a file of an archive; gives its number.
-    pub fn take(&mut self, file: &LayerFile<'_>, body: &mut impl Read) -> Result<usize, GatherFailure> {
-        let pending = self.intake.take(body, file.size_bytes, file.promised.as_ref());
-        self.add(file.path, pending.map_err(|error| GatherFailure::of(file.path, error))?)
+    pub fn take(&mut self, file: &LayerFile<'_>, body: &mut impl Read) -> Result<usize, BatchFailure> {
+        let pending = self.writer.take(body, file.size_bytes, file.promised.as_ref());
+        self.add(file.path, pending.map_err(|error| BatchFailure::of(file.path, error))?)
     }
 
     /// Adds a layer that the store has.
     pub fn add_known(&mut self, layer: StoredLayer) -> usize {
         let path = layer.blob.to_string();
-        self.layers.push(Gathered { path, state: State::Taken(TakenLayer { layer, new_bytes: 0 }) });
+        self.layers.push(BatchedLayer { path, state: State::Taken(TakenLayer { layer, new_bytes: 0 }) });
         self.layers.len() - 1
     }
 
     /// Waits for all: whatever went wrong, nobody may still be writing when the store's lock is given back.
-    pub fn settle(&mut self) -> Result<(), GatherFailure> {
-        self.layers.iter_mut().map(Gathered::settle).fold(Ok(()), Result::and)
+    pub fn settle(&mut self) -> Result<(), BatchFailure> {
+        self.layers.iter_mut().map(BatchedLayer::settle).fold(Ok(()), Result::and)
     }
 
     /// The layers of an image, which must be those that its configuration names.
@@ -85,11 +85,11 @@ impl Gathering {
     }
 }
 
-impl Gathered {
-    fn settle(&mut self) -> Result<(), GatherFailure> {
+impl BatchedLayer {
+    fn settle(&mut self) -> Result<(), BatchFailure> {
         match std::mem::replace(&mut self.state, State::Gone) {
             State::Pending(pending) => {
-                let taken = pending.finish().map_err(|error| GatherFailure::of(&self.path, error))?;
+                let taken = pending.finish().map_err(|error| BatchFailure::of(&self.path, error))?;
                 self.state = State::Taken(taken);
             }
             state => self.state = state,
@@ -99,32 +99,32 @@ impl Gathered {
 }
 
 /// Why a layer did not come in: what it comes from is to blame, or the store.
-pub(in crate::images) enum GatherFailure {
+pub(in crate::images) enum BatchFailure {
     Archive(ArchiveError),
     Images(ImagesError),
 }
 
-impl From<ArchiveError> for GatherFailure {
+impl From<ArchiveError> for BatchFailure {
     fn from(error: ArchiveError) -> Self {
         Self::Archive(error)
     }
 }
 
-impl From<ImagesError> for GatherFailure {
+impl From<ImagesError> for BatchFailure {
     fn from(error: ImagesError) -> Self {
         Self::Images(error)
     }
 }
 
-impl GatherFailure {
-    pub fn of(path: &str, error: IntakeError) -> Self {
+impl BatchFailure {
+    pub fn of(path: &str, error: LayerWriteError) -> Self {
         let path = path.to_owned();
         match error {
-            IntakeError::Source(source) => Self::Archive(TarError::Read(source).into()),
-            IntakeError::Undecodable(source) => Self::Archive(ArchiveError::Layer { path, source }),
-            IntakeError::WrongDigest => Self::Archive(ArchiveError::WrongDigest { path }),
-            IntakeError::Bomb => Self::Archive(ArchiveError::Bomb),
-            IntakeError::Store { path, source } => Self::Images(ImagesError::file("write to", &path, source)),
+            LayerWriteError::Source(source) => Self::Archive(TarError::Read(source).into()),
+            LayerWriteError::Undecodable(source) => Self::Archive(ArchiveError::Layer { path, source }),
+            LayerWriteError::WrongDigest => Self::Archive(ArchiveError::WrongDigest { path }),
+            LayerWriteError::Bomb => Self::Archive(ArchiveError::Bomb),
+            LayerWriteError::Store { path, source } => Self::Images(ImagesError::file("write to", &path, source)),
         }
     }
 

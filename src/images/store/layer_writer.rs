@@ -14,13 +14,13 @@ use bytes::Bytes;
 use crate::failpoint;
 use crate::fs::{Digest, DurableFile, Hasher, HashingWriter, Mode};
 use crate::images::formats::compression::{Compression, CompressionOptions, Encoder, PlainReader};
-use crate::images::formats::unpack_limit::{Budget, Overspent};
+use crate::images::formats::unpack_limit::{LimitExceeded, UnpackLimit};
 use crate::images::pipes::{CHUNK_BYTES, ChunkReader, ChunkSender, HungUp, chunk_channel, read_chunk};
 use crate::images::store::layout::{BLOBS, StoredLayer, blob_path};
 use crate::images::store::writer::{KnownLayers, StoreWriter};
 
 /// Where layers go, and how.
-pub struct LayerIntake {
+pub struct LayerWriter {
     folder: PathBuf,
     options: CompressionOptions,
     known: Arc<KnownLayers>,
@@ -31,12 +31,12 @@ pub struct LayerIntake {
     /// so that hardly anything waits.
     decompressing: Arc<Mutex<()>>,
     /// What layers that come compressed may unpack to, all together.
-    budget: Option<Arc<Budget>>,
+    budget: Option<Arc<UnpackLimit>>,
 }
 
 /// Why a layer did not get into the store.
 #[derive(Debug)]
-pub enum IntakeError {
+pub enum LayerWriteError {
     /// What it came from could not be read.
     Source(io::Error),
     /// It says that it is compressed, and can't be decompressed.
@@ -51,7 +51,7 @@ pub enum IntakeError {
     },
 }
 
-impl fmt::Display for IntakeError {
+impl fmt::Display for LayerWriteError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Source(_) => "it can't be read",
@@ -76,12 +76,12 @@ pub struct PendingLayer(Pending);
 
 enum Pending {
     Ready(TakenLayer),
-    Working(JoinHandle<Result<TakenLayer, IntakeError>>),
+    Working(JoinHandle<Result<TakenLayer, LayerWriteError>>),
 }
 
 impl PendingLayer {
     /// Waits until the layer is durable.
-    pub fn finish(self) -> Result<TakenLayer, IntakeError> {
+    pub fn finish(self) -> Result<TakenLayer, LayerWriteError> {
         match self.0 {
             Pending::Ready(layer) => Ok(layer),
             Pending::Working(thread) => join(thread),
@@ -92,7 +92,7 @@ impl PendingLayer {
 /// Below this size more threads cost more than they gain.
 const LARGE_BYTES: u64 = 4 << 20;
 
-impl LayerIntake {
+impl LayerWriter {
     pub fn new(folder: &Path, options: CompressionOptions, known: KnownLayers) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -105,7 +105,7 @@ impl LayerIntake {
     }
 
     /// Refuses layers that unpack to more than this.
-    pub fn within(self, budget: Budget) -> Self {
+    pub fn within(self, budget: UnpackLimit) -> Self {
         Self { budget: Some(Arc::new(budget)), ..self }
     }
 
@@ -116,11 +116,11 @@ impl LayerIntake {
         body: &mut impl Read,
         size_bytes: u64,
         promised: Option<&Digest>,
-    ) -> Result<PendingLayer, IntakeError> {
+    ) -> Result<PendingLayer, LayerWriteError> {
         if let Some(layer) = promised.and_then(|promised| self.known_by_its_bytes(promised)) {
             let mut hasher = Hasher::new();
             loop {
-                let chunk = read_chunk(body).map_err(IntakeError::Source)?;
+                let chunk = read_chunk(body).map_err(LayerWriteError::Source)?;
                 if chunk.is_empty() {
                     break;
                 }
@@ -129,10 +129,10 @@ impl LayerIntake {
             return if Some(&hasher.finish()) == promised {
                 Ok(PendingLayer(Pending::Ready(TakenLayer { layer: layer.clone(), new_bytes: 0 })))
             } else {
-                Err(IntakeError::WrongDigest)
+                Err(LayerWriteError::WrongDigest)
             };
         }
-        let mut chunk = read_chunk(body).map_err(IntakeError::Source)?;
+        let mut chunk = read_chunk(body).map_err(LayerWriteError::Source)?;
         let workers = self.start(Compression::of(&chunk), size_bytes, promised.cloned());
         while !chunk.is_empty() {
             if workers.feed(&chunk).is_err() {
@@ -140,13 +140,13 @@ impl LayerIntake {
                 return Err(workers
                     .abandon()
                     .err()
-                    .unwrap_or_else(|| IntakeError::Source(io::ErrorKind::BrokenPipe.into())));
+                    .unwrap_or_else(|| LayerWriteError::Source(io::ErrorKind::BrokenPipe.into())));
             }
             chunk = match read_chunk(body) {
                 Ok(chunk) => chunk,
                 Err(error) => {
                     let _ = workers.abandon();
-                    return Err(IntakeError::Source(error));
+                    return Err(LayerWriteError::Source(error));
                 }
             };
         }
@@ -199,7 +199,7 @@ impl LayerIntake {
 struct Workers {
     hash_sender: ChunkSender,
     write_sender: ChunkSender,
-    writing: JoinHandle<Result<TakenLayer, IntakeError>>,
+    writing: JoinHandle<Result<TakenLayer, LayerWriteError>>,
 }
 
 impl Workers {
@@ -208,14 +208,14 @@ impl Workers {
         self.write_sender.send(chunk.clone())
     }
 
-    fn end(self) -> JoinHandle<Result<TakenLayer, IntakeError>> {
+    fn end(self) -> JoinHandle<Result<TakenLayer, LayerWriteError>> {
         // A side that has hung up has failed, and its thread tells why when it is joined.
         let _ = self.hash_sender.end();
         let _ = self.write_sender.end();
         self.writing
     }
 
-    fn abandon(self) -> Result<TakenLayer, IntakeError> {
+    fn abandon(self) -> Result<TakenLayer, LayerWriteError> {
         drop((self.hash_sender, self.write_sender));
         join(self.writing)
     }
@@ -224,27 +224,31 @@ impl Workers {
 /// The diff ID and the uncompressed size.
 type Plain = (Digest, u64);
 
-fn hash_raw(mut reader: ChunkReader) -> Result<Plain, IntakeError> {
+fn hash_raw(mut reader: ChunkReader) -> Result<Plain, LayerWriteError> {
     let mut hasher = Hasher::new();
     let mut bytes = 0;
-    while let Some(chunk) = reader.next_chunk().map_err(IntakeError::Source)? {
+    while let Some(chunk) = reader.next_chunk().map_err(LayerWriteError::Source)? {
         hasher.update(&chunk);
         bytes += chunk.len() as u64;
     }
     Ok((hasher.finish(), bytes))
 }
 
-fn hash_plain(reader: ChunkReader, compression: Compression, budget: Option<&Budget>) -> Result<Plain, IntakeError> {
+fn hash_plain(
+    reader: ChunkReader,
+    compression: Compression,
+    budget: Option<&UnpackLimit>,
+) -> Result<Plain, LayerWriteError> {
     let mut hasher = Hasher::new();
     let mut bytes = 0;
-    let mut plain = PlainReader::new(reader, compression).map_err(IntakeError::Undecodable)?;
+    let mut plain = PlainReader::new(reader, compression).map_err(LayerWriteError::Undecodable)?;
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
-        match plain.read(&mut buffer).map_err(IntakeError::Undecodable)? {
+        match plain.read(&mut buffer).map_err(LayerWriteError::Undecodable)? {
             0 => return Ok((hasher.finish(), bytes)),
             read => {
                 if let Some(budget) = budget {
-                    budget.spend(read as u64).map_err(|Overspent| IntakeError::Bomb)?;
+                    budget.spend(read as u64).map_err(|LimitExceeded| LayerWriteError::Bomb)?;
                 }
                 hasher.update(&buffer[..read]);
                 bytes += read as u64;
@@ -261,13 +265,13 @@ struct WriteJob {
     media_type: &'static str,
     promised: Option<Digest>,
     known: Arc<KnownLayers>,
-    hashing: JoinHandle<Result<Plain, IntakeError>>,
+    hashing: JoinHandle<Result<Plain, LayerWriteError>>,
 }
 
 impl WriteJob {
-    fn run(self, reader: ChunkReader) -> Result<TakenLayer, IntakeError> {
+    fn run(self, reader: ChunkReader) -> Result<TakenLayer, LayerWriteError> {
         let blobs = self.folder.join(BLOBS);
-        let store = |source| IntakeError::Store { path: blobs.clone(), source };
+        let store = |source| LayerWriteError::Store { path: blobs.clone(), source };
         let written = match self.write(reader, &blobs.join("layer")) {
             // The stream broke off, because its source did or because the other thread gave up: it knows more.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(error),
@@ -275,10 +279,10 @@ impl WriteJob {
             Ok(written) => Ok(written),
         };
         let (diff_id, uncompressed_bytes) = join(self.hashing)?;
-        let (file, blob, size_bytes) = written.map_err(IntakeError::Source)?;
+        let (file, blob, size_bytes) = written.map_err(LayerWriteError::Source)?;
         let raw = if self.encode.is_some() { &diff_id } else { &blob };
         if self.promised.is_some_and(|promised| promised != *raw) {
-            return Err(IntakeError::WrongDigest);
+            return Err(LayerWriteError::WrongDigest);
         }
         if let Some(known) = self.known.get(&diff_id) {
             return Ok(TakenLayer { layer: known.clone(), new_bytes: 0 });
