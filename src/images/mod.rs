@@ -59,7 +59,7 @@ pub use store::verify::{StoreProblem, Thoroughness, VerifyReport, verify};
 use serde::Serialize;
 
 use crate::fs::Digest;
-use crate::manifest::types::Reference;
+use crate::manifest::Reference;
 use crate::report::Reporter;
 
 /// Each image once, in order. A reference by digest alone is refused: no archive carries it.

@@ -2,7 +2,7 @@
 
 use crate::fs::{Digest, escape};
 use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, REF_NAME};
-use crate::manifest::types::Reference;
+use crate::manifest::Reference;
 
 /// The name of an image's archive without its suffixes: deploy.py's own (`metis-metis_worker_crypt`) where that can
 /// be read back, else the whole reference, escaped.

@@ -31,7 +31,7 @@ use crate::images::load::report::{LoadReport, LoadResult, LoadedImage};
 use crate::images::load::sources::{ArchiveCache, Batch, LoadImage};
 use crate::images::load::transfer::{PlannedTransfer, TransferDone, TransferState};
 use crate::images::unique;
-use crate::manifest::types::Reference;
+use crate::manifest::Reference;
 use crate::report::{Activity, Message, Reporter};
 use crate::state::ReleaseLog;
 

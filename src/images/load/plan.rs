@@ -15,7 +15,7 @@ use crate::images::load::sources::{ArchiveCache, Batch, LoadImage, find_sources}
 use crate::images::names::engine_name;
 use crate::images::pipes::blocking;
 use crate::images::unique;
-use crate::manifest::types::Reference;
+use crate::manifest::Reference;
 use crate::report::Message;
 
 /// What is to be done for an image.

@@ -14,7 +14,7 @@ use crate::images::names::engine_name;
 use crate::images::store::archives::{ArchiveFolder, ArchivedLayer};
 use crate::images::store::layer_check::measure;
 use crate::images::store::layout::{Layout, StoredImage, StoredLayer};
-use crate::manifest::types::Reference;
+use crate::manifest::Reference;
 use crate::report::Message;
 
 /// An image that is to be in the engine.

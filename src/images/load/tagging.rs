@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::images::error::{ImagesError, Shortfall};
 use crate::images::names::{KEPT_REPOSITORY, engine_name, kept_tag};
-use crate::manifest::types::Reference;
+use crate::manifest::Reference;
 use crate::report::{Activity, Message, Reporter};
 
 /// Lets a reference name an image that the engine has, and keeps the one that it named, as a load does.

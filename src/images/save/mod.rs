@@ -38,7 +38,7 @@ use crate::images::store::layer_writer::{LayerWriter, TakenLayer};
 use crate::images::store::layout::{StoredImage, StoredLayer, distinct};
 use crate::images::store::writer::{KnownLayers, NewName, StoreWriter, known_layers};
 use crate::images::unique;
-use crate::manifest::types::Reference;
+use crate::manifest::Reference;
 use crate::report::{Activity, Message, Reporter};
 
 /// Saves images of the engine into a store.

@@ -21,7 +21,7 @@ use crate::images::save::report::{PlannedSave, PlannedSaveResult, SavePlan};
 use crate::images::store::layout::{Layout, StoredImage};
 use crate::images::store::writer::{KnownLayers, known_layers};
 use crate::images::unique;
-use crate::manifest::types::Reference;
+use crate::manifest::Reference;
 
 /// An image that was asked for, as the engine has it.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ use crate::images::formats::unpack_limit::{LimitExceeded, UnpackLimit};
 use crate::images::names::{archive_name, engine_name};
 use crate::images::store::layout::{OWN_FOLDER, open_regular};
 use crate::images::store::sidecar::{read_sidecar, write_sidecar};
-use crate::manifest::types::Reference;
+use crate::manifest::Reference;
 
 /// An archive whose content is known.
 #[derive(Debug, Clone)]

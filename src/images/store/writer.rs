@@ -21,7 +21,7 @@ use crate::images::names::{containerd_name, engine_name};
 use crate::images::store::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredLayer, open_regular};
 use crate::images::store::lock::{StoreLock, lock_folder, refuse_links, sweep};
 use crate::images::store::sidecar::{read_sidecar, write_sidecar};
-use crate::manifest::types::Reference;
+use crate::manifest::Reference;
 
 const LAYOUT_VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// What is known of layers whose image may not be in the index yet.

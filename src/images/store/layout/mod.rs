@@ -19,7 +19,7 @@ use crate::images::formats::documents::{
 };
 use crate::images::formats::platform::Platform;
 use crate::images::names::{containerd_name, engine_name};
-use crate::manifest::types::Reference;
+use crate::manifest::Reference;
 
 pub(in crate::images) const LAYOUT_FILE: &str = "oci-layout";
 pub(in crate::images) const INDEX_FILE: &str = "index.json";
