@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use super::container::environment::InputError;
 use super::reports::ServicesReport;
-use super::secrets::InputError;
 use crate::engine::EngineError;
 use crate::manifest::types::Reference;
 use crate::report::in_one_line;

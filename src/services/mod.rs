@@ -1,50 +1,37 @@
-//! Services of the manifest as containers: what is there, what is to be done, doing it, and looking at it.
+//! Services of the manifest as containers.
 //!
-//! [`observe()`] takes one snapshot, [`plan()`] is a pure function of it, [`execute()`] runs the plan's steps and decides
-//! nothing. This room prints nothing and knows no arguments; images come from elsewhere: one that the engine lacks is a
-//! problem of the plan.
+//! In this order: `container` says what a service is as a container; `snapshot` looks at what is there; `plan` is a pure
+//! function of manifest, request and snapshot; `run` carries a plan out and decides nothing; `show` answers questions.
+//! Imports run `show, run → plan → snapshot → container`. Nothing here prints or knows arguments; images come from
+//! elsewhere: one that the engine lacks is a problem of the plan.
 
-mod dependencies;
-mod drift;
-mod enter;
+mod container;
 mod error;
-mod examine;
-mod execute;
-mod fingerprint;
-mod helper;
-mod host;
-mod labels;
-mod lines;
-mod logs;
-mod observe;
-mod patience;
 mod plan;
-mod ready;
 mod reports;
+mod request;
 mod run;
-mod secrets;
-mod spec;
-mod stats;
-mod status;
+mod show;
+mod snapshot;
 
-pub use dependencies::{Dependencies as DependencyGraph, DependencyEdge, DependencyNode, dependencies};
-pub use enter::serving_container;
+pub use container::environment::{InputError, Inputs, read_secret};
 pub use error::{Exit, NotReady, Problem, ServiceFailure, ServicesError, StepError, WayBack};
-pub use examine::{Examination, PortHolder, examine};
-pub use execute::{ExecuteOptions, execute};
-pub use host::{DataFolder, HeldPort, Holder, Survey, survey};
-pub use logs::{LogOptions, ServiceLogLine, logs};
-pub use observe::{Gpus, Snapshot, observe, providers, suppose_image};
-pub use patience::Patience;
-pub use plan::{
-    Action, After, AnonymousVolumes, Cause, Dependencies, Extent, FailedContainers, Namesakes, Operation, Options,
-    Plan, Recreate, Request, Step, StepId, Target, Until, Wait, Warning, plan,
-};
+pub use plan::{After, AnonymousVolumes, Cause, Operation, Plan, Step, StepId, Target, Until, Warning, plan};
 pub use reports::{
     ContainerStats, ContainerStatus, ServiceOutcome, ServiceResult, ServiceStatus, ServicesReport, StatsReport,
     StatusReport, Usage,
 };
+pub use request::{Action, Dependencies, Extent, FailedContainers, Namesakes, Options, Recreate, Request, Wait};
+pub use run::executor::{ExecuteOptions, execute};
+pub use run::outage::OutageWait;
 pub use run::run;
-pub use secrets::{InputError, Inputs, read_secret};
-pub use stats::{add_usage, stats};
-pub use status::{report as status_report, status};
+pub use show::dependencies::{Dependencies as DependencyGraph, DependencyEdge, DependencyNode, dependencies};
+pub use show::enter::serving_container;
+pub use show::examine::{Examination, PortHolder, examine};
+pub use show::logs::{LogOptions, ServiceLogLine, logs};
+pub use show::stats::{add_usage, stats};
+pub use show::status::{report as status_report, status};
+pub use snapshot::images::suppose_image;
+pub use snapshot::observe::{observe, providers};
+pub use snapshot::observed::{Gpus, Snapshot};
+pub use snapshot::survey::{DataFolder, Depth, HeldPort, Holder, survey};

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::plan::Action;
+use super::request::Action;
 
 /// What an action did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -27,10 +27,8 @@ impl ServicesReport {
                 None => self.services.push(new),
                 Some(old) => {
                     old.milliseconds += new.milliseconds;
-                    let was_open = matches!(
-                        old.result,
-                        ServiceOutcome::Failed | ServiceOutcome::Skipped | ServiceOutcome::Settled
-                    );
+                    let was_open =
+                        matches!(old.result, ServiceOutcome::Failed | ServiceOutcome::Skipped | ServiceOutcome::Waited);
                     if was_open || new.result == ServiceOutcome::Failed {
                         old.result = new.result;
                     }
@@ -68,7 +66,8 @@ pub enum ServiceOutcome {
     Stopped,
     Removed,
     /// It was only waited for, or changed in place.
-    Settled,
+    #[serde(rename = "settled")]
+    Waited,
     /// It failed; where something had been taken away, it is back.
     Failed,
     /// Something that it needs failed, or the operator asked for an end: it is as it was.

@@ -17,8 +17,8 @@ use dpl::manifest::model::{
 };
 use dpl::report::{Event, Listener, Reporter};
 use dpl::services::{
-    self, Action, ExecuteOptions, Extent, LogOptions, Options, Plan, Recreate, Request, ServiceOutcome, ServicesError,
-    ServicesReport, Survey, Wait, WayBack,
+    self, Action, Depth, ExecuteOptions, Extent, LogOptions, Options, Plan, Recreate, Request, ServiceOutcome,
+    ServicesError, ServicesReport, Wait, WayBack,
 };
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
@@ -77,7 +77,7 @@ impl Site {
     async fn plan(&self, action: Action, selection: &[&str], options: Options) -> Result<Plan, ServicesError> {
         let request = self.request(action, selection, options);
         let mut snapshot = services::observe(&self.engine, &self.manifest).await?;
-        services::survey(&self.engine, &self.manifest, &request, Survey::Try, &mut snapshot).await?;
+        services::survey(&self.engine, &self.manifest, &request, Depth::WithHelpers, &mut snapshot).await?;
         services::plan(&request, &self.manifest, &snapshot)
     }
 
@@ -555,7 +555,7 @@ async fn what_changes_in_an_env_file_or_on_the_engine_is_drift_and_applied() {
     site.engine.set_restart_policy(&id, dpl::engine::RestartPolicy::No).await.unwrap();
     assert_eq!(site.states().await, ["api: running none [\"restart\"]"]);
     let report = site.act(Action::Start, &["api"]).await.unwrap();
-    assert_eq!(results(&report), [("api", ServiceOutcome::Settled)]);
+    assert_eq!(results(&report), [("api", ServiceOutcome::Waited)]);
     assert_eq!(site.container_id("t-drift-api-1").await, id);
     assert_eq!(site.states().await, ["api: running none"]);
     site.clean().await;

@@ -10,7 +10,7 @@ use crate::cli::session::{Project, Session};
 use crate::databases::{Dependents, DependentsError};
 use crate::engine::{Engine, EngineError};
 use crate::report::{Message, Reporter};
-use crate::services::{self, Action, Dependencies, ExecuteOptions, Options, Patience, Request, observe, plan};
+use crate::services::{self, Action, Dependencies, ExecuteOptions, Options, OutageWait, Request, observe, plan};
 use crate::state::{StateError, note_stopped_services, stopped_services};
 
 /// The services that use a database, stopped while it is swapped and started again afterwards: those that ran.
@@ -111,7 +111,7 @@ impl Users {
     where
         F: Future<Output = Result<T, DependentsError>>,
     {
-        let patience = Patience::new(&self.engine, &self.reporter);
+        let patience = OutageWait::new(&self.engine, &self.reporter);
         loop {
             let error = match work().await {
                 Ok(done) => return Ok(done),

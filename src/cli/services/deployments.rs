@@ -38,7 +38,7 @@ impl Record {
         let manifest = project.manifest();
         let engine_id = session.engine_id(engine)?;
         let last = self.deployments.of(&engine_id).last();
-        let changes = |outcome| !matches!(outcome, ServiceOutcome::Settled | ServiceOutcome::Skipped);
+        let changes = |outcome| !matches!(outcome, ServiceOutcome::Waited | ServiceOutcome::Skipped);
         if last.is_some() && !report.services.iter().any(|service| changes(service.result)) {
             return Ok(());
         }

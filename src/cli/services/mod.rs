@@ -29,9 +29,9 @@ use crate::manifest::types::{InvalidValue, Period};
 use crate::manifest::{Manifest, Reference};
 use crate::report::{Message, Reporter};
 use crate::services::{
-    Action, Cause, Dependencies, ExecuteOptions, Extent, FailedContainers, Namesakes, Operation as Step, Options, Plan,
-    Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Survey, Wait, observe, plan, run,
-    survey,
+    Action, Cause, Dependencies, Depth, ExecuteOptions, Extent, FailedContainers, Namesakes, Operation as Step,
+    Options, Plan, Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Wait, observe, plan,
+    run, survey,
 };
 use deployments::Record;
 use plan_page::{print, warn};
@@ -216,7 +216,7 @@ fn would(request: &Request, project: &Project, session: &mut Session) -> Result<
     let mut snapshot = session.wait_for(async {
         let mut snapshot = observe(&engine, manifest).await?;
         if starts(request.action) {
-            survey(&engine, manifest, request, Survey::Look, &mut snapshot).await?;
+            survey(&engine, manifest, request, Depth::ReadOnly, &mut snapshot).await?;
         }
         Ok(snapshot)
     })?;
@@ -327,7 +327,7 @@ async fn look_and_plan(
 ) -> Result<Result<Plan, ServicesError>, ServicesError> {
     let mut snapshot = observe(engine, manifest).await?;
     if starts(request.action) {
-        survey(engine, manifest, request, Survey::Try, &mut snapshot).await?;
+        survey(engine, manifest, request, Depth::WithHelpers, &mut snapshot).await?;
     }
     Ok(plan(request, manifest, &snapshot))
 }

@@ -83,7 +83,7 @@ mod tests {
             cause,
             after: vec![],
             undo: vec![],
-            settles: false,
+            commits: false,
         };
         let steps = steps.into_iter().enumerate().map(step).collect();
         Plan { project: "danganju".to_owned(), action: Action::Start, steps, warnings: vec![], expected: vec![] }

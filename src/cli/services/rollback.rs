@@ -19,7 +19,7 @@ use crate::databases::{self, BackupDocument};
 use crate::images;
 use crate::manifest::{Reference, Variables, read_resolved};
 use crate::report::{Message, Reporter};
-use crate::services::{Action, Plan, Problem, ServicesError, Snapshot, Survey, observe, plan, suppose_image, survey};
+use crate::services::{Action, Depth, Plan, Problem, ServicesError, Snapshot, observe, plan, suppose_image, survey};
 use crate::state::{Deployment, Deployments, read_journal};
 
 /// What `dpl rollback --dry-run --json` prints.
@@ -133,7 +133,7 @@ impl Rollback {
     fn planned(
         &self,
         converge: &Converge,
-        how: Survey,
+        how: Depth,
         project: &Project,
         session: &mut Session,
     ) -> Result<RollbackPlan, Failure> {
@@ -214,14 +214,14 @@ impl Operation for Rollback {
         if session.global.yes {
             return Ok(());
         }
-        let plan = self.planned(&self.converge(), Survey::Look, project, session)?;
+        let plan = self.planned(&self.converge(), Depth::ReadOnly, project, session)?;
         self.say(&plan, session)?;
         let question = Message::new("confirm-roll-services-back").with("action", self.deployment.action);
         prompt::confirm(session, &question)
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
-        let plan = self.planned(&self.converge(), Survey::Look, project, session)?;
+        let plan = self.planned(&self.converge(), Depth::ReadOnly, project, session)?;
         self.say(&plan, session)?;
         document(&plan)
     }
@@ -230,7 +230,7 @@ impl Operation for Rollback {
         let converge = self.converge();
         let engine = session.engine()?;
         // All that stands in the way is known before a name moves.
-        let plan = self.planned(&converge, Survey::Try, project, session)?;
+        let plan = self.planned(&converge, Depth::WithHelpers, project, session)?;
         if session.global.yes {
             self.say(&plan, session)?;
         }

@@ -1,9 +1,9 @@
 //! Puts steps in order. A step only ever waits for steps before it, so a plan has no rings by the way it is made.
 
 use super::step::{After, AnonymousVolumes, Operation, Step, StepId, Target};
-use super::{Cause, Expected, Ground, Plan, Warning};
+use super::{Cause, Expected, Plan, PlanInput, Warning};
 use crate::manifest::model::RestartPolicy;
-use crate::services::observe::Seen;
+use crate::services::snapshot::observed::ObservedContainer;
 
 /// A plan in the making.
 #[derive(Debug, Default)]
@@ -45,13 +45,13 @@ impl Builder {
             cause,
             after,
             undo: Vec::new(),
-            settles: false,
+            commits: false,
         });
         id
     }
 
     /// The container as a step's target; the plan expects it as it is.
-    pub fn target(&mut self, seen: &Seen) -> Target {
+    pub fn target(&mut self, seen: &ObservedContainer) -> Target {
         let expected = Expected { id: seen.view.id.clone(), name: seen.view.name.clone(), is_up: seen.is_up() };
         if !self.expected.contains(&expected) {
             self.expected.push(expected);
@@ -59,10 +59,10 @@ impl Builder {
         Target { container: seen.view.name.clone(), id: Some(seen.view.id.clone()), made_by: None }
     }
 
-    pub fn finish(self, ground: &Ground) -> Plan {
+    pub fn finish(self, input: &PlanInput) -> Plan {
         Plan {
-            project: ground.manifest.project.clone(),
-            action: ground.request.action,
+            project: input.manifest.project.clone(),
+            action: input.request.action,
             steps: self.steps,
             warnings: self.warnings,
             expected: self.expected,
@@ -116,14 +116,14 @@ impl<'b> Chain<'b> {
     }
 
     /// The last step's success makes the chain so far final.
-    pub fn settle(&mut self) {
+    pub fn commit(&mut self) {
         if let Some(last) = self.last {
-            self.builder.steps[last].settles = true;
+            self.builder.steps[last].commits = true;
         }
     }
 
     /// Stops it where it runs, and removes it; its volumes stay.
-    pub fn discard(&mut self, seen: &Seen) {
+    pub fn discard(&mut self, seen: &ObservedContainer) {
         let target = self.builder.target(seen);
         if seen.is_up() {
             self.step(Operation::StopContainer { target: target.clone() });

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::manifest::model::{MountKind, Service};
-use crate::services::observe::Seen;
+use crate::services::snapshot::observed::ObservedContainer;
 
 /// Which volumes the new container takes over, and which nobody declares any more.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) struct Carried {
 }
 
 /// `declared`: the paths that the new image declares as volumes.
-pub(super) fn carried(service: &Service, old: &Seen, declared: &[String]) -> Carried {
+pub(super) fn carried(service: &Service, old: &ObservedContainer, declared: &[String]) -> Carried {
     let mut carried = Carried::default();
     for mount in &old.view.mounts {
         let Some(volume) = mount.name.as_ref().filter(|name| mount.kind == "volume" && is_anonymous(name)) else {
@@ -52,9 +52,9 @@ mod tests {
     use super::*;
     use crate::engine::{ContainerView, MountView};
     use crate::manifest::model::Mount;
-    use crate::services::observe::Role;
+    use crate::services::snapshot::observed::Role;
 
-    fn old(mounts: &[(&str, &str)]) -> Seen {
+    fn old(mounts: &[(&str, &str)]) -> ObservedContainer {
         let mounts = mounts.iter().map(|(name, target)| MountView {
             kind: "volume".to_owned(),
             name: Some((*name).to_owned()),
@@ -62,7 +62,7 @@ mod tests {
             ..MountView::default()
         });
         let view = ContainerView { mounts: mounts.collect(), ..ContainerView::default() };
-        Seen { service: "db".to_owned(), number: 1, role: Role::Main, view }
+        ObservedContainer { service: "db".to_owned(), number: 1, role: Role::Main, view }
     }
 
     #[test]

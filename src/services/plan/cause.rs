@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::report::Message;
-use crate::services::drift::Drift;
+use crate::services::snapshot::drift::Drift;
 
 /// The cause of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]

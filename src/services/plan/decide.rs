@@ -2,15 +2,15 @@
 
 use super::cause::Cause;
 use super::replica::Replica;
-use super::{Ground, Recreate};
+use super::{PlanInput, Recreate};
 use crate::engine::ContainerState;
 use crate::manifest::model::Service;
-use crate::services::drift::{self, Drift};
-use crate::services::observe::Seen;
+use crate::services::snapshot::drift::{self, Drift};
+use crate::services::snapshot::observed::ObservedContainer;
 
 /// What the operator, or another service's work, wants of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Goal {
     /// Nothing, unless a service changes that it is tied to.
     Nothing,
     /// It runs, whatever its configuration.
@@ -37,17 +37,17 @@ pub(super) enum Decision<'s> {
     /// There is nothing, and nothing is wanted.
     Nothing,
     /// The container stays.
-    Keep { main: &'s Seen, set_policy: bool, then: Then, cause: Cause },
+    Keep { main: &'s ObservedContainer, set_policy: bool, followup: Followup, cause: Cause },
     /// A new container; the old one steps aside until it has proved itself.
-    Make { discard: Vec<&'s Seen>, old: Option<&'s Seen>, cause: Cause },
+    Make { discard: Vec<&'s ObservedContainer>, old: Option<&'s ObservedContainer>, cause: Cause },
     /// The one that was kept aside gets its place back: nothing about it is to change any more.
-    PutBack { kept: &'s Seen },
+    PutBack { kept: &'s ObservedContainer },
     /// A replacement was begun and never seen ready: it is waited for now.
-    Prove { main: &'s Seen, kept: &'s Seen },
+    Prove { main: &'s ObservedContainer, kept: &'s ObservedContainer },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum Followup {
     Nothing,
     Start,
     Restart,
@@ -58,9 +58,9 @@ impl Decision<'_> {
     /// What it means for services that are tied to this one.
     pub fn change(&self) -> Change {
         match self {
-            Self::Nothing | Self::Keep { then: Then::Nothing | Then::Unpause, .. } => Change::Nothing,
-            Self::Keep { then: Then::Start, .. } => Change::Started,
-            Self::Keep { then: Then::Restart, .. } => Change::Restarted,
+            Self::Nothing | Self::Keep { followup: Followup::Nothing | Followup::Unpause, .. } => Change::Nothing,
+            Self::Keep { followup: Followup::Start, .. } => Change::Started,
+            Self::Keep { followup: Followup::Restart, .. } => Change::Restarted,
             Self::Make { .. } | Self::PutBack { .. } | Self::Prove { .. } => Change::Renewed,
         }
     }
@@ -77,27 +77,27 @@ impl Decision<'_> {
 
 /// Decides for one place; `is_one_shot`: its work is done when it has ended well.
 pub(super) fn decide<'s>(
-    ground: &Ground<'s>,
+    input: &PlanInput<'s>,
     service: &Service,
     replica: &Replica<'s>,
-    wish: &Wish,
+    goal: &Goal,
     is_one_shot: bool,
 ) -> Decision<'s> {
-    let drift = |seen: &Seen| drift::of(ground.manifest, service, seen, ground.snapshot);
-    let forced = ground.request.options.recreate == Recreate::All;
-    let make = |discard: Vec<&'s Seen>, old, cause| {
+    let drift = |seen: &ObservedContainer| drift::of(input.manifest, service, seen, input.snapshot);
+    let forced = input.request.options.recreate == Recreate::All;
+    let make = |discard: Vec<&'s ObservedContainer>, old, cause| {
         let leftovers = [replica.next, replica.failed].into_iter().flatten();
         Decision::Make { discard: discard.into_iter().chain(leftovers).collect(), old, cause }
     };
     let why = |drift: Drift| if drift.is_none() { Cause::Forced } else { Cause::Drifted(drift) };
-    let wants_newest = matches!(wish, Wish::Converge | Wish::Restart);
+    let wants_newest = matches!(goal, Goal::Converge | Goal::Restart);
 
     match (replica.main, replica.kept) {
-        _ if *wish == Wish::Nothing => match replica.main {
-            Some(main) => keep(main, Then::Nothing, Cause::Asked),
+        _ if *goal == Goal::Nothing => match replica.main {
+            Some(main) => keep(main, Followup::Nothing, Cause::Asked),
             None => Decision::Nothing,
         },
-        (None, None) => make(Vec::new(), None, first_cause(wish)),
+        (None, None) => make(Vec::new(), None, first_cause(goal)),
         (None, Some(kept)) => {
             let drift = drift(kept);
             if wants_newest && (forced || !drift.is_none()) {
@@ -119,13 +119,13 @@ pub(super) fn decide<'s>(
             if forced || !(drift.is_none() || set_policy) {
                 return make(Vec::new(), Some(main), why(drift));
             }
-            let (then, cause) = running(main, wish, is_one_shot);
-            let cause = if set_policy && then == Then::Nothing { Cause::RestartPolicy } else { cause };
-            Decision::Keep { main, set_policy, then, cause }
+            let (followup, cause) = running(main, goal, is_one_shot);
+            let cause = if set_policy && followup == Followup::Nothing { Cause::RestartPolicy } else { cause };
+            Decision::Keep { main, set_policy, followup, cause }
         }
         (Some(main), _) => {
-            let (then, cause) = running(main, wish, is_one_shot);
-            keep(main, then, cause)
+            let (followup, cause) = running(main, goal, is_one_shot);
+            keep(main, followup, cause)
         }
     }
 }
@@ -138,10 +138,10 @@ pub(super) fn affected<'s>(
     shares_namespace: bool,
     by: &str,
 ) -> Decision<'s> {
-    let Decision::Keep { main, set_policy, then, cause } = decision else {
+    let Decision::Keep { main, set_policy, followup, cause } = decision else {
         return decision;
     };
-    let lives = main.is_up() || then != Then::Nothing;
+    let lives = main.is_up() || followup != Followup::Nothing;
     match change {
         Change::Renewed if shares_namespace && lives => {
             // Where an earlier replacement was cut off, only one of its two containers can be the old one.
@@ -153,49 +153,52 @@ pub(super) fn affected<'s>(
             let discard = [gone, replica.next, replica.failed].into_iter().flatten().collect();
             Decision::Make { discard, old: Some(old), cause: Cause::SharesNamespaceOf(by.to_owned()) }
         }
-        Change::Started | Change::Restarted if shares_namespace && main.is_up() => {
-            Decision::Keep { main, set_policy, then: Then::Restart, cause: Cause::SharesNamespaceOf(by.to_owned()) }
+        Change::Started | Change::Restarted if shares_namespace && main.is_up() => Decision::Keep {
+            main,
+            set_policy,
+            followup: Followup::Restart,
+            cause: Cause::SharesNamespaceOf(by.to_owned()),
+        },
+        Change::Restarted | Change::Renewed if !shares_namespace && main.is_up() && followup == Followup::Nothing => {
+            Decision::Keep { main, set_policy, followup: Followup::Restart, cause: Cause::RestartsWith(by.to_owned()) }
         }
-        Change::Restarted | Change::Renewed if !shares_namespace && main.is_up() && then == Then::Nothing => {
-            Decision::Keep { main, set_policy, then: Then::Restart, cause: Cause::RestartsWith(by.to_owned()) }
-        }
-        _ => Decision::Keep { main, set_policy, then, cause },
+        _ => Decision::Keep { main, set_policy, followup, cause },
     }
 }
 
-fn keep(main: &Seen, then: Then, cause: Cause) -> Decision<'_> {
-    Decision::Keep { main, set_policy: false, then, cause }
+fn keep(main: &ObservedContainer, followup: Followup, cause: Cause) -> Decision<'_> {
+    Decision::Keep { main, set_policy: false, followup, cause }
 }
 
-fn first_cause(wish: &Wish) -> Cause {
-    match wish {
-        Wish::Run { by } => Cause::NeededBy(by.clone()),
+fn first_cause(goal: &Goal) -> Cause {
+    match goal {
+        Goal::Run { by } => Cause::NeededBy(by.clone()),
         _ => Cause::Missing,
     }
 }
 
 /// The engine can neither start nor stop such a container.
-fn is_beyond_help(main: &Seen) -> bool {
+fn is_beyond_help(main: &ObservedContainer) -> bool {
     matches!(main.view.state, ContainerState::Dead | ContainerState::Removing)
 }
 
-fn running(main: &Seen, wish: &Wish, is_one_shot: bool) -> (Then, Cause) {
-    let needed = |otherwise| match wish {
-        Wish::Run { by } => Cause::NeededBy(by.clone()),
+fn running(main: &ObservedContainer, goal: &Goal, is_one_shot: bool) -> (Followup, Cause) {
+    let needed = |otherwise| match goal {
+        Goal::Run { by } => Cause::NeededBy(by.clone()),
         _ => otherwise,
     };
     match main.view.state {
-        ContainerState::Paused => (Then::Unpause, needed(Cause::Paused)),
-        ContainerState::Running | ContainerState::Restarting => match wish {
-            Wish::Restart => (Then::Restart, Cause::Asked),
-            _ => (Then::Nothing, Cause::Asked),
+        ContainerState::Paused => (Followup::Unpause, needed(Cause::Paused)),
+        ContainerState::Running | ContainerState::Restarting => match goal {
+            Goal::Restart => (Followup::Restart, Cause::Asked),
+            _ => (Followup::Nothing, Cause::Asked),
         },
-        _ if is_one_shot && is_done(main) && *wish != Wish::Restart => (Then::Nothing, Cause::Asked),
-        _ => (Then::Start, needed(Cause::Down)),
+        _ if is_one_shot && is_done(main) && *goal != Goal::Restart => (Followup::Nothing, Cause::Asked),
+        _ => (Followup::Start, needed(Cause::Down)),
     }
 }
 
 /// Whether a one-shot service has done its work.
-pub(super) fn is_done(main: &Seen) -> bool {
+pub(super) fn is_done(main: &ObservedContainer) -> bool {
     main.view.state == ContainerState::Exited && main.view.exit_code == 0
 }

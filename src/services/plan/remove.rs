@@ -7,23 +7,23 @@ use super::carry::is_anonymous;
 use super::cause::Cause;
 use super::step::{AnonymousVolumes, Operation, StepId};
 use super::stop::{dependents_first, from_the_top, warn_of_dependents, warn_of_namesakes};
-use super::{After, Extent, Ground, Plan};
-use crate::services::labels;
-use crate::services::observe::Seen;
+use super::{After, Extent, Plan, PlanInput};
+use crate::services::container::labels;
+use crate::services::snapshot::observed::ObservedContainer;
 
-pub(super) fn plan(ground: &Ground) -> Plan {
+pub(super) fn plan(input: &PlanInput) -> Plan {
     let mut builder = Builder::default();
-    let chosen = ground.chosen();
-    let extent = &ground.request.options.extent;
+    let chosen = input.chosen();
+    let extent = &input.request.options.extent;
     // What a service needs may go down as soon as it is down itself; nobody waits for its removal but what it used.
     let mut down: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
     let mut removed: Vec<StepId> = Vec::new();
-    let mut gone: Vec<&Seen> = Vec::new();
-    for name in from_the_top(ground).filter(|name| chosen.contains(name)) {
-        warn_of_dependents(ground, name, &chosen, &mut builder);
-        warn_of_namesakes(ground, name, &mut builder);
-        let before = dependents_first(ground, name, &down);
-        for seen in ground.snapshot.containers.iter().filter(|seen| seen.service == name) {
+    let mut gone: Vec<&ObservedContainer> = Vec::new();
+    for name in from_the_top(input).filter(|name| chosen.contains(name)) {
+        warn_of_dependents(input, name, &chosen, &mut builder);
+        warn_of_namesakes(input, name, &mut builder);
+        let before = dependents_first(input, name, &down);
+        for seen in input.snapshot.containers.iter().filter(|seen| seen.service == name) {
             let steps = remove(&mut builder, seen, Cause::Asked, &before);
             down.entry(name).or_default().push(steps.down);
             removed.push(steps.gone);
@@ -31,26 +31,26 @@ pub(super) fn plan(ground: &Ground) -> Plan {
         }
     }
     if extent.contains(&Extent::Orphans) {
-        for seen in ground.snapshot.orphans(ground.manifest) {
+        for seen in input.snapshot.orphans(input.manifest) {
             removed.push(remove(&mut builder, seen, Cause::Orphan, &[]).gone);
             gone.push(seen);
         }
     }
     let after: Vec<After> = removed.into_iter().map(must_succeed).collect();
     let gone_ids: BTreeSet<&str> = gone.iter().map(|seen| seen.view.id.as_str()).collect();
-    let rest: Vec<&Seen> =
-        ground.snapshot.containers.iter().filter(|seen| !gone_ids.contains(seen.view.id.as_str())).collect();
+    let rest: Vec<&ObservedContainer> =
+        input.snapshot.containers.iter().filter(|seen| !gone_ids.contains(seen.view.id.as_str())).collect();
     if extent.contains(&Extent::Volumes) {
-        for name in volumes(ground, &gone, &rest) {
+        for name in volumes(input, &gone, &rest) {
             builder.resource(Operation::RemoveVolume { name }, Cause::Asked, after.clone());
         }
     }
     if extent.contains(&Extent::Networks) {
-        for name in networks(ground, &rest) {
+        for name in networks(input, &rest) {
             builder.resource(Operation::RemoveNetwork { name }, Cause::Asked, after.clone());
         }
     }
-    builder.finish(ground)
+    builder.finish(input)
 }
 
 /// The steps after which a container is down, and after which it is gone.
@@ -59,7 +59,7 @@ struct Removal {
     gone: StepId,
 }
 
-fn remove(builder: &mut Builder, seen: &Seen, cause: Cause, before: &[After]) -> Removal {
+fn remove(builder: &mut Builder, seen: &ObservedContainer, cause: Cause, before: &[After]) -> Removal {
     let mut chain = Chain::new(builder, &seen.service, seen.number, cause);
     chain.wait_for(before);
     let target = chain.builder.target(seen);
@@ -70,33 +70,34 @@ fn remove(builder: &mut Builder, seen: &Seen, cause: Cause, before: &[After]) ->
 }
 
 /// Volumes that only the removed containers and the chosen services use: the project's own, and anonymous ones.
-fn volumes(ground: &Ground, gone: &[&Seen], rest: &[&Seen]) -> BTreeSet<String> {
-    let mounted =
-        |seen: &Seen| -> Vec<String> { seen.view.mounts.iter().filter_map(|mount| mount.name.clone()).collect() };
+fn volumes(input: &PlanInput, gone: &[&ObservedContainer], rest: &[&ObservedContainer]) -> BTreeSet<String> {
+    let mounted = |seen: &ObservedContainer| -> Vec<String> {
+        seen.view.mounts.iter().filter_map(|mount| mount.name.clone()).collect()
+    };
     let in_use: BTreeSet<String> = rest.iter().flat_map(|seen| mounted(seen)).collect();
-    let of_manifest = ground
+    let of_manifest = input
         .request
         .selection
         .iter()
-        .filter_map(|name| ground.manifest.services.get(name))
+        .filter_map(|name| input.manifest.services.get(name))
         .flat_map(|service| &service.volumes)
         .filter_map(|mount| mount.source.as_deref())
-        .filter(|key| ground.manifest.volumes.get(*key).is_some_and(|volume| !volume.external))
-        .map(|key| ground.manifest.volume_name(key));
+        .filter(|key| input.manifest.volumes.get(*key).is_some_and(|volume| !volume.external))
+        .map(|key| input.manifest.volume_name(key));
     let is_ours = |name: &str| {
-        ground.snapshot.volume(name).is_some_and(|volume| labels::are_of(&volume.labels, &ground.manifest.project))
+        input.snapshot.volume(name).is_some_and(|volume| labels::are_of(&volume.labels, &input.manifest.project))
     };
     let anonymous = gone.iter().flat_map(|seen| mounted(seen)).filter(|name| is_anonymous(name));
     of_manifest.filter(|name| is_ours(name)).chain(anonymous).filter(|name| !in_use.contains(name)).collect()
 }
 
 /// The project's networks in which no container of it is left.
-fn networks(ground: &Ground, rest: &[&Seen]) -> Vec<String> {
-    ground
+fn networks(input: &PlanInput, rest: &[&ObservedContainer]) -> Vec<String> {
+    input
         .snapshot
         .networks
         .iter()
-        .filter(|network| labels::are_of(&network.labels, &ground.manifest.project))
+        .filter(|network| labels::are_of(&network.labels, &input.manifest.project))
         .map(|network| network.name.clone())
         .filter(|name| !rest.iter().any(|seen| seen.view.networks.contains_key(name)))
         .collect()

@@ -36,7 +36,7 @@ pub struct Step {
     pub undo: Vec<Operation>,
     /// Whether its success makes what came before it in its unit final.
     #[serde(skip)]
-    pub settles: bool,
+    pub commits: bool,
 }
 
 fn as_text<S: Serializer>(cause: &Cause, serializer: S) -> Result<S::Ok, S::Error> {

@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::builder::{Builder, Chain, must_succeed};
 use super::cause::{Cause, Warning};
 use super::step::{Operation, StepId};
-use super::{After, Ground, Plan};
+use super::{After, Plan, PlanInput};
 
-pub(super) fn plan(ground: &Ground) -> Plan {
+pub(super) fn plan(input: &PlanInput) -> Plan {
     let mut builder = Builder::default();
-    let chosen = ground.chosen();
+    let chosen = input.chosen();
     let mut ends: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
-    for name in from_the_top(ground).filter(|name| chosen.contains(name)) {
-        warn_of_dependents(ground, name, &chosen, &mut builder);
-        warn_of_namesakes(ground, name, &mut builder);
-        let before = dependents_first(ground, name, &ends);
-        for seen in ground.snapshot.containers.iter().filter(|seen| seen.service == name && seen.is_up()) {
+    for name in from_the_top(input).filter(|name| chosen.contains(name)) {
+        warn_of_dependents(input, name, &chosen, &mut builder);
+        warn_of_namesakes(input, name, &mut builder);
+        let before = dependents_first(input, name, &ends);
+        for seen in input.snapshot.containers.iter().filter(|seen| seen.service == name && seen.is_up()) {
             let mut chain = Chain::new(&mut builder, name, seen.number, Cause::Asked);
             chain.wait_for(&before);
             let target = chain.builder.target(seen);
@@ -23,21 +23,21 @@ pub(super) fn plan(ground: &Ground) -> Plan {
             ends.entry(name).or_default().push(stopped);
         }
     }
-    builder.finish(ground)
+    builder.finish(input)
 }
 
 /// Services, those that nobody needs first.
-pub(super) fn from_the_top<'a>(ground: &Ground<'a>) -> impl Iterator<Item = &'a str> {
-    ground.graph.layers().into_iter().rev().flatten()
+pub(super) fn from_the_top<'a>(input: &PlanInput<'a>) -> impl Iterator<Item = &'a str> {
+    input.graph.layers().into_iter().rev().flatten()
 }
 
 /// The steps of everything that needs a service, directly or through services that are not chosen themselves.
-pub(super) fn dependents_first(ground: &Ground, name: &str, ends: &BTreeMap<&str, Vec<StepId>>) -> Vec<After> {
+pub(super) fn dependents_first(input: &PlanInput, name: &str, ends: &BTreeMap<&str, Vec<StepId>>) -> Vec<After> {
     let mut after = Vec::new();
     let mut seen = BTreeSet::new();
     let mut open = vec![name];
     while let Some(service) = open.pop() {
-        for (dependent, _) in ground.graph.dependents(service) {
+        for (dependent, _) in input.graph.dependents(service) {
             if !seen.insert(dependent) {
                 continue;
             }
@@ -51,12 +51,12 @@ pub(super) fn dependents_first(ground: &Ground, name: &str, ends: &BTreeMap<&str
 }
 
 /// Names who still runs and needs the service.
-pub(super) fn warn_of_dependents(ground: &Ground, name: &str, chosen: &BTreeSet<&str>, builder: &mut Builder) {
-    let runs = |service: &str| ground.snapshot.runs(service);
+pub(super) fn warn_of_dependents(input: &PlanInput, name: &str, chosen: &BTreeSet<&str>, builder: &mut Builder) {
+    let runs = |service: &str| input.snapshot.runs(service);
     if !runs(name) {
         return;
     }
-    let by: Vec<String> = ground
+    let by: Vec<String> = input
         .graph
         .dependents(name)
         .into_iter()
@@ -69,8 +69,8 @@ pub(super) fn warn_of_dependents(ground: &Ground, name: &str, chosen: &BTreeSet<
 }
 
 /// Names a container that looks as if it were the service's, and is left alone.
-pub(super) fn warn_of_namesakes(ground: &Ground, name: &str, builder: &mut Builder) {
-    for seen in ground.snapshot.namesakes.iter().filter(|seen| seen.service == name) {
+pub(super) fn warn_of_namesakes(input: &PlanInput, name: &str, builder: &mut Builder) {
+    for seen in input.snapshot.namesakes.iter().filter(|seen| seen.service == name) {
         builder.warn(Warning::NotOurs { service: name.to_owned(), container: seen.view.name.clone() });
     }
 }

@@ -3,29 +3,35 @@
 use std::net::IpAddr;
 
 use crate::services::error::Problem;
-use crate::services::observe::{Role, Seen};
-use crate::services::plan::Ground;
-use crate::services::plan::converge::Work;
+use crate::services::plan::PlanInput;
+use crate::services::plan::converge::ServicePlan;
+use crate::services::snapshot::observed::{ObservedContainer, Role};
 
-pub(super) fn of(ground: &Ground, works: &[Work], work: &Work) -> Vec<Problem> {
+pub(super) fn of(input: &PlanInput, service_plans: &[ServicePlan], service_plan: &ServicePlan) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for key in work.service.network_keys() {
-        let Some(join) = work.service.networks.get(key) else {
+    for key in service_plan.service.network_keys() {
+        let Some(join) = service_plan.service.networks.get(key) else {
             continue;
         };
         for address in [&join.ipv4_address, &join.ipv6_address].into_iter().flatten() {
-            problems.extend(problem(ground, works, work, key, address));
+            problems.extend(problem(input, service_plans, service_plan, key, address));
         }
     }
     problems
 }
 
-fn problem(ground: &Ground, works: &[Work], work: &Work, key: &str, address: &str) -> Option<Problem> {
-    let (service, network) = (work.name.to_owned(), ground.manifest.network_name(key));
+fn problem(
+    input: &PlanInput,
+    service_plans: &[ServicePlan],
+    service_plan: &ServicePlan,
+    key: &str,
+    address: &str,
+) -> Option<Problem> {
+    let (service, network) = (service_plan.name.to_owned(), input.manifest.network_name(key));
     let address_text = address.to_owned();
     let wanted: IpAddr = address.parse().ok()?;
-    let actual = ground.snapshot.network(&network);
-    let own = ground.manifest.networks.get(key);
+    let actual = input.snapshot.network(&network);
+    let own = input.manifest.networks.get(key);
     if actual.is_none()
         && own.is_none_or(|own| !own.external && own.ipam.config.iter().all(|pool| pool.subnet.is_none()))
     {
@@ -38,16 +44,17 @@ fn problem(ground: &Ground, works: &[Work], work: &Work, key: &str, address: &st
         return Some(Problem::AddressOutside { service, address: address_text, network, subnets });
     }
     let has_it = |held: Option<&String>| held.and_then(|held| held.parse::<IpAddr>().ok()) == Some(wanted);
-    let goes = |seen: &Seen| {
-        let is_replaced = works.iter().any(|other| other.name == seen.service && other.makes_a_container());
-        seen.service == work.name || (is_replaced && seen.role == Role::Main)
+    let goes = |seen: &ObservedContainer| {
+        let is_replaced = service_plans.iter().any(|other| other.name == seen.service && other.makes_a_container());
+        seen.service == service_plan.name || (is_replaced && seen.role == Role::Main)
     };
-    let adopted = |id: &str| work.places.iter().any(|(replica, _)| replica.main.is_some_and(|seen| seen.view.id == id));
-    let strangers = ground.snapshot.strangers.iter().filter(|stranger| !adopted(&stranger.id));
-    let strangers =
-        strangers.filter(|stranger| has_it(stranger.addresses.get(&network))).map(|stranger| &stranger.name);
-    let ours = ground.snapshot.containers.iter().filter(|seen| has_it(seen.view.networks.get(&network)) && !goes(seen));
-    let holder = strangers.chain(ours.map(|seen| &seen.view.name)).next()?;
+    let adopted =
+        |id: &str| service_plan.places.iter().any(|(replica, _)| replica.main.is_some_and(|seen| seen.view.id == id));
+    let foreign_containers = input.snapshot.foreign_containers.iter().filter(|foreign| !adopted(&foreign.id));
+    let foreign_containers =
+        foreign_containers.filter(|foreign| has_it(foreign.addresses.get(&network))).map(|foreign| &foreign.name);
+    let ours = input.snapshot.containers.iter().filter(|seen| has_it(seen.view.networks.get(&network)) && !goes(seen));
+    let holder = foreign_containers.chain(ours.map(|seen| &seen.view.name)).next()?;
     Some(Problem::AddressTaken { service, address: address_text, network, holder: holder.clone() })
 }
 

@@ -9,19 +9,19 @@ pub(in crate::services) use ports::{collide, held_by};
 
 use super::builder::Builder;
 use super::cause::Warning;
-use super::converge::Work;
+use super::converge::ServicePlan;
 use super::replica::Replica;
-use super::{Ground, Namesakes};
+use super::{Namesakes, PlanInput};
 use crate::manifest::model::{MountKind, NamespaceMode};
 use crate::services::error::Problem;
-use crate::services::observe::{Gpus, Seen};
+use crate::services::snapshot::observed::{Gpus, ObservedContainer};
 
 /// Problems of a plan, by service; what is merely worth knowing becomes a warning.
-pub(super) fn check(ground: &Ground, works: &[Work], builder: &mut Builder) -> Vec<Problem> {
+pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &mut Builder) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for work in works.iter().filter(|work| work.starts()) {
-        let check = Check { ground, work };
-        if work.makes_a_container() {
+    for service_plan in service_plans.iter().filter(|service_plan| service_plan.starts()) {
+        let check = Check { input, service_plan };
+        if service_plan.makes_a_container() {
             problems.extend(check.image());
             problems.extend(check.inputs());
             problems.extend(check.names());
@@ -31,57 +31,60 @@ pub(super) fn check(ground: &Ground, works: &[Work], builder: &mut Builder) -> V
             problems.extend(check.data_folder());
         }
         problems.extend(check.sources(builder));
-        problems.extend(ports::of(ground, works, work));
-        problems.extend(addresses::of(ground, works, work));
-        if ground.snapshot.is_host_unseen && work.service.has_host_needs() {
+        problems.extend(ports::of(input, service_plans, service_plan));
+        problems.extend(addresses::of(input, service_plans, service_plan));
+        if input.snapshot.is_host_unseen && service_plan.service.has_host_needs() {
             builder.warn(Warning::HostUnseen);
         }
     }
-    problems.extend(resources::networks(ground, works));
-    problems.extend(resources::volumes(ground, works));
+    problems.extend(resources::networks(input, service_plans));
+    problems.extend(resources::volumes(input, service_plans));
     problems
 }
 
 struct Check<'w, 'a> {
-    ground: &'w Ground<'a>,
-    work: &'w Work<'a>,
+    input: &'w PlanInput<'a>,
+    service_plan: &'w ServicePlan<'a>,
 }
 
 impl Check<'_, '_> {
     fn service(&self) -> String {
-        self.work.name.to_owned()
+        self.service_plan.name.to_owned()
     }
 
     fn image(&self) -> Option<Problem> {
-        let reference = &self.work.service.image;
-        let is_missing = self.ground.snapshot.image(reference).is_none();
+        let reference = &self.service_plan.service.image;
+        let is_missing = self.input.snapshot.image(reference).is_none();
         is_missing.then(|| Problem::ImageMissing { service: self.service(), reference: reference.clone() })
     }
 
     fn inputs(&self) -> Vec<Problem> {
-        let errors = self.ground.snapshot.inputs.get(self.work.name).map(|inputs| inputs.errors()).unwrap_or_default();
+        let errors =
+            self.input.snapshot.inputs.get(self.service_plan.name).map(|inputs| inputs.errors()).unwrap_or_default();
         errors.iter().map(|source| Problem::Input { service: self.service(), source: source.clone() }).collect()
     }
 
     /// A container that dpl did not make is never touched, whatever it is called, unless it is to be taken over.
     fn names(&self) -> Vec<Problem> {
-        let snapshot = self.ground.snapshot;
-        let places = self.work.places.iter().filter(|(_, decision)| decision.makes_a_container());
+        let snapshot = self.input.snapshot;
+        let places = self.service_plan.places.iter().filter(|(_, decision)| decision.makes_a_container());
         let problem = |(replica, _): &(Replica, _)| {
-            let container = self.ground.manifest.container_name(self.work.name, replica.number);
+            let container = self.input.manifest.container_name(self.service_plan.name, replica.number);
             let service = self.service();
-            let of_another = |seen: &&Seen| seen.view.name == container && seen.service != self.work.name;
+            let of_another =
+                |seen: &&ObservedContainer| seen.view.name == container && seen.service != self.service_plan.name;
             if let Some(other) = snapshot.containers.iter().find(of_another) {
                 return Some(Problem::NameOfService { service, container, other: other.service.clone() });
             }
-            let stranger = snapshot.strangers.iter().find(|stranger| stranger.name == container)?;
-            if let Some(project) = stranger.project.clone() {
+            let foreign = snapshot.foreign_containers.iter().find(|foreign| foreign.name == container)?;
+            if let Some(project) = foreign.project.clone() {
                 return Some(Problem::NameOfProject { service, container, project });
             }
-            if self.ground.request.options.namesakes == Namesakes::Refuse {
+            if self.input.request.options.namesakes == Namesakes::Refuse {
                 return Some(Problem::NameTaken { service, container });
             }
-            let vanishes = snapshot.namesake(self.work.name, replica.number).is_some_and(|seen| seen.view.auto_remove);
+            let vanishes =
+                snapshot.namesake(self.service_plan.name, replica.number).is_some_and(|seen| seen.view.auto_remove);
             vanishes.then_some(Problem::NamesakeVanishes { service, container })
         };
         places.filter_map(problem).collect()
@@ -89,28 +92,28 @@ impl Check<'_, '_> {
 
     /// A server refuses the data of another major version, and must never get to them.
     fn data_folder(&self) -> Option<Problem> {
-        let folder = self.ground.snapshot.data_folders.get(self.work.name)?;
+        let folder = self.input.snapshot.data_folders.get(self.service_plan.name)?;
         (folder.written_by != folder.image).then(|| Problem::OtherPostgres {
             service: self.service(),
             folder: folder.place.clone(),
             written_by: folder.written_by.clone(),
             image: folder.image.clone(),
-            reference: self.work.service.image.clone(),
+            reference: self.service_plan.service.image.clone(),
         })
     }
 
     fn gpus(&self) -> Option<Problem> {
-        let required = self.work.service.gpus.iter().any(|request| request.required);
-        let is_missing = required && self.ground.snapshot.gpus_of(self.work.name) == Gpus::Absent;
+        let required = self.service_plan.service.gpus.iter().any(|request| request.required);
+        let is_missing = required && self.input.snapshot.gpus_of(self.service_plan.name) == Gpus::Absent;
         is_missing.then(|| Problem::GpuMissing { service: self.service() })
     }
 
     fn namespaces(&self) -> Vec<Problem> {
-        let service = self.work.service;
-        let snapshot = self.ground.snapshot;
+        let service = self.service_plan.service;
+        let snapshot = self.input.snapshot;
         let exists = |name: &str| {
             let is_it = |id: &str, called: &str| called == name || (name.len() >= 12 && id.starts_with(name));
-            snapshot.strangers.iter().any(|stranger| is_it(&stranger.id, &stranger.name))
+            snapshot.foreign_containers.iter().any(|foreign| is_it(&foreign.id, &foreign.name))
                 || snapshot.containers.iter().any(|seen| is_it(&seen.view.id, &seen.view.name))
         };
         let modes = [&service.network_mode, &service.pid, &service.ipc].into_iter().flatten();
@@ -123,9 +126,9 @@ impl Check<'_, '_> {
 
     /// Fields that older engines don't know (Docker Engine API, "Version history").
     fn age(&self) -> Vec<Problem> {
-        let api = self.ground.snapshot.engine.api;
-        let uses_subpath = self.work.service.volumes.iter().any(|mount| mount.volume.subpath.is_some());
-        let odd_source = self.work.service.volumes.iter().any(|mount| {
+        let api = self.input.snapshot.engine.api;
+        let uses_subpath = self.service_plan.service.volumes.iter().any(|mount| mount.volume.subpath.is_some());
+        let odd_source = self.service_plan.service.volumes.iter().any(|mount| {
             let has_colon = mount.target.contains(':') || mount.source.as_ref().is_some_and(|path| path.contains(':'));
             mount.kind == MountKind::Bind && mount.bind.create_host_path && has_colon
         });
@@ -142,9 +145,9 @@ impl Check<'_, '_> {
 
     fn sources(&self, builder: &mut Builder) -> Vec<Problem> {
         let mut problems = Vec::new();
-        for mount in self.work.service.volumes.iter().filter(|mount| mount.kind == MountKind::Bind) {
+        for mount in self.service_plan.service.volumes.iter().filter(|mount| mount.kind == MountKind::Bind) {
             let path = mount.source.clone().unwrap_or_default();
-            if !self.ground.snapshot.missing_sources.contains(&path) {
+            if !self.input.snapshot.missing_sources.contains(&path) {
                 continue;
             }
             let service = self.service();

@@ -3,10 +3,10 @@
 use crate::engine::PublishedPort;
 use crate::manifest::model::Port;
 use crate::services::error::Problem;
-use crate::services::host::Holder;
-use crate::services::observe::Seen;
-use crate::services::plan::Ground;
-use crate::services::plan::converge::Work;
+use crate::services::plan::PlanInput;
+use crate::services::plan::converge::ServicePlan;
+use crate::services::snapshot::observed::ObservedContainer;
+use crate::services::snapshot::survey::Holder;
 
 /// Who holds a wanted port when the service comes to it.
 enum Held<'a> {
@@ -20,12 +20,12 @@ enum Held<'a> {
     BySomething(&'a Holder),
 }
 
-pub(super) fn of(ground: &Ground, works: &[Work], work: &Work) -> Vec<Problem> {
-    let wanted = work.service.ports.iter().filter(|port| port.published.is_some());
+pub(super) fn of(input: &PlanInput, service_plans: &[ServicePlan], service_plan: &ServicePlan) -> Vec<Problem> {
+    let wanted = service_plan.service.ports.iter().filter(|port| port.published.is_some());
     let problem = |port: &Port| {
-        let service = work.name.to_owned();
+        let service = service_plan.name.to_owned();
         let text = described(port);
-        Some(match held(ground, works, work, port)? {
+        Some(match held(input, service_plans, service_plan, port)? {
             Held::ByContainer(holder) => Problem::PortTaken { service, port: text, holder: holder.to_owned() },
             Held::UntilLater { service: other, container } => {
                 Problem::PortFreedLater { service, port: text, holder: container.to_owned(), other: other.to_owned() }
@@ -43,36 +43,50 @@ pub(super) fn of(ground: &Ground, works: &[Work], work: &Work) -> Vec<Problem> {
 }
 
 /// The services whose containers hold ports that this one wants, and give them up earlier in the plan.
-pub(in crate::services::plan) fn freed_by<'a>(ground: &Ground<'a>, works: &[Work<'a>], work: &Work) -> Vec<&'a str> {
-    let earlier = works.iter().take_while(|other| other.name != work.name).filter(|other| other.makes_a_container());
-    let holds = |other: &&Work| {
-        let mut containers = ground.snapshot.containers.iter().filter(|seen| seen.service == other.name);
-        containers
-            .any(|seen| held_by(seen).iter().any(|held| work.service.ports.iter().any(|port| collide(port, held))))
+pub(in crate::services::plan) fn freed_by<'a>(
+    input: &PlanInput<'a>,
+    service_plans: &[ServicePlan<'a>],
+    service_plan: &ServicePlan,
+) -> Vec<&'a str> {
+    let earlier = service_plans
+        .iter()
+        .take_while(|other| other.name != service_plan.name)
+        .filter(|other| other.makes_a_container());
+    let holds = |other: &&ServicePlan| {
+        let mut containers = input.snapshot.containers.iter().filter(|seen| seen.service == other.name);
+        containers.any(|seen| {
+            held_by(seen).iter().any(|held| service_plan.service.ports.iter().any(|port| collide(port, held)))
+        })
     };
     earlier.filter(holds).map(|other| other.name).collect()
 }
 
-fn held<'g>(ground: &'g Ground, works: &[Work], work: &Work, port: &Port) -> Option<Held<'g>> {
-    let snapshot = ground.snapshot;
+fn held<'g>(
+    input: &'g PlanInput,
+    service_plans: &[ServicePlan],
+    service_plan: &ServicePlan,
+    port: &Port,
+) -> Option<Held<'g>> {
+    let snapshot = input.snapshot;
     let adopted: Vec<&str> =
-        work.places.iter().filter_map(|(replica, _)| replica.main).map(|seen| &*seen.view.id).collect();
-    let mut strangers = snapshot.strangers.iter().filter(|stranger| !adopted.contains(&stranger.id.as_str()));
-    if let Some(stranger) = strangers.find(|stranger| stranger.published.iter().any(|held| collide(port, held))) {
-        return Some(Held::ByContainer(&stranger.name));
+        service_plan.places.iter().filter_map(|(replica, _)| replica.main).map(|seen| &*seen.view.id).collect();
+    let mut foreign_containers =
+        snapshot.foreign_containers.iter().filter(|foreign| !adopted.contains(&foreign.id.as_str()));
+    if let Some(foreign) = foreign_containers.find(|foreign| foreign.published.iter().any(|held| collide(port, held))) {
+        return Some(Held::ByContainer(&foreign.name));
     }
-    let mut ours = snapshot.containers.iter().filter(|seen| seen.service != work.name);
+    let mut ours = snapshot.containers.iter().filter(|seen| seen.service != service_plan.name);
     if let Some(seen) = ours.find(|seen| held_by(seen).iter().any(|held| collide(port, held))) {
-        let place = |name: &str| works.iter().position(|other| other.name == name);
-        let is_replaced = works.iter().any(|other| other.name == seen.service && other.makes_a_container());
+        let place = |name: &str| service_plans.iter().position(|other| other.name == name);
+        let is_replaced = service_plans.iter().any(|other| other.name == seen.service && other.makes_a_container());
         return match is_replaced {
             // It is down for good when this one starts, or this one does not start.
-            true if place(&seen.service) < place(work.name) => None,
+            true if place(&seen.service) < place(service_plan.name) => None,
             true => Some(Held::UntilLater { service: &seen.service, container: &seen.view.name }),
             false => Some(Held::ByContainer(&seen.view.name)),
         };
     }
-    let is_it = |held: &&crate::services::host::HeldPort| {
+    let is_it = |held: &&crate::services::snapshot::survey::HeldPort| {
         Some(held.port) == port.published && held.protocol == port.protocol && held.host_ip == port.host_ip
     };
     snapshot.held_ports.iter().find(is_it).map(|held| Held::BySomething(&held.by))
@@ -88,7 +102,7 @@ fn described(port: &Port) -> String {
 }
 
 /// What a container's `127.0.0.1:8080->80/tcp` says.
-pub(in crate::services) fn held_by(seen: &Seen) -> Vec<PublishedPort> {
+pub(in crate::services) fn held_by(seen: &ObservedContainer) -> Vec<PublishedPort> {
     let parse = |text: &String| {
         let (outer, inner) = text.split_once("->")?;
         let (ip, host_port) = outer.rsplit_once(':')?;

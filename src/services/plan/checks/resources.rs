@@ -2,20 +2,23 @@
 
 use crate::manifest::model::{MountKind, Network, Volume};
 use crate::services::error::Problem;
-use crate::services::plan::Ground;
-use crate::services::plan::converge::Work;
+use crate::services::plan::PlanInput;
+use crate::services::plan::converge::ServicePlan;
 
-pub(super) fn networks(ground: &Ground, works: &[Work]) -> Vec<Problem> {
-    let mut keys: Vec<&str> =
-        works.iter().filter(|work| work.starts()).flat_map(|work| work.service.network_keys()).collect();
+pub(super) fn networks(input: &PlanInput, service_plans: &[ServicePlan]) -> Vec<Problem> {
+    let mut keys: Vec<&str> = service_plans
+        .iter()
+        .filter(|service_plan| service_plan.starts())
+        .flat_map(|service_plan| service_plan.service.network_keys())
+        .collect();
     keys.sort_unstable();
     keys.dedup();
     let default = Network::default();
     keys.into_iter()
         .filter_map(|key| {
-            let name = ground.manifest.network_name(key);
-            let wanted = ground.manifest.networks.get(key).unwrap_or(&default);
-            let Some(actual) = ground.snapshot.network(&name) else {
+            let name = input.manifest.network_name(key);
+            let wanted = input.manifest.networks.get(key).unwrap_or(&default);
+            let Some(actual) = input.snapshot.network(&name) else {
                 return wanted.external.then_some(Problem::NetworkMissing { name });
             };
             let pools = || wanted.ipam.config.iter().filter_map(|pool| pool.subnet.as_ref());
@@ -31,11 +34,11 @@ pub(super) fn networks(ground: &Ground, works: &[Work]) -> Vec<Problem> {
         .collect()
 }
 
-pub(super) fn volumes(ground: &Ground, works: &[Work]) -> Vec<Problem> {
-    let mut keys: Vec<&str> = works
+pub(super) fn volumes(input: &PlanInput, service_plans: &[ServicePlan]) -> Vec<Problem> {
+    let mut keys: Vec<&str> = service_plans
         .iter()
-        .filter(|work| work.starts())
-        .flat_map(|work| &work.service.volumes)
+        .filter(|service_plan| service_plan.starts())
+        .flat_map(|service_plan| &service_plan.service.volumes)
         .filter(|mount| mount.kind == MountKind::Volume)
         .filter_map(|mount| mount.source.as_deref())
         .collect();
@@ -44,9 +47,9 @@ pub(super) fn volumes(ground: &Ground, works: &[Work]) -> Vec<Problem> {
     let default = Volume::default();
     keys.into_iter()
         .filter_map(|key| {
-            let name = ground.manifest.volume_name(key);
-            let wanted = ground.manifest.volumes.get(key).unwrap_or(&default);
-            let Some(actual) = ground.snapshot.volume(&name) else {
+            let name = input.manifest.volume_name(key);
+            let wanted = input.manifest.volumes.get(key).unwrap_or(&default);
+            let Some(actual) = input.snapshot.volume(&name) else {
                 return wanted.external.then_some(Problem::VolumeMissing { name });
             };
             let differs = [

@@ -12,26 +12,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::Builder;
 use super::cause::Cause;
-use super::decide::{Change, Decision, Wish, affected, decide};
+use super::decide::{Change, Decision, Goal, affected, decide};
 use super::replica::Replica;
-use super::{Action, Dependencies, Ground, Namesakes, Plan, checks};
+use super::{Action, Dependencies, Namesakes, Plan, PlanInput, checks};
 use crate::manifest::model::{Condition, Service};
 use crate::services::error::ServicesError;
-use crate::services::observe::Seen;
+use crate::services::snapshot::observed::ObservedContainer;
 
 /// What happens to a service.
 #[derive(Debug)]
-pub(super) struct Work<'a> {
+pub(super) struct ServicePlan<'a> {
     pub name: &'a str,
     pub service: &'a Service,
     pub is_chosen: bool,
     pub is_one_shot: bool,
     pub places: Vec<(Replica<'a>, Decision<'a>)>,
     /// Containers beyond `scale`.
-    pub surplus: Vec<&'a Seen>,
+    pub surplus: Vec<&'a ObservedContainer>,
 }
 
-impl Work<'_> {
+impl ServicePlan<'_> {
     pub fn change(&self) -> Change {
         self.places.iter().map(|(_, decision)| decision.change()).max().unwrap_or(Change::Nothing)
     }
@@ -45,71 +45,71 @@ impl Work<'_> {
     }
 }
 
-pub(super) fn plan(ground: &Ground) -> Result<Plan, ServicesError> {
-    let works = works(ground);
+pub(super) fn plan(input: &PlanInput) -> Result<Plan, ServicesError> {
+    let service_plans = service_plans(input);
     let mut builder = Builder::default();
-    let problems = checks::check(ground, &works, &mut builder);
+    let problems = checks::check(input, &service_plans, &mut builder);
     if !problems.is_empty() {
         return Err(ServicesError::Problems(problems));
     }
-    steps::build(ground, &works, &mut builder);
-    Ok(builder.finish(ground))
+    steps::build(input, &service_plans, &mut builder);
+    Ok(builder.finish(input))
 }
 
 /// Decides about every service, dependencies first.
-fn works<'a>(ground: &Ground<'a>) -> Vec<Work<'a>> {
-    let chosen = ground.chosen();
-    let needed = match ground.request.options.dependencies {
-        Dependencies::Start => ground.graph.needed_by(&chosen),
+fn service_plans<'a>(input: &PlanInput<'a>) -> Vec<ServicePlan<'a>> {
+    let chosen = input.chosen();
+    let needed = match input.request.options.dependencies {
+        Dependencies::Start => input.graph.needed_by(&chosen),
         Dependencies::Leave => BTreeSet::new(),
     };
-    let mut works: Vec<Work> = Vec::new();
+    let mut service_plans: Vec<ServicePlan> = Vec::new();
     let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
-    for names in ground.graph.layers() {
+    for names in input.graph.layers() {
         for name in names {
-            let Some(service) = ground.manifest.services.get(name) else {
+            let Some(service) = input.manifest.services.get(name) else {
                 continue;
             };
             let is_chosen = chosen.contains(name);
-            let wish = match (is_chosen, ground.request.action) {
-                (true, Action::Restart) => Wish::Restart,
-                (true, _) => Wish::Converge,
-                (false, _) if needed.contains(name) => Wish::Run { by: needer(ground, name, &chosen, &needed) },
-                (false, _) => Wish::Nothing,
+            let goal = match (is_chosen, input.request.action) {
+                (true, Action::Restart) => Goal::Restart,
+                (true, _) => Goal::Converge,
+                (false, _) if needed.contains(name) => Goal::Run { by: needer(input, name, &chosen, &needed) },
+                (false, _) => Goal::Nothing,
             };
-            let work = work(ground, (name, service), &wish, &changes);
-            changes.insert(name, work.change());
-            works.push(work);
+            let service_plan = service_plan(input, (name, service), &goal, &changes);
+            changes.insert(name, service_plan.change());
+            service_plans.push(service_plan);
         }
     }
-    works
+    service_plans
 }
 
-fn work<'a>(
-    ground: &Ground<'a>,
+fn service_plan<'a>(
+    input: &PlanInput<'a>,
     (name, service): (&'a str, &'a Service),
-    wish: &Wish,
+    goal: &Goal,
     changes: &BTreeMap<&str, Change>,
-) -> Work<'a> {
-    let is_one_shot = is_one_shot(ground, name);
-    let is_chosen = matches!(wish, Wish::Converge | Wish::Restart);
+) -> ServicePlan<'a> {
+    let is_one_shot = is_one_shot(input, name);
+    let is_chosen = matches!(goal, Goal::Converge | Goal::Restart);
     let wanted = service.replicas();
-    let numbers: BTreeSet<u32> = match wish {
+    let numbers: BTreeSet<u32> = match goal {
         // Nothing new is made of a service that nobody asked for.
-        Wish::Nothing => {
-            ground.snapshot.containers.iter().filter(|seen| seen.service == name).map(|seen| seen.number).collect()
+        Goal::Nothing => {
+            input.snapshot.containers.iter().filter(|seen| seen.service == name).map(|seen| seen.number).collect()
         }
         _ => (1..=wanted).collect(),
     };
     let places = numbers
         .into_iter()
         .map(|number| {
-            let adopts = *wish != Wish::Nothing && ground.request.options.namesakes == Namesakes::Adopt;
-            let replica = Replica::of(ground.snapshot, name, number, adopts);
-            let decision = decide(ground, service, &replica, wish, is_one_shot);
-            let decision = ground.graph.needs(name).into_iter().fold(decision, |decision, (other, need)| {
+            let adopts = *goal != Goal::Nothing && input.request.options.namesakes == Namesakes::Adopt;
+            let replica = Replica::of(input.snapshot, name, number, adopts);
+            let decision = decide(input, service, &replica, goal, is_one_shot);
+            let decision = input.graph.needs(name).into_iter().fold(decision, |decision, (other, need)| {
                 let change = changes.get(other).copied().unwrap_or(Change::Nothing);
-                let follows = need.restart && ground.request.options.dependencies == Dependencies::Start;
+                let follows = need.restart && input.request.options.dependencies == Dependencies::Start;
                 if need.namespace || follows {
                     affected(decision, &replica, change, need.namespace, other)
                 } else {
@@ -119,25 +119,25 @@ fn work<'a>(
             (replica, decision)
         })
         .collect();
-    let surplus = match wish {
-        Wish::Converge | Wish::Restart => {
-            ground.snapshot.containers.iter().filter(|seen| seen.service == name && seen.number > wanted).collect()
+    let surplus = match goal {
+        Goal::Converge | Goal::Restart => {
+            input.snapshot.containers.iter().filter(|seen| seen.service == name && seen.number > wanted).collect()
         }
         _ => Vec::new(),
     };
-    Work { name, service, is_chosen, is_one_shot, places, surplus }
+    ServicePlan { name, service, is_chosen, is_one_shot, places, surplus }
 }
 
 /// Whether somebody waits for the service to end: then its work is done when it has.
-fn is_one_shot(ground: &Ground, name: &str) -> bool {
+fn is_one_shot(input: &PlanInput, name: &str) -> bool {
     let awaits_end =
         |(_, need): (&str, crate::manifest::graph::Need)| need.condition == Condition::ServiceCompletedSuccessfully;
-    ground.graph.dependents(name).into_iter().any(awaits_end)
+    input.graph.dependents(name).into_iter().any(awaits_end)
 }
 
 /// The first service that is chosen, or needed itself, and needs this one.
-fn needer(ground: &Ground, name: &str, chosen: &BTreeSet<&str>, needed: &BTreeSet<&str>) -> String {
-    let dependents = ground.graph.dependents(name);
+fn needer(input: &PlanInput, name: &str, chosen: &BTreeSet<&str>, needed: &BTreeSet<&str>) -> String {
+    let dependents = input.graph.dependents(name);
     let by = dependents
         .iter()
         .find(|(other, _)| chosen.contains(other))

@@ -5,22 +5,24 @@
 //! back with the engine) and its name, and stays until the new one has proved itself. Each step carries what takes it
 //! back.
 
-use super::Work;
+use super::ServicePlan;
 use super::steps::Before;
 use super::waits::until;
 use crate::manifest::model::RestartPolicy;
 use crate::manifest::types::Period;
-use crate::services::observe::{Gpus, Role, Seen, providers};
 use crate::services::plan::builder::{Chain, put_back as take_back};
 use crate::services::plan::carry::carried;
 use crate::services::plan::replica::Replica;
 use crate::services::plan::step::{AnonymousVolumes, Operation, StepId, Target, Until};
-use crate::services::plan::{FailedContainers, Ground, Warning};
+use crate::services::plan::{PlanInput, Warning};
+use crate::services::request::FailedContainers;
+use crate::services::snapshot::observe::providers;
+use crate::services::snapshot::observed::{Gpus, ObservedContainer, Role};
 
 /// A place whose container changes.
 pub(super) struct Replacement<'w, 'a> {
-    pub ground: &'w Ground<'a>,
-    pub work: &'w Work<'a>,
+    pub input: &'w PlanInput<'a>,
+    pub service_plan: &'w ServicePlan<'a>,
     pub replica: &'w Replica<'a>,
     pub before: &'w Before,
     pub until: Until,
@@ -31,7 +33,7 @@ pub(super) struct Replacement<'w, 'a> {
 
 /// The steps after which it runs, and after which it is ready.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
+pub(super) struct ReplacementEnds {
     pub up: Option<StepId>,
     pub ready: Option<StepId>,
 }
@@ -43,12 +45,12 @@ impl Replacement<'_, '_> {
 
     /// As [`Self::wait`], where an old container goes for ever when it is over.
     fn wait_as_replacement(&self, target: Target) -> Operation {
-        let until = until(self.ground, self.work, true);
+        let until = until(self.input, self.service_plan, true);
         Operation::WaitReady { target, until, timeout: self.timeout }
     }
 
     fn name(&self) -> String {
-        self.ground.manifest.container_name(self.work.name, self.replica.number)
+        self.input.manifest.container_name(self.service_plan.name, self.replica.number)
     }
 
     fn aside(&self, role: Role) -> String {
@@ -56,12 +58,12 @@ impl Replacement<'_, '_> {
     }
 
     /// The step that makes the container, under a name of its own until it takes its place.
-    fn create(&self, chain: &mut Chain, name: String, old: Option<&Seen>) -> Target {
-        let service = self.work.service;
-        let image = self.ground.snapshot.image(&service.image).cloned().unwrap_or_default();
+    fn create(&self, chain: &mut Chain, name: String, old: Option<&ObservedContainer>) -> Target {
+        let service = self.service_plan.service;
+        let image = self.input.snapshot.image(&service.image).cloned().unwrap_or_default();
         let carried = old.map(|old| carried(service, old, &image.volumes)).unwrap_or_default();
         for (path, volume) in carried.left {
-            chain.builder.warn(Warning::VolumeLeft { service: self.work.name.to_owned(), path, volume });
+            chain.builder.warn(Warning::VolumeLeft { service: self.service_plan.name.to_owned(), path, volume });
         }
         let without_gpus = self.gpus(chain);
         let step = chain.step(Operation::CreateContainer {
@@ -76,9 +78,9 @@ impl Replacement<'_, '_> {
 
     /// Whether GPUs that are not required are left out.
     fn gpus(&self, chain: &mut Chain) -> bool {
-        let service = self.work.name.to_owned();
-        match self.ground.snapshot.gpus_of(self.work.name) {
-            _ if !self.work.service.wants_gpu() => false,
+        let service = self.service_plan.name.to_owned();
+        match self.input.snapshot.gpus_of(self.service_plan.name) {
+            _ if !self.service_plan.service.wants_gpu() => false,
             Gpus::Present => false,
             Gpus::Unknown => {
                 chain.builder.warn(Warning::GpuUnknown { service });
@@ -93,7 +95,7 @@ impl Replacement<'_, '_> {
 
     /// What becomes of a new container that failed: it goes with the volumes made for it, or is kept for a look.
     fn give_up(&self, new: &Target) -> Vec<Operation> {
-        match self.ground.request.options.failed {
+        match self.input.request.options.failed {
             FailedContainers::Remove => {
                 vec![Operation::RemoveContainer { target: new.clone(), volumes: AnonymousVolumes::Remove }]
             }
@@ -106,9 +108,13 @@ impl Replacement<'_, '_> {
 }
 
 /// The first container of a place. It is made at once, and started when its dependencies allow.
-pub(super) fn first(chain: &mut Chain, with: &Replacement, discard: &[&Seen]) -> (Target, Ends) {
+pub(super) fn first(
+    chain: &mut Chain,
+    with: &Replacement,
+    discard: &[&ObservedContainer],
+) -> (Target, ReplacementEnds) {
     chain.wait_for(&with.before.resources);
-    if !discard.is_empty() || !providers(with.work.service).is_empty() {
+    if !discard.is_empty() || !providers(with.service_plan.service).is_empty() {
         chain.wait_for(&with.before.dependencies);
     }
     for seen in discard {
@@ -118,11 +124,16 @@ pub(super) fn first(chain: &mut Chain, with: &Replacement, discard: &[&Seen]) ->
     chain.wait_for(&with.before.dependencies);
     let up = chain.step(Operation::StartContainer { target: new.clone() });
     let ready = with.follows.then(|| chain.step(with.wait(new.clone())));
-    (new, Ends { up: Some(up), ready })
+    (new, ReplacementEnds { up: Some(up), ready })
 }
 
 /// A container that takes the place of `old`, which serves under its name or was kept aside by an earlier run.
-pub(super) fn replace(chain: &mut Chain, with: &Replacement, discard: &[&Seen], old: &Seen) -> (Target, Ends) {
+pub(super) fn replace(
+    chain: &mut Chain,
+    with: &Replacement,
+    discard: &[&ObservedContainer],
+    old: &ObservedContainer,
+) -> (Target, ReplacementEnds) {
     chain.wait_for(&with.before.resources);
     chain.wait_for(&with.before.dependencies);
     chain.wait_for(&with.before.turn);
@@ -148,14 +159,14 @@ pub(super) fn replace(chain: &mut Chain, with: &Replacement, discard: &[&Seen], 
     let up = chain.step(Operation::StartContainer { target: new.clone() });
     chain.undo([Operation::StopContainer { target: new.clone() }]);
     let ready = chain.step(with.wait_as_replacement(new.clone()));
-    chain.settle();
+    chain.commit();
     chain.step(Operation::RemoveContainer { target: kept, volumes: AnonymousVolumes::Keep });
-    (new, Ends { up: Some(up), ready: Some(ready) })
+    (new, ReplacementEnds { up: Some(up), ready: Some(ready) })
 }
 
 /// Makes the new container beside the old one, then swaps their names.
-fn step_aside(chain: &mut Chain, with: &Replacement, old: &Seen, old_target: &Target) -> (Target, Target) {
-    let keep_failed = with.ground.request.options.failed == FailedContainers::Keep;
+fn step_aside(chain: &mut Chain, with: &Replacement, old: &ObservedContainer, old_target: &Target) -> (Target, Target) {
+    let keep_failed = with.input.request.options.failed == FailedContainers::Keep;
     let name = with.name();
     let next = with.create(chain, with.aside(Role::Next), Some(old));
     if !keep_failed {
@@ -192,16 +203,16 @@ fn step_aside(chain: &mut Chain, with: &Replacement, old: &Seen, old_target: &Ta
 /// What lives in the old container's namespaces has lost them when that one was stopped: it is restarted into them when
 /// the old one is back.
 fn guests(chain: &mut Chain, with: &Replacement) -> Vec<Operation> {
-    let sharers = with.ground.graph.dependents(with.work.name).into_iter().filter(|(_, need)| need.namespace);
+    let sharers = with.input.graph.dependents(with.service_plan.name).into_iter().filter(|(_, need)| need.namespace);
     let running = sharers
         .filter(|_| with.replica.number == 1)
-        .flat_map(|(name, _)| with.ground.snapshot.of_service(name, Role::Main))
+        .flat_map(|(name, _)| with.input.snapshot.of_service(name, Role::Main))
         .filter(|seen| seen.is_up());
     running.map(|seen| Operation::RestartContainer { target: chain.builder.target(seen) }).collect()
 }
 
 /// The container that an interrupted run kept aside gets its place back.
-pub(super) fn put_back(chain: &mut Chain, with: &Replacement, kept: &Seen) -> (Target, Ends) {
+pub(super) fn put_back(chain: &mut Chain, with: &Replacement, kept: &ObservedContainer) -> (Target, ReplacementEnds) {
     chain.wait_for(&with.before.resources);
     chain.wait_for(&with.before.dependencies);
     for seen in [with.replica.next].into_iter().flatten() {
@@ -215,11 +226,16 @@ pub(super) fn put_back(chain: &mut Chain, with: &Replacement, kept: &Seen) -> (T
     let up = chain.last();
     let target = Target { container: name, ..target };
     let ready = with.follows.then(|| chain.step(with.wait(target.clone())));
-    (target, Ends { up, ready })
+    (target, ReplacementEnds { up, ready })
 }
 
 /// A replacement that nobody has seen ready is given its time now; the old container goes or comes back.
-pub(super) fn prove(chain: &mut Chain, with: &Replacement, main: &Seen, kept: &Seen) -> (Target, Ends) {
+pub(super) fn prove(
+    chain: &mut Chain,
+    with: &Replacement,
+    main: &ObservedContainer,
+    kept: &ObservedContainer,
+) -> (Target, ReplacementEnds) {
     chain.wait_for(&with.before.resources);
     chain.wait_for(&with.before.dependencies);
     for seen in [with.replica.next, with.replica.failed].into_iter().flatten() {
@@ -243,7 +259,7 @@ pub(super) fn prove(chain: &mut Chain, with: &Replacement, main: &Seen, kept: &S
     let up = chain.last();
     let ready = chain.step(with.wait_as_replacement(new.clone()));
     chain.undo(undo);
-    chain.settle();
+    chain.commit();
     chain.step(Operation::RemoveContainer { target: kept_target, volumes: AnonymousVolumes::Keep });
-    (new, Ends { up: up.or(Some(ready)), ready: Some(ready) })
+    (new, ReplacementEnds { up: up.or(Some(ready)), ready: Some(ready) })
 }

@@ -2,29 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use super::Work;
+use super::ServicePlan;
 use crate::manifest::model::MountKind;
 use crate::services::plan::builder::{Builder, must_succeed};
 use crate::services::plan::cause::Cause;
 use crate::services::plan::step::{Operation, StepId};
-use crate::services::plan::{After, Ground};
+use crate::services::plan::{After, PlanInput};
 
 /// Plans what is missing; gives for each service the steps that its containers wait for.
 pub(super) fn build<'a>(
-    ground: &Ground<'a>,
-    works: &[Work<'a>],
+    input: &PlanInput<'a>,
+    service_plans: &[ServicePlan<'a>],
     builder: &mut Builder,
 ) -> BTreeMap<&'a str, Vec<After>> {
-    let (manifest, snapshot) = (ground.manifest, ground.snapshot);
+    let (manifest, snapshot) = (input.manifest, input.snapshot);
     let mut made: BTreeMap<String, StepId> = BTreeMap::new();
     let mut waits = BTreeMap::new();
-    for work in works.iter().filter(|work| work.starts()) {
-        let networks = work.service.network_keys().into_iter().filter_map(|key| {
+    for service_plan in service_plans.iter().filter(|service_plan| service_plan.starts()) {
+        let networks = service_plan.service.network_keys().into_iter().filter_map(|key| {
             let name = manifest.network_name(key);
             let is_there = snapshot.network(&name).is_some();
             (!is_there).then(|| Operation::CreateNetwork { key: key.to_owned(), name })
         });
-        let volumes = work.service.volumes.iter().filter(|mount| mount.kind == MountKind::Volume);
+        let volumes = service_plan.service.volumes.iter().filter(|mount| mount.kind == MountKind::Volume);
         let volumes = volumes.filter_map(|mount| mount.source.as_deref()).filter_map(|key| {
             let name = manifest.volume_name(key);
             let is_there = snapshot.volume(&name).is_some();
@@ -43,7 +43,7 @@ pub(super) fn build<'a>(
                 )
             })
             .collect();
-        waits.insert(work.name, after);
+        waits.insert(service_plan.name, after);
     }
     waits
 }

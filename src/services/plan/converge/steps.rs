@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::replace::{self, Replacement};
 use super::waits::{is_met, timeout, until};
-use super::{Work, cause_of, resources};
+use super::{ServicePlan, cause_of, resources};
 use crate::engine::ContainerState;
 use crate::manifest::model::Condition;
-use crate::services::observe::Seen;
 use crate::services::plan::builder::{Builder, Chain, must_succeed, whatever_comes_of};
 use crate::services::plan::cause::Cause;
-use crate::services::plan::decide::{Decision, Then, is_done};
+use crate::services::plan::decide::{Decision, Followup, is_done};
 use crate::services::plan::replica::Replica;
 use crate::services::plan::step::{Operation, StepId, Target, Until};
-use crate::services::plan::{Action, After, Dependencies, Ground, Wait, Warning, checks};
+use crate::services::plan::{After, PlanInput, Warning, checks};
+use crate::services::request::{Action, Dependencies, Wait};
+use crate::services::snapshot::observed::ObservedContainer;
 
 /// The containers of a service, for those that depend on it.
 #[derive(Debug, Default)]
@@ -37,13 +38,13 @@ struct End<'a> {
 #[derive(Debug, Clone)]
 enum Container<'a> {
     Absent,
-    Untouched(&'a Seen),
+    Untouched(&'a ObservedContainer),
     Touched(Target),
 }
 
 struct Assembly<'a, 'w> {
-    ground: &'w Ground<'a>,
-    works: &'w [Work<'a>],
+    input: &'w PlanInput<'a>,
+    service_plans: &'w [ServicePlan<'a>],
     builder: &'w mut Builder,
     resources: BTreeMap<&'a str, Vec<After>>,
     ends: BTreeMap<&'a str, Ends<'a>>,
@@ -51,50 +52,56 @@ struct Assembly<'a, 'w> {
     turns: BTreeMap<&'a str, Vec<StepId>>,
 }
 
-pub(super) fn build<'a>(ground: &Ground<'a>, works: &[Work<'a>], builder: &mut Builder) {
-    let resources = resources::build(ground, works, builder);
-    let mut assembly = Assembly { ground, works, builder, resources, ends: BTreeMap::new(), turns: BTreeMap::new() };
-    for work in works {
-        assembly.service(work);
+pub(super) fn build<'a>(input: &PlanInput<'a>, service_plans: &[ServicePlan<'a>], builder: &mut Builder) {
+    let resources = resources::build(input, service_plans, builder);
+    let mut assembly =
+        Assembly { input, service_plans, builder, resources, ends: BTreeMap::new(), turns: BTreeMap::new() };
+    for service_plan in service_plans {
+        assembly.service(service_plan);
     }
 }
 
 impl<'a> Assembly<'a, '_> {
-    fn service(&mut self, work: &Work<'a>) {
-        let dependencies = if work.starts() { self.dependencies(work) } else { Vec::new() };
-        let earlier = self.earlier_turns(work);
+    fn service(&mut self, service_plan: &ServicePlan<'a>) {
+        let dependencies = if service_plan.starts() { self.dependencies(service_plan) } else { Vec::new() };
+        let earlier = self.earlier_turns(service_plan);
         let mut ends = Ends::default();
         let mut previous: Option<StepId> = None;
-        for (replica, decision) in &work.places {
+        for (replica, decision) in &service_plan.places {
             let before = Before {
-                resources: self.resources.get(work.name).cloned().unwrap_or_default(),
+                resources: self.resources.get(service_plan.name).cloned().unwrap_or_default(),
                 dependencies: dependencies.clone(),
                 // A service's containers take turns, so that it is never down as a whole.
                 turn: earlier.iter().copied().chain(previous.map(must_succeed)).collect(),
             };
-            let end = self.place(work, replica, decision, &before);
+            let end = self.place(service_plan, replica, decision, &before);
             if self.takes_turns(decision) {
                 previous = end.ready.or(end.up);
                 // Where running is all the proof there is, those that need it need not wait to see it go on.
-                let runs = matches!(until(self.ground, work, false), Until::Running(_)) && work.service.ready.is_none();
+                let runs = matches!(until(self.input, service_plan, false), Until::Running(_))
+                    && service_plan.service.ready.is_none();
                 let has_no_proof = runs && !end.may_return;
                 let last = if has_no_proof { end.up } else { previous };
-                self.turns.entry(work.name).or_default().extend(last.or(previous));
+                self.turns.entry(service_plan.name).or_default().extend(last.or(previous));
             }
             ends.places.push(end);
         }
-        for seen in &work.surplus {
-            let mut chain =
-                Chain::new(self.builder, work.name, seen.number, Cause::Surplus { scale: work.service.replicas() });
+        for seen in &service_plan.surplus {
+            let mut chain = Chain::new(
+                self.builder,
+                service_plan.name,
+                seen.number,
+                Cause::Surplus { scale: service_plan.service.replicas() },
+            );
             chain.discard(seen);
         }
-        self.ends.insert(work.name, ends);
+        self.ends.insert(service_plan.name, ends);
     }
 
     /// Whether a decision takes something down for a while.
     fn takes_turns(&self, decision: &Decision) -> bool {
         match decision {
-            Decision::Keep { then, .. } => *then == Then::Restart,
+            Decision::Keep { followup, .. } => *followup == Followup::Restart,
             Decision::Make { old, .. } => old.is_some(),
             _ => false,
         }
@@ -103,15 +110,15 @@ impl<'a> Assembly<'a, '_> {
     /// A restart goes along the dependency graph: a service is taken down when those that it needs, directly or through
     /// others that stay as they are, are back. So nothing is down together with what it needs, and a stack with
     /// dependencies never as a whole. What became of them does not decide: it runs without them as well as before.
-    fn earlier_turns(&self, work: &Work) -> Vec<After> {
-        if self.ground.request.action != Action::Restart {
+    fn earlier_turns(&self, service_plan: &ServicePlan) -> Vec<After> {
+        if self.input.request.action != Action::Restart {
             return Vec::new();
         }
         let mut after = Vec::new();
         let mut seen = BTreeSet::new();
-        let mut open = vec![work.name];
+        let mut open = vec![service_plan.name];
         while let Some(service) = open.pop() {
-            for (other, _) in self.ground.graph.needs(service) {
+            for (other, _) in self.input.graph.needs(service) {
                 if !seen.insert(other) {
                     continue;
                 }
@@ -125,23 +132,25 @@ impl<'a> Assembly<'a, '_> {
     }
 
     /// The steps after which a service may start.
-    fn dependencies(&mut self, work: &Work<'a>) -> Vec<After> {
-        let chosen = self.ground.chosen();
-        let leave = self.ground.request.options.dependencies == Dependencies::Leave;
+    fn dependencies(&mut self, service_plan: &ServicePlan<'a>) -> Vec<After> {
+        let chosen = self.input.chosen();
+        let leave = self.input.request.options.dependencies == Dependencies::Leave;
         let mut after = Vec::new();
-        for (other, need) in self.ground.graph.needs(work.name) {
+        for (other, need) in self.input.graph.needs(service_plan.name) {
             if leave && !chosen.contains(other) && !need.namespace {
                 continue;
             }
             let steps = match need.condition {
                 Condition::ServiceStarted => self.up(other),
-                Condition::ServiceHealthy | Condition::ServiceCompletedSuccessfully => self.ready(other, work.name),
+                Condition::ServiceHealthy | Condition::ServiceCompletedSuccessfully => {
+                    self.ready(other, service_plan.name)
+                }
             };
             let wait = if need.required { must_succeed } else { whatever_comes_of };
             after.extend(steps.into_iter().map(wait));
         }
         // A port that another service gives up is free once that one's old container can't come back.
-        for other in checks::freed_by(self.ground, self.works, work) {
+        for other in checks::freed_by(self.input, self.service_plans, service_plan) {
             let ends = self.ends.get(other).map(|ends| ends.places.as_slice()).unwrap_or_default();
             after.extend(ends.iter().filter_map(|end| end.ready.or(end.up)).map(must_succeed));
         }
@@ -156,13 +165,13 @@ impl<'a> Assembly<'a, '_> {
 
     /// The steps after which a service is ready; they are added where nobody has waited for it so far.
     fn ready(&mut self, service: &str, by: &str) -> Vec<StepId> {
-        let Some(work) = self.works.iter().find(|work| work.name == service) else {
+        let Some(service_plan) = self.service_plans.iter().find(|service_plan| service_plan.name == service) else {
             return Vec::new();
         };
-        let Some(mut ends) = self.ends.remove(work.name) else {
+        let Some(mut ends) = self.ends.remove(service_plan.name) else {
             return Vec::new();
         };
-        let until = until(self.ground, work, false);
+        let until = until(self.input, service_plan, false);
         for end in ends.places.iter_mut().filter(|end| end.ready.is_none()) {
             let target = match &end.container {
                 Container::Absent => continue,
@@ -171,35 +180,43 @@ impl<'a> Assembly<'a, '_> {
                 Container::Untouched(seen) => self.builder.target(seen),
                 Container::Touched(target) => target.clone(),
             };
-            let mut chain = Chain::new(self.builder, work.name, end.number, Cause::NeededBy(by.to_owned()));
+            let mut chain = Chain::new(self.builder, service_plan.name, end.number, Cause::NeededBy(by.to_owned()));
             chain.wait_for(&end.up.map(must_succeed).into_iter().collect::<Vec<_>>());
-            let timeout = timeout(self.ground, work, &until);
+            let timeout = timeout(self.input, service_plan, &until);
             end.ready = Some(chain.step(Operation::WaitReady { target, until: until.clone(), timeout }));
         }
         let steps = ends.places.iter().filter_map(|end| end.ready).collect();
-        self.ends.insert(work.name, ends);
+        self.ends.insert(service_plan.name, ends);
         steps
     }
 
-    fn place(&mut self, work: &Work<'a>, replica: &Replica<'a>, decision: &Decision<'a>, before: &Before) -> End<'a> {
+    fn place(
+        &mut self,
+        service_plan: &ServicePlan<'a>,
+        replica: &Replica<'a>,
+        decision: &Decision<'a>,
+        before: &Before,
+    ) -> End<'a> {
         let cause = cause_of(decision);
         // What was started only for another service is waited for by that one alone.
-        let follows =
-            self.ground.request.options.wait == Wait::Ready && (work.is_chosen || !matches!(cause, Cause::NeededBy(_)));
-        let until = until(self.ground, work, false);
+        let follows = self.input.request.options.wait == Wait::Ready
+            && (service_plan.is_chosen || !matches!(cause, Cause::NeededBy(_)));
+        let until = until(self.input, service_plan, false);
         let replacement = Replacement {
-            ground: self.ground,
-            work,
+            input: self.input,
+            service_plan,
             replica,
             before,
             until: until.clone(),
-            timeout: timeout(self.ground, work, &until),
+            timeout: timeout(self.input, service_plan, &until),
             follows,
         };
-        let mut chain = Chain::new(self.builder, work.name, replica.number, cause);
+        let mut chain = Chain::new(self.builder, service_plan.name, replica.number, cause);
         let end = match decision {
             Decision::Nothing => End::of(replica.number, Container::Absent),
-            Decision::Keep { main, set_policy, then, .. } => keep(&mut chain, &replacement, main, *set_policy, *then),
+            Decision::Keep { main, set_policy, followup, .. } => {
+                keep(&mut chain, &replacement, main, *set_policy, *followup)
+            }
             Decision::Make { discard, old: None, .. } => {
                 let (target, ends) = replace::first(&mut chain, &replacement, discard);
                 End { up: ends.up, ready: ends.ready, ..End::of(replica.number, Container::Touched(target)) }
@@ -217,10 +234,10 @@ impl<'a> Assembly<'a, '_> {
                 End::replaced(replica.number, target, ends)
             }
         };
-        let still_failed = replica.failed.filter(|_| work.is_chosen && !decision.makes_a_container());
+        let still_failed = replica.failed.filter(|_| service_plan.is_chosen && !decision.makes_a_container());
         if let Some(failed) = still_failed {
             let container = failed.view.name.clone();
-            self.builder.warn(Warning::FailedKept { service: work.name.to_owned(), container });
+            self.builder.warn(Warning::FailedKept { service: service_plan.name.to_owned(), container });
         }
         end
     }
@@ -231,7 +248,7 @@ impl<'a> End<'a> {
         Self { number, container, up: None, ready: None, may_return: false }
     }
 
-    fn replaced(number: u32, target: Target, ends: replace::Ends) -> Self {
+    fn replaced(number: u32, target: Target, ends: replace::ReplacementEnds) -> Self {
         Self { up: ends.up, ready: ends.ready, may_return: true, ..Self::of(number, Container::Touched(target)) }
     }
 }
@@ -245,20 +262,26 @@ pub(super) struct Before {
     pub turn: Vec<After>,
 }
 
-fn keep<'a>(chain: &mut Chain, with: &Replacement<'_, 'a>, main: &'a Seen, set_policy: bool, then: Then) -> End<'a> {
-    if let Some(next) = with.replica.next.filter(|_| with.work.is_chosen) {
+fn keep<'a>(
+    chain: &mut Chain,
+    with: &Replacement<'_, 'a>,
+    main: &'a ObservedContainer,
+    set_policy: bool,
+    followup: Followup,
+) -> End<'a> {
+    if let Some(next) = with.replica.next.filter(|_| with.service_plan.is_chosen) {
         let cause = std::mem::replace(chain.cause_mut(), Cause::CutOff);
         chain.discard(next);
         *chain.cause_mut() = cause;
     }
     if set_policy {
         let target = chain.builder.target(main);
-        chain.step(Operation::SetRestartPolicy { target, policy: with.work.service.restart });
+        chain.step(Operation::SetRestartPolicy { target, policy: with.service_plan.service.restart });
     }
     let number = with.replica.number;
-    if then == Then::Nothing {
-        let is_settled = main.is_well() || (with.work.is_one_shot && is_done(main));
-        if !with.work.is_chosen || !with.follows || is_settled {
+    if followup == Followup::Nothing {
+        let is_settled = main.is_well() || (with.service_plan.is_one_shot && is_done(main));
+        if !with.service_plan.is_chosen || !with.follows || is_settled {
             return End::of(number, Container::Untouched(main));
         }
         *chain.cause_mut() = Cause::NotReady;
@@ -272,13 +295,13 @@ fn keep<'a>(chain: &mut Chain, with: &Replacement<'_, 'a>, main: &'a Seen, set_p
     if main.view.state == ContainerState::Paused {
         chain.step(Operation::UnpauseContainer { target: target.clone() });
     }
-    match then {
-        Then::Start => drop(chain.step(Operation::StartContainer { target: target.clone() })),
-        Then::Restart => {
+    match followup {
+        Followup::Start => drop(chain.step(Operation::StartContainer { target: target.clone() })),
+        Followup::Restart => {
             chain.wait_for(&with.before.turn);
             chain.step(Operation::RestartContainer { target: target.clone() });
         }
-        Then::Unpause | Then::Nothing => {}
+        Followup::Unpause | Followup::Nothing => {}
     }
     let up = chain.last();
     let ready = with.follows.then(|| chain.step(with.wait(target.clone())));

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::Work;
+use super::ServicePlan;
 use crate::engine::{ContainerState, HealthState};
 use crate::manifest::model::{Healthcheck, ReadyProbe};
 use crate::manifest::types::Period;
-use crate::services::observe::Seen;
 use crate::services::plan::decide::is_done;
-use crate::services::plan::{Ground, Until};
+use crate::services::plan::{PlanInput, Until};
+use crate::services::snapshot::observed::ObservedContainer;
 
 /// A replacement without any proof of its own must at least live so long before the old container goes.
 const STEADY_REPLACEMENT: Duration = Duration::from_secs(2);
@@ -30,12 +30,12 @@ const ENGINE_RETRIES: u32 = 3;
 
 /// How a service proves that it is up: a health check of the manifest or the image wins over `ready`; with neither,
 /// running is enough.
-pub(super) fn until(ground: &Ground, work: &Work, is_replacement: bool) -> Until {
-    if work.is_one_shot {
+pub(super) fn until(input: &PlanInput, service_plan: &ServicePlan, is_replacement: bool) -> Until {
+    if service_plan.is_one_shot {
         return Until::Completed;
     }
-    let service = work.service;
-    let from_image = || ground.snapshot.image(&service.image).is_some_and(|image| image.has_healthcheck);
+    let service = service_plan.service;
+    let from_image = || input.snapshot.image(&service.image).is_some_and(|image| image.has_healthcheck);
     let has_healthcheck = match &service.healthcheck {
         Some(check) if check.is_off() => false,
         // Without a test of its own it only changes the times of the image's.
@@ -56,13 +56,13 @@ pub(super) fn until(ground: &Ground, work: &Work, is_replacement: bool) -> Until
 }
 
 /// How long that may take.
-pub(super) fn timeout(ground: &Ground, work: &Work, until: &Until) -> Period {
-    if let Some(timeout) = ground.request.options.wait_timeout {
+pub(super) fn timeout(input: &PlanInput, service_plan: &ServicePlan, until: &Until) -> Period {
+    if let Some(timeout) = input.request.options.wait_timeout {
         return Period(timeout);
     }
-    let stated = work.service.ready.as_ref().and_then(|ready| ready.timeout);
+    let stated = service_plan.service.ready.as_ref().and_then(|ready| ready.timeout);
     let timeout = match until {
-        Until::Healthy => work.service.healthcheck.as_ref().map_or(HEALTH_TIMEOUT, health_timeout),
+        Until::Healthy => service_plan.service.healthcheck.as_ref().map_or(HEALTH_TIMEOUT, health_timeout),
         Until::Completed => COMPLETION_TIMEOUT,
         Until::Running(period) => stated.map_or(PROBE_TIMEOUT, |stated| stated.0).max(period.0 * 2),
         Until::Tcp(_) | Until::Http(_) | Until::Log(_) => stated.map_or(PROBE_TIMEOUT, |stated| stated.0),
@@ -80,7 +80,7 @@ fn health_timeout(check: &Healthcheck) -> Duration {
 }
 
 /// Whether an untouched container is known to meet this already.
-pub(super) fn is_met(seen: &Seen, until: &Until) -> bool {
+pub(super) fn is_met(seen: &ObservedContainer, until: &Until) -> bool {
     match until {
         Until::Completed => is_done(seen),
         Until::Healthy => seen.view.state == ContainerState::Running && seen.view.health == HealthState::Healthy,

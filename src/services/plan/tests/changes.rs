@@ -195,10 +195,10 @@ fn by_hand(stack: Stack, auto_remove: bool) -> Stack {
     seen.view.labels.clear();
     seen.view.restart = crate::engine::RestartPolicy::Always;
     seen.view.auto_remove = auto_remove;
-    stack.snapshot.strangers.push(Stranger {
+    stack.snapshot.foreign_containers.push(ForeignContainer {
         id: seen.view.id.clone(),
         name: seen.view.name.clone(),
-        ..Stranger::default()
+        ..ForeignContainer::default()
     });
     stack.snapshot.namesakes.push(seen);
     stack

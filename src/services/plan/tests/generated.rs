@@ -125,7 +125,7 @@ proptest! {
         prop_assume!(matches!(plan.action, Action::Start | Action::Restart));
         for step in &plan.steps {
             if let Operation::RemoveContainer { .. } = step.operation {
-                let settled = plan.steps.iter().find(|other| other.service == step.service && other.settles);
+                let settled = plan.steps.iter().find(|other| other.service == step.service && other.commits);
                 prop_assert!(settled.is_some_and(|settled| waits(&plan, step.id, settled.id)));
             }
         }

@@ -13,14 +13,17 @@ use std::fmt::Write as _;
 
 use indexmap::IndexMap;
 
+use std::time::Duration;
+
 use super::*;
 use crate::engine::{ContainerState, ContainerView, HealthState, LimitsView, MountView, NetworkView, VolumeView};
 use crate::manifest::model::{Condition, Dependency, Healthcheck, Network, RestartPolicy, Service, Volume};
-use crate::services::fingerprint::{Fingerprint, fields};
-use crate::services::labels;
-use crate::services::observe::{EngineTraits, Role, Seen, SeenImage, Stranger};
-use crate::services::secrets::Inputs;
-use crate::services::spec;
+use crate::services::container::environment::Inputs;
+use crate::services::container::fingerprint::{Fingerprint, fields};
+use crate::services::container::labels;
+use crate::services::container::spec;
+use crate::services::request::{FailedContainers, Options, Wait};
+use crate::services::snapshot::observed::{EngineTraits, ForeignContainer, ObservedContainer, ObservedImage, Role};
 
 /// A stack in the making: first the services, then what runs of them, then what changes.
 #[derive(Default)]
@@ -48,7 +51,7 @@ impl Stack {
             ..Service::default()
         };
         change(&mut service);
-        let image = SeenImage { id: format!("{name}@1"), ..SeenImage::default() };
+        let image = ObservedImage { id: format!("{name}@1"), ..ObservedImage::default() };
         self.snapshot.images.insert(service.image.to_string(), image);
         self.services.insert(name.to_owned(), service);
         self
@@ -145,7 +148,7 @@ impl Stack {
         };
         view.environment.0 = Inputs::read(service).environment().unwrap().clone();
         change(&mut view);
-        self.snapshot.containers.push(Seen { service: name.to_owned(), number, role, view });
+        self.snapshot.containers.push(ObservedContainer { service: name.to_owned(), number, role, view });
         self
     }
 
@@ -177,7 +180,7 @@ impl Stack {
         self
     }
 
-    fn gpus(self, name: &str, gpus: crate::services::observe::Gpus) -> Self {
+    fn gpus(self, name: &str, gpus: crate::services::snapshot::observed::Gpus) -> Self {
         self.with(|stack| {
             stack.snapshot.gpus.insert(name.to_owned(), gpus);
         })
@@ -248,8 +251,8 @@ fn text(plan: Result<Plan, ServicesError>) -> String {
         for operation in &step.undo {
             writeln!(text, "    back: {}", line(operation)).unwrap();
         }
-        if step.settles {
-            writeln!(text, "    settled").unwrap();
+        if step.commits {
+            writeln!(text, "    committed").unwrap();
         }
     }
     for warning in &plan.warnings {

@@ -22,14 +22,19 @@ fn port(published: u16) -> Port {
     Port { target: 80, published: Some(published), ..Port::default() }
 }
 
-fn stranger(name: &str, ports: &[u16]) -> Stranger {
+fn foreign(name: &str, ports: &[u16]) -> ForeignContainer {
     let published = ports.iter().map(|port| PublishedPort {
         container_port: 80,
         protocol: "tcp".to_owned(),
         host_ip: Some("0.0.0.0".to_owned()),
         host_port: Some(*port),
     });
-    Stranger { id: "f".repeat(64), name: name.to_owned(), published: published.collect(), ..Stranger::default() }
+    ForeignContainer {
+        id: "f".repeat(64),
+        name: name.to_owned(),
+        published: published.collect(),
+        ..ForeignContainer::default()
+    }
 }
 
 #[test]
@@ -54,7 +59,7 @@ fn all_problems_come_at_once() {
         .with(|stack| {
             stack.snapshot.images.remove("b:1");
             stack.snapshot.missing_sources.insert("/missing/a".to_owned());
-            stack.snapshot.strangers = vec![stranger("p-c-1", &[]), stranger("web", &[8080])];
+            stack.snapshot.foreign_containers = vec![foreign("p-c-1", &[]), foreign("web", &[8080])];
             stack.snapshot.gpus.insert("a".to_owned(), Gpus::Absent);
             stack.networks.insert("shared".to_owned(), Network { external: true, ..Network::default() });
             stack.volumes.insert("old".to_owned(), Volume { external: true, ..Volume::default() });
@@ -74,7 +79,7 @@ fn missing_images_can_be_told_from_other_problems() {
     let error = stack.plan(Action::Start, &["ui"], |_| {}).unwrap_err();
     let missing: Vec<String> = error.only_missing_images().unwrap().into_iter().map(ToString::to_string).collect();
     assert_eq!(missing, ["db:1", "api:1", "ui:1"]);
-    let stack = stack.with(|stack| stack.snapshot.strangers.push(stranger("p-db-1", &[])));
+    let stack = stack.with(|stack| stack.snapshot.foreign_containers.push(foreign("p-db-1", &[])));
     assert!(stack.plan(Action::Start, &["ui"], |_| {}).unwrap_err().only_missing_images().is_none());
 }
 
@@ -173,9 +178,9 @@ fn fixed_addresses_have_to_be_in_their_network_and_free() {
             stack.networks.insert("bare".to_owned(), Network::default());
             stack.network("p_back");
             stack.snapshot.networks.last_mut().unwrap().subnets = vec!["10.1.0.0/16".to_owned()];
-            let mut stranger = stranger("printer", &[]);
-            stranger.addresses.insert("p_back".to_owned(), "10.1.0.5".to_owned());
-            stack.snapshot.strangers.push(stranger);
+            let mut foreign = foreign("printer", &[]);
+            foreign.addresses.insert("p_back".to_owned(), "10.1.0.5".to_owned());
+            stack.snapshot.foreign_containers.push(foreign);
         });
     golden!(stack.start(&["outside", "taken", "bare"]));
 }
@@ -184,9 +189,9 @@ fn fixed_addresses_have_to_be_in_their_network_and_free() {
 fn a_name_that_is_another_projects_or_services_is_never_taken_over() {
     let adopt = |options: &mut Options| options.namesakes = Namesakes::Adopt;
     let stack = Stack::new().service("api", |_| {}).service("ui", |_| {}).with(|stack| {
-        let mut other = stranger("p-api-1", &[]);
+        let mut other = foreign("p-api-1", &[]);
         other.project = Some("q".to_owned());
-        stack.snapshot.strangers.push(other);
+        stack.snapshot.foreign_containers.push(other);
     });
     let stack = stack.runs("ui").seen("ui", |view| view.name = "gate".to_owned());
     let stack = stack.change("api", |_| {}).service("gate", |service| service.container_name = Some("gate".to_owned()));

@@ -5,7 +5,7 @@ use super::generated::config;
 use super::*;
 use crate::engine;
 use crate::manifest::model::NamespaceMode;
-use crate::services::execute::units::Units;
+use crate::services::run::undo::UndoLog;
 use proptest::prelude::*;
 
 const SERVICES: usize = 8;
@@ -122,7 +122,7 @@ impl World {
         (self.chance >> 33) as usize % count
     }
 
-    fn seen(&mut self, target: &Target) -> Option<&mut Seen> {
+    fn seen(&mut self, target: &Target) -> Option<&mut ObservedContainer> {
         let id = target.id.clone().or_else(|| self.made.get(&target.made_by?).cloned())?;
         self.stack.snapshot.containers.iter_mut().find(|seen| seen.view.id == id)
     }
@@ -183,7 +183,7 @@ impl World {
     /// Takes the plan's steps in some order; at the `moment`th step that one fails, or with `kills` nothing comes after it.
     fn run(&mut self, plan: &Plan, moment: Option<usize>, late: bool, kills: bool) -> Result<Vec<End>, String> {
         let mut ends = vec![End::Open; plan.steps.len()];
-        let mut units = Units::default();
+        let mut undo_log = UndoLog::default();
         let mut taken = 0;
         self.made.clear();
         loop {
@@ -195,7 +195,7 @@ impl World {
             let is_open = |ends: &[End], step: &Step| step.after.iter().any(|after| ends[after.step] == End::Open);
             let skipped = plan.steps.iter().find(|step| ends[step.id] == End::Open && barred(&ends, step));
             if let Some(step) = skipped {
-                self.go_back(step, &mut units)?;
+                self.go_back(step, &mut undo_log)?;
                 ends[step.id] = End::Skipped;
                 continue;
             }
@@ -214,18 +214,18 @@ impl World {
                 return Ok(ends);
             }
             if is_the_one {
-                units.failed(step);
-                self.go_back(step, &mut units)?;
+                undo_log.failed(step);
+                self.go_back(step, &mut undo_log)?;
                 ends[step.id] = End::Failed;
             } else {
-                units.done(step);
+                undo_log.done(step);
                 ends[step.id] = End::Done;
             }
         }
     }
 
-    fn go_back(&mut self, step: &Step, units: &mut Units) -> Result<(), String> {
-        units.take_undo(step).iter().try_for_each(|operation| self.perform(step, operation))
+    fn go_back(&mut self, step: &Step, undo_log: &mut UndoLog) -> Result<(), String> {
+        undo_log.take_undo(step).iter().try_for_each(|operation| self.perform(step, operation))
     }
 
     fn plan(&self, action: Action, chosen: &[String]) -> Plan {
@@ -233,7 +233,7 @@ impl World {
         self.stack.plan(action, &chosen, |_| {}).unwrap()
     }
 
-    fn main(&self, service: &str, number: u32) -> Option<&Seen> {
+    fn main(&self, service: &str, number: u32) -> Option<&ObservedContainer> {
         self.stack.snapshot.main(service, number)
     }
 }
@@ -311,7 +311,7 @@ proptest! {
                     && matches!(step.operation, Operation::RestartContainer { .. })
             });
             let was_settled = plan.steps.iter().any(|step| {
-                step.settles && ends[step.id] == End::Done && (step.service.as_deref(), step.number) == (Some(service), Some(*number))
+                step.commits && ends[step.id] == End::Done && (step.service.as_deref(), step.number) == (Some(service), Some(*number))
             });
             let Some(main) = world.main(service, *number) else {
                 return Err(TestCaseError::fail(format!("{service} {number} is gone\n{}", text(Ok(plan)))));
@@ -347,12 +347,12 @@ fn killed_and_run_again(shape: &Shape) -> Result<(), TestCaseError> {
     let ends = world.run(&plan, Some(shape.moment), shape.late, true).map_err(TestCaseError::fail)?;
     for (service, number, id, _) in &before {
         let was_settled = plan.steps.iter().any(|step| {
-            step.settles
+            step.commits
                 && ends[step.id] == End::Done
                 && (step.service.as_deref(), step.number) == (Some(service), Some(*number))
         });
         // A wait that was over when the process was killed proves as much.
-        let last_wait = shape.late && world.main(service, *number).is_some_and(Seen::is_up);
+        let last_wait = shape.late && world.main(service, *number).is_some_and(ObservedContainer::is_up);
         let is_there = world.stack.snapshot.containers.iter().any(|seen| seen.view.id == *id);
         prop_assert!(is_there || was_settled || last_wait, "{service} {number} is lost\n{}", text(Ok(plan)));
     }

@@ -1,0 +1,213 @@
+//! Carrying a request out to its end: where the engine was away in the middle, or somebody changed containers after the
+//! plan was made, a second look shows what is left to do.
+
+pub(in crate::services) mod executor;
+pub(in crate::services) mod outage;
+mod outcome;
+mod perform;
+mod ready;
+pub(in crate::services) mod undo;
+
+use std::collections::BTreeSet;
+
+use crate::engine::{Engine, EngineErrorKind};
+use crate::manifest::Manifest;
+use crate::report::{Message, Reporter};
+use crate::services::error::{NotReady, ServiceFailure, ServicesError, StepError};
+use crate::services::plan::{Plan, plan};
+use crate::services::reports::{ServiceOutcome, ServicesReport};
+use crate::services::request::{Action, Recreate, Request};
+use crate::services::run::executor::{ExecuteOptions, execute};
+use crate::services::snapshot::observe::observe;
+
+/// So many looks; a site whose engine goes away more often has another problem.
+const LOOKS: u32 = 4;
+
+/// Executes a request's plan, and what is found to be left of it.
+pub async fn run(
+    engine: &Engine,
+    manifest: &Manifest,
+    request: &Request,
+    first: Plan,
+    options: &ExecuteOptions,
+    reporter: &Reporter,
+) -> Result<ServicesReport, ServicesError> {
+    let mut request = request.clone();
+    let mut current = first;
+    let mut whole: Option<ServicesReport> = None;
+    let mut looks = 1;
+    loop {
+        let executed = execute(engine, manifest, &current, options, reporter).await;
+        let left = match &executed {
+            Ok(report) => left(&request, report, &[]),
+            Err(ServicesError::Failed { failures, report }) => left(&request, report, failures),
+            Err(_) => None,
+        };
+        let executed = merged(&mut whole, executed);
+        let Some(left) = left.filter(|_| looks < LOOKS && !reporter.asked_to_stop()) else {
+            return executed;
+        };
+        looks += 1;
+        reporter.notice(Message::new("services-second-look"));
+        let snapshot = match observe(engine, manifest).await {
+            Ok(snapshot) => snapshot,
+            // What failed before says more than that there is nobody to ask.
+            Err(error) => return executed.and(Err(error)),
+        };
+        current = match plan(&left, manifest, &snapshot) {
+            Ok(plan) => plan,
+            Err(error) => return executed.and(Err(error)),
+        };
+        request = left;
+        if current.is_empty() {
+            return Ok(whole.unwrap_or_default());
+        }
+    }
+}
+
+/// What is still to be asked for; `None` where the result stands.
+fn left(request: &Request, report: &ServicesReport, failures: &[ServiceFailure]) -> Option<Request> {
+    // A version that does not come up does not get better by another try.
+    if !failures.iter().all(|failure| is_passing(&failure.error, report.engine_was_away)) {
+        return None;
+    }
+    let mut left = request.clone();
+    let undone: BTreeSet<&str> = report
+        .services
+        .iter()
+        .filter(|service| matches!(service.result, ServiceOutcome::Failed | ServiceOutcome::Skipped))
+        .map(|service| service.name.as_str())
+        .collect();
+    if failures.iter().any(|failure| has_stale_runtime_task(&failure.error)) {
+        left.selection.retain(|name| undone.contains(name.as_str()));
+        left.options.recreate = Recreate::All;
+        return (!left.selection.is_empty()).then_some(left);
+    }
+    if report.engine_was_away {
+        // What runs now has been started since.
+        if left.action == Action::Restart {
+            left.action = Action::Start;
+        }
+        left.options.recreate = Recreate::Drifted;
+        return Some(left);
+    }
+    if failures.is_empty() {
+        return None;
+    }
+    left.selection.retain(|name| undone.contains(name.as_str()));
+    (!left.selection.is_empty()).then_some(left)
+}
+
+/// Whether the engine's runtime still has what an engine that was killed began for this container: it never starts again,
+/// and a new one does. The words are libcontainerd's and containerd's.
+fn has_stale_runtime_task(error: &StepError) -> bool {
+    let StepError::Engine(error) = error else { return false };
+    error.kind() == EngineErrorKind::Failed && names_stale_runtime_task(error.cause())
+}
+
+fn names_stale_runtime_task(cause: &str) -> bool {
+    ["id already in use", ": already exists"].iter().any(|words| cause.contains(words))
+}
+
+/// Whether it failed for a reason that a second look does away with. An engine that was killed may leave things behind
+/// in which its next life stumbles; a new container has nothing of them.
+fn is_passing(error: &StepError, engine_was_away: bool) -> bool {
+    match error {
+        StepError::Stale { .. } => true,
+        _ if has_stale_runtime_task(error) => true,
+        StepError::Engine(error) | StepError::NotReady(NotReady::Engine(error)) => {
+            engine_was_away || error.is_unreachable()
+        }
+        _ => false,
+    }
+}
+
+/// The result with what was done before it.
+fn merged(
+    whole: &mut Option<ServicesReport>,
+    executed: Result<ServicesReport, ServicesError>,
+) -> Result<ServicesReport, ServicesError> {
+    let mut add = |report: ServicesReport| {
+        let all = match whole.take() {
+            Some(mut earlier) => {
+                earlier.absorb(report);
+                earlier
+            }
+            None => report,
+        };
+        *whole = Some(all.clone());
+        all
+    };
+    match executed {
+        Ok(report) => Ok(add(report)),
+        Err(ServicesError::Failed { failures, report }) => {
+            Err(ServicesError::Failed { failures, report: Box::new(add(*report)) })
+        }
+        Err(ServicesError::Interrupted { report }) => {
+            Err(ServicesError::Interrupted { report: Box::new(add(*report)) })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::error::WayBack;
+    use crate::services::reports::ServiceResult;
+
+    fn result(name: &str, result: ServiceOutcome) -> ServiceResult {
+        ServiceResult { name: name.to_owned(), result, cause: String::new(), milliseconds: 5 }
+    }
+
+    fn failure(error: StepError) -> ServiceFailure {
+        let (log, health) = (Vec::new(), Vec::new());
+        ServiceFailure { service: "a".to_owned(), error, way_back: WayBack::NotNeeded, log, health }
+    }
+
+    fn stale() -> ServiceFailure {
+        failure(StepError::Stale { container: "p-a-1".to_owned(), what: "was removed" })
+    }
+
+    fn request(action: Action) -> Request {
+        Request { action, selection: vec!["a".to_owned(), "b".to_owned()], ..Request::default() }
+    }
+
+    #[test]
+    fn what_failed_because_the_plan_was_stale_is_planned_again_and_nothing_else() {
+        let services = vec![result("a", ServiceOutcome::Failed), result("b", ServiceOutcome::Restarted)];
+        let report = ServicesReport { services, ..ServicesReport::default() };
+        let left = left(&request(Action::Restart), &report, &[stale()]).unwrap();
+        assert_eq!((left.action, left.selection), (Action::Restart, vec!["a".to_owned()]));
+        let ended = failure(StepError::LeftBehind { container: "p-a-1".to_owned() });
+        assert_eq!(super::left(&request(Action::Restart), &report, &[stale(), ended]), None);
+        assert_eq!(super::left(&request(Action::Restart), &ServicesReport::default(), &[]), None);
+    }
+
+    #[test]
+    fn what_a_killed_engine_left_in_its_runtime_is_known_by_its_words() {
+        assert!(names_stale_runtime_task("the engine answers 500: id already in use"));
+        assert!(names_stale_runtime_task("the engine answers 500: task 470fdbe21125: already exists"));
+        assert!(!names_stale_runtime_task("the engine answers 500: no such device"));
+    }
+
+    #[test]
+    fn after_an_engines_restart_nothing_is_restarted_twice_and_everything_is_looked_at() {
+        let report = ServicesReport { engine_was_away: true, ..ServicesReport::default() };
+        let left = |action| super::left(&request(action), &report, &[]).unwrap();
+        assert_eq!((left(Action::Restart).action, left(Action::Restart).selection.len()), (Action::Start, 2));
+        assert_eq!(left(Action::Stop).action, Action::Stop);
+    }
+
+    #[test]
+    fn a_second_look_adds_to_what_was_done_before() {
+        let one = vec![result("a", ServiceOutcome::Created), result("b", ServiceOutcome::Skipped)];
+        let two = vec![result("a", ServiceOutcome::Waited), result("b", ServiceOutcome::Started)];
+        let mut report = ServicesReport { services: one, ..ServicesReport::default() };
+        report.absorb(ServicesReport { services: two, ..ServicesReport::default() });
+        let results: Vec<(&str, ServiceOutcome)> =
+            report.services.iter().map(|service| (service.name.as_str(), service.result)).collect();
+        assert_eq!(results, [("a", ServiceOutcome::Created), ("b", ServiceOutcome::Started)]);
+        assert_eq!(report.services[0].milliseconds, 10);
+    }
+}

@@ -1,0 +1,55 @@
+//! What is in hand of each container's place: the operations that would take it back.
+
+use std::collections::BTreeMap;
+
+use crate::services::plan::{Operation, Step};
+
+type Place = (String, u32);
+
+/// Per place that is in hand, what takes its steps back, the earliest first; nothing any more where the new container
+/// has proved itself, and only has to be tidied up after.
+#[derive(Debug, Default)]
+pub(in crate::services) struct UndoLog {
+    open: BTreeMap<Place, Vec<Vec<Operation>>>,
+}
+
+impl UndoLog {
+    /// Whether the step's place is neither as it was nor as it is to be: it must be brought to one of both.
+    pub fn is_uncommitted(&self, step: &Step) -> bool {
+        place(step).is_some_and(|place| self.open.contains_key(&place))
+    }
+
+    pub fn done(&mut self, step: &Step) {
+        let Some(place) = place(step) else {
+            return;
+        };
+        if step.commits {
+            self.open.insert(place, Vec::new());
+        } else {
+            self.note(place, step);
+        }
+    }
+
+    /// A failed step may have had half its effect: it is taken back as well.
+    pub fn failed(&mut self, step: &Step) {
+        if let Some(place) = place(step) {
+            self.note(place, step);
+        }
+    }
+
+    fn note(&mut self, place: Place, step: &Step) {
+        if !step.undo.is_empty() {
+            self.open.entry(place).or_default().push(step.undo.clone());
+        }
+    }
+
+    /// What takes everything back, in the order in which it is done.
+    pub fn take_undo(&mut self, step: &Step) -> Vec<Operation> {
+        let undo = place(step).and_then(|place| self.open.remove(&place)).unwrap_or_default();
+        undo.into_iter().rev().flatten().collect()
+    }
+}
+
+fn place(step: &Step) -> Option<Place> {
+    Some((step.service.clone()?, step.number?))
+}

@@ -1,0 +1,44 @@
+//! Finding the container that a command is to run in.
+
+use crate::engine::{ContainerView, Engine};
+use crate::manifest::Manifest;
+use crate::services::container::labels;
+use crate::services::error::ServicesError;
+use crate::services::snapshot::observed::Role;
+
+/// A service's container that serves: the one of this number, or the first that runs.
+pub async fn serving_container(
+    engine: &Engine,
+    manifest: &Manifest,
+    service: &str,
+    number: Option<u32>,
+) -> Result<ContainerView, ServicesError> {
+    if manifest.services.get(service).is_none() {
+        return Err(ServicesError::UnknownService(service.to_owned()));
+    }
+    let observe = |source| ServicesError::Observe { project: manifest.project.clone(), source };
+    let wanted = [(labels::PROJECT, manifest.project.as_str()), (labels::SERVICE, service)];
+    let mut found = Vec::new();
+    for id in engine.list_containers(&wanted).await.map_err(observe)? {
+        // One that is gone between the list and its inspect is simply gone.
+        if let Some(view) = engine.inspect_container(&id).await.map_err(observe)?
+            && Role::of_name(&view.name) == Role::Main
+        {
+            found.push((labels::number(&view.labels), view));
+        }
+    }
+    found.sort_by_key(|(number, view)| (!view.state.is_running(), *number));
+    let chosen = match number {
+        Some(wanted) => found.into_iter().find(|(number, _)| *number == wanted),
+        None => found.into_iter().next(),
+    };
+    let of_number = number.map(|number| format!(" of number {number}")).unwrap_or_default();
+    match chosen {
+        Some((_, view)) if view.state.is_running() => Ok(view),
+        Some((_, view)) => {
+            let (container, state) = (view.name, view.state.word());
+            Err(ServicesError::NotRunning { service: service.to_owned(), container, state })
+        }
+        None => Err(ServicesError::NoContainer { service: service.to_owned(), of_number }),
+    }
+}

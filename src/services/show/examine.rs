@@ -1,0 +1,149 @@
+//! What stands in the way of a project on its engine, or will one day; for `doctor`.
+
+use std::collections::BTreeSet;
+
+use crate::engine::Engine;
+use crate::manifest::Manifest;
+use crate::manifest::model::MountKind;
+use crate::services::error::ServicesError;
+use crate::services::plan::collide;
+use crate::services::request::{Action, Options, Recreate, Request};
+use crate::services::snapshot::observe::observe;
+use crate::services::snapshot::observed::{Gpus, Role, Snapshot};
+use crate::services::snapshot::survey::{Depth, Holder, survey};
+
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub struct Examination {
+    /// `None` where no service asks for a GPU.
+    pub gpus: Option<Gpus>,
+    /// Whether a service can't do without.
+    pub gpu_is_required: bool,
+    /// Service, port, and who holds it.
+    pub ports: Vec<(String, String, PortHolder)>,
+    /// Containers whose logs grow without a limit.
+    pub endless_logs: Vec<String>,
+    /// Service and folder; whether it is made when the service starts.
+    pub missing_sources: Vec<(String, String, bool)>,
+    /// Containers of services that the manifest doesn't name.
+    pub orphans: Vec<String>,
+    /// Containers that an action left behind, kept for a look or cut off.
+    pub leftovers: Vec<String>,
+    /// Limits of the manifest that this host's kernel can't hold.
+    pub unheld_limits: BTreeSet<&'static str>,
+}
+
+/// Who holds a port, or why it can't be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortHolder {
+    Container(String),
+    Other(Holder),
+}
+
+/// Looks at all of that. Tries the GPU with a throw-away container, where a service asks for one.
+pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination, ServicesError> {
+    let mut snapshot = observe(engine, manifest).await?;
+    let all: Vec<String> = manifest.services.names().map(str::to_owned).collect();
+    let wants_gpu = manifest.services.iter().any(|(_, _, service)| service.wants_gpu());
+    // As if everything were made anew, so that everything is looked at.
+    let options = Options { recreate: Recreate::All, ..Options::default() };
+    let request = Request { action: Action::Start, selection: all, options };
+    survey(engine, manifest, &request, Depth::WithHelpers, &mut snapshot).await?;
+    let services = || manifest.services.iter();
+    Ok(Examination {
+        gpus: wants_gpu.then(|| worst(snapshot.gpus.values().copied())),
+        gpu_is_required: services().any(|(_, _, service)| service.gpus.iter().any(|gpu| gpu.required)),
+        ports: ports(manifest, &snapshot),
+        endless_logs: endless_logs(&snapshot),
+        missing_sources: services()
+            .flat_map(|(_, name, service)| service.volumes.iter().map(move |mount| (name, mount)))
+            .filter(|(_, mount)| mount.kind == MountKind::Bind)
+            .filter_map(|(name, mount)| {
+                let source = mount.source.clone().filter(|source| snapshot.missing_sources.contains(source))?;
+                Some((name.to_owned(), source, mount.bind.create_host_path))
+            })
+            .collect(),
+        orphans: snapshot.orphans(manifest).map(|seen| seen.view.name.clone()).collect(),
+        leftovers: leftovers(engine, manifest, &snapshot).await?,
+        unheld_limits: unheld_limits(manifest, &snapshot),
+    })
+}
+
+/// Containers beside those that serve, and throw-away ones that a killed run had no time to throw away.
+async fn leftovers(engine: &Engine, manifest: &Manifest, snapshot: &Snapshot) -> Result<Vec<String>, ServicesError> {
+    let aside = snapshot
+        .containers
+        .iter()
+        .filter(|seen| seen.role != Role::Main && manifest.services.get(&seen.service).is_some())
+        .map(|seen| seen.view.name.clone());
+    let helpers =
+        snapshot.foreign_containers.iter().filter(|foreign| foreign.helper_of.as_ref() == Some(&manifest.project));
+    let mut left: Vec<String> = aside.collect();
+    for helper in helpers {
+        // A survey that needed helpers of its own has thrown them away.
+        let there = engine.inspect_container(&helper.id).await;
+        let there = there.map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })?;
+        left.extend(there.map(|view| view.name));
+    }
+    Ok(left)
+}
+
+/// What is to be said of all services that want GPUs together.
+fn worst(gpus: impl Iterator<Item = Gpus>) -> Gpus {
+    let severity = |gpus: &Gpus| match gpus {
+        Gpus::Unknown => 0,
+        Gpus::Present => 1,
+        Gpus::RequiredOnly => 2,
+        Gpus::Absent => 3,
+    };
+    gpus.max_by_key(severity).unwrap_or_default()
+}
+
+/// Ports that the manifest publishes and somebody else holds: another container, or another program of the host.
+fn ports(manifest: &Manifest, snapshot: &Snapshot) -> Vec<(String, String, PortHolder)> {
+    let mut found = Vec::new();
+    for (_, name, service) in manifest.services.iter() {
+        for port in &service.ports {
+            let Some(published) = port.published else {
+                continue;
+            };
+            let shown = format!("{published}/{}", port.protocol.word());
+            let is_it = |held: &&crate::services::snapshot::survey::HeldPort| {
+                held.port == published && held.protocol == port.protocol && held.host_ip == port.host_ip
+            };
+            let clashes = |foreign: &&crate::services::snapshot::observed::ForeignContainer| {
+                foreign.published.iter().any(|held| collide(port, held))
+            };
+            if let Some(holder) = snapshot.foreign_containers.iter().find(clashes) {
+                found.push((name.to_owned(), shown, PortHolder::Container(holder.name.clone())));
+            } else if let Some(held) = snapshot.held_ports.iter().find(is_it) {
+                found.push((name.to_owned(), shown, PortHolder::Other(held.by.clone())));
+            }
+        }
+    }
+    found
+}
+
+/// `json-file` keeps everything unless it is told a size; `local` has a limit of its own, and the others keep nothing here.
+fn endless_logs(snapshot: &Snapshot) -> Vec<String> {
+    let is_endless = |driver: &str, size: Option<&String>| {
+        driver == "json-file" && size.is_none_or(|size| matches!(size.as_str(), "" | "-1"))
+    };
+    let views = snapshot.containers.iter().map(|seen| &seen.view);
+    views
+        .filter(|view| is_endless(&view.log_driver, view.log_options.get("max-size")))
+        .map(|view| view.name.clone())
+        .collect()
+}
+
+fn unheld_limits(manifest: &Manifest, snapshot: &Snapshot) -> BTreeSet<&'static str> {
+    let holds = snapshot.engine.limits;
+    let services = || manifest.services.iter().map(|(_, _, service)| service);
+    let checks = [
+        ("mem_limit", !holds.memory && services().any(|service| service.mem_limit.is_some())),
+        ("cpus", !holds.cpus && services().any(|service| service.cpus.is_some())),
+        ("cpuset", !holds.cpuset && services().any(|service| service.cpuset.is_some())),
+        ("pids_limit", !holds.pids && services().any(|service| service.pids_limit.is_some())),
+    ];
+    checks.into_iter().filter(|(_, unheld)| *unheld).map(|(name, _)| name).collect()
+}

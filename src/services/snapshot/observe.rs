@@ -1,0 +1,138 @@
+//! One snapshot of what a project has on its engine, and of what on this machine decides what may be done with it.
+//!
+//! Reads only: nothing is created, pulled or changed, so a dry run may look as long as it likes. One list, then an
+//! inspect for each container of the project, all at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::try_join_all;
+
+use super::images::look_at_images;
+use super::observed::{EngineTraits, ForeignContainer, ObservedContainer, Role, Snapshot};
+use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError};
+use crate::manifest::Manifest;
+use crate::manifest::model::{MountKind, NamespaceMode};
+use crate::services::container::environment::Inputs;
+use crate::services::container::labels;
+use crate::services::error::ServicesError;
+
+/// Looks at everything once.
+pub async fn observe(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, ServicesError> {
+    look(engine, manifest).await.map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })
+}
+
+async fn look(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, EngineError> {
+    // What the engine is takes it as long to say as all the rest.
+    let (facts, snapshot) = futures::try_join!(engine.facts(), look_at_all(engine, manifest))?;
+    let engine = EngineTraits { limits: facts.limits, ..snapshot.engine };
+    Ok(Snapshot { engine, ..snapshot })
+}
+
+/// All but the engine itself.
+async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, EngineError> {
+    let (summaries, tags, networks, volumes) = futures::try_join!(
+        engine.list_container_summaries(),
+        engine.list_image_tags(),
+        engine.list_networks(),
+        engine.list_volumes()
+    )?;
+    let names = container_names(manifest);
+    // One that was taken over has none of our labels; the name under which it is kept aside is ours.
+    let kept_for = |summary: &ContainerSummary| {
+        let stem = Role::Kept.stem(&summary.name);
+        let is_kept = stem != summary.name && !summary.labels.contains_key(labels::PROJECT);
+        names.get(stem).filter(|_| is_kept).cloned()
+    };
+    let (ours, others): (Vec<_>, Vec<_>) = summaries
+        .into_iter()
+        .partition(|summary| labels::are_of(&summary.labels, &manifest.project) || kept_for(summary).is_some());
+    let namesakes: Vec<(&ContainerSummary, &(String, u32))> = others
+        .iter()
+        .filter(|summary| !summary.labels.contains_key(labels::PROJECT))
+        .filter_map(|summary| Some((summary, names.get(&summary.name)?)))
+        .collect();
+    let (views, namesake_views) = futures::try_join!(
+        try_join_all(ours.iter().map(|summary| engine.inspect_container(&summary.id))),
+        try_join_all(namesakes.iter().map(|(summary, _)| engine.inspect_container(&summary.id)))
+    )?;
+    // One that is gone between the list and its inspect is simply gone.
+    let containers: Vec<ObservedContainer> =
+        ours.iter().zip(views).filter_map(|(summary, view)| Some(seen(view?, kept_for(summary)))).collect();
+    let namesakes: Vec<ObservedContainer> = namesakes
+        .into_iter()
+        .zip(namesake_views)
+        .filter_map(|((_, place), view)| Some(seen(view?, Some(place.clone()))))
+        .collect();
+
+    let ids: BTreeMap<String, String> = tags.into_iter().collect();
+    let images = look_at_images(engine, manifest, &containers, &ids).await?;
+    let is_local = engine.address().is_local();
+    Ok(Snapshot {
+        engine: EngineTraits { api: engine.api().numbers(), is_local, ..EngineTraits::default() },
+        containers,
+        foreign_containers: others.into_iter().map(foreign).collect(),
+        namesakes,
+        images,
+        networks,
+        volumes,
+        inputs: manifest.services.iter().map(|(_, name, service)| (name.to_owned(), Inputs::read(service))).collect(),
+        missing_sources: if is_local { missing_sources(manifest) } else { BTreeSet::new() },
+        is_host_unseen: !is_local,
+        ..Snapshot::default()
+    })
+}
+
+/// The names that the manifest's containers are to have → service and number.
+fn container_names(manifest: &Manifest) -> BTreeMap<String, (String, u32)> {
+    let places = manifest.services.iter().flat_map(|(_, name, service)| {
+        (1..=service.replicas()).map(move |number| (manifest.container_name(name, number), (name.to_owned(), number)))
+    });
+    places.collect()
+}
+
+/// `place`: service and number, where no label says them.
+fn seen(view: ContainerView, place: Option<(String, u32)>) -> ObservedContainer {
+    let (service, number) = place.unwrap_or_else(|| {
+        let service = view.labels.get(labels::SERVICE).cloned().unwrap_or_default();
+        (service, labels::number(&view.labels))
+    });
+    ObservedContainer { service, number, role: Role::of_name(&view.name), view }
+}
+
+fn foreign(summary: ContainerSummary) -> ForeignContainer {
+    ForeignContainer {
+        project: summary.labels.get(labels::PROJECT).cloned(),
+        helper_of: summary.labels.get(labels::PROBE).cloned(),
+        id: summary.id,
+        name: summary.name,
+        published: summary.published,
+        addresses: summary.addresses,
+    }
+}
+
+fn missing_sources(manifest: &Manifest) -> BTreeSet<String> {
+    manifest
+        .services
+        .iter()
+        .flat_map(|(_, _, service)| &service.volumes)
+        .filter(|mount| mount.kind == MountKind::Bind)
+        .filter_map(|mount| mount.source.clone())
+        .filter(|source| !std::path::Path::new(source).exists())
+        .collect()
+}
+
+/// The services whose namespaces a service shares.
+pub fn providers(service: &crate::manifest::model::Service) -> Vec<&str> {
+    let modes = [&service.network_mode, &service.pid, &service.ipc];
+    let mut names: Vec<&str> = modes
+        .into_iter()
+        .flatten()
+        .filter_map(|mode| match mode {
+            NamespaceMode::Service(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}

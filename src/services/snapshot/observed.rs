@@ -1,0 +1,198 @@
+//! What a look at the engine gives: containers with the parts that they play, images, networks, volumes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::{ContainerState, ContainerView, HealthState, LimitSupport, NetworkView, PublishedPort, VolumeView};
+use crate::manifest::Manifest;
+use crate::manifest::types::Reference;
+use crate::services::container::environment::Inputs;
+use crate::services::snapshot::survey::{DataFolder, HeldPort};
+
+/// Whether the engine can give a service the GPUs that it asks for. Only a try tells ([`super::survey`]).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Gpus {
+    #[default]
+    Unknown,
+    Present,
+    /// Those that are required, and not the others.
+    RequiredOnly,
+    Absent,
+}
+
+/// The part that a container plays, which its name tells: labels never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It serves.
+    Main,
+    /// It served, and is kept until its replacement has proved itself.
+    Kept,
+    /// It is to replace the one that serves, and has not begun.
+    Next,
+    /// It failed to replace another, and is kept for a look.
+    Failed,
+}
+
+impl Role {
+    /// What is appended to a container's name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Main => "",
+            Self::Kept => ".dpl-kept",
+            Self::Next => ".dpl-next",
+            Self::Failed => ".dpl-failed",
+        }
+    }
+
+    pub(in crate::services) fn of_name(name: &str) -> Self {
+        [Self::Kept, Self::Next, Self::Failed]
+            .into_iter()
+            .find(|role| name.ends_with(role.suffix()))
+            .unwrap_or(Self::Main)
+    }
+
+    /// A name without what this part appends.
+    pub(super) fn stem(self, name: &str) -> &str {
+        name.strip_suffix(self.suffix()).unwrap_or(name)
+    }
+}
+
+/// A container of the project.
+#[derive(Debug, Clone)]
+pub struct ObservedContainer {
+    pub service: String,
+    /// Which of the service's containers, from 1.
+    pub number: u32,
+    pub role: Role,
+    pub view: ContainerView,
+}
+
+impl ObservedContainer {
+    /// Whether its processes live, or are brought back by the engine.
+    pub fn is_up(&self) -> bool {
+        is_up(self.view.state)
+    }
+
+    /// Whether it serves, as far as the engine knows.
+    pub fn is_well(&self) -> bool {
+        self.view.state == ContainerState::Running
+            && matches!(self.view.health, HealthState::None | HealthState::Healthy)
+    }
+}
+
+/// Running, paused or about to be started again.
+pub(in crate::services) fn is_up(state: ContainerState) -> bool {
+    matches!(state, ContainerState::Running | ContainerState::Restarting | ContainerState::Paused)
+}
+
+/// A container that is not of this project.
+#[derive(Debug, Clone, Default)]
+pub struct ForeignContainer {
+    pub id: String,
+    pub name: String,
+    /// Ports of the host that it holds.
+    pub published: Vec<PublishedPort>,
+    /// Network name → its address there.
+    pub addresses: BTreeMap<String, String>,
+    /// The project of dpl's that it belongs to.
+    pub project: Option<String>,
+    /// The project for which another run of dpl made it, to be thrown away.
+    pub helper_of: Option<String>,
+}
+
+/// What a plan needs to know of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObservedImage {
+    pub id: String,
+    /// Whether containers of it have a health check without asking for one.
+    pub has_healthcheck: bool,
+    /// Paths that it declares as volumes.
+    pub volumes: Vec<String>,
+    /// What it sets in the environment that tells a PostgreSQL: `PG_MAJOR`, `PGDATA`.
+    pub postgres: BTreeMap<String, String>,
+    /// Other IDs under which the same image is in use: the containerd store gives one image several.
+    pub same_as: BTreeSet<String>,
+}
+
+/// What the engine is, as far as a plan depends on it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EngineTraits {
+    pub api: (u32, u32),
+    /// Whether it shares this machine's files and ports.
+    pub is_local: bool,
+    pub limits: LimitSupport,
+}
+
+/// What is there: the ground of every plan.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub engine: EngineTraits,
+    /// The project's containers, also those of services that the manifest doesn't name.
+    pub containers: Vec<ObservedContainer>,
+    pub foreign_containers: Vec<ForeignContainer>,
+    /// Those of them that have a name which a container of ours is to have, and are no other project's.
+    pub namesakes: Vec<ObservedContainer>,
+    /// Reference → the image that it names now; absent where the engine has none.
+    pub images: BTreeMap<String, ObservedImage>,
+    pub networks: Vec<NetworkView>,
+    pub volumes: Vec<VolumeView>,
+    /// Service → its environment as far as it can be read here.
+    pub inputs: BTreeMap<String, Inputs>,
+    /// Bind sources that are not on the engine's host, as far as that was looked at.
+    pub missing_sources: BTreeSet<String>,
+    /// Service → whether its GPUs are to be had, as far as that was tried.
+    pub gpus: BTreeMap<String, Gpus>,
+    /// Wanted ports of the host that something else than a container holds.
+    pub held_ports: Vec<HeldPort>,
+    /// Service → what PostgreSQL's data folder, which it is to work on, says.
+    pub data_folders: BTreeMap<String, DataFolder>,
+    /// Whether ports and folders of the engine's host were not looked at, because it is another machine's.
+    pub is_host_unseen: bool,
+}
+
+impl Snapshot {
+    /// A service's containers of one role, by number.
+    pub fn of_service<'s, 'n>(
+        &'s self,
+        service: &'n str,
+        role: Role,
+    ) -> impl Iterator<Item = &'s ObservedContainer> + use<'s, 'n> {
+        self.containers.iter().filter(move |seen| seen.service == service && seen.role == role)
+    }
+
+    /// A service's container that serves under this number.
+    pub fn main(&self, service: &str, number: u32) -> Option<&ObservedContainer> {
+        self.of_service(service, Role::Main).find(|seen| seen.number == number)
+    }
+
+    /// Whether a container of the service is up.
+    pub fn runs(&self, service: &str) -> bool {
+        self.of_service(service, Role::Main).any(ObservedContainer::is_up)
+    }
+
+    /// Whether the GPUs that a service asks for are to be had.
+    pub fn gpus_of(&self, service: &str) -> Gpus {
+        self.gpus.get(service).copied().unwrap_or_default()
+    }
+
+    /// A container that dpl did not make, under the name of this service's container.
+    pub fn namesake(&self, service: &str, number: u32) -> Option<&ObservedContainer> {
+        self.namesakes.iter().find(|seen| seen.service == service && seen.number == number)
+    }
+
+    pub fn image(&self, reference: &Reference) -> Option<&ObservedImage> {
+        self.images.get(&reference.to_string())
+    }
+
+    pub fn network(&self, name: &str) -> Option<&NetworkView> {
+        self.networks.iter().find(|network| network.name == name)
+    }
+
+    pub fn volume(&self, name: &str) -> Option<&VolumeView> {
+        self.volumes.iter().find(|volume| volume.name == name)
+    }
+
+    /// Containers of services that the manifest no longer names.
+    pub fn orphans<'s>(&'s self, manifest: &'s Manifest) -> impl Iterator<Item = &'s ObservedContainer> {
+        self.containers.iter().filter(|seen| manifest.services.get(&seen.service).is_none())
+    }
+}
