@@ -4,11 +4,19 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::output::Output;
 use crate::manifest::{Problem, Severity, Sources};
+use crate::report::Message;
 
-/// Shows every problem on standard error.
+/// More problems than this nobody reads at once, and each page costs a walk through the whole file.
+const MOST_SHOWN: usize = 200;
+
+/// Shows the problems on standard error, and says how many more there are.
 pub fn show(output: &Output, sources: &Sources, problems: &[Problem]) {
-    for problem in problems {
+    for problem in problems.iter().take(MOST_SHOWN) {
         output.line(&render(problem, sources, output.color_err()));
+    }
+    let more = problems.len().saturating_sub(MOST_SHOWN);
+    if more > 0 {
+        output.line(&output.catalogue.text(&Message::new("manifest-more-problems").with("count", more)));
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::graph::Graph;
 use super::model::{
-    Condition, Dependency, HostAddress, Manifest, MountKind, NamespaceMode, Protocol, SecretSource, Service,
+    Condition, Dependency, HostAddress, Manifest, MountKind, NamespaceMode, NetworkJoin, Protocol, SecretSource,
+    Service,
 };
 use super::selectors::reads_as_selector;
 use super::text::node::{Node, Value};
@@ -83,6 +84,9 @@ impl<'a> Checker<'a> {
                     let span = self.root.key_place(&["services", name, "depends_on", dependency]);
                     self.problems.error(span, format!("`{name}` depends on itself"));
                 }
+            }
+            for (index, link) in service.links.iter().enumerate() {
+                self.service_exists(&link.service, &["services", name, "links", &index.to_string()], Place::Value);
             }
             for (field, mode) in service.namespaces() {
                 if let NamespaceMode::Service(other) = mode {
@@ -233,7 +237,7 @@ impl<'a> Checker<'a> {
             if service.container_name.is_some() {
                 self.problems.error(span, "several containers can't share the fixed `container_name`");
             }
-            if service.ports.iter().any(|port| port.published.is_some()) {
+            if service.ports.iter().any(|port| port.single_port().is_some()) {
                 self.problems.error(span, "several containers can't publish the same port of the host");
             }
             if service.networks.values().any(|join| join.ipv4_address.is_some() || join.ipv6_address.is_some()) {
@@ -245,16 +249,27 @@ impl<'a> Checker<'a> {
     /// A container in another's network has no networks, ports or names of its own.
     fn network_modes(&mut self) {
         for (name, service) in self.services() {
+            let fixed = |join: &NetworkJoin| join.mac_address.is_some();
+            if service.mac_address.is_some() && service.networks.values().any(fixed) {
+                let span = self.root.key_place(&["services", name, "mac_address"]);
+                self.problems.error(span, "`mac_address` is set for a network as well: leave one of them out");
+            }
             let Some(mode) = &service.network_mode else {
                 continue;
             };
-            let mut refused = vec![("networks", !service.networks.is_empty())];
+            let mut refused = vec![
+                ("networks", !service.networks.is_empty()),
+                ("links", !service.links.is_empty()),
+                ("mac_address", service.mac_address.is_some()),
+            ];
             if !matches!(mode, NamespaceMode::Bridge) {
                 refused.push(("ports", !service.ports.is_empty()));
             }
             if matches!(mode, NamespaceMode::Service(_) | NamespaceMode::Container(_)) {
                 refused.push(("hostname", service.hostname.is_some()));
                 refused.push(("dns", !service.dns.is_empty()));
+                refused.push(("dns_search", !service.dns_search.is_empty()));
+                refused.push(("dns_opt", !service.dns_opt.is_empty()));
                 refused.push(("extra_hosts", !service.extra_hosts.is_empty()));
             }
             for (field, _) in refused.into_iter().filter(|(_, present)| *present) {

@@ -168,6 +168,12 @@ fn needs(service: &Service) -> Vec<(&str, Need)> {
             (name.as_str(), need)
         })
         .collect();
+    for link in &service.links {
+        if !needs.iter().any(|(name, _)| *name == link.service) {
+            let condition = Condition::ServiceStarted;
+            needs.push((&link.service, Need { condition, required: true, restart: false, namespace: false }));
+        }
+    }
     for other in service.shared_namespaces() {
         match needs.iter_mut().find(|(name, _)| *name == other) {
             Some((_, need)) => *need = Need { required: true, restart: true, namespace: true, ..*need },

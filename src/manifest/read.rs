@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::steps::decode::{Context, decode_manifest};
 use super::steps::env_file::{EnvFileError, read_env_file};
-use super::steps::long_form::{Expansion, MOST_PORTS, Splitting, expand, split_lists};
+use super::steps::long_form::{Expansion, MOST_PORTS, Splitting, expand, grant_files, split_lists};
 use super::steps::merge::{EffectiveNulls, apply_defaults, drop_nulls, merge};
 use super::steps::variables::{Variables, escape_dollars, fill_in};
 use super::text::node::{Node, Value};
@@ -105,6 +105,7 @@ impl Reader {
         }
         apply_defaults(&mut root, &mut effective, &mut self.problems);
         drop_nulls(&mut root, &effective, &mut self.problems);
+        grant_files(&mut root, &mut Expansion { problems: &mut self.problems, ports_left });
         let home = self.variables.get("HOME").map(str::to_owned);
         let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
         let manifest = decode_manifest(&root, &mut context)?;

@@ -33,6 +33,15 @@ pub fn manifest_schema() -> Value {
         }),
     );
     all.insert("defaults".into(), defaults);
+    for (key, noun) in [("secrets", "Secrets"), ("configs", "Configs")] {
+        let file = json!({ "type": "string", "description": "The file that is mounted." });
+        let declared = json!({ "type": "object", "properties": { "file": file } });
+        let description = format!("{noun} that services are granted, by name: each a file.");
+        all.insert(
+            key.into(),
+            json!({ "type": "object", "description": description, "additionalProperties": declared }),
+        );
+    }
     all.append(properties);
     root.insert("properties".into(), Value::Object(all));
     relax(&mut schema);
@@ -55,6 +64,10 @@ fn widen_definitions(definitions: &mut Map<String, Value>) {
         json!({ "anyOf": [{ "type": ["string", "number", "boolean"] }, { "$ref": "#/$defs/SecretSource" }] }),
     );
     definitions.insert("Ready".into(), ready());
+    if let Some(service) = definitions.get_mut("Service").and_then(|service| service["properties"].as_object_mut()) {
+        service.append(&mut granted_files());
+        service.insert("deploy".into(), deploy());
+    }
     for (definition, property, forms) in short_forms() {
         let place = definitions.get_mut(definition).and_then(|definition| definition.get_mut("properties"));
         if let Some(schema) = place.and_then(|properties| properties.get_mut(property)) {
@@ -75,6 +88,46 @@ fn widen_definitions(definitions: &mut Map<String, Value>) {
             definition["x-required"] = json!(required);
         }
     }
+}
+
+/// Keys of a service that become mounts.
+fn granted_files() -> Map<String, Value> {
+    let grant = json!({
+        "anyOf": [
+            { "type": "string" },
+            { "type": "object", "properties": {
+                "source": { "type": "string", "description": "Its name." },
+                "target": { "type": "string", "description": "Where it lies in the container." }
+            } }
+        ]
+    });
+    let describe = |what: &str| json!({ "type": "array", "items": grant, "description": what });
+    let keys = [
+        ("secrets", describe("Secrets that it may read, in /run/secrets where they name no other place.")),
+        ("configs", describe("Configs that it may read, in / where they name no other place.")),
+    ];
+    keys.into_iter().map(|(key, schema)| (key.to_owned(), schema)).collect()
+}
+
+/// What of Compose's `deploy` has a meaning without Swarm: other names for fields of the service.
+fn deploy() -> Value {
+    let limit = json!({ "type": "object", "description": "The most that it may use.", "properties": {
+        "cpus": { "type": ["string", "number"], "description": "`cpus`." },
+        "memory": { "type": ["string", "integer"], "description": "`mem_limit`." },
+        "pids": { "type": "integer", "description": "`pids_limit`." }
+    } });
+    let reservation = json!({ "type": "object", "description": "What is kept for it.", "properties": {
+        "memory": { "type": ["string", "integer"], "description": "`mem_reservation`." },
+        "devices": { "type": "array", "items": { "$ref": "#/$defs/Gpu" }, "description": "`gpus`." }
+    } });
+    json!({
+        "type": "object",
+        "description": "What Compose's `deploy` has without Swarm: other names for `scale`, `cpus`, `mem_limit`, `pids_limit`, `mem_reservation` and `gpus`.",
+        "properties": {
+            "replicas": { "type": "integer", "description": "`scale`." },
+            "resources": { "type": "object", "description": "Limits and reservations.", "properties": { "limits": limit, "reservations": reservation } }
+        }
+    })
 }
 
 fn ready() -> Value {
@@ -111,6 +164,8 @@ fn short_forms() -> Vec<(&'static str, &'static str, Vec<Value>)> {
         ("Service", "devices", vec![mixed("Device")]),
         ("Service", "tmpfs", vec![text()]),
         ("Service", "dns", vec![text()]),
+        ("Service", "dns_search", vec![text()]),
+        ("Service", "dns_opt", vec![text()]),
         ("Service", "networks", vec![texts()]),
         ("Service", "depends_on", vec![texts()]),
         ("Service", "gpus", vec![text(), json!({ "type": "integer", "minimum": 1 }), json!({ "$ref": "#/$defs/Gpu" })]),
@@ -137,6 +192,7 @@ fn short_forms() -> Vec<(&'static str, &'static str, Vec<Value>)> {
     ];
     for (definition, property) in [
         ("Service", "labels"),
+        ("Service", "annotations"),
         ("Service", "sysctls"),
         ("Network", "labels"),
         ("Network", "driver_opts"),

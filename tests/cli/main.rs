@@ -4,12 +4,15 @@
 mod support;
 
 mod completing;
+mod corpus;
 mod graphs;
 mod history;
 mod imports;
 mod languages;
 mod manifest_errors;
 mod manifests;
+mod meaning;
+mod memory;
 mod properties;
 mod readable;
 mod selecting;

@@ -278,7 +278,7 @@ async fn a_stack_starts_in_order_settles_and_goes_away() {
         kind,
         source: Some(source.to_str().unwrap().to_owned()),
         target: target.to_owned(),
-        bind: BindOptions { propagation: None, create_host_path },
+        bind: BindOptions { propagation: None, create_host_path, ..BindOptions::default() },
         ..Mount::default()
     };
     let (long, short) = (folder.join("long"), folder.join("made/by/the/engine"));

@@ -113,6 +113,7 @@ impl Helper {
                 kind: MountKind::Bind { source: folder.to_string_lossy().into_owned(), propagation: None },
                 target: INSIDE.to_owned(),
                 read_only: access == Access::Read,
+                selinux: None,
             },
             Inside::Volume => volume(INSIDE),
         };
@@ -205,7 +206,7 @@ pub(in crate::databases) async fn run_held(engine: &Engine, id: &str) -> Result<
 /// A volume without a name, which goes with its container.
 pub(in crate::databases) fn volume(target: &str) -> MountSpec {
     let kind = MountKind::Volume { name: None, no_copy: true, subpath: None };
-    MountSpec { kind, target: target.to_owned(), read_only: false }
+    MountSpec { kind, target: target.to_owned(), read_only: false, selinux: None }
 }
 
 /// Gives a new volume, which is root's, to the user that the container runs as.

@@ -52,6 +52,12 @@ pub struct ContainerSpec {
     pub ulimits: Vec<Ulimit>,
     pub memory_bytes: Option<u64>,
     pub memory_reservation_bytes: Option<u64>,
+    /// Memory and swap together; -1 for no limit.
+    pub memory_swap_bytes: Option<i64>,
+    pub oom_score_adj: Option<i64>,
+    pub cpu_shares: Option<i64>,
+    pub cgroup_parent: Option<String>,
+    pub device_cgroup_rules: Vec<String>,
     /// Billionths of a CPU.
     pub nano_cpus: Option<u64>,
     pub cpuset: Option<String>,
@@ -66,9 +72,15 @@ pub struct ContainerSpec {
     pub sysctls: BTreeMap<String, String>,
     pub pid_mode: Option<String>,
     pub ipc_mode: Option<String>,
+    pub userns_mode: Option<String>,
+    pub uts_mode: Option<String>,
     /// `name:address`.
     pub extra_hosts: Vec<String>,
     pub dns: Vec<String>,
+    pub dns_search: Vec<String>,
+    pub dns_options: Vec<String>,
+    /// Ignored by engines before API 1.43.
+    pub annotations: BTreeMap<String, String>,
     pub logging: Option<LogSpec>,
 }
 
@@ -95,6 +107,8 @@ pub struct PublishedPort {
     pub host_ip: Option<String>,
     /// One that the engine picks where `None`.
     pub host_port: Option<u16>,
+    /// The last one of a range, of which the engine takes the first that is free.
+    pub host_port_until: Option<u16>,
 }
 
 /// A mount of any kind.
@@ -104,6 +118,8 @@ pub struct MountSpec {
     /// Absolute path inside the container.
     pub target: String,
     pub read_only: bool,
+    /// `z` or `Z`: how SELinux labels it.
+    pub selinux: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -148,6 +164,10 @@ pub struct NetworkAttachment {
     pub ipv4_address: Option<String>,
     pub ipv6_address: Option<String>,
     pub link_local_ips: Vec<String>,
+    /// Ignored by engines before API 1.44.
+    pub mac_address: Option<String>,
+    /// `container:alias`: other names for containers, for this one alone.
+    pub links: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -231,7 +251,10 @@ impl ContainerSpec {
         for port in &self.ports {
             bindings.entry(port.key()).or_default().get_or_insert_default().push(PortBinding {
                 host_ip: port.host_ip.clone(),
-                host_port: port.host_port.map(|port| port.to_string()),
+                host_port: port.host_port.map(|first| match port.host_port_until {
+                    Some(last) => format!("{first}-{last}"),
+                    None => first.to_string(),
+                }),
             });
         }
         let network_mode =
@@ -239,6 +262,11 @@ impl ContainerSpec {
         HostConfig {
             memory: self.memory_bytes.map(|bytes| bytes as i64),
             memory_reservation: self.memory_reservation_bytes.map(|bytes| bytes as i64),
+            memory_swap: self.memory_swap_bytes,
+            oom_score_adj: self.oom_score_adj,
+            cpu_shares: self.cpu_shares,
+            cgroup_parent: self.cgroup_parent.clone(),
+            device_cgroup_rules: some(self.device_cgroup_rules.clone()),
             nano_cpus: self.nano_cpus.map(|cpus| cpus as i64),
             cpuset_cpus: self.cpuset.clone(),
             pids_limit: self.pids_limit,
@@ -268,9 +296,14 @@ impl ContainerSpec {
             cap_add: some(self.cap_add.clone()),
             cap_drop: some(self.cap_drop.clone()),
             dns: some(self.dns.clone()),
+            dns_search: some(self.dns_search.clone()),
+            dns_options: some(self.dns_options.clone()),
+            annotations: (!self.annotations.is_empty()).then(|| map(&self.annotations)),
             extra_hosts: some(self.extra_hosts.clone()),
             group_add: some(self.group_add.clone()),
             ipc_mode: self.ipc_mode.clone(),
+            userns_mode: self.userns_mode.clone(),
+            uts_mode: self.uts_mode.clone(),
             pid_mode: self.pid_mode.clone(),
             privileged: Some(self.privileged),
             readonly_rootfs: Some(self.read_only),
@@ -312,18 +345,28 @@ impl MountSpec {
     /// The old notation `source:target[:options]`, with which engines of every age make a missing folder; the mounts
     /// of `mount` can since API 1.42. A path with a colon can't be written in it.
     fn bind(&self) -> Option<String> {
-        let MountKind::BindMade { source, propagation } = &self.kind else {
-            return None;
+        let mut options = vec![if self.read_only { "ro" } else { "rw" }.to_owned()];
+        let source = match &self.kind {
+            MountKind::BindMade { source, propagation } => {
+                options.extend(propagation.map(|propagation| propagation.api().as_ref().to_owned()));
+                source
+            }
+            // Only the old notation can ask for SELinux's label.
+            MountKind::Bind { source, propagation } if self.selinux.is_some() => {
+                options.extend(propagation.map(|propagation| propagation.api().as_ref().to_owned()));
+                source
+            }
+            MountKind::Volume { name: Some(name), no_copy, subpath: None } if self.selinux.is_some() => {
+                options.extend(no_copy.then(|| "nocopy".to_owned()));
+                name
+            }
+            _ => return None,
         };
         if source.contains(':') || self.target.contains(':') {
             return None;
         }
-        let mut bind = format!("{source}:{}:{}", self.target, if self.read_only { "ro" } else { "rw" });
-        if let Some(propagation) = propagation {
-            bind.push(',');
-            bind.push_str(propagation.api().as_ref());
-        }
-        Some(bind)
+        options.extend(self.selinux.clone());
+        Some(format!("{source}:{}:{}", self.target, options.join(",")))
     }
 
     fn mount(&self) -> Mount {
@@ -385,6 +428,8 @@ impl NetworkAttachment {
         let fixed = self.ipv4_address.is_some() || self.ipv6_address.is_some() || !self.link_local_ips.is_empty();
         EndpointSettings {
             aliases: some(self.aliases.clone()),
+            links: some(self.links.clone()),
+            mac_address: self.mac_address.clone(),
             ipam_config: fixed.then(|| EndpointIpamConfig {
                 ipv4_address: self.ipv4_address.clone(),
                 ipv6_address: self.ipv6_address.clone(),
@@ -413,7 +458,7 @@ impl GpuRequest {
             driver: Some(self.driver.clone()),
             count: self.count,
             device_ids: some(self.device_ids.clone()),
-            capabilities: Some(vec![self.capabilities.clone()]),
+            capabilities: (!self.capabilities.is_empty()).then(|| vec![self.capabilities.clone()]),
             options: Some(map(&self.options)),
         }
     }

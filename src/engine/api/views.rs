@@ -175,6 +175,7 @@ pub(in crate::engine) fn summary(container: bollard::models::ContainerSummary) -
             protocol: port.typ.map(|kind| kind.to_string()).unwrap_or_default(),
             host_ip: port.ip,
             host_port: Some(port.public_port?),
+            host_port_until: None,
         })
     });
     ContainerSummary {

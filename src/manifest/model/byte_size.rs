@@ -55,6 +55,48 @@ text_value!(ByteSize, "ByteSize", {
     ]
 });
 
+/// A limit of memory and swap together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwapLimit {
+    Unlimited,
+    Bytes(ByteSize),
+}
+
+impl SwapLimit {
+    /// As the engine takes it: -1 for no limit.
+    pub fn bytes(self) -> i64 {
+        match self {
+            Self::Unlimited => -1,
+            // A size is never more than an i64 holds.
+            Self::Bytes(size) => size.0 as i64,
+        }
+    }
+}
+
+impl FromStr for SwapLimit {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.trim() == "-1" { Ok(Self::Unlimited) } else { text.parse().map(Self::Bytes) }
+    }
+}
+
+impl fmt::Display for SwapLimit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlimited => formatter.write_str("-1"),
+            Self::Bytes(size) => size.fmt(formatter),
+        }
+    }
+}
+
+text_value!(SwapLimit, "SwapLimit", {
+    "anyOf": [
+        { "type": "integer", "minimum": -1 },
+        { "type": "string", "pattern": "^-1$|^[0-9.]+ *([bB]|[kKmMgGtT]([iI]?[bB])?)?$|\\$" }
+    ]
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;

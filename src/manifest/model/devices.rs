@@ -78,7 +78,7 @@ impl Default for Gpu {
 /// A device of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Device {
-    /// Its path on the host.
+    /// Its path on the host, or the name of a CDI device: `nvidia.com/gpu=all`.
     pub source: String,
     /// Its path in the container.
     pub target: String,
@@ -93,4 +93,20 @@ pub struct Ulimit {
     pub soft: i64,
     /// How far it may raise it itself.
     pub hard: i64,
+}
+
+impl Device {
+    /// Whether it is a CDI device (Container Device Interface: `vendor/class=name`), not a path.
+    pub fn is_cdi(&self) -> bool {
+        is_cdi_name(&self.source)
+    }
+}
+
+/// Whether a text names a CDI device.
+pub fn is_cdi_name(text: &str) -> bool {
+    let Some((kind, name)) = text.split_once('=') else {
+        return false;
+    };
+    let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    !name.is_empty() && kind.split_once('/').is_some_and(|(vendor, class)| plain(vendor) && plain(class))
 }

@@ -22,13 +22,13 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use byte_size::ByteSize;
+pub use byte_size::{ByteSize, SwapLimit};
 pub use cpus::Cpus;
 pub use database::{Database, POSTGRES_PORT, Preserve, Retention};
-pub use devices::{Device, Gpu, GpuCount, Ulimit};
+pub use devices::{Device, Gpu, GpuCount, Ulimit, is_cdi_name};
 pub use health::{Healthcheck, HttpProbe, Ready, ReadyProbe};
 pub use network::{
-    AddressPool, ExposedPort, ExtraHosts, HostAddress, HostPort, Ipam, NamespaceMode, Network, NetworkJoin, Port,
+    AddressPool, ExposedPort, ExtraHosts, HostAddress, HostPort, Ipam, Link, NamespaceMode, Network, NetworkJoin, Port,
     Protocol,
 };
 pub use numbered::Numbered;

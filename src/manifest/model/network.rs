@@ -79,6 +79,9 @@ pub struct NetworkJoin {
     /// A fixed IPv6 address.
     #[serde(skip_serializing_if = "is_default")]
     pub ipv6_address: Option<String>,
+    /// Its MAC address in the network; engines from 25 on.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mac_address: Option<String>,
 }
 
 /// Whose namespace a container uses.
@@ -220,6 +223,33 @@ impl Port {
         }
     }
 }
+
+/// A service under another name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub service: String,
+    pub alias: String,
+}
+
+impl FromStr for Link {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (service, alias) = text.split_once(':').unwrap_or((text, text));
+        if service.is_empty() || alias.is_empty() || alias.contains(':') {
+            return Err(InvalidValue(format!("`{text}` is not a valid link: write `SERVICE` or `SERVICE:ALIAS`")));
+        }
+        Ok(Self { service: service.to_owned(), alias: alias.to_owned() })
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.service, self.alias)
+    }
+}
+
+text_value!(Link, "Link", { "type": "string" });
 
 /// A port of the host, or a range of which the engine takes the first that is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

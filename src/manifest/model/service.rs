@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::devices::{Device, Gpu, Ulimit};
 use super::health::{Healthcheck, Ready};
-use super::network::{ExposedPort, ExtraHosts, NamespaceMode, NetworkJoin, Port};
+use super::network::{ExposedPort, ExtraHosts, Link, NamespaceMode, NetworkJoin, Port};
 use super::storage::{Mount, Tmpfs};
-use super::{ByteSize, Cpus, InvalidValue, Period, Reference, is_default, text_value};
+use super::{ByteSize, Cpus, InvalidValue, Period, Reference, SwapLimit, is_default, text_value};
 
 /// A service. Fields have the Compose specification's names and meanings; `groups`, `gpus[].required`, `ready` and
 /// secret sources in `environment` are dpl's own.
@@ -80,6 +80,9 @@ pub struct Service {
     /// Devices of the host: `host[:container[:permissions]]`.
     #[serde(skip_serializing_if = "is_default")]
     pub devices: Vec<Device>,
+    /// Rules of the device cgroup: `c 42:* rmw`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub device_cgroup_rules: Vec<String>,
     /// The engine's runtime, `runc` by its default.
     #[serde(skip_serializing_if = "is_default")]
     pub runtime: Option<String>,
@@ -95,12 +98,24 @@ pub struct Service {
     /// Memory that is kept for it when memory is short.
     #[serde(skip_serializing_if = "is_default")]
     pub mem_reservation: Option<ByteSize>,
+    /// The most memory and swap together that the container may use; -1 for no limit. Twice `mem_limit` by the engine's default.
+    #[serde(skip_serializing_if = "is_default")]
+    pub memswap_limit: Option<SwapLimit>,
+    /// How readily the kernel ends it when memory is short: -1000 (never) to 1000.
+    #[serde(skip_serializing_if = "is_default")]
+    pub oom_score_adj: Option<i64>,
     /// The most CPUs that it may use, in fractions: `1.5`.
     #[serde(skip_serializing_if = "is_default")]
     pub cpus: Option<Cpus>,
     /// The CPUs that it may run on: `0-3`, `0,2`.
     #[serde(skip_serializing_if = "is_default")]
     pub cpuset: Option<String>,
+    /// Its weight beside others when CPUs are short; 1024 by the engine's default.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cpu_shares: Option<i64>,
+    /// The cgroup that its own lies in.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cgroup_parent: Option<String>,
     /// The most processes; -1 for no limit.
     #[serde(skip_serializing_if = "is_default")]
     pub pids_limit: Option<i64>,
@@ -152,15 +167,36 @@ pub struct Service {
     /// The IPC namespace: `host`, `private`, `shareable`, `none`, `service:NAME`, `container:NAME`.
     #[serde(skip_serializing_if = "is_default")]
     pub ipc: Option<NamespaceMode>,
+    /// `host`: the host's own user namespace, where the engine remaps users.
+    #[serde(skip_serializing_if = "is_default")]
+    pub userns_mode: Option<String>,
+    /// `host`: the host's own name.
+    #[serde(skip_serializing_if = "is_default")]
+    pub uts: Option<String>,
     /// Lines for /etc/hosts: name and addresses (`host-gateway` for the host's own).
     #[serde(skip_serializing_if = "is_default")]
     pub extra_hosts: ExtraHosts,
     /// Name servers.
     #[serde(skip_serializing_if = "is_default")]
     pub dns: Vec<String>,
+    /// Domains in which names are looked up.
+    #[serde(skip_serializing_if = "is_default")]
+    pub dns_search: Vec<String>,
+    /// Options of the name resolver: `ndots:2`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub dns_opt: Vec<String>,
+    /// Its MAC address; engines from 25 on.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mac_address: Option<String>,
+    /// Services that are started before it, under other names in its own networks: `SERVICE[:ALIAS]`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub links: Vec<Link>,
     /// Labels of the container.
     #[serde(skip_serializing_if = "is_default")]
     pub labels: IndexMap<String, String>,
+    /// Annotations for the runtime; engines from 24 on.
+    #[serde(skip_serializing_if = "is_default")]
+    pub annotations: IndexMap<String, String>,
     /// Where its output goes.
     #[serde(skip_serializing_if = "is_default")]
     pub logging: Option<Logging>,

@@ -53,6 +53,9 @@ pub struct BindOptions {
     /// How mounts beneath it spread: `rprivate`, `private`, `rshared`, `shared`, `rslave`, `slave`.
     #[serde(skip_serializing_if = "is_default")]
     pub propagation: Option<String>,
+    /// How SELinux labels it: `z` for several containers, `Z` for this one alone.
+    #[serde(skip_serializing_if = "is_default")]
+    pub selinux: Option<String>,
     /// Makes the folder on the host when it is missing; the short form says so, the long form refuses unless told.
     #[serde(skip_serializing_if = "is_default")]
     pub create_host_path: bool,
@@ -64,6 +67,9 @@ pub struct VolumeOptions {
     /// What the image has at that path is not copied into a new volume.
     #[serde(skip_serializing_if = "is_default")]
     pub nocopy: bool,
+    /// How SELinux labels it: `z` for several containers, `Z` for this one alone.
+    #[serde(skip_serializing_if = "is_default")]
+    pub selinux: Option<String>,
     /// A folder inside the volume; engines from 26 on.
     #[serde(skip_serializing_if = "is_default")]
     pub subpath: Option<String>,

@@ -10,7 +10,9 @@ use crate::engine::{
     PublishedPort, VolumeSpec,
 };
 use crate::manifest::Manifest;
-use crate::manifest::model::{GpuCount, Healthcheck, Mount, MountKind, NamespaceMode, RestartPolicy, Service};
+use crate::manifest::model::{
+    GpuCount, Healthcheck, Link, Mount, MountKind, NamespaceMode, RestartPolicy, Service, SwapLimit,
+};
 use crate::services::container::fingerprint::{self, Fingerprint};
 use crate::services::container::labels::{self, ContainerLabels};
 
@@ -65,14 +67,11 @@ pub fn container(container_inputs: &ContainerInputs) -> ContainerSpec {
         network_mode: service.network_mode.as_ref().map(|mode| namespace(mode, &container_inputs.providers)),
         networks: networks(container_inputs.manifest, container_inputs.service_name, service),
         restart: restart(service.restart),
-        gpus: if container_inputs.gpus_dropped {
-            required_gpus(service)
-        } else {
-            service.gpus.iter().map(gpu).collect()
-        },
+        gpus: device_requests(service, container_inputs.gpus_dropped),
         devices: service
             .devices
             .iter()
+            .filter(|device| !device.is_cdi())
             .map(|device| engine::Device {
                 host_path: device.source.clone(),
                 container_path: device.target.clone(),
@@ -88,6 +87,16 @@ pub fn container(container_inputs: &ContainerInputs) -> ContainerSpec {
             .collect(),
         memory_bytes: service.mem_limit.map(|size| size.0),
         memory_reservation_bytes: service.mem_reservation.map(|size| size.0),
+        memory_swap_bytes: service.memswap_limit.map(SwapLimit::bytes),
+        oom_score_adj: service.oom_score_adj,
+        cpu_shares: service.cpu_shares,
+        cgroup_parent: service.cgroup_parent.clone(),
+        device_cgroup_rules: strings(&service.device_cgroup_rules),
+        userns_mode: service.userns_mode.clone(),
+        uts_mode: service.uts.clone(),
+        dns_search: strings(&service.dns_search),
+        dns_options: strings(&service.dns_opt),
+        annotations: service.annotations.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         nano_cpus: service.cpus.map(|cpus| cpus.nano),
         cpuset: service.cpuset.clone(),
         pids_limit: service.pids_limit,
@@ -158,6 +167,7 @@ pub fn ports(service: &Service) -> Vec<PublishedPort> {
         protocol: port.protocol.word().to_owned(),
         host_ip: port.host_ip.clone(),
         host_port: port.published,
+        host_port_until: port.published_until,
     };
     service.ports.iter().map(port).collect()
 }
@@ -172,6 +182,7 @@ fn mounts(container_inputs: &ContainerInputs) -> Vec<MountSpec> {
             kind: mount_kind(container_inputs.manifest, mount, carried.remove(&mount.target)),
             target: mount.target.clone(),
             read_only: mount.read_only,
+            selinux: mount.bind.selinux.clone().or_else(|| mount.volume.selinux.clone()),
         })
         .collect();
     // What is left belongs to volumes that only the image declares.
@@ -179,6 +190,7 @@ fn mounts(container_inputs: &ContainerInputs) -> Vec<MountSpec> {
         kind: engine::MountKind::Volume { name: Some(volume), no_copy: false, subpath: None },
         target,
         read_only: false,
+        selinux: None,
     }));
     mounts
 }
@@ -227,7 +239,21 @@ fn namespace(mode: &NamespaceMode, providers: &BTreeMap<String, String>) -> Stri
     }
 }
 
+/// Containers of linked services under their other names.
+fn links(manifest: &Manifest, service: &Service) -> Vec<String> {
+    let of_link = |link: &Link| {
+        let replicas = manifest.services.get(&link.service).map_or(0, Service::replicas);
+        let alias = link.alias.clone();
+        let container = |number| format!("{}:{alias}", manifest.container_name(&link.service, number));
+        (1..=replicas).map(container).collect::<Vec<_>>()
+    };
+    service.links.iter().flat_map(of_link).collect()
+}
+
 fn networks(manifest: &Manifest, name: &str, service: &Service) -> Vec<NetworkAttachment> {
+    let links = links(manifest, service);
+    // One address for the container is that of its first network, as it is on the command line.
+    let first = service.network_keys().first().map(|key| (*key).to_owned());
     let attach = |key: &str| {
         let join = service.networks.get(key).cloned().unwrap_or_default();
         let mut aliases = vec![name.to_owned()];
@@ -238,6 +264,10 @@ fn networks(manifest: &Manifest, name: &str, service: &Service) -> Vec<NetworkAt
             ipv4_address: join.ipv4_address,
             ipv6_address: join.ipv6_address,
             link_local_ips: Vec::new(),
+            mac_address: join
+                .mac_address
+                .or_else(|| service.mac_address.clone().filter(|_| first.as_deref() == Some(key))),
+            links: links.clone(),
         }
     };
     service.network_keys().into_iter().map(attach).collect()
@@ -273,6 +303,17 @@ fn gpu(gpu: &crate::manifest::model::Gpu) -> GpuRequest {
         capabilities: gpu.capabilities.clone(),
         options: gpu.options.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
     }
+}
+
+/// Its GPUs, and the devices that a CDI specification of the host describes.
+fn device_requests(service: &Service, gpus_dropped: bool) -> Vec<GpuRequest> {
+    let mut requests = if gpus_dropped { required_gpus(service) } else { wanted_gpus(service) };
+    requests.extend(service.devices.iter().filter(|device| device.is_cdi()).map(|device| GpuRequest {
+        driver: "cdi".to_owned(),
+        device_ids: vec![device.source.clone()],
+        ..GpuRequest::default()
+    }));
+    requests
 }
 
 /// The GPUs that a service can't do without.
@@ -364,6 +405,7 @@ mod tests {
             aliases: vec!["api".to_owned(), "gate".to_owned()],
             ipv4_address: Some("10.0.0.5".to_owned()),
             ipv6_address: None,
+            ..NetworkJoin::default()
         };
         let service = Service { networks: [("front".to_owned(), join)].into(), ..Service::default() };
         let spec = made(&project(), &service, |_| {});
@@ -378,7 +420,7 @@ mod tests {
             kind: MountKind::Bind,
             source: Some("/srv".to_owned()),
             target: "/in".to_owned(),
-            bind: BindOptions { propagation: Some("rslave".to_owned()), create_host_path },
+            bind: BindOptions { propagation: Some("rslave".to_owned()), create_host_path, ..BindOptions::default() },
             ..Mount::default()
         };
         let service = Service { volumes: vec![bind(true), bind(false)], ..Service::default() };
@@ -393,7 +435,7 @@ mod tests {
         let mount = |source: Option<&str>, target: &str| Mount {
             source: source.map(str::to_owned),
             target: target.to_owned(),
-            volume: VolumeOptions { nocopy: true, subpath: None },
+            volume: VolumeOptions { nocopy: true, subpath: None, ..VolumeOptions::default() },
             ..Mount::default()
         };
         let mut manifest = project();

@@ -48,6 +48,7 @@ async fn are_there(helpers: &Helpers<'_>, sources: &[String]) -> Result<bool, En
             kind: MountKind::Bind { source: source.clone(), propagation: None },
             target: format!("/dpl/{place}"),
             read_only: true,
+            selinux: None,
         })
         .collect();
     match helpers.create(&spec).await {

@@ -174,7 +174,7 @@ async fn version(
             engine::MountKind::Volume { name: Some(name.clone()), no_copy: true, subpath: None }
         }
     };
-    spec.mounts.push(MountSpec { kind, target: "/dpl".to_owned(), read_only: true });
+    spec.mounts.push(MountSpec { kind, target: "/dpl".to_owned(), read_only: true, selinux: None });
     let id = match helpers.create(&spec).await {
         Ok(id) => id,
         // A folder that is not there yet.

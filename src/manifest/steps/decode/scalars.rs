@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{Context, Decode};
-use crate::manifest::model::{ByteSize, Cpus, InvalidValue, Period, Reference};
+use crate::manifest::model::{ByteSize, Cpus, InvalidValue, Link, Period, Reference, SwapLimit};
 use crate::manifest::model::{
     Command, Condition, EnvFormat, ExposedPort, GpuCount, MountKind, NamespaceMode, Protocol, RestartPolicy, Tmpfs,
 };
@@ -125,8 +125,8 @@ macro_rules! decode_text {
     )*};
 }
 
-decode_text!(Allowed: ByteSize, Cpus, GpuCount, ExposedPort, Period);
-decode_text!(Refused: Reference, RestartPolicy, NamespaceMode, Protocol, Tmpfs);
+decode_text!(Allowed: ByteSize, SwapLimit, Cpus, GpuCount, ExposedPort, Period);
+decode_text!(Refused: Link, Reference, RestartPolicy, NamespaceMode, Protocol, Tmpfs);
 
 impl Decode for Command {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {

@@ -49,13 +49,18 @@ impl Decode for Service {
             restart: f.field("restart", c),
             gpus: f.field("gpus", c),
             devices: f.field("devices", c),
+            device_cgroup_rules: cgroup_rules(f, c),
             runtime: f.optional("runtime", c),
             shm_size: f.optional("shm_size", c),
             ulimits: f.field("ulimits", c),
             mem_limit: memory(f, "mem_limit", c),
             mem_reservation: memory(f, "mem_reservation", c),
+            memswap_limit: f.optional("memswap_limit", c),
+            oom_score_adj: within(f, "oom_score_adj", -1000..=1000, c),
             cpus: f.optional("cpus", c),
             cpuset: f.optional::<Scalar>("cpuset", c).map(|text| text.0),
+            cpu_shares: within(f, "cpu_shares", 0..=262_144, c),
+            cgroup_parent: f.optional("cgroup_parent", c),
             pids_limit: f.optional("pids_limit", c),
             cap_add: f.field("cap_add", c),
             cap_drop: f.field("cap_drop", c),
@@ -73,8 +78,15 @@ impl Decode for Service {
             sysctls: texts(f.field("sysctls", c)),
             pid: mode(f, "pid", &["host"], c),
             ipc: mode(f, "ipc", &["host", "private", "shareable", "none"], c),
+            userns_mode: host_word(f, "userns_mode", c),
+            uts: host_word(f, "uts", c),
             extra_hosts: f.field("extra_hosts", c),
             dns: addresses(f, "dns", c),
+            dns_search: f.field("dns_search", c),
+            dns_opt: f.field("dns_opt", c),
+            mac_address: mac_address(f, c),
+            links: f.field("links", c),
+            annotations: texts(f.field("annotations", c)),
             labels: texts(f.field("labels", c)),
             logging: f.optional("logging", c),
             platform: f.optional("platform", c),
@@ -120,6 +132,79 @@ fn mode(
     }
     let help = format!("one of: {}, service:NAME, container:NAME", words.join(", "));
     context.problems.error_with_help(node.span, format!("`{key}` can't be `{mode}`"), help);
+    None
+}
+
+/// A number within a range.
+fn within(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    range: std::ops::RangeInclusive<i64>,
+    context: &mut Context<'_>,
+) -> Option<i64> {
+    let node = fields.node(key)?;
+    let number = i64::decode(node, context)?;
+    if range.contains(&number) {
+        return Some(number);
+    }
+    let message = format!("`{key}` must be from {} to {}", range.start(), range.end());
+    context.problems.error(node.span, message);
+    None
+}
+
+/// A namespace that can only be the host's own.
+fn host_word(fields: &mut Fields<'_>, key: &'static str, context: &mut Context<'_>) -> Option<String> {
+    let node = fields.node(key)?;
+    let word = String::decode(node, context)?;
+    if word == "host" {
+        return Some(word);
+    }
+    context.problems.error_with_help(node.span, format!("`{key}` can't be `{word}`"), "write `host`, or leave it out");
+    None
+}
+
+/// Rules as the kernel reads them: type, numbers, permissions (moby, `opts.ValidateDeviceCgroupRule`).
+fn cgroup_rules(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Vec<String> {
+    let Some(node) = fields.node("device_cgroup_rules") else {
+        return Vec::new();
+    };
+    let rules: Vec<String> = Vec::decode(node, context).unwrap_or_default();
+    for (index, rule) in rules.iter().enumerate() {
+        let number = |text: &str| text == "*" || !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let parts: Vec<&str> = rule.split(' ').collect();
+        let is_right = matches!(parts.as_slice(), [kind, numbers, permissions]
+            if ["a", "b", "c"].contains(kind)
+                && numbers.split_once(':').is_some_and(|(major, minor)| number(major) && number(minor))
+                && (1..=3).contains(&permissions.len()) && permissions.chars().all(|letter| "rwm".contains(letter)));
+        if !is_right {
+            let message = format!("`{rule}` is not a valid rule of the device cgroup");
+            context.problems.error_with_help(node.place(&[&index.to_string()]), message, "write it as `c 42:* rwm`");
+        }
+    }
+    rules
+}
+
+fn mac_address(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<String> {
+    let node = fields.node("mac_address")?;
+    let text = String::decode(node, context)?;
+    let is_pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let pairs: Vec<&str> = text.split([':', '-']).collect();
+    if pairs.len() == 6 && pairs.iter().all(|pair| is_pair(pair)) {
+        return Some(text);
+    }
+    let message = format!("`{text}` is not a valid MAC address");
+    context.problems.error_with_help(node.span, message, "write it as `02:42:ac:11:00:02`");
+    None
+}
+
+/// How SELinux labels a mount.
+fn selinux(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<String> {
+    let node = fields.node("selinux")?;
+    let word = String::decode(node, context)?;
+    if ["z", "Z"].contains(&word.as_str()) {
+        return Some(word);
+    }
+    context.problems.error_with_help(node.span, format!("`selinux` can't be `{word}`"), "`z` or `Z`");
     None
 }
 
@@ -307,6 +392,7 @@ impl Decode for BindOptions {
         let mut fields = Fields::open(node, context)?;
         let options = Self {
             propagation: fields.optional("propagation", context),
+            selinux: selinux(&mut fields, context),
             create_host_path: fields.field("create_host_path", context),
         };
         fields.finish(context);
@@ -326,8 +412,15 @@ impl Decode for BindOptions {
 impl Decode for VolumeOptions {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         let mut fields = Fields::open(node, context)?;
-        let options = Self { nocopy: fields.field("nocopy", context), subpath: fields.optional("subpath", context) };
+        let options = Self {
+            nocopy: fields.field("nocopy", context),
+            selinux: selinux(&mut fields, context),
+            subpath: fields.optional("subpath", context),
+        };
         fields.finish(context);
+        if options.selinux.is_some() && options.subpath.is_some() {
+            context.problems.error(node.place(&["selinux"]), "the engine can't label a folder inside a volume");
+        }
         Some(options)
     }
 }
@@ -348,6 +441,7 @@ impl Decode for NetworkJoin {
             aliases: fields.field("aliases", context),
             ipv4_address: fields.optional("ipv4_address", context),
             ipv6_address: fields.optional("ipv6_address", context),
+            mac_address: mac_address(&mut fields, context),
         };
         fields.finish(context);
         for (key, is_right) in

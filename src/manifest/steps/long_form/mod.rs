@@ -3,10 +3,13 @@
 //!
 //! A string whose variable has no value stays as it is: it is an error only if nothing overrides it.
 
+mod deploy;
+mod files;
 mod mounts;
 mod pairs;
 mod ports;
 
+pub(in crate::manifest) use files::grant_files;
 pub(in crate::manifest) use pairs::{Splitting, split_lists};
 
 use crate::manifest::text::node::{Entry, Node, Text, Value};
@@ -35,7 +38,7 @@ pub(in crate::manifest) fn expand(root: &mut Node, expansion: &mut Expansion<'_>
 type Rule = fn(&mut Node, &mut Expansion<'_>);
 
 /// How each field of a service that has a short form gets its long one.
-const RULES: [(&str, Rule); 15] = [
+const RULES: [(&str, Rule); 17] = [
     ("command", words),
     ("entrypoint", words),
     ("env_file", env_files),
@@ -45,6 +48,8 @@ const RULES: [(&str, Rule); 15] = [
     ("devices", mounts::devices),
     ("tmpfs", |node, _| listed(node)),
     ("dns", |node, _| listed(node)),
+    ("dns_search", |node, _| listed(node)),
+    ("dns_opt", |node, _| listed(node)),
     ("networks", |node, expansion| names(node, |_| Vec::new(), expansion)),
     ("depends_on", |node, expansion| {
         names(node, |name| vec![("condition", Node::text(name.span, "service_started"))], expansion);
@@ -56,6 +61,7 @@ const RULES: [(&str, Rule); 15] = [
 ];
 
 fn service(node: &mut Node, expansion: &mut Expansion<'_>) {
+    deploy::expand(node, expansion);
     for (key, rule) in RULES {
         if let Some(field) = node.get_mut(key) {
             rule(field, expansion);

@@ -1,6 +1,7 @@
 //! `source:target[:options]` and `host:container[:permissions]`.
 
 use super::Expansion;
+use crate::manifest::model::is_cdi_name;
 use crate::manifest::text::node::{Node, Value};
 
 const PROPAGATIONS: [&str; 6] = ["rprivate", "private", "rshared", "shared", "rslave", "slave"];
@@ -36,6 +37,8 @@ pub(super) fn volumes(node: &mut Node, expansion: &mut Expansion<'_>) {
                 "ro" => fields.push(("read_only", yes())),
                 "rw" => {}
                 "nocopy" if !is_bind => volume.push(("nocopy", yes())),
+                "z" | "Z" if is_bind => bind.push(("selinux", Node::text(span, option))),
+                "z" | "Z" => volume.push(("selinux", Node::text(span, option))),
                 propagation if is_bind && PROPAGATIONS.contains(&propagation) => {
                     bind.push(("propagation", Node::text(span, propagation)));
                 }
@@ -55,7 +58,7 @@ pub(super) fn volumes(node: &mut Node, expansion: &mut Expansion<'_>) {
 pub(super) fn devices(node: &mut Node, expansion: &mut Expansion<'_>) {
     each_text(node, expansion, |item, text| {
         let span = item.span;
-        let parts: Vec<&str> = text.split(':').collect();
+        let parts: Vec<&str> = if is_cdi_name(text) { vec![text] } else { text.split(':').collect() };
         if parts.is_empty() || parts.len() > 3 || parts.iter().any(|part| part.is_empty()) {
             return Err(format!("`{text}` is not a valid device: HOST[:CONTAINER[:PERMISSIONS]]"));
         }

@@ -1,6 +1,8 @@
 //! Lists of `name=value` to objects, before variables are filled in: the name is known as it is written, so that another
 //! file can override a value whose variable is not set.
 
+use std::collections::HashSet;
+
 use crate::manifest::steps::variables::{Variables, escape_dollars_of, fill_in};
 use crate::manifest::text::node::{Entry, Node, Text, Value};
 use crate::manifest::text::problem::{Problems, Severity};
@@ -66,6 +68,7 @@ fn split(parent: &mut Node, key: &str, alone: Alone, splitting: &mut Splitting<'
         return;
     };
     let mut entries: Vec<Entry> = Vec::with_capacity(items.len());
+    let mut seen: HashSet<String> = HashSet::with_capacity(items.len());
     for item in items.iter_mut() {
         let span = item.span;
         let Some(text) = written(item, &['='], "NAME=value", splitting) else {
@@ -85,7 +88,7 @@ fn split(parent: &mut Node, key: &str, alone: Alone, splitting: &mut Splitting<'
                 continue;
             }
         };
-        if entries.iter().any(|entry| entry.key == name) {
+        if !seen.insert(name.to_owned()) {
             splitting.problems.error(span, format!("`{name}` is there twice in the same list"));
         } else {
             entries.push(Entry { key: name.to_owned(), key_span: span, value: Node::text(span, value) });

@@ -112,6 +112,7 @@ pub(in crate::services) fn held_by(seen: &ObservedContainer) -> Vec<PublishedPor
             protocol: protocol.to_owned(),
             host_ip: Some(ip.trim_matches(['[', ']']).to_owned()),
             host_port: host_port.parse().ok(),
+            host_port_until: None,
         })
     };
     if seen.is_up() { seen.view.published.iter().filter_map(parse).collect() } else { Vec::new() }

@@ -13,7 +13,7 @@ fn bind(source: &str, create_host_path: bool) -> Mount {
         kind: MountKind::Bind,
         source: Some(source.to_owned()),
         target: "/in".to_owned(),
-        bind: BindOptions { propagation: None, create_host_path },
+        bind: BindOptions { propagation: None, create_host_path, ..BindOptions::default() },
         ..Mount::default()
     }
 }
@@ -28,6 +28,7 @@ fn foreign(name: &str, ports: &[u16]) -> ForeignContainer {
         protocol: "tcp".to_owned(),
         host_ip: Some("0.0.0.0".to_owned()),
         host_port: Some(*port),
+        host_port_until: None,
     });
     ForeignContainer {
         id: "f".repeat(64),
