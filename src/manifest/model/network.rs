@@ -195,6 +195,16 @@ pub enum HostAddress {
 }
 
 impl HostAddress {
+    /// What an address of a published port means; none, an empty one and one that is not an address mean all.
+    pub fn of(address: Option<&str>) -> Self {
+        match address.map(str::parse::<IpAddr>) {
+            Some(Ok(IpAddr::V4(address))) if address.is_unspecified() => Self::AllV4,
+            Some(Ok(IpAddr::V6(address))) if address.is_unspecified() => Self::AllV6,
+            Some(Ok(address)) => Self::One(address),
+            None | Some(Err(_)) => Self::All,
+        }
+    }
+
     /// Whether a socket on the one keeps the other from being opened. The families are apart: the engine binds IPv6 for
     /// itself.
     pub fn collides(&self, other: &Self) -> bool {
@@ -215,12 +225,7 @@ impl Port {
 
     /// The addresses of the host that it is published on.
     pub fn address(&self) -> HostAddress {
-        match self.host_ip.as_deref().map(str::parse::<IpAddr>) {
-            Some(Ok(IpAddr::V4(address))) if address.is_unspecified() => HostAddress::AllV4,
-            Some(Ok(IpAddr::V6(address))) if address.is_unspecified() => HostAddress::AllV6,
-            Some(Ok(address)) => HostAddress::One(address),
-            None | Some(Err(_)) => HostAddress::All,
-        }
+        HostAddress::of(self.host_ip.as_deref())
     }
 }
 

@@ -104,7 +104,7 @@ fn ports(manifest: &Manifest, snapshot: &Snapshot) -> Vec<(String, String, PortH
     let mut found = Vec::new();
     for (_, name, service) in manifest.services.iter() {
         for port in &service.ports {
-            let Some(published) = port.published else {
+            let Some(published) = port.single_port() else {
                 continue;
             };
             let shown = format!("{published}/{}", port.protocol.word());

@@ -32,7 +32,7 @@ pub(in crate::services) fn wanted(starting: &[Starting<'_>], snapshot: &Snapshot
         let is_known = ports.iter().any(|other| {
             (other.published, other.protocol, &other.host_ip) == (port.published, port.protocol, &port.host_ip)
         });
-        let is_open = port.published.is_some() && !published.iter().any(|held| collide(port, held));
+        let is_open = port.single_port().is_some() && !published.iter().any(|held| collide(port, held));
         if is_open && !is_known && port.protocol != Protocol::Sctp {
             ports.push(port.clone());
         }

@@ -12,7 +12,7 @@ use super::cause::Warning;
 use super::converge::ServicePlan;
 use super::replica::Replica;
 use super::{Namesakes, PlanInput};
-use crate::manifest::model::{MountKind, NamespaceMode};
+use crate::manifest::model::{Device, MountKind, NamespaceMode};
 use crate::services::error::Problem;
 use crate::services::snapshot::observed::{Gpus, ObservedContainer};
 
@@ -132,7 +132,12 @@ impl Check<'_, '_> {
             let has_colon = mount.target.contains(':') || mount.source.as_ref().is_some_and(|path| path.contains(':'));
             mount.kind == MountKind::Bind && mount.bind.create_host_path && has_colon
         });
+        let service = self.service_plan.service;
+        let has_mac = service.mac_address.is_some() || service.networks.values().any(|join| join.mac_address.is_some());
         let needs = [
+            ("annotations", !service.annotations.is_empty(), (1, 43), "1.43"),
+            ("mac_address", has_mac, (1, 44), "1.44"),
+            ("a CDI device", service.devices.iter().any(Device::is_cdi), (1, 44), "1.44"),
             ("volumes.subpath", uses_subpath, (1, 45), "1.45"),
             ("a bind mount with a colon in its path, made when missing,", odd_source, (1, 42), "1.42"),
         ];

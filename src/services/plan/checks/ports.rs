@@ -1,7 +1,7 @@
 //! Ports of the host: who holds those that are wanted, and whether this plan frees them in time.
 
 use crate::engine::PublishedPort;
-use crate::manifest::model::Port;
+use crate::manifest::model::{HostAddress, Port};
 use crate::services::error::Problem;
 use crate::services::plan::PlanInput;
 use crate::services::plan::converge::ServicePlan;
@@ -21,7 +21,8 @@ enum Held<'a> {
 }
 
 pub(super) fn of(input: &PlanInput, service_plans: &[ServicePlan], service_plan: &ServicePlan) -> Vec<Problem> {
-    let wanted = service_plan.service.ports.iter().filter(|port| port.published.is_some());
+    // Of a range the engine takes one that is free.
+    let wanted = service_plan.service.ports.iter().filter(|port| port.single_port().is_some());
     let problem = |port: &Port| {
         let service = service_plan.name.to_owned();
         let text = described(port);
@@ -118,12 +119,10 @@ pub(in crate::services) fn held_by(seen: &ObservedContainer) -> Vec<PublishedPor
     if seen.is_up() { seen.view.published.iter().filter_map(parse).collect() } else { Vec::new() }
 }
 
-/// Whether one can't be published while the other one is. A port on all addresses collides with one on any.
+/// Whether one can't be published while the other one is. A port on all addresses of a family collides with one on any of them.
 pub(in crate::services) fn collide(wanted: &Port, held: &PublishedPort) -> bool {
-    let everywhere = |ip: Option<&str>| ip.is_none_or(|ip| matches!(ip, "" | "0.0.0.0" | "::"));
-    let (ours, theirs) = (wanted.host_ip.as_deref(), held.host_ip.as_deref());
-    wanted.published.is_some()
-        && wanted.published == held.host_port
+    wanted.single_port().is_some()
+        && wanted.single_port() == held.host_port
         && wanted.protocol.word() == held.protocol
-        && (ours == theirs || everywhere(ours) || everywhere(theirs))
+        && wanted.address().collides(&HostAddress::of(held.host_ip.as_deref()))
 }
