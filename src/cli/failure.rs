@@ -47,6 +47,11 @@ impl Failure {
         Self::Usage { message: message.into(), hint: Some(hint) }
     }
 
+    /// Whether somebody else is writing to the image store.
+    pub fn is_store_busy(&self) -> bool {
+        matches!(self, Self::Work(error) if matches!(find::<ImagesError>(error.as_ref()), Some(ImagesError::StoreBusy { .. })))
+    }
+
     /// The exit code (docs/command-line.md).
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ use super::prompt::{self, Unanswered};
 use super::select::{self, Unselected};
 use super::services::{self, Converge, awake};
 use super::session::{Project, Session, WorkPlace};
-use super::{doctor, logs, status, terminal};
+use super::{doctor, lock, logs, status, terminal};
 use crate::databases::Shrink;
 use crate::fs::Digest;
 use crate::images::{LoadOptions, SaveOptions};
@@ -281,12 +282,38 @@ pub fn perform(operation: &dyn Operation, project: &Arc<Project>, session: &mut 
         if let Some(plan) = operation.settles(project)? {
             reporter.settled(digest(&plan)?);
         }
-        let result = operation.run(project, session, &reporter);
+        let result = when_the_store_is_free(session, &reporter, |session| operation.run(project, session, &reporter));
         if place == WorkPlace::Engine {
             databases::put_back(project, session, &reporter);
         }
         result
     })
+}
+
+/// How often a store's lock is tried again.
+const STORE_TRIED_EVERY: Duration = Duration::from_millis(200);
+
+/// Runs what takes a store's lock before all else; with `--lock-wait`, tries again while somebody has it.
+fn when_the_store_is_free<T>(
+    session: &mut Session,
+    reporter: &Reporter,
+    mut run: impl FnMut(&mut Session) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let patience = lock::patience(session)?;
+    let begun = Instant::now();
+    let mut is_told = false;
+    loop {
+        let result = run(session);
+        let is_busy = result.as_ref().is_err_and(Failure::is_store_busy);
+        if !is_busy || begun.elapsed() >= patience || reporter.asked_to_stop() {
+            return result;
+        }
+        if !is_told {
+            session.output.say(&Message::new("lock-waiting-for-store"));
+            is_told = true;
+        }
+        std::thread::sleep(STORE_TRIED_EVERY);
+    }
 }
 
 /// The services that a command names, and the project that they belong to.

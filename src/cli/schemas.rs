@@ -27,6 +27,7 @@ const SCHEMAS: &[(&str, MakeSchema)] = &[
     ("load-plan", document::<images::LoadPlan>),
     ("images-list", document::<images::ImageList>),
     ("images-verify", document::<images::VerifyReport>),
+    ("images-repair", document::<images::RepairReport>),
     ("images-prune", document::<images::PruneReport>),
     ("images-prune-engine", document::<images::EnginePruneReport>),
     ("images-import", document::<images::ImportReport>),

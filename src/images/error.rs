@@ -48,6 +48,9 @@ pub enum ImagesError {
          with `dpl images remove --force {reference}`"
     )]
     UnreadableImage { reference: String, source: Box<ImagesError> },
+    /// A chart, a signature or the like, which other programs keep in layouts too. Nothing is wrong with it.
+    #[error("{reference} in the store is not an image that an engine runs")]
+    OtherKind { reference: String, path: PathBuf, source: DocumentError },
     #[error("what would be removed is no longer what was shown: {what}; look again with --dry-run, then run it again")]
     PlanChanged { what: String },
     #[error("there is no image {} in the store {}; `dpl images list` shows what there is", list(.references), .folder.display())]
@@ -75,6 +78,8 @@ pub enum ImagesError {
     FellShort { reference: String, why: Shortfall, source: Option<EngineError> },
     #[error("stopped, as asked; {done} of {all} images were done")]
     Interrupted { done: usize, all: usize },
+    #[error("stopped, as asked")]
+    Stopped,
     #[error("left, since another image could not be loaded")]
     GivenUp,
 }

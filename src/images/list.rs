@@ -40,6 +40,21 @@ pub struct ListedImage {
     pub in_engine: Option<bool>,
     /// The services of the manifest that use the reference, by number.
     pub services: Vec<String>,
+    /// Set where it is not an image that an engine runs here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<OtherKind>,
+}
+
+/// What an entry of the store is that no load can bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OtherKind {
+    /// A chart, a signature or the like, which other programs put there.
+    NotAnImage,
+    /// An image for other platforms only.
+    OtherPlatform,
+    /// Its documents can't be read.
+    Damaged,
 }
 
 /// Lists the store's images. `services` gives the services of each reference with its tag; without an engine it
@@ -73,22 +88,31 @@ pub async fn list_images(
 }
 
 fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<StoredImage>)> {
-    let entries: Vec<(&Descriptor, Option<StoredImage>)> =
-        layout.index.manifests.iter().map(|entry| (entry, layout.read_image(entry).ok())).collect();
+    let read = |(entry, name)| {
+        let (image, kind) = match layout.read_image(entry) {
+            Ok(image) => (Some(image), None),
+            Err(ImagesError::OtherKind { .. }) => (None, Some(OtherKind::NotAnImage)),
+            Err(ImagesError::NoPlatform { .. }) => (None, Some(OtherKind::OtherPlatform)),
+            Err(_) => (None, Some(OtherKind::Damaged)),
+        };
+        (entry, name, image, kind)
+    };
+    let entries: Vec<(&Descriptor, Option<String>, Option<StoredImage>, Option<OtherKind>)> =
+        layout.named_entries().map(read).collect();
     // Which images a blob belongs to; two references of one image are one.
     let mut owners: HashMap<Digest, HashSet<Digest>> = HashMap::new();
-    for image in entries.iter().filter_map(|(_, image)| image.as_ref()) {
+    for image in entries.iter().filter_map(|(_, _, image, _)| image.as_ref()) {
         for (blob, _) in blobs(image) {
             owners.entry(blob).or_default().insert(image.manifest.digest.clone());
         }
     }
-    let list = |(entry, image): (&Descriptor, Option<StoredImage>)| {
+    let list = |(entry, name, image, kind): (&Descriptor, Option<String>, Option<StoredImage>, Option<OtherKind>)| {
         let own = |image: &StoredImage| {
             let own = blobs(image).into_iter().filter(|(blob, _)| owners.get(blob).is_none_or(|all| all.len() == 1));
             own.map(|(_, bytes)| bytes).sum()
         };
         let listed = ListedImage {
-            reference: entry.shown_name(),
+            reference: name.unwrap_or_else(|| entry.shown_name()),
             image_id: image.as_ref().map(|image| image.config_digest.to_string()),
             layers: image.as_ref().map_or(0, |image| image.layers.len() as u64),
             size_bytes: image.as_ref().map_or(0, StoredImage::total_bytes),
@@ -96,6 +120,7 @@ fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<StoredImage>)> {
             saved_at: entry.annotation(SAVED_AT).map(str::to_owned),
             in_engine: None,
             services: Vec::new(),
+            kind,
         };
         (listed, image)
     };

@@ -8,6 +8,8 @@ mod disk_space;
 mod engine_prune;
 mod error;
 mod exchange;
+#[cfg(test)]
+mod foreign_stores;
 mod formats;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -29,13 +31,15 @@ pub use engine_prune::{
 };
 pub use error::{BlobDamage, ImagesError, Shortfall};
 pub use exchange::export::{ExportOptions, ExportReport, ExportTarget, ExportedImage, export, plan_export};
-pub use exchange::import::{ImportOptions, ImportReport, ImportResult, ImportedImage, import, plan_import};
+pub use exchange::import::{
+    ImportLeftOut, ImportOptions, ImportReport, ImportResult, ImportedImage, import, plan_import,
+};
 pub use formats::compression::Compression;
 pub use formats::documents::DocumentError;
 pub use formats::image_archive::ArchiveError;
 pub use formats::platform::{InvalidPlatform, NoPlatform, Platform};
 pub use formats::tar_reader::TarError;
-pub use list::{ImageList, ListedImage, list_images};
+pub use list::{ImageList, ListedImage, OtherKind, list_images};
 pub use load::plan::plan_load;
 pub use load::report::{LoadPlan, LoadReport, LoadResult, LoadedImage, PlannedLoad, PlannedLoadResult};
 pub use load::tagging::rename;
@@ -54,6 +58,7 @@ pub use store::prune::{
     prune,
 };
 pub use store::remove::{RemoveReport, StillNeeded, plan_remove, remove};
+pub use store::repair::{RepairReport, RepairedName, plan_repair, repair};
 pub use store::verify::{StoreProblem, Thoroughness, VerifyReport, verify};
 
 use serde::Serialize;

@@ -1,5 +1,7 @@
 //! Names: of archives in the store's folder, of references for the engine, of images that are kept.
 
+use std::collections::HashSet;
+
 use crate::fs::{Digest, escape};
 use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, REF_NAME};
 use crate::manifest::Reference;
@@ -15,6 +17,25 @@ pub fn archive_name(reference: &Reference) -> String {
         Some(owner) if owner == tagged(reference) => name,
         _ => escape(&tagged(reference)),
     }
+}
+
+/// As [`archive_name`], in a folder that has these files. On a disk that ignores case, two images whose names differ in
+/// nothing else must not share a file: the one that comes later gets some digits of its reference's digest.
+pub fn archive_name_beside<'a>(reference: &Reference, files: impl IntoIterator<Item = &'a str>) -> String {
+    let name = archive_name(reference);
+    let mut is_other = false;
+    for file in files {
+        match file.get(..name.len()) {
+            Some(same) if same == name && file[name.len()..].starts_with(".t") => return name,
+            Some(similar) => is_other |= similar.eq_ignore_ascii_case(&name) && file[name.len()..].starts_with(".t"),
+            None => {}
+        }
+    }
+    if !is_other {
+        return name;
+    }
+    // `%` with small letters behind it is in no other name.
+    format!("{name}%{}", Digest::of(tagged(reference).as_bytes()).hex()[..8].to_ascii_lowercase())
 }
 
 fn deploy_name(reference: &Reference) -> String {
@@ -61,17 +82,38 @@ pub fn kept_tag(image_id: &str) -> Option<String> {
     Some(digest.hex()[..32].to_owned())
 }
 
-/// The names that an entry goes by, each with its tag.
-pub(in crate::images) fn names(entry: &Descriptor) -> impl Iterator<Item = String> {
-    let annotations = [CONTAINERD_NAME, REF_NAME].into_iter().filter_map(|name| entry.annotation(name));
-    annotations.filter_map(|text| engine_name(&text.parse::<Reference>().ok()?))
+/// What an entry of anybody's layout or archive calls itself, with its tag; `None` where it has no name.
+///
+/// `org.opencontainers.image.ref.name` counts where it is a whole reference, in whatever spelling. A tag alone, as ctr,
+/// BuildKit and regctl write it there, names no image; then `io.containerd.image.name` counts.
+pub(in crate::images) fn own_name(entry: &Descriptor) -> Option<String> {
+    ref_name(entry).or_else(|| parsed(entry.annotation(CONTAINERD_NAME)?))
 }
 
-/// The name of an entry in somebody's layout or archive. A tag alone, as some programs write it, is none.
-pub(in crate::images) fn reference_of(entry: &Descriptor) -> Option<String> {
-    let annotations = [CONTAINERD_NAME, REF_NAME].into_iter().filter_map(|name| entry.annotation(name));
-    let mut written = annotations.filter(|text| text.contains([':', '/']));
-    engine_name(&written.next()?.parse::<Reference>().ok()?)
+/// What each entry of one index is called: the only place that knows.
+///
+/// Where skopeo moves a tag, it takes `ref.name` from the entry that had it and leaves containerd's name there: such an
+/// entry has lost its name to the one that has `ref.name` now.
+pub(in crate::images) fn entry_names(entries: &[Descriptor]) -> Vec<Option<String>> {
+    let firm: HashSet<String> = entries.iter().filter_map(ref_name).collect();
+    let name = |entry| match ref_name(entry) {
+        Some(name) => Some(name),
+        None => own_name(entry).filter(|name| !firm.contains(name)),
+    };
+    entries.iter().map(name).collect()
+}
+
+/// Whether the entry is named by a tag alone, which only the program that wrote it can make an image's name of.
+pub(in crate::images) fn has_bare_tag(entry: &Descriptor) -> bool {
+    entry.annotation(REF_NAME).is_some() && ref_name(entry).is_none()
+}
+
+fn ref_name(entry: &Descriptor) -> Option<String> {
+    parsed(entry.annotation(REF_NAME).filter(|text| text.contains([':', '/']))?)
+}
+
+fn parsed(text: &str) -> Option<String> {
+    engine_name(&text.parse::<Reference>().ok()?)
 }
 
 #[cfg(test)]
@@ -112,6 +154,49 @@ mod tests {
         let id = format!("sha256:{}{}", "0123456789abcdef".repeat(2), "f".repeat(32));
         assert_eq!(kept_tag(&id).unwrap(), "0123456789abcdef0123456789abcdef");
         assert_eq!(kept_tag("expert/expert_ui"), None);
+    }
+
+    fn entry(ref_name: Option<&str>, containerd: Option<&str>) -> Descriptor {
+        let mut entry = Descriptor::new("x", Digest::of(b"x"), 1);
+        for (annotation, value) in [(REF_NAME, ref_name), (CONTAINERD_NAME, containerd)] {
+            if let Some(value) = value {
+                entry = entry.with(annotation, value);
+            }
+        }
+        entry
+    }
+
+    #[test]
+    fn an_entry_is_called_by_its_whole_reference_in_whatever_spelling_and_never_by_a_tag_alone() {
+        for (ref_name, containerd, name) in [
+            (Some("docker.io/library/redis:7"), None, Some("redis:7")),
+            (Some("team/app"), None, Some("team/app:latest")),
+            (Some("v0.3"), None, None),
+            (Some("1.0"), Some("docker.io/team/app:1.0"), Some("team/app:1.0")),
+            (Some("team/app:2"), Some("docker.io/team/app:1"), Some("team/app:2")),
+            (None, Some("docker.io/library/redis:7"), Some("redis:7")),
+            (None, None, None),
+        ] {
+            assert_eq!(own_name(&entry(ref_name, containerd)).as_deref(), name, "{ref_name:?} {containerd:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_lost_its_ref_name_to_another_one_has_no_name() {
+        let (lost, moved) = (entry(None, Some("docker.io/team/one:1")), entry(Some("team/one:1"), None));
+        assert_eq!(entry_names(&[lost.clone(), moved]), [None, Some("team/one:1".to_owned())]);
+        assert_eq!(entry_names(&[lost]), [Some("team/one:1".to_owned())]);
+    }
+
+    #[test]
+    fn archives_on_a_disk_that_ignores_case_do_not_meet() {
+        let [large, small]: [Reference; 2] = ["team/case:V1", "team/case:v1"].map(|text| text.parse().unwrap());
+        assert_eq!(archive_name_beside(&large, ["team-case_V1.tar.gz"]), "team-case_V1");
+        let other = archive_name_beside(&small, ["team-case_V1.tar.gz"]);
+        assert!(other.starts_with("team-case_v1%"), "{other}");
+        assert_ne!(other, archive_name_beside(&large, ["team-case_v1.tar.gz"]));
+        assert_eq!(archive_name_beside(&small, ["team-case_V1.tar.gz", &format!("{other}.tar.gz")]), other);
+        assert_eq!(archive_name_beside(&small, ["team-case_V1.tar.gz", "team-case_v1.tar.gz"]), "team-case_v1");
     }
 
     proptest! {

@@ -7,6 +7,7 @@ mod completing;
 mod corpus;
 mod graphs;
 mod history;
+mod images_stages;
 mod imports;
 mod languages;
 mod manifest_errors;

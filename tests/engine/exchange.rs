@@ -15,15 +15,15 @@ use crate::support_engine::Stack;
 const TWO: &str = r#"{"project": "PROJECT", "paths": {"images": "store"}, "services": {
     "a": {"image": "PROJECT/a:1"}, "b": {"image": "PROJECT/b:v1_x"}}}"#;
 
-struct Pair {
-    stack: Stack,
-    a: String,
-    b: String,
-    ids: [String; 2],
+pub struct Pair {
+    pub stack: Stack,
+    pub a: String,
+    pub b: String,
+    pub ids: [String; 2],
 }
 
 /// Two images that share their base, on the engine.
-fn pair() -> Pair {
+pub fn pair() -> Pair {
     let stack = Stack::new(TWO);
     // Several members in what is gzip'd on several threads.
     let base = layer(1_200_000);
@@ -33,7 +33,7 @@ fn pair() -> Pair {
 }
 
 impl Pair {
-    fn wipe(&self) {
+    pub fn wipe(&self) {
         wipe(&self.stack, &[&self.a, &self.b]);
     }
 
@@ -82,7 +82,7 @@ fn has_several_members(path: &Path) -> bool {
     !first.into_inner().is_empty()
 }
 
-fn skopeo(arguments: &[&str]) -> String {
+pub fn skopeo(arguments: &[&str]) -> String {
     let output = Command::new("skopeo").args(arguments).output().expect("skopeo is installed: scripts/test.sh does it");
     assert!(output.status.success(), "skopeo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()

@@ -12,6 +12,7 @@ mod chains;
 mod commands;
 mod databases;
 mod exchange;
+mod foreign;
 mod housekeeping;
 mod images;
 mod images_others;

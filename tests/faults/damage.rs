@@ -98,7 +98,7 @@ impl Ground {
     async fn verify_finds(&self, path: &Path, bytes: &[u8]) -> bool {
         let before = fs::read(path).unwrap();
         fs::write(path, bytes).unwrap();
-        let report = verify(&self.store(), Thoroughness::Full, &Reporter::default()).await;
+        let report = verify(&self.store(), None, Thoroughness::Full, &Reporter::default()).await;
         fs::write(path, before).unwrap();
         !report.is_ok_and(|report| report.ok)
     }
@@ -314,7 +314,7 @@ async fn a_flipped_bit_in_what_is_known_of_layers_never_gets_into_another_image(
         fs::write(folder.path().join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
         fs::write(path, &damaged).unwrap();
         saved(&image, folder.path(), Compression::Zstd).await;
-        let report = verify(folder.path(), Thoroughness::Full, &Reporter::default()).await.unwrap();
+        let report = verify(folder.path(), None, Thoroughness::Full, &Reporter::default()).await.unwrap();
         assert!(report.ok && report.images == 1, "bit {bit}: {report:?}");
         let manifest = fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count();
         assert_eq!(manifest, 4, "two layers, a configuration and a manifest: nothing was written otherwise");

@@ -12,6 +12,8 @@ pub enum ImagesCommand {
     List(ManifestArguments),
     /// Compare all that the store holds with its digests: 0 or 1
     Verify(VerifyArguments),
+    /// Put names back that the store's index lost, as when another store was copied over it
+    Repair(ManifestArguments),
     /// Take out what no manifest of the project names any more
     Prune(PruneArguments),
     /// Take archives (.tar, .tar.gz, .tar.zst) and OCI layouts into the store

@@ -99,6 +99,13 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
         ],
     ),
     (
+        "images repair",
+        [
+            ("dpl images repair", "after another store was copied over this one"),
+            ("dpl images repair --dry-run", "which names would be put back"),
+        ],
+    ),
+    (
         "images remove",
         [
             ("dpl images remove expert/metis_ui:v2.1.0", "one reference out of the store"),

@@ -169,6 +169,19 @@ fn image_rows(images: &[RemovedImage], goes: &str, session: &Session) -> Vec<Vec
 
 /// What the operator should know of what stays.
 fn notes(report: &PruneReport, session: &Session) {
+    if report.young > 0 {
+        session.output.say(&Message::new("images-prune-young").with("count", report.young));
+    }
+    for other in &report.others {
+        session.output.say(&Message::new("images-other-kind").with("name", other));
+    }
+    for reference in &report.lost {
+        session.output.warn(&Message::new("images-prune-lost").with("reference", reference));
+    }
+    if !report.missing.is_empty() {
+        let message = Message::new("images-prune-missing").with("references", report.missing.join(", "));
+        session.output.warn(&message.with("count", report.missing.len()));
+    }
     for kept in &report.kept {
         let message = if kept.projects.is_empty() {
             Message::new("images-prune-unnamed").with("reference", &kept.reference)

@@ -3,6 +3,7 @@
 mod archives;
 mod engine_leftovers;
 mod housekeeping;
+mod repair;
 mod store;
 mod transfer;
 
@@ -21,6 +22,7 @@ pub fn run(command: &ImagesCommand, session: &mut Session) -> Result<u8, Failure
     match command {
         ImagesCommand::List(arguments) => store::list(arguments, session),
         ImagesCommand::Verify(arguments) => store::verify_store(arguments, session),
+        ImagesCommand::Repair(arguments) => repair::repair_store(arguments, session),
         ImagesCommand::Prune(arguments) => housekeeping::prune_store(arguments, session),
         ImagesCommand::Import(arguments) => archives::import_files(arguments, session),
         ImagesCommand::Export(arguments) => archives::export_images(arguments, session),

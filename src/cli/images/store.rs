@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::housekeeping::needed;
 use crate::cli::arguments::{ManifestArguments, VerifyArguments};
 use crate::cli::catalogue::Catalogue;
 use crate::cli::failure::Failure;
@@ -14,7 +15,7 @@ use crate::cli::output::Tone;
 use crate::cli::progress::ProgressListener;
 use crate::cli::session::{Project, Session};
 use crate::cli::table::{self, Column};
-use crate::images::{ImageList, Thoroughness, list_images, verify};
+use crate::images::{ImageList, OtherKind, Thoroughness, list_images, verify};
 use crate::report::{Message, Reporter};
 
 /// The services that use each reference, which has its tag.
@@ -65,7 +66,7 @@ fn listed_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize>)
         };
         vec![
             image.reference.clone(),
-            id.unwrap_or_else(|| catalogue.word("word-damaged").to_owned()),
+            id.unwrap_or_else(|| catalogue.word(kind_word(image.kind)).to_owned()),
             image.layers.to_string(),
             table::size(image.size_bytes),
             table::size(image.own_bytes),
@@ -88,6 +89,15 @@ fn listed_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize>)
     table::within(&columns, rows.collect(), width)
 }
 
+/// What stands in an ID's place.
+fn kind_word(kind: Option<OtherKind>) -> &'static str {
+    match kind {
+        Some(OtherKind::NotAnImage) => "word-not-an-image",
+        Some(OtherKind::OtherPlatform) => "word-other-platform",
+        Some(OtherKind::Damaged) | None => "word-damaged",
+    }
+}
+
 /// `dpl images verify`: 0, or 1 and a list of what is wrong.
 pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Result<u8, Failure> {
     let project = session.project(arguments.manifest.as_deref())?;
@@ -96,7 +106,8 @@ pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Resul
     let thoroughness = if arguments.quick { Thoroughness::Quick } else { Thoroughness::Full };
     let reporter =
         Reporter::new(vec![Arc::new(ProgressListener::new(session.output.clone()))], CancellationToken::new());
-    let report = session.runtime()?.block_on(verify(store, thoroughness, &reporter))?;
+    let needed = needed(&project)?;
+    let report = session.runtime()?.block_on(verify(store, Some(&needed), thoroughness, &reporter))?;
     drop(reporter);
     let code = u8::from(!report.ok);
     if session.output.json {
@@ -106,6 +117,13 @@ pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Resul
     for problem in &report.problems {
         let word = session.output.paint_word(Tone::Bad, "word-problem");
         session.output.data(&format!("{word}  {}  {}\n", problem.reference, problem.problem))?;
+    }
+    for other in &report.others {
+        session.output.say(&Message::new("images-other-kind").with("name", other));
+    }
+    if !report.missing.is_empty() {
+        let message = Message::new("images-verify-missing").with("count", report.missing.len());
+        session.output.warn(&message.with("references", report.missing.join(", ")));
     }
     let message = if report.ok { Message::new("images-verified") } else { Message::new("images-not-whole") };
     let message = message.with("time", begun.elapsed().as_secs_f64());
@@ -132,6 +150,7 @@ mod tests {
             saved_at: Some("2026-01-31T08:00:00Z".to_owned()),
             in_engine,
             services: services.iter().map(|name| (*name).to_owned()).collect(),
+            kind: None,
         };
         let listed = ImageList {
             store: "/srv/images".to_owned(),

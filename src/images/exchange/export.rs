@@ -323,7 +323,7 @@ impl<W: Write> Archive<'_, W> {
         let mut buffer = vec![0; CHUNK_BYTES];
         loop {
             if self.reporter.asked_to_stop() {
-                return Err(ImagesError::Interrupted { done: 0, all: 1 });
+                return Err(ImagesError::Stopped);
             }
             let read = match unpacking.reader.read(&mut buffer) {
                 Ok(0) => break,

@@ -14,14 +14,16 @@ use crate::failpoint;
 use crate::fs::Digest;
 use crate::images::error::ImagesError;
 use crate::images::formats::compression::{Compression, CompressionOptions};
-use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, check_names, read_archive_for};
-use crate::images::formats::platform::Platform;
+use crate::images::formats::image_archive::{
+    ArchiveError, ArchivedImage, LayerFile, LeftOut, check_names, in_one_line, read_archive_for,
+};
+use crate::images::formats::platform::{Platform, other_architecture};
 use crate::images::formats::unpack_limit::UnpackLimit;
 use crate::images::names::engine_name;
-use crate::images::names::reference_of;
+use crate::images::names::entry_names;
 use crate::images::pipes::blocking;
 use crate::images::store::archives::{self, OpenArchive};
-use crate::images::store::collect::remove_blobs;
+use crate::images::store::collect::remove_unused;
 use crate::images::store::layer_batch::{BatchFailure, LayerBatch};
 use crate::images::store::layer_writer::LayerWriter;
 use crate::images::store::layout::{Layout, StoredLayer};
@@ -53,6 +55,9 @@ pub struct ImportReport {
     pub done: bool,
     /// In the order of the files, and of each file's images.
     pub images: Vec<ImportedImage>,
+    /// What the files hold besides images for this platform, and names that are not valid: left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<ImportLeftOut>,
     /// Bytes written to the store, all images together; 0 where only writing would tell.
     pub new_bytes: u64,
     /// How long it took, in seconds.
@@ -76,6 +81,15 @@ pub struct ImportedImage {
     pub layers_new: u64,
     /// Bytes that the store did not have; 0 where only writing would tell.
     pub new_bytes: u64,
+}
+
+/// Something in a file that is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ImportLeftOut {
+    /// The file or folder.
+    pub from: String,
+    pub name: String,
+    pub why: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -104,14 +118,17 @@ pub async fn plan_import(
         let mut report = ImportReport { store: folder.display().to_string(), ..ImportReport::default() };
         let mut coming = HashSet::new();
         for file in &files {
+            let mut left_out = Vec::new();
             let images = match open(file)? {
-                Source::Archive(archive) => read_documents(archive, &options.platform).map_err(|source| {
-                    ImagesError::Archive { origin: file.display().to_string(), source: Box::new(source) }
-                })?,
-                Source::Layout(source) => {
-                    layout_images(&source, &options.platform, |_| Ok(0)).map_err(|failure| failure.in_file(file))?
+                Source::Archive(archive) => {
+                    read_documents(archive, &options.platform, &mut left_out).map_err(|source| {
+                        ImagesError::Archive { origin: file.display().to_string(), source: Box::new(source) }
+                    })?
                 }
+                Source::Layout(source) => layout_images(&source, &options.platform, &mut left_out, |_| Ok(0))
+                    .map_err(|failure| failure.in_file(file))?,
             };
+            report.left_out.extend(all_left_out(file, &images, left_out));
             for Named { image, reference, name } in named(file, &images)? {
                 let is_new = |id: &&Digest| !known.contains_key(*id) && coming.insert((*id).clone());
                 let layers_new = image.config.diff_ids().iter().filter(is_new).count() as u64;
@@ -202,13 +219,22 @@ impl Import {
         let writer = LayerWriter::new(self.store.layout().folder(), compression, known.clone());
         let writer = if file.is_dir() { writer } else { writer.within(UnpackLimit::of(size_bytes)) };
         let mut batch = LayerBatch::new(writer);
+        let mut left_out = Vec::new();
         let read = match open(file)? {
-            Source::Archive(archive) => self.read_archive(archive, file, &mut batch),
-            Source::Layout(layout) => self.read_layout(&layout, file, &known, &mut batch),
+            Source::Archive(archive) => {
+                self.refuse_before_writing(&archive, file)?;
+                self.read_archive(archive, file, &mut batch, &mut left_out)
+            }
+            Source::Layout(layout) => self.read_layout(&layout, file, &known, (&mut batch, &mut left_out)),
         };
         let settled = batch.settle();
         let images = read.map_err(|failure| failure.in_file(file))?;
         settled.map_err(|failure| failure.in_file(file))?;
+        for left_out in all_left_out(file, &images, left_out) {
+            let message = Message::new("images-left-out").with("name", &left_out.name).with("why", &left_out.why);
+            self.reporter.notice(message.with("file", &left_out.from));
+            self.report.left_out.push(left_out);
+        }
         let before = self.report.images.len();
         self.join(file, &images, &batch)?;
         let taken = &self.report.images[before..];
@@ -216,14 +242,28 @@ impl Import {
         Ok(Message::new("images-imported").with("images", taken.len()).with("new_bytes", new_bytes))
     }
 
+    /// The documents of a raw archive can be read before its layers: one without a name that can be used is refused
+    /// before gigabytes of it are in the store.
+    fn refuse_before_writing(&self, archive: &OpenArchive, file: &Path) -> Result<(), ImagesError> {
+        if !matches!(archive, OpenArchive::Raw(_)) {
+            return Ok(());
+        }
+        let again = archives::open(file).map_err(|source| ImagesError::file("read", file, source))?;
+        let images = read_documents(again, &self.options.platform, &mut Vec::new());
+        let origin = file.display().to_string();
+        let images = images.map_err(|source| ImagesError::Archive { origin, source: Box::new(source) })?;
+        named(file, &images).map(|_| ())
+    }
+
     fn read_archive(
         &self,
         archive: OpenArchive,
         file: &Path,
         batch: &mut LayerBatch,
+        left_out: &mut Vec<LeftOut>,
     ) -> Result<Vec<ArchivedImage<usize>>, BatchFailure> {
         let mut done_bytes = 0;
-        read_archive_for(archive, &self.options.platform, |layer: LayerFile<'_>, body: &mut dyn Read| {
+        read_archive_for(archive, &self.options.platform, left_out, |layer: LayerFile<'_>, body: &mut dyn Read| {
             let mut body = Watched { inner: body, import: self, file, done_bytes: &mut done_bytes };
             batch.take(&layer, &mut body)
         })
@@ -234,11 +274,11 @@ impl Import {
         source: &Layout,
         file: &Path,
         known: &KnownLayers,
-        batch: &mut LayerBatch,
+        (batch, left_out): (&mut LayerBatch, &mut Vec<LeftOut>),
     ) -> Result<Vec<ArchivedImage<usize>>, BatchFailure> {
         let mut done_bytes = 0;
         let mut taken: Vec<(Digest, usize)> = Vec::new();
-        layout_images(source, &self.options.platform, |layer| {
+        layout_images(source, &self.options.platform, left_out, |layer| {
             if let Some((_, at)) = taken.iter().find(|(diff_id, _)| *diff_id == layer.diff_id) {
                 return Ok(*at);
             }
@@ -278,6 +318,9 @@ impl Import {
                     layers_new += 1;
                 }
             }
+            if let Some(message) = other_architecture(&name, &image.config, self.options.platform.architecture()) {
+                self.reporter.warn(message);
+            }
             let before = stored_id(self.store.layout(), &reference);
             let report = imported(file, image, name, before, (layers_new, new_bytes));
             match report.result {
@@ -293,13 +336,7 @@ impl Import {
             self.report.images.push(report);
         }
         self.store.name_images_for(self.options.project.as_deref(), &new_names, &kept)?;
-        // Layers of other platforms and of images without a name came along in the stream.
-        let unused = batch.all().filter(|taken| taken.new_bytes > 0 && !used.contains(&taken.layer.blob));
-        let unused: HashSet<&Digest> = unused.map(|taken| &taken.layer.blob).collect();
-        if !unused.is_empty() {
-            remove_blobs(self.store.layout(), unused.into_iter(), &Reporter::default())?;
-        }
-        Ok(())
+        remove_unused(self.store.layout(), batch, &used)
     }
 }
 
@@ -358,30 +395,57 @@ fn stored_id(layout: &Layout, reference: &Reference) -> Option<Digest> {
 fn layout_images<L>(
     source: &Layout,
     platform: &Platform,
+    left_out: &mut Vec<LeftOut>,
     mut take: impl FnMut(&StoredLayer) -> Result<L, BatchFailure>,
 ) -> Result<Vec<ArchivedImage<L>>, BatchFailure> {
     let mut images = Vec::new();
-    for entry in &source.index.manifests {
-        let references: Vec<String> = reference_of(entry).into_iter().collect();
-        if references.is_empty() {
-            continue;
-        }
-        let image = source.read_image_for(entry, platform)?;
+    let mut first_error = None;
+    for (entry, name) in source.index.manifests.iter().zip(entry_names(&source.index.manifests)) {
+        let Some(name) = name else { continue };
+        let image = match source.read_image_for(entry, platform) {
+            Ok(image) => image,
+            Err(error @ (ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. })) => {
+                left_out.push(LeftOut { name, why: in_one_line(&error) });
+                first_error.get_or_insert(error);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let references = vec![name];
         let layers = image.layers.iter().map(&mut take).collect::<Result<_, _>>()?;
         let (config_digest, config_bytes, config) = (image.config_digest, image.config_bytes, image.config);
         images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
     }
-    check_names(&images)?;
+    match first_error {
+        Some(error) if images.is_empty() => return Err(error.into()),
+        _ => check_names(&images)?,
+    }
     Ok(images)
 }
 
+/// What is left out of a file, names that are not valid included.
+fn all_left_out<L>(file: &Path, images: &[ArchivedImage<L>], left_out: Vec<LeftOut>) -> Vec<ImportLeftOut> {
+    let names = images.iter().flat_map(|image| &image.references);
+    let invalid = names.filter_map(|name| {
+        let error = name.parse::<Reference>().err()?;
+        Some(LeftOut { name: name.escape_debug().take(300).collect(), why: error.to_string() })
+    });
+    let from = file.display().to_string();
+    let all = left_out.into_iter().chain(invalid);
+    all.map(|LeftOut { name, why }| ImportLeftOut { from: from.clone(), name, why }).collect()
+}
+
 /// An archive's images without their layers' contents.
-fn read_documents(archive: OpenArchive, platform: &Platform) -> Result<Vec<ArchivedImage<u64>>, ArchiveError> {
+fn read_documents(
+    archive: OpenArchive,
+    platform: &Platform,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<Vec<ArchivedImage<u64>>, ArchiveError> {
     let take = |layer: LayerFile<'_>, _: &mut dyn Read| Ok::<_, ArchiveError>(layer.size_bytes);
     match archive {
         // In a raw archive, layers are jumped over.
-        OpenArchive::Raw(source) => read_archive_for(source, platform, take),
-        OpenArchive::Packed(source) => read_archive_for(source, platform, take),
+        OpenArchive::Raw(source) => read_archive_for(source, platform, left_out, take),
+        OpenArchive::Packed(source) => read_archive_for(source, platform, left_out, take),
     }
 }
 

@@ -98,6 +98,11 @@ impl Descriptor {
         self
     }
 
+    pub fn without(mut self, annotation: &str) -> Self {
+        self.annotations.remove(annotation);
+        self
+    }
+
     pub fn annotation(&self, name: &str) -> Option<&str> {
         self.annotations.get(name).map(String::as_str)
     }
@@ -124,10 +129,21 @@ impl Descriptor {
     pub fn seal_holds(&self) -> bool {
         let mut plain = self.clone();
         match plain.annotations.remove(SEAL) {
-            Some(seal) => plain.seal() == seal,
+            Some(seal) => plain.seal() == seal || plain.lost_ref_name().is_some_and(|before| before.seal() == seal),
             // The annotations themselves may have lost their name.
             None => self.annotation(SAVED_AT).is_none() && self.rest.values().all(|other| other.get(SEAL).is_none()),
         }
+    }
+
+    /// The entry before another program took its `ref.name` from it and left all else, as skopeo does with the entry of
+    /// a tag that it moves.
+    fn lost_ref_name(&self) -> Option<Self> {
+        if self.annotation(REF_NAME).is_some() {
+            return None;
+        }
+        let name = self.annotation(CONTAINERD_NAME)?;
+        let library = name.strip_prefix("docker.io/").unwrap_or(name);
+        Some(self.clone().with(REF_NAME, library.strip_prefix("library/").unwrap_or(library)))
     }
 
     fn seal(&self) -> String {
@@ -136,8 +152,7 @@ impl Descriptor {
 
     /// Whether it names one image.
     pub fn check_is_manifest(&self) -> Result<(), DocumentError> {
-        let is_known = self.media_type == MANIFEST_TYPE || self.media_type == DOCKER_MANIFEST_TYPE;
-        if is_known { Ok(()) } else { Err(self.wrong_type("image manifest")) }
+        if is_manifest_type(&self.media_type) { Ok(()) } else { Err(self.wrong_type("image manifest")) }
     }
 
     fn wrong_type(&self, what: &'static str) -> DocumentError {
@@ -146,7 +161,7 @@ impl Descriptor {
 
     /// Whether it names an index instead of one image.
     pub fn is_index(&self) -> bool {
-        self.media_type == INDEX_TYPE || self.media_type == DOCKER_INDEX_TYPE
+        is_index_type(&self.media_type)
     }
 }
 
@@ -158,6 +173,8 @@ pub struct ImageManifest {
     #[serde(default = "manifest_type")]
     pub media_type: String,
     pub config: Descriptor,
+    /// BuildKit writes `null` where an image has none.
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub layers: Vec<Descriptor>,
 }
 
@@ -172,8 +189,7 @@ impl ImageManifest {
             manifests: Option<IgnoredAny>,
         }
         let manifest: Self = parse("image manifest", bytes)?;
-        let is_index = manifest.media_type == INDEX_TYPE || manifest.media_type == DOCKER_INDEX_TYPE;
-        if is_index || parse::<Foreign>("image manifest", bytes)?.manifests.is_some() {
+        if is_index_type(&manifest.media_type) || parse::<Foreign>("image manifest", bytes)?.manifests.is_some() {
             return Err(DocumentError::Ambiguous);
         }
         check_version(manifest.schema_version)?;
@@ -184,7 +200,7 @@ impl ImageManifest {
     /// What is no image of a file system (a chart, a signature, something encrypted) is refused by name, before its
     /// parts are taken for something else.
     fn check_types(&self) -> Result<(), DocumentError> {
-        if self.media_type != MANIFEST_TYPE && self.media_type != DOCKER_MANIFEST_TYPE {
+        if !is_manifest_type(&self.media_type) {
             return Err(DocumentError::MediaType { what: "image manifest", media_type: shown(&self.media_type) });
         }
         if self.config.media_type != CONFIG_TYPE && self.config.media_type != DOCKER_CONFIG_TYPE {
@@ -226,13 +242,21 @@ impl Default for Index {
     }
 }
 
+impl DocumentError {
+    /// Whether the document is whole and of another kind than an image that an engine runs: a chart, a signature, a
+    /// manifest of schema 1, something encrypted. That is no damage.
+    pub fn is_other_kind(&self) -> bool {
+        matches!(self, Self::MediaType { .. } | Self::Encrypted { .. } | Self::SchemaVersion(1))
+    }
+}
+
 impl Index {
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let index: Self = parse("image index", bytes)?;
         if index.rest.contains_key("config") || index.rest.contains_key("layers") {
             return Err(DocumentError::Ambiguous);
         }
-        if index.media_type != INDEX_TYPE {
+        if !is_index_type(&index.media_type) {
             return Err(DocumentError::MediaType { what: "image index", media_type: shown(&index.media_type) });
         }
         check_version(index.schema_version)?;
@@ -314,6 +338,14 @@ fn shown(text: &str) -> String {
 
 fn check_version(version: u32) -> Result<(), DocumentError> {
     if version == 2 { Ok(()) } else { Err(DocumentError::SchemaVersion(version)) }
+}
+
+fn is_manifest_type(media_type: &str) -> bool {
+    [MANIFEST_TYPE, DOCKER_MANIFEST_TYPE].contains(&media_type)
+}
+
+fn is_index_type(media_type: &str) -> bool {
+    [INDEX_TYPE, DOCKER_INDEX_TYPE].contains(&media_type)
 }
 
 fn manifest_type() -> String {

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::images::formats::documents::Descriptor;
+use crate::images::formats::documents::{Descriptor, ImageConfig};
+use crate::report::Message;
 
 /// An operating system and an architecture, as images name them: `linux/amd64`, `linux/arm/v7`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +37,14 @@ impl Platform {
             "aarch64" => "arm64",
             "x86" => "386",
             "powerpc64" => "ppc64le",
+            "loongarch64" => "loong64",
             other => other,
         };
         Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }
+    }
+
+    pub fn architecture(&self) -> &str {
+        &self.architecture
     }
 
     fn of(descriptor: &Descriptor) -> Option<Self> {
@@ -71,6 +77,17 @@ impl Platform {
             NoPlatform { wanted: self.clone(), found: images.iter().filter_map(name).collect() }
         })
     }
+}
+
+/// What to say of an image that a machine of `architecture` may not be able to run; binfmt may run it all the same.
+pub(in crate::images) fn other_architecture(name: &str, config: &ImageConfig, architecture: &str) -> Option<Message> {
+    let image = config.architecture.as_str();
+    let runs = image == architecture || matches!((image, architecture), ("386", "amd64") | ("arm", "arm64"));
+    if runs || image.is_empty() || architecture.is_empty() {
+        return None;
+    }
+    let message = Message::new("images-other-architecture").with("reference", name).with("image", image);
+    Some(message.with("machine", architecture))
 }
 
 impl fmt::Display for Platform {

@@ -89,9 +89,7 @@ pub async fn load(
     images.extend(loaded);
     bytes_sent += sent;
     match failure {
-        Some(ImagesError::Interrupted { .. }) => {
-            Err(ImagesError::Interrupted { done: images.len(), all: references.len() })
-        }
+        Some(ImagesError::Stopped) => Err(ImagesError::Interrupted { done: images.len(), all: references.len() }),
         Some(error) => Err(error),
         None => {
             if let Some(releases) = &options.releases {
@@ -177,7 +175,7 @@ impl LoadSteps {
                 break;
             }
             if reporter.asked_to_stop() {
-                loaded.failure = Some(ImagesError::Interrupted { done: 0, all: 0 });
+                loaded.failure = Some(ImagesError::Stopped);
                 break;
             }
             let result = match plan::unnamed(engine, &image).await {

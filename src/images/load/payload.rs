@@ -170,7 +170,9 @@ impl Payload {
                     return Err(damaged(why.unwrap_or(BlobDamage::WrongDigest)));
                 }
                 Err(LayerFailure::Differs) => {
-                    return Err(damaged(BlobDamage::WrongDiffId { expected: diff_id.clone() }));
+                    let _ = io::copy(&mut unpacking.reader, &mut io::sink());
+                    let why = unpacking.verdict().err();
+                    return Err(damaged(why.unwrap_or(BlobDamage::WrongDiffId { expected: diff_id.clone() })));
                 }
                 Ok(()) => unpacking.verdict().map_err(damaged)?,
             }

@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use crate::engine::{Engine, ImageStore, ImageView};
 use crate::images::disk_space::{self, DiskNeed, DiskPurpose};
 use crate::images::error::ImagesError;
+use crate::images::formats::platform::other_architecture;
 use crate::images::layers::{EngineLayers, lacking_each};
 use crate::images::load::report::{LoadPlan, PlannedLoad, PlannedLoadResult};
 use crate::images::load::sources::{ArchiveCache, Batch, LoadImage, find_sources};
@@ -60,6 +61,16 @@ pub async fn plan_load(engine: &Engine, images_dir: &Path, references: &[Referen
     Ok(plan)
 }
 
+/// Whether the engine has all of an image. One without layers has nothing to lack: some engines show those as they
+/// show images whose layers are missing.
+pub(in crate::images) async fn is_whole(
+    engine: &Engine,
+    image: &LoadImage,
+    view: &ImageView,
+) -> Result<bool, ImagesError> {
+    Ok(image.identity.diff_ids().is_empty() || engine.image_is_whole(view).await?)
+}
+
 /// Brings what was done or found in the order of batches into the order that was asked for.
 pub(in crate::images) fn sort_as_asked<T>(images: &mut [T], references: &[Reference], name: impl Fn(&T) -> &str) {
     let names: Vec<Option<String>> = references.iter().map(engine_name).collect();
@@ -76,12 +87,15 @@ impl LoadLook {
         let (folder, wanted) = (folder.to_owned(), references.to_vec());
         let found = blocking(move || find_sources(&folder, &wanted, cache)).await?;
         let named = named(engine, references).await?;
+        let mut notices = found.notices;
+        let architecture = engine.facts().await?.architecture.clone();
         let mut batches = Vec::new();
         // Images of which the engine will have the layers and the configuration once the earlier steps are done.
         let mut coming = HashSet::new();
         for mut batch in found.batches {
             let mut images = Vec::new();
             for image in std::mem::take(&mut batch.images) {
+                notices.extend(other_architecture(&image.name, &image.identity.config, &architecture));
                 let is_named = match named.get(&image.name) {
                     Some(view) => is_here(engine, &image, view).await?,
                     None => false,
@@ -104,7 +118,7 @@ impl LoadLook {
             engine_layers(engine).await?
         };
         let named = named.into_iter().map(|(name, view)| (name, view.id)).collect();
-        Ok(Self { batches, layers, named, notices: found.notices })
+        Ok(Self { batches, layers, named, notices })
     }
 
     /// The IDs that the engine will give to what it gets, as far as they are known.
@@ -196,7 +210,7 @@ pub(in crate::images) async fn is_here(
     view: &ImageView,
 ) -> Result<bool, ImagesError> {
     let store: ImageStore = engine.image_store().await?;
-    Ok(image.identity.is(store, view) && engine.image_is_whole(view).await?)
+    Ok(image.identity.is(store, view) && is_whole(engine, image, view).await?)
 }
 
 /// The image, when the engine has it under another name or none.

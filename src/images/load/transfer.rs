@@ -10,6 +10,7 @@ use crate::engine::{Engine, EngineError, ImageStore};
 use crate::failpoint;
 use crate::images::error::{self, ImagesError};
 use crate::images::layers::{EngineLayers, lacking_each};
+use crate::images::load::plan::is_whole;
 use crate::images::load::report::{LoadResult, LoadedImage};
 use crate::images::load::sources::{Batch, LoadImage};
 use crate::images::load::tagging::{Retagged, retag};
@@ -82,7 +83,7 @@ impl PlannedTransfer {
     ) -> (usize, Result<TransferDone, ImagesError>) {
         let place = self.place;
         if reporter.asked_to_stop() {
-            return (place, Err(ImagesError::Interrupted { done: 0, all: 0 }));
+            return (place, Err(ImagesError::Stopped));
         }
         if state.borrow().given_up {
             return (place, Err(ImagesError::GivenUp));
@@ -175,7 +176,7 @@ impl Transfer<'_> {
             Outcome::Sent { bytes } => (bytes, None),
             Outcome::Refused { bytes, error } => (bytes, Some(error)),
             Outcome::Stopped if self.reporter.asked_to_stop() => {
-                return Err(ImagesError::Interrupted { done: 0, all: 0 });
+                return Err(ImagesError::Stopped);
             }
             Outcome::Stopped => return Err(ImagesError::GivenUp),
             Outcome::Failed(error) => return Err(error),
@@ -203,7 +204,7 @@ impl Transfer<'_> {
             };
             let why = match view {
                 None => error::Shortfall::NoImage,
-                Some(view) if !self.engine.image_is_whole(&view).await? => error::Shortfall::Incomplete,
+                Some(view) if !is_whole(self.engine, &image.image, &view).await? => error::Shortfall::Incomplete,
                 Some(view) if !image.image.identity.is(self.store, &view) => error::Shortfall::OtherLayers,
                 Some(_) => continue,
             };

@@ -16,7 +16,7 @@ use crate::images::formats::compression::{Compression, CompressionOptions, Encod
 use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
 use crate::images::formats::tar_reader::Streamed;
 use crate::images::identity::Identity;
-use crate::images::names::archive_name;
+use crate::images::names::archive_name_beside;
 use crate::images::pipes::blocking;
 use crate::images::save::engine_export::{export_error, find, with_export};
 use crate::images::save::layer_sizes::LayerEstimates;
@@ -54,6 +54,7 @@ pub(in crate::images) async fn save_archives(
         let total_bytes = coming.iter().map(|wanted| wanted.view.size_bytes).sum();
         reporter.planned(Activity::SaveImage, coming.len(), Some(total_bytes));
     }
+    let files: Vec<PathBuf> = jobs.iter().map(|job| job.path.clone()).collect();
     for (done, job) in jobs.into_iter().enumerate() {
         if reporter.asked_to_stop() {
             return Err(ImagesError::Interrupted { done, all });
@@ -68,8 +69,11 @@ pub(in crate::images) async fn save_archives(
                 reporter.began(Activity::SaveImage, &name, Some(job.wanted.view.size_bytes));
                 let told = reporter.clone();
                 let written = with_export(engine, &names, reporter, move |reader| job.write(reader, &told)).await;
-                let (saved, exported_bytes) =
-                    written.inspect_err(|error| reporter.failed(Activity::SaveImage, &name, error))?;
+                let written = written.inspect_err(|error| reporter.failed(Activity::SaveImage, &name, error));
+                let (saved, exported_bytes) = written.map_err(|error| match error {
+                    ImagesError::Stopped => ImagesError::Interrupted { done, all },
+                    error => error,
+                })?;
                 report.exported_bytes += exported_bytes;
                 let message = Message::new("images-saved").with("new_bytes", saved.new_bytes);
                 reporter.done(Activity::SaveImage, &name, message);
@@ -80,12 +84,11 @@ pub(in crate::images) async fn save_archives(
         report.images.push(saved);
     }
     let owned = folder.to_owned();
-    let references: Vec<_> = report.images.iter().filter_map(|image| image.reference.parse().ok()).collect();
     // Read once more now, so that the next save and the next load need not.
     blocking(move || {
         if let Ok(mut archives) = ArchiveFolder::open(&owned) {
-            for reference in &references {
-                let _ = archives.find(reference);
+            for path in &files {
+                let _ = archives.read_file(path);
             }
             archives.remember();
         }
@@ -102,9 +105,13 @@ pub(in crate::images) fn plan_archives(
     image_store: ImageStore,
 ) -> Vec<ArchiveJob> {
     let compression = options.compression_options();
+    let listed = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<String> = listed.filter_map(|file| file.file_name().into_string().ok()).collect();
     let jobs = wanted.into_iter().map(|wanted| {
-        let path = folder.join(format!("{}.tar{}", archive_name(&wanted.reference), compression.compression.suffix()));
-        let mut job = ArchiveJob { path, image_store, compression, wanted, present: None };
+        let name = archive_name_beside(&wanted.reference, files.iter().map(String::as_str));
+        let file = format!("{name}.tar{}", compression.compression.suffix());
+        files.push(file.clone());
+        let mut job = ArchiveJob { path: folder.join(file), image_store, compression, wanted, present: None };
         job.present = job.find_present();
         job
     });
@@ -150,13 +157,11 @@ impl ArchiveJob {
     }
 
     fn find_present(&self) -> Option<SavedImage> {
-        let folder = self.path.parent()?;
-        let archive: OldArchive = ArchiveFolder::open(folder).ok()?.find(&self.wanted.reference).ok().flatten()?;
+        let archive: OldArchive = ArchiveFolder::open(self.path.parent()?).ok()?.read_file(&self.path)?;
         let image = archive.image(&self.wanted.name)?;
         let is_it = Identity::of_archived(image, &image.sizes()).is(self.image_store, &self.wanted.view);
         let total_bytes = std::fs::metadata(&self.path).ok()?.len();
-        (is_it && archive.path == self.path)
-            .then(|| self.saved(&image.config_digest, SaveResult::Unchanged, 0, total_bytes))
+        is_it.then(|| self.saved(&image.config_digest, SaveResult::Unchanged, 0, total_bytes))
     }
 
     /// Writes the archive; gives the size of the export too.

@@ -31,7 +31,7 @@ pub(in crate::images) async fn with_export<T: Send + 'static>(
     let working = blocking(move || work(TaskReader::new(receiver)));
     // A task of its own runs where the connection's does: here, each piece of 32 KiB would wake another thread.
     let export = engine.export_images(names);
-    let passing_on = tokio::spawn(pass_on(export, names.len(), sender, reporter.clone()));
+    let passing_on = tokio::spawn(pass_on(export, sender, reporter.clone()));
     let (result, passed) = futures::join!(working, passing_on);
     match passed {
         Ok(passed) => passed.and(result),
@@ -42,7 +42,6 @@ pub(in crate::images) async fn with_export<T: Send + 'static>(
 /// Passes an export on. Pieces that come while nobody takes them gather: fewer, larger batches wake the thread less.
 async fn pass_on(
     export: impl Stream<Item = Result<Bytes, EngineError>>,
-    images: usize,
     sender: mpsc::Sender<io::Result<Vec<Bytes>>>,
     reporter: Reporter,
 ) -> Result<(), ImagesError> {
@@ -51,7 +50,7 @@ async fn pass_on(
     loop {
         let piece = tokio::select! {
             biased;
-            () = reporter.stop_asked() => Err(ImagesError::Interrupted { done: 0, all: images }),
+            () = reporter.stop_asked() => Err(ImagesError::Stopped),
             piece = export.next(), if batch_bytes < BATCH_BYTES => match piece {
                 Some(piece) => piece.map_err(ImagesError::from),
                 None => {

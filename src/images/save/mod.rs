@@ -26,6 +26,7 @@ use crate::images::formats::compression::CompressionOptions;
 use crate::images::formats::documents::Descriptor;
 use crate::images::formats::image_archive::{ArchivedImage, LayerFile, read_archive};
 use crate::images::formats::tar_reader::Streamed;
+use crate::images::identity::Identity;
 use crate::images::pipes::{TaskReader, blocking};
 use crate::images::save::docker_archives::save_archives;
 use crate::images::save::engine_export::{EXPORT, export_error, find, with_export};
@@ -33,6 +34,7 @@ use crate::images::save::options::{SaveOptions, StoreFormat};
 use crate::images::save::plan::{Plan, Step, Wanted, Written, document, look_up, plan};
 use crate::images::save::progress::ExportProgress;
 use crate::images::save::report::{SaveReport, SaveResult, SavedImage};
+use crate::images::store::collect::remove_unused;
 use crate::images::store::layer_batch::{BatchFailure, LayerBatch};
 use crate::images::store::layer_writer::{LayerWriter, TakenLayer};
 use crate::images::store::layout::{StoredImage, StoredLayer, distinct};
@@ -69,6 +71,7 @@ async fn save_to_layout(
     options: &SaveOptions,
     reporter: &Reporter,
 ) -> Result<SaveReport, ImagesError> {
+    let all = wanted.len();
     let (folder, image_store) = (store_dir.to_owned(), engine.image_store().await?);
     let (store, plans) = blocking(move || {
         let store = StoreWriter::open(&folder)?;
@@ -95,11 +98,16 @@ async fn save_to_layout(
     } else {
         with_export(engine, &exported, reporter, move |reader| work.take_export(reader, progress)).await
     };
-    result.inspect_err(|error| {
-        for subject in subjects {
-            reporter.failed(Activity::SaveImage, subject, error);
-        }
-    })
+    result
+        .inspect_err(|error| {
+            for subject in subjects {
+                reporter.failed(Activity::SaveImage, subject, error);
+            }
+        })
+        .map_err(|error| match error {
+            ImagesError::Stopped => ImagesError::Interrupted { done: 0, all },
+            error => error,
+        })
 }
 
 /// All that the thread needs.
@@ -153,10 +161,13 @@ impl Work {
     ) -> Result<SaveReport, ImagesError> {
         // Layers that several images share count for the first of them.
         let mut counted: HashSet<Digest> = HashSet::new();
+        let mut used: HashSet<Digest> = HashSet::new();
         let mut names = Vec::new();
         let mut saved = Vec::new();
         for plan in &self.plans {
             let wanted = &plan.wanted;
+            // A tag may have moved between the look and the export: then the ID that was seen is another image's.
+            let mut is_inspected = true;
             let (image, new_bytes, result) = match &plan.step {
                 Step::Keep(image) => (Stored::of(image), 0, SaveResult::Unchanged),
                 Step::Name(image) => (Stored::of(image), 0, SaveResult::Saved),
@@ -164,6 +175,9 @@ impl Work {
                     let found = find(images, wanted, self.image_store);
                     let found = found.ok_or_else(|| ImagesError::ExportDiffers { reference: wanted.name.clone() })?;
                     let layers = batch.layers_of(found).map_err(export_error)?;
+                    used.extend(layers.iter().map(|taken| taken.layer.blob.clone()));
+                    is_inspected =
+                        Identity::of_config(&found.config_digest, &found.config).is(self.image_store, &wanted.view);
                     let is_new = |taken: &&&TakenLayer| counted.insert(taken.layer.blob.clone());
                     let new_bytes: u64 = layers.iter().filter(is_new).map(|taken| taken.new_bytes).sum();
                     let stored = join(&self.store, found, &layers)?;
@@ -174,7 +188,7 @@ impl Work {
                 names.push(NewName {
                     reference: wanted.reference.clone(),
                     manifest: image.manifest.clone(),
-                    engine_ids: self.engine_ids(wanted, &image),
+                    engine_ids: if is_inspected { self.engine_ids(wanted, &image) } else { image.engine_ids.clone() },
                 });
             }
             saved.push(SavedImage {
@@ -192,6 +206,7 @@ impl Work {
             .map(|plan| plan.wanted.reference.clone())
             .collect();
         self.store.name_images_for(self.project.as_deref(), &names, &kept)?;
+        remove_unused(self.store.layout(), batch, &used)?;
         for image in &saved {
             let message = match image.result {
                 SaveResult::Saved => Message::new("images-saved").with("new_bytes", image.new_bytes),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -60,6 +61,12 @@ struct Stamp {
     size_bytes: u64,
     /// Since 1970; enough until 2554.
     modified_nanoseconds: u64,
+    /// A file that is put in another one's place may have its size and time: tar pads, and `cp -p` and builds that can be
+    /// repeated set times. These two no program sets.
+    #[serde(default)]
+    changed_nanoseconds: u64,
+    #[serde(default)]
+    inode: u64,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -145,6 +152,12 @@ impl ArchiveFolder {
     /// What each archive of the folder holds, or why that can't be said; newest first.
     pub fn read_all(&mut self) -> Vec<(PathBuf, Result<OldArchive, ImagesError>)> {
         (0..self.files.len()).map(|at| (self.folder.join(&self.files[at].name), self.read(at))).collect()
+    }
+
+    /// What one file of the folder holds; `None` where there is none or it can't be read.
+    pub fn read_file(&mut self, path: &Path) -> Option<OldArchive> {
+        let at = self.files.iter().position(|file| self.folder.join(&file.name) == path)?;
+        self.read(at).ok()
     }
 
     fn read(&mut self, at: usize) -> Result<OldArchive, ImagesError> {
@@ -292,6 +305,8 @@ fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
     let stamp = Stamp {
         size_bytes: metadata.len(),
         modified_nanoseconds: u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX),
+        changed_nanoseconds: (metadata.ctime() as u64).saturating_mul(1_000_000_000) + metadata.ctime_nsec() as u64,
+        inode: metadata.ino(),
     };
     Ok(metadata.is_file().then_some(stamp))
 }

@@ -67,7 +67,7 @@ impl fmt::Display for LayerWriteError {
 #[derive(Debug, Clone)]
 pub struct TakenLayer {
     pub layer: StoredLayer,
-    /// What the store did not have before; 0 for a layer that it had.
+    /// What the store did not have before; 0 for a layer that it had, known or not.
     pub new_bytes: u64,
 }
 
@@ -298,9 +298,12 @@ impl WriteJob {
         failpoint!("images.save.before-record");
         StoreWriter::record_layer(&self.folder, &layer).map_err(store)?;
         failpoint!("images.save.before-blob");
-        file.commit_as(&blob_path(&self.folder, &layer.blob)).map_err(store)?;
+        let path = blob_path(&self.folder, &layer.blob);
+        // Other programs' blobs are not known by their diff IDs; they are the store's all the same.
+        let was_there = std::fs::metadata(&path).is_ok_and(|blob| blob.len() == layer.size_bytes);
+        file.commit_as(&path).map_err(store)?;
         failpoint!("images.save.after-blob");
-        Ok(TakenLayer { new_bytes: layer.size_bytes, layer })
+        Ok(TakenLayer { new_bytes: if was_there { 0 } else { layer.size_bytes }, layer })
     }
 
     fn write(&self, mut reader: ChunkReader, beside: &Path) -> io::Result<(DurableFile, Digest, u64)> {

@@ -7,9 +7,11 @@ pub mod layer_check;
 pub mod layer_writer;
 pub mod layout;
 pub mod lock;
+pub mod name_records;
 pub mod owners;
 pub mod prune;
 pub mod remove;
+pub mod repair;
 #[cfg(test)]
 pub mod sample_layers;
 mod sidecar;

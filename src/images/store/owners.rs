@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::images::formats::documents::Descriptor;
-use crate::images::names::{engine_name, names};
+use crate::images::names::engine_name;
 use crate::images::store::writer::projects_of;
 use crate::manifest::{FoundManifest, Manifest};
 
@@ -44,6 +44,13 @@ impl NeededImages {
         needed
     }
 
+    /// What a project needs whose manifest names these references, each with its tag.
+    #[cfg(test)]
+    pub fn these(project: &str, names: &[&str]) -> Self {
+        let references = names.iter().map(|name| ((*name).to_owned(), vec!["a".to_owned()])).collect();
+        Self { project: project.to_owned(), references }
+    }
+
     fn add(&mut self, manifest: &Manifest) {
         for (_, service, definition) in manifest.services.iter() {
             if let Some(name) = engine_name(&definition.image) {
@@ -64,10 +71,14 @@ impl NeededImages {
         self.references.get(name).map(Vec::as_slice)
     }
 
-    /// Who needs an entry of the store; `None` where nobody is known to.
-    pub(in crate::images) fn claim(&self, entry: &Descriptor) -> Option<Claim> {
-        let names: Vec<String> = names(entry).collect();
-        if let Some(services) = names.iter().find_map(|name| self.users(name)) {
+    /// The references that manifests of the project name, each with its tag.
+    pub(in crate::images) fn names(&self) -> impl Iterator<Item = &str> {
+        self.references.keys().map(String::as_str)
+    }
+
+    /// Who needs an entry of the store, which is called `name`; `None` where nobody is known to.
+    pub(in crate::images) fn claim(&self, entry: &Descriptor, name: Option<&str>) -> Option<Claim> {
+        if let Some(services) = name.and_then(|name| self.users(name)) {
             return Some(Claim::Manifest { services: services.to_vec() });
         }
         let others: Vec<String> =
@@ -75,7 +86,7 @@ impl NeededImages {
         if !others.is_empty() {
             return Some(Claim::Projects(others));
         }
-        names.is_empty().then_some(Claim::Unnamed)
+        name.is_none().then_some(Claim::Unnamed)
     }
 }
 

@@ -3,24 +3,30 @@
 //! The plan is made without the lock, for the operator to look at; the run makes it again under the lock and refuses
 //! what was not shown. Old archives are listed, and removed only on request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failpoint;
-use crate::fs::sync_dir;
+use crate::fs::{Digest, sync_dir};
 use crate::images::error::ImagesError;
+use crate::images::formats::documents::Descriptor;
 use crate::images::pipes::blocking;
 use crate::images::store::archives::{ArchiveFolder, OldArchive};
 use crate::images::store::collect::{
-    Removal, RemovedImage, name_of, remove_file, size_of, stale_records, unnamed_blobs,
+    Removal, RemovedImage, manifests_among, name_of, reached_as_far_as_it_goes, remove_file, size_of, stale_records,
+    unnamed_blobs,
 };
 use crate::images::store::layer_check::measure;
-use crate::images::store::layout::{Layout, distinct};
+use crate::images::store::layout::{Layout, OWN_FOLDER, distinct, open_regular};
 use crate::images::store::lock::{StoreLock, unfinished};
+use crate::images::store::name_records::{NameRecord, forget_names, has_records, lost_names};
 use crate::images::store::owners::{Claim, NeededImages};
+use crate::images::store::writer::{LAYERS, known_records};
 use crate::manifest::Reference;
 use crate::report::{Activity, Message, Reporter};
 
@@ -51,6 +57,20 @@ pub struct PruneReport {
     pub archives: Vec<PrunedArchive>,
     /// Images that no manifest of the project names and that stay all the same.
     pub kept: Vec<KeptImage>,
+    /// What other programs keep there besides images for this machine: charts, signatures. It stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
+    /// References that a manifest needs and that the index does not name any more: their images are still there, so that
+    /// `dpl images repair` can put the names back. What belongs to them stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
+    /// References that a manifest needs and that a store without records of its names does not name. Manifests that
+    /// nothing names may be theirs, and stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Blobs that another program may be writing just now: they are younger than an hour, and stay.
+    #[serde(default)]
+    pub young: u64,
     /// Bytes that all of it frees.
     pub freed_bytes: u64,
 }
@@ -106,6 +126,8 @@ pub struct KeptImage {
 pub struct PrunePlan {
     pub report: PruneReport,
     removal: Removal,
+    /// Names that the index lost and nobody needs.
+    forgotten: Vec<String>,
     leftovers: Vec<(PathBuf, u64)>,
     archives: Vec<OldArchive>,
     /// What is known of the old archives by now: to read a compressed one takes seconds.
@@ -173,18 +195,47 @@ fn plan(
     let mut report = PruneReport { store: folder.display().to_string(), ..PruneReport::default() };
     let layout = Layout::open(folder)?;
     let mut removal = Removal::default();
+    let mut forgotten = Vec::new();
     if let Some(layout) = &layout {
-        removal = Removal::plan(layout, |entry| needed.claim(entry).is_none())?;
+        let (lost, unneeded): (Vec<NameRecord>, Vec<NameRecord>) = lost_names(layout)?
+            .into_iter()
+            .partition(|record| needed.claim(&record.entry, Some(&record.name)).is_some());
+        forgotten = unneeded.into_iter().map(|record| record.name).collect();
+        report.lost = lost.iter().map(|record| record.name.clone()).collect();
+        let recorded: Vec<Descriptor> = lost.into_iter().map(|record| record.entry).collect();
+        removal = Removal::plan(layout, &recorded, |entry, name| {
+            needed.claim(entry, name).is_none() && !is_other_kind(layout, entry)
+        })?;
         report.images = removal.images.clone();
-        for (digest, size_bytes) in unnamed_blobs(layout, &removal)? {
+        let mut unnamed = unnamed_blobs(layout, &recorded, &removal)?;
+        let young = young_layers(layout, &unnamed)?;
+        report.young = young.len() as u64;
+        unnamed.retain(|digest, _| !young.contains(digest));
+        if !has_records(folder) {
+            let named: HashSet<String> = layout.named_entries().filter_map(|(_, name)| name).collect();
+            report.missing = needed.names().filter(|name| !named.contains(*name)).map(str::to_owned).collect();
+            let manifests = manifests_among(layout, &unnamed);
+            if !report.missing.is_empty() && !manifests.is_empty() {
+                let theirs = reached_as_far_as_it_goes(layout, &manifests);
+                unnamed.retain(|digest, _| !theirs.contains(digest));
+                removal.blobs.retain(|digest, _| !theirs.contains(digest));
+            } else {
+                report.missing.clear();
+            }
+        }
+        for (digest, size_bytes) in unnamed {
             report.blobs.push(PrunedBlob { digest: digest.to_string(), size_bytes });
             removal.blobs.insert(digest, size_bytes);
         }
         report.records = stale_records(layout)?.len() as u64;
-        for entry in &layout.index.manifests {
-            let projects = match needed.claim(entry) {
+        for (entry, name) in layout.named_entries() {
+            let projects = match needed.claim(entry, name.as_deref()) {
                 Some(Claim::Projects(projects)) => projects,
                 Some(Claim::Unnamed) => Vec::new(),
+                None if is_other_kind(layout, entry) => {
+                    report.others.push(name.unwrap_or_else(|| name_of(entry)));
+                    continue;
+                }
                 Some(Claim::Manifest { .. }) | None => continue,
             };
             report.kept.push(KeptImage { reference: name_of(entry), projects });
@@ -212,7 +263,32 @@ fn plan(
     let archive_bytes: u64 = report.archives.iter().filter(|file| file.removed).map(|file| file.size_bytes).sum();
     let leftover_bytes: u64 = leftovers.iter().map(|(_, bytes)| bytes).sum();
     report.freed_bytes = removal.blobs.values().sum::<u64>() + leftover_bytes + archive_bytes;
-    Ok(PrunePlan { report, removal, leftovers, archives: removed_archives, folder: known })
+    Ok(PrunePlan { report, removal, forgotten, leftovers, archives: removed_archives, folder: known })
+}
+
+/// How long a layer that nothing names is left alone when it is not `dpl` that wrote it.
+const YOUNG: Duration = Duration::from_secs(3600);
+
+/// Layers that another program may be about to name: skopeo and others write the index last, and know nothing of our lock.
+/// What `dpl` wrote is known by its records: nobody is writing such while the lock is free.
+fn young_layers(layout: &Layout, unnamed: &BTreeMap<Digest, u64>) -> Result<HashSet<Digest>, ImagesError> {
+    let records = layout.folder().join(OWN_FOLDER).join(LAYERS);
+    let records = known_records(&records).map_err(|source| ImagesError::file("list", &records, source))?;
+    let ours: HashSet<Digest> = records.into_iter().filter_map(|(_, layer)| Some(layer?.blob)).collect();
+    let is_young = |digest: &&Digest| {
+        let path = layout.blob_path(digest);
+        let age = std::fs::metadata(&path).and_then(|blob| blob.modified()).ok().and_then(|time| time.elapsed().ok());
+        let mut first = [0];
+        let is_document = open_regular(&path).and_then(|mut blob| blob.read(&mut first)).is_ok() && first == *b"{";
+        !ours.contains(*digest) && !is_document && age.is_some_and(|age| age < YOUNG)
+    };
+    Ok(unnamed.keys().filter(is_young).cloned().collect())
+}
+
+/// Whether it is something that another program put there and no manifest could name: a chart, a signature, an image
+/// for other platforms.
+fn is_other_kind(layout: &Layout, entry: &Descriptor) -> bool {
+    matches!(layout.read_image(entry), Err(ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. }))
 }
 
 /// Whether an archive is needed besides the store.
@@ -275,6 +351,7 @@ impl PrunePlan {
             for archive in self.archives.iter() {
                 verify_replacements(archive, layout)?;
             }
+            forget_names(folder, self.forgotten.iter().map(String::as_str))?;
             self.removal.carry_out(lock, layout, reporter)?;
         }
         for (path, _) in &self.leftovers {
@@ -283,7 +360,7 @@ impl PrunePlan {
         }
         for archive in &self.archives {
             if reporter.asked_to_stop() {
-                return Err(ImagesError::Interrupted { done: 0, all: self.archives.len() });
+                return Err(ImagesError::Stopped);
             }
             failpoint!("images.prune.before-archive");
             remove_file(&archive.path)?;
@@ -297,7 +374,11 @@ impl PrunePlan {
 /// Reads the layers of the images in the store that an archive has too.
 fn verify_replacements(archive: &OldArchive, layout: &Layout) -> Result<(), ImagesError> {
     for name in archive.references() {
-        let Some(image) = name.parse::<Reference>().ok().and_then(|name| layout.image(&name).ok().flatten()) else {
+        let Ok(reference) = name.parse::<Reference>() else {
+            continue;
+        };
+        // An image that can't be read takes the place of nothing.
+        let Some(image) = layout.image(&reference)? else {
             continue;
         };
         if archive.image(&name).is_some_and(|other| other.config_digest == image.config_digest) {

@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use crate::images::error::ImagesError;
 use crate::images::formats::documents::Descriptor;
-use crate::images::names::{engine_name, names};
+use crate::images::names::engine_name;
 use crate::images::pipes::blocking;
 use crate::images::store::collect::{Removal, RemovedImage};
 use crate::images::store::layout::Layout;
 use crate::images::store::lock::StoreLock;
+use crate::images::store::name_records::lost_names;
 use crate::images::store::owners::{Claim, NeededImages};
 use crate::manifest::Reference;
 use crate::report::{Activity, Message, Reporter};
@@ -119,11 +120,14 @@ fn plan(
         return Err(not_stored(layout.folder(), missing));
     }
     let wanted: Vec<String> = references.iter().filter_map(engine_name).collect();
-    let goes = |entry: &Descriptor| names(entry).any(|name| wanted.contains(&name));
+    let goes = |_: &Descriptor, name: Option<&str>| name.is_some_and(|name| wanted.iter().any(|other| other == name));
     if still_needed == StillNeeded::Refused {
         let mut images = Vec::new();
         for reference in references {
-            let by = match layout.entry(reference).and_then(|entry| needed.claim(entry)) {
+            let by = match layout
+                .entry(reference)
+                .and_then(|entry| needed.claim(entry, engine_name(reference).as_deref()))
+            {
                 Some(Claim::Manifest { services }) => services.join(", "),
                 Some(Claim::Projects(projects)) => format!("another project, {}", projects.join(", ")),
                 Some(Claim::Unnamed) | None => continue,
@@ -134,7 +138,8 @@ fn plan(
             return Err(ImagesError::StillNeeded { images });
         }
     }
-    Removal::plan(layout, goes)
+    let recorded: Vec<Descriptor> = lost_names(layout)?.into_iter().map(|record| record.entry).collect();
+    Removal::plan(layout, &recorded, goes)
 }
 
 fn report(folder: &Path, removal: &Removal) -> RemoveReport {

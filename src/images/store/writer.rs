@@ -17,13 +17,14 @@ use crate::images::formats::documents::{
     CONFIG_TYPE, CONTAINERD_NAME, Descriptor, ENGINE_IDS, ImageManifest, Index, MANIFEST_TYPE, PROJECTS, REF_NAME,
     SAVED_AT,
 };
-use crate::images::names::{containerd_name, engine_name};
+use crate::images::names::{containerd_name, engine_name, entry_names, has_bare_tag};
 use crate::images::store::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredLayer, open_regular};
 use crate::images::store::lock::{StoreLock, lock_folder, refuse_links, sweep};
+use crate::images::store::name_records::record_names;
 use crate::images::store::sidecar::{read_sidecar, write_sidecar};
 use crate::manifest::Reference;
 
-const LAYOUT_VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(in crate::images) const LAYOUT_VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// What is known of layers whose image may not be in the index yet.
 pub(in crate::images) const LAYERS: &str = "layers";
 
@@ -78,6 +79,8 @@ impl StoreWriter {
         if !version.exists() {
             write(&version, LAYOUT_VERSION)?;
         }
+        // What other programs and earlier versions named, too.
+        record_names(folder, &layout.index)?;
         Ok(Self { layout, _lock: lock })
     }
 
@@ -107,8 +110,10 @@ impl StoreWriter {
         self.name_images_for(None, names, &[])
     }
 
-    /// Lets references name images, in one step. What they named before loses the name, not its blobs. `project` is written down as one that needs these references and `kept` ones,
-    /// whose images stay as they are. Several projects may share a store, and none knows the manifests of the others.
+    /// Lets references name images, in one step. What they named before loses the name and keeps its blobs.
+    ///
+    /// `project` is added to `dpl.projects` of each entry in `names` and `kept`, so that another project's prune leaves
+    /// them: several projects may share a store, and none knows the manifests of the others.
     pub fn name_images_for(
         &mut self,
         project: Option<&str>,
@@ -132,20 +137,23 @@ impl StoreWriter {
             let exact = containerd_name(&name.reference);
             let familiar = engine_name(&name.reference).unwrap_or_else(|| name.reference.to_string());
             let mut projects: BTreeSet<String> = project.map(str::to_owned).into_iter().collect();
-            index.manifests.retain(|entry| {
-                let is_named = match entry.annotation(CONTAINERD_NAME) {
-                    Some(other) => other == exact,
-                    None => entry.annotation(REF_NAME) == Some(&familiar),
-                };
-                if is_named {
-                    projects.extend(projects_of(entry).into_iter().map(str::to_owned));
+            let called = entry_names(&index.manifests);
+            let mut others = Vec::new();
+            for (entry, called) in index.manifests.drain(..).zip(called) {
+                if called.as_ref() == Some(&familiar) {
+                    projects.extend(projects_of(&entry).into_iter().map(str::to_owned));
+                    // By a tag alone, another program may still look for it.
+                    others.extend(has_bare_tag(&entry).then(|| entry.without(CONTAINERD_NAME)));
+                } else if called.is_some() || entry.annotation(CONTAINERD_NAME) != Some(&exact) {
+                    others.push(entry);
                 }
-                !is_named
-            });
-            let mut entry = Descriptor::new(MANIFEST_TYPE, name.manifest.digest.clone(), name.manifest.size)
-                .with(REF_NAME, familiar)
-                .with(CONTAINERD_NAME, exact)
-                .with(SAVED_AT, &saved_at);
+            }
+            index.manifests = others;
+            let mut entry =
+                Descriptor::new(&name.manifest.media_type, name.manifest.digest.clone(), name.manifest.size)
+                    .with(REF_NAME, familiar)
+                    .with(CONTAINERD_NAME, exact)
+                    .with(SAVED_AT, &saved_at);
             if !name.engine_ids.is_empty() {
                 entry = entry.with(ENGINE_IDS, name.engine_ids.join(" "));
             }
@@ -159,6 +167,7 @@ impl StoreWriter {
                 index.manifests[at] = claimed_by(entry, projects).sealed();
             }
         }
+        record_names(&folder, &index)?;
         failpoint!("images.save.before-index");
         write(&folder.join(INDEX_FILE), &index.to_bytes())?;
         failpoint!("images.save.after-index");
@@ -263,11 +272,8 @@ fn claimed_by(entry: Descriptor, projects: BTreeSet<String>) -> Descriptor {
 }
 
 fn position(index: &Index, reference: &Reference) -> Option<usize> {
-    let (exact, familiar) = (containerd_name(reference), engine_name(reference)?);
-    index.manifests.iter().position(|entry| match entry.annotation(CONTAINERD_NAME) {
-        Some(name) => name == exact,
-        None => entry.annotation(REF_NAME) == Some(&familiar),
-    })
+    let wanted = engine_name(reference);
+    entry_names(&index.manifests).into_iter().position(|name| name.is_some() && name == wanted)
 }
 
 fn is_file_with(path: &Path, bytes: &[u8]) -> bool {

@@ -72,6 +72,10 @@ impl FromStr for Reference {
                 return Err(wrong("a tag has letters, digits, `.`, `_` and `-`, at most 128"));
             }
         }
+        let is_id = |hex: &str| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if name == "sha256" && tag.is_some_and(is_id) {
+            return Err(wrong("an image's ID is the engine's own; write its name (name:tag)"));
+        }
         let name = name.strip_prefix("docker.io/").unwrap_or(name);
         let name = name.strip_prefix("library/").filter(|rest| !rest.contains('/')).unwrap_or(name);
         check_name(name).map_err(wrong)?;
@@ -172,9 +176,22 @@ mod tests {
 
     #[test]
     fn malformed_references_say_so() {
-        for text in
-            ["", ":x", "Expert/ui", "a//b", "a:", "a:b c", "../x", "a@sha256:12", "-a", "a_-b", "a:-x", "é", "a/é"]
-        {
+        for text in [
+            "",
+            ":x",
+            &format!("sha256:{}", "ab".repeat(32)),
+            "Expert/ui",
+            "a//b",
+            "a:",
+            "a:b c",
+            "../x",
+            "a@sha256:12",
+            "-a",
+            "a_-b",
+            "a:-x",
+            "é",
+            "a/é",
+        ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
     }

@@ -18,7 +18,7 @@ use super::{ByteSize, Cpus, InvalidValue, Period, Reference, SwapLimit, is_defau
 /// secret sources in `environment` are dpl's own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Service {
-    /// The image: `name:tag`, `name@sha256:…`; without a tag, `latest`.
+    /// The image: `name:tag`; without a tag, `latest`. Neither a digest nor an ID: no engine knows those after a load.
     pub image: Reference,
     /// The container's name; `<project>-<service>-<replica>` where absent. Not with `scale`.
     #[serde(skip_serializing_if = "is_default")]

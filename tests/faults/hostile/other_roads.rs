@@ -132,7 +132,7 @@ async fn hostile_archives_and_layouts_are_refused_or_imported_as_what_they_are()
             (ended, _) => panic!("{name}: {ended:?}"),
         }
         if into.exists() {
-            let verified = verify(&into, Thoroughness::Full, &reporter).await.unwrap();
+            let verified = verify(&into, None, Thoroughness::Full, &reporter).await.unwrap();
             assert!(verified.ok && (verified.images > 0) == ended.is_ok(), "{name}: {verified:?}");
         }
         if matches!(case.expected, Expected::Loads) {
@@ -155,7 +155,7 @@ async fn hostile_layouts_are_verified_and_exported_as_what_they_are() {
         tally.case();
         println!("{name}");
         let begun = Instant::now();
-        let verified = verify(&place.store(), Thoroughness::Full, &Reporter::default()).await;
+        let verified = verify(&place.store(), None, Thoroughness::Full, &Reporter::default()).await;
         let ended = exported(&place.store()).await;
         match (&ended, case.expected) {
             (Ok(files), Expected::Loads) => assert!(is_named_image(files), "{name}"),
@@ -286,7 +286,7 @@ async fn a_save_into_a_hostile_store_is_refused_or_right_and_leaves_nothing_outs
                         Ok(files) => assert!(is_named_image(&files) && files.contains_key(&config), "{name}"),
                         Err(error) => {
                             println!("  saved, but {}", error_text(&error));
-                            let verified = verify(&place.store(), Thoroughness::Full, &Reporter::default()).await;
+                            let verified = verify(&place.store(), None, Thoroughness::Full, &Reporter::default()).await;
                             assert!(!verified.unwrap().ok, "{name}: {error:?}");
                         }
                     }

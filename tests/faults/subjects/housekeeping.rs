@@ -80,7 +80,11 @@ impl Subject for Housekeeping {
         let _ = fs::remove_dir_all(self.store());
         copy(&self.stack.site.file("full"), &self.store());
         fs::write(self.store().join(".dpl-tmp-left"), "half").unwrap();
-        fs::write(self.store().join("blobs/sha256").join("0".repeat(64)), "of an interrupted save").unwrap();
+        let left = self.store().join("blobs/sha256").join("0".repeat(64));
+        fs::write(&left, "of an interrupted copy").unwrap();
+        // Long ago: what is younger may be another program's that is still writing.
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+        fs::File::options().write(true).open(&left).unwrap().set_modified(long_ago).unwrap();
     }
 
     fn holds(&self, context: &str) {

@@ -16,7 +16,7 @@ use crate::images::formats::documents::{
 use crate::images::formats::platform::{NoPlatform, Platform};
 use crate::images::formats::tar_reader::{TarError, TarKind, TarReader, TarSource};
 use crate::images::names::engine_name;
-use crate::images::names::reference_of;
+use crate::images::names::entry_names;
 
 /// Why an archive is not one of images.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,17 @@ pub enum ArchiveError {
     Bomb,
 }
 
+impl ArchiveError {
+    /// Whether what is wrong is only that something is not an image for this platform.
+    pub fn is_other_kind(&self) -> bool {
+        match self {
+            Self::Platform { .. } => true,
+            Self::Document { source, .. } => source.is_other_kind(),
+            _ => false,
+        }
+    }
+}
+
 /// An image of an archive; `L` is what became of each of its layers.
 #[derive(Debug, Clone)]
 pub struct ArchivedImage<L> {
@@ -67,6 +78,14 @@ pub struct ArchivedImage<L> {
     pub config: ImageConfig,
     /// Lowest first, one for each diff ID.
     pub layers: Vec<L>,
+}
+
+/// Something in an archive or a layout that is not an image for the platform that is meant: a chart, a signature, an
+/// image for others only. It is left out, and the rest is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    pub name: String,
+    pub why: String,
 }
 
 /// A file that may be a layer.
@@ -98,14 +117,16 @@ where
     L: Clone,
     E: From<ArchiveError>,
 {
-    read_archive_for(source, &Platform::host(), take_layer)
+    read_archive_for(source, &Platform::host(), &mut Vec::new(), take_layer)
 }
 
-/// Reads an archive to its end. Where it has an index of several platforms, `platform` is meant. `take_layer` gets each file that may be a layer, with its content, of which it reads
-/// as much as it likes.
+/// Reads an archive to its end. Where it has an index of several platforms, `platform` is meant. `take_layer` gets each
+/// file that may be a layer, with its content, of which it reads as much as it likes. `left_out` gets what is not an image
+/// beside those that are.
 pub fn read_archive_for<S, L, E>(
     source: S,
     platform: &Platform,
+    left_out: &mut Vec<LeftOut>,
     mut take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
 ) -> Result<Vec<ArchivedImage<L>>, E>
 where
@@ -139,6 +160,9 @@ where
         let mut first = Vec::with_capacity(512);
         let peeked = (&mut reader).take(512).read_to_end(&mut first);
         peeked.map_err(|error| ArchiveError::from(reader.broken(error)))?;
+        if is_attestation(&first) {
+            continue;
+        }
         if is_document(&first) && (size_bytes <= DOCUMENT_LIMIT_BYTES || entry.path == MANIFEST) {
             files.hold(entry.path, size_bytes, first, &mut reader)?;
         } else {
@@ -151,7 +175,7 @@ where
             files.layers.insert(entry.path, layer);
         }
     }
-    Ok(files.images(platform)?)
+    Ok(files.images(platform, left_out)?)
 }
 
 /// What has been read of an archive.
@@ -210,10 +234,16 @@ impl<L: Clone> Files<L> {
         Ok(())
     }
 
-    fn images(&self, platform: &Platform) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+    fn images(&self, platform: &Platform, left_out: &mut Vec<LeftOut>) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
         let images = match self.documents.get(MANIFEST) {
-            Some(manifest) => self.manifest_images(manifest)?,
-            None => self.layout_images(platform)?,
+            Some(manifest) => {
+                let mut images = self.manifest_images(manifest)?;
+                if images.iter().all(|image| image.references.is_empty()) {
+                    self.add_names_of_index(&mut images);
+                }
+                images
+            }
+            None => self.layout_images(platform, left_out)?,
         };
         check_names(&images)?;
         Ok(images)
@@ -245,45 +275,90 @@ impl<L: Clone> Files<L> {
         Ok(ArchivedImage { references, config_digest, config_bytes, config, layers })
     }
 
-    /// The images of an OCI layout (image-spec, "Image Layout") without a `manifest.json` beside it.
-    fn layout_images(&self, platform: &Platform) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+    /// BuildKit has written archives whose `manifest.json` names no image and whose `index.json` does.
+    fn add_names_of_index(&self, images: &mut [ArchivedImage<L>]) {
+        let Some(Ok(index)) = self.documents.get(INDEX).map(|bytes| Index::parse(bytes)) else {
+            return;
+        };
+        for (entry, name) in index.manifests.iter().zip(entry_names(&index.manifests)) {
+            let Some(name) = name else { continue };
+            let nested = self.blob(entry).ok().and_then(|bytes| Index::parse(bytes).ok());
+            let manifests = nested.map_or_else(|| vec![entry.clone()], |index| index.manifests);
+            let manifests = manifests.iter().filter_map(|one| ImageManifest::parse(self.blob(one).ok()?).ok());
+            let configs: Vec<Digest> = manifests.map(|manifest| manifest.config.digest).collect();
+            if let Some(image) = images.iter_mut().find(|image| configs.contains(&image.config_digest)) {
+                image.references.push(name);
+            }
+        }
+    }
+
+    /// The images of an OCI layout (image-spec, "Image Layout") without a `manifest.json` beside it. What is not an image
+    /// is left out, unless nothing else is there.
+    fn layout_images(
+        &self,
+        platform: &Platform,
+        left_out: &mut Vec<LeftOut>,
+    ) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let index = self.documents.get(INDEX).ok_or(ArchiveError::NoManifest)?;
+        let index = Index::parse(index).map_err(|source| ArchiveError::Document { path: INDEX.to_owned(), source })?;
+        let mut images: Vec<ArchivedImage<L>> = Vec::new();
+        let mut first_error = None;
+        for (entry, name) in index.manifests.iter().zip(entry_names(&index.manifests)) {
+            match self.layout_image(entry, name.clone(), platform, &mut images) {
+                Ok(()) => {}
+                Err(error) if error.is_other_kind() => {
+                    let name = name.unwrap_or_else(|| entry.shown_name());
+                    left_out.push(LeftOut { name, why: in_one_line(&error) });
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match first_error {
+            Some(error) if images.is_empty() => Err(error),
+            _ => Ok(images),
+        }
+    }
+
+    fn layout_image(
+        &self,
+        entry: &Descriptor,
+        name: Option<String>,
+        platform: &Platform,
+        images: &mut Vec<ArchivedImage<L>>,
+    ) -> Result<(), ArchiveError> {
         let wrong = |path: &str| {
             let path = shown(path);
             move |source| ArchiveError::Document { path, source }
         };
-        let index = self.documents.get(INDEX).ok_or(ArchiveError::NoManifest)?;
-        let index = Index::parse(index).map_err(wrong(INDEX))?;
-        let mut images: Vec<ArchivedImage<L>> = Vec::new();
-        for entry in &index.manifests {
-            // An index of platforms may stand between the layout's own and the image.
-            let (mut descriptor, mut path) = (entry.clone(), blob_path(entry));
-            if descriptor.is_index() {
-                let nested = Index::parse(self.blob(&descriptor)?).map_err(wrong(&path))?;
-                let chosen = platform.choose(&nested.manifests);
-                descriptor = chosen
-                    .map_err(|source| ArchiveError::Platform { path: shown(&path), source: Box::new(source) })?
-                    .clone();
-                path = blob_path(&descriptor);
-            }
-            let manifest = ImageManifest::parse(self.blob(&descriptor)?).map_err(wrong(&path))?;
-            let config_bytes = self.blob(&manifest.config)?.clone();
-            let config_path = blob_path(&manifest.config);
-            let config = ImageConfig::parse(&config_bytes).map_err(wrong(&config_path))?;
-            let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
-            let config_digest = manifest.config.digest.clone();
-            if layers != diff_ids {
-                return Err(ArchiveError::LayerCount { config: config_digest, layers, diff_ids });
-            }
-            let references: Vec<String> = reference_of(entry).into_iter().collect();
-            if let Some(known) = images.iter_mut().find(|image| image.config_digest == config_digest) {
-                known.references.extend(references);
-                continue;
-            }
-            let layers = manifest.layers.iter().map(|layer| self.find(&self.layers, &blob_path(layer)).cloned());
-            let layers = layers.collect::<Result<_, _>>()?;
-            images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
+        // An index of platforms may stand between the layout's own and the image.
+        let (mut descriptor, mut path) = (entry.clone(), blob_path(entry));
+        if descriptor.is_index() {
+            let nested = Index::parse(self.blob(&descriptor)?).map_err(wrong(&path))?;
+            let chosen = platform.choose(&nested.manifests);
+            descriptor = chosen
+                .map_err(|source| ArchiveError::Platform { path: shown(&path), source: Box::new(source) })?
+                .clone();
+            path = blob_path(&descriptor);
         }
-        Ok(images)
+        descriptor.check_is_manifest().map_err(wrong(&path))?;
+        let manifest = ImageManifest::parse(self.blob(&descriptor)?).map_err(wrong(&path))?;
+        let config_bytes = self.blob(&manifest.config)?.clone();
+        let config = ImageConfig::parse(&config_bytes).map_err(wrong(&blob_path(&manifest.config)))?;
+        let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
+        let config_digest = manifest.config.digest.clone();
+        if layers != diff_ids {
+            return Err(ArchiveError::LayerCount { config: config_digest, layers, diff_ids });
+        }
+        let references: Vec<String> = name.into_iter().collect();
+        if let Some(known) = images.iter_mut().find(|image| image.config_digest == config_digest) {
+            known.references.extend(references);
+            return Ok(());
+        }
+        let layers = manifest.layers.iter().map(|layer| self.find(&self.layers, &blob_path(layer)).cloned());
+        let layers = layers.collect::<Result<_, _>>()?;
+        images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
+        Ok(())
     }
 
     /// A document of a layout, which must be the one that its name promises.
@@ -329,6 +404,18 @@ fn blob_path(descriptor: &Descriptor) -> String {
 
 fn is_document(first: &[u8]) -> bool {
     matches!(first.first(), Some(b'{' | b'[')) && first.get(USTAR_AT) != Some(b"ustar")
+}
+
+/// What BuildKit keeps beside an image to say how it was made: megabytes where it lists all packages. No image needs it.
+fn is_attestation(first: &[u8]) -> bool {
+    const IN_TOTO: &[u8] = b"https://in-toto.io/Statement/";
+    first.first() == Some(&b'{') && first.windows(IN_TOTO.len()).any(|window| window == IN_TOTO)
+}
+
+/// An error with its causes.
+pub(in crate::images) fn in_one_line(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The digest that `blobs/sha256/<hex>` and `<hex>.json` promise.

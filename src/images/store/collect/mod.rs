@@ -16,9 +16,11 @@ use serde_json::Value;
 use crate::failpoint;
 use crate::fs::{Digest, sync_dir};
 use crate::images::error::ImagesError;
-use crate::images::formats::documents::{DOCUMENT_LIMIT_BYTES, Descriptor, SAVED_AT, parse};
+use crate::images::formats::documents::{DOCUMENT_LIMIT_BYTES, Descriptor, ImageManifest, Index, SAVED_AT, parse};
+use crate::images::store::layer_batch::LayerBatch;
 use crate::images::store::layout::{BLOBS, INDEX_FILE, Layout, OWN_FOLDER, StoredLayer, distinct};
 use crate::images::store::lock::StoreLock;
+use crate::images::store::name_records::forget_names;
 use crate::images::store::writer::{LAYERS, known_records, write};
 use crate::report::Reporter;
 
@@ -42,21 +44,31 @@ pub struct RemovedImage {
 pub(in crate::images) struct Removal {
     pub images: Vec<RemovedImage>,
     entries: Vec<Descriptor>,
+    /// Names that leave the store's own records with them.
+    names: Vec<String>,
     /// Blobs that are there and that nothing will lead to any more, with their sizes.
     pub blobs: BTreeMap<Digest, u64>,
 }
 
 impl Removal {
-    /// Without the entries that `goes` chooses.
+    /// Without the entries that `goes` chooses by what they are called. What `recorded` entries lead to stays: the store
+    /// had names for them that its index lost.
     ///
     /// # Errors
     /// An image that stays and whose documents can't be read: nobody knows which blobs it needs.
-    pub fn plan(layout: &Layout, goes: impl Fn(&Descriptor) -> bool) -> Result<Self, ImagesError> {
-        let (leaving, staying): (Vec<&Descriptor>, Vec<&Descriptor>) =
-            layout.index.manifests.iter().partition(|entry| goes(entry));
+    pub fn plan(
+        layout: &Layout,
+        recorded: &[Descriptor],
+        goes: impl Fn(&Descriptor, Option<&str>) -> bool,
+    ) -> Result<Self, ImagesError> {
+        let named = layout.named_entries();
+        let (leaving, staying): (Vec<_>, Vec<_>) = named.partition(|(entry, name)| goes(entry, name.as_deref()));
+        let staying: Vec<&Descriptor> = staying.into_iter().map(|(entry, _)| entry).collect();
         let mut removal = Self::default();
-        let kept = reached(layout, &staying)?;
-        for entry in leaving {
+        let mut kept = reached(layout, &staying)?;
+        kept.extend(reached_as_far_as_it_goes(layout, recorded));
+        for (entry, name) in leaving {
+            removal.names.extend(name);
             let own = reached(layout, &[entry]).unwrap_or_else(|_| HashSet::from([entry.digest.clone()]));
             let mut freed_bytes = 0;
             for digest in own.difference(&kept) {
@@ -84,6 +96,7 @@ impl Removal {
     /// Takes it out of the store, whose lock is held and whose index has been read since.
     pub fn carry_out(&self, _lock: &StoreLock, layout: &Layout, reporter: &Reporter) -> Result<(), ImagesError> {
         if !self.entries.is_empty() {
+            forget_names(layout.folder(), self.names.iter().map(String::as_str))?;
             let mut index = layout.index.clone();
             index.manifests.retain(|entry| !self.entries.contains(entry));
             failpoint!("images.removal.before-index");
@@ -102,9 +115,9 @@ pub(in crate::images) fn remove_blobs<'a>(
 ) -> Result<(), ImagesError> {
     let all = blobs.len();
     let folder = layout.folder().join(BLOBS);
-    for (done, digest) in blobs.enumerate() {
+    for digest in blobs {
         if reporter.asked_to_stop() {
-            return Err(ImagesError::Interrupted { done, all });
+            return Err(ImagesError::Stopped);
         }
         failpoint!("images.removal.before-blob");
         remove_file(&layout.blob_path(digest))?;
@@ -134,12 +147,11 @@ pub(in crate::images) fn stale_records(layout: &Layout) -> Result<Vec<PathBuf>, 
 /// images that stay can be read.
 pub(in crate::images) fn unnamed_blobs(
     layout: &Layout,
+    recorded: &[Descriptor],
     _planned: &Removal,
 ) -> Result<BTreeMap<Digest, u64>, ImagesError> {
-    let mut named = HashSet::new();
-    for entry in &layout.index.manifests {
-        named.extend(reached(layout, &[entry]).unwrap_or_else(|_| HashSet::from([entry.digest.clone()])));
-    }
+    let mut named = reached_as_far_as_it_goes(layout, &layout.index.manifests);
+    named.extend(reached_as_far_as_it_goes(layout, recorded));
     let folder = layout.folder().join(BLOBS);
     let failed = |source| ImagesError::file("list", &folder, source);
     let listed = match fs::read_dir(&folder) {
@@ -155,13 +167,63 @@ pub(in crate::images) fn unnamed_blobs(
         else {
             continue;
         };
+        // A folder that is named like a blob is none.
         if !named.contains(&digest)
+            && file.file_type().is_ok_and(|kind| !kind.is_dir())
             && let Some(bytes) = size_of(&file.path())?
         {
             unnamed.insert(digest, bytes);
         }
     }
     Ok(unnamed)
+}
+
+/// Layers that came along in a stream and belong to no image that was taken: those of other platforms and of images
+/// without a name, attestations. Only what the store did not have before goes, and only what nothing else leads to.
+pub(in crate::images) fn remove_unused(
+    layout: &Layout,
+    batch: &LayerBatch,
+    used: &HashSet<Digest>,
+) -> Result<(), ImagesError> {
+    let new = batch.all().filter(|taken| taken.new_bytes > 0 && !used.contains(&taken.layer.blob));
+    let mut unused: HashSet<&Digest> = new.map(|taken| &taken.layer.blob).collect();
+    if unused.is_empty() {
+        return Ok(());
+    }
+    let entries: Vec<&Descriptor> = layout.index.manifests.iter().collect();
+    // Where one image can't be read, nobody knows what it needs: the next prune will say so.
+    let Ok(needed) = reached(layout, &entries) else {
+        return Ok(());
+    };
+    unused.retain(|blob| !needed.contains(*blob));
+    remove_blobs(layout, unused.into_iter(), &Reporter::default())
+}
+
+/// Manifests and indexes among blobs that nothing names, as far as they can be read.
+pub(in crate::images) fn manifests_among<'a>(
+    layout: &Layout,
+    blobs: impl IntoIterator<Item = (&'a Digest, &'a u64)>,
+) -> Vec<Descriptor> {
+    let small = blobs.into_iter().filter(|(_, size)| **size <= DOCUMENT_LIMIT_BYTES);
+    let documents = small.filter_map(|(digest, size)| {
+        let bytes = layout.document(&Descriptor::new("", digest.clone(), *size), digest.short()).ok()?;
+        let media_type = match ImageManifest::parse(&bytes) {
+            Ok(manifest) => manifest.media_type,
+            Err(_) => Index::parse(&bytes).ok()?.media_type,
+        };
+        Some(Descriptor::new(media_type, digest.clone(), *size))
+    });
+    documents.collect()
+}
+
+/// As [`reached`], where what can't be read leads to nothing.
+pub(in crate::images) fn reached_as_far_as_it_goes(layout: &Layout, entries: &[Descriptor]) -> HashSet<Digest> {
+    let each = entries.iter().map(|entry| reached(layout, &[entry]));
+    entries
+        .iter()
+        .zip(each)
+        .flat_map(|(entry, all)| all.unwrap_or_else(|_| HashSet::from([entry.digest.clone()])))
+        .collect()
 }
 
 /// All blobs that index entries lead to, whatever kinds of documents others put there: every digest that a document

@@ -27,8 +27,8 @@ fn open(folder: &Path) -> Layout {
     Layout::open(folder).unwrap().unwrap()
 }
 
-fn named(name: &str) -> impl Fn(&Descriptor) -> bool {
-    move |entry| name_of(entry) == name
+fn named(name: &str) -> impl Fn(&Descriptor, Option<&str>) -> bool {
+    move |_, other| other == Some(name)
 }
 
 /// Puts an index of the store's images in their place, under one name.
@@ -46,16 +46,16 @@ fn nest(folder: &Path, layout: &Layout) {
 fn what_two_images_share_stays_with_the_other_one() {
     let folder = tempfile::tempdir().unwrap();
     let layout = store(folder.path(), &["a:1", "b:1"]);
-    let removal = Removal::plan(&layout, named("b:1")).unwrap();
+    let removal = Removal::plan(&layout, &[], named("b:1")).unwrap();
     assert_eq!((removal.blobs.len(), removal.images[0].layers_kept), (3, 1));
     assert_eq!(removal.images[0].freed_bytes, removal.blobs.values().sum::<u64>());
-    assert!(unnamed_blobs(&layout, &removal).unwrap().is_empty(), "what goes is named until it goes");
+    assert!(unnamed_blobs(&layout, &[], &removal).unwrap().is_empty(), "what goes is named until it goes");
     let lock = StoreLock::take(folder.path()).unwrap();
     removal.carry_out(&lock, &layout, &Reporter::default()).unwrap();
     let left = open(folder.path());
     assert_eq!(left.index.manifests.len(), 1);
     assert!(left.missing_blob(&left.read_image(&left.index.manifests[0]).unwrap()).is_none());
-    let both = Removal::plan(&left, |_| true).unwrap();
+    let both = Removal::plan(&left, &[], |_, _| true).unwrap();
     assert_eq!(both.blobs.len(), 4);
 }
 
@@ -65,9 +65,9 @@ fn an_index_of_platforms_keeps_all_that_it_leads_to() {
     let layout = store(folder.path(), &["a:1", "b:1"]);
     nest(folder.path(), &layout);
     let layout = open(folder.path());
-    let nothing = Removal::plan(&layout, |_| false).unwrap();
-    assert!(unnamed_blobs(&layout, &nothing).unwrap().is_empty());
-    let all = Removal::plan(&layout, named("all:1")).unwrap();
+    let nothing = Removal::plan(&layout, &[], |_, _| false).unwrap();
+    assert!(unnamed_blobs(&layout, &[], &nothing).unwrap().is_empty());
+    let all = Removal::plan(&layout, &[], named("all:1")).unwrap();
     assert_eq!(all.blobs.len(), 3 + 2 + 2 + 1, "layers, configurations, manifests, the index");
 }
 
@@ -78,10 +78,10 @@ fn nothing_goes_while_nobody_knows_what_a_damaged_image_needs() {
     let path = layout.blob_path(&layout.index.manifests[0].digest);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, vec![b'x'; whole.len()]).unwrap();
-    let error = Removal::plan(&layout, named("b:1")).unwrap_err();
+    let error = Removal::plan(&layout, &[], named("b:1")).unwrap_err();
     assert!(matches!(error, ImagesError::UnreadableImage { ref reference, .. } if reference == "a:1"), "{error}");
     // The damaged one itself can go.
-    let removal = Removal::plan(&layout, named("a:1")).unwrap();
+    let removal = Removal::plan(&layout, &[], named("a:1")).unwrap();
     assert_eq!((removal.images[0].image_id.as_ref(), removal.blobs.len()), (None, 1));
-    assert_eq!(unnamed_blobs(&layout, &removal).unwrap().len(), 2, "its layer and its configuration");
+    assert_eq!(unnamed_blobs(&layout, &[], &removal).unwrap().len(), 2, "its layer and its configuration");
 }

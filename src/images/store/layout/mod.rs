@@ -14,11 +14,11 @@ use crate::fs::Digest;
 use crate::images::error::{BlobDamage, ImagesError};
 use crate::images::formats::compression::{Compression, MAGIC_BYTES};
 use crate::images::formats::documents::{
-    BLOB_LIMIT_BYTES, CONTAINERD_NAME, DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ENGINE_IDS, ImageConfig,
-    ImageManifest, Index, REF_NAME, UNCOMPRESSED_SIZE, parse,
+    BLOB_LIMIT_BYTES, DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ENGINE_IDS, ImageConfig, ImageManifest, Index,
+    UNCOMPRESSED_SIZE, parse,
 };
 use crate::images::formats::platform::Platform;
-use crate::images::names::{containerd_name, engine_name};
+use crate::images::names::{engine_name, entry_names};
 use crate::manifest::Reference;
 
 pub(in crate::images) const LAYOUT_FILE: &str = "oci-layout";
@@ -89,8 +89,7 @@ pub(in crate::images) fn distinct(layers: &[StoredLayer]) -> impl Iterator<Item 
 /// The familiar names that the index of a store lists; nothing else is read, and what is no store has none.
 pub fn stored_names(folder: &Path) -> Vec<String> {
     let layout = Layout::open(folder).ok().flatten();
-    let entries = layout.iter().flat_map(|layout| &layout.index.manifests);
-    entries.filter_map(|entry| entry.annotation(REF_NAME)).map(str::to_owned).collect()
+    layout.iter().flat_map(|layout| entry_names(&layout.index.manifests)).flatten().collect()
 }
 
 impl Layout {
@@ -124,6 +123,11 @@ impl Layout {
         }
     }
 
+    /// A store whose index is this one, whatever its file says.
+    pub(in crate::images) fn with_index(folder: &Path, index: Index) -> Self {
+        Self { folder: folder.to_owned(), index }
+    }
+
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -132,14 +136,15 @@ impl Layout {
         blob_path(&self.folder, digest)
     }
 
-    /// The index entry of a reference: by containerd's name for it, which is exact, else by the familiar one.
+    /// The entries of the index, each with what it is called.
+    pub(in crate::images) fn named_entries(&self) -> impl Iterator<Item = (&Descriptor, Option<String>)> {
+        self.index.manifests.iter().zip(entry_names(&self.index.manifests))
+    }
+
+    /// The index entry of a reference, however its name is spelled there.
     pub fn entry(&self, reference: &Reference) -> Option<&Descriptor> {
-        let familiar = engine_name(reference)?;
-        let exact = containerd_name(reference);
-        let entries = || self.index.manifests.iter();
-        entries()
-            .find(|entry| entry.annotation(CONTAINERD_NAME) == Some(&exact))
-            .or_else(|| entries().find(|entry| is_only_familiar(entry, &familiar)))
+        let wanted = engine_name(reference)?;
+        self.named_entries().find(|(_, name)| name.as_ref() == Some(&wanted)).map(|(entry, _)| entry)
     }
 
     /// Reads the image of a reference; `None` where the store has none.
@@ -147,14 +152,10 @@ impl Layout {
         let Some(entry) = self.entry(reference) else {
             return Ok(None);
         };
-        let exact = containerd_name(reference);
-        let familiar = engine_name(reference).unwrap_or_default();
-        let is_named = |other: &&Descriptor| {
-            other.annotation(CONTAINERD_NAME) == Some(&exact) || is_only_familiar(other, &familiar)
-        };
+        let wanted = engine_name(reference);
         // Programs differ in which of them they take.
-        if self.index.manifests.iter().filter(is_named).any(|other| other.digest != entry.digest) {
-            let source = DocumentError::NameTwice { reference: familiar };
+        if self.named_entries().any(|(other, name)| name == wanted && other.digest != entry.digest) {
+            let source = DocumentError::NameTwice { reference: wanted.unwrap_or_default() };
             return Err(ImagesError::Document { path: self.folder.join(INDEX_FILE), source });
         }
         self.read_image(entry).map(Some)
@@ -198,17 +199,19 @@ impl Layout {
         entry: &Descriptor,
         name: String,
     ) -> Result<StoredImage, ImagesError> {
-        let wrong_entry = |source| ImagesError::Document { path: self.folder.join(INDEX_FILE), source };
-        entry.check_is_manifest().map_err(wrong_entry)?;
+        let called = &name;
+        let other_kind =
+            |source| ImagesError::OtherKind { reference: called.clone(), path: self.blob_path(&entry.digest), source };
+        entry.check_is_manifest().map_err(other_kind)?;
         let wrong = |digest: &Digest| {
             let path = self.blob_path(digest);
-            move |source| ImagesError::Document { path, source }
+            move |source: DocumentError| match source.is_other_kind() {
+                true => ImagesError::OtherKind { reference: called.clone(), path, source },
+                false => ImagesError::Document { path, source },
+            }
         };
         let manifest_bytes = self.document(entry, &name)?;
         let manifest = ImageManifest::parse(&manifest_bytes).map_err(wrong(&entry.digest))?;
-        if manifest.media_type != entry.media_type {
-            return Err(wrong(&entry.digest)(DocumentError::Ambiguous));
-        }
         let config_bytes = self.document(&manifest.config, &name)?;
         let config = ImageConfig::parse(&config_bytes).map_err(wrong(&manifest.config.digest))?;
         let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
@@ -226,12 +229,15 @@ impl Layout {
                 .filter(|size| *size <= BLOB_LIMIT_BYTES),
         });
         let engine_ids = entry.annotation(ENGINE_IDS).unwrap_or_default();
+        // Some programs call Docker's manifests OCI's in the index. What the document says of itself counts, so that an
+        // entry made of this one says it too.
+        let described = Descriptor { media_type: manifest.media_type.clone(), ..entry.clone() };
         Ok(StoredImage {
-            manifest: entry.clone(),
+            manifest: described,
             config_digest: manifest.config.digest.clone(),
             layers: layers.collect(),
             engine_ids: engine_ids.split_whitespace().map(str::to_owned).collect(),
-            name,
+            name: name.clone(),
             config_bytes,
             config,
         })
@@ -292,11 +298,6 @@ impl Layout {
             Err(ImagesError::DamagedBlob { reference: name.to_owned(), path, why: BlobDamage::WrongDigest })
         }
     }
-}
-
-/// Whether this is the only name of an entry that can be meant by it.
-fn is_only_familiar(entry: &Descriptor, familiar: &str) -> bool {
-    entry.annotation(CONTAINERD_NAME).is_none() && entry.annotation(REF_NAME) == Some(familiar)
 }
 
 pub(in crate::images) fn blob_path(folder: &Path, digest: &Digest) -> PathBuf {

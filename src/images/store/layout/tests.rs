@@ -1,5 +1,6 @@
 use super::*;
 use crate::fs::{Mode, write_durably};
+use crate::images::formats::documents::REF_NAME;
 use crate::images::store::sample_layers::add_layer;
 use crate::images::store::writer::{NewName, StoreWriter, known_layers};
 use std::fs;

@@ -11,10 +11,13 @@ use crate::fs::Digest;
 use crate::images::error::ImagesError;
 use crate::images::formats::documents::{Descriptor, REF_NAME};
 use crate::images::formats::platform::Platform;
-use crate::images::names::reference_of;
 use crate::images::pipes::blocking;
+use crate::images::store::archives::ArchiveFolder;
 use crate::images::store::layer_check::measure;
 use crate::images::store::layout::{LAYOUT_FILE, Layout, StoredImage, distinct};
+use crate::images::store::name_records::lost_names;
+use crate::images::store::owners::NeededImages;
+use crate::manifest::Reference;
 use crate::report::{Activity, Message, Reporter};
 
 /// How thoroughly to look.
@@ -36,6 +39,12 @@ pub struct VerifyReport {
     /// Distinct layers that were looked at.
     pub layers: u64,
     pub problems: Vec<StoreProblem>,
+    /// What other programs keep there besides images: charts, signatures. Nothing is wrong with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
+    /// References that the manifests name and that neither the store's index nor an archive beside it is named after.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// Something that is wrong with a store.
@@ -54,16 +63,40 @@ pub struct StoreProblem {
 /// with images is in the report.
 pub async fn verify(
     images_dir: &Path,
+    needed: Option<&NeededImages>,
     thoroughness: Thoroughness,
     reporter: &Reporter,
 ) -> Result<VerifyReport, ImagesError> {
-    let (folder, reporter) = (images_dir.to_owned(), reporter.clone());
+    let (folder, reporter, needed) = (images_dir.to_owned(), reporter.clone(), needed.cloned());
     blocking(move || {
         let why = "it has no oci-layout and no index.json";
-        let layout = Layout::open(&folder)?.ok_or(ImagesError::NotAStore { folder, why })?;
-        verify_layout(&layout, thoroughness, &reporter)
+        let not_a_store = ImagesError::NotAStore { folder: folder.clone(), why };
+        let layout = Layout::open(&folder)?.ok_or(not_a_store)?;
+        let mut report = verify_layout(&layout, thoroughness, &reporter)?;
+        if let Some(needed) = needed {
+            compare_with_needed(&layout, &needed, &mut report)?;
+        }
+        Ok(report)
     })
     .await
+}
+
+/// What manifests need and the index does not name: a problem where the image is there and only its name was lost.
+fn compare_with_needed(layout: &Layout, needed: &NeededImages, report: &mut VerifyReport) -> Result<(), ImagesError> {
+    let lost = lost_names(layout)?;
+    let named: HashSet<String> = layout.named_entries().filter_map(|(_, name)| name).collect();
+    let archives = ArchiveFolder::open(layout.folder())?;
+    for name in needed.names().filter(|name| !named.contains(*name)) {
+        if lost.iter().any(|record| record.name == name) {
+            let problem = "the image is in the store, and index.json does not name it any more, as when another store is \
+                copied over this one; `dpl images repair` puts the name back";
+            report.problems.push(StoreProblem { reference: name.to_owned(), problem: problem.to_owned() });
+        } else if !name.parse().is_ok_and(|reference: Reference| archives.named_at(&reference).is_some()) {
+            report.missing.push(name.to_owned());
+        }
+    }
+    report.ok = report.problems.is_empty();
+    Ok(())
 }
 
 /// What each layer was found to be, since images share them: its uncompressed size where it was read, or what is wrong.
@@ -82,18 +115,24 @@ fn verify_layout(
         if reporter.asked_to_stop() {
             return Err(ImagesError::Interrupted { done, all });
         }
-        report.images += 1;
         let name = entry.shown_name();
         let mut problems = match layout.read_image(entry) {
+            Err(ImagesError::OtherKind { .. }) => {
+                report.others.push(name);
+                continue;
+            }
+            Err(ImagesError::NoPlatform { .. }) => Vec::new(),
             Ok(image) => verify_image(layout, &image, thoroughness, &mut seen, reporter),
             Err(error) => vec![text_of(&error)],
         };
         for other in other_platforms(layout, entry) {
             problems.extend(match layout.read_manifest(&other, name.clone()) {
+                Err(ImagesError::OtherKind { .. }) => Vec::new(),
                 Ok(image) => verify_image(layout, &image, thoroughness, &mut seen, reporter),
                 Err(error) => vec![text_of(&error)],
             });
         }
+        report.images += 1;
         match problems.first() {
             Some(problem) => reporter.failed(Activity::VerifyImage, &name, problem),
             None => reporter.done(Activity::VerifyImage, &name, Message::new("images-whole")),
@@ -116,10 +155,9 @@ fn layout_problems(layout: &Layout) -> Vec<StoreProblem> {
         problem(LAYOUT_FILE, format!("{LAYOUT_FILE} is missing in {}", layout.folder().display()));
     }
     let mut seen: HashMap<String, &Digest> = HashMap::new();
-    for entry in &layout.index.manifests {
+    for (entry, name) in layout.named_entries() {
         // Some programs read the one, some the other.
-        let names: HashSet<String> =
-            entry.annotation(REF_NAME).map(str::to_owned).into_iter().chain(reference_of(entry)).collect();
+        let names: HashSet<String> = entry.annotation(REF_NAME).map(str::to_owned).into_iter().chain(name).collect();
         let mut others = names.into_iter().filter_map(|name| seen.insert(name, &entry.digest));
         if others.any(|other| *other != entry.digest) {
             problem(

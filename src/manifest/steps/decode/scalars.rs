@@ -126,7 +126,25 @@ macro_rules! decode_text {
 }
 
 decode_text!(Allowed: ByteSize, SwapLimit, Cpus, GpuCount, ExposedPort, Period);
-decode_text!(Refused: Link, Reference, RestartPolicy, NamespaceMode, Protocol, Tmpfs);
+decode_text!(Refused: Link, RestartPolicy, NamespaceMode, Protocol, Tmpfs);
+
+impl Decode for Reference {
+    /// Without a digest: an engine knows a registry's digest only of what it pulled or built itself, so that after a load
+    /// no such reference would be found.
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let reference: Self = from_text(node, context, Numbers::Refused)?;
+        if reference.digest().is_none() {
+            return Some(reference);
+        }
+        let without = match reference.tag() {
+            Some(tag) => format!("{}:{tag}", reference.name()),
+            None => format!("{}:TAG", reference.name()),
+        };
+        let error = format!("`{reference}` names an image by a registry's digest, which no engine knows after a load");
+        context.problems.error_with_help(node.span, error, format!("write the tag alone: `{without}`"));
+        None
+    }
+}
 
 impl Decode for Command {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {

@@ -1,0 +1,64 @@
+//! `images repair` as the operator sees it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::print;
+use crate::cli::arguments::ManifestArguments;
+use crate::cli::failure::Failure;
+use crate::cli::operations::{self, Operation, document, path};
+use crate::cli::output::Tone;
+use crate::cli::session::{Project, Session};
+use crate::images::{RepairReport, plan_repair, repair};
+use crate::report::{Message, Reporter};
+
+/// `dpl images repair`: it only adds names, so that nothing has to be asked.
+pub fn repair_store(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, Failure> {
+    let project = session.project(arguments.manifest.as_deref())?;
+    operations::act(&Repair, &project, session)
+}
+
+struct Repair;
+
+impl Operation for Repair {
+    fn announcement(&self) -> Message {
+        Message::new("will-repair-images")
+    }
+
+    fn command(&self) -> String {
+        "dpl images repair".to_owned()
+    }
+
+    fn needs_engine(&self) -> bool {
+        false
+    }
+
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let report = session.runtime()?.block_on(plan_repair(store))?;
+        let would = session.output.paint_word(Tone::Attention, "word-would-name");
+        let rows = report.names.iter().map(|name| vec![name.reference.clone(), would.clone()]).collect();
+        print(["column-image", "column-result"], rows, session)?;
+        tell(&report, session);
+        document(&report)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let report = session.runtime()?.block_on(repair(store, reporter))?;
+        tell(&report, session);
+        let message = Message::new("images-repair-done").with("names", report.names.len());
+        session.output.say(&message.with("store", &report.store));
+        document(&report)
+    }
+}
+
+fn tell(report: &RepairReport, session: &Session) {
+    if report.index_replaced {
+        session.output.warn(&Message::new("images-repair-index").with("store", &report.store));
+    }
+    for reference in &report.not_whole {
+        session.output.warn(&Message::new("images-repair-not-whole").with("reference", reference));
+    }
+}
