@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
-use super::arguments::LogsArguments;
+use super::arguments::{LogsArguments, names_manifest};
 use super::failure::Failure;
 use super::output::Output;
 use super::select::{self, Unselected};
@@ -25,6 +25,14 @@ const TOGETHER: usize = 64 << 10;
 
 /// `dpl logs`: 0; 1 where a log could not be read; 130 after Ctrl-C.
 pub fn run(arguments: &LogsArguments, session: &mut Session) -> Result<u8, Failure> {
+    // `docker logs -f` follows; here `-f` names the manifest.
+    if let Some(named) = session.global.manifest.as_deref().filter(|named| !named.exists())
+        && !names_manifest(&named.to_string_lossy())
+    {
+        let headline = format!("`-f` names the manifest, and there is no file `{}`", named.display());
+        let hint = Message::new("hint-logs-follow").with("targets", named.display());
+        return Err(Failure::usage_with_hint(headline, hint));
+    }
     let (project, selectors) = session.targets(&arguments.targets.targets)?;
     let manifest = project.manifest();
     let selection = select::services(manifest, &selectors, Unselected::All)?;

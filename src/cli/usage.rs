@@ -65,7 +65,10 @@ fn failure(error: &Error, typed: &[OsString]) -> Failure {
                 _ => format!("`{path}` has no command `{wrong}`"),
             };
             let names = command.get_subcommands().filter(|command| !command.is_hide_set()).map(Command::get_name);
-            let found = nearest(&wrong, names).map(str::to_owned).or_else(|| elsewhere(&wrong, &root));
+            let others = OF_OTHERS.iter().find(|(word, _)| *word == wrong && path == "dpl");
+            let found = others.map(|(_, own)| (*own).to_owned());
+            let found =
+                found.or_else(|| nearest(&wrong, names).map(str::to_owned)).or_else(|| elsewhere(&wrong, &root));
             Failure::usage_with_hint(headline, meant(found).unwrap_or(see))
         }
         ErrorKind::UnknownArgument if what.starts_with('-') => {
@@ -77,8 +80,14 @@ fn failure(error: &Error, typed: &[OsString]) -> Failure {
         }
         ErrorKind::InvalidValue if value.is_empty() => {
             let valid = text(error, ContextKind::ValidValue);
-            let hint = if valid.is_empty() { see } else { one_of(&valid) };
-            Failure::usage_with_hint(format!("`{what}` wants a value"), hint)
+            let hint = match valid.is_empty() {
+                true if path == "dpl logs" && what == "--manifest" => {
+                    Message::new("hint-logs-follow").with("targets", "SERVICE")
+                }
+                true => see,
+                false => one_of(&valid),
+            };
+            Failure::usage_with_hint(format!("`{what}` needs a value"), hint)
         }
         ErrorKind::InvalidValue => {
             let valid = text(error, ContextKind::ValidValue);
@@ -132,6 +141,18 @@ fn place<'a>(error: &Error, typed: &[OsString], root: &'a Command) -> (String, &
     }
     (path, command)
 }
+
+/// Commands of Docker and Compose, and what they are called here.
+const OF_OTHERS: [(&str, &str); 8] = [
+    ("up", "dpl start"),
+    ("down", "dpl remove"),
+    ("rm", "dpl remove"),
+    ("ps", "dpl status"),
+    ("ls", "dpl list"),
+    ("kill", "dpl stop"),
+    ("pull", "dpl load"),
+    ("run", "dpl exec"),
+];
 
 /// A command of another level: `dpl rebuild` is `dpl db rebuild`.
 fn elsewhere(wrong: &str, root: &Command) -> Option<String> {

@@ -193,6 +193,25 @@ fn keys_of_compose_are_taken_and_their_values_checked() {
 }
 
 #[test]
+fn addresses_of_networks_are_checked() {
+    for (pool, said) in [
+        (r#"{ "subnet": "10.1.0.0/33" }"#, "`10.1.0.0/33` is not a valid `subnet`"),
+        (
+            r#"{ "subnet": "10.1.0.0/16", "ip_range": "10.2.0.0/24" }"#,
+            "`ip_range` 10.2.0.0/24 lies outside of 10.1.0.0/16",
+        ),
+        (r#"{ "subnet": "10.1.0.0/16", "gateway": "10.2.0.1" }"#, "`gateway` 10.2.0.1 lies outside of 10.1.0.0/16"),
+        (r#"{ "gateway": "10.2.0" }"#, "`10.2.0` is not an IP address"),
+    ] {
+        let text = format!(
+            r#"{{ "project": "p", "networks": {{ "n": {{ "ipam": {{ "config": [{pool}] }} }} }}, "services": {{}} }}"#
+        );
+        let said_of_it = Site::with_manifest(&text).run(&["check", "stack.json"]).failure(3).stderr;
+        assert!(said_of_it.contains(said), "{said_of_it}");
+    }
+}
+
+#[test]
 fn waiting_for_the_health_of_a_service_without_a_check_is_said() {
     let stack = |db: &str| {
         let text = format!(

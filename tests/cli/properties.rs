@@ -188,12 +188,11 @@ proptest! {
 
 #[test]
 fn hostile_manifests_stay_small_and_quick() {
-    let deep = "[".repeat(200_000);
-    let wide = format!(
-        "{{\"project\":\"p\",\"services\":{{\"a\":{{\"image\":\"i\",\"command\":[{}]}}}}}}",
-        "0,".repeat(200_000)
-    );
-    let nested = format!("{{\"project\":\"{}\"}}", "${A:-".repeat(50_000));
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    let mut wide =
+        format!("{{\"project\":\"p\",\"services\":{{\"a\":{{\"image\":\"i\",\"ports\":[{}", "0,".repeat(200_000));
+    wide.push_str("0]}}}");
+    let nested = format!("{{\"project\":\"{}{}\"}}", "${A:-".repeat(50_000), "}".repeat(50_000));
     let services: Vec<String> = (0..20_000).map(|number| format!("\"s{number}\":{{}}")).collect();
     let labels: Vec<String> = (0..5_000).map(|number| format!("\"l{number}\":\"\"")).collect();
     let defaults = format!(

@@ -41,6 +41,14 @@ const PAGES: &[(&[&str], &str, &str)] = &[
         "`--follow` can't be given together with `--until`",
         "`dpl logs --help` shows what there is",
     ),
+    (&["up"], "there is no command `up`", "did you mean `dpl start`?"),
+    (&["ps"], "there is no command `ps`", "did you mean `dpl status`?"),
+    (&["logs", "-f"], "`--manifest` needs a value", "`dpl logs --follow SERVICE` goes on with what is written"),
+    (
+        &["logs", "-f", "web"],
+        "`-f` names the manifest, and there is no file `web`",
+        "`dpl logs --follow web` goes on with what is written",
+    ),
     (&["schema", "staus"], "there is no document `staus`", "did you mean `status`?"),
 ];
 

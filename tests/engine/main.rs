@@ -16,6 +16,7 @@ mod foreign;
 mod housekeeping;
 mod images;
 mod images_others;
+mod keys;
 mod languages;
 mod lock;
 mod looking;

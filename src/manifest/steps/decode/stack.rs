@@ -1,6 +1,9 @@
 //! The manifest itself, and what it has beside services.
 
+use std::net::IpAddr;
+
 use indexmap::IndexMap;
+use ipnet::IpNet;
 
 use super::scalars::Scalar;
 use super::service::texts;
@@ -150,7 +153,44 @@ impl Decode for AddressPool {
             gateway: fields.optional("gateway", context),
         };
         fields.finish(context);
+        check_pool(node, &pool, context);
         Some(pool)
+    }
+}
+
+/// Addresses that the engine would refuse.
+fn check_pool(node: &Node, pool: &AddressPool, context: &mut Context<'_>) {
+    let mut network = |key: &str, text: &Option<String>| {
+        let text = text.as_deref()?;
+        let network = text.parse::<IpNet>();
+        if network.is_err() {
+            let message = format!("`{text}` is not a valid `{key}`");
+            context.problems.error_with_help(
+                node.place(&[key]),
+                message,
+                "an address and the length of its prefix: `10.1.0.0/16`",
+            );
+        }
+        network.ok()
+    };
+    let (subnet, range) = (network("subnet", &pool.subnet), network("ip_range", &pool.ip_range));
+    if let (Some(subnet), Some(range)) = (subnet, range)
+        && !subnet.contains(&range)
+    {
+        context.problems.error(node.place(&["ip_range"]), format!("`ip_range` {range} lies outside of {subnet}"));
+    }
+    let Some(gateway) = &pool.gateway else {
+        return;
+    };
+    match gateway.parse::<IpAddr>() {
+        Err(_) => context.problems.error(node.place(&["gateway"]), format!("`{gateway}` is not an IP address")),
+        Ok(address) => {
+            if let Some(subnet) = subnet.filter(|subnet| !subnet.contains(&address)) {
+                context
+                    .problems
+                    .error(node.place(&["gateway"]), format!("`gateway` {gateway} lies outside of {subnet}"));
+            }
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::services::error::Problem;
 use crate::services::plan::PlanInput;
 use crate::services::plan::converge::ServicePlan;
@@ -60,21 +62,7 @@ fn problem(
 
 /// Whether a subnet in CIDR notation has an address. One that can't be read can't speak against it.
 fn contains(subnet: &str, address: IpAddr) -> bool {
-    let Some((base, length)) = subnet.split_once('/') else {
-        return true;
-    };
-    let (Ok(base), Ok(length)) = (base.parse::<IpAddr>(), length.parse::<u32>()) else {
-        return true;
-    };
-    let same = |one: u128, other: u128, bits: u32| {
-        let shift = bits.saturating_sub(length);
-        shift >= 128 || one >> shift == other >> shift
-    };
-    match (base, address) {
-        (IpAddr::V4(base), IpAddr::V4(address)) => same(u32::from(base).into(), u32::from(address).into(), 32),
-        (IpAddr::V6(base), IpAddr::V6(address)) => same(base.into(), address.into(), 128),
-        _ => false,
-    }
+    subnet.parse::<IpNet>().map_or(true, |subnet| subnet.contains(&address))
 }
 
 #[cfg(test)]
