@@ -21,7 +21,7 @@ use crate::fs::Digest;
 use crate::manifest::types::Period;
 use crate::manifest::{Loaded, Manifest, Variables, likely_manifest, read_manifest};
 use crate::report::{Listener, Message, Reporter};
-use crate::state::{Holder, Journal, Lock, Operator, ReleaseLog, StateDir, chosen_manifest, undivided_manifests};
+use crate::state::{Holder, Journal, LoadLog, Lock, Operator, StateDir, chosen_manifest, undivided_manifests};
 
 /// A manifest that was found and read.
 pub struct Project {
@@ -41,8 +41,8 @@ impl Project {
     }
 
     /// Where it is written down what is loaded into an engine.
-    pub fn releases(&self, engine_id: &str) -> ReleaseLog {
-        ReleaseLog::new(self.state(), engine_id, Operator::of_process())
+    pub fn load_log(&self, engine_id: &str) -> LoadLog {
+        LoadLog::new(self.state(), engine_id, Operator::of_process())
     }
 
     /// The digest of all the files that it was read from.

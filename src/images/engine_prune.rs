@@ -1,7 +1,7 @@
 //! What loads left in an engine and nothing needs any more: images kept for a way back that is too long ago, and
 //! images that lost every name.
 //!
-//! Only what the project's record of releases, or its store, proves to be the project's; others' only on request. An
+//! Only what the project's record of loads, or its store, proves to be the project's; others' only on request. An
 //! image that a container uses is never touched, nor is one that has a name of anybody's.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -18,7 +18,7 @@ use crate::images::names::KEPT_REPOSITORY;
 use crate::images::pipes::blocking;
 use crate::images::store::layout::{Layout, StoredImage};
 use crate::report::{Activity, Message, Reporter};
-use crate::state::EngineReleases;
+use crate::state::EngineLoads;
 
 /// Which images are looked at beyond those that are known to be the project's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct EnginePruneOptions {
 /// What the project's records know of an engine.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EngineRecords {
-    pub releases: EngineReleases,
+    pub loads: EngineLoads,
     /// The IDs of the images that `dpl rollback` may want back.
     pub deployed: BTreeSet<String>,
 }
@@ -114,7 +114,7 @@ pub async fn plan_engine_prune(
     let containers = engine.list_container_summaries().await?;
     let users: HashMap<&str, &str> =
         containers.iter().map(|container| (container.image_id.as_str(), container.name.as_str())).collect();
-    let mut needed = records.releases.images_of_last(options.keep_releases);
+    let mut needed = records.loads.images_of_last(options.keep_releases);
     needed.extend(records.deployed.iter().map(String::as_str));
     let mut report = EnginePruneReport { engine: engine.facts().await?.name.clone(), ..EnginePruneReport::default() };
     let mut stored = None;
@@ -133,7 +133,7 @@ pub async fn plan_engine_prune(
                 stays(KeptCause::Release, None);
                 continue;
             }
-            let mut is_known = records.releases.knows(&id);
+            let mut is_known = records.loads.knows(&id);
             if !is_known && name.is_none() {
                 if stored.is_none() {
                     stored = Some(stored_images(store).await?);

@@ -15,7 +15,7 @@ use super::StateError;
 use super::deployments::{self, Deployments};
 use super::folder::{self, Readers, StateDir};
 use super::journal::{self, Entry};
-use super::{releases, stopped};
+use super::{loads, stopped};
 
 /// The manifests that the journal of an older dpl names, if there is one: the caller finds out whose they are.
 pub fn undivided_manifests(state: &StateDir) -> Result<BTreeSet<PathBuf>, StateError> {
@@ -65,8 +65,8 @@ pub(super) fn deployments(state: &StateDir) -> Result<Deployments, StateError> {
 }
 
 /// What an older dpl loaded.
-pub(super) fn loads(state: &StateDir) -> Result<releases::Releases, StateError> {
-    folder::read_record(&state.root().join(releases::OLD_FILE))
+pub(super) fn loads(state: &StateDir) -> Result<loads::Loads, StateError> {
+    folder::read_record(&state.root().join(loads::OLD_FILE))
 }
 
 /// What an older dpl noted as stopped.
@@ -77,7 +77,7 @@ pub(super) fn stopped_services(state: &StateDir) -> Result<BTreeSet<String>, Sta
 /// Divides what an older dpl left, if there is any. The project's lock and the older one must be held. Cut off, it is done
 /// again: nothing is taken over twice, and nothing of the older files is lost (they get `.old` behind their names).
 pub(super) fn divide(state: &StateDir) -> Result<(), StateError> {
-    let old = [journal::FILE, deployments::FILE, releases::OLD_FILE, stopped::FILE];
+    let old = [journal::FILE, deployments::FILE, loads::OLD_FILE, stopped::FILE];
     let present: Vec<PathBuf> = old.iter().map(|name| state.root().join(name)).filter(|path| path.exists()).collect();
     if present.is_empty() {
         return Ok(());
@@ -107,9 +107,9 @@ fn divide_alone(state: &StateDir, present: &[PathBuf]) -> Result<(), StateError>
             let all: Deployments = state.read_record(deployments::FILE)?;
             state.write_record(deployments::FILE, &earlier.followed_by(all), Readers::Owner)?;
         }
-        if state.root().join(releases::OLD_FILE).exists() {
-            let all: releases::Releases = state.read_record(releases::FILE)?;
-            state.write_record(releases::FILE, &loads(&state)?.followed_by(all), Readers::Group)?;
+        if state.root().join(loads::OLD_FILE).exists() {
+            let all: loads::Loads = state.read_record(loads::FILE)?;
+            state.write_record(loads::FILE, &loads(&state)?.followed_by(all), Readers::Group)?;
         }
     }
     let mut stopped = stopped::read(&state.file(stopped::FILE))?;
@@ -153,7 +153,7 @@ mod tests {
 
     use super::super::{at_work, read_journal, stopped_services as stopped_now};
     use super::*;
-    use crate::state::{Deployment, Operator, Releases};
+    use crate::state::{Deployment, Loads, Operator};
 
     fn line(number: u64, manifest: &str) -> String {
         format!(
@@ -198,7 +198,7 @@ mod tests {
         let look = |project: &str| {
             let state = state(project);
             let deployed: Vec<u64> = Deployments::read(&state).unwrap().of("E").iter().map(|one| one.action).collect();
-            (actions(&state), deployed, Releases::read(&state).unwrap().of("E").knows("sha256:1"))
+            (actions(&state), deployed, Loads::read(&state).unwrap().of("E").knows("sha256:1"))
         };
         // Before it is divided everyone reads their own; nobody's action is seen by all.
         assert_eq!(look("a"), (vec![1, 4], vec![1], true));

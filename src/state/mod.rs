@@ -9,9 +9,9 @@ mod divide;
 mod folder;
 mod history;
 mod journal;
+mod loads;
 mod lock;
 mod operator;
-mod releases;
 mod stopped;
 
 pub use chosen::{choose_manifest, chosen_manifest};
@@ -20,9 +20,9 @@ pub use divide::undivided_manifests;
 pub use folder::StateDir;
 pub use history::{ActionResult, PastAction, PastStep, StepResult, history};
 pub use journal::{Action, ActionEnd, Entry, Journal, StepEnd, read_journal};
+pub use loads::{EngineLoads, LoadLog, LoadOrigin, LoadRecord, Loads};
 pub use lock::{Holder, Lock, at_work};
 pub use operator::Operator;
-pub use releases::{EngineReleases, Release, ReleaseLog, ReleaseOrigin, Releases};
 pub use stopped::{note_stopped_services, stopped_services};
 
 use std::io;

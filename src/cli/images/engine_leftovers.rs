@@ -17,7 +17,7 @@ use crate::images::{
     EnginePruneOptions, EnginePruneReport, EngineRecords, KeptCause, LeftoverCause, engine_prune, plan_engine_prune,
 };
 use crate::report::{Message, Reporter};
-use crate::state::{Deployments, Releases};
+use crate::state::{Deployments, Loads};
 
 /// `dpl images prune --engine`.
 pub fn prune(arguments: &PruneArguments, project: &Arc<Project>, session: &mut Session) -> Result<u8, Failure> {
@@ -36,7 +36,7 @@ pub fn prune(arguments: &PruneArguments, project: &Arc<Project>, session: &mut S
 fn records(project: &Project, engine: &Engine, session: &mut Session) -> Result<EngineRecords, Failure> {
     let (state, id) = (project.state(), &session.engine_id(engine)?);
     let deployed = Deployments::images_of_all_projects(&state, id)?;
-    Ok(EngineRecords { releases: Releases::read(&state)?.of(id), deployed })
+    Ok(EngineRecords { loads: Loads::read(&state)?.of(id), deployed })
 }
 
 /// Removes from the engine what loads left, as it has been planned.

@@ -168,7 +168,7 @@ impl Operation for Load {
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         let Ends { store, engine, references } = Ends::of(&self.services, project, session)?;
         let mut options = self.options.clone();
-        options.releases = Some(project.releases(&session.engine_id(&engine)?));
+        options.releases = Some(project.load_log(&session.engine_id(&engine)?));
         let report =
             session.runtime()?.block_on(crate::images::load(&engine, store, &references, &options, reporter))?;
         let folder = std::env::current_dir().map_err(|error| Failure::Work(Box::new(error)))?;

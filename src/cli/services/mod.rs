@@ -278,7 +278,7 @@ fn carry_out(
             && let Some(store) = &manifest.paths.images
         {
             let missing: Vec<Reference> = missing.into_iter().cloned().collect();
-            let releases = project.releases(&engine.facts().await?.id);
+            let releases = project.load_log(&engine.facts().await?.id);
             let options = LoadOptions { releases: Some(releases), ..Default::default() };
             load(&engine, store, &missing, &options, reporter).await?;
             planned = look_and_plan(&engine, manifest, &request).await?;

@@ -234,7 +234,7 @@ impl Operation for Rollback {
         if session.global.yes {
             self.say(&plan, session)?;
         }
-        let releases = project.releases(&session.engine_id(&engine)?);
+        let releases = project.load_log(&session.engine_id(&engine)?);
         let now = plan.images.iter().filter_map(|image| Some((image.reference.clone(), image.was.clone()?)));
         releases.before_load(&now.collect(), &[])?;
         session.runtime()?.block_on(async {

@@ -33,13 +33,13 @@ use crate::images::load::transfer::{PlannedTransfer, TransferDone, TransferState
 use crate::images::unique;
 use crate::manifest::Reference;
 use crate::report::{Activity, Message, Reporter};
-use crate::state::ReleaseLog;
+use crate::state::LoadLog;
 
 /// How to load.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Where it is written down what was loaded; nowhere where `None`.
-    pub releases: Option<ReleaseLog>,
+    pub releases: Option<LoadLog>,
     /// What to do when the engine's disk seems too small.
     pub space: SpaceCheck,
 }

@@ -1,6 +1,6 @@
-//! What was loaded where: for each engine the releases of the project, each with the image of every reference.
+//! What was loaded where: for each engine the loads of the project, each with the image of every reference.
 //!
-//! A release is what the references named after a load that changed something. Before a load changes anything, what
+//! A record is what the references named after a load that changed something. Before a load changes anything, what
 //! is there and what is coming is written down, so that a load that is killed loses no image that somebody may want
 //! back. `images prune --engine` goes by it, and so does the way back.
 
@@ -17,22 +17,22 @@ pub(super) const FILE: &str = "loads.json";
 /// What it was called before each project had its own.
 pub(super) const OLD_FILE: &str = "releases.json";
 /// Far more than anybody goes back; an entry is some kilobytes.
-const MOST_RELEASES: usize = 200;
-/// Image IDs that are remembered beyond the releases, newest last.
+const MOST_LOADS: usize = 200;
+/// Image IDs that are remembered beyond the loads, newest last.
 const MOST_LOADED: usize = 2000;
 
-/// The releases of a project, by the engine's own ID.
+/// The loads of a project, by the engine's own ID.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Releases {
+pub struct Loads {
     #[serde(default)]
-    engines: BTreeMap<String, EngineReleases>,
+    engines: BTreeMap<String, EngineLoads>,
 }
 
-/// What one engine got, oldest release first.
+/// What one engine got, oldest load first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EngineReleases {
-    #[serde(default)]
-    pub releases: Vec<Release>,
+pub struct EngineLoads {
+    #[serde(default, alias = "releases")]
+    pub loads: Vec<LoadRecord>,
     /// The IDs of all images that `dpl` sent to the engine or found under the project's references there.
     #[serde(default)]
     pub loaded: Vec<String>,
@@ -40,36 +40,36 @@ pub struct EngineReleases {
 
 /// What the project's references named at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Release {
+pub struct LoadRecord {
     /// Counts up from 1 on each engine.
     pub number: u64,
     pub at: Timestamp,
-    pub origin: ReleaseOrigin,
+    pub origin: LoadOrigin,
     #[serde(flatten)]
     pub operator: Operator,
     /// The engine's ID of the image of each reference.
     pub images: BTreeMap<String, String>,
 }
 
-/// How a release came about.
+/// How a record came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ReleaseOrigin {
+pub enum LoadOrigin {
     /// A load brought it.
     Loaded,
     /// A load found it: what was there before the first one, what others brought, or what a killed load left.
     Found,
 }
 
-/// The record of one engine's releases, to be written to while the project's lock is held.
+/// The record of one engine's loads, to be written to while the project's lock is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReleaseLog {
+pub struct LoadLog {
     state: StateDir,
     engine: String,
     operator: Operator,
 }
 
-impl Releases {
+impl Loads {
     /// # Errors
     /// A file that is there and can't be understood: what it says of images is not to be guessed.
     pub fn read(state: &StateDir) -> Result<Self, StateError> {
@@ -81,29 +81,29 @@ impl Releases {
         for (engine, later) in later.engines {
             let all = self.engines.entry(engine).or_default();
             all.know(later.loaded);
-            for one in later.releases {
-                if !all.releases.contains(&one) {
-                    all.releases.push(one);
+            for one in later.loads {
+                if !all.loads.contains(&one) {
+                    all.loads.push(one);
                 }
             }
         }
         self
     }
 
-    pub fn of(&self, engine: &str) -> EngineReleases {
+    pub fn of(&self, engine: &str) -> EngineLoads {
         self.engines.get(engine).cloned().unwrap_or_default()
     }
 }
 
-impl EngineReleases {
-    /// The IDs of the images that the last `count` releases name. What was only found does not count as one of them,
+impl EngineLoads {
+    /// The IDs of the images that the last `count` loads name. What was only found does not count as one of them,
     /// but nothing that lies between them is left out.
     pub fn images_of_last(&self, count: u32) -> BTreeSet<&str> {
         let mut left = count.max(1);
         let mut images = BTreeSet::new();
-        for release in self.releases.iter().rev() {
-            images.extend(release.images.values().map(String::as_str));
-            if release.origin == ReleaseOrigin::Loaded {
+        for load in self.loads.iter().rev() {
+            images.extend(load.images.values().map(String::as_str));
+            if load.origin == LoadOrigin::Loaded {
                 left -= 1;
                 if left == 0 {
                     break;
@@ -116,20 +116,20 @@ impl EngineReleases {
     /// Whether an image with this ID is known to have been the project's.
     pub fn knows(&self, id: &str) -> bool {
         self.loaded.iter().any(|known| known == id)
-            || self.releases.iter().any(|release| release.images.values().any(|known| known == id))
+            || self.loads.iter().any(|load| load.images.values().any(|known| known == id))
     }
 
     fn last(&self) -> BTreeMap<String, String> {
-        self.releases.last().map(|release| release.images.clone()).unwrap_or_default()
+        self.loads.last().map(|load| load.images.clone()).unwrap_or_default()
     }
 
-    fn add(&mut self, origin: ReleaseOrigin, operator: &Operator, images: BTreeMap<String, String>) {
-        let number = self.releases.last().map_or(1, |release| release.number + 1);
+    fn add(&mut self, origin: LoadOrigin, operator: &Operator, images: BTreeMap<String, String>) {
+        let number = self.loads.last().map_or(1, |load| load.number + 1);
         let at = Timestamp::now().round(jiff::Unit::Second).unwrap_or_default();
         self.know(images.values().cloned());
-        self.releases.push(Release { number, at, origin, operator: operator.clone(), images });
-        let superfluous = self.releases.len().saturating_sub(MOST_RELEASES);
-        self.releases.drain(..superfluous);
+        self.loads.push(LoadRecord { number, at, origin, operator: operator.clone(), images });
+        let superfluous = self.loads.len().saturating_sub(MOST_LOADS);
+        self.loads.drain(..superfluous);
     }
 
     fn know(&mut self, ids: impl IntoIterator<Item = String>) {
@@ -143,7 +143,7 @@ impl EngineReleases {
     }
 }
 
-impl ReleaseLog {
+impl LoadLog {
     pub fn new(state: StateDir, engine: &str, operator: Operator) -> Self {
         Self { state, engine: engine.to_owned(), operator }
     }
@@ -154,33 +154,33 @@ impl ReleaseLog {
             let mut found = engine.last();
             found.extend(named.clone());
             if found != engine.last() {
-                engine.add(ReleaseOrigin::Found, &self.operator, found);
+                engine.add(LoadOrigin::Found, &self.operator, found);
             }
             engine.know(coming.iter().cloned());
         })
     }
 
-    /// After a load: what its references name now. A load that changed nothing is no release.
+    /// After a load: what its references name now. One that changed nothing is not recorded.
     pub fn after_load(&self, named: &BTreeMap<String, String>) -> Result<(), StateError> {
         self.update(|engine| {
             let mut images = engine.last();
             images.extend(named.clone());
             if images != engine.last() {
-                engine.add(ReleaseOrigin::Loaded, &self.operator, images);
+                engine.add(LoadOrigin::Loaded, &self.operator, images);
             }
         })
     }
 
-    fn update(&self, change: impl FnOnce(&mut EngineReleases)) -> Result<(), StateError> {
-        let mut releases = Releases::read(&self.state)?;
-        let engine = releases.engines.entry(self.engine.clone()).or_default();
+    fn update(&self, change: impl FnOnce(&mut EngineLoads)) -> Result<(), StateError> {
+        let mut loads = Loads::read(&self.state)?;
+        let engine = loads.engines.entry(self.engine.clone()).or_default();
         let before = engine.clone();
         change(engine);
         if *engine == before {
             return Ok(());
         }
-        crate::failpoint!("state.releases.before-write");
-        self.state.write_record(FILE, &releases, Readers::Group)
+        crate::failpoint!("state.loads.before-write");
+        self.state.write_record(FILE, &loads, Readers::Group)
     }
 }
 
@@ -192,9 +192,9 @@ mod tests {
         text.split_whitespace().filter_map(|pair| pair.split_once('=')).map(|(a, b)| (a.into(), b.into())).collect()
     }
 
-    fn log(folder: &std::path::Path) -> (ReleaseLog, StateDir) {
+    fn log(folder: &std::path::Path) -> (LoadLog, StateDir) {
         let state = StateDir::beside(&folder.join("stack.json"), "p");
-        (ReleaseLog::new(state.clone(), "ENGINE", Operator::default()), state)
+        (LoadLog::new(state.clone(), "ENGINE", Operator::default()), state)
     }
 
     #[test]
@@ -206,14 +206,14 @@ mod tests {
             log.before_load(&images(before), &[]).unwrap();
             log.after_load(&images(after)).unwrap();
         }
-        let engine = Releases::read(&state).unwrap().of("ENGINE");
-        let numbers: Vec<_> = engine.releases.iter().map(|release| (release.number, release.origin)).collect();
-        use ReleaseOrigin::{Found, Loaded};
+        let engine = Loads::read(&state).unwrap().of("ENGINE");
+        let numbers: Vec<_> = engine.loads.iter().map(|load| (load.number, load.origin)).collect();
+        use LoadOrigin::{Found, Loaded};
         assert_eq!(numbers, [(1, Found), (2, Loaded), (3, Loaded), (4, Loaded)]);
         assert_eq!(engine.images_of_last(2), BTreeSet::from(["1b", "2", "3"]), "b was not loaded again");
         assert_eq!(engine.images_of_last(9), BTreeSet::from(["0", "1", "1b", "2", "3"]));
         assert!(engine.knows("0") && engine.knows("1") && !engine.knows("4"));
-        assert!(Releases::read(&state).unwrap().of("OTHER").releases.is_empty());
+        assert!(Loads::read(&state).unwrap().of("OTHER").loads.is_empty());
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
         // Killed when one of two names had moved; then loaded again.
         log.before_load(&images("a=2 b=1b"), &["2b".into()]).unwrap();
         log.after_load(&images("a=2 b=2b")).unwrap();
-        let engine = Releases::read(&state).unwrap().of("ENGINE");
+        let engine = Loads::read(&state).unwrap().of("ENGINE");
         assert_eq!(engine.images_of_last(2), BTreeSet::from(["1", "1b", "2", "2b"]));
         assert_eq!(engine.images_of_last(1), BTreeSet::from(["2", "2b"]));
     }
