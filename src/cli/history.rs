@@ -48,6 +48,10 @@ pub fn run(arguments: &HistoryArguments, session: &mut Session) -> Result<u8, Fa
         session.output.document(&HistoryReport { actions })?;
         return Ok(0);
     }
+    // Only a look at an engine of this machine: a history is read where the engine can't be reached, too.
+    if let Ok(engine) = session.local_engine() {
+        session.say_other_folders(&project, &engine)?;
+    }
     match shown {
         Some(_) => actions.iter().try_for_each(|action| show(action, &session.output))?,
         None if actions.is_empty() => session.output.say(&Message::new("history-empty")),

@@ -21,6 +21,7 @@ use crate::fs::Digest;
 use crate::manifest::types::Period;
 use crate::manifest::{Loaded, Manifest, Variables, likely_manifest, read_manifest};
 use crate::report::{Listener, Message, Reporter};
+use crate::services::other_folders;
 use crate::state::{Holder, Journal, LoadLog, Lock, Operator, StateDir, chosen_manifest, undivided_manifests};
 
 /// A manifest that was found and read.
@@ -192,6 +193,24 @@ impl Session {
         }
         self.engine = Some(engine.clone());
         Ok(engine)
+    }
+
+    /// The engine, where it is one of this machine and answers.
+    pub fn local_engine(&mut self) -> Result<Engine, Failure> {
+        let address = Address::resolve(self.global.host.as_deref())?;
+        match address.as_str().starts_with("unix://") {
+            true => self.engine(),
+            false => Err(Failure::usage("the engine is not one of this machine")),
+        }
+    }
+
+    /// Says from which other folders containers of the project were created: what was done there stands in no record here.
+    pub fn say_other_folders(&mut self, project: &Project, engine: &Engine) -> Result<(), Failure> {
+        let others = self.runtime()?.block_on(other_folders(engine, project.manifest()))?;
+        for folder in others {
+            self.output.warn(&Message::new("other-folder").with("folder", folder));
+        }
+        Ok(())
     }
 
     /// The engine's own identity, by which what was done on it is remembered.

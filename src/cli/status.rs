@@ -42,6 +42,7 @@ pub fn run(arguments: &StatusArguments, session: &mut Session) -> Result<u8, Fai
     }
     let now = runtime.block_on(engine.facts())?.now();
     output.data(&page(&report, arguments, now, output))?;
+    session.say_other_folders(&project, &engine)?;
     for orphan in &report.orphans {
         output.warn(&Message::new("status-orphan").with("container", &orphan.name));
     }

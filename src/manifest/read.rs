@@ -71,7 +71,10 @@ impl Reader {
         }
         let warnings = problems.into_sorted();
         match manifest {
-            Some(manifest) => Ok(Loaded { manifest, warnings, sources }),
+            Some(mut manifest) => {
+                manifest.folder = sources.file(0).folder.clone();
+                Ok(Loaded { manifest, warnings, sources })
+            }
             None => Err(ManifestErrors { sources, problems: warnings }),
         }
     }

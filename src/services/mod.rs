@@ -26,6 +26,7 @@ pub use run::executor::{ExecuteOptions, execute};
 pub use run::outage::OutageWait;
 pub use run::run;
 pub use show::dependencies::{Dependencies as DependencyGraph, DependencyEdge, DependencyNode, dependencies};
+pub use show::elsewhere::other_folders;
 pub use show::enter::serving_container;
 pub use show::examine::{Examination, PortHolder, examine};
 pub use show::logs::{LogOptions, ServiceLogLine, logs};

@@ -87,6 +87,15 @@ fn two_projects_in_one_folder_have_their_own_history_and_their_own_way_back() {
     assert!(of(&theirs).contains("OF=b-two"));
     let history = run("b.json", &["history", "--json"]).success().json();
     assert_eq!(history["actions"].as_array().unwrap().len(), 2, "{history}");
+    // Another clone of the same project has other records, and says whose the containers are.
+    let clone = |arguments: &[&str]| stack.site.run(&[arguments, &["-f", "clone/stack.json"]].concat());
+    stack.site.write("clone/stack.json", &manifest("one").replace("PROJECT", &stack.project));
+    for command in [&["status"][..], &["history"]] {
+        let said = clone(command).success().stderr;
+        assert!(said.contains("containers of this project were created from ") && said.contains(":SITE:"), "{said}");
+        assert!(!run("stack.json", command).success().stderr.contains("were created from"));
+    }
+    assert!(clone(&["rollback", "--yes"]).failure(2).stderr.contains("were created from"));
     // While one is at work, the other is not kept out.
     let lock = std::fs::OpenOptions::new().write(true).open(stack.site.file(&format!(".dpl/{}/lock", stack.project)));
     let lock = lock.unwrap();

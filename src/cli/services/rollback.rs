@@ -55,6 +55,7 @@ pub fn run(arguments: &RollbackServicesArguments, session: &mut Session) -> Resu
     let (project, words) = session.targets(&arguments.action)?;
     let number = action_number(&words)?;
     let engine = session.engine()?;
+    session.say_other_folders(&project, &engine)?;
     let all = Deployments::read(&project.state())?;
     let all = all.of(&session.engine_id(&engine)?);
     let deployment = chosen(all, number, &project)?;

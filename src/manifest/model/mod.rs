@@ -74,6 +74,9 @@ pub(crate) use text_value;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 #[schemars(title = "dpl manifest")]
 pub struct Manifest {
+    /// The folder of the file that it was read from: where its state lies.
+    #[serde(skip)]
+    pub folder: PathBuf,
     /// The project's name: containers, networks and volumes belong to it, whichever manifest file names them.
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9_-]*$|\$"))]
     pub project: String,

@@ -25,6 +25,8 @@ pub const GPUS: &str = "dpl.gpus";
 pub const PROBE: &str = "dpl.probe";
 /// Which run of dpl made such a container: its own are in use, another's are left over.
 pub const PROBE_RUN: &str = "dpl.probe.run";
+/// Host and folder of the manifest that a container was created for: there its history and its way back lie.
+pub const FOLDER: &str = "dpl.folder";
 pub const NETWORK: &str = "dpl.network";
 pub const VOLUME: &str = "dpl.volume";
 
@@ -51,6 +53,8 @@ pub struct ContainerLabels<'a> {
     /// Of a container that it replaces and that dpl did not make.
     pub old_restart: Option<RestartPolicy>,
     pub gpus_dropped: bool,
+    /// `HOST:FOLDER`; none where it is not known.
+    pub folder: Option<String>,
 }
 
 impl ContainerLabels<'_> {
@@ -68,6 +72,9 @@ impl ContainerLabels<'_> {
         }
         if self.gpus_dropped {
             set(GPUS, GPUS_DROPPED.to_owned());
+        }
+        if let Some(folder) = &self.folder {
+            set(FOLDER, folder.clone());
         }
         set(COMPOSE_PROJECT, self.project.to_owned());
         set(COMPOSE_SERVICE, self.service.to_owned());
@@ -128,6 +135,7 @@ mod tests {
             restart: RestartPolicy::UnlessStopped,
             old_restart: None,
             gpus_dropped: false,
+            folder: None,
         }
         .over(own);
         assert!(are_of(&labels, "danganju"));

@@ -142,8 +142,15 @@ fn container_labels(container_inputs: &ContainerInputs) -> BTreeMap<String, Stri
         restart: container_inputs.service.restart,
         old_restart: container_inputs.old_restart,
         gpus_dropped: container_inputs.gpus_dropped,
+        folder: folder(container_inputs.manifest),
     }
     .over(own)
+}
+
+/// Host and folder of a manifest, as the label of a container has them.
+pub fn folder(manifest: &Manifest) -> Option<String> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Some(&manifest.folder).filter(|folder| folder.is_absolute()).map(|folder| format!("{host}:{}", folder.display()))
 }
 
 fn health(check: &Healthcheck) -> HealthSpec {

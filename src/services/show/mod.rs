@@ -2,6 +2,7 @@
 //! for `doctor`. Changes nothing.
 
 pub(in crate::services) mod dependencies;
+pub(in crate::services) mod elsewhere;
 pub(in crate::services) mod enter;
 pub(in crate::services) mod examine;
 pub(in crate::services) mod logs;

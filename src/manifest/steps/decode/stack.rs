@@ -23,6 +23,8 @@ pub(in crate::manifest) fn decode_manifest(root: &Node, context: &mut Context<'_
         fields.node(key);
     }
     let manifest = Manifest {
+        // The reader knows it.
+        folder: Default::default(),
         project: fields.required("project", context),
         paths: fields.field("paths", context),
         keep_releases: fields.field_or("keep_releases", RELEASES_KEPT, context),

@@ -130,6 +130,7 @@ impl Stack {
                 restart: service.restart,
                 old_restart: None,
                 gpus_dropped: false,
+                folder: None,
             }
             .over(Default::default()),
             state: ContainerState::Running,
