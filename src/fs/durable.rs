@@ -1,10 +1,11 @@
 //! Replacing files so that a reader, or a machine that lost power, sees the old one or the new one, never a part.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use tempfile::TempPath;
 
 /// Who may read a file that `dpl` writes.
@@ -58,18 +59,18 @@ impl DurableFile {
     /// As [`DurableFile::create`] for a file in a folder that nobody cleans up: unfinished ones have names that begin
     /// with `mark`, and those that killed programs left under it are removed. A lock tells which are still written.
     pub fn create_marked(target: &Path, mode: Mode, mark: &str) -> io::Result<Self> {
-        for entry in fs::read_dir(folder_of(target))? {
-            let entry = entry?;
-            let is_marked = entry.file_name().as_encoded_bytes().starts_with(mark.as_bytes());
-            if is_marked && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-                // Whoever can't remove it can still write beside it.
-                let _ = fs::remove_file(entry.path());
+        remove_leftovers(folder_of(target), mark);
+        for _ in 0..MARKED_TRIES {
+            let file = Self::create_named(target, mode, mark)?;
+            match file.file.try_lock() {
+                // Another process that looks for leftovers took it for one before it was locked.
+                Err(TryLockError::WouldBlock) => {}
+                Ok(()) if !is_at(&file.file, &file.temporary) => {}
+                // Where locks are not to be had, it is only left lying when its writer is killed.
+                Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
             }
         }
-        let file = Self::create_named(target, mode, mark)?;
-        // Where locks are not to be had, it is only left lying when its writer is killed.
-        let _ = file.file.try_lock();
-        Ok(file)
+        Err(io::ErrorKind::ResourceBusy.into())
     }
 
     /// The open file, for writers that need it whole.
@@ -95,7 +96,11 @@ impl DurableFile {
         crate::failpoint!("fs.durable.before-rename");
         self.temporary.persist(target).map_err(|error| error.error)?;
         crate::failpoint!("fs.durable.after-rename");
-        sync_dir(folder_of(target))
+        match sync_dir(folder_of(target)) {
+            // A folder that one may write to and not list (a drop box) can't be opened; its file system can be synced.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(rustix::fs::syncfs(&self.file)?),
+            synced => synced,
+        }
     }
 }
 
@@ -108,6 +113,9 @@ impl Write for DurableFile {
         self.file.flush()
     }
 }
+
+/// How often a file is begun under another name when somebody takes it for a leftover.
+const MARKED_TRIES: u32 = 100;
 
 /// Replaces `path` by `bytes`, durably.
 pub fn write_durably(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
@@ -133,8 +141,7 @@ pub fn create_dir_durably(path: &Path) -> io::Result<()> {
 
 /// Makes renames and removals in a folder durable.
 pub fn sync_dir(folder: &Path) -> io::Result<()> {
-    let opened =
-        OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::DIRECTORY.bits() as i32).open(folder)?;
+    let opened = OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits() as i32).open(folder)?;
     match opened.sync_all() {
         // Some network file systems can't sync a folder; the rename itself is all that they offer.
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
@@ -142,7 +149,33 @@ pub fn sync_dir(folder: &Path) -> io::Result<()> {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// Removes what killed programs left in a folder of any kind: other users' pipes and links may have such names too.
+/// What can't be listed or removed stays: a file can be written beside it.
+fn remove_leftovers(folder: &Path, mark: &str) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let marked = entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(mark.as_bytes()));
+    // A pipe would be waited for: only what is listed as a regular file is opened, and nothing else in its place.
+    for entry in marked.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())) {
+        let path = entry.path();
+        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
+        let opened = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(&path);
+        let Ok(file) = opened else { continue };
+        // The lock is held until it is gone.
+        if file.try_lock().is_ok() && is_at(&file, &path) {
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+/// Whether an open file is the one that lies at `path`.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(opened), Ok(found)) => (opened.dev(), opened.ino()) == (found.dev(), found.ino()),
+        _ => false,
+    }
+}
+
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -163,6 +196,42 @@ mod tests {
         drop(file);
         assert_eq!(fs::read(&target).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn leftovers_are_removed_and_nothing_else_is_touched_or_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path(".mark-left"), b"x").unwrap();
+        fs::write(path("kept"), b"x").unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, path(".mark-pipe"), fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        std::os::unix::fs::symlink("kept", path(".mark-link")).unwrap();
+        let first = DurableFile::create_marked(&path("first"), Mode::Shared, ".mark-").unwrap();
+        let mut second = DurableFile::create_marked(&path("second"), Mode::Shared, ".mark-").unwrap();
+        second.write_all(b"whole").unwrap();
+        first.commit().unwrap();
+        second.commit().unwrap();
+        let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".mark-link", ".mark-pipe", "first", "kept", "second"]);
+        assert_eq!(fs::read(path("second")).unwrap(), b"whole");
+    }
+
+    /// Cleaners and writers in one folder at once.
+    #[test]
+    fn a_file_that_has_just_been_begun_is_not_taken_for_a_leftover() {
+        let folder = tempfile::tempdir().unwrap();
+        let threads = (0..4).map(|thread| {
+            let target = folder.path().join(format!("file-{thread}"));
+            std::thread::spawn(move || {
+                for _ in 0..200 {
+                    DurableFile::create_marked(&target, Mode::Shared, ".mark-").unwrap().commit().unwrap();
+                }
+            })
+        });
+        threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
     }
 
     #[test]

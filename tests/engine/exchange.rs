@@ -355,3 +355,63 @@ fn archives_of_a_save_are_loaded_by_docker_under_their_names() {
         }
     }
 }
+
+#[test]
+fn an_export_follows_links_and_writes_into_pipes_and_devices_without_replacing_them() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+
+    let pair = pair();
+    let (stack, site) = (&pair.stack, &pair.stack.site);
+    stack.run(&["save"]).success();
+    stack.run(&["images", "export", "-o", "plain.tar"]).success();
+    let archive = fs::read(site.file("plain.tar")).unwrap();
+    let other = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::create_dir(site.file("out")).unwrap();
+    fs::write(other.path().join("old"), "old").unwrap();
+    for name in ["old", "not-yet"] {
+        symlink(other.path().join(name), site.file("out").join(name)).unwrap();
+    }
+    let out = |name: &str| site.file("out").join(name);
+    let path = |name: &str| out(name).to_str().unwrap().to_owned();
+    let make = |arguments: &[&str]| assert!(Command::new("mknod").args(arguments).status().unwrap().success());
+    make(&[&path("null"), "c", "1", "3"]);
+    make(&[&path("pipe"), "p"]);
+    // Anybody's pipe under a name that unfinished exports have.
+    make(&[&path(".dpl-export-x"), "p"]);
+    let read = std::thread::spawn({
+        let pipe = out("pipe");
+        move || fs::read(pipe).unwrap()
+    });
+    for name in ["old", "not-yet", "null", "pipe"] {
+        stack.run(&["images", "export", "-o", &format!("out/{name}"), "--yes"]).success();
+    }
+    assert!(read.join().unwrap() == archive);
+    for name in ["old", "not-yet"] {
+        assert!(fs::read(other.path().join(name)).unwrap() == archive, "{name}");
+        assert!(fs::symlink_metadata(out(name)).unwrap().is_symlink(), "{name}");
+    }
+    let kind = |name: &str| fs::symlink_metadata(out(name)).unwrap().file_type();
+    assert!(kind("null").is_char_device() && kind("pipe").is_fifo() && kind(".dpl-export-x").is_fifo());
+    assert_eq!(fs::read_dir(site.file("out")).unwrap().count(), 5, "nothing else is left");
+
+    // Nothing is asked where nothing is replaced.
+    stack.run(&["images", "export", "-o", "out/null"]).success();
+    stack.run(&["images", "export", "-o", "out/old"]).failure(2);
+    stack.run(&["images", "export", "-o", "out"]).failure(1);
+
+    // A folder that may be written to and not listed.
+    fs::create_dir(site.file("drop")).unwrap();
+    fs::set_permissions(site.file("drop"), fs::Permissions::from_mode(0o300)).unwrap();
+    let export = site.command(&["-f", "stack.json", "images", "export", "-o", "drop/box.tar"]);
+    let mut without = Command::new("setpriv");
+    without.args(["--bounding-set", "-dac_override,-dac_read_search"]).arg(export.get_program());
+    without.args(export.get_args()).current_dir(site.path()).env_clear();
+    without.envs(export.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ended = without.output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(fs::read(site.file("drop/box.tar")).unwrap() == archive);
+
+    // The name says how it is compressed.
+    stack.run(&["images", "export", "-o", "packed.tar.gz"]).success();
+    assert_eq!(fs::read(site.file("packed.tar.gz")).unwrap()[..2], [0x1f, 0x8b]);
+}

@@ -11,6 +11,7 @@ use super::{examples, grammar};
 use crate::cli::arguments::ManArguments;
 use crate::cli::failure::Failure;
 use crate::cli::session::Session;
+use crate::fs::{Mode, OutputOptions, write_output};
 use crate::report::Message;
 
 /// One page: `dpl-db-rebuild.1` and its text.
@@ -42,7 +43,8 @@ struct ManError {
 
 fn write(folder: &Path, pages: &[Page]) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    pages.iter().try_for_each(|page| std::fs::write(folder.join(&page.file), &page.text))
+    let options = OutputOptions { mode: Mode::Shared, mark: ".dpl-man-", gives_up: &|| false };
+    pages.iter().try_for_each(|page| write_output(&folder.join(&page.file), page.text.as_bytes(), &options))
 }
 
 /// The program's page first, then those of the commands in the grammar's order.

@@ -17,6 +17,7 @@ use crate::cli::output::Tone;
 use crate::cli::select::Unselected;
 use crate::cli::session::{Project, Session};
 use crate::cli::{prompt, table};
+use crate::fs::OutputTarget;
 use crate::images::{
     Compression, ExportOptions, ExportReport, ExportTarget, ImportOptions, ImportReport, ImportResult, InvalidPlatform,
     Platform, export, import, plan_export, plan_import,
@@ -112,11 +113,20 @@ pub fn export_images(arguments: &ExportArguments, session: &mut Session) -> Resu
     }
     let references = chosen(&targets, &project, Unselected::All)?;
     let options = ExportOptions {
-        compression: compression(arguments.compression.compression, Compression::None),
+        compression: compression(arguments.compression.compression, by_name(&arguments.output)),
         level: arguments.compression.level,
         threads: arguments.compression.threads,
     };
     operations::act(&Export { references, output: arguments.output.clone(), options }, &project, session)
+}
+
+/// What the name of an archive says about its compression.
+fn by_name(output: &Path) -> Compression {
+    match output.extension().and_then(|ending| ending.to_str()) {
+        Some("gz" | "tgz") => Compression::Gzip,
+        Some("zst" | "tzst") => Compression::Zstd,
+        _ => Compression::None,
+    }
 }
 
 /// Writes images of the store as one archive.
@@ -151,7 +161,8 @@ impl Operation for Export {
     }
 
     fn confirm(&self, _project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
-        if self.is_stream() || !self.output.exists() {
+        // What can't be looked at is told when it is opened.
+        if self.is_stream() || !matches!(OutputTarget::of(&self.output), Ok(OutputTarget::Existing(_))) {
             return Ok(());
         }
         let question = Message::new("confirm-overwrite").with("path", self.output.display());
@@ -184,7 +195,7 @@ impl Operation for Export {
             let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Failure::Output)?;
             ExportTarget::Stream(Box::new(File::from(stdout)))
         } else {
-            ExportTarget::File(self.output.clone())
+            ExportTarget::Path(self.output.clone())
         };
         let exporting = export(store, &self.references, target, self.options, reporter);
         let report: ExportReport = session.runtime()?.block_on(exporting)?;

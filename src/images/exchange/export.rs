@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::failpoint;
-use crate::fs::{Digest, DurableFile, Hasher, Mode};
+use crate::fs::{Digest, Hasher, Mode, Output, OutputOptions};
 use crate::images::error::{BlobDamage, ImagesError};
 use crate::images::formats::compression::{Compression, CompressionOptions, Encoder};
 use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, INDEX_TYPE, MANIFEST_TYPE, REF_NAME};
@@ -30,8 +30,8 @@ use crate::report::{Activity, Message, Reporter};
 
 /// Where an export goes.
 pub enum ExportTarget {
-    /// A file, which appears under its name when it is whole.
-    File(PathBuf),
+    /// A path, by the rules of [`Output`]: a file appears under its name when it is whole.
+    Path(PathBuf),
     /// A stream; one that breaks off is no archive.
     Stream(Box<dyn Write + Send>),
 }
@@ -103,7 +103,7 @@ pub async fn export(
     let (folder, references, reporter) = (store_dir.to_owned(), references.to_vec(), reporter.clone());
     blocking(move || {
         let output = match &target {
-            ExportTarget::File(path) => path.display().to_string(),
+            ExportTarget::Path(path) => path.display().to_string(),
             ExportTarget::Stream(_) => "-".to_owned(),
         };
         let contents = Contents::read(&folder, &references)?;
@@ -204,11 +204,17 @@ impl Contents {
         let path = Path::new(output);
         let failed = |source| ImagesError::file("write", path, source);
         match target {
-            ExportTarget::File(path) => {
-                let file = DurableFile::create_marked(&path, Mode::Shared, MARK).map_err(failed)?;
-                let (file, bytes) = self.write_all(file, options, output, reporter)?;
+            ExportTarget::Path(path) => {
+                let gives_up = || reporter.asked_to_stop();
+                let opening = OutputOptions { mode: Mode::Shared, mark: MARK, gives_up: &gives_up };
+                let out = match Output::create(&path, &opening) {
+                    Err(_) if reporter.asked_to_stop() => return Err(ImagesError::Interrupted { done: 0, all: 1 }),
+                    opened => opened.map_err(failed)?,
+                };
+                let (mut out, bytes) = self.write_all(out, options, output, reporter)?;
                 failpoint!("images.export.before-rename");
-                file.commit().map_err(failed)?;
+                out.flush().map_err(failed)?;
+                out.commit().map_err(failed)?;
                 failpoint!("images.export.after-rename");
                 Ok(bytes)
             }
