@@ -27,6 +27,7 @@ hostile|110|hostile archives and layouts, on each road
 bombs|12|bombs: gzip, nested, JSON, zstd windows
 secrets|30|a marker as every secret, sought in everything that is written or said
 graphs|10000|generated dependency graphs: order, cycles, failure, rollback
+hang-ups|20|the terminal closed in the middle of an action, which goes on to its end
 menus|40|menus through a pseudo-terminal'
 
 table() {

@@ -108,7 +108,11 @@ impl Chain {
         }
         // Who wants neither questions nor words gets neither.
         if !(session.global.yes && session.output.quiet) {
-            session.look(|session| self.show(session))?;
+            match session.look(|session| self.show(session)) {
+                // Agreed to beforehand: nobody has to see it.
+                Err(Failure::Output(_)) if session.global.yes => {}
+                shown => drop(shown?),
+            }
         }
         let weights = self.operations.iter().map(|operation| operation.weight(&self.project));
         match weights.max().unwrap_or(Weight::Light) {

@@ -17,7 +17,7 @@ const INTERRUPTED: i32 = 130;
 ///
 /// While an action runs, the first Ctrl-C or SIGTERM asks it to stop at its next safe point and the second ends the
 /// program; a look of the menu ends at the first; between two of them, at a prompt, the first one ends the program, and
-/// the terminal is as it was. SIGHUP, a terminal that went away, stops nothing.
+/// the terminal is as it was. SIGHUP, a terminal that went away, ends a look and stops no action.
 pub struct InterruptWatch {
     busy: Arc<Mutex<Busy>>,
 }
@@ -43,12 +43,19 @@ impl InterruptWatch {
         let mut hangups = signal(SignalKind::hangup())?;
         tokio::spawn(async move {
             loop {
-                tokio::select! {
-                    _ = interrupts.recv() => {}
-                    _ = terminations.recv() => {}
-                    _ = hangups.recv() => continue,
-                }
+                let is_hangup = tokio::select! {
+                    _ = interrupts.recv() => false,
+                    _ = terminations.recv() => false,
+                    _ = hangups.recv() => true,
+                };
                 let busy = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if is_hangup {
+                    // Nobody can see a look any more; a question notices it by itself.
+                    if let Busy::Look(stop) = busy {
+                        stop.cancel();
+                    }
+                    continue;
+                }
                 match busy {
                     Busy::Action(stop) if !stop.is_cancelled() => {
                         stop.cancel();

@@ -17,6 +17,7 @@ mod cut_loads;
 mod damage;
 mod disk_full;
 mod fake_engine;
+mod hangups;
 mod harness;
 mod hostile;
 mod journal;

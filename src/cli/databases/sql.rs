@@ -81,6 +81,7 @@ pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failur
     let mut report = SqlReport { database: name.clone(), results: Vec::new() };
     let mut is_first = true;
     let output = session.output.clone();
+    let mut unwritten: Option<io::Error> = None;
     let each = |result: QueryResult| -> Result<(), Failure> {
         if form == Form::Json {
             report.results.push(json(result));
@@ -98,7 +99,10 @@ pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failur
                 shown.insert(0, b'\n');
             }
             let mut stdout = io::stdout().lock();
-            stdout.write_all(&shown).and_then(|()| stdout.flush()).map_err(Failure::Output)?;
+            // Statements may change something: those that follow run all the same.
+            if let Err(error) = stdout.write_all(&shown).and_then(|()| stdout.flush()) {
+                unwritten.get_or_insert(error);
+            }
         }
         if let Some(command) = &result.command {
             output.say(&Message::new("sql-command").with("command", command));
@@ -106,6 +110,9 @@ pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failur
         Ok(())
     };
     runtime.block_on(databases::query(&server, &name, &text, each))?;
+    if let Some(error) = unwritten {
+        return Err(Failure::Output(error));
+    }
     if form == Form::Json {
         session.output.document(&report)?;
     }

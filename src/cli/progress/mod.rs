@@ -2,6 +2,7 @@
 
 mod lines;
 mod tally;
+mod target;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,6 +13,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::lines::{LineResult, ProgressLine as Line};
 use self::tally::{Figures, Key, Overall, Tally};
+use self::target::StderrTarget;
 use super::arguments::ProgressMode;
 use super::catalogue::Catalogue;
 use super::output::{Output, Tone};
@@ -47,13 +49,15 @@ struct State {
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 /// JSON lines of one piece of work come no more often.
 const JSON_INTERVAL: Duration = Duration::from_millis(250);
+/// Bars are drawn so many times a second at most.
+const FRAMES: u8 = 20;
 /// A bar's figures change no more often, so that they can be read.
 const TICK: Duration = Duration::from_millis(120);
 
 impl ProgressListener {
     pub fn new(output: Output) -> Self {
         let bars = MultiProgress::with_draw_target(match output.progress {
-            ProgressMode::Auto => ProgressDrawTarget::stderr(),
+            ProgressMode::Auto => ProgressDrawTarget::term_like_with_hz(Box::<StderrTarget>::default(), FRAMES),
             _ => ProgressDrawTarget::hidden(),
         });
         Self(Arc::new(Listening { output, bars, state: Mutex::default() }))

@@ -41,7 +41,7 @@ fn source(folder: &Path) -> PathBuf {
 async fn exported(store: &Path) -> Result<BTreeMap<String, Vec<u8>>, ImagesError> {
     let path = store.parent().unwrap().join("exported.tar");
     let options = ExportOptions { compression: Compression::None, level: None, threads: None };
-    let ended = export(store, &a_1(), ExportTarget::File(path.clone()), options, &Reporter::default()).await;
+    let ended = export(store, &a_1(), ExportTarget::Path(path.clone()), options, &Reporter::default()).await;
     match ended {
         Ok(_) => {
             let files = files_of(&fs::read(&path).unwrap());
