@@ -1,5 +1,8 @@
 //! Questions. Without a terminal nothing asks: a question without its `--yes` is an error that names the flag.
 //!
+//! What was typed before a question that agrees to something is dropped: nobody can answer what they have not seen. A list
+//! takes what was typed ahead.
+//!
 //! At a terminal that can draw, keys are read one by one: Esc goes back, Ctrl-C leaves, and the terminal is as it was
 //! after each question. Elsewhere a question reads a line.
 
@@ -44,6 +47,7 @@ pub fn agree(session: &mut Session, question: &Message, unanswered: Unanswered) 
         return Ok(());
     }
     must_be_able_to_ask(question)?;
+    terminal::drop_typed_ahead();
     let catalogue = session.output.catalogue;
     let choices = match unanswered {
         Unanswered::Yes => catalogue.word("prompt-yes"),
@@ -71,6 +75,7 @@ pub fn confirm_by_name(session: &mut Session, question: &Message, name: &str) ->
         return Ok(());
     }
     must_be_able_to_ask(question)?;
+    terminal::drop_typed_ahead();
     let text = session.output.catalogue.text(question);
     match ask(session, &text)? {
         Typed::Line(typed) if typed.trim() == name => Ok(()),
@@ -196,6 +201,8 @@ fn line_of_input(prompt: &str) -> Result<Typed, Failure> {
         }
         Ok(_) => Ok(Typed::Line(line.trim_end_matches(['\r', '\n']).to_owned())),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Typed::Line("\u{fffd}".to_owned())),
+        // A terminal that was hung up.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(Typed::End),
         Err(error) => Err(Failure::Work(Box::new(error))),
     }
 }

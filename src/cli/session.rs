@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::{GlobalArguments, names_manifest};
@@ -130,6 +132,10 @@ impl Session {
                 ));
             }
         };
+        if let Some(named) = named.filter(|named| !names_manifest(&named.to_string_lossy()) && !named.exists()) {
+            let message = format!("{} is not a manifest: there is no such file", named.display());
+            return Err(Failure::usage_with_hint(message, Message::new("hint-takes-manifest")));
+        }
         let loaded = read_manifest(&path, Variables::of_process())?;
         let path = std::path::absolute(&path).map_err(Failure::Output)?;
         let state = self.state_of(&path, &loaded.manifest);
@@ -174,6 +180,12 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|error| Failure::Work(Box::new(error)))?;
+        {
+            let _inside = runtime.enter();
+            // A file that may not grow (`ulimit -f`) is an error of its write then, not the end of the program. Where it
+            // can't be watched, it is as before.
+            let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
+        }
         let runtime = Arc::new(runtime);
         self.runtime = Some(runtime.clone());
         Ok(runtime)
@@ -250,6 +262,8 @@ impl Session {
         let operator = Operator::of_process();
         let patience = lock::patience(self)?;
         let lock = Lock::acquire(&state, &operator, command, patience)?;
+        // From the first record on, a terminal that goes away ends nothing.
+        self.watch_signals()?;
         // Kept, to go on with when the lock on it is given back.
         let engine = match place {
             WorkPlace::Engine => Some(self.engine()?),

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,12 @@ pub fn is_interactive() -> bool {
 pub fn takes_keys() -> bool {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     io::stdin().is_terminal() && io::stderr().is_terminal() && !is_dumb
+}
+
+/// Drops what was typed and not yet read.
+pub fn drop_typed_ahead() {
+    // Where input is not a terminal nothing was typed.
+    let _ = tcflush(io::stdin(), QueueSelector::IFlush);
 }
 
 /// Columns and rows of the terminal that questions are drawn on.

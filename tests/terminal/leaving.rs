@@ -93,3 +93,19 @@ fn other_questions_have_the_same_ways_out() {
         assert_eq!(terminal.text().contains("nothing was changed"), code == 1, "{keys:?}");
     }
 }
+
+#[test]
+fn what_was_typed_before_a_question_was_there_does_not_answer_it() {
+    let site = site();
+    // All at once, as it is typed while an engine is slow: the lists take it, the question does not.
+    let mut terminal = menu(&site);
+    terminal.keys("6\r2\rexpert\r").says("Type its name to go on:");
+    terminal.keys("\r").says("nothing was changed").asks("action:").keys("0\r");
+    assert_eq!(terminal.end(), 0);
+    // A command that is slow to come to its question.
+    let command = ["-f", "stack.json", "db", "rebuild", "expert"];
+    let mut terminal = Terminal::open(&site, &command, 100, 50);
+    terminal.keys("expert\r").asks("expert will be replaced by its seed. Type its name to go on:");
+    terminal.keys("\r");
+    assert_eq!(terminal.end(), 1);
+}
