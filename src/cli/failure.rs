@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use rustix::io::Errno;
+
 use super::manifest_page;
 use super::output::{Output, Tone};
 use crate::databases::DatabasesError;
@@ -207,6 +209,9 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
         && let Some(hint) = failures.iter().find_map(|failure| hint(&failure.error))
     {
         return Some(hint);
+    }
+    if find::<io::Error>(error).and_then(Errno::from_io_error) == Some(Errno::NOLCK) {
+        return Some(Message::new("hint-no-locks"));
     }
     match find::<StateError>(error) {
         Some(StateError::Locked(_)) => Some(Message::new("hint-locked")),

@@ -100,3 +100,24 @@ fn colours_of_a_wrong_command_line_are_those_that_are_asked_for() {
     let run = Site::new().run(&["strat", "--color", "always"]).failure(2);
     assert!(run.stderr.starts_with("\u{1b}[31m\u{1b}[1merror:\u{1b}[0m"), "{:?}", run.stderr);
 }
+
+#[test]
+fn an_archive_or_an_image_where_services_are_meant_leads_to_the_command_that_takes_it() {
+    let site = site();
+    let said = |words: &[&str]| site.run(&[words, &["-f", "stack.json"]].concat()).failure(2).stderr;
+    for file in ["x.tar.gz", "delivery.tar", "/mnt/usb/all.tgz"] {
+        assert!(said(&["load", file]).contains(&format!("`dpl images import {file}`")), "{file}");
+    }
+    let text = said(&["save", "expert/metis_api:v2"]);
+    assert!(text.ends_with("hint: `dpl save` takes services: `dpl save metis-api`\n"), "{text}");
+    let text = said(&["load", "team/app:1"]);
+    assert!(text.contains("hint: `dpl load` takes services: name one of the manifest that uses"), "{text}");
+    let text = said(&["load", "metis-apo"]);
+    assert!(!text.contains("hint"), "{text}");
+    // What stands behind these is a manifest.
+    for words in ["images verify db", "images list db", "check db"] {
+        let run = site.run(&words.split(' ').collect::<Vec<_>>()).failure(2);
+        let wanted = "error: db is not a manifest: there is no such file\n  hint: this command takes a manifest (.json), and nothing else\n";
+        assert_eq!(run.stderr, wanted, "{words}");
+    }
+}

@@ -70,7 +70,7 @@ pub struct ExportArguments {
 /// How something is compressed.
 #[derive(Debug, Args)]
 pub struct CompressionArguments {
-    /// How it is compressed [default: zstd in the store, none in an export, which `docker load` of 20.10 reads, as gzip]
+    /// How it is compressed [default: zstd in the store; an export as its name says (.tar.gz, .tar.zst), else none]
     #[arg(long, value_enum)]
     pub compression: Option<CompressionChoice>,
     /// The level of compression [default: 2 of zstd, 6 of gzip]

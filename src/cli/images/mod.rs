@@ -3,6 +3,7 @@
 mod archives;
 mod engine_leftovers;
 mod housekeeping;
+mod meant;
 mod repair;
 mod store;
 mod transfer;

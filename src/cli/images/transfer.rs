@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::meant::services_to;
 use super::{compression, print, references, some_of};
 use crate::cli::arguments::{FormatChoice, LoadArguments, SaveArguments};
 use crate::cli::failure::Failure;
-use crate::cli::operations::{self, Operation, document, path, services_of};
+use crate::cli::operations::{self, Operation, document, path};
 use crate::cli::output::Tone;
-use crate::cli::select::Unselected;
 use crate::cli::session::{Project, Session};
 use crate::cli::table;
 use crate::engine::Engine;
@@ -24,13 +24,13 @@ use crate::state::choose_manifest;
 
 /// `dpl save`.
 pub fn save(arguments: &SaveArguments, session: &mut Session) -> Result<u8, Failure> {
-    let (project, services) = services_of(&arguments.targets, session, Unselected::All)?;
+    let (project, services) = services_to("save", &arguments.targets, session)?;
     operations::act(&Save { services, options: save_options(arguments) }, &project, session)
 }
 
 /// `dpl load`.
 pub fn load(arguments: &LoadArguments, session: &mut Session) -> Result<u8, Failure> {
-    let (project, services) = services_of(&arguments.targets, session, Unselected::All)?;
+    let (project, services) = services_to("load", &arguments.targets, session)?;
     operations::act(
         &Load { services, options: LoadOptions { space: space_check(arguments.no_space_check), ..Default::default() } },
         &project,

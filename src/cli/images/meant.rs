@@ -1,0 +1,54 @@
+//! What was meant where `save` and `load` were given an archive or an image: both take services.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cli::arguments::TargetArguments;
+use crate::cli::failure::Failure;
+use crate::cli::operations::services_of;
+use crate::cli::select::Unselected;
+use crate::cli::session::{Project, Session};
+use crate::manifest::Reference;
+use crate::report::Message;
+
+/// How archives of images are called.
+const ARCHIVE_ENDINGS: [&str; 8] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".tar.bz2", ".oci"];
+
+/// The services that a command names, and the project that they belong to.
+pub fn services_to(
+    command: &str,
+    arguments: &TargetArguments,
+    session: &mut Session,
+) -> Result<(Arc<Project>, Vec<String>), Failure> {
+    services_of(arguments, session, Unselected::All).map_err(|failure| match &failure {
+        Failure::Selector(error) => match hint(command, arguments, session) {
+            Some(hint) => Failure::usage_with_hint(error.to_string(), hint),
+            None => failure,
+        },
+        _ => failure,
+    })
+}
+
+fn hint(command: &str, arguments: &TargetArguments, session: &mut Session) -> Option<Message> {
+    let (project, targets) = session.targets(&arguments.targets).ok()?;
+    if let Some(file) = targets.iter().find(|target| is_archive(target)) {
+        return Some(Message::new("hint-import-archive").with("file", file).with("command", command));
+    }
+    let reference = targets.iter().find(|target| target.contains([':', '/']))?.parse::<Reference>().ok()?;
+    let users: Vec<&str> = project
+        .manifest()
+        .services
+        .iter()
+        .filter(|(_, _, service)| service.image == reference)
+        .map(|(_, name, _)| name)
+        .collect();
+    Some(match users.is_empty() {
+        true => Message::new("hint-services-not-images").with("command", command).with("image", reference),
+        false => Message::new("hint-services-of-image").with("command", command).with("services", users.join(" ")),
+    })
+}
+
+fn is_archive(target: &str) -> bool {
+    ARCHIVE_ENDINGS.iter().any(|ending| target.ends_with(ending))
+        || (target.contains('/') && Path::new(target).is_file())
+}
