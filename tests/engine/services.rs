@@ -18,7 +18,7 @@ use dpl::manifest::model::{
 use dpl::report::{Event, Listener, Reporter};
 use dpl::services::{
     self, Action, Depth, ExecuteOptions, Extent, LogOptions, Options, Plan, Recreate, Request, ServiceOutcome,
-    ServicesError, ServicesReport, Wait, WayBack,
+    ServicesError, ServicesReport, Snapshot, Wait, WayBack,
 };
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
@@ -76,8 +76,7 @@ impl Site {
 
     async fn plan(&self, action: Action, selection: &[&str], options: Options) -> Result<Plan, ServicesError> {
         let request = self.request(action, selection, options);
-        let mut snapshot = services::observe(&self.engine, &self.manifest).await?;
-        services::survey(&self.engine, &self.manifest, &request, Depth::WithHelpers, &mut snapshot).await?;
+        let snapshot = Snapshot::take(&self.engine, &self.manifest, &request, Depth::WithHelpers).await?;
         services::plan(&request, &self.manifest, &snapshot)
     }
 

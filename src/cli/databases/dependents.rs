@@ -10,7 +10,9 @@ use crate::cli::session::{Project, Session};
 use crate::databases::{Dependents, DependentsError};
 use crate::engine::{Engine, EngineError};
 use crate::report::{Message, Reporter};
-use crate::services::{self, Action, Dependencies, ExecuteOptions, Options, OutageWait, Request, observe, plan};
+use crate::services::{
+    self, Action, Dependencies, Depth, ExecuteOptions, Observed, Options, OutageWait, Request, Snapshot, plan,
+};
 use crate::state::{StateError, note_stopped_services, stopped_services};
 
 /// The services that use a database, stopped while it is swapped and started again afterwards: those that ran.
@@ -44,9 +46,9 @@ async fn act(
         return Ok(());
     }
     let manifest = project.manifest();
-    let snapshot = observe(engine, manifest).await?;
     let options = Options { dependencies: Dependencies::Leave, ..Options::default() };
     let request = Request { action, selection: services, options };
+    let snapshot = Snapshot::take(engine, manifest, &request, Depth::WithHelpers).await?;
     let first = plan(&request, manifest, &snapshot)?;
     services::run(engine, manifest, &request, first, &ExecuteOptions::default(), reporter).await?;
     Ok(())
@@ -79,7 +81,7 @@ pub fn put_back(project: &Arc<Project>, session: &mut Session, reporter: &Report
         let engine = session.engine()?;
         let runtime = session.runtime()?;
         runtime.block_on(async {
-            let snapshot = observe(&engine, project.manifest()).await?;
+            let snapshot = Observed::look(&engine, project.manifest()).await?;
             // An engine that came back may have brought them back; of several containers maybe not each.
             let down: Vec<&str> = known.iter().map(String::as_str).filter(|name| !snapshot.runs(name)).collect();
             if !down.is_empty() {

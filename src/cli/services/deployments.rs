@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::session::{Project, Session};
 use crate::engine::Engine;
 use crate::manifest::{Manifest, to_json};
-use crate::services::{Action, ServiceOutcome, ServicesError, ServicesReport, Snapshot, observe};
+use crate::services::{Action, Observed, ServiceOutcome, ServicesError, ServicesReport};
 use crate::state::{DeployedService, Deployment, Deployments, Operator};
 
 /// The record of an engine's deployments, read before anything changes: one that can't be understood stops the work.
@@ -42,7 +42,7 @@ impl Record {
         if last.is_some() && !report.services.iter().any(|service| changes(service.result)) {
             return Ok(());
         }
-        let snapshot = session.runtime()?.block_on(observe(engine, manifest))?;
+        let snapshot = session.runtime()?.block_on(Observed::look(engine, manifest))?;
         let deployment = Deployment {
             action: session.action_number(),
             at: Timestamp::now().round(jiff::Unit::Second).unwrap_or_default(),
@@ -75,7 +75,7 @@ fn carried_out(manifest: &Manifest, report: &ServicesReport, last: Option<&Deplo
     document
 }
 
-fn deployed(manifest: &Manifest, snapshot: &Snapshot) -> BTreeMap<String, DeployedService> {
+fn deployed(manifest: &Manifest, snapshot: &Observed) -> BTreeMap<String, DeployedService> {
     let seen = manifest.services.names().filter_map(|name| Some((name, snapshot.main(name, 1)?)));
     seen.map(|(name, seen)| {
         let service = DeployedService { image_id: seen.view.image_id.clone(), is_up: seen.is_up() };

@@ -30,8 +30,7 @@ use crate::manifest::{Manifest, Reference};
 use crate::report::{Message, Reporter};
 use crate::services::{
     Action, Cause, Dependencies, Depth, ExecuteOptions, Extent, FailedContainers, Namesakes, Operation as Step,
-    Options, Plan, Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Wait, observe, plan,
-    run, survey,
+    Options, Plan, Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Wait, plan, run,
 };
 use deployments::Record;
 use plan_page::{print, warn};
@@ -213,13 +212,8 @@ fn would(request: &Request, project: &Project, session: &mut Session) -> Result<
     let engine = session.engine()?;
     let manifest = project.manifest();
     let mut supposed = session.supposed_images.clone();
-    let mut snapshot = session.wait_for(async {
-        let mut snapshot = observe(&engine, manifest).await?;
-        if starts(request.action) {
-            survey(&engine, manifest, request, Depth::ReadOnly, &mut snapshot).await?;
-        }
-        Ok(snapshot)
-    })?;
+    let mut snapshot =
+        session.wait_for(async { Ok(Snapshot::take(&engine, manifest, request, Depth::ReadOnly).await?) })?;
     let with = |snapshot: &mut Snapshot, images: &mut BTreeMap<String, String>| {
         for (reference, id) in std::mem::take(images) {
             snapshot.suppose_loaded(&reference, id);
@@ -238,10 +232,6 @@ fn would(request: &Request, project: &Project, session: &mut Session) -> Result<
     let names: Vec<&str> = found.iter().map(|(reference, _)| reference.as_str()).collect();
     session.output.say(&Message::new("would-load-first").with("images", names.join(", ")));
     Ok(with(&mut snapshot, &mut found.into_iter().collect())?)
-}
-
-fn starts(action: Action) -> bool {
-    matches!(action, Action::Start | Action::Restart)
 }
 
 /// What goes beside the containers of the chosen services.
@@ -325,10 +315,7 @@ async fn look_and_plan(
     manifest: &Manifest,
     request: &Request,
 ) -> Result<Result<Plan, ServicesError>, ServicesError> {
-    let mut snapshot = observe(engine, manifest).await?;
-    if starts(request.action) {
-        survey(engine, manifest, request, Depth::WithHelpers, &mut snapshot).await?;
-    }
+    let snapshot = Snapshot::take(engine, manifest, request, Depth::WithHelpers).await?;
     Ok(plan(request, manifest, &snapshot))
 }
 

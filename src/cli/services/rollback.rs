@@ -19,7 +19,7 @@ use crate::databases::{self, BackupDocument};
 use crate::images;
 use crate::manifest::{Reference, Variables, read_resolved};
 use crate::report::{Message, Reporter};
-use crate::services::{Action, Depth, Plan, Problem, ServicesError, Snapshot, observe, plan, suppose_image, survey};
+use crate::services::{Action, Depth, Observed, Plan, Problem, ServicesError, Snapshot, plan};
 use crate::state::{Deployment, Deployments, read_journal};
 
 /// What `dpl rollback --dry-run --json` prints.
@@ -142,18 +142,19 @@ impl Rollback {
         let manifest = self.past.manifest();
         let request = converge.request();
         let (images, plan) = session.runtime()?.block_on(async {
-            let mut snapshot = observe(&engine, manifest).await?;
+            let mut snapshot = Observed::look(&engine, manifest).await?;
             let moved = moved(&self.deployment, self.past.manifest(), &converge.services, &snapshot)?;
             let mut lost = Vec::new();
             for image in &moved {
-                if !suppose_image(&engine, manifest, &mut snapshot, &image.reference, &image.becomes).await? {
+                let name = (image.reference.as_str(), image.becomes.as_str());
+                if !snapshot.suppose_image(&engine, manifest, name).await? {
                     lost.push(image.clone());
                 }
             }
             if !lost.is_empty() {
                 return Err(images_lost(&lost));
             }
-            survey(&engine, manifest, &request, how, &mut snapshot).await?;
+            let snapshot = Snapshot::complete(snapshot, &engine, manifest, (&request, how)).await?;
             Ok::<_, Failure>((moved, plan(&request, manifest, &snapshot)?))
         })?;
         let then = &self.deployment.services;
@@ -257,7 +258,7 @@ fn moved(
     deployment: &Deployment,
     manifest: &crate::manifest::Manifest,
     services: &[String],
-    snapshot: &Snapshot,
+    snapshot: &Observed,
 ) -> Result<Vec<MovedImage>, Failure> {
     let mut moved: Vec<MovedImage> = Vec::new();
     for name in services {

@@ -1,6 +1,6 @@
 //! Images: list, inspect, tag, remove, and the two streams, export and load.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bollard::errors::Error as ApiError;
@@ -50,6 +50,7 @@ pub struct ImageListing {
     /// Whether everything that the image is made of is there. The containerd store also registers images whose
     /// layers it lacks: before API 1.48 it leaves those out of the list, since then it says so.
     pub complete: bool,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A line of the engine's answer to a load.
@@ -285,6 +286,7 @@ fn listing(image: ImageSummary) -> ImageListing {
         tags: image.repo_tags.into_iter().filter(|tag| tag != "<none>:<none>").collect(),
         size_bytes: image.size.max(0) as u64,
         complete,
+        labels: image.labels.into_iter().collect(),
     }
 }
 

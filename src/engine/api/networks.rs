@@ -49,6 +49,9 @@ pub struct NetworkView {
     pub labels: BTreeMap<String, String>,
     pub options: BTreeMap<String, String>,
     pub internal: bool,
+    pub attachable: bool,
+    pub enable_ipv6: bool,
+    pub pools: Vec<AddressPool>,
     pub subnets: Vec<String>,
 }
 
@@ -162,7 +165,9 @@ pub(in crate::engine) fn map(pairs: &BTreeMap<String, String>) -> HashMap<String
 }
 
 fn view(network: bollard::models::Network) -> NetworkView {
-    let subnets = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    let pools = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default().into_iter();
+    let pools: Vec<AddressPool> =
+        pools.map(|pool| AddressPool { subnet: pool.subnet, ip_range: pool.ip_range, gateway: pool.gateway }).collect();
     NetworkView {
         id: network.id.unwrap_or_default(),
         name: network.name.unwrap_or_default(),
@@ -170,6 +175,9 @@ fn view(network: bollard::models::Network) -> NetworkView {
         labels: network.labels.unwrap_or_default().into_iter().collect(),
         options: network.options.unwrap_or_default().into_iter().collect(),
         internal: network.internal.unwrap_or_default(),
-        subnets: subnets.into_iter().filter_map(|pool| pool.subnet).collect(),
+        attachable: network.attachable.unwrap_or_default(),
+        enable_ipv6: network.enable_ipv6.unwrap_or_default(),
+        subnets: pools.iter().filter_map(|pool| pool.subnet.clone()).collect(),
+        pools,
     }
 }

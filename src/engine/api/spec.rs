@@ -111,6 +111,16 @@ pub struct PublishedPort {
     pub host_port_until: Option<u16>,
 }
 
+/// As `docker ps` shows it: `127.0.0.1:8080->80/tcp`, `[::]:80->80/tcp`.
+impl std::fmt::Display for PublishedPort {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ip = self.host_ip.as_deref().unwrap_or_default();
+        let ip = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+        let port = self.host_port.map(|port| port.to_string()).unwrap_or_default();
+        write!(formatter, "{ip}:{port}->{}/{}", self.container_port, self.protocol)
+    }
+}
+
 /// A mount of any kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MountSpec {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, HostConfig, RestartPolicyNameEnum,
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummaryStateEnum, HealthStatusEnum, HostConfig,
+    MountPoint, RestartPolicyNameEnum,
 };
 
 use super::spec::{PublishedPort, RestartPolicy};
@@ -82,6 +83,7 @@ pub struct MountView {
     pub name: Option<String>,
     pub source: String,
     pub target: String,
+    pub read_only: bool,
 }
 
 /// A container's environment as the engine has it: the image's and its own. What stands in it never shows in debug
@@ -115,6 +117,8 @@ pub struct ContainerSummary {
     /// The ID of the image that it was made from.
     pub image_id: String,
     pub labels: BTreeMap<String, String>,
+    pub state: ContainerState,
+    pub mounts: Vec<MountView>,
     /// Ports of the host that it holds now.
     pub published: Vec<PublishedPort>,
     /// Network name → its address there; without one while it does not run.
@@ -146,8 +150,8 @@ pub struct ContainerView {
     pub networks: BTreeMap<String, String>,
     /// Network name → the ID of the network that it joined, which may be gone; empty where the engine says none.
     pub network_ids: BTreeMap<String, String>,
-    /// `127.0.0.1:8080->80/tcp`.
-    pub published: Vec<String>,
+    /// Ports of the host that it holds now, in the order of their text.
+    pub published: Vec<PublishedPort>,
     pub environment: EnvironmentView,
     pub restart: RestartPolicy,
     pub limits: LimitsView,
@@ -178,7 +182,18 @@ pub(in crate::engine) fn summary(container: bollard::models::ContainerSummary) -
             host_port_until: None,
         })
     });
+    let state = match container.state {
+        Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::STOPPING) => ContainerState::Running,
+        Some(ContainerSummaryStateEnum::PAUSED) => ContainerState::Paused,
+        Some(ContainerSummaryStateEnum::RESTARTING) => ContainerState::Restarting,
+        Some(ContainerSummaryStateEnum::REMOVING) => ContainerState::Removing,
+        Some(ContainerSummaryStateEnum::EXITED) => ContainerState::Exited,
+        Some(ContainerSummaryStateEnum::DEAD) => ContainerState::Dead,
+        _ => ContainerState::Created,
+    };
     ContainerSummary {
+        state,
+        mounts: container.mounts.unwrap_or_default().into_iter().map(mount).collect(),
         id: container.id.unwrap_or_default(),
         image_id: container.image_id.unwrap_or_default(),
         published: published.collect(),
@@ -198,6 +213,16 @@ pub(in crate::engine) fn summary(container: bollard::models::ContainerSummary) -
             .filter_map(|name| name.strip_prefix('/').filter(|name| !name.contains('/')).map(str::to_owned))
             .next()
             .unwrap_or_default(),
+    }
+}
+
+fn mount(mount: MountPoint) -> MountView {
+    MountView {
+        kind: mount.typ.map(|kind| kind.to_string()).unwrap_or_default(),
+        name: mount.name.filter(|name| !name.is_empty()),
+        source: mount.source.unwrap_or_default(),
+        target: mount.destination.unwrap_or_default(),
+        read_only: mount.rw == Some(false),
     }
 }
 
@@ -242,19 +267,22 @@ pub(in crate::engine) fn view(answer: ContainerInspectResponse) -> ContainerView
     let host = answer.host_config.unwrap_or_default();
     let log = host.log_config.clone().unwrap_or_default();
     let network_settings = answer.network_settings.unwrap_or_default();
-    let mut published: Vec<String> = network_settings
+    let mut published: Vec<PublishedPort> = network_settings
         .ports
         .unwrap_or_default()
         .into_iter()
         .flat_map(|(inner, bindings)| {
-            bindings.unwrap_or_default().into_iter().map(move |binding| {
-                let ip = binding.host_ip.unwrap_or_default();
-                let ip = if ip.contains(':') { format!("[{ip}]") } else { ip };
-                format!("{ip}:{}->{inner}", binding.host_port.unwrap_or_default())
+            let (container_port, protocol) = inner.split_once('/').unwrap_or((&inner, "tcp"));
+            let (container_port, protocol) = (container_port.parse().unwrap_or_default(), protocol.to_owned());
+            bindings.unwrap_or_default().into_iter().map(move |binding| PublishedPort {
+                container_port,
+                protocol: protocol.clone(),
+                host_ip: binding.host_ip,
+                host_port: binding.host_port.and_then(|port| port.parse().ok()),
             })
         })
         .collect();
-    published.sort();
+    published.sort_by_key(ToString::to_string);
     let endpoints = network_settings.networks.unwrap_or_default();
     ContainerView {
         id: answer.id.unwrap_or_default(),
@@ -292,17 +320,7 @@ pub(in crate::engine) fn view(answer: ContainerInspectResponse) -> ContainerView
         started_at: state.started_at.unwrap_or_default(),
         finished_at: state.finished_at.unwrap_or_default(),
         restart_count: answer.restart_count.unwrap_or_default().max(0) as u64,
-        mounts: answer
-            .mounts
-            .unwrap_or_default()
-            .into_iter()
-            .map(|mount| MountView {
-                kind: mount.typ.map(|kind| kind.to_string()).unwrap_or_default(),
-                name: mount.name.filter(|name| !name.is_empty()),
-                source: mount.source.unwrap_or_default(),
-                target: mount.destination.unwrap_or_default(),
-            })
-            .collect(),
+        mounts: answer.mounts.unwrap_or_default().into_iter().map(mount).collect(),
         network_ids: endpoints
             .iter()
             .filter_map(|(name, endpoint)| Some((name.clone(), endpoint.network_id.clone()?)))

@@ -5,4 +5,5 @@ pub(in crate::services) mod environment;
 pub(in crate::services) mod fingerprint;
 pub(in crate::services) mod labels;
 pub(in crate::services) mod log_lines;
+pub(in crate::services) mod ports;
 pub(in crate::services) mod spec;

@@ -22,14 +22,13 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub use cause::{Cause, Warning};
-pub(in crate::services) use checks::{collide, held_by};
 pub use step::{After, AnonymousVolumes, Operation, Step, StepId, Target, Until};
 
 use crate::manifest::Manifest;
 use crate::manifest::graph::Graph;
 use crate::services::error::ServicesError;
 use crate::services::request::{Action, Dependencies, Extent, Namesakes, Recreate, Request};
-use crate::services::snapshot::observed::Snapshot;
+use crate::services::snapshot::Snapshot;
 
 /// What is to be done, step by step.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]

@@ -3,7 +3,7 @@
 use crate::manifest::model::RestartPolicy;
 use crate::services::container::labels;
 use crate::services::container::spec;
-use crate::services::snapshot::observed::{ObservedContainer, Role, Snapshot};
+use crate::services::snapshot::observed::{Observed, ObservedContainer, Role};
 
 /// A service's container number N, and what earlier work may have left beside it.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,7 @@ impl<'s> Replica<'s> {
     }
 
     /// `adopts`: whether a container that dpl did not make may be the one that serves.
-    pub fn of(snapshot: &'s Snapshot, service: &str, number: u32, adopts: bool) -> Self {
+    pub fn of(snapshot: &'s Observed, service: &str, number: u32, adopts: bool) -> Self {
         let of_role = |role| {
             let number_of = move |seen: &&ObservedContainer| seen.number == number;
             snapshot.of_service(service, role).find(number_of)

@@ -18,7 +18,7 @@ use crate::services::plan::{Plan, plan};
 use crate::services::reports::{ServiceOutcome, ServicesReport};
 use crate::services::request::{Action, Recreate, Request};
 use crate::services::run::executor::{ExecuteOptions, execute};
-use crate::services::snapshot::observe::observe;
+use crate::services::snapshot::{Depth, Snapshot};
 
 /// So many looks; a site whose engine goes away more often has another problem.
 const LOOKS: u32 = 4;
@@ -49,7 +49,7 @@ pub async fn run(
         };
         looks += 1;
         reporter.notice(Message::new("services-second-look"));
-        let snapshot = match observe(engine, manifest).await {
+        let snapshot = match Snapshot::take(engine, manifest, &left, Depth::WithHelpers).await {
             Ok(snapshot) => snapshot,
             // What failed before says more than that there is nobody to ask.
             Err(error) => return executed.and(Err(error)),

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use crate::engine::Engine;
 use crate::manifest::Manifest;
 use crate::manifest::model::MountKind;
+use crate::services::container::ports::collide;
 use crate::services::error::ServicesError;
-use crate::services::plan::collide;
 use crate::services::request::{Action, Options, Recreate, Request};
-use crate::services::snapshot::observe::observe;
-use crate::services::snapshot::observed::{Gpus, Role, Snapshot};
-use crate::services::snapshot::survey::{Depth, Holder, survey};
+use crate::services::snapshot::host::Holder;
+use crate::services::snapshot::observed::{Gpus, Observed, Role};
+use crate::services::snapshot::{Depth, Snapshot};
 
 /// What was found.
 #[derive(Debug, Clone, Default)]
@@ -42,13 +42,12 @@ pub enum PortHolder {
 
 /// Looks at all of that. Tries the GPU with a throw-away container, where a service asks for one.
 pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination, ServicesError> {
-    let mut snapshot = observe(engine, manifest).await?;
     let all: Vec<String> = manifest.services.names().map(str::to_owned).collect();
     let wants_gpu = manifest.services.iter().any(|(_, _, service)| service.wants_gpu());
     // As if everything were made anew, so that everything is looked at.
     let options = Options { recreate: Recreate::All, ..Options::default() };
     let request = Request { action: Action::Start, selection: all, options };
-    survey(engine, manifest, &request, Depth::WithHelpers, &mut snapshot).await?;
+    let snapshot = Snapshot::take(engine, manifest, &request, Depth::WithHelpers).await?;
     let services = || manifest.services.iter();
     Ok(Examination {
         gpus: wants_gpu.then(|| worst(snapshot.gpus.values().copied())),
@@ -70,7 +69,7 @@ pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination
 }
 
 /// Containers beside those that serve, and throw-away ones that a killed run had no time to throw away.
-async fn leftovers(engine: &Engine, manifest: &Manifest, snapshot: &Snapshot) -> Result<Vec<String>, ServicesError> {
+async fn leftovers(engine: &Engine, manifest: &Manifest, snapshot: &Observed) -> Result<Vec<String>, ServicesError> {
     let aside = snapshot
         .containers
         .iter()
@@ -100,7 +99,7 @@ fn worst(gpus: impl Iterator<Item = Gpus>) -> Gpus {
 }
 
 /// Ports that the manifest publishes and somebody else holds: another container, or another program of the host.
-fn ports(manifest: &Manifest, snapshot: &Snapshot) -> Vec<(String, String, PortHolder)> {
+fn ports(manifest: &Manifest, snapshot: &Observed) -> Vec<(String, String, PortHolder)> {
     let mut found = Vec::new();
     for (_, name, service) in manifest.services.iter() {
         for port in &service.ports {
@@ -108,7 +107,7 @@ fn ports(manifest: &Manifest, snapshot: &Snapshot) -> Vec<(String, String, PortH
                 continue;
             };
             let shown = format!("{published}/{}", port.protocol.word());
-            let is_it = |held: &&crate::services::snapshot::survey::HeldPort| {
+            let is_it = |held: &&crate::services::snapshot::host::HeldPort| {
                 held.port == published && held.protocol == port.protocol && held.host_ip == port.host_ip
             };
             let clashes = |foreign: &&crate::services::snapshot::observed::ForeignContainer| {
@@ -125,7 +124,7 @@ fn ports(manifest: &Manifest, snapshot: &Snapshot) -> Vec<(String, String, PortH
 }
 
 /// `json-file` keeps everything unless it is told a size; `local` has a limit of its own, and the others keep nothing here.
-fn endless_logs(snapshot: &Snapshot) -> Vec<String> {
+fn endless_logs(snapshot: &Observed) -> Vec<String> {
     let is_endless = |driver: &str, size: Option<&String>| {
         driver == "json-file" && size.is_none_or(|size| matches!(size.as_str(), "" | "-1"))
     };
@@ -136,7 +135,7 @@ fn endless_logs(snapshot: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-fn unheld_limits(manifest: &Manifest, snapshot: &Snapshot) -> BTreeSet<&'static str> {
+fn unheld_limits(manifest: &Manifest, snapshot: &Observed) -> BTreeSet<&'static str> {
     let holds = snapshot.engine.limits;
     let services = || manifest.services.iter().map(|(_, _, service)| service);
     let checks = [

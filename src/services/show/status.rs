@@ -7,20 +7,19 @@ use crate::services::container::labels;
 use crate::services::error::ServicesError;
 use crate::services::reports::{ContainerStatus, ServiceStatus, StatusReport};
 use crate::services::snapshot::drift;
-use crate::services::snapshot::observe::observe;
-use crate::services::snapshot::observed::{ObservedContainer, Role, Snapshot, is_up};
+use crate::services::snapshot::observed::{Observed, ObservedContainer, Role, is_up};
 
 /// The state of the chosen services, by number.
 pub async fn status(engine: &Engine, manifest: &Manifest, selection: &[String]) -> Result<StatusReport, ServicesError> {
     if let Some(unknown) = selection.iter().find(|name| manifest.services.get(name).is_none()) {
         return Err(ServicesError::UnknownService(unknown.clone()));
     }
-    let snapshot = observe(engine, manifest).await?;
+    let snapshot = Observed::look(engine, manifest).await?;
     Ok(report(manifest, selection, &snapshot))
 }
 
 /// The same of a snapshot that is there already.
-pub fn report(manifest: &Manifest, selection: &[String], snapshot: &Snapshot) -> StatusReport {
+pub fn report(manifest: &Manifest, selection: &[String], snapshot: &Observed) -> StatusReport {
     let services = manifest
         .services
         .iter()
@@ -37,7 +36,7 @@ pub fn report(manifest: &Manifest, selection: &[String], snapshot: &Snapshot) ->
 fn of_service(
     manifest: &Manifest,
     (index, name, service): (usize, &str, &Service),
-    snapshot: &Snapshot,
+    snapshot: &Observed,
 ) -> ServiceStatus {
     let mut all: Vec<&ObservedContainer> = snapshot.containers.iter().filter(|seen| seen.service == name).collect();
     all.sort_by_key(|seen| (seen.number, seen.role));
@@ -120,7 +119,7 @@ fn of_container(seen: &ObservedContainer) -> ContainerStatus {
         exit_code: ended.then_some(view.exit_code),
         oom_killed: view.oom_killed,
         restarts: view.restart_count,
-        ports: view.published.clone(),
+        ports: view.published.iter().map(ToString::to_string).collect(),
         dropped: view.labels.get(labels::GPUS).map(|_| "gpus".to_owned()).into_iter().collect(),
         usage: None,
     }

@@ -8,7 +8,7 @@ use crate::manifest::model::{NamespaceMode, Service};
 use crate::services::container::fingerprint::{self, Fingerprint};
 use crate::services::container::labels;
 use crate::services::container::spec;
-use crate::services::snapshot::observed::{Gpus, ObservedContainer, Role, Snapshot};
+use crate::services::snapshot::observed::{Gpus, Observed, ObservedContainer, Role};
 
 /// What has drifted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,9 +36,9 @@ impl Drift {
 }
 
 /// Compares a container of `service` with what is wanted.
-pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, snapshot: &Snapshot) -> Drift {
+pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, observed: &Observed) -> Drift {
     let view = &seen.view;
-    let image = snapshot
+    let image = observed
         .image(&service.image)
         .filter(|image| image.id != view.image_id && !image.same_as.contains(&view.image_id))
         .map(|image| (view.image_id.clone(), image.id.clone()));
@@ -50,7 +50,7 @@ pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, snap
     match view.labels.get(labels::FINGERPRINT).map(|label| Fingerprint::parse(label)) {
         Some(Some(made)) => {
             fields.extend(made.differing(&fingerprint::fields(manifest, service)));
-            if let Some(inputs) = snapshot.inputs.get(&seen.service) {
+            if let Some(inputs) = observed.inputs.get(&seen.service) {
                 let names = made.differing_environment(inputs, &view.environment.0);
                 fields.extend(names.into_iter().map(|name| format!("environment.{name}")));
             }
@@ -61,13 +61,13 @@ pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, snap
     if seen.role == Role::Main && view.restart != spec::restart(service.restart) {
         fields.insert("restart".to_owned());
     }
-    fields.extend(limits(service, &view.limits, snapshot));
-    fields.extend(namespaces(service, seen, snapshot));
+    fields.extend(limits(service, &view.limits, observed));
+    fields.extend(namespaces(service, seen, observed));
     if service.network_mode.is_none() {
         let names = service.network_keys().into_iter().map(|key| manifest.network_name(key));
-        fields.extend(names.filter(|name| !is_joined(name, seen, snapshot)).map(|name| format!("networks.{name}")));
+        fields.extend(names.filter(|name| !is_joined(name, seen, observed)).map(|name| format!("networks.{name}")));
     }
-    if view.labels.contains_key(labels::GPUS) && snapshot.gpus_of(&seen.service) == Gpus::Present {
+    if view.labels.contains_key(labels::GPUS) && observed.gpus_of(&seen.service) == Gpus::Present {
         fields.insert("gpus".to_owned());
     }
     Drift { image, fields: fields.into_iter().collect() }
@@ -75,8 +75,8 @@ pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, snap
 
 /// Whether it is in the network of this name that there is now. Where somebody removed that one and made another, a
 /// container still asks for the one that is gone, by its ID, and can't start. One that was joined by ID is known by it.
-fn is_joined(name: &str, seen: &ObservedContainer, snapshot: &Snapshot) -> bool {
-    let Some(network) = snapshot.network(name) else {
+fn is_joined(name: &str, seen: &ObservedContainer, observed: &Observed) -> bool {
+    let Some(network) = observed.network(name) else {
         return seen.view.networks.contains_key(name);
     };
     let joined = seen.view.network_ids.get(name).filter(|id| !id.is_empty());
@@ -90,8 +90,8 @@ fn is_joined(name: &str, seen: &ObservedContainer, snapshot: &Snapshot) -> bool 
 }
 
 /// What `docker update` can change. A limit that the kernel can't hold is dropped by the engine, and is no drift.
-fn limits(service: &Service, actual: &LimitsView, snapshot: &Snapshot) -> Vec<String> {
-    let holds = snapshot.engine.limits;
+fn limits(service: &Service, actual: &LimitsView, observed: &Observed) -> Vec<String> {
+    let holds = observed.engine.limits;
     let size = |size: Option<crate::manifest::types::ByteSize>| size.map_or(0, |size| size.0);
     let checks = [
         ("mem_limit", holds.memory && size(service.mem_limit) != actual.memory_bytes),
@@ -104,7 +104,7 @@ fn limits(service: &Service, actual: &LimitsView, snapshot: &Snapshot) -> Vec<St
 }
 
 /// A container that shares the namespace of one that is no more has to be made anew.
-fn namespaces(service: &Service, seen: &ObservedContainer, snapshot: &Snapshot) -> Vec<String> {
+fn namespaces(service: &Service, seen: &ObservedContainer, observed: &Observed) -> Vec<String> {
     let view = &seen.view;
     let modes = [
         ("network_mode", &service.network_mode, &view.network_mode),
@@ -114,7 +114,7 @@ fn namespaces(service: &Service, seen: &ObservedContainer, snapshot: &Snapshot) 
     let stale = modes.into_iter().filter(|(_, wanted, actual)| match wanted {
         Some(NamespaceMode::Service(provider)) => {
             let shared = actual.strip_prefix("container:");
-            snapshot.main(provider, 1).is_some_and(|provider| shared != Some(provider.view.id.as_str()))
+            observed.main(provider, 1).is_some_and(|provider| shared != Some(provider.view.id.as_str()))
         }
         _ => false,
     });

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::survey::Starting;
+use super::starting::Starting;
 use crate::engine::{EngineError, EngineErrorKind, MountKind, MountSpec};
 use crate::manifest::model;
 use crate::services::snapshot::helper::Helpers;

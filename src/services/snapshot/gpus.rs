@@ -4,7 +4,7 @@
 //! the very GPUs and is started with a program that no image has. Devices are attached before the program is looked
 //! for: an engine that gives them refuses the program (400), one that can't fails earlier (500). Tried on 20.10 and 28.
 
-use super::survey::Starting;
+use super::starting::Starting;
 use crate::engine::{EngineError, EngineErrorKind, GpuRequest};
 use crate::failpoint;
 use crate::manifest::Manifest;
@@ -12,7 +12,7 @@ use crate::manifest::model::Service;
 use crate::services::container::labels;
 use crate::services::container::spec;
 use crate::services::snapshot::helper::Helpers;
-use crate::services::snapshot::observed::{Gpus, Snapshot};
+use crate::services::snapshot::observed::{Gpus, Observed};
 
 /// A path that no image has.
 const NO_PROGRAM: &str = "/dpl-gpu-probe/no-such-program";
@@ -21,9 +21,9 @@ const NO_PROGRAM: &str = "/dpl-gpu-probe/no-such-program";
 type Attempt = (Vec<GpuRequest>, Option<String>);
 
 /// Whether its container had to do without a GPU that it would take.
-pub(in crate::services) fn waits_for_one(name: &str, service: &Service, snapshot: &Snapshot) -> bool {
+pub(in crate::services) fn waits_for_one(name: &str, service: &Service, observed: &Observed) -> bool {
     service.wants_gpu()
-        && snapshot.containers.iter().any(|seen| seen.service == name && seen.view.labels.contains_key(labels::GPUS))
+        && observed.containers.iter().any(|seen| seen.service == name && seen.view.labels.contains_key(labels::GPUS))
 }
 
 /// Tries every wish once, for services whose image is there.
@@ -31,11 +31,11 @@ pub(in crate::services) async fn probe(
     helpers: &Helpers<'_>,
     manifest: &Manifest,
     starting: &[Starting<'_>],
-    snapshot: &mut Snapshot,
+    observed: &mut Observed,
 ) -> Result<(), EngineError> {
     let mut tried: Vec<(Attempt, bool)> = Vec::new();
     for starting in starting.iter().filter(|starting| starting.service.wants_gpu()) {
-        let Some(image) = snapshot.image(&starting.service.image).map(|image| image.id.clone()) else {
+        let Some(image) = observed.image(&starting.service.image).map(|image| image.id.clone()) else {
             continue;
         };
         let runtime = || starting.service.runtime.clone();
@@ -50,7 +50,7 @@ pub(in crate::services) async fn probe(
         } else {
             Gpus::Absent
         };
-        snapshot.gpus.insert(starting.name.to_owned(), gpus);
+        observed.gpus.insert(starting.name.to_owned(), gpus);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{self, try_join_all};
 
-use super::observed::{ObservedContainer, ObservedImage, Snapshot};
+use super::observed::{Observed, ObservedContainer, ObservedImage};
 use crate::engine::{Engine, EngineError, ImageStore};
 use crate::manifest::Manifest;
 use crate::services::error::ServicesError;
@@ -53,32 +53,31 @@ pub(super) async fn look_at_images(
     Ok(known)
 }
 
-impl Snapshot {
-    /// Lets the snapshot show a reference as the name of an image that the engine does not have yet. What the image
-    /// declares is taken to be what the present one does.
-    pub fn suppose_loaded(&mut self, reference: &str, id: String) {
+impl Observed {
+    /// Lets a reference be the name of an image that the engine does not have yet. What the image declares is taken to
+    /// be what the present one does.
+    pub(super) fn suppose_loaded(&mut self, reference: &str, id: String) {
         let image = self.images.entry(reference.to_owned()).or_default();
         *image = ObservedImage { id, same_as: BTreeSet::new(), ..std::mem::take(image) };
     }
-}
 
-/// Lets a snapshot show a reference as the name of another image, as it will be once the name has moved there; `false`
-/// where the engine has no such image.
-pub async fn suppose_image(
-    engine: &Engine,
-    manifest: &Manifest,
-    snapshot: &mut Snapshot,
-    reference: &str,
-    id: &str,
-) -> Result<bool, ServicesError> {
-    let image = look_at_image(engine, id, reference, manifest, &snapshot.containers)
-        .await
-        .map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })?;
-    let is_there = image.is_some();
-    if let Some(image) = image {
-        snapshot.images.insert(reference.to_owned(), image);
+    /// Lets a reference be the name of another image, as it will be once the name has moved there; `false` where the
+    /// engine has no such image.
+    pub async fn suppose_image(
+        &mut self,
+        engine: &Engine,
+        manifest: &Manifest,
+        (reference, id): (&str, &str),
+    ) -> Result<bool, ServicesError> {
+        let image = look_at_image(engine, id, reference, manifest, &self.containers)
+            .await
+            .map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })?;
+        let is_there = image.is_some();
+        if let Some(image) = image {
+            self.images.insert(reference.to_owned(), image);
+        }
+        Ok(is_there)
     }
-    Ok(is_there)
 }
 
 /// The image `name`, which is or is to be `reference`'s.

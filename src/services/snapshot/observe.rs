@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::try_join_all;
 
 use super::images::look_at_images;
-use super::observed::{EngineTraits, ForeignContainer, ObservedContainer, Role, Snapshot};
+use super::observed::{EngineTraits, ForeignContainer, Observed, ObservedContainer, Role};
 use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError};
 use crate::manifest::Manifest;
 use crate::manifest::model::{MountKind, NamespaceMode};
@@ -16,20 +16,24 @@ use crate::services::container::environment::Inputs;
 use crate::services::container::labels;
 use crate::services::error::ServicesError;
 
-/// Looks at everything once.
-pub async fn observe(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, ServicesError> {
-    look(engine, manifest).await.map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })
+impl Observed {
+    /// Looks at everything once.
+    pub async fn look(engine: &Engine, manifest: &Manifest) -> Result<Self, ServicesError> {
+        look(engine, manifest)
+            .await
+            .map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })
+    }
 }
 
-async fn look(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, EngineError> {
+async fn look(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
     // What the engine is takes it as long to say as all the rest.
-    let (facts, snapshot) = futures::try_join!(engine.facts(), look_at_all(engine, manifest))?;
-    let engine = EngineTraits { limits: facts.limits, ..snapshot.engine };
-    Ok(Snapshot { engine, ..snapshot })
+    let (facts, observed) = futures::try_join!(engine.facts(), look_at_all(engine, manifest))?;
+    let engine = EngineTraits { limits: facts.limits, ..observed.engine };
+    Ok(Observed { engine, ..observed })
 }
 
 /// All but the engine itself.
-async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, EngineError> {
+async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
     let (summaries, tags, networks, volumes) = futures::try_join!(
         engine.list_container_summaries(),
         engine.list_image_tags(),
@@ -67,7 +71,7 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, E
     let ids: BTreeMap<String, String> = tags.into_iter().collect();
     let images = look_at_images(engine, manifest, &containers, &ids).await?;
     let is_local = engine.address().is_local();
-    Ok(Snapshot {
+    Ok(Observed {
         engine: EngineTraits { api: engine.api().numbers(), is_local, ..EngineTraits::default() },
         containers,
         foreign_containers: others.into_iter().map(foreign).collect(),
@@ -78,7 +82,7 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Snapshot, E
         inputs: manifest.services.iter().map(|(_, name, service)| (name.to_owned(), Inputs::read(service))).collect(),
         missing_sources: if is_local { missing_sources(manifest) } else { BTreeSet::new() },
         is_host_unseen: !is_local,
-        ..Snapshot::default()
+        ..Observed::default()
     })
 }
 

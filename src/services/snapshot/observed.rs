@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::host::{DataFolder, HeldPort};
 use crate::engine::{ContainerState, ContainerView, HealthState, LimitSupport, NetworkView, PublishedPort, VolumeView};
 use crate::manifest::Manifest;
 use crate::manifest::types::Reference;
 use crate::services::container::environment::Inputs;
-use crate::services::snapshot::survey::{DataFolder, HeldPort};
 
-/// Whether the engine can give a service the GPUs that it asks for. Only a try tells ([`super::survey`]).
+/// Whether the engine can give a service the GPUs that it asks for. Only a try tells ([`super::Snapshot::take`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Gpus {
     #[default]
@@ -72,6 +72,11 @@ impl ObservedContainer {
         is_up(self.view.state)
     }
 
+    /// Ports of the host that it holds now.
+    pub fn held_ports(&self) -> &[PublishedPort] {
+        if self.is_up() { &self.view.published } else { &[] }
+    }
+
     /// Whether it serves, as far as the engine knows.
     pub fn is_well(&self) -> bool {
         self.view.state == ContainerState::Running
@@ -122,9 +127,9 @@ pub struct EngineTraits {
     pub limits: LimitSupport,
 }
 
-/// What is there: the ground of every plan.
+/// What is there.
 #[derive(Debug, Clone, Default)]
-pub struct Snapshot {
+pub struct Observed {
     pub engine: EngineTraits,
     /// The project's containers, also those of services that the manifest doesn't name.
     pub containers: Vec<ObservedContainer>,
@@ -149,7 +154,7 @@ pub struct Snapshot {
     pub is_host_unseen: bool,
 }
 
-impl Snapshot {
+impl Observed {
     /// A service's containers of one role, by number.
     pub fn of_service<'s, 'n>(
         &'s self,

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::survey::{DataFolder, Depth, Starting};
+use super::Depth;
+use super::host::DataFolder;
+use super::starting::Starting;
 use crate::engine::{self, EngineError, EngineErrorKind, MountSpec};
 use crate::manifest::Manifest;
 use crate::manifest::model::{Mount, MountKind, Service};
 use crate::services::snapshot::helper::Helpers;
-use crate::services::snapshot::observed::{ObservedContainer, Role, Snapshot};
+use crate::services::snapshot::observed::{Observed, ObservedContainer, Role};
 
 /// Where the official image has them.
 const DEFAULT_FOLDER: &str = "/var/lib/postgresql/data";
@@ -36,11 +38,11 @@ pub(in crate::services) async fn data_folders(
     starting: &[Starting<'_>],
     depth: Depth,
     helpers: &Helpers<'_>,
-    snapshot: &Snapshot,
+    observed: &Observed,
 ) -> Result<BTreeMap<String, DataFolder>, EngineError> {
     let mut found = BTreeMap::new();
     for starting in starting.iter().filter(|starting| starting.is_made) {
-        let Some(image) = snapshot.image(&starting.service.image) else {
+        let Some(image) = observed.image(&starting.service.image) else {
             continue;
         };
         let serves_a_database =
@@ -48,11 +50,11 @@ pub(in crate::services) async fn data_folders(
         if image.postgres.is_empty() && !serves_a_database {
             continue;
         }
-        let folder = folder(starting, snapshot, image.postgres.get("PGDATA"));
-        let old = snapshot.main(starting.name, 1).or_else(|| snapshot.of_service(starting.name, Role::Kept).next());
-        let old = old.or_else(|| snapshot.namesake(starting.name, 1));
-        for place in places(manifest, starting.service, old, &folder, snapshot) {
-            let Some(written_by) = version(&place, depth, helpers, &image.id, snapshot).await? else {
+        let folder = folder(starting, observed, image.postgres.get("PGDATA"));
+        let old = observed.main(starting.name, 1).or_else(|| observed.of_service(starting.name, Role::Kept).next());
+        let old = old.or_else(|| observed.namesake(starting.name, 1));
+        for place in places(manifest, starting.service, old, &folder, observed) {
+            let Some(written_by) = version(&place, depth, helpers, &image.id, observed).await? else {
                 continue;
             };
             let major = match image.postgres.get("PG_MAJOR") {
@@ -71,8 +73,8 @@ pub(in crate::services) async fn data_folders(
 }
 
 /// The data folder's path in the container.
-fn folder(starting: &Starting<'_>, snapshot: &Snapshot, of_image: Option<&String>) -> String {
-    let stated = snapshot.inputs.get(starting.name).and_then(|inputs| inputs.value("PGDATA"));
+fn folder(starting: &Starting<'_>, observed: &Observed, of_image: Option<&String>) -> String {
+    let stated = observed.inputs.get(starting.name).and_then(|inputs| inputs.value("PGDATA"));
     let folder = stated.or(of_image.map(String::as_str)).unwrap_or(DEFAULT_FOLDER);
     folder.trim_end_matches('/').to_owned()
 }
@@ -83,7 +85,7 @@ fn places(
     service: &Service,
     old: Option<&ObservedContainer>,
     folder: &str,
-    snapshot: &Snapshot,
+    observed: &Observed,
 ) -> Vec<Place> {
     let holds = |target: &str| {
         let target = target.trim_end_matches('/');
@@ -92,7 +94,7 @@ fn places(
     };
     let stated = service.volumes.iter().filter_map(|mount| Some((mount, holds(&mount.target)?)));
     let found = match stated.max_by_key(|(mount, _)| mount.target.len()) {
-        Some((mount, below)) => source(manifest, mount, old, snapshot).map(|source| (source, below)),
+        Some((mount, below)) => source(manifest, mount, old, observed).map(|source| (source, below)),
         // What only the image declares is an anonymous volume, which a new container takes over.
         None => old.and_then(|old| {
             let mounts = old.view.mounts.iter().filter(|mount| mount.kind == "volume");
@@ -110,11 +112,11 @@ fn places(
     places
 }
 
-fn source(manifest: &Manifest, mount: &Mount, old: Option<&ObservedContainer>, snapshot: &Snapshot) -> Option<Source> {
+fn source(manifest: &Manifest, mount: &Mount, old: Option<&ObservedContainer>, observed: &Observed) -> Option<Source> {
     match (mount.kind, &mount.source) {
         (MountKind::Bind, Some(path)) => Some(Source::Folder(path.clone())),
         (MountKind::Volume, Some(key)) => {
-            let volume = snapshot.volume(&manifest.volume_name(key))?;
+            let volume = observed.volume(&manifest.volume_name(key))?;
             // With a driver of its own, or mounted from elsewhere, its folder may be empty while nobody uses it.
             let is_plain = volume.driver == "local" && volume.options.is_empty() && mount.volume.subpath.is_none();
             let on_host = (is_plain && !volume.mountpoint.is_empty()).then(|| PathBuf::from(&volume.mountpoint));
@@ -150,13 +152,13 @@ async fn version(
     depth: Depth,
     helpers: &Helpers<'_>,
     image: &str,
-    snapshot: &Snapshot,
+    observed: &Observed,
 ) -> Result<Option<String>, EngineError> {
     let here = match &place.source {
         Source::Folder(path) => Some(Path::new(path)),
         Source::Volume { on_host, .. } => on_host.as_deref(),
     };
-    if let Some(folder) = here.filter(|_| snapshot.engine.is_local) {
+    if let Some(folder) = here.filter(|_| observed.engine.is_local) {
         match std::fs::read(folder.join(&place.below).join("PG_VERSION")) {
             Ok(text) => return Ok(parse(&text)),
             // A volume's folder that can't be seen may lie where this process does not look.
@@ -237,14 +239,14 @@ mod tests {
         let manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
         let service = Service { volumes: mounts, ..Service::default() };
         let volume = VolumeView { name: "p_data".to_owned(), driver: "local".to_owned(), ..VolumeView::default() };
-        let snapshot = Snapshot { volumes: vec![volume], ..Snapshot::default() };
+        let observed = Observed { volumes: vec![volume], ..Observed::default() };
         let old = old.map(|mount| ObservedContainer {
             service: "db".to_owned(),
             number: 1,
             role: Role::Main,
             view: ContainerView { mounts: vec![mount], ..ContainerView::default() },
         });
-        places(&manifest, &service, old.as_ref(), folder, &snapshot).iter().map(ToString::to_string).collect()
+        places(&manifest, &service, old.as_ref(), folder, &observed).iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -6,12 +6,13 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
-use super::survey::{HeldPort, Holder, Starting};
+use super::host::{HeldPort, Holder};
+use super::starting::Starting;
 use crate::engine::EngineError;
 use crate::manifest::model::{Port, Protocol};
-use crate::services::plan::{collide, held_by};
+use crate::services::container::ports::collide;
 use crate::services::snapshot::helper::Helpers;
-use crate::services::snapshot::observed::Snapshot;
+use crate::services::snapshot::observed::Observed;
 
 /// A socket that waits for somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +24,9 @@ struct Socket {
 }
 
 /// The ports that services want to publish, each once; without those that containers hold, who are known better.
-pub(in crate::services) fn wanted(starting: &[Starting<'_>], snapshot: &Snapshot) -> Vec<Port> {
-    let ours = snapshot.containers.iter().flat_map(held_by);
-    let foreign_containers = snapshot.foreign_containers.iter().flat_map(|foreign| foreign.published.iter().cloned());
+pub(in crate::services) fn wanted(starting: &[Starting<'_>], observed: &Observed) -> Vec<Port> {
+    let ours = observed.containers.iter().flat_map(|seen| seen.held_ports().iter().cloned());
+    let foreign_containers = observed.foreign_containers.iter().flat_map(|foreign| foreign.published.iter().cloned());
     let published: Vec<_> = ours.chain(foreign_containers).collect();
     let mut ports: Vec<Port> = Vec::new();
     for port in starting.iter().flat_map(|starting| &starting.service.ports) {

@@ -5,7 +5,6 @@ mod ports;
 mod resources;
 
 pub(super) use ports::freed_by;
-pub(in crate::services) use ports::{collide, held_by};
 
 use super::builder::Builder;
 use super::cause::Warning;

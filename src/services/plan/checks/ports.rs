@@ -1,12 +1,12 @@
 //! Ports of the host: who holds those that are wanted, and whether this plan frees them in time.
 
-use crate::engine::PublishedPort;
-use crate::manifest::model::{HostAddress, Port};
+use crate::manifest::model::Port;
+use crate::services::container::ports::{collide, described};
 use crate::services::error::Problem;
 use crate::services::plan::PlanInput;
 use crate::services::plan::converge::ServicePlan;
+use crate::services::snapshot::host::Holder;
 use crate::services::snapshot::observed::ObservedContainer;
-use crate::services::snapshot::survey::Holder;
 
 /// Who holds a wanted port when the service comes to it.
 enum Held<'a> {
@@ -56,7 +56,7 @@ pub(in crate::services::plan) fn freed_by<'a>(
     let holds = |other: &&ServicePlan| {
         let mut containers = input.snapshot.containers.iter().filter(|seen| seen.service == other.name);
         containers.any(|seen| {
-            held_by(seen).iter().any(|held| service_plan.service.ports.iter().any(|port| collide(port, held)))
+            seen.held_ports().iter().any(|held| service_plan.service.ports.iter().any(|port| collide(port, held)))
         })
     };
     earlier.filter(holds).map(|other| other.name).collect()
@@ -77,7 +77,7 @@ fn held<'g>(
         return Some(Held::ByContainer(&foreign.name));
     }
     let mut ours = snapshot.containers.iter().filter(|seen| seen.service != service_plan.name);
-    if let Some(seen) = ours.find(|seen| held_by(seen).iter().any(|held| collide(port, held))) {
+    if let Some(seen) = ours.find(|seen| seen.held_ports().iter().any(|held| collide(port, held))) {
         let place = |name: &str| service_plans.iter().position(|other| other.name == name);
         let is_replaced = service_plans.iter().any(|other| other.name == seen.service && other.makes_a_container());
         return match is_replaced {
@@ -87,42 +87,8 @@ fn held<'g>(
             false => Some(Held::ByContainer(&seen.view.name)),
         };
     }
-    let is_it = |held: &&crate::services::snapshot::survey::HeldPort| {
+    let is_it = |held: &&crate::services::snapshot::host::HeldPort| {
         Some(held.port) == port.published && held.protocol == port.protocol && held.host_ip == port.host_ip
     };
     snapshot.held_ports.iter().find(is_it).map(|held| Held::BySomething(&held.by))
-}
-
-fn described(port: &Port) -> String {
-    let published = port.published.unwrap_or_default();
-    match port.host_ip.as_deref() {
-        Some(ip) if ip.contains(':') => format!("[{ip}]:{published}/{}", port.protocol.word()),
-        Some(ip) => format!("{ip}:{published}/{}", port.protocol.word()),
-        None => format!("{published}/{}", port.protocol.word()),
-    }
-}
-
-/// What a container's `127.0.0.1:8080->80/tcp` says.
-pub(in crate::services) fn held_by(seen: &ObservedContainer) -> Vec<PublishedPort> {
-    let parse = |text: &String| {
-        let (outer, inner) = text.split_once("->")?;
-        let (ip, host_port) = outer.rsplit_once(':')?;
-        let (container_port, protocol) = inner.split_once('/')?;
-        Some(PublishedPort {
-            container_port: container_port.parse().ok()?,
-            protocol: protocol.to_owned(),
-            host_ip: Some(ip.trim_matches(['[', ']']).to_owned()),
-            host_port: host_port.parse().ok(),
-            host_port_until: None,
-        })
-    };
-    if seen.is_up() { seen.view.published.iter().filter_map(parse).collect() } else { Vec::new() }
-}
-
-/// Whether one can't be published while the other one is. A port on all addresses of a family collides with one on any of them.
-pub(in crate::services) fn collide(wanted: &Port, held: &PublishedPort) -> bool {
-    wanted.single_port().is_some()
-        && wanted.single_port() == held.host_port
-        && wanted.protocol.word() == held.protocol
-        && wanted.address().collides(&HostAddress::of(held.host_ip.as_deref()))
 }

@@ -23,7 +23,9 @@ use crate::services::container::fingerprint::{Fingerprint, fields};
 use crate::services::container::labels;
 use crate::services::container::spec;
 use crate::services::request::{FailedContainers, Options, Wait};
-use crate::services::snapshot::observed::{EngineTraits, ForeignContainer, ObservedContainer, ObservedImage, Role};
+use crate::services::snapshot::observed::{
+    EngineTraits, ForeignContainer, Observed, ObservedContainer, ObservedImage, Role,
+};
 
 /// A stack in the making: first the services, then what runs of them, then what changes.
 #[derive(Default)]
@@ -31,7 +33,7 @@ struct Stack {
     services: IndexMap<String, Service>,
     networks: IndexMap<String, Network>,
     volumes: IndexMap<String, Volume>,
-    snapshot: Snapshot,
+    snapshot: Observed,
 }
 
 impl Stack {
@@ -205,7 +207,7 @@ impl Stack {
         let mut snapshot = self.snapshot.clone();
         snapshot.inputs =
             manifest.services.iter().map(|(_, name, service)| (name.to_owned(), Inputs::read(service))).collect();
-        plan(&Request { action, selection, options }, &manifest, &snapshot)
+        plan(&Request { action, selection, options }, &manifest, &Snapshot::from(snapshot))
     }
 
     fn start(&self, selection: &[&str]) -> String {

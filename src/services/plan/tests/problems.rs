@@ -22,18 +22,21 @@ fn port(published: u16) -> Port {
     Port { target: 80, published: Some(published), ..Port::default() }
 }
 
-fn foreign(name: &str, ports: &[u16]) -> ForeignContainer {
-    let published = ports.iter().map(|port| PublishedPort {
+fn published(port: u16) -> PublishedPort {
+    PublishedPort {
         container_port: 80,
         protocol: "tcp".to_owned(),
         host_ip: Some("0.0.0.0".to_owned()),
-        host_port: Some(*port),
+        host_port: Some(port),
         host_port_until: None,
-    });
+    }
+}
+
+fn foreign(name: &str, ports: &[u16]) -> ForeignContainer {
     ForeignContainer {
         id: "f".repeat(64),
         name: name.to_owned(),
-        published: published.collect(),
+        published: ports.iter().map(|port| published(*port)).collect(),
         ..ForeignContainer::default()
     }
 }
@@ -98,7 +101,7 @@ fn a_port_that_moves_within_the_plan_is_free() {
         .service("a", |service| service.ports.push(port(8080)))
         .service("b", |_| {})
         .runs("a")
-        .seen("a", |view| view.published = vec!["0.0.0.0:8080->80/tcp".to_owned()])
+        .seen("a", |view| view.published = vec![published(8080)])
         .change("a", |service| service.ports[0].published = Some(8081))
         .change("b", |service| service.ports.push(port(8080)));
     assert!(stack.plan(Action::Start, &["a", "b"], |_| {}).is_ok());
@@ -142,7 +145,7 @@ fn a_port_that_a_process_holds_stands_in_the_way_of_who_wants_just_that() {
 
 #[test]
 fn a_port_that_is_given_up_only_later_stands_in_the_way() {
-    let holds = |view: &mut ContainerView| view.published = vec!["0.0.0.0:8080->80/tcp".to_owned()];
+    let holds = |view: &mut ContainerView| view.published = vec![published(8080)];
     let stack = Stack::new()
         .service("a", |_| {})
         .service("b", |service| service.ports.push(port(8080)))
