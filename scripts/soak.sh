@@ -20,8 +20,8 @@ source "$here/debian.sh"
 faults() { "$here/faults.sh" --all "$@"; }
 
 plans() {
-  echo '== 10,000 generated stacks for each property of plans'
-  DPL_GRAPHS=10000 cargo test --locked --features failpoints --lib --quiet -- plan::tests::generated plan::tests::simulated
+  echo '== 10,000 generated stacks for each property of plans, killed at every step'
+  DPL_EVERY_STEP=1 DPL_GRAPHS=10000 cargo test --release --locked --features failpoints --lib --quiet -- plan::tests::generated plan::tests::simulated
 }
 
 fuzz() { # SECONDS

@@ -73,7 +73,7 @@ pub const STATE: usize = 2;
 fn tone(service: &ServiceStatus) -> Tone {
     match (service.state.as_str(), service.health.as_str()) {
         (_, "unhealthy") | ("restarting" | "dead", _) => Tone::Bad,
-        ("running", "starting") | ("partial" | "paused", _) => Tone::Attention,
+        ("running", "starting") | ("partial" | "paused" | "foreign", _) => Tone::Attention,
         ("running", _) => Tone::Good,
         ("exited", _) if exit(service).is_some_and(|(code, _)| code != 0) => Tone::Bad,
         _ => Tone::Quiet,
@@ -219,6 +219,7 @@ impl Drawing<'_> {
             },
             ("none", _) => Message::new("state-none"),
             ("missing", _) => Message::new("state-missing"),
+            ("foreign", _) => Message::new("state-foreign"),
             ("created", _) => Message::new("state-created"),
             ("paused", _) => Message::new("state-paused"),
             ("restarting", _) => Message::new("state-restarting"),
@@ -284,6 +285,7 @@ mod tests {
             running: 2,
             wanted: 3,
             containers: if state == "missing" { vec![] } else { vec![container] },
+            namesakes: Vec::new(),
         }
     }
 

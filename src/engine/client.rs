@@ -124,6 +124,11 @@ impl Engine {
         Self { keeper: Some(keeper), ..self.clone() }
     }
 
+    /// Whether it works under the project's lock: then nobody else of dpl changes anything of the project.
+    pub fn holds_lock(&self) -> bool {
+        self.keeper.is_some()
+    }
+
     pub(super) fn keeper(&self) -> Option<&LockKeeper> {
         self.keeper.as_deref()
     }

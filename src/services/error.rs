@@ -1,6 +1,7 @@
 //! What can go wrong with services. Several things can be wrong at once: [`ServicesError::particulars`] has the lines
 //! that belong under the error.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::container::environment::InputError;
@@ -20,7 +21,7 @@ pub enum ServicesError {
     /// Found before anything was changed.
     #[error("{} in the way, and nothing was changed", counted(.0.len(), "problem stands", "problems stand"))]
     Problems(Vec<Problem>),
-    #[error("{} failed", counted(.failures.len(), "service", "services"))]
+    #[error("{}", failed(.failures))]
     Failed { failures: Vec<ServiceFailure>, report: Box<ServicesReport> },
     /// The operator asked for an end; the report says what was done.
     #[error("stopped as asked; what was in hand is finished, or back as it was")]
@@ -72,6 +73,20 @@ impl ServicesError {
             Self::Failed { report, .. } | Self::Interrupted { report } => Some(report),
             _ => None,
         }
+    }
+}
+
+/// What failed, each service once.
+fn failed(failures: &[ServiceFailure]) -> String {
+    let services: BTreeSet<&str> = failures.iter().map(|failure| failure.service.as_str()).collect();
+    let resources = failures.iter().filter(|failure| failure.service.is_empty()).count();
+    let services = services.iter().filter(|service| !service.is_empty()).count();
+    let of_services = counted(services, "service", "services");
+    let of_resources = counted(resources, "network or volume", "networks or volumes");
+    match (services, resources) {
+        (_, 0) => format!("{of_services} failed"),
+        (0, _) => format!("{of_resources} failed"),
+        _ => format!("{of_services} and {of_resources} failed"),
     }
 }
 
@@ -135,13 +150,27 @@ pub enum Problem {
     #[error("network {name} is external and does not exist: make it, or drop `external`")]
     NetworkMissing { name: String },
     #[error(
-        "network {name} exists with another {what} than the manifest wants: stop what uses it, remove it, start again"
+        "network {name} differs from the manifest ({fields}): stop what uses it, remove it with `docker network rm {name}`, and start again"
     )]
-    NetworkDiffers { name: String, what: &'static str },
+    NetworkDiffers { name: String, fields: String },
+    #[error("the engine has two networks named {name}: remove one of them by its ID")]
+    NetworkTwice { name: String },
+    #[error(
+        "{service}: container {container} writes to {data} as well: stop it, or give the service a place of its own"
+    )]
+    DataInUse { service: String, data: String, container: String },
+    #[error(
+        "{service}: container {container} writes to {data} as well, and the engine starts it again (restart: always): remove it, or `docker update --restart no {container}`"
+    )]
+    DataOfReturning { service: String, data: String, container: String },
+    #[error("{service}: service {other} writes to {data} as well, which holds a database server's data")]
+    DatabaseShared { service: String, data: String, other: String },
     #[error("volume {name} is external and does not exist: make it, or drop `external`")]
     VolumeMissing { name: String },
-    #[error("volume {name} exists with another {what} than the manifest wants: dpl does not touch the data in it")]
-    VolumeDiffers { name: String, what: &'static str },
+    #[error(
+        "volume {name} differs from the manifest ({fields}): dpl does not touch the data in it; name another volume, or remove this one yourself"
+    )]
+    VolumeDiffers { name: String, fields: String },
 }
 
 impl Problem {
@@ -234,6 +263,8 @@ pub enum WayBack {
     NotNeeded,
     /// It is there again, as it was.
     PutBack,
+    /// It has its place again, and does not run.
+    Down { container: String },
     /// It could not be put back: what it is called now, and why.
     Failed { container: String, error: StepError },
 }
@@ -262,6 +293,9 @@ impl ServiceFailure {
         match &self.way_back {
             WayBack::NotNeeded => {}
             WayBack::PutBack => lines.push("  the old container is back as it was".to_owned()),
+            WayBack::Down { container } => {
+                lines.push(format!("  the old container is back as {container}, and does not run"));
+            }
             WayBack::Failed { container, error } => {
                 lines.push(format!(
                     "  the old container is kept as {container} and could not be put back: {}",

@@ -91,7 +91,8 @@ pub struct ServiceStatus {
     pub name: String,
     pub groups: Vec<String>,
     pub image: String,
-    /// `running`, `exited`, … as the engine says; `missing` without a container; `partial` where its containers differ.
+    /// `running`, `exited`, … as the engine says; `missing` without a container, `foreign` where dpl did not make the
+    /// one of its name; `partial` where its containers differ.
     pub state: String,
     /// `healthy`, `unhealthy`, `starting` or `none`; the worst of its containers.
     pub health: String,
@@ -104,6 +105,9 @@ pub struct ServiceStatus {
     pub running: usize,
     pub wanted: usize,
     pub containers: Vec<ContainerStatus>,
+    /// Containers that dpl did not make, under names that containers of the service are to have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namesakes: Vec<String>,
 }
 
 /// The state of one container.

@@ -59,6 +59,8 @@ pub enum Recreate {
     #[default]
     Drifted,
     All,
+    /// None that is there: what was stopped for a moment runs again as it was.
+    Never,
 }
 
 /// How far an action follows what it started.

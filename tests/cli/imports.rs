@@ -51,6 +51,37 @@ fn room(name: &str) -> &str {
     name.split(['/', '.']).next().unwrap()
 }
 
+/// The stages of services, and those that each may name; tests may name all.
+const STAGES: [(&str, &[&str]); 5] = [
+    ("container", &[]),
+    ("snapshot", &["container"]),
+    ("plan", &["snapshot", "container"]),
+    ("run", &["plan", "snapshot", "container"]),
+    ("show", &["plan", "snapshot", "container"]),
+];
+
+#[test]
+fn the_stages_of_services_name_only_earlier_ones() {
+    let mut wrong = Vec::new();
+    let path = regex::Regex::new(r"crate::services::([a-z]+)").unwrap();
+    for (stage, may) in STAGES {
+        let mut files = Vec::new();
+        sources(&repository().join("src/services").join(stage), &mut files);
+        assert!(files.len() > 3, "{stage}");
+        for (name, text) in files.iter().filter(|(name, _)| !name.contains("/tests")) {
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            for found in path.captures_iter(code) {
+                let there = found[1].to_owned();
+                let is_stage = STAGES.iter().any(|(other, _)| *other == there);
+                if is_stage && there != stage && !may.contains(&there.as_str()) {
+                    wrong.push(format!("{name}: {stage} must not name {there}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn imports_run_one_way() {
     let mut files = Vec::new();

@@ -7,6 +7,7 @@ mod support;
 mod support_engine;
 
 mod actions;
+mod as_the_manifest_says;
 mod backups;
 mod chains;
 mod commands;

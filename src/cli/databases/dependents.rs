@@ -11,7 +11,7 @@ use crate::databases::{Dependents, DependentsError};
 use crate::engine::{Engine, EngineError};
 use crate::report::{Message, Reporter};
 use crate::services::{
-    self, Action, Dependencies, Depth, ExecuteOptions, Observed, Options, OutageWait, Request, Snapshot, plan,
+    self, Action, Dependencies, Depth, ExecuteOptions, Observed, Options, OutageWait, Recreate, Request, Snapshot, plan,
 };
 use crate::state::{StateError, note_stopped_services, stopped_services};
 
@@ -46,7 +46,7 @@ async fn act(
         return Ok(());
     }
     let manifest = project.manifest();
-    let options = Options { dependencies: Dependencies::Leave, ..Options::default() };
+    let options = Options { dependencies: Dependencies::Leave, recreate: Recreate::Never, ..Options::default() };
     let request = Request { action, selection: services, options };
     let snapshot = Snapshot::take(engine, manifest, &request, Depth::WithHelpers).await?;
     let first = plan(&request, manifest, &snapshot)?;
@@ -130,7 +130,7 @@ impl Users {
 impl Dependents for Users {
     fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
         Box::pin(async {
-            let look = || async { Ok(observe(&self.engine, self.project.manifest()).await?) };
+            let look = || async { Ok(Observed::look(&self.engine, self.project.manifest()).await?) };
             let snapshot = self.patiently(look).await?;
             let running: Vec<String> = self.services.iter().filter(|name| snapshot.runs(name)).cloned().collect();
             // Noted before anything stops: what fails half way is started again too, and what a killed rebuild left

@@ -107,6 +107,8 @@ fn title(name: &'static str) -> &'static str {
         "gpu" => "doctor-title-gpu",
         "ports" => "doctor-title-ports",
         "logs" => "doctor-title-logs",
+        "namesakes" => "doctor-title-namesakes",
+        "networks" => "doctor-title-networks",
         "orphans" => "doctor-title-orphans",
         "leftovers" => "doctor-title-leftovers",
         "limits" => "doctor-title-limits",

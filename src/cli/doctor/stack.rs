@@ -36,6 +36,7 @@ pub(super) fn checks(found: &Examination, say: Say) -> Vec<DoctorCheck> {
     }
     let lists = [
         ("logs", &found.endless_logs, Message::new("doctor-endless-logs"), Message::new("doctor-limit-logs")),
+        ("namesakes", &found.namesakes, Message::new("doctor-namesakes"), Message::new("doctor-adopt-namesakes")),
         ("orphans", &found.orphans, Message::new("doctor-orphans"), Message::new("doctor-remove-orphans")),
         ("leftovers", &found.leftovers, Message::new("doctor-leftovers"), Message::new("doctor-tidy-leftovers")),
     ];
@@ -44,6 +45,17 @@ pub(super) fn checks(found: &Examination, say: Say) -> Vec<DoctorCheck> {
             let message = message.with("containers", shown(containers));
             checks.push(DoctorCheck::ok(name, say(message)).but(Verdict::Warning, say(advice)));
         }
+    }
+    if !found.double_networks.is_empty() {
+        let message = Message::new("doctor-double-networks").with("networks", found.double_networks.join(", "));
+        let advice = say(Message::new("doctor-remove-double-network"));
+        checks.push(DoctorCheck::ok("networks", say(message)).but(Verdict::Problem, advice));
+    }
+    if found.publishes_ports == Some(false) {
+        let advice = say(Message::new("doctor-restart-engine"));
+        checks.push(
+            DoctorCheck::ok("ports", say(Message::new("doctor-publishes-no-port"))).but(Verdict::Problem, advice),
+        );
     }
     if !found.unheld_limits.is_empty() {
         let fields: Vec<&str> = found.unheld_limits.iter().copied().collect();

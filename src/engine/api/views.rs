@@ -279,6 +279,7 @@ pub(in crate::engine) fn view(answer: ContainerInspectResponse) -> ContainerView
                 protocol: protocol.clone(),
                 host_ip: binding.host_ip,
                 host_port: binding.host_port.and_then(|port| port.parse().ok()),
+                host_port_until: None,
             })
         })
         .collect();

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::fs::Digest;
 use crate::manifest::Manifest;
-use crate::manifest::model::Service;
+use crate::manifest::model::{Network, Service, Volume};
 use crate::services::container::environment::Inputs;
 
 /// Of the way in which fields are written before they are hashed: with another one, they can't be compared.
@@ -102,6 +102,45 @@ pub fn fields(manifest: &Manifest, service: &Service) -> Fields {
     fields
 }
 
+/// The fields of a network, as far as they shape it on the engine.
+pub fn network_fields(network: &Network) -> Fields {
+    resource_fields(serde_json::to_value(network))
+}
+
+/// The fields of a volume, likewise.
+pub fn volume_fields(volume: &Volume) -> Fields {
+    resource_fields(serde_json::to_value(volume))
+}
+
+/// Without what means the same as nothing, so that a field that dpl learns later is no difference.
+fn resource_fields(value: serde_json::Result<Value>) -> Fields {
+    let mut fields = Fields::new();
+    let Ok(Value::Object(all)) = value else {
+        return fields;
+    };
+    for (name, value) in all.iter().filter(|(name, value)| !is_nothing(value) && *name != "name" && *name != "external")
+    {
+        match value {
+            Value::Object(entries) if ["labels", "driver_opts"].contains(&name.as_str()) => {
+                fields.extend(entries.iter().map(|(key, value)| (format!("{name}.{key}"), canonical(value))));
+            }
+            value => {
+                fields.insert(name.clone(), canonical(value));
+            }
+        }
+    }
+    fields
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(list) => list.iter().all(is_nothing),
+        Value::Object(entries) => entries.values().all(is_nothing),
+        _ => false,
+    }
+}
+
 /// JSON with sorted keys and without spaces.
 fn canonical(value: &Value) -> String {
     match value {
@@ -142,6 +181,11 @@ impl Fingerprint {
         serde_json::to_string(self).expect("strings and numbers always serialise")
     }
 
+    /// Whether this version of dpl can compare it.
+    pub fn is_comparable(&self) -> bool {
+        self.version == VERSION
+    }
+
     /// Names of the fields that differ from what is wanted, sorted. Fields that another version of dpl has hashed
     /// can't be compared, and differ in nothing.
     pub fn differing(&self, wanted: &Fields) -> Vec<String> {
@@ -171,7 +215,7 @@ fn hash(key: &str, name: &str, value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::model::{Command, Mount, MountKind, NetworkJoin, Port, Volume};
+    use crate::manifest::model::{Command, Mount, MountKind, NetworkJoin, Port};
 
     fn fingerprint(manifest: &Manifest, service: &Service) -> Fingerprint {
         Fingerprint::keyed("key".to_owned(), &fields(manifest, service), BTreeSet::new())

@@ -1,51 +1,15 @@
 //! What a published port means: who shares one with whom, and how it is shown.
 
-use std::net::IpAddr;
-
 use crate::engine::PublishedPort;
-use crate::manifest::model::Port;
+use crate::manifest::model::{HostAddress, Port};
 
-/// Whether one can't be published while the other one is: the same number and protocol on a common address.
+/// Whether one can't be published while the other one is: the same number and protocol on a common address. Of a range
+/// the engine takes what is free.
 pub(in crate::services) fn collide(wanted: &Port, held: &PublishedPort) -> bool {
-    wanted.published.is_some()
-        && wanted.published == held.host_port
+    wanted.single_port().is_some()
+        && wanted.single_port() == held.host_port
         && wanted.protocol.word() == held.protocol
-        && Scope::of(wanted.host_ip.as_deref()).overlaps(&Scope::of(held.host_ip.as_deref()))
-}
-
-/// The addresses on which a port is published.
-#[derive(Debug, PartialEq, Eq)]
-enum Scope {
-    /// All of both families: no address, which the engine takes as `0.0.0.0` and `::`.
-    Everywhere,
-    AllIpv4,
-    AllIpv6,
-    One(IpAddr),
-    /// Not an address; the engine will say so.
-    Unknown(String),
-}
-
-impl Scope {
-    fn of(host_ip: Option<&str>) -> Self {
-        match host_ip {
-            None | Some("") => Self::Everywhere,
-            Some(text) => match text.parse::<IpAddr>() {
-                Ok(IpAddr::V4(address)) if address.is_unspecified() => Self::AllIpv4,
-                Ok(IpAddr::V6(address)) if address.is_unspecified() => Self::AllIpv6,
-                Ok(address) => Self::One(address),
-                Err(_) => Self::Unknown(text.to_owned()),
-            },
-        }
-    }
-
-    fn overlaps(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Everywhere, _) | (_, Self::Everywhere) => true,
-            (Self::AllIpv4, Self::One(address)) | (Self::One(address), Self::AllIpv4) => address.is_ipv4(),
-            (Self::AllIpv6, Self::One(address)) | (Self::One(address), Self::AllIpv6) => address.is_ipv6(),
-            (one, other) => one == other,
-        }
-    }
+        && wanted.address().collides(&HostAddress::of(held.host_ip.as_deref()))
 }
 
 /// `127.0.0.1:8080/tcp`, for a reader.
@@ -65,12 +29,13 @@ mod tests {
 
     fn meet(wanted: Option<&str>, held: &str) -> bool {
         let host_ip = wanted.map(str::to_owned);
-        let wanted = Port { target: 80, published: Some(80), host_ip, protocol: Protocol::Tcp };
+        let wanted = Port { target: 80, published: Some(80), published_until: None, host_ip, protocol: Protocol::Tcp };
         let held = PublishedPort {
             container_port: 80,
             protocol: "tcp".to_owned(),
             host_ip: Some(held.to_owned()),
             host_port: Some(80),
+            host_port_until: None,
         };
         collide(&wanted, &held)
     }

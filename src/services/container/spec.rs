@@ -285,7 +285,10 @@ pub(in crate::services) fn restart(policy: RestartPolicy) -> engine::RestartPoli
         RestartPolicy::No => engine::RestartPolicy::No,
         RestartPolicy::Always => engine::RestartPolicy::Always,
         RestartPolicy::UnlessStopped => engine::RestartPolicy::UnlessStopped,
-        RestartPolicy::OnFailure(attempts) => engine::RestartPolicy::OnFailure(attempts),
+        // Without a limit, as for the engine.
+        RestartPolicy::OnFailure(attempts) => {
+            engine::RestartPolicy::OnFailure(attempts.filter(|attempts| *attempts > 0))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::report::Message;
-use crate::services::snapshot::drift::Drift;
+use crate::services::snapshot::drift::{Drift, ImageDrift};
 
 /// The cause of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,13 +68,16 @@ impl Cause {
 fn drifted(drift: &Drift) -> Message {
     let fields = drift.fields.join(", ");
     match &drift.image {
-        Some((was, is)) if fields.is_empty() => {
+        Some(ImageDrift::Changed { was, is }) if fields.is_empty() => {
             Message::new("services-cause-image").with("was", short(was)).with("is", short(is))
         }
-        Some((was, is)) => Message::new("services-cause-image-and-configuration")
+        Some(ImageDrift::Changed { was, is }) => Message::new("services-cause-image-and-configuration")
             .with("was", short(was))
             .with("is", short(is))
             .with("fields", fields),
+        Some(ImageDrift::Missing { reference }) => {
+            Message::new("services-cause-image-missing").with("reference", reference)
+        }
         None => Message::new("services-cause-configuration").with("fields", fields),
     }
 }
@@ -85,11 +88,15 @@ impl fmt::Display for Cause {
         match self {
             Self::Missing => formatter.write_str("it does not exist yet"),
             Self::Drifted(drift) => {
-                if let Some((was, is)) = &drift.image {
-                    write!(formatter, "image changed {} → {}", short(was), short(is))?;
-                    if !drift.fields.is_empty() {
-                        formatter.write_str("; ")?;
+                match &drift.image {
+                    Some(ImageDrift::Changed { was, is }) => {
+                        write!(formatter, "image changed {} → {}", short(was), short(is))?;
                     }
+                    Some(ImageDrift::Missing { reference }) => write!(formatter, "the engine has no {reference}")?,
+                    None => {}
+                }
+                if drift.image.is_some() && !drift.fields.is_empty() {
+                    formatter.write_str("; ")?;
                 }
                 if drift.fields.is_empty() {
                     Ok(())
@@ -141,6 +148,10 @@ pub enum Warning {
     FailedKept { service: String, container: String },
     /// Ports and folders of the engine's host were not looked at.
     HostUnseen,
+    /// The old container lives in a namespace of a container that is replaced as well: it can't run again.
+    NoWayBack { service: String, provider: String },
+    /// Another version of dpl wrote what a container was made from: changes of the manifest can't be seen.
+    Incomparable { service: String, container: String },
 }
 
 impl Warning {
@@ -166,6 +177,12 @@ impl Warning {
                 Message::new("services-warning-failed-kept").with("service", service).with("container", container)
             }
             Self::HostUnseen => Message::new("services-warning-host-unseen"),
+            Self::NoWayBack { service, provider } => {
+                Message::new("services-warning-no-way-back").with("service", service).with("provider", provider)
+            }
+            Self::Incomparable { service, container } => {
+                Message::new("services-warning-incomparable").with("service", service).with("container", container)
+            }
         }
     }
 }
@@ -193,6 +210,16 @@ impl fmt::Display for Warning {
             Self::FailedKept { service, container } => {
                 write!(formatter, "{service}: {container}, which failed before, is still there")
             }
+            Self::NoWayBack { service, provider } => write!(
+                formatter,
+                "{service}: if its new container fails, the old one can't run again: it shares a namespace of \
+                 {provider}'s old container"
+            ),
+            Self::Incomparable { service, container } => write!(
+                formatter,
+                "{service}: another version of dpl made {container}: whether its configuration is the manifest's can't \
+                 be seen; `--force-recreate` applies it"
+            ),
             Self::HostUnseen => {
                 formatter.write_str("ports and folders of the engine's host, another machine, were not looked at")
             }

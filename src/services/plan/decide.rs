@@ -3,8 +3,8 @@
 use super::cause::Cause;
 use super::replica::Replica;
 use super::{PlanInput, Recreate};
-use crate::engine::ContainerState;
-use crate::manifest::model::Service;
+use crate::engine::{self, ContainerState};
+use crate::manifest::model::{RestartPolicy, Service};
 use crate::services::snapshot::drift::{self, Drift};
 use crate::services::snapshot::observed::ObservedContainer;
 
@@ -37,7 +37,7 @@ pub(super) enum Decision<'s> {
     /// There is nothing, and nothing is wanted.
     Nothing,
     /// The container stays.
-    Keep { main: &'s ObservedContainer, set_policy: bool, followup: Followup, cause: Cause },
+    Keep { main: &'s ObservedContainer, set_policy: Option<RestartPolicy>, followup: Followup, cause: Cause },
     /// A new container; the old one steps aside until it has proved itself.
     Make { discard: Vec<&'s ObservedContainer>, old: Option<&'s ObservedContainer>, cause: Cause },
     /// The one that was kept aside gets its place back: nothing about it is to change any more.
@@ -90,17 +90,18 @@ pub(super) fn decide<'s>(
         Decision::Make { discard: discard.into_iter().chain(leftovers).collect(), old, cause }
     };
     let why = |drift: Drift| if drift.is_none() { Cause::Forced } else { Cause::Drifted(drift) };
-    let wants_newest = matches!(goal, Goal::Converge | Goal::Restart);
+    let wants_newest =
+        matches!(goal, Goal::Converge | Goal::Restart) && input.request.options.recreate != Recreate::Never;
 
     match (replica.main, replica.kept) {
         _ if *goal == Goal::Nothing => match replica.main {
-            Some(main) => keep(main, Followup::Nothing, Cause::Asked),
+            Some(main) => keep(replica, main, Followup::Nothing, Cause::Asked),
             None => Decision::Nothing,
         },
         (None, None) => make(Vec::new(), None, first_cause(goal)),
         (None, Some(kept)) => {
             let drift = drift(kept);
-            if wants_newest && (forced || !drift.is_none()) {
+            if drift.blocks_start || (wants_newest && (forced || !drift.is_none())) {
                 make(Vec::new(), Some(kept), why(drift))
             } else {
                 Decision::PutBack { kept }
@@ -115,17 +116,27 @@ pub(super) fn decide<'s>(
         },
         (Some(main), _) if wants_newest => {
             let drift = drift(main);
-            let set_policy = drift.is_restart_policy_only();
-            if forced || !(drift.is_none() || set_policy) {
+            if forced || drift.needs_a_new_container() {
                 return make(Vec::new(), Some(main), why(drift));
             }
+            let set_policy = drift.has_other_restart_policy().then_some(service.restart);
             let (followup, cause) = running(main, goal, is_one_shot);
-            let cause = if set_policy && followup == Followup::Nothing { Cause::RestartPolicy } else { cause };
+            let (followup, cause) = match drift.stale_namespaces.first() {
+                Some((_, provider)) if followup == Followup::Nothing => {
+                    (Followup::Restart, Cause::SharesNamespaceOf(provider.clone()))
+                }
+                _ if set_policy.is_some() && followup == Followup::Nothing => (followup, Cause::RestartPolicy),
+                _ => (followup, cause),
+            };
             Decision::Keep { main, set_policy, followup, cause }
         }
         (Some(main), _) => {
+            let drift = drift(main);
+            if !main.is_up() && drift.blocks_start && replica.kept.is_none() {
+                return make(Vec::new(), Some(main), why(drift));
+            }
             let (followup, cause) = running(main, goal, is_one_shot);
-            keep(main, followup, cause)
+            keep(replica, main, followup, cause)
         }
     }
 }
@@ -138,21 +149,26 @@ pub(super) fn affected<'s>(
     shares_namespace: bool,
     by: &str,
 ) -> Decision<'s> {
-    let Decision::Keep { main, set_policy, followup, cause } = decision else {
-        return decision;
+    let renewed = |main: Option<&'s ObservedContainer>, kept: Option<&'s ObservedContainer>| {
+        // Where an earlier replacement was cut off, only one of its two containers can be the old one.
+        let (gone, old) = match (main, kept) {
+            (Some(main), Some(kept)) if main.is_well() => (Some(kept), Some(main)),
+            (main, Some(kept)) => (main, Some(kept)),
+            (main, None) => (None, main),
+        };
+        let discard = [gone, replica.next, replica.failed].into_iter().flatten().collect();
+        Decision::Make { discard, old, cause: Cause::SharesNamespaceOf(by.to_owned()) }
+    };
+    let loses_namespace = change == Change::Renewed && shares_namespace;
+    let (main, set_policy, followup, cause) = match decision {
+        Decision::Keep { main, set_policy, followup, cause } => (main, set_policy, followup, cause),
+        Decision::PutBack { kept } if loses_namespace => return renewed(None, Some(kept)),
+        Decision::Prove { main, kept } if loses_namespace => return renewed(Some(main), Some(kept)),
+        decision => return decision,
     };
     let lives = main.is_up() || followup != Followup::Nothing;
     match change {
-        Change::Renewed if shares_namespace && lives => {
-            // Where an earlier replacement was cut off, only one of its two containers can be the old one.
-            let (gone, old) = match replica.kept {
-                Some(kept) if main.is_well() => (Some(kept), main),
-                Some(kept) => (Some(main), kept),
-                None => (None, main),
-            };
-            let discard = [gone, replica.next, replica.failed].into_iter().flatten().collect();
-            Decision::Make { discard, old: Some(old), cause: Cause::SharesNamespaceOf(by.to_owned()) }
-        }
+        Change::Renewed if shares_namespace && lives => renewed(Some(main), replica.kept),
         Change::Started | Change::Restarted if shares_namespace && main.is_up() => Decision::Keep {
             main,
             set_policy,
@@ -166,8 +182,11 @@ pub(super) fn affected<'s>(
     }
 }
 
-fn keep(main: &ObservedContainer, followup: Followup, cause: Cause) -> Decision<'_> {
-    Decision::Keep { main, set_policy: false, followup, cause }
+/// A replacement that was cut off may have taken its policy: it gets that back with the next start.
+fn keep<'s>(replica: &Replica<'s>, main: &'s ObservedContainer, followup: Followup, cause: Cause) -> Decision<'s> {
+    let lost = replica.was_cut_off() && main.view.restart == engine::RestartPolicy::No;
+    let policy = Some(replica.policy_of(main)).filter(|policy| lost && *policy != RestartPolicy::No);
+    Decision::Keep { main, set_policy: policy.filter(|_| followup != Followup::Nothing), followup, cause }
 }
 
 fn first_cause(goal: &Goal) -> Cause {
@@ -188,6 +207,7 @@ fn running(main: &ObservedContainer, goal: &Goal, is_one_shot: bool) -> (Followu
         _ => otherwise,
     };
     match main.view.state {
+        ContainerState::Paused if *goal == Goal::Restart => (Followup::Restart, Cause::Asked),
         ContainerState::Paused => (Followup::Unpause, needed(Cause::Paused)),
         ContainerState::Running | ContainerState::Restarting => match goal {
             Goal::Restart => (Followup::Restart, Cause::Asked),

@@ -91,7 +91,7 @@ fn volumes(input: &PlanInput, gone: &[&ObservedContainer], rest: &[&ObservedCont
     of_manifest.filter(|name| is_ours(name)).chain(anonymous).filter(|name| !in_use.contains(name)).collect()
 }
 
-/// The project's networks in which no container of it is left.
+/// The project's networks in which no container is left, of it or of others.
 fn networks(input: &PlanInput, rest: &[&ObservedContainer]) -> Vec<String> {
     input
         .snapshot
@@ -100,5 +100,6 @@ fn networks(input: &PlanInput, rest: &[&ObservedContainer]) -> Vec<String> {
         .filter(|network| labels::are_of(&network.labels, &input.manifest.project))
         .map(|network| network.name.clone())
         .filter(|name| !rest.iter().any(|seen| seen.view.networks.contains_key(name)))
+        .filter(|name| !input.snapshot.foreign_containers.iter().any(|other| other.addresses.contains_key(name)))
         .collect()
 }

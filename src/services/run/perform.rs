@@ -12,6 +12,7 @@ use crate::failpoint;
 use crate::manifest::Manifest;
 use crate::report::{Activity, Message, Reporter};
 use crate::services::container::environment::Inputs;
+use crate::services::container::fingerprint::{Fields, Fingerprint, network_fields, volume_fields};
 use crate::services::container::labels;
 use crate::services::container::spec::{self, ContainerInputs};
 use crate::services::error::{NotReady, StepError, WayBack};
@@ -232,11 +233,21 @@ impl<'a> Performer<'a> {
         match operation {
             Operation::CreateNetwork { key, .. } => {
                 failpoint!("services.execute.before-network");
-                engine.create_network(&spec::network(self.manifest, key)).await?;
+                let mut network = spec::network(self.manifest, key);
+                let wanted = self.manifest.networks.get(key).cloned().unwrap_or_default();
+                network
+                    .labels
+                    .insert(labels::FINGERPRINT.to_owned(), fingerprint(&network.name, &network_fields(&wanted))?);
+                engine.create_network(&network).await?;
             }
             Operation::CreateVolume { key, .. } => {
                 failpoint!("services.execute.before-volume");
-                engine.create_volume(&spec::volume(self.manifest, key)).await?;
+                let mut volume = spec::volume(self.manifest, key);
+                let wanted = self.manifest.volumes.get(key).cloned().unwrap_or_default();
+                volume
+                    .labels
+                    .insert(labels::FINGERPRINT.to_owned(), fingerprint(&volume.name, &volume_fields(&wanted))?);
+                engine.create_volume(&volume).await?;
             }
             Operation::RemoveNetwork { name } => {
                 failpoint!("services.execute.before-remove-network");
@@ -385,7 +396,13 @@ impl<'a> Performer<'a> {
                 WayBack::Failed { container, error }
             }
             (Some(error), None) => WayBack::Failed { container: String::new(), error },
-            (None, Some(_)) => {
+            (None, Some(old)) => {
+                let expected = self.plan.expected.iter().find(|expected| Some(&expected.id) == old.id.as_ref());
+                let now = self.engine.inspect_container(old.id.as_deref().unwrap_or_default()).await.ok().flatten();
+                // It was left down on purpose, or went down again by itself.
+                if let Some(view) = now.filter(|view| expected.is_some_and(|old| old.is_up) && !is_up(view.state)) {
+                    return WayBack::Down { container: view.name };
+                }
                 self.reporter.notice(Message::new("services-put-back").with("service", self.subject(step)));
                 WayBack::PutBack
             }
@@ -418,6 +435,12 @@ impl<'a> Performer<'a> {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // A panic elsewhere can't leave a set or a map half written.
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The label of a network or a volume.
+fn fingerprint(name: &str, fields: &Fields) -> Result<String, StepError> {
+    let made = Fingerprint::new(fields, BTreeSet::new());
+    Ok(made.map_err(|source| StepError::Random { container: name.to_owned(), source })?.label())
 }
 
 fn gone_is_fine(result: Result<(), EngineError>) -> Result<(), EngineError> {

@@ -1,10 +1,11 @@
 //! Finding the container that a command is to run in.
 
-use crate::engine::{ContainerView, Engine};
+use crate::engine::{ContainerSummary, ContainerView, Engine};
 use crate::manifest::Manifest;
 use crate::services::container::labels;
 use crate::services::error::ServicesError;
 use crate::services::snapshot::observed::Role;
+use crate::services::snapshot::ownership::own_containers;
 
 /// A service's container that serves: the one of this number, or the first that runs.
 pub async fn serving_container(
@@ -17,9 +18,10 @@ pub async fn serving_container(
         return Err(ServicesError::UnknownService(service.to_owned()));
     }
     let observe = |source| ServicesError::Observe { project: manifest.project.clone(), source };
-    let wanted = [(labels::PROJECT, manifest.project.as_str()), (labels::SERVICE, service)];
     let mut found = Vec::new();
-    for id in engine.list_containers(&wanted).await.map_err(observe)? {
+    let ours = own_containers(engine, &manifest.project).await.map_err(observe)?.into_iter();
+    let ours = ours.filter(|container| container.labels.get(labels::SERVICE).is_some_and(|name| name == service));
+    for ContainerSummary { id, .. } in ours {
         // One that is gone between the list and its inspect is simply gone.
         if let Some(view) = engine.inspect_container(&id).await.map_err(observe)?
             && Role::of_name(&view.name) == Role::Main

@@ -8,6 +8,7 @@ use crate::manifest::model::MountKind;
 use crate::services::container::ports::collide;
 use crate::services::error::ServicesError;
 use crate::services::request::{Action, Options, Recreate, Request};
+use crate::services::snapshot::helper::Helpers;
 use crate::services::snapshot::host::Holder;
 use crate::services::snapshot::observed::{Gpus, Observed, Role};
 use crate::services::snapshot::{Depth, Snapshot};
@@ -27,6 +28,12 @@ pub struct Examination {
     pub missing_sources: Vec<(String, String, bool)>,
     /// Containers of services that the manifest doesn't name.
     pub orphans: Vec<String>,
+    /// Containers that dpl did not make, under names that the manifest's are to have.
+    pub namesakes: Vec<String>,
+    /// Names that two networks have.
+    pub double_networks: Vec<String>,
+    /// Whether a container can publish a port; `None` where that could not be tried.
+    pub publishes_ports: Option<bool>,
     /// Containers that an action left behind, kept for a look or cut off.
     pub leftovers: Vec<String>,
     /// Limits of the manifest that this host's kernel can't hold.
@@ -63,6 +70,9 @@ pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination
             })
             .collect(),
         orphans: snapshot.orphans(manifest).map(|seen| seen.view.name.clone()).collect(),
+        namesakes: snapshot.namesakes.iter().map(|seen| seen.view.name.clone()).collect(),
+        double_networks: double_networks(manifest, &snapshot),
+        publishes_ports: publishes_ports(engine, manifest, &snapshot).await,
         leftovers: leftovers(engine, manifest, &snapshot).await?,
         unheld_limits: unheld_limits(manifest, &snapshot),
     })
@@ -85,6 +95,23 @@ async fn leftovers(engine: &Engine, manifest: &Manifest, snapshot: &Observed) ->
         left.extend(there.map(|view| view.name));
     }
     Ok(left)
+}
+
+/// Names of the manifest's networks that the engine has twice: then it starts no container that names it.
+fn double_networks(manifest: &Manifest, snapshot: &Observed) -> Vec<String> {
+    let keys: BTreeSet<&str> = manifest.services.iter().flat_map(|(_, _, service)| service.network_keys()).collect();
+    let names = keys.into_iter().map(|key| manifest.network_name(key));
+    names.filter(|name| snapshot.networks.iter().filter(|network| network.name == *name).count() > 1).collect()
+}
+
+/// Tries it, where a service publishes a port: with the host's packet filter emptied behind the engine's back, every
+/// start of such a container fails.
+async fn publishes_ports(engine: &Engine, manifest: &Manifest, snapshot: &Observed) -> Option<bool> {
+    manifest.services.iter().find(|(_, _, service)| service.ports.iter().any(|port| port.published.is_some()))?;
+    let images = manifest.services.iter().filter_map(|(_, _, service)| snapshot.image(&service.image));
+    let image = images.map(|image| image.id.clone()).next()?;
+    let helpers = Helpers::new(engine, &manifest.project, &[]);
+    helpers.publishes_a_port(&image).await.ok().flatten()
 }
 
 /// What is to be said of all services that want GPUs together.

@@ -8,6 +8,7 @@ use crate::services::container::labels;
 use crate::services::error::ServicesError;
 use crate::services::reports::{ContainerStats, StatsReport, StatusReport, Usage};
 use crate::services::snapshot::observed::Role;
+use crate::services::snapshot::ownership::own_containers;
 
 /// Measures the chosen services' containers, all at once: a second or two, whatever their number.
 pub async fn stats(engine: &Engine, manifest: &Manifest, selection: &[String]) -> Result<StatsReport, ServicesError> {
@@ -15,10 +16,9 @@ pub async fn stats(engine: &Engine, manifest: &Manifest, selection: &[String]) -
         return Err(ServicesError::UnknownService(unknown.clone()));
     }
     let observe = |source| ServicesError::Observe { project: manifest.project.clone(), source };
-    let summaries = engine.list_container_summaries().await.map_err(observe)?;
+    let summaries = own_containers(engine, &manifest.project).await.map_err(observe)?;
     let mut containers: Vec<ContainerStats> = summaries
         .into_iter()
-        .filter(|summary| labels::are_of(&summary.labels, &manifest.project))
         .filter(|summary| Role::of_name(&summary.name) == Role::Main)
         .filter_map(|summary| {
             let service = summary.labels.get(labels::SERVICE).filter(|service| selection.contains(service))?.clone();

@@ -2,12 +2,13 @@
 
 use crate::engine::{ContainerState, ContainerView, Engine, HealthState};
 use crate::manifest::Manifest;
-use crate::manifest::model::Service;
+use crate::manifest::model::{MountKind, Service};
 use crate::services::container::labels;
 use crate::services::error::ServicesError;
 use crate::services::reports::{ContainerStatus, ServiceStatus, StatusReport};
 use crate::services::snapshot::drift;
 use crate::services::snapshot::observed::{Observed, ObservedContainer, Role, is_up};
+use crate::services::snapshot::resources::{network_drift, volume_drift};
 
 /// The state of the chosen services, by number.
 pub async fn status(engine: &Engine, manifest: &Manifest, selection: &[String]) -> Result<StatusReport, ServicesError> {
@@ -44,6 +45,22 @@ fn of_service(
     let mut drift: Vec<String> =
         mains.iter().flat_map(|seen| drift::of(manifest, service, seen, snapshot).names()).collect();
     let wanted = service.replicas() as usize;
+    for key in service.network_keys() {
+        let name = manifest.network_name(key);
+        drift
+            .extend(network_drift(manifest, key, snapshot).into_iter().map(|field| format!("networks.{name}.{field}")));
+    }
+    for key in service
+        .volumes
+        .iter()
+        .filter(|mount| mount.kind == MountKind::Volume)
+        .filter_map(|mount| mount.source.as_deref())
+    {
+        let name = manifest.volume_name(key);
+        drift.extend(volume_drift(manifest, key, snapshot).into_iter().map(|field| format!("volumes.{name}.{field}")));
+    }
+    let namesakes: Vec<String> =
+        snapshot.namesakes.iter().filter(|seen| seen.service == name).map(|seen| seen.view.name.clone()).collect();
     if !mains.is_empty() && mains.len() != wanted {
         drift.push("scale".to_owned());
     }
@@ -54,7 +71,11 @@ fn of_service(
         name: name.to_owned(),
         groups: service.groups.clone(),
         image: service.image.to_string(),
-        state: state(&mains, wanted),
+        state: match mains.is_empty() && !namesakes.is_empty() {
+            true => "foreign".to_owned(),
+            false => state(&mains, wanted),
+        },
+        namesakes,
         health: health(&mains).word().to_owned(),
         drift,
         since: mains.iter().filter_map(|seen| since(&seen.view)).max(),

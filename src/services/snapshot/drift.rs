@@ -13,35 +13,58 @@ use crate::services::snapshot::observed::{Gpus, Observed, ObservedContainer, Rol
 /// What has drifted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drift {
-    /// The image it runs and the one that it should run, by ID.
-    pub image: Option<(String, String)>,
+    pub image: Option<ImageDrift>,
     /// Manifest fields, sorted: `command`, `environment.LOG_LEVEL`.
     pub fields: Vec<String>,
+    /// Fields whose namespace is that of an earlier life of its provider, with the provider: a restart joins the
+    /// namespace of today.
+    pub stale_namespaces: Vec<(String, String)>,
+    /// Whether it can't be started as it is: what it is tied to by ID is gone.
+    pub blocks_start: bool,
+}
+
+/// How its image differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageDrift {
+    /// The image it runs and the one that it should run, by ID.
+    Changed { was: String, is: String },
+    /// The engine has no image of the name that the manifest has.
+    Missing { reference: String },
 }
 
 impl Drift {
     pub fn is_none(&self) -> bool {
-        self.image.is_none() && self.fields.is_empty()
+        self.image.is_none() && self.fields.is_empty() && self.stale_namespaces.is_empty()
     }
 
-    /// Whether it is the restart policy and nothing else, which can be put right without a new container.
-    pub fn is_restart_policy_only(&self) -> bool {
-        self.image.is_none() && self.fields == ["restart"]
+    /// Whether only a new container puts it right; a restart policy is changed in place, and a restart joins a
+    /// namespace again.
+    pub fn needs_a_new_container(&self) -> bool {
+        self.image.is_some() || self.fields.iter().any(|field| field != RESTART)
+    }
+
+    pub fn has_other_restart_policy(&self) -> bool {
+        self.fields.iter().any(|field| field == RESTART)
     }
 
     /// `image` and the fields, as `status` shows them.
     pub fn names(&self) -> Vec<String> {
-        self.image.iter().map(|_| "image".to_owned()).chain(self.fields.iter().cloned()).collect()
+        let stale = self.stale_namespaces.iter().map(|(field, _)| field.clone());
+        self.image.iter().map(|_| "image".to_owned()).chain(self.fields.iter().cloned()).chain(stale).collect()
     }
 }
+
+/// The field that is changed in place.
+const RESTART: &str = "restart";
 
 /// Compares a container of `service` with what is wanted.
 pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, observed: &Observed) -> Drift {
     let view = &seen.view;
-    let image = observed
-        .image(&service.image)
-        .filter(|image| image.id != view.image_id && !image.same_as.contains(&view.image_id))
-        .map(|image| (view.image_id.clone(), image.id.clone()));
+    let image = match observed.image(&service.image) {
+        None => Some(ImageDrift::Missing { reference: service.image.to_string() }),
+        Some(image) if image.id == view.image_id || image.same_as.contains(&view.image_id) => None,
+        Some(image) => Some(ImageDrift::Changed { was: view.image_id.clone(), is: image.id.clone() }),
+    };
 
     let mut fields = BTreeSet::new();
     if seen.role == Role::Main && view.name != manifest.container_name(&seen.service, seen.number) {
@@ -59,33 +82,35 @@ pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, obse
     }
     // One that is kept aside has no policy on purpose.
     if seen.role == Role::Main && view.restart != spec::restart(service.restart) {
-        fields.insert("restart".to_owned());
+        fields.insert(RESTART.to_owned());
     }
     fields.extend(limits(service, &view.limits, observed));
-    fields.extend(namespaces(service, seen, observed));
+    let namespaces = namespaces(service, seen, observed);
+    fields.extend(namespaces.changed.iter().cloned());
+    let mut blocks_start = !namespaces.changed.is_empty();
     if service.network_mode.is_none() {
         let names = service.network_keys().into_iter().map(|key| manifest.network_name(key));
-        fields.extend(names.filter(|name| !is_joined(name, seen, observed)).map(|name| format!("networks.{name}")));
+        for name in names.filter(|name| !is_joined(name, seen, observed)) {
+            blocks_start |= view.network_ids.get(&name).is_some_and(|id| !id.is_empty());
+            fields.insert(format!("networks.{name}"));
+        }
     }
     if view.labels.contains_key(labels::GPUS) && observed.gpus_of(&seen.service) == Gpus::Present {
         fields.insert("gpus".to_owned());
     }
-    Drift { image, fields: fields.into_iter().collect() }
+    Drift { image, fields: fields.into_iter().collect(), stale_namespaces: namespaces.stale, blocks_start }
 }
 
-/// Whether it is in the network of this name that there is now. Where somebody removed that one and made another, a
-/// container still asks for the one that is gone, by its ID, and can't start. One that was joined by ID is known by it.
+/// Whether it is in the network of this name that there is now. A container asks for the network that it joined by its
+/// ID: where somebody removed that one, it can't start, whether there is another of the name by now or not. One that
+/// was joined by ID is known by it.
 fn is_joined(name: &str, seen: &ObservedContainer, observed: &Observed) -> bool {
-    let Some(network) = observed.network(name) else {
-        return seen.view.networks.contains_key(name);
-    };
+    let is_named = seen.view.networks.contains_key(name);
     let joined = seen.view.network_ids.get(name).filter(|id| !id.is_empty());
-    match joined {
-        Some(id) => *id == network.id,
-        None => {
-            seen.view.networks.contains_key(name)
-                || (!network.id.is_empty() && seen.view.networks.contains_key(&network.id))
-        }
+    match (observed.network(name), joined) {
+        (None, joined) => is_named && joined.is_none(),
+        (Some(network), Some(id)) => *id == network.id,
+        (Some(network), None) => is_named || (!network.id.is_empty() && seen.view.networks.contains_key(&network.id)),
     }
 }
 
@@ -103,20 +128,112 @@ fn limits(service: &Service, actual: &LimitsView, observed: &Observed) -> Vec<St
     checks.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
 }
 
-/// A container that shares the namespace of one that is no more has to be made anew.
-fn namespaces(service: &Service, seen: &ObservedContainer, observed: &Observed) -> Vec<String> {
+#[derive(Default)]
+struct Namespaces {
+    /// Fields whose provider is another container by now: only a new container can share with that one.
+    changed: Vec<String>,
+    /// Field and provider, where the provider has been started since.
+    stale: Vec<(String, String)>,
+}
+
+/// Namespaces that are shared with containers that are gone, or began a new life: those are no longer the same.
+fn namespaces(service: &Service, seen: &ObservedContainer, observed: &Observed) -> Namespaces {
     let view = &seen.view;
     let modes = [
         ("network_mode", &service.network_mode, &view.network_mode),
         ("pid", &service.pid, &view.pid_mode),
         ("ipc", &service.ipc, &view.ipc_mode),
     ];
-    let stale = modes.into_iter().filter(|(_, wanted, actual)| match wanted {
-        Some(NamespaceMode::Service(provider)) => {
-            let shared = actual.strip_prefix("container:");
-            observed.main(provider, 1).is_some_and(|provider| shared != Some(provider.view.id.as_str()))
+    let mut found = Namespaces::default();
+    for (field, wanted, actual) in modes {
+        let (name, provider) = match wanted {
+            Some(NamespaceMode::Service(name)) => (name, observed.main(name, 1).map(|seen| &seen.view)),
+            Some(NamespaceMode::Container(name)) => (name, observed.providers.get(name)),
+            _ => continue,
+        };
+        let (Some(provider), Some(shared)) = (provider, actual.strip_prefix("container:")) else {
+            continue;
+        };
+        if shared != provider.id && shared != name {
+            found.changed.push(field.to_owned());
+        } else if seen.is_up() && started_after(&provider.started_at, &view.started_at) {
+            found.stale.push((field.to_owned(), name.clone()));
         }
-        _ => false,
-    });
-    stale.map(|(name, ..)| name.to_owned()).collect()
+    }
+    found
+}
+
+/// Whether one moment of the engine's clock (RFC 3339) is after the other; unknown where one can't be read.
+fn started_after(one: &str, other: &str) -> bool {
+    let moment = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    matches!((moment(one), moment(other)), (Some(one), Some(other)) if one > other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{ContainerState, ContainerView, NetworkView};
+    use crate::services::snapshot::observed::ObservedImage;
+
+    fn container(service: &str, view: ContainerView) -> ObservedContainer {
+        ObservedContainer { service: service.to_owned(), number: 1, role: Role::Main, view }
+    }
+
+    fn joined(id: &str) -> ObservedContainer {
+        let name = "p_default".to_owned();
+        let (networks, ids) = ([(name.clone(), String::new())].into(), [(name, id.to_owned())].into());
+        container("a", ContainerView { networks, network_ids: ids, ..ContainerView::default() })
+    }
+
+    #[test]
+    fn a_container_whose_network_is_gone_has_drifted_until_it_joins_one() {
+        let mut observed = Observed::default();
+        assert!(!is_joined("p_default", &joined("n1"), &observed), "the network was pruned");
+        assert!(is_joined("p_default", &joined(""), &observed), "it was created and never started");
+        observed.networks.push(NetworkView { id: "n2".to_owned(), name: "p_default".to_owned(), ..Default::default() });
+        assert!(!is_joined("p_default", &joined("n1"), &observed), "there is another one of the name");
+        assert!(is_joined("p_default", &joined("n2"), &observed));
+    }
+
+    #[test]
+    fn a_guest_follows_its_provider_into_a_new_life() {
+        let at = |time: &str, id: &str, mode: &str| ContainerView {
+            id: id.to_owned(),
+            state: ContainerState::Running,
+            started_at: format!("2026-01-01T00:00:{time}Z"),
+            network_mode: mode.to_owned(),
+            ..ContainerView::default()
+        };
+        let service = |mode| Service { network_mode: Some(mode), ..Service::default() };
+        let of_service = service(NamespaceMode::Service("vpn".to_owned()));
+        let mut observed = Observed::default();
+        observed.containers.push(container("vpn", at("05.5", "v1", "bridge")));
+        let look =
+            |guest: ContainerView, observed: &Observed| namespaces(&of_service, &container("app", guest), observed);
+        assert!(look(at("06", "a", "container:v1"), &observed).stale.is_empty());
+        let stale = look(at("05.25", "a", "container:v1"), &observed);
+        assert_eq!(stale.stale, [("network_mode".to_owned(), "vpn".to_owned())]);
+        assert_eq!(look(at("06", "a", "container:v0"), &observed).changed, ["network_mode"]);
+
+        let of_container = service(NamespaceMode::Container("outsider".to_owned()));
+        observed.providers.insert("outsider".to_owned(), at("09", "o2", "bridge"));
+        let look = |mode| namespaces(&of_container, &container("app", at("07", "a", mode)), &observed);
+        assert_eq!(look("container:o1").changed, ["network_mode"]);
+        assert_eq!(look("container:o2").stale.len(), 1);
+    }
+
+    #[test]
+    fn an_image_that_the_engine_lacks_is_drift() {
+        let manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
+        let service = Service { image: "web:gone".parse().unwrap(), ..Service::default() };
+        let seen = container("a", ContainerView { image_id: "one".to_owned(), ..ContainerView::default() });
+        let mut observed = Observed::default();
+        let drift = |observed: &Observed| of(&manifest, &service, &seen, observed).image;
+        assert_eq!(drift(&observed), Some(ImageDrift::Missing { reference: "web:gone".to_owned() }));
+        let image = |id: &str| ObservedImage { id: id.to_owned(), ..ObservedImage::default() };
+        observed.images.insert("web:gone".to_owned(), image("one"));
+        assert_eq!(drift(&observed), None);
+        observed.images.insert("web:gone".to_owned(), image("two"));
+        assert_eq!(drift(&observed), Some(ImageDrift::Changed { was: "one".to_owned(), is: "two".to_owned() }));
+    }
 }

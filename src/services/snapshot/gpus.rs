@@ -65,23 +65,42 @@ async fn try_once(
     if let Some((_, is_there)) = tried.iter().find(|(other, _)| other == attempt) {
         return Ok(*is_there);
     }
+    let mut started = start_probe(helpers, manifest, image, attempt, tried.len()).await?;
+    if started.is_none() {
+        // A run that holds the lock has thrown it away.
+        started = start_probe(helpers, manifest, image, attempt, tried.len()).await?;
+    }
+    let is_there = started.unwrap_or(false);
+    tried.push((attempt.clone(), is_there));
+    Ok(is_there)
+}
+
+/// Whether the engine gives what the probe asks for; `None` where somebody removed the probe before it was started.
+async fn start_probe(
+    helpers: &Helpers<'_>,
+    manifest: &Manifest,
+    image: &str,
+    attempt: &Attempt,
+    number: usize,
+) -> Result<Option<bool>, EngineError> {
     let mut spec = helpers.spec(image);
-    spec.name = format!("{}.dpl-gpu-probe-{}-{}", manifest.project, std::process::id(), tried.len());
+    spec.name = format!("{}.dpl-gpu-probe-{}-{}", manifest.project, std::process::id(), number);
     spec.entrypoint = Some(vec![NO_PROGRAM.to_owned()]);
     (spec.gpus, spec.runtime) = attempt.clone();
     failpoint!("services.gpus.before-probe");
     let id = helpers.create(&spec).await?;
     failpoint!("services.gpus.after-create");
     let started = helpers.engine.start_container(&id).await;
+    // A program that is not found is the same answer as a container that is not.
+    let is_gone = helpers.engine.inspect_container(&id).await?.is_none();
     helpers.engine.discard_container(&id).await?;
-    let is_there = match started {
-        Ok(()) => true,
+    match started {
+        Ok(()) => Ok(Some(true)),
         Err(error) => match error.kind() {
-            EngineErrorKind::Refused | EngineErrorKind::NotFound => true,
-            EngineErrorKind::Failed => false,
-            _ => return Err(error),
+            EngineErrorKind::NotFound if is_gone => Ok(None),
+            EngineErrorKind::Refused | EngineErrorKind::NotFound => Ok(Some(true)),
+            EngineErrorKind::Failed => Ok(Some(false)),
+            _ => Err(error),
         },
-    };
-    tried.push((attempt.clone(), is_there));
-    Ok(is_there)
+    }
 }

@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::engine::{
     ContainerHold, ContainerSpec, Engine, EngineError, EngineErrorKind, ExecResult, ExecSpec, HealthSpec, LogSpec,
+    PublishedPort,
 };
 use crate::failpoint;
 use crate::services::container::labels;
@@ -79,8 +80,12 @@ impl<'a> Helpers<'a> {
         Ok(id)
     }
 
-    /// Removes what killed runs have left.
+    /// Removes what killed runs have left: under the project's lock only. A command that looks has none, and what it
+    /// took for left over would be in use by the one that has it.
     async fn sweep(&self) -> Result<(), EngineError> {
+        if !self.engine.holds_lock() {
+            return Ok(());
+        }
         let is_left = |labels: &BTreeMap<String, String>| {
             labels.get(labels::PROBE) == Some(&self.project)
                 && labels.get(labels::PROBE_RUN).is_none_or(|run| run != this_run())
@@ -89,6 +94,33 @@ impl<'a> Helpers<'a> {
             self.engine.discard_container(&left.id).await?;
         }
         Ok(())
+    }
+
+    /// Whether a container can publish a port, tried with one that never comes to run: the engine publishes before it
+    /// looks for the program. `None` where there is no answer.
+    pub async fn publishes_a_port(&self, image: &str) -> Result<Option<bool>, EngineError> {
+        let mut spec = self.spec(image);
+        spec.entrypoint = Some(vec!["/dpl-port-probe/no-such-program".to_owned()]);
+        spec.network_mode = None;
+        spec.ports = vec![PublishedPort {
+            container_port: 1,
+            protocol: "tcp".to_owned(),
+            host_ip: Some("127.0.0.1".to_owned()),
+            host_port: None,
+            host_port_until: None,
+        }];
+        let id = self.create(&spec).await?;
+        let started = self.engine.start_container(&id).await;
+        let is_gone = self.engine.inspect_container(&id).await?.is_none();
+        self.engine.discard_container(&id).await?;
+        Ok(match started {
+            Ok(()) => Some(true),
+            Err(error) => match error.kind() {
+                EngineErrorKind::Refused | EngineErrorKind::NotFound => (!is_gone).then_some(true),
+                EngineErrorKind::Failed => Some(false),
+                _ => None,
+            },
+        })
     }
 
     /// Starts one in a network, of the first image in which `needs`, a line of shell, succeeds; `None` where no image

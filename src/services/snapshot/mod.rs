@@ -12,9 +12,12 @@ pub(in crate::services) mod host;
 pub(in crate::services) mod images;
 pub(in crate::services) mod observe;
 pub(in crate::services) mod observed;
+pub(in crate::services) mod ownership;
 mod postgres_data;
 pub(in crate::services) mod reach;
+pub(in crate::services) mod resources;
 mod sockets;
+pub(in crate::services) mod sources;
 mod starting;
 
 use std::ops::Deref;

@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::try_join_all;
 
 use super::images::look_at_images;
-use super::observed::{EngineTraits, ForeignContainer, Observed, ObservedContainer, Role};
-use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError};
+use super::observed::{EngineTraits, ForeignContainer, Observed, ObservedContainer, Role, is_up};
+use super::ownership::InheritedLabels;
+use super::sources::Sources;
+use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError, RestartPolicy};
 use crate::manifest::Manifest;
-use crate::manifest::model::{MountKind, NamespaceMode};
+use crate::manifest::model::NamespaceMode;
 use crate::services::container::environment::Inputs;
 use crate::services::container::labels;
 use crate::services::error::ServicesError;
@@ -34,25 +36,26 @@ async fn look(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineEr
 
 /// All but the engine itself.
 async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
-    let (summaries, tags, networks, volumes) = futures::try_join!(
+    let (summaries, listed, networks, volumes) = futures::try_join!(
         engine.list_container_summaries(),
-        engine.list_image_tags(),
+        engine.list_images(),
         engine.list_networks(),
         engine.list_volumes()
     )?;
+    let inherited = InheritedLabels::of(&listed);
     let names = container_names(manifest);
     // One that was taken over has none of our labels; the name under which it is kept aside is ours.
     let kept_for = |summary: &ContainerSummary| {
         let stem = Role::Kept.stem(&summary.name);
-        let is_kept = stem != summary.name && !summary.labels.contains_key(labels::PROJECT);
+        let is_kept = stem != summary.name && inherited.owner(summary).is_none();
         names.get(stem).filter(|_| is_kept).cloned()
     };
     let (ours, others): (Vec<_>, Vec<_>) = summaries
         .into_iter()
-        .partition(|summary| labels::are_of(&summary.labels, &manifest.project) || kept_for(summary).is_some());
+        .partition(|summary| inherited.owner(summary) == Some(&manifest.project) || kept_for(summary).is_some());
     let namesakes: Vec<(&ContainerSummary, &(String, u32))> = others
         .iter()
-        .filter(|summary| !summary.labels.contains_key(labels::PROJECT))
+        .filter(|summary| inherited.owner(summary).is_none())
         .filter_map(|summary| Some((summary, names.get(&summary.name)?)))
         .collect();
     let (views, namesake_views) = futures::try_join!(
@@ -68,22 +71,72 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
         .filter_map(|((_, place), view)| Some(seen(view?, Some(place.clone()))))
         .collect();
 
-    let ids: BTreeMap<String, String> = tags.into_iter().collect();
-    let images = look_at_images(engine, manifest, &containers, &ids).await?;
+    let ids: BTreeMap<String, String> =
+        listed.iter().flat_map(|image| image.tags.iter().map(|tag| (tag.clone(), image.id.clone()))).collect();
+    let mut foreign_containers: Vec<ForeignContainer> =
+        others.into_iter().map(|summary| foreign(&inherited, summary)).collect();
     let is_local = engine.address().is_local();
+    let mut sources = Sources::default();
+    if is_local {
+        sources.look_at(manifest, &foreign_containers);
+    }
+    let (images, providers, ()) = futures::try_join!(
+        look_at_images(engine, manifest, &containers, &ids),
+        look_at_providers(engine, manifest),
+        look_at_policies(engine, manifest, &sources, &mut foreign_containers)
+    )?;
+    let mut containers = containers;
+    // Of two in one place, the one that has its name is the one that serves.
+    containers.sort_by_key(|seen| names.get(&seen.view.name) != Some(&(seen.service.clone(), seen.number)));
     Ok(Observed {
         engine: EngineTraits { api: engine.api().numbers(), is_local, ..EngineTraits::default() },
         containers,
-        foreign_containers: others.into_iter().map(foreign).collect(),
+        foreign_containers,
         namesakes,
+        providers,
         images,
         networks,
         volumes,
         inputs: manifest.services.iter().map(|(_, name, service)| (name.to_owned(), Inputs::read(service))).collect(),
-        missing_sources: if is_local { missing_sources(manifest) } else { BTreeSet::new() },
+        missing_sources: std::mem::take(&mut sources.missing),
+        sources,
         is_host_unseen: !is_local,
         ..Observed::default()
     })
+}
+
+/// Containers of other makers whose namespaces services share, by the name that the manifest has for them.
+async fn look_at_providers(
+    engine: &Engine,
+    manifest: &Manifest,
+) -> Result<BTreeMap<String, ContainerView>, EngineError> {
+    let names: BTreeSet<&str> = manifest
+        .services
+        .iter()
+        .flat_map(|(_, _, service)| [&service.network_mode, &service.pid, &service.ipc])
+        .flatten()
+        .filter_map(|mode| match mode {
+            NamespaceMode::Container(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    let views = try_join_all(names.iter().map(|name| engine.inspect_container(name))).await?;
+    Ok(names.into_iter().zip(views).filter_map(|(name, view)| Some((name.to_owned(), view?))).collect())
+}
+
+/// The restart policies of foreign containers that are down and use data of ours: the engine may bring them back.
+async fn look_at_policies(
+    engine: &Engine,
+    manifest: &Manifest,
+    sources: &Sources,
+    foreign: &mut [ForeignContainer],
+) -> Result<(), EngineError> {
+    let ours = sources.of_manifest(manifest);
+    let shares = |other: &ForeignContainer| other.mounts.iter().any(|mount| ours.contains(&sources.of_mount(mount)));
+    for other in foreign.iter_mut().filter(|other| !is_up(other.state) && shares(other)) {
+        other.restart = engine.inspect_container(&other.id).await?.map(|view| view.restart).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// The names that the manifest's containers are to have → service and number.
@@ -103,26 +156,18 @@ fn seen(view: ContainerView, place: Option<(String, u32)>) -> ObservedContainer 
     ObservedContainer { service, number, role: Role::of_name(&view.name), view }
 }
 
-fn foreign(summary: ContainerSummary) -> ForeignContainer {
+fn foreign(inherited: &InheritedLabels, summary: ContainerSummary) -> ForeignContainer {
     ForeignContainer {
-        project: summary.labels.get(labels::PROJECT).cloned(),
+        project: inherited.owner(&summary).map(str::to_owned),
         helper_of: summary.labels.get(labels::PROBE).cloned(),
         id: summary.id,
         name: summary.name,
+        state: summary.state,
+        restart: RestartPolicy::No,
+        mounts: summary.mounts,
         published: summary.published,
         addresses: summary.addresses,
     }
-}
-
-fn missing_sources(manifest: &Manifest) -> BTreeSet<String> {
-    manifest
-        .services
-        .iter()
-        .flat_map(|(_, _, service)| &service.volumes)
-        .filter(|mount| mount.kind == MountKind::Bind)
-        .filter_map(|mount| mount.source.clone())
-        .filter(|source| !std::path::Path::new(source).exists())
-        .collect()
 }
 
 /// The services whose namespaces a service shares.

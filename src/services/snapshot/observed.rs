@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::host::{DataFolder, HeldPort};
-use crate::engine::{ContainerState, ContainerView, HealthState, LimitSupport, NetworkView, PublishedPort, VolumeView};
+use super::sources::Sources;
+use crate::engine::{
+    ContainerState, ContainerView, HealthState, LimitSupport, MountView, NetworkView, PublishedPort, RestartPolicy,
+    VolumeView,
+};
 use crate::manifest::Manifest;
 use crate::manifest::types::Reference;
 use crate::services::container::environment::Inputs;
@@ -94,6 +98,10 @@ pub(in crate::services) fn is_up(state: ContainerState) -> bool {
 pub struct ForeignContainer {
     pub id: String,
     pub name: String,
+    pub state: ContainerState,
+    /// Looked at only where it is down and uses data of ours.
+    pub restart: RestartPolicy,
+    pub mounts: Vec<MountView>,
     /// Ports of the host that it holds.
     pub published: Vec<PublishedPort>,
     /// Network name → its address there.
@@ -136,6 +144,8 @@ pub struct Observed {
     pub foreign_containers: Vec<ForeignContainer>,
     /// Those of them that have a name which a container of ours is to have, and are no other project's.
     pub namesakes: Vec<ObservedContainer>,
+    /// Containers whose namespaces services share by name (`network_mode: container:NAME`).
+    pub providers: BTreeMap<String, ContainerView>,
     /// Reference → the image that it names now; absent where the engine has none.
     pub images: BTreeMap<String, ObservedImage>,
     pub networks: Vec<NetworkView>,
@@ -144,6 +154,8 @@ pub struct Observed {
     pub inputs: BTreeMap<String, Inputs>,
     /// Bind sources that are not on the engine's host, as far as that was looked at.
     pub missing_sources: BTreeSet<String>,
+    /// What mounted folders are on the engine's host.
+    pub sources: Sources,
     /// Service → whether its GPUs are to be had, as far as that was tried.
     pub gpus: BTreeMap<String, Gpus>,
     /// Wanted ports of the host that something else than a container holds.

@@ -271,8 +271,8 @@ mod tests {
         let mount = MountView {
             kind: "volume".to_owned(),
             name: Some("a".repeat(64)),
-            source: String::new(),
             target: DEFAULT_FOLDER.to_owned(),
+            ..MountView::default()
         };
         let wanted = [format!("volume {}", "a".repeat(64))];
         assert_eq!(places_of(Vec::new(), Some(mount.clone()), DEFAULT_FOLDER), wanted);

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use super::observed::{Observed, ObservedContainer, Role};
 use super::{drift, gpus};
 use crate::manifest::Manifest;
-use crate::manifest::model::Service;
 use crate::manifest::graph::Graph;
+use crate::manifest::model::Service;
 use crate::services::request::{Action, Dependencies, Recreate, Request};
 
 /// A service that begins to run, or may.

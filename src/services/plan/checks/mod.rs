@@ -1,6 +1,7 @@
 //! What can be known to fail before anything is touched: all of it, at once.
 
 mod addresses;
+mod data_owners;
 mod ports;
 mod resources;
 
@@ -12,6 +13,8 @@ use super::converge::ServicePlan;
 use super::replica::Replica;
 use super::{Namesakes, PlanInput};
 use crate::manifest::model::{Device, MountKind, NamespaceMode};
+use crate::services::container::fingerprint::Fingerprint;
+use crate::services::container::labels;
 use crate::services::error::Problem;
 use crate::services::snapshot::observed::{Gpus, ObservedContainer};
 
@@ -29,6 +32,7 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
             problems.extend(check.age());
             problems.extend(check.data_folder());
         }
+        problems.extend(data_owners::of(input, service_plan));
         problems.extend(check.sources(builder));
         problems.extend(ports::of(input, service_plans, service_plan));
         problems.extend(addresses::of(input, service_plans, service_plan));
@@ -36,9 +40,26 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
             builder.warn(Warning::HostUnseen);
         }
     }
+    for service_plan in service_plans.iter().filter(|service_plan| service_plan.is_chosen) {
+        warn_of_incomparable(service_plan, builder);
+    }
     problems.extend(resources::networks(input, service_plans));
     problems.extend(resources::volumes(input, service_plans));
     problems
+}
+
+/// Fields that another version of dpl has hashed can't be compared: what is changed in the manifest stays unseen.
+fn warn_of_incomparable(service_plan: &ServicePlan, builder: &mut Builder) {
+    for (replica, decision) in &service_plan.places {
+        let Some(main) = replica.main.filter(|_| !decision.makes_a_container()) else {
+            continue;
+        };
+        let made = main.view.labels.get(labels::FINGERPRINT).and_then(|label| Fingerprint::parse(label));
+        if made.is_some_and(|made| !made.is_comparable()) {
+            let (service, container) = (service_plan.name.to_owned(), main.view.name.clone());
+            builder.warn(Warning::Incomparable { service, container });
+        }
+    }
 }
 
 struct Check<'w, 'a> {

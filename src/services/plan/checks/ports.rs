@@ -6,7 +6,6 @@ use crate::services::error::Problem;
 use crate::services::plan::PlanInput;
 use crate::services::plan::converge::ServicePlan;
 use crate::services::snapshot::host::Holder;
-use crate::services::snapshot::observed::ObservedContainer;
 
 /// Who holds a wanted port when the service comes to it.
 enum Held<'a> {

@@ -1,13 +1,14 @@
 //! A new container: the first of its place, or one that takes the place of an old one.
 //!
 //! A replacement is made beside the old container while that still serves, so that whatever is wrong with its making
-//! takes nothing away. Then the old one is stopped, loses its restart policy (a stopped container with `always` comes
-//! back with the engine) and its name, and stays until the new one has proved itself. Each step carries what takes it
-//! back.
+//! takes nothing away. Then the old one loses its restart policy (a stopped container with `always` comes back with the
+//! engine, and two would run on the same data), is stopped, loses its name, and stays until the new one has proved
+//! itself. Each step carries what takes it back.
 
 use super::ServicePlan;
 use super::steps::Before;
 use super::waits::until;
+use crate::engine;
 use crate::manifest::model::RestartPolicy;
 use crate::manifest::types::Period;
 use crate::services::plan::builder::{Chain, put_back as take_back};
@@ -16,6 +17,7 @@ use crate::services::plan::replica::Replica;
 use crate::services::plan::step::{AnonymousVolumes, Operation, StepId, Target, Until};
 use crate::services::plan::{PlanInput, Warning};
 use crate::services::request::FailedContainers;
+use crate::services::snapshot::drift;
 use crate::services::snapshot::observe::providers;
 use crate::services::snapshot::observed::{Gpus, ObservedContainer, Role};
 
@@ -25,6 +27,8 @@ pub(super) struct Replacement<'w, 'a> {
     pub service_plan: &'w ServicePlan<'a>,
     pub replica: &'w Replica<'a>,
     pub before: &'w Before,
+    /// The service whose namespace it shares and that gets a new container as well: the old one can't run without it.
+    pub loses_provider: Option<&'a str>,
     pub until: Until,
     pub timeout: Period,
     /// Whether the plan waits until it is ready, whoever depends on it.
@@ -47,6 +51,13 @@ impl Replacement<'_, '_> {
     fn wait_as_replacement(&self, target: Target) -> Operation {
         let until = until(self.input, self.service_plan, true);
         Operation::WaitReady { target, until, timeout: self.timeout }
+    }
+
+    /// Whether an old container can run again: not without the network that it joined, or the container whose namespace
+    /// it shares.
+    fn can_return(&self, old: &ObservedContainer) -> bool {
+        let PlanInput { manifest, snapshot, .. } = self.input;
+        self.loses_provider.is_none() && !drift::of(manifest, self.service_plan.service, old, snapshot).blocks_start
     }
 
     fn name(&self) -> String {
@@ -120,7 +131,9 @@ pub(super) fn first(
     for seen in discard {
         chain.discard(seen);
     }
-    let new = with.create(chain, with.name(), None);
+    // What is discarded may leave anonymous volumes with data in them.
+    let before = discard.iter().copied().find(|seen| seen.role == Role::Main);
+    let new = with.create(chain, with.name(), before);
     chain.wait_for(&with.before.dependencies);
     let up = chain.step(Operation::StartContainer { target: new.clone() });
     let ready = with.follows.then(|| chain.step(with.wait(new.clone())));
@@ -140,9 +153,12 @@ pub(super) fn replace(
     let old_target = chain.builder.target(old);
     let name = with.name();
     let mut back = match old.role {
-        Role::Kept => take_back(&old_target, &name, with.replica.policy_of(old), true),
+        Role::Kept => take_back(&old_target, &name, with.replica.policy_of(old), with.can_return(old)),
         _ => Vec::new(),
     };
+    if old.role == Role::Kept {
+        stop_kept(chain, old);
+    }
     for seen in discard {
         chain.discard(seen);
         // The place is empty now: if nothing better comes, the old container has to take it.
@@ -172,19 +188,23 @@ fn step_aside(chain: &mut Chain, with: &Replacement, old: &ObservedContainer, ol
     if !keep_failed {
         chain.undo(with.give_up(&next));
     }
-    if old.is_up() {
-        chain.step(Operation::StopContainer { target: old_target.clone() });
-    }
-    let served = with.replica.served(old);
-    if served {
-        chain.undo([Operation::StartContainer { target: old_target.clone() }]);
-        let guests = guests(chain, with);
-        chain.undo(guests);
-    }
     let policy = with.replica.policy_of(old);
     if policy != RestartPolicy::No {
         chain.step(Operation::SetRestartPolicy { target: old_target.clone(), policy: RestartPolicy::No });
         chain.undo([Operation::SetRestartPolicy { target: old_target.clone(), policy }]);
+    }
+    if old.is_up() {
+        chain.step(Operation::StopContainer { target: old_target.clone() });
+    }
+    if with.replica.served(old) {
+        if with.can_return(old) {
+            chain.undo([Operation::StartContainer { target: old_target.clone() }]);
+        } else if let Some(provider) = with.loses_provider {
+            let (service, provider) = (with.service_plan.name.to_owned(), provider.to_owned());
+            chain.builder.warn(Warning::NoWayBack { service, provider });
+        }
+        let guests = guests(chain, with);
+        chain.undo(guests);
     }
     let aside = with.aside(Role::Kept);
     chain.step(Operation::RenameContainer { target: old_target.clone(), to: aside.clone() });
@@ -198,6 +218,19 @@ fn step_aside(chain: &mut Chain, with: &Replacement, old: &ObservedContainer, ol
         chain.undo([Operation::RenameContainer { target: new.clone(), to: next.container.clone() }]);
     }
     (new, kept)
+}
+
+/// A container that was kept aside may run all the same: somebody started it, or the engine brought it back. It must not
+/// work on the same data as the new one, and could not be removed.
+fn stop_kept(chain: &mut Chain, kept: &ObservedContainer) {
+    if !kept.is_up() {
+        return;
+    }
+    let target = chain.builder.target(kept);
+    if kept.view.restart != engine::RestartPolicy::No {
+        chain.step(Operation::SetRestartPolicy { target: target.clone(), policy: RestartPolicy::No });
+    }
+    chain.step(Operation::StopContainer { target });
 }
 
 /// What lives in the old container's namespaces has lost them when that one was stopped: it is restarted into them when
@@ -241,6 +274,7 @@ pub(super) fn prove(
     for seen in [with.replica.next, with.replica.failed].into_iter().flatten() {
         chain.discard(seen);
     }
+    stop_kept(chain, kept);
     let new = chain.builder.target(main);
     let kept_target = chain.builder.target(kept);
     let mut undo = vec![Operation::StopContainer { target: new.clone() }];
@@ -251,7 +285,7 @@ pub(super) fn prove(
         }
         operation => operation,
     }));
-    undo.extend(take_back(&kept_target, &with.name(), with.replica.policy_of(kept), true));
+    undo.extend(take_back(&kept_target, &with.name(), with.replica.policy_of(kept), with.can_return(kept)));
     if !main.is_up() {
         chain.step(Operation::StartContainer { target: new.clone() });
         chain.undo(undo.drain(..));

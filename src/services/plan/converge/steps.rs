@@ -6,10 +6,10 @@ use super::replace::{self, Replacement};
 use super::waits::{is_met, timeout, until};
 use super::{ServicePlan, cause_of, resources};
 use crate::engine::ContainerState;
-use crate::manifest::model::Condition;
+use crate::manifest::model::{Condition, RestartPolicy};
 use crate::services::plan::builder::{Builder, Chain, must_succeed, whatever_comes_of};
 use crate::services::plan::cause::Cause;
-use crate::services::plan::decide::{Decision, Followup, is_done};
+use crate::services::plan::decide::{Change, Decision, Followup, is_done};
 use crate::services::plan::replica::Replica;
 use crate::services::plan::step::{Operation, StepId, Target, Until};
 use crate::services::plan::{After, PlanInput, Warning, checks};
@@ -190,6 +190,16 @@ impl<'a> Assembly<'a, '_> {
         steps
     }
 
+    /// The service whose namespace this one shares and whose container is another one afterwards.
+    fn lost_provider(&self, service_plan: &ServicePlan<'a>) -> Option<&'a str> {
+        let needs = self.input.graph.needs(service_plan.name).into_iter().filter(|(_, need)| need.namespace);
+        let is_renewed = |name: &str| {
+            let mut plans = self.service_plans.iter();
+            plans.any(|other| other.name == name && other.change() == Change::Renewed)
+        };
+        needs.map(|(name, _)| name).find(|name| is_renewed(name))
+    }
+
     fn place(
         &mut self,
         service_plan: &ServicePlan<'a>,
@@ -207,6 +217,7 @@ impl<'a> Assembly<'a, '_> {
             service_plan,
             replica,
             before,
+            loses_provider: self.lost_provider(service_plan),
             until: until.clone(),
             timeout: timeout(self.input, service_plan, &until),
             follows,
@@ -266,7 +277,7 @@ fn keep<'a>(
     chain: &mut Chain,
     with: &Replacement<'_, 'a>,
     main: &'a ObservedContainer,
-    set_policy: bool,
+    set_policy: Option<RestartPolicy>,
     followup: Followup,
 ) -> End<'a> {
     if let Some(next) = with.replica.next.filter(|_| with.service_plan.is_chosen) {
@@ -274,9 +285,9 @@ fn keep<'a>(
         chain.discard(next);
         *chain.cause_mut() = cause;
     }
-    if set_policy {
+    if let Some(policy) = set_policy {
         let target = chain.builder.target(main);
-        chain.step(Operation::SetRestartPolicy { target, policy: with.service_plan.service.restart });
+        chain.step(Operation::SetRestartPolicy { target, policy });
     }
     let number = with.replica.number;
     if followup == Followup::Nothing {

@@ -240,6 +240,100 @@ fn a_container_of_a_network_that_was_made_anew_is_made_anew_too() {
 }
 
 #[test]
+fn a_stopped_container_whose_network_was_pruned_is_made_anew_for_whoever_needs_it() {
+    let joined = |view: &mut ContainerView| drop(view.network_ids.insert("p_default".to_owned(), "n1".to_owned()));
+    let stack = Stack::three().all_run().seen("db", joined).stopped("db").with(|stack| stack.snapshot.networks.clear());
+    for selection in ["db", "ui"] {
+        let plan = stack.start(&[selection]);
+        assert!(plan.contains("create network p_default"), "{plan}");
+        assert!(plan.contains("create p-db-1.dpl-next"), "{selection}: {plan}");
+    }
+}
+
+#[test]
+fn a_guest_is_restarted_when_its_provider_began_a_new_life() {
+    let stack = Stack::new()
+        .service("vpn", |_| {})
+        .service("app", |service| service.network_mode = Some(NamespaceMode::Service("vpn".to_owned())))
+        .runs("vpn")
+        .has("app", 1, Role::Main, |view| {
+            view.network_mode = "container:vpn-1-0".to_owned();
+            view.started_at = "2026-01-01T00:00:01Z".to_owned();
+        });
+    let at = |time: &str| {
+        let time = time.to_owned();
+        move |view: &mut ContainerView| view.started_at = time.clone()
+    };
+    let after = |stack: Stack, time| stack.seen("vpn", at(time));
+    let plan = after(stack, "2026-01-01T00:00:02Z");
+    let shown = plan.start(&["app"]);
+    assert!(shown.starts_with("0: restart p-app-1 (it shares a namespace of vpn)"), "{shown}");
+    assert_eq!(after(plan, "2026-01-01T00:00:00Z").start(&["app"]), "nothing to do");
+}
+
+#[test]
+fn a_paused_container_that_is_restarted_is_restarted() {
+    let stack = Stack::new().service("api", |_| {}).runs("api");
+    let plan = stack.seen("api", |view| view.state = ContainerState::Paused).restart(&["api"]);
+    assert!(plan.contains("restart p-api-1"), "{plan}");
+}
+
+#[test]
+fn a_dependency_whose_replacement_was_cut_off_gets_its_policy_back() {
+    let stack = Stack::three()
+        .runs("db")
+        .seen("db", |view| {
+            view.state = ContainerState::Exited;
+            view.restart = crate::engine::RestartPolicy::No;
+        })
+        .has("db", 1, Role::Next, |view| view.state = ContainerState::Created);
+    let plan = stack.start(&["api"]);
+    assert!(plan.contains("set policy of p-db-1 to unless-stopped"), "{plan}");
+}
+
+#[test]
+fn a_dead_containers_anonymous_volumes_go_on_in_the_new_one() {
+    let volume = "a".repeat(64);
+    let stack = Stack::new()
+        .service("db", |_| {})
+        .runs("db")
+        .with(|stack| stack.snapshot.images.get_mut("db:1").unwrap().volumes = vec!["/data".to_owned()])
+        .seen("db", |view| {
+            view.state = ContainerState::Dead;
+            view.mounts = vec![MountView {
+                kind: "volume".to_owned(),
+                name: Some(volume.clone()),
+                target: "/data".to_owned(),
+                ..MountView::default()
+            }];
+        });
+    let plan = stack.start(&["db"]);
+    assert!(plan.contains("create p-db-1 of db@1 with /data = aaaaaa"), "{plan}");
+}
+
+#[test]
+fn a_network_that_differs_is_said_of_services_that_run_as_well() {
+    let stack = Stack::new().service("api", |_| {}).runs("api").with(|stack| {
+        stack.networks.insert("default".to_owned(), Network { internal: true, ..Network::default() });
+    });
+    let plan = stack.start(&["api"]);
+    assert!(plan.contains("network p_default differs from the manifest (internal)"), "{plan}");
+    let twice = Stack::new().service("api", |_| {}).with(|stack| stack.network("p_default"));
+    let plan = twice.start(&["api"]);
+    assert!(plan.contains("the engine has two networks named p_default"), "{plan}");
+}
+
+#[test]
+fn what_another_version_of_dpl_made_is_said_to_be_incomparable() {
+    let stack = Stack::new().service("api", |_| {}).runs("api").seen("api", |view| {
+        let label = view.labels.get_mut(labels::FINGERPRINT).unwrap();
+        *label = label.replace("\"v\":1", "\"v\":2");
+    });
+    let plan = stack.start(&["api"]);
+    assert!(plan.contains("warning: api: another version of dpl made p-api-1"), "{plan}");
+}
+
+#[test]
 fn a_gpu_that_is_only_had_in_part_is_taken_in_part() {
     let gpu = |required| crate::manifest::model::Gpu { required, ..Default::default() };
     let stack = Stack::new().service("worker", |service| service.gpus = vec![gpu(true), gpu(false)]);

@@ -2,6 +2,7 @@
 
 mod changes;
 mod cut_off;
+mod data_owners;
 mod generated;
 mod problems;
 mod simulated;

@@ -1,7 +1,7 @@
 //! What stands in a plan's way: all of it at once.
 
 use super::*;
-use crate::engine::PublishedPort;
+use crate::engine::{self, PublishedPort};
 use crate::manifest::model::{
     AddressPool, BindOptions, EnvValue, Gpu, Ipam, Mount, MountKind, NamespaceMode, NetworkJoin, Port, Protocol,
     SecretSource,
@@ -72,9 +72,17 @@ fn all_problems_come_at_once() {
 }
 
 #[test]
-fn a_service_that_is_left_as_it_is_has_no_problems() {
+fn what_runs_on_an_image_that_the_engine_has_no_more_is_not_as_the_manifest_says() {
     let stack = Stack::three().all_run().with(|stack| drop(stack.snapshot.images.remove("db:1")));
-    assert_eq!(stack.start(&["db", "api", "ui"]), "nothing to do");
+    for plan in [stack.plan(Action::Start, &["db"], |_| {}), stack.plan(Action::Restart, &["db"], |_| {})] {
+        let error = plan.unwrap_err();
+        assert_eq!(error.only_missing_images().unwrap().len(), 1, "{error}");
+    }
+    assert_eq!(stack.start(&["api", "ui"]), "nothing to do", "it only has to run for others");
+    let never = |options: &mut Options| options.recreate = Recreate::Never;
+    let stack = stack.stopped("db");
+    let plan = text(stack.plan(Action::Start, &["db"], never));
+    assert!(plan.starts_with("0: start p-db-1"), "{plan}");
 }
 
 #[test]
@@ -181,7 +189,10 @@ fn fixed_addresses_have_to_be_in_their_network_and_free() {
             stack.networks.insert("back".to_owned(), Network { ipam, ..Network::default() });
             stack.networks.insert("bare".to_owned(), Network::default());
             stack.network("p_back");
-            stack.snapshot.networks.last_mut().unwrap().subnets = vec!["10.1.0.0/16".to_owned()];
+            let network = stack.snapshot.networks.last_mut().unwrap();
+            network.subnets = vec!["10.1.0.0/16".to_owned()];
+            network.pools =
+                vec![engine::AddressPool { subnet: Some("10.1.0.0/16".to_owned()), ..engine::AddressPool::default() }];
             let mut foreign = foreign("printer", &[]);
             foreign.addresses.insert("p_back".to_owned(), "10.1.0.5".to_owned());
             stack.snapshot.foreign_containers.push(foreign);

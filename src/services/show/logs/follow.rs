@@ -94,7 +94,9 @@ impl<'a> Follow<'a> {
                     Piece::End => self.ended(&id),
                 },
                 event = events.next() => match event {
-                    Some(Ok(event)) => self.started(event),
+                    // Whose a new container is only a look tells.
+                    Some(Ok(event)) if !self.started(&event) => look.reset_immediately(),
+                    Some(Ok(_)) => {}
                     Some(Err(_)) | None => {
                         until_the_engine_answers(self.chosen).await?;
                         events = self.events();
@@ -148,11 +150,12 @@ impl<'a> Follow<'a> {
         Box::pin(self.chosen.engine.container_events((labels::PROJECT, &self.chosen.project), &["start"]))
     }
 
-    fn started(&mut self, event: ContainerEvent) {
-        let name = event.attributes.get("name").cloned().unwrap_or_default();
-        if let Some(source) = self.chosen.source(event.container, &name, &event.attributes) {
-            self.read_again(source);
-        }
+    /// Whether it is a container that is known.
+    fn started(&mut self, event: &ContainerEvent) -> bool {
+        let known = self.known.get(&event.container).cloned();
+        let is_known = known.is_some();
+        known.into_iter().for_each(|source| self.read_again(source));
+        is_known
     }
 
     /// Reads on in a container's log; where that is still open from before, when its end has come.

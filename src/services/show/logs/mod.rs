@@ -20,6 +20,7 @@ use crate::services::container::labels;
 use crate::services::container::log_lines::{Line, Lines};
 use crate::services::error::ServicesError;
 use crate::services::snapshot::observed::Role;
+use crate::services::snapshot::ownership::own_containers;
 
 /// Which part of the logs is wanted.
 #[derive(Debug, Clone, Default)]
@@ -109,11 +110,10 @@ impl Chosen {
         if let Some(unknown) = &self.unknown {
             return Err(ServicesError::UnknownService(unknown.clone()));
         }
-        let summaries = self.engine.list_container_summaries().await;
-        let summaries = summaries.map_err(|source| ServicesError::Observe { project: self.project.clone(), source })?;
-        let ours = summaries.into_iter().filter(|summary| labels::are_of(&summary.labels, &self.project));
+        let ours = own_containers(&self.engine, &self.project).await;
+        let ours = ours.map_err(|source| ServicesError::Observe { project: self.project.clone(), source })?;
         let mut sources: Vec<Source> =
-            ours.filter_map(|summary| self.source(summary.id, &summary.name, &summary.labels)).collect();
+            ours.into_iter().filter_map(|summary| self.source(summary.id, &summary.name, &summary.labels)).collect();
         sources.sort_by(|a, b| (&a.service, a.number).cmp(&(&b.service, b.number)));
         Ok(sources)
     }
