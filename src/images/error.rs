@@ -18,10 +18,22 @@ pub enum ImagesError {
     #[error("the engine has no image {}; build or load what is missing, then save again", list(.references))]
     NotInEngine { references: Vec<String> },
     #[error(
-        "there is no image {} in {}, neither in the store nor in an archive beside it; save it, or bring its archive there",
-        list(.references), .folder.display()
+        "there is no image {} in {}, neither in the store nor in an archive in it{}",
+        list(.references), .folder.display(), not_read(.unreadable)
     )]
-    NotInStore { references: Vec<String>, folder: PathBuf },
+    NotInStore {
+        references: Vec<String>,
+        folder: PathBuf,
+        /// Archives that could not be read, and why: the image may be in one of them.
+        unreadable: Vec<(PathBuf, String)>,
+    },
+    #[error("{} is not an archive of images that can be used: {why}", .path.display())]
+    UnusableArchive {
+        path: PathBuf,
+        why: String,
+        /// Whether it is a tar archive of something else, and nothing is wrong with it.
+        is_another_kind: bool,
+    },
     #[error(
         "{reference} names an image by digest alone, which no archive can carry; write a tag before it: name:tag@{digest}"
     )]
@@ -129,6 +141,17 @@ impl std::fmt::Display for Shortfall {
 }
 
 impl ImagesError {
+    /// Whether a file that lies where archives of images do is an archive of something else.
+    pub fn is_another_kind_of_file(&self) -> bool {
+        match self {
+            Self::Archive { source, .. } => {
+                matches!(**source, ArchiveError::NoManifest | ArchiveError::NotImages { .. })
+            }
+            Self::UnusableArchive { is_another_kind, .. } => *is_another_kind,
+            _ => false,
+        }
+    }
+
     pub(in crate::images) fn file(operation: &'static str, path: &Path, source: io::Error) -> Self {
         Self::File { operation, path: path.to_owned(), source }
     }
@@ -140,6 +163,10 @@ fn needed_by(images: &[(String, String)]) -> String {
 
 fn by(holder: &Option<Box<StoreHolder>>) -> String {
     holder.as_ref().map(|holder| format!(" ({holder})")).unwrap_or_default()
+}
+
+fn not_read(archives: &[(PathBuf, String)]) -> String {
+    archives.iter().map(|(path, why)| format!("; {} could not be read: {why}", path.display())).collect()
 }
 
 fn list(references: &[String]) -> String {

@@ -11,6 +11,7 @@ use crate::images::formats::tar_reader::{Seekable, Streamed};
 use crate::images::load::sources::{ArchiveCache, find_sources};
 use crate::images::store::layer_check::measure;
 use crate::images::store::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout};
+use crate::report::Reporter;
 
 /// Any bytes as a `docker save` archive: as they are, and with the checksums that a tar archive needs, which no fuzzer
 /// finds. A stream and a file in which layers are jumped over must read alike.
@@ -121,7 +122,7 @@ fn read_layout(folder: &Path) {
         }
     }
     let wanted = ["a:1".parse().expect("it is a reference")];
-    let _ = find_sources(folder, &wanted, ArchiveCache::ReadOnly);
+    let _ = find_sources(folder, &wanted, ArchiveCache::ReadOnly, &Reporter::default());
 }
 
 fn filled(text: &[u8], values: &[(&str, String)]) -> Vec<u8> {
@@ -156,7 +157,9 @@ mod tests {
         assert_eq!(read_archive(Streamed(archive.as_slice()), hashed).unwrap().len(), 1);
         let folder = tempfile::tempdir().unwrap();
         layout(&std::fs::read(seeds.join("layout/good")).unwrap(), folder.path());
-        let found = find_sources(folder.path(), &["a:1".parse().unwrap()], ArchiveCache::ReadOnly).unwrap();
+        let found =
+            find_sources(folder.path(), &["a:1".parse().unwrap()], ArchiveCache::ReadOnly, &Reporter::default())
+                .unwrap();
         assert_eq!(found.batches.len(), 1);
     }
 }

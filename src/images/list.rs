@@ -12,7 +12,9 @@ use crate::images::error::ImagesError;
 use crate::images::formats::documents::{Descriptor, SAVED_AT};
 use crate::images::identity::Identity;
 use crate::images::pipes::blocking;
+use crate::images::store::archives::{ArchiveFolder, OldArchive};
 use crate::images::store::layout::{Layout, StoredImage};
+use crate::report::{Reporter, in_one_line};
 
 /// What `dpl images list` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
@@ -21,6 +23,30 @@ pub struct ImageList {
     pub store: String,
     /// In the order of the store's index.
     pub images: Vec<ListedImage>,
+    /// Archives in the store's folder and in folders below it, newest first.
+    pub archives: Vec<ListedArchive>,
+}
+
+/// An archive beside the store.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ListedArchive {
+    /// Below the store's folder.
+    pub file: String,
+    pub size_bytes: u64,
+    pub images: Vec<ListedArchiveImage>,
+    /// Why it can't be used; null where it can.
+    pub problem: Option<String>,
+}
+
+/// An image in an archive, under one of its references.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ListedArchiveImage {
+    pub reference: String,
+    /// The digest of the image's configuration.
+    pub image_id: String,
+    pub layers: u64,
+    /// Whether the store has this very image under the reference.
+    pub in_store: bool,
 }
 
 /// An image of the store, under one of its references.
@@ -66,11 +92,13 @@ pub async fn list_images(
     engine: Option<&Engine>,
     images_dir: &Path,
     services: &HashMap<String, Vec<String>>,
+    reporter: &Reporter,
 ) -> Result<ImageList, ImagesError> {
-    let folder = images_dir.to_owned();
-    let mut listed = blocking(move || {
+    let (folder, reporter) = (images_dir.to_owned(), reporter.clone());
+    let (mut listed, archives) = blocking(move || {
         let layout = Layout::open(&folder)?;
-        Ok::<_, ImagesError>(layout.as_ref().map(read_all).unwrap_or_default())
+        let archives = list_archives(&folder, layout.as_ref(), &reporter)?;
+        Ok::<_, ImagesError>((layout.as_ref().map(read_all).unwrap_or_default(), archives))
     })
     .await?;
     let mut images = Vec::new();
@@ -84,7 +112,45 @@ pub async fn list_images(
         image.services = services.get(&image.reference).cloned().unwrap_or_default();
         images.push(image);
     }
-    Ok(ImageList { store: images_dir.display().to_string(), images })
+    Ok(ImageList { store: images_dir.display().to_string(), images, archives })
+}
+
+fn list_archives(
+    folder: &Path,
+    layout: Option<&Layout>,
+    reporter: &Reporter,
+) -> Result<Vec<ListedArchive>, ImagesError> {
+    let mut archives = ArchiveFolder::open(folder)?.with_reporter(reporter);
+    let mut listed = Vec::new();
+    for (path, read) in archives.read_all() {
+        let size_bytes = std::fs::metadata(&path).map(|file| file.len()).unwrap_or_default();
+        let file = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
+        let (images, problem) = match read {
+            Ok(archive) => (archive_images(&archive, layout), None),
+            Err(error @ ImagesError::Interrupted { .. }) => return Err(error),
+            Err(error) => (Vec::new(), Some(in_one_line(&error))),
+        };
+        listed.push(ListedArchive { file, size_bytes, images, problem });
+    }
+    archives.remember();
+    Ok(listed)
+}
+
+fn archive_images(archive: &OldArchive, layout: Option<&Layout>) -> Vec<ListedArchiveImage> {
+    let mut images = Vec::new();
+    for name in archive.references() {
+        let Some(image) = archive.image(&name) else {
+            continue;
+        };
+        let stored = name.parse().ok().zip(layout).and_then(|(name, layout)| layout.image(&name).ok().flatten());
+        images.push(ListedArchiveImage {
+            image_id: image.config_digest.to_string(),
+            layers: image.layers.len() as u64,
+            in_store: stored.is_some_and(|stored| stored.config_digest == image.config_digest),
+            reference: name,
+        });
+    }
+    images
 }
 
 fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<StoredImage>)> {

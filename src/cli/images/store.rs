@@ -42,17 +42,27 @@ pub fn list(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, 
         }
         Err(failure) => return Err(failure),
     };
+    let reporter =
+        Reporter::new(vec![Arc::new(ProgressListener::new(session.output.clone()))], CancellationToken::new());
     let runtime = session.runtime()?;
-    let listed = runtime.block_on(list_images(engine.as_ref(), store, &users(&project)))?;
+    let listed = runtime.block_on(list_images(engine.as_ref(), store, &users(&project), &reporter))?;
+    drop(reporter);
     if session.output.json {
         session.output.document(&listed)?;
         return Ok(0);
     }
-    if listed.images.is_empty() {
+    if listed.images.is_empty() && listed.archives.is_empty() {
         session.output.say(&Message::new("images-store-empty").with("folder", &listed.store));
         return Ok(0);
     }
-    session.output.data(&listed_table(&listed, session.output.catalogue, session.output.width()))?;
+    if !listed.images.is_empty() {
+        session.output.data(&listed_table(&listed, session.output.catalogue, session.output.width()))?;
+    }
+    if !listed.archives.is_empty() {
+        let separator = if listed.images.is_empty() { "" } else { "\n" };
+        let table = archives_table(&listed, session.output.catalogue, session.output.width());
+        session.output.data(&format!("{separator}{table}"))?;
+    }
     Ok(0)
 }
 
@@ -98,6 +108,35 @@ fn kind_word(kind: Option<OtherKind>) -> &'static str {
     }
 }
 
+/// The archives beside the store: a line for each image in them, or for what is wrong with them.
+fn archives_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize>) -> String {
+    let mut rows = Vec::new();
+    for archive in &listed.archives {
+        if archive.images.is_empty() {
+            let why = archive.problem.clone().unwrap_or_else(|| catalogue.word("word-no-images").to_owned());
+            rows.push(vec![archive.file.clone(), table::size(archive.size_bytes), why, String::new(), String::new()]);
+        }
+        for image in &archive.images {
+            rows.push(vec![
+                archive.file.clone(),
+                table::size(archive.size_bytes),
+                image.reference.clone(),
+                image.image_id.trim_start_matches("sha256:").chars().take(12).collect(),
+                catalogue.word(if image.in_store { "word-yes" } else { "word-no" }).to_owned(),
+            ]);
+        }
+    }
+    let title = |key| Column::new(catalogue.word(key));
+    let columns = [
+        title("column-archive").at_least(20),
+        title("column-size").leaves(2),
+        title("column-image").at_least(20),
+        title("column-id").leaves(3),
+        title("column-in-store").leaves(1),
+    ];
+    table::within(&columns, rows, width)
+}
+
 /// `dpl images verify`: 0, or 1 and a list of what is wrong.
 pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Result<u8, Failure> {
     let project = session.project(arguments.manifest.as_deref())?;
@@ -129,6 +168,7 @@ pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Resul
     let message = message.with("time", begun.elapsed().as_secs_f64());
     let message =
         message.with("images", report.images).with("layers", report.layers).with("problems", report.problems.len());
+    let message = message.with("archives", report.archives);
     session.output.say(&message);
     Ok(code)
 }
@@ -154,6 +194,7 @@ mod tests {
         };
         let listed = ImageList {
             store: "/srv/images".to_owned(),
+            archives: Vec::new(),
             images: vec![
                 image("expert/expert_api:latest", Some("1"), Some(true), &["expert-api", "档案接口"]),
                 image("metis/metis_worker_gpu:v1.5_no_subtask", Some("2"), Some(false), &["metis_worker_gpu"]),

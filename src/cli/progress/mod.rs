@@ -379,6 +379,7 @@ fn verb(activity: Activity) -> Message {
         Activity::LoadImage => Message::new("doing-load-image"),
         Activity::VerifyImage => Message::new("doing-verify-image"),
         Activity::ImportImage => Message::new("doing-import-image"),
+        Activity::ReadArchive => Message::new("doing-read-archive"),
         Activity::ExportImage => Message::new("doing-export-image"),
         Activity::PruneImages => Message::new("doing-prune-images"),
         Activity::RemoveImage => Message::new("doing-remove-image"),

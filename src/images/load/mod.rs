@@ -63,7 +63,7 @@ pub async fn load(
 ) -> Result<LoadReport, ImagesError> {
     let started = Instant::now();
     let references = unique(references)?;
-    let look = LoadLook::take(engine, images_dir, &references, ArchiveCache::ReadWrite).await?;
+    let look = LoadLook::take(engine, images_dir, &references, ArchiveCache::ReadWrite, reporter).await?;
     let plan = look.plan(engine).await?;
     let store = engine.image_store().await?;
     let (named, coming) = (look.named.clone(), look.coming(store));

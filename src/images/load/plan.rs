@@ -17,7 +17,7 @@ use crate::images::names::engine_name;
 use crate::images::pipes::blocking;
 use crate::images::unique;
 use crate::manifest::Reference;
-use crate::report::Message;
+use crate::report::{Message, Reporter};
 
 /// What is to be done for an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ const INSPECTED_AT_ONCE: usize = 8;
 /// image of the store with a missing or truncated blob.
 pub async fn plan_load(engine: &Engine, images_dir: &Path, references: &[Reference]) -> Result<LoadPlan, ImagesError> {
     let references = unique(references)?;
-    let look = LoadLook::take(engine, images_dir, &references, ArchiveCache::ReadOnly).await?;
+    let look = LoadLook::take(engine, images_dir, &references, ArchiveCache::ReadOnly, &Reporter::default()).await?;
     let mut plan = look.plan(engine).await?;
     sort_as_asked(&mut plan.images, &references, |image| &image.reference);
     Ok(plan)
@@ -83,9 +83,10 @@ impl LoadLook {
         folder: &Path,
         references: &[Reference],
         cache: ArchiveCache,
+        reporter: &Reporter,
     ) -> Result<Self, ImagesError> {
-        let (folder, wanted) = (folder.to_owned(), references.to_vec());
-        let found = blocking(move || find_sources(&folder, &wanted, cache)).await?;
+        let (folder, wanted, reporter) = (folder.to_owned(), references.to_vec(), reporter.clone());
+        let found = blocking(move || find_sources(&folder, &wanted, cache, &reporter)).await?;
         let named = named(engine, references).await?;
         let mut notices = found.notices;
         let architecture = engine.facts().await?.architecture.clone();

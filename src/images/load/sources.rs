@@ -11,11 +11,11 @@ use crate::images::formats::image_archive::ArchivedImage;
 use crate::images::identity::Identity;
 use crate::images::load::payload::{Origin, Payload, PayloadImage};
 use crate::images::names::engine_name;
-use crate::images::store::archives::{ArchiveFolder, ArchivedLayer};
+use crate::images::store::archives::{ArchiveFolder, ArchivedLayer, FoundArchive, OldArchive};
 use crate::images::store::layer_check::measure;
 use crate::images::store::layout::{Layout, StoredImage, StoredLayer};
 use crate::manifest::Reference;
-use crate::report::Message;
+use crate::report::{Message, Reporter};
 
 /// An image that is to be in the engine.
 #[derive(Debug, Clone)]
@@ -103,9 +103,15 @@ pub struct Found {
 }
 
 /// Finds all images, and looks whether their blobs are there in full length.
-pub fn find_sources(folder: &Path, references: &[Reference], cache: ArchiveCache) -> Result<Found, ImagesError> {
+pub fn find_sources(
+    folder: &Path,
+    references: &[Reference],
+    cache: ArchiveCache,
+    reporter: &Reporter,
+) -> Result<Found, ImagesError> {
     let layout = Layout::open(folder)?;
-    let mut archives = ArchiveFolder::open(folder)?;
+    let mut archives = ArchiveFolder::open(folder)?.with_reporter(reporter);
+    let mut unreadable = Vec::new();
     let mut found = Found { batches: Vec::new(), notices: Vec::new() };
     let mut missing = Vec::new();
     for reference in references {
@@ -114,14 +120,22 @@ pub fn find_sources(folder: &Path, references: &[Reference], cache: ArchiveCache
         };
         let stored = layout.as_ref().map(|layout| layout.image(reference).map(|image| (layout, image))).transpose()?;
         if let Some((layout, Some(image))) = stored {
-            if let Some(message) = newer_archive(&archives, reference, &image) {
+            if let Some(message) = newer_archive(&mut archives, reference, &image) {
                 found.notices.push(message);
             }
             found.batches.push(stored_batch(layout, reference, &name, image)?);
             continue;
         }
-        match archives.find(reference)? {
-            Some(archive) => {
+        let passed_over = unreadable.len();
+        match archives.find(reference, &mut unreadable)? {
+            Some(FoundArchive { archive, others }) => {
+                found.notices.extend(others.iter().map(|other| {
+                    let message = Message::new("images-archives-differ").with("reference", &name);
+                    message.with("used", archive.path.display()).with("other", other.display())
+                }));
+                found.notices.extend(unreadable[passed_over..].iter().map(|(path, why)| {
+                    Message::new("images-archive-unreadable").with("path", path.display()).with("why", why)
+                }));
                 let image = archive.image(&name).cloned();
                 let image = image.map(|image| load_archived(reference, &name, &image));
                 let at = found.batches.iter().position(
@@ -144,7 +158,7 @@ pub fn find_sources(folder: &Path, references: &[Reference], cache: ArchiveCache
     if missing.is_empty() {
         Ok(found)
     } else {
-        Err(ImagesError::NotInStore { references: missing, folder: folder.to_owned() })
+        Err(ImagesError::NotInStore { references: missing, folder: folder.to_owned(), unreadable })
     }
 }
 
@@ -199,8 +213,12 @@ fn layer_paths(images: &[ArchivedImage<ArchivedLayer>]) -> HashMap<String, Diges
 }
 
 /// The store goes before old archives; one that was brought after the save may be what was meant.
-fn newer_archive(archives: &ArchiveFolder, reference: &Reference, image: &StoredImage) -> Option<Message> {
-    let archived_at = archives.named_at(reference)?;
+fn newer_archive(archives: &mut ArchiveFolder, reference: &Reference, image: &StoredImage) -> Option<Message> {
     let saved_at: jiff::Timestamp = image.manifest.annotation(SAVED_AT)?.parse().ok()?;
-    (archived_at > saved_at.as_second()).then(|| Message::new("images-newer-archive").with("reference", &image.name))
+    let is_it = |archive: &OldArchive| {
+        archive.image(&image.name).is_some_and(|other| other.config_digest == image.config_digest)
+    };
+    let path = archives.newer(reference, saved_at.as_second(), is_it)?;
+    let message = Message::new("images-newer-archive").with("reference", &image.name);
+    Some(message.with("path", path.display()))
 }

@@ -45,8 +45,8 @@ pub(in crate::images) async fn save_archives(
         Ok::<_, ImagesError>((lock, plan_archives(&owned, wanted, &options, image_store)))
     })
     .await?;
-    let written = Written::archives(&jobs);
-    let disks = written.disks(engine, folder, &told_options, &LayerEstimates::default()).await?;
+    let kind = Written::archives(&jobs);
+    let disks = kind.disks(engine, folder, &told_options, &LayerEstimates::default()).await?;
     disk_space::check(&disks, told_options.space, reporter)?;
     announce_plan(&jobs.iter().map(ArchiveJob::planned).collect::<Vec<_>>(), reporter);
     let coming: Vec<&Wanted> = jobs.iter().filter(|job| !job.is_done()).map(ArchiveJob::wanted).collect();
@@ -107,12 +107,13 @@ pub(in crate::images) fn plan_archives(
     let compression = options.compression_options();
     let listed = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<String> = listed.filter_map(|file| file.file_name().into_string().ok()).collect();
+    let mut known = ArchiveFolder::open(folder).ok();
     let jobs = wanted.into_iter().map(|wanted| {
         let name = archive_name_beside(&wanted.reference, files.iter().map(String::as_str));
         let file = format!("{name}.tar{}", compression.compression.suffix());
         files.push(file.clone());
         let mut job = ArchiveJob { path: folder.join(file), image_store, compression, wanted, present: None };
-        job.present = job.find_present();
+        job.present = known.as_mut().and_then(|known| job.find_present(known));
         job
     });
     jobs.collect()
@@ -156,8 +157,9 @@ impl ArchiveJob {
         }
     }
 
-    fn find_present(&self) -> Option<SavedImage> {
-        let archive: OldArchive = ArchiveFolder::open(self.path.parent()?).ok()?.read_file(&self.path)?;
+    fn find_present(&self, known: &mut ArchiveFolder) -> Option<SavedImage> {
+        // Only this one: the folder may hold many others that nobody has read yet.
+        let archive: OldArchive = known.read_file(&self.path)?;
         let image = archive.image(&self.wanted.name)?;
         let is_it = Identity::of_archived(image, &image.sizes()).is(self.image_store, &self.wanted.view);
         let total_bytes = std::fs::metadata(&self.path).ok()?.len();

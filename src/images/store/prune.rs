@@ -254,7 +254,7 @@ fn plan(
         };
         let goes = matches!(state, ArchiveState::Unneeded | ArchiveState::InStore);
         let removed = goes && archives == ArchivePruning::Remove;
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
         report.archives.push(PrunedArchive { file, size_bytes, references, state, removed });
         if let (true, Ok(archive)) = (removed, read) {
             removed_archives.push(archive);

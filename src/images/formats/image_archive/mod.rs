@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use serde::Deserialize;
 
 use crate::fs::Digest;
+use crate::images::formats::compression::{Compression, MAGIC_BYTES};
 use crate::images::formats::documents::{
     DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ImageConfig, ImageManifest, Index, parse,
 };
@@ -25,6 +26,8 @@ pub enum ArchiveError {
     Tar(#[from] TarError),
     #[error("it has neither the manifest.json that `docker save` writes nor the index.json of an OCI layout")]
     NoManifest,
+    #[error("it holds other files than images{}", if *.is_root_file_system { ": a root file system, as `docker export` writes; `docker import` makes an image of one" } else { "" })]
+    NotImages { is_root_file_system: bool },
     #[error("none of its images has a name (name:tag); tag the image, then save it under its name")]
     NoNames,
     #[error("the index `{path}` in it can't be used here")]
@@ -66,6 +69,20 @@ impl ArchiveError {
             _ => false,
         }
     }
+
+    /// Whether the file's content is at fault, and not the disk that it was read from.
+    pub fn is_about_content(&self) -> bool {
+        let is_content = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+            )
+        };
+        match self {
+            Self::Tar(TarError::Read(source)) | Self::Layer { source, .. } => is_content(source),
+            _ => true,
+        }
+    }
 }
 
 /// An image of an archive; `L` is what became of each of its layers.
@@ -102,6 +119,8 @@ const DOCUMENTS_LIMIT_BYTES: u64 = 16 << 20;
 const NAMES_LIMIT_BYTES: usize = 8 << 20;
 /// Each costs a file and a few syncs on its way into a store; sixty images that share nothing have so many.
 const LAYERS_LIMIT: usize = 8192;
+/// Archives of images have a `VERSION` beside each layer, and little else that is neither document nor layer.
+const OTHER_FILES_LIMIT: usize = 16;
 const MANIFEST: &str = "manifest.json";
 const INDEX: &str = "index.json";
 /// A first block that says this at 257 is a tar header, whatever it begins with.
@@ -140,6 +159,7 @@ where
         links: HashMap::new(),
         held_bytes: 0,
         names_bytes: 0,
+        other_files: 0,
     };
     let mut reader = TarReader::new(source);
     while let Some(entry) = reader.next_entry().map_err(ArchiveError::from)? {
@@ -169,6 +189,7 @@ where
             if files.layers.len() == LAYERS_LIMIT {
                 return Err(ArchiveError::TooManyLayers.into());
             }
+            files.check_kind(&entry.path, &first)?;
             let promised = promised(&entry.path);
             let file = LayerFile { path: &entry.path, size_bytes, promised };
             let layer = take_layer(file, &mut first.as_slice().chain(&mut reader))?;
@@ -185,6 +206,8 @@ struct Files<L> {
     links: HashMap<String, String>,
     held_bytes: u64,
     names_bytes: usize,
+    /// Files that are neither documents nor layers.
+    other_files: usize,
 }
 
 /// An entry of `manifest.json` (moby, `image/tarexport`).
@@ -211,6 +234,23 @@ impl<L: Clone> Files<L> {
             return Err(ArchiveError::TooManyNames);
         }
         Ok(())
+    }
+
+    /// Gives up on an archive of something else before all of it has been read, or written to a store. Blobs are never
+    /// counted: other programs keep anything under their digests.
+    fn check_kind(&mut self, path: &str, first: &[u8]) -> Result<(), ArchiveError> {
+        if path.starts_with("blobs/") || may_be_layer(first) {
+            return Ok(());
+        }
+        self.other_files += 1;
+        if self.other_files <= OTHER_FILES_LIMIT {
+            return Ok(());
+        }
+        let folders = ["etc/", "usr/", "bin/", "dev/"];
+        let is_root = |path: &String| path == ".dockerenv" || folders.iter().any(|folder| path.starts_with(folder));
+        let is_root_file_system =
+            is_root(&path.to_owned()) || self.layers.keys().any(is_root) || self.links.keys().any(is_root);
+        Err(ArchiveError::NotImages { is_root_file_system })
     }
 
     fn hold<S: TarSource>(
@@ -400,6 +440,13 @@ pub fn check_names<L>(images: &[ArchivedImage<L>]) -> Result<(), ArchiveError> {
 
 fn blob_path(descriptor: &Descriptor) -> String {
     format!("blobs/sha256/{}", descriptor.digest.hex())
+}
+
+/// Whether a file that begins so may be a layer: a tar archive, or something packed.
+fn may_be_layer(first: &[u8]) -> bool {
+    let is_packed = Compression::of(&first[..first.len().min(MAGIC_BYTES)]) != Compression::None;
+    // An empty layer is nothing but zeros.
+    is_packed || first.get(USTAR_AT) == Some(b"ustar") || (first.len() == 512 && first.iter().all(|byte| *byte == 0))
 }
 
 fn is_document(first: &[u8]) -> bool {

@@ -12,7 +12,7 @@ use crate::images::error::ImagesError;
 use crate::images::formats::documents::{Descriptor, REF_NAME};
 use crate::images::formats::platform::Platform;
 use crate::images::pipes::blocking;
-use crate::images::store::archives::ArchiveFolder;
+use crate::images::store::archives::{self, ArchiveFolder, Watch};
 use crate::images::store::layer_check::measure;
 use crate::images::store::layout::{LAYOUT_FILE, Layout, StoredImage, distinct};
 use crate::images::store::name_records::lost_names;
@@ -38,6 +38,8 @@ pub struct VerifyReport {
     pub images: u64,
     /// Distinct layers that were looked at.
     pub layers: u64,
+    /// Archives in the folder that were looked at.
+    pub archives: u64,
     pub problems: Vec<StoreProblem>,
     /// What other programs keep there besides images: charts, signatures. Nothing is wrong with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -69,13 +71,21 @@ pub async fn verify(
 ) -> Result<VerifyReport, ImagesError> {
     let (folder, reporter, needed) = (images_dir.to_owned(), reporter.clone(), needed.cloned());
     blocking(move || {
-        let why = "it has no oci-layout and no index.json";
-        let not_a_store = ImagesError::NotAStore { folder: folder.clone(), why };
-        let layout = Layout::open(&folder)?.ok_or(not_a_store)?;
-        let mut report = verify_layout(&layout, thoroughness, &reporter)?;
-        if let Some(needed) = needed {
+        let layout = Layout::open(&folder)?;
+        let archives = ArchiveFolder::open(&folder)?.with_reporter(&reporter);
+        if layout.is_none() && archives.is_empty() {
+            let why = "it has no oci-layout, no index.json and no archives";
+            return Err(ImagesError::NotAStore { folder, why });
+        }
+        let mut report = match &layout {
+            Some(layout) => verify_layout(layout, thoroughness, &reporter)?,
+            None => VerifyReport::default(),
+        };
+        verify_archives(archives, thoroughness, &mut report, &reporter)?;
+        if let Some((needed, layout)) = needed.zip(layout) {
             compare_with_needed(&layout, &needed, &mut report)?;
         }
+        report.ok = report.problems.is_empty();
         Ok(report)
     })
     .await
@@ -91,11 +101,55 @@ fn compare_with_needed(layout: &Layout, needed: &NeededImages, report: &mut Veri
             let problem = "the image is in the store, and index.json does not name it any more, as when another store is \
                 copied over this one; `dpl images repair` puts the name back";
             report.problems.push(StoreProblem { reference: name.to_owned(), problem: problem.to_owned() });
-        } else if !name.parse().is_ok_and(|reference: Reference| archives.named_at(&reference).is_some()) {
+        } else if !name.parse().is_ok_and(|reference: Reference| archives.has_named(&reference)) {
             report.missing.push(name.to_owned());
         }
     }
-    report.ok = report.problems.is_empty();
+    Ok(())
+}
+
+/// Looks at the archives beside the store, of which a load takes what the store does not have. What no load would take
+/// for an archive of images (somebody's `backup.tar.gz`) is not a problem of the store's.
+fn verify_archives(
+    mut archives: ArchiveFolder,
+    thoroughness: Thoroughness,
+    report: &mut VerifyReport,
+    reporter: &Reporter,
+) -> Result<(), ImagesError> {
+    let all = archives.read_all();
+    let count = all.len();
+    for (done, (path, read)) in all.into_iter().enumerate() {
+        if reporter.asked_to_stop() {
+            return Err(ImagesError::Interrupted { done, all: count });
+        }
+        let subject = path.display().to_string();
+        let looked = read.and_then(|archive| match thoroughness {
+            Thoroughness::Quick => Ok(archive.images.len() as u64),
+            Thoroughness::Full => {
+                let total_bytes = std::fs::metadata(&path).ok().map(|file| file.len());
+                reporter.began(Activity::VerifyImage, &subject, total_bytes);
+                let (reporter, subject) = (reporter.clone(), subject.clone());
+                archives::verify(&path, Watch { reporter, activity: Activity::VerifyImage, subject, total_bytes })
+            }
+        });
+        match looked {
+            Ok(_) => {
+                report.archives += 1;
+                if thoroughness == Thoroughness::Full {
+                    reporter.done(Activity::VerifyImage, &subject, Message::new("images-whole"));
+                }
+            }
+            Err(_) if reporter.asked_to_stop() => return Err(ImagesError::Interrupted { done, all: count }),
+            Err(error) if error.is_another_kind_of_file() => {}
+            Err(error) => {
+                report.archives += 1;
+                let problem = text_of(&error);
+                reporter.failed(Activity::VerifyImage, &subject, &problem);
+                report.problems.push(StoreProblem { reference: subject, problem });
+            }
+        }
+    }
+    archives.remember();
     Ok(())
 }
 

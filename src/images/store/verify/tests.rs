@@ -100,14 +100,14 @@ async fn a_list_tells_what_is_shared_and_what_is_an_images_own() {
     let folder = tempfile::tempdir().unwrap();
     store(folder.path());
     let services = HashMap::from([("two:2".to_owned(), vec!["b".to_owned(), "c".to_owned()])]);
-    let listed = list_images(None, folder.path(), &services).await.unwrap();
+    let listed = list_images(None, folder.path(), &services, &Reporter::default()).await.unwrap();
     let two = &listed.images[1];
     assert_eq!((two.reference.as_str(), two.layers, two.in_engine), ("two:2", 2, None));
     assert_eq!(two.size_bytes - two.own_bytes, 4000, "the base is shared");
     assert_eq!(two.services, ["b", "c"]);
     assert!(two.saved_at.is_some() && two.image_id.is_some());
 
-    let empty = list_images(None, &folder.path().join("nothing"), &services).await.unwrap();
+    let empty = list_images(None, &folder.path().join("nothing"), &services, &Reporter::default()).await.unwrap();
     assert!(empty.images.is_empty());
 }
 

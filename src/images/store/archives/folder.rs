@@ -1,0 +1,294 @@
+//! The archives of a folder and of the folders below it: which there are, and which of them holds an image.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::memory::{Known, Memory, Stamp, Unusable};
+use super::source::{Watch, open_watched};
+use super::{OldArchive, OpenArchive};
+use crate::images::error::ImagesError;
+use crate::images::names::{archive_name, engine_name};
+use crate::images::store::layout::LAYOUT_FILE;
+use crate::manifest::Reference;
+use crate::report::{Activity, Message, Reporter, in_one_line};
+
+const SUFFIXES: [&str; 8] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2"];
+/// `images/minerva/expert/…` is two folders deep; deeper than this lies something else.
+const DEPTH_LIMIT: usize = 4;
+/// A folder with more entries than this is not one for archives.
+const ENTRIES_LIMIT: usize = 20_000;
+
+/// The archives of a folder, newest first.
+pub struct ArchiveFolder {
+    folder: PathBuf,
+    files: Vec<ArchiveFile>,
+    memory: Memory,
+    learned: bool,
+    reporter: Reporter,
+}
+
+struct ArchiveFile {
+    /// Below the folder.
+    name: String,
+    stamp: Stamp,
+}
+
+/// The archive that holds an image, and what else was seen while it was looked for.
+pub struct FoundArchive {
+    pub archive: OldArchive,
+    /// Archives that have another image under the same name.
+    pub others: Vec<PathBuf>,
+}
+
+impl ArchiveFolder {
+    /// Lists the archives; opens none.
+    pub fn open(folder: &Path) -> Result<Self, ImagesError> {
+        let mut listed = Listed { files: Vec::new(), entries: 0 };
+        listed.list(folder, "", 0)?;
+        let mut files = listed.files;
+        files.sort_by(|one, other| {
+            let newer = other.stamp.modified_nanoseconds.cmp(&one.stamp.modified_nanoseconds);
+            newer.then_with(|| one.name.cmp(&other.name))
+        });
+        let memory = Memory::read(folder);
+        Ok(Self { folder: folder.to_owned(), files, memory, learned: false, reporter: Reporter::default() })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Tells `reporter` when an archive is read through, and stops reading when it is asked to.
+    pub fn with_reporter(mut self, reporter: &Reporter) -> Self {
+        self.reporter = reporter.clone();
+        self
+    }
+
+    /// The newest archive that holds an image under this reference: among those with its name first, then among all.
+    /// `unreadable` gets each archive that could not be read on the way, and why.
+    pub fn find(
+        &mut self,
+        reference: &Reference,
+        unreadable: &mut Vec<(PathBuf, String)>,
+    ) -> Result<Option<FoundArchive>, ImagesError> {
+        let Some(wanted) = engine_name(reference) else {
+            return Ok(None);
+        };
+        let (named, others): (Vec<usize>, Vec<usize>) =
+            (0..self.files.len()).partition(|at| is_named_for(&self.files[*at].name, reference));
+        let mut found: Option<FoundArchive> = None;
+        for (at, is_named) in named.into_iter().map(|at| (at, true)).chain(others.into_iter().map(|at| (at, false))) {
+            // Once there is one, others are only looked at where that costs nothing.
+            if found.is_some() && !is_named && !self.is_cheap(at) {
+                continue;
+            }
+            match self.read(at) {
+                Ok(archive) => match (&mut found, archive.image(&wanted).map(|image| image.config_digest.clone())) {
+                    (None, Some(_)) => found = Some(FoundArchive { archive, others: Vec::new() }),
+                    (Some(found), Some(id)) => {
+                        let same = found.archive.image(&wanted).is_some_and(|image| image.config_digest == id);
+                        if !same {
+                            found.others.push(archive.path);
+                        }
+                    }
+                    (_, None) => {}
+                },
+                Err(error @ ImagesError::Interrupted { .. }) => return Err(error),
+                Err(error) if error.is_another_kind_of_file() => {}
+                Err(error) => {
+                    let path = self.path(at);
+                    if !unreadable.iter().any(|(known, _)| *known == path) {
+                        unreadable.push((path, in_one_line(&error)));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The newest archive that was written after `seconds` (since 1970) and has another image under this reference, or
+    /// may have: one with its name that nobody has read yet.
+    pub fn newer(
+        &mut self,
+        reference: &Reference,
+        seconds: i64,
+        is_it: impl Fn(&OldArchive) -> bool,
+    ) -> Option<PathBuf> {
+        let wanted = engine_name(reference)?;
+        for at in 0..self.files.len() {
+            let modified = self.files[at].stamp.modified_nanoseconds / 1_000_000_000;
+            if i64::try_from(modified).is_ok_and(|modified| modified <= seconds) {
+                return None;
+            }
+            if self.is_cheap(at) {
+                let differs = |archive: &OldArchive| archive.image(&wanted).is_some() && !is_it(archive);
+                if self.read(at).as_ref().is_ok_and(differs) {
+                    return Some(self.path(at));
+                }
+            } else if is_named_for(&self.files[at].name, reference) {
+                return Some(self.path(at));
+            }
+        }
+        None
+    }
+
+    /// What one file of the folder holds; `None` where there is none or it can't be read.
+    pub fn read_file(&mut self, path: &Path) -> Option<OldArchive> {
+        let at = (0..self.files.len()).find(|at| self.path(*at) == path)?;
+        self.read(at).ok()
+    }
+
+    /// Whether there is an archive that is named like this reference's.
+    pub fn has_named(&self, reference: &Reference) -> bool {
+        self.files.iter().any(|file| is_named_for(&file.name, reference))
+    }
+
+    /// Lists the folder again, with all that is known of its archives.
+    pub fn list_again(&self) -> Result<Self, ImagesError> {
+        let listed = Self::open(&self.folder)?;
+        Ok(Self { memory: self.memory.clone(), learned: self.learned, reporter: self.reporter.clone(), ..listed })
+    }
+
+    /// What each archive of the folder holds, or why that can't be said; newest first.
+    pub fn read_all(&mut self) -> Vec<(PathBuf, Result<OldArchive, ImagesError>)> {
+        (0..self.files.len()).map(|at| (self.path(at), self.read(at))).collect()
+    }
+
+    fn path(&self, at: usize) -> PathBuf {
+        self.folder.join(&self.files[at].name)
+    }
+
+    /// Whether an archive's documents are known, or can be had without unpacking all of it.
+    fn is_cheap(&self, at: usize) -> bool {
+        let ArchiveFile { name, stamp } = &self.files[at];
+        self.memory.get(name, stamp).is_some()
+            || (name.ends_with(".tar") && matches!(super::open(&self.path(at)), Ok(OpenArchive::Raw(_))))
+    }
+
+    fn read(&mut self, at: usize) -> Result<OldArchive, ImagesError> {
+        let ArchiveFile { name, stamp } = &self.files[at];
+        let path = self.folder.join(name);
+        match self.memory.get(name, stamp) {
+            Some(Known::Images(images)) => return Ok(OldArchive { path, images }),
+            Some(Known::Unusable(Unusable { why, is_another_kind })) => {
+                return Err(ImagesError::UnusableArchive { path, why, is_another_kind });
+            }
+            None => {}
+        }
+        let subject = path.display().to_string();
+        let failed = |source| ImagesError::file("read", &path, source);
+        let watch = Watch {
+            reporter: self.reporter.clone(),
+            activity: Activity::ReadArchive,
+            subject: subject.clone(),
+            total_bytes: Some(stamp.size_bytes),
+        };
+        let opened = open_watched(&path, Some(watch)).map_err(failed)?;
+        let takes_long = matches!(opened, OpenArchive::Packed(_));
+        if takes_long {
+            self.reporter.began(Activity::ReadArchive, &subject, Some(stamp.size_bytes));
+        }
+        let read = OldArchive::read_opened(&path, opened);
+        if takes_long {
+            match &read {
+                Ok(archive) => {
+                    let message = Message::new("archive-read").with("images", archive.images.len());
+                    self.reporter.done(Activity::ReadArchive, &subject, message);
+                }
+                Err(error) => self.reporter.failed(Activity::ReadArchive, &subject, error),
+            }
+        }
+        let (name, stamp) = (name.clone(), *stamp);
+        match read {
+            Ok(archive) => {
+                self.learned |= self.memory.add(&name, stamp, &archive.images);
+                Ok(archive)
+            }
+            Err(_) if self.reporter.asked_to_stop() => Err(ImagesError::Interrupted { done: 0, all: 1 }),
+            Err(error) => {
+                // What the disk did may be another thing the next time; what the file holds stays so.
+                if let ImagesError::Archive { source, .. } = &error
+                    && source.is_about_content()
+                {
+                    let is_another_kind = error.is_another_kind_of_file();
+                    self.memory.add_unusable(&name, stamp, Unusable { why: in_one_line(source), is_another_kind });
+                    self.learned = true;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether an archive had to be read.
+    #[cfg(test)]
+    pub fn has_learned(&self) -> bool {
+        self.learned
+    }
+
+    /// Writes down what was learned.
+    pub fn remember(self) {
+        if self.learned {
+            let is_present = |name: &str| self.files.iter().any(|file| file.name == name);
+            self.memory.write(&self.folder, is_present);
+        }
+    }
+}
+
+struct Listed {
+    files: Vec<ArchiveFile>,
+    entries: usize,
+}
+
+impl Listed {
+    /// Lists what lies in a folder and below it; a folder that is a layout of its own holds only blobs.
+    fn list(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), ImagesError> {
+        let failed = |source| ImagesError::file("list", folder, source);
+        let listed = match fs::read_dir(folder) {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Somebody else's folder below ours: it is not ours to read.
+            Err(error) if depth > 0 && error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        for file in listed {
+            let file = file.map_err(failed)?;
+            self.entries += 1;
+            let Ok(name) = file.file_name().into_string() else {
+                continue;
+            };
+            if name.starts_with('.') || self.entries > ENTRIES_LIMIT {
+                continue;
+            }
+            let path = file.path();
+            if file.file_type().map_err(failed)?.is_dir() {
+                let is_layout = (depth == 0 && name == "blobs") || path.join(LAYOUT_FILE).exists();
+                if depth < DEPTH_LIMIT && !is_layout {
+                    self.list(&path, &format!("{prefix}{name}/"), depth + 1)?;
+                }
+            } else if SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+                && let Some(stamp) = stamp(&path).map_err(failed)?
+            {
+                self.files.push(ArchiveFile { name: format!("{prefix}{name}"), stamp });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_named_for(file: &str, reference: &Reference) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let stem = name.strip_prefix(&archive_name(reference));
+    stem.is_some_and(|rest| SUFFIXES.contains(&rest))
+}
+
+/// `None` for what is not a file.
+fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        // A link that leads nowhere, or a file that was there a moment ago.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    metadata.is_file().then(|| Stamp::of(&metadata)).transpose()
+}

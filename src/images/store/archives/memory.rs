@@ -1,0 +1,140 @@
+//! What the archives of a folder were found to hold, so that none is read twice: reading a compressed one takes
+//! seconds. Lies in the store's own folder as `archives.json`; whatever can't be read of it is only forgotten.
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+
+use super::ArchivedLayer;
+use crate::fs::{Digest, create_dir_durably};
+use crate::images::formats::documents::ImageConfig;
+use crate::images::formats::image_archive::ArchivedImage;
+use crate::images::store::layout::OWN_FOLDER;
+use crate::images::store::sidecar::{read_sidecar, write_sidecar};
+
+const MEMORY: &str = "archives.json";
+
+/// What tells one state of a file from another. Size and modification time alone do not: raw archives are padded to
+/// equal sizes, and tools that build reproducibly write equal times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    pub size_bytes: u64,
+    /// Since 1970; enough until 2554.
+    pub modified_nanoseconds: u64,
+    /// `None` in records of older versions, which are read again.
+    #[serde(default)]
+    changed_nanoseconds: Option<i64>,
+    #[serde(default)]
+    inode: Option<u64>,
+}
+
+impl Stamp {
+    pub fn of(metadata: &Metadata) -> io::Result<Self> {
+        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Self {
+            size_bytes: metadata.len(),
+            modified_nanoseconds: u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX),
+            changed_nanoseconds: metadata.ctime().checked_mul(1_000_000_000).map(|all| all + metadata.ctime_nsec()),
+            inode: Some(metadata.ino()),
+        })
+    }
+}
+
+/// What is known of archives, by their path below the folder.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Memory {
+    archives: BTreeMap<String, RememberedArchive>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct RememberedArchive {
+    #[serde(flatten)]
+    stamp: Stamp,
+    images: Vec<RememberedImage>,
+    /// Why its images can't be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unusable: Option<Unusable>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct RememberedImage {
+    references: Vec<String>,
+    /// The configuration's text, byte for byte.
+    config: String,
+    layers: Vec<ArchivedLayer>,
+}
+
+/// Why a file has no images that can be used.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Unusable {
+    pub why: String,
+    /// Whether it is a tar archive of something else, and nothing is wrong with it.
+    pub is_another_kind: bool,
+}
+
+/// What an archive was found to be.
+pub(super) enum Known {
+    Images(Vec<ArchivedImage<ArchivedLayer>>),
+    Unusable(Unusable),
+}
+
+impl Memory {
+    pub fn read(folder: &Path) -> Self {
+        read_sidecar(&folder.join(OWN_FOLDER).join(MEMORY)).unwrap_or_default()
+    }
+
+    pub fn get(&self, name: &str, stamp: &Stamp) -> Option<Known> {
+        let known = self.archives.get(name).filter(|known| known.stamp == *stamp)?;
+        if let Some(unusable) = &known.unusable {
+            return Some(Known::Unusable(unusable.clone()));
+        }
+        known.images.iter().map(RememberedImage::image).collect::<Option<_>>().map(Known::Images)
+    }
+
+    /// Whether it was added; an image whose configuration is not UTF-8 can't be.
+    pub fn add(&mut self, name: &str, stamp: Stamp, images: &[ArchivedImage<ArchivedLayer>]) -> bool {
+        let Some(images) = images.iter().map(RememberedImage::of).collect() else {
+            return false;
+        };
+        self.archives.insert(name.to_owned(), RememberedArchive { stamp, images, unusable: None });
+        true
+    }
+
+    pub fn add_unusable(&mut self, name: &str, stamp: Stamp, unusable: Unusable) {
+        let remembered = RememberedArchive { stamp, images: Vec::new(), unusable: Some(unusable) };
+        self.archives.insert(name.to_owned(), remembered);
+    }
+
+    /// Writes it down, where the folder can be written: it only ever saves time.
+    pub fn write(mut self, folder: &Path, is_present: impl Fn(&str) -> bool) {
+        self.archives.retain(|name, _| is_present(name));
+        let own = folder.join(OWN_FOLDER);
+        if !own.is_symlink() && create_dir_durably(&own).is_ok() {
+            let _ = write_sidecar(&own.join(MEMORY), &self);
+        }
+    }
+}
+
+impl RememberedImage {
+    fn of(image: &ArchivedImage<ArchivedLayer>) -> Option<Self> {
+        let config = String::from_utf8(image.config_bytes.clone()).ok()?;
+        Some(Self { references: image.references.clone(), config, layers: image.layers.clone() })
+    }
+
+    fn image(&self) -> Option<ArchivedImage<ArchivedLayer>> {
+        let config_bytes = self.config.clone().into_bytes();
+        let config = ImageConfig::parse(&config_bytes).ok()?;
+        (config.diff_ids().len() == self.layers.len()).then(|| ArchivedImage {
+            references: self.references.clone(),
+            config_digest: Digest::of(&config_bytes),
+            config_bytes,
+            config,
+            layers: self.layers.clone(),
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! `docker save` archives that lie beside the store, as deploy.py wrote them: `.tar`, packed with gzip, zstd, xz or bzip2,
+//! in the store's folder or in folders below it.
+//!
+//! They are found by the references inside them; a name only says where to look first. What an archive holds is
+//! remembered (`memory`), since reading a compressed one takes seconds.
+
+mod folder;
+mod memory;
+mod source;
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::folder::{ArchiveFolder, FoundArchive};
+pub use self::source::{OpenArchive, Watch, open, open_watched};
+use crate::fs::{Digest, HashingWriter};
+use crate::images::error::ImagesError;
+use crate::images::formats::compression::{Compression, MAGIC_BYTES, PlainReader};
+use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
+use crate::images::formats::unpack_limit::{LimitExceeded, UnpackLimit};
+use crate::images::names::engine_name;
+use crate::manifest::Reference;
+
+/// An archive whose content is known.
+#[derive(Debug, Clone)]
+pub struct OldArchive {
+    pub path: PathBuf,
+    pub images: Vec<ArchivedImage<ArchivedLayer>>,
+}
+
+/// A layer in an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchivedLayer {
+    /// The entry's path inside the archive.
+    pub path: String,
+    pub uncompressed_bytes: u64,
+}
+
+impl OldArchive {
+    /// Reads an archive's documents and the sizes of its layers, no more of the layers than it must.
+    fn read_opened(path: &Path, archive: OpenArchive) -> Result<Self, ImagesError> {
+        let origin = path.display().to_string();
+        let failed = |source| ImagesError::file("read", path, source);
+        let budget = UnpackLimit::of(fs::metadata(path).map_err(failed)?.len());
+        let measure = |file: LayerFile<'_>, body: &mut dyn Read| measure(&file, body, &budget);
+        let images = match archive {
+            // In a raw archive, layers are jumped over.
+            OpenArchive::Raw(source) => read_archive(source, measure),
+            OpenArchive::Packed(source) => read_archive(source, measure),
+        };
+        let images = images.map_err(|source| ImagesError::Archive { origin, source: Box::new(source) })?;
+        Ok(Self { path: path.to_owned(), images })
+    }
+
+    /// The names of its images, each with its tag; what is no reference is left out.
+    pub fn references(&self) -> Vec<String> {
+        let written = self.images.iter().flat_map(|image| &image.references);
+        written.filter_map(|text| engine_name(&text.parse::<Reference>().ok()?)).collect()
+    }
+
+    /// The image that the archive has under this name.
+    pub fn image(&self, name: &str) -> Option<&ArchivedImage<ArchivedLayer>> {
+        let wanted = Some(name.to_owned());
+        self.images.iter().find(|image| {
+            image.references.iter().any(|reference| {
+                reference == name
+                    || reference.parse().is_ok_and(|reference: Reference| engine_name(&reference) == wanted)
+            })
+        })
+    }
+}
+
+impl ArchivedImage<ArchivedLayer> {
+    /// Each diff ID with its layer's size.
+    pub fn sizes(&self) -> Vec<(Digest, u64)> {
+        let sizes = self.layers.iter().map(|layer| layer.uncompressed_bytes);
+        self.config.diff_ids().iter().cloned().zip(sizes).collect()
+    }
+}
+
+/// A layer's uncompressed size: the entry's own, unless the layer is compressed inside the archive.
+fn measure(file: &LayerFile<'_>, body: &mut dyn Read, budget: &UnpackLimit) -> Result<ArchivedLayer, ArchiveError> {
+    let failed = |source| ArchiveError::Layer { path: file.path.to_owned(), source };
+    let mut first = Vec::with_capacity(MAGIC_BYTES);
+    (&mut *body).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
+    let uncompressed_bytes = match Compression::of(&first) {
+        Compression::None => file.size_bytes,
+        compression => {
+            let plain = PlainReader::new(first.as_slice().chain(body), compression).map_err(failed)?;
+            // One byte more than is left, which tells a bomb from what just fits.
+            let bytes = io::copy(&mut plain.take(budget.left_bytes() + 1), &mut io::sink()).map_err(failed)?;
+            budget.spend(bytes).map_err(|LimitExceeded| ArchiveError::Bomb)?;
+            bytes
+        }
+    };
+    Ok(ArchivedLayer { path: file.path.to_owned(), uncompressed_bytes })
+}
+
+/// Reads an archive to its end, and compares each layer of its images with the digest that the configuration says.
+///
+/// # Errors
+/// What is not an archive of images, or is damaged.
+pub fn verify(path: &Path, watch: Watch) -> Result<u64, ImagesError> {
+    let failed = |source| ImagesError::file("read", path, source);
+    let damaged = |source| ImagesError::Archive { origin: path.display().to_string(), source: Box::new(source) };
+    let limit = UnpackLimit::of(fs::metadata(path).map_err(failed)?.len());
+    let hash = |file: LayerFile<'_>, body: &mut dyn Read| diff_id(&file, body, &limit);
+    let images = match open_watched(path, Some(watch)).map_err(failed)? {
+        OpenArchive::Raw(source) => read_archive(source, hash),
+        OpenArchive::Packed(source) => read_archive(source, hash),
+    };
+    let images: Vec<ArchivedImage<(String, Digest)>> = images.map_err(damaged)?;
+    for image in &images {
+        for ((path, found), expected) in image.layers.iter().zip(image.config.diff_ids()) {
+            if found != expected {
+                return Err(damaged(ArchiveError::WrongDiffId { path: path.clone(), expected: expected.clone() }));
+            }
+        }
+    }
+    Ok(images.len() as u64)
+}
+
+fn diff_id(file: &LayerFile<'_>, body: &mut dyn Read, limit: &UnpackLimit) -> Result<(String, Digest), ArchiveError> {
+    let failed = |source| ArchiveError::Layer { path: file.path.to_owned(), source };
+    let mut first = Vec::with_capacity(MAGIC_BYTES);
+    (&mut *body).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
+    let compression = Compression::of(&first);
+    let plain = PlainReader::new(first.as_slice().chain(body), compression).map_err(failed)?;
+    let mut hasher = HashingWriter::new(io::sink());
+    // What is not compressed is as large as its entry says.
+    let left_bytes = if compression == Compression::None { u64::MAX - 1 } else { limit.left_bytes() };
+    let bytes = io::copy(&mut plain.take(left_bytes + 1), &mut hasher).map_err(failed)?;
+    if compression != Compression::None {
+        limit.spend(bytes).map_err(|LimitExceeded| ArchiveError::Bomb)?;
+    }
+    let (_, digest, _) = hasher.finish();
+    Ok((file.path.to_owned(), digest))
+}
+
+#[cfg(test)]
+mod tests;
