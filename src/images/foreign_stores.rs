@@ -175,6 +175,8 @@ fn options() -> ImportOptions {
         threads: Some(1),
         platform: Platform::host(),
         project: Some("p".to_owned()),
+        is_platform_asked: false,
+        name: None,
     }
 }
 
@@ -224,11 +226,11 @@ async fn every_foreign_store_is_verified_listed_loaded_from_and_imported() {
         let needed = NeededImages::these("p", &[name]);
         let report = verified(&from, Some(&needed)).await;
         assert!(report.ok && report.missing.is_empty(), "{shape}: {report:?}");
-        let listed = list_images(None, &from, &Default::default()).await.unwrap();
+        let listed = list_images(None, &from, &Default::default(), &Reporter::default()).await.unwrap();
         assert!(listed.images.iter().any(|image| image.reference == name && image.image_id.is_some()), "{shape}");
         assert!(listed.images.iter().all(|image| image.kind != Some(OtherKind::Damaged)), "{shape}: {listed:?}");
         let reference: Reference = name.parse().unwrap();
-        let found = find_sources(&from, std::slice::from_ref(&reference), ArchiveCache::ReadOnly);
+        let found = find_sources(&from, std::slice::from_ref(&reference), ArchiveCache::ReadOnly, &Reporter::default());
         assert_eq!(found.unwrap_or_else(|error| panic!("{shape}: {error}")).batches.len(), 1, "{shape}");
         let planned = plan_import(&into, std::slice::from_ref(&from), &options()).await.unwrap();
         let done = import(&into, std::slice::from_ref(&from), &options(), &Reporter::default()).await.unwrap();
@@ -409,7 +411,7 @@ async fn a_tag_that_skopeo_moved_means_the_image_that_has_it_now() {
     assert_eq!(one.config_digest, two.config_digest);
     let report = verified(&store, Some(&NeededImages::these("p", &["team/one:1", "team/two:1"]))).await;
     assert!(report.ok, "{report:?}");
-    let listed = list_images(None, &store, &Default::default()).await.unwrap();
+    let listed = list_images(None, &store, &Default::default(), &Reporter::default()).await.unwrap();
     assert!(listed.images.iter().all(|image| image.kind.is_none()), "{listed:?}");
 }
 

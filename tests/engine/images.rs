@@ -91,13 +91,16 @@ async fn a_name_that_moved_means_its_new_image_and_one_that_vanished_what_it_mea
         let pair = |image: &dpl::images::ListedImage| (image.reference.clone(), image.image_id.clone().unwrap());
         list.images.iter().map(pair).collect()
     };
-    let listed = dpl::images::list_images(None, &bench.store, &HashMap::new()).await.unwrap();
+    let listed =
+        dpl::images::list_images(None, &bench.store, &HashMap::new(), &dpl::report::Reporter::default()).await.unwrap();
     assert_eq!(ids(&listed)[&bench.name("app:1")], old.config_digest);
 
     let saved = bench.save(&["app:1", "app:old"]).await.unwrap();
     assert_eq!(saved.images[0].image_id, new.config_digest);
     assert_eq!((&saved.images[1].image_id, saved.images[1].new_bytes), (&old.config_digest, 0));
-    let listed = ids(&dpl::images::list_images(None, &bench.store, &HashMap::new()).await.unwrap());
+    let listed = ids(&dpl::images::list_images(None, &bench.store, &HashMap::new(), &dpl::report::Reporter::default())
+        .await
+        .unwrap());
     assert_eq!((listed.len(), &listed[&bench.name("app:1")]), (3, &new.config_digest));
     bench.wipe(&["app:1", "app:old"]).await;
     bench.load(&["gone:1", "app:old", "app:1"]).await.unwrap();
@@ -350,7 +353,10 @@ async fn a_list_tells_what_the_engine_has() {
     bench.wipe(&["one:1", "two:1"]).await;
     bench.make("two:1", &Recipe::of([layer(3000)])).await;
     bench.load(&["one:1"]).await.unwrap();
-    let listed = dpl::images::list_images(Some(&bench.engine), &bench.store, &HashMap::new()).await.unwrap();
+    let listed =
+        dpl::images::list_images(Some(&bench.engine), &bench.store, &HashMap::new(), &dpl::report::Reporter::default())
+            .await
+            .unwrap();
     let found: Vec<_> = listed.images.iter().map(|image| (image.reference.clone(), image.in_engine)).collect();
     assert_eq!(found, [(bench.name("one:1"), Some(true)), (bench.name("two:1"), Some(false))]);
 }

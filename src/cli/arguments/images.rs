@@ -45,7 +45,8 @@ pub struct PruneArguments {
 
 #[derive(Debug, Args)]
 pub struct ImportArguments {
-    /// Archives of `docker save` or of other programs, and folders that are OCI layouts; none of them names a manifest
+    /// Archives of `docker save` or of other programs, folders that are OCI layouts, the first part of a split archive
+    /// (FILE.001), or - for standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
@@ -53,6 +54,9 @@ pub struct ImportArguments {
     /// Which image of an index of several platforms is meant [default: this machine's]
     #[arg(long, value_name = "OS/ARCHITECTURE")]
     pub platform: Option<String>,
+    /// The name (name:tag) under which the only image of a file comes in, whatever it is called there
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Args)]

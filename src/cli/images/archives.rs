@@ -32,7 +32,15 @@ pub fn import_files(arguments: &ImportArguments, session: &mut Session) -> Resul
         Some(text) => text.parse().map_err(|error: InvalidPlatform| Failure::usage(error.to_string()))?,
         None => Platform::host(),
     };
+    let name = arguments.name.as_deref().map(str::parse::<Reference>).transpose();
+    let name = name.map_err(|error| Failure::usage(error.to_string()))?;
+    let stdin = arguments.files.iter().any(|file| file == Path::new("-"));
+    if stdin && io::stdin().is_terminal() {
+        return Err(Failure::usage("standard input is a terminal: pipe an archive into it, or name a file"));
+    }
     let options = ImportOptions {
+        is_platform_asked: arguments.platform.is_some(),
+        name,
         compression: compression(arguments.compression.compression, Compression::Zstd),
         level: arguments.compression.level,
         threads: arguments.compression.threads,

@@ -13,9 +13,10 @@ use serde::Serialize;
 use crate::failpoint;
 use crate::fs::Digest;
 use crate::images::error::ImagesError;
+use crate::images::exchange::inputs::{Input, Source};
 use crate::images::formats::compression::{Compression, CompressionOptions};
 use crate::images::formats::image_archive::{
-    ArchiveError, ArchivedImage, LayerFile, LeftOut, check_names, in_one_line, read_archive_for,
+    ArchiveError, ArchivedImage, LayerFile, LeftOut, PlatformWish, check_names, in_one_line, read_archive_for,
 };
 use crate::images::formats::platform::{Platform, other_architecture};
 use crate::images::formats::unpack_limit::UnpackLimit;
@@ -42,6 +43,10 @@ pub struct ImportOptions {
     pub threads: Option<u32>,
     /// Which image of an index of several platforms is meant.
     pub platform: Platform,
+    /// Whether the operator asked for that platform: an image of another one is an error then.
+    pub is_platform_asked: bool,
+    /// The name under which the only image of a file comes in, whatever it is called there.
+    pub name: Option<Reference>,
     /// The project that the images are for; noted in the store, which several projects may share.
     pub project: Option<String>,
 }
@@ -117,17 +122,15 @@ pub async fn plan_import(
         let known = layout.as_ref().map(known_layers).unwrap_or_default();
         let mut report = ImportReport { store: folder.display().to_string(), ..ImportReport::default() };
         let mut coming = HashSet::new();
-        for file in &files {
-            let mut left_out = Vec::new();
-            let images = match open(file)? {
-                Source::Archive(archive) => {
-                    read_documents(archive, &options.platform, &mut left_out).map_err(|source| {
-                        ImagesError::Archive { origin: file.display().to_string(), source: Box::new(source) }
-                    })?
-                }
+        for input in Input::of(&files)?.iter().filter(|input| input.is_readable_again()) {
+            let (mut left_out, file) = (Vec::new(), &PathBuf::from(input.to_string()));
+            let mut images = match input.open()? {
+                Source::Archive(archive) => read_documents(archive, options.wish(), &mut left_out)
+                    .map_err(|source| ImagesError::Archive { origin: input.to_string(), source: Box::new(source) })?,
                 Source::Layout(source) => layout_images(&source, &options.platform, &mut left_out, |_| Ok(0))
                     .map_err(|failure| failure.in_file(file))?,
             };
+            options.rename(file, &mut images)?;
             report.left_out.extend(all_left_out(file, &images, left_out));
             for Named { image, reference, name } in named(file, &images)? {
                 let is_new = |id: &&Digest| !known.contains_key(*id) && coming.insert((*id).clone());
@@ -155,24 +158,24 @@ pub async fn import(
     let started = Instant::now();
     let (folder, files, options, reporter) = (store_dir.to_owned(), files.to_vec(), options.clone(), reporter.clone());
     blocking(move || {
-        for file in &files {
-            open(file)?;
+        let inputs = Input::of(&files)?;
+        for input in inputs.iter().filter(|input| input.is_readable_again()) {
+            input.open()?;
         }
         let store = StoreWriter::open(&folder)?;
         let mut import = Import { store, options, reporter, report: ImportReport::default() };
-        for (done, file) in files.iter().enumerate() {
+        for (done, input) in inputs.iter().enumerate() {
             if import.reporter.asked_to_stop() {
-                return Err(ImagesError::Interrupted { done, all: files.len() });
+                return Err(ImagesError::Interrupted { done, all: inputs.len() });
             }
-            let subject = file.display().to_string();
-            let total = std::fs::metadata(file).ok().filter(|file| file.is_file()).map(|file| file.len());
-            import.reporter.began(Activity::ImportImage, &subject, total);
-            match import.take_file(file) {
+            let subject = input.to_string();
+            import.reporter.began(Activity::ImportImage, &subject, input.size_bytes());
+            match import.take_file(input) {
                 Ok(message) => import.reporter.done(Activity::ImportImage, &subject, message),
                 Err(error) => {
                     import.reporter.failed(Activity::ImportImage, &subject, &error);
                     let stopped = import.reporter.asked_to_stop();
-                    return Err(if stopped { ImagesError::Interrupted { done, all: files.len() } } else { error });
+                    return Err(if stopped { ImagesError::Interrupted { done, all: inputs.len() } } else { error });
                 }
             }
         }
@@ -186,20 +189,31 @@ pub async fn import(
     .await
 }
 
-/// Where images come from.
-enum Source {
-    Archive(OpenArchive),
-    Layout(Layout),
+impl ImportOptions {
+    fn wish(&self) -> PlatformWish<'_> {
+        if self.is_platform_asked { PlatformWish::Asked(&self.platform) } else { PlatformWish::Usual(&self.platform) }
+    }
+
+    /// Gives the only image of a file the name that was asked for.
+    fn rename<L>(&self, file: &Path, images: &mut [ArchivedImage<L>]) -> Result<(), ImagesError> {
+        let Some(name) = &self.name else {
+            return Ok(());
+        };
+        match images {
+            [image] => {
+                image.references = vec![name.to_string()];
+                Ok(())
+            }
+            _ => {
+                let (origin, count) = (file.display().to_string(), images.len());
+                Err(ImagesError::Archive { origin, source: Box::new(ArchiveError::OneNameForSeveral { count }) })
+            }
+        }
+    }
 }
 
-fn open(path: &Path) -> Result<Source, ImagesError> {
-    if path.is_dir() {
-        let why = "it has no oci-layout and no index.json";
-        let layout = Layout::open(path)?;
-        return layout.map(Source::Layout).ok_or_else(|| ImagesError::NotAStore { folder: path.to_owned(), why });
-    }
-    archives::open(path).map(Source::Archive).map_err(|source| ImagesError::file("read", path, source))
-}
+/// No archive that somebody pipes in is taken to be larger: 4 TiB of layers fit into what it may unpack to.
+const LARGEST_STREAM_BYTES: u64 = 128 << 20;
 
 /// One import, as far as it has come.
 struct Import {
@@ -210,17 +224,25 @@ struct Import {
 }
 
 impl Import {
-    fn take_file(&mut self, file: &Path) -> Result<Message, ImagesError> {
+    fn take_file(&mut self, input: &Input) -> Result<Message, ImagesError> {
+        let file = &PathBuf::from(input.to_string());
         let known = known_layers(self.store.layout());
         let ImportOptions { compression, level, threads, .. } = self.options;
         let compression = CompressionOptions { compression, level, threads };
-        // What is packed as a whole may hold layers that are packed again; the blobs of a layout are packed once.
-        let size_bytes = std::fs::metadata(file).map_err(|source| ImagesError::file("read", file, source))?.len();
         let writer = LayerWriter::new(self.store.layout().folder(), compression, known.clone());
-        let writer = if file.is_dir() { writer } else { writer.within(UnpackLimit::of(size_bytes)) };
-        let mut batch = LayerBatch::new(writer);
         let mut left_out = Vec::new();
-        let read = match open(file)? {
+        let source = input.open()?;
+        // What is packed as a whole may hold layers that are packed again; the blobs of a layout are packed once. How large
+        // a stream is nobody knows before its end.
+        let writer = match &source {
+            Source::Archive(_) => {
+                let size_bytes = input.size_bytes().unwrap_or(LARGEST_STREAM_BYTES);
+                writer.within(UnpackLimit::of(size_bytes))
+            }
+            Source::Layout(_) => writer,
+        };
+        let mut batch = LayerBatch::new(writer);
+        let read = match source {
             Source::Archive(archive) => {
                 self.refuse_before_writing(&archive, file)?;
                 self.read_archive(archive, file, &mut batch, &mut left_out)
@@ -228,8 +250,22 @@ impl Import {
             Source::Layout(layout) => self.read_layout(&layout, file, &known, (&mut batch, &mut left_out)),
         };
         let settled = batch.settle();
-        let images = read.map_err(|failure| failure.in_file(file))?;
-        settled.map_err(|failure| failure.in_file(file))?;
+        let images = read.and_then(|images| settled.map(|()| images)).map_err(|failure| failure.in_file(file));
+        let images = images.and_then(|mut images| {
+            self.options.rename(file, &mut images)?;
+            named(file, &images)?;
+            Ok(images)
+        });
+        let images = match images {
+            Ok(images) => images,
+            Err(error) => {
+                // What an interrupted import has brought is of use to the next; what was refused is of none.
+                if !self.reporter.asked_to_stop() {
+                    remove_unused(self.store.layout(), &batch, &HashSet::new())?;
+                }
+                return Err(error);
+            }
+        };
         for left_out in all_left_out(file, &images, left_out) {
             let message = Message::new("images-left-out").with("name", &left_out.name).with("why", &left_out.why);
             self.reporter.notice(message.with("file", &left_out.from));
@@ -249,9 +285,10 @@ impl Import {
             return Ok(());
         }
         let again = archives::open(file).map_err(|source| ImagesError::file("read", file, source))?;
-        let images = read_documents(again, &self.options.platform, &mut Vec::new());
+        let images = read_documents(again, self.options.wish(), &mut Vec::new());
         let origin = file.display().to_string();
-        let images = images.map_err(|source| ImagesError::Archive { origin, source: Box::new(source) })?;
+        let mut images = images.map_err(|source| ImagesError::Archive { origin, source: Box::new(source) })?;
+        self.options.rename(file, &mut images)?;
         named(file, &images).map(|_| ())
     }
 
@@ -263,7 +300,7 @@ impl Import {
         left_out: &mut Vec<LeftOut>,
     ) -> Result<Vec<ArchivedImage<usize>>, BatchFailure> {
         let mut done_bytes = 0;
-        read_archive_for(archive, &self.options.platform, left_out, |layer: LayerFile<'_>, body: &mut dyn Read| {
+        read_archive_for(archive, self.options.wish(), left_out, |layer: LayerFile<'_>, body: &mut dyn Read| {
             let mut body = Watched { inner: body, import: self, file, done_bytes: &mut done_bytes };
             batch.take(&layer, &mut body)
         })
@@ -438,14 +475,14 @@ fn all_left_out<L>(file: &Path, images: &[ArchivedImage<L>], left_out: Vec<LeftO
 /// An archive's images without their layers' contents.
 fn read_documents(
     archive: OpenArchive,
-    platform: &Platform,
+    wish: PlatformWish<'_>,
     left_out: &mut Vec<LeftOut>,
 ) -> Result<Vec<ArchivedImage<u64>>, ArchiveError> {
     let take = |layer: LayerFile<'_>, _: &mut dyn Read| Ok::<_, ArchiveError>(layer.size_bytes);
     match archive {
         // In a raw archive, layers are jumped over.
-        OpenArchive::Raw(source) => read_archive_for(source, platform, left_out, take),
-        OpenArchive::Packed(source) => read_archive_for(source, platform, left_out, take),
+        OpenArchive::Raw(source) => read_archive_for(source, wish, left_out, take),
+        OpenArchive::Packed(source) => read_archive_for(source, wish, left_out, take),
     }
 }
 

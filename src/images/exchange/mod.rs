@@ -2,3 +2,7 @@
 
 pub mod export;
 pub mod import;
+mod inputs;
+
+#[cfg(test)]
+mod tests;

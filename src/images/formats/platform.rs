@@ -43,6 +43,11 @@ impl Platform {
         Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }
     }
 
+    /// Whether an image with this configuration is one for this platform; one that does not say so may be.
+    pub fn runs(&self, config: &ImageConfig) -> bool {
+        config.architecture.is_empty() || config.architecture == self.architecture
+    }
+
     pub fn architecture(&self) -> &str {
         &self.architecture
     }

@@ -13,6 +13,8 @@ pub mod prune;
 pub mod remove;
 pub mod repair;
 #[cfg(test)]
+pub mod sample_archives;
+#[cfg(test)]
 pub mod sample_layers;
 mod sidecar;
 pub mod verify;

@@ -28,7 +28,15 @@ fn a_1() -> [Reference; 1] {
 
 fn import_options() -> ImportOptions {
     let platform = Platform::host();
-    ImportOptions { compression: Compression::Zstd, level: None, threads: Some(1), platform, project: None }
+    ImportOptions {
+        compression: Compression::Zstd,
+        level: None,
+        threads: Some(1),
+        platform,
+        is_platform_asked: false,
+        name: None,
+        project: None,
+    }
 }
 
 /// What an import reads: the archive, else the layout's folder.

@@ -28,10 +28,14 @@ pub enum ArchiveError {
     NoManifest,
     #[error("it holds other files than images{}", if *.is_root_file_system { ": a root file system, as `docker export` writes; `docker import` makes an image of one" } else { "" })]
     NotImages { is_root_file_system: bool },
+    #[error("it holds {count} images, and one name was given")]
+    OneNameForSeveral { count: usize },
     #[error("none of its images has a name (name:tag); tag the image, then save it under its name")]
     NoNames,
     #[error("the index `{path}` in it can't be used here")]
     Platform { path: String, source: Box<NoPlatform> },
+    #[error("{image} in it is for {found}, and {wanted} was asked for")]
+    OtherPlatform { image: String, found: String, wanted: String },
     #[error("the document `{path}` in it can't be used")]
     Document { path: String, source: DocumentError },
     #[error("the file `{path}` that its manifest.json names is not in it")]
@@ -126,6 +130,15 @@ const INDEX: &str = "index.json";
 /// A first block that says this at 257 is a tar header, whatever it begins with.
 const USTAR_AT: std::ops::Range<usize> = 257..262;
 
+/// For which platform an archive is read.
+#[derive(Debug, Clone, Copy)]
+pub enum PlatformWish<'a> {
+    /// Of an index of several platforms, this one is meant; an archive that has only one image is taken as it is.
+    Usual(&'a Platform),
+    /// The operator asked for this one: an image of another is an error.
+    Asked(&'a Platform),
+}
+
 /// As [`read_archive_for`] this machine's platform.
 pub fn read_archive<S, L, E>(
     source: S,
@@ -136,7 +149,7 @@ where
     L: Clone,
     E: From<ArchiveError>,
 {
-    read_archive_for(source, &Platform::host(), &mut Vec::new(), take_layer)
+    read_archive_for(source, PlatformWish::Usual(&Platform::host()), &mut Vec::new(), take_layer)
 }
 
 /// Reads an archive to its end. Where it has an index of several platforms, `platform` is meant. `take_layer` gets each
@@ -144,7 +157,7 @@ where
 /// beside those that are.
 pub fn read_archive_for<S, L, E>(
     source: S,
-    platform: &Platform,
+    wish: PlatformWish<'_>,
     left_out: &mut Vec<LeftOut>,
     mut take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
 ) -> Result<Vec<ArchivedImage<L>>, E>
@@ -196,7 +209,7 @@ where
             files.layers.insert(entry.path, layer);
         }
     }
-    Ok(files.images(platform, left_out)?)
+    Ok(files.images(wish, left_out)?)
 }
 
 /// What has been read of an archive.
@@ -274,19 +287,60 @@ impl<L: Clone> Files<L> {
         Ok(())
     }
 
-    fn images(&self, platform: &Platform, left_out: &mut Vec<LeftOut>) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
-        let images = match self.documents.get(MANIFEST) {
-            Some(manifest) => {
-                let mut images = self.manifest_images(manifest)?;
-                if images.iter().all(|image| image.references.is_empty()) {
-                    self.add_names_of_index(&mut images);
-                }
-                images
-            }
-            None => self.layout_images(platform, left_out)?,
+    fn images(
+        &self,
+        wish: PlatformWish<'_>,
+        left_out: &mut Vec<LeftOut>,
+    ) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let images = match (wish, self.documents.get(MANIFEST)) {
+            (PlatformWish::Usual(_), Some(manifest)) => self.manifest_or_names(manifest)?,
+            (PlatformWish::Usual(platform), None) => self.layout_images(platform, left_out)?,
+            (PlatformWish::Asked(platform), manifest) => self.images_asked_for(platform, manifest, left_out)?,
         };
         check_names(&images)?;
         Ok(images)
+    }
+
+    fn manifest_or_names(&self, manifest: &[u8]) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let mut images = self.manifest_images(manifest)?;
+        if images.iter().all(|image| image.references.is_empty()) {
+            self.add_names_of_index(&mut images);
+        }
+        Ok(images)
+    }
+
+    /// Engines with the containerd store write a `manifest.json` for their own platform beside an index of all of them:
+    /// the index counts where it has the platform that was asked for.
+    fn images_asked_for(
+        &self,
+        platform: &Platform,
+        manifest: Option<&Vec<u8>>,
+        left_out: &mut Vec<LeftOut>,
+    ) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let is_asked = |image: &ArchivedImage<L>| platform.runs(&image.config);
+        if self.documents.contains_key(INDEX) {
+            let mut others = Vec::new();
+            match self.layout_images(platform, &mut others) {
+                Ok(images) if !images.is_empty() && images.iter().all(is_asked) => {
+                    left_out.extend(others);
+                    return Ok(images);
+                }
+                Err(error) if manifest.is_none() => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let images = match manifest {
+            Some(manifest) => self.manifest_or_names(manifest)?,
+            None => self.layout_images(platform, left_out)?,
+        };
+        match images.iter().find(|image| !is_asked(image)) {
+            Some(image) => Err(ArchiveError::OtherPlatform {
+                image: image.references.first().cloned().unwrap_or_else(|| image.config_digest.to_string()),
+                found: image.config.architecture.clone(),
+                wanted: platform.to_string(),
+            }),
+            None => Ok(images),
+        }
     }
 
     /// The images that `docker save` names.

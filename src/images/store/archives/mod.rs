@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::folder::{ArchiveFolder, FoundArchive};
-pub use self::source::{OpenArchive, Watch, open, open_watched};
+pub use self::source::{OpenArchive, Watch, open, open_parts, open_stream, open_watched};
 use crate::fs::{Digest, HashingWriter};
 use crate::images::error::ImagesError;
 use crate::images::formats::compression::{Compression, MAGIC_BYTES, PlainReader};

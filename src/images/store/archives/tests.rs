@@ -3,31 +3,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::images::formats::tar_reader::{END_MARK, file_header, padding};
 use crate::images::load::sources::{ArchiveCache, find_sources};
+use crate::images::store::sample_archives::{archive_of, entry};
 use crate::report::Reporter;
-
-fn entry(archive: &mut Vec<u8>, path: &str, content: &[u8]) {
-    archive.extend(file_header(path, content.len() as u64));
-    archive.extend(content);
-    archive.extend(vec![0; padding(content.len() as u64) as usize]);
-}
-
-/// What `docker save` writes of an image with one layer, whose content is `word`.
-fn archive_of(name: &str, word: &str) -> Vec<u8> {
-    let mut layer = Vec::new();
-    entry(&mut layer, "file", word.as_bytes());
-    layer.extend(END_MARK);
-    let config =
-        serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": [Digest::of(&layer)]}});
-    let manifest = serde_json::json!([{"Config": "c.json", "RepoTags": [name], "Layers": ["l/layer.tar"]}]);
-    let mut archive = Vec::new();
-    entry(&mut archive, "l/layer.tar", &layer);
-    entry(&mut archive, "c.json", &serde_json::to_vec(&config).unwrap());
-    entry(&mut archive, "manifest.json", &serde_json::to_vec(&manifest).unwrap());
-    archive.extend(END_MARK);
-    archive
-}
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
