@@ -54,7 +54,7 @@ pub struct ImportArguments {
     /// Which image of an index of several platforms is meant [default: this machine's]
     #[arg(long, value_name = "OS/ARCHITECTURE")]
     pub platform: Option<String>,
-    /// The name (name:tag) under which the only image of a file comes in, whatever it is called there
+    /// The name (name:tag) of the only image of a file [default: as the file names it]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 }
