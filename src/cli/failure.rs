@@ -72,6 +72,19 @@ impl Failure {
         matches!(self, Self::Work(error) if !is_unreachable(error.as_ref()))
     }
 
+    /// Whether it says no more than that the operator asked for an end.
+    pub fn is_stop(&self) -> bool {
+        match self {
+            Self::Interrupted | Self::Declined | Self::Left => true,
+            Self::Work(error) => {
+                find::<DatabasesError>(error.as_ref()).is_some_and(DatabasesError::is_stop)
+                    || matches!(find::<ServicesError>(error.as_ref()), Some(ServicesError::Interrupted { .. }))
+                    || matches!(find::<ImagesError>(error.as_ref()), Some(ImagesError::Interrupted { .. }))
+            }
+            _ => false,
+        }
+    }
+
     /// One line for the journal.
     pub fn summary(&self) -> String {
         match self {
@@ -189,6 +202,9 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
         return Some(Message::new("hint-exact").with("database", database));
     }
     match find::<DatabasesError>(error) {
+        Some(DatabasesError::AfterSwap { database, .. }) => {
+            return Some(Message::new("hint-after-swap").with("database", database));
+        }
         Some(DatabasesError::NoBackup { nearest: Some(meant), .. }) => {
             return Some(Message::new("hint-backup-meant").with("meant", meant));
         }

@@ -50,6 +50,7 @@ const SCHEMAS: &[(&str, MakeSchema)] = &[
     ("rollback-plan", document::<super::services::RollbackPlan>),
     ("db-rebuild", document::<databases::RebuildsDocument>),
     ("db-rollback", document::<databases::RollbacksDocument>),
+    ("db-leftovers", document::<super::databases::LeftoversDocument>),
 ];
 
 /// The documents that have a schema.

@@ -288,7 +288,13 @@ impl Session {
             Some(_) => self.under_lock(&reporter, |session| work(session, reporter.clone())),
             None => work(self, reporter.clone()),
         };
-        if reporter.asked_to_stop() && result.is_err() {
+        if reporter.asked_to_stop()
+            && let Err(failure) = result
+        {
+            // An error that is more than the end that was asked for is told as well: somebody has to act on it.
+            if !failure.is_stop() {
+                failure.show(&self.output);
+            }
             result = Err(Failure::Interrupted);
         }
         let (code, error) = match &result {

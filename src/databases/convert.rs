@@ -66,11 +66,14 @@ pub async fn convert(
     reporter: &Reporter,
 ) -> Result<BackupDocument, DatabasesError> {
     let file = &conversion.file;
-    if source_kind(file)? != SourceKind::Sql {
-        return Err(DatabasesError::NoArchive {
-            path: file.clone(),
-            why: "it is no SQL in plain text, and needs no converting",
-        });
+    let why = match source_kind(file)? {
+        SourceKind::Sql => None,
+        SourceKind::Packed(packing) => Some(packing.advice()),
+        SourceKind::Other => Some("it is not SQL in plain text"),
+        _ => Some("it is an archive already: `dpl db restore --file` takes it as it is"),
+    };
+    if let Some(why) = why {
+        return Err(DatabasesError::NoArchive { path: file.clone(), why });
     }
     let subject = file.display().to_string();
     let bytes = std::fs::metadata(file).map_err(DatabasesError::file("look at", file))?.len();
@@ -114,9 +117,9 @@ async fn run(
     reporter: &Reporter,
 ) -> Result<BackupDocument, DatabasesError> {
     let roles = scan(&conversion.file).await?;
-    let throwaway = Throwaway::start(image).await?;
+    let throwaway = Throwaway::start(image, &conversion.database).await?;
     let work = async {
-        throwaway::create_roles(&throwaway, roles.iter().map(String::as_str)).await?;
+        throwaway::create_roles(&throwaway, &[], roles.iter().map(String::as_str)).await?;
         fill(&throwaway.server, conversion, subject, reporter).await?;
         let database = choose(&throwaway.server, conversion).await?;
         place(&throwaway.server, conversion, &database, reporter).await
@@ -238,7 +241,7 @@ async fn fill(
         None => format!("CREATE DATABASE {} TEMPLATE template0;", ident(PLAIN)),
     };
     server.client.execute(server.home(), "create a database", &create).await?;
-    let arguments: Vec<String> = ["-X", "-q", "-w", "-v", "ON_ERROR_STOP=0", "-o", "/dev/null", "-d"]
+    let arguments: Vec<String> = ["-X", "-q", "-w", "-b", "-v", "ON_ERROR_STOP=0", "-o", "/dev/null", "-d"]
         .map(str::to_owned)
         .into_iter()
         .chain([server.client.conninfo(PLAIN)])
@@ -339,7 +342,22 @@ fn serious(complaints: &str) -> Vec<&str> {
     // Roles are there since we made them for the owners and grants.
     let is_made = |line: &str| line.contains("role \"") && line.contains("already exists");
     let is_harmless = |line: &&str| HARMLESS.iter().any(|words| line.contains(words)) || is_made(line);
-    complaints.lines().filter(is_complaint).filter(|line| !is_harmless(line)).take(5).collect()
+    let mut found: Vec<&str> = Vec::new();
+    for line in complaints.lines() {
+        // psql shows the statement behind its error (`--echo-errors`).
+        if let Some((_, statement)) = line.split_once("STATEMENT:  ") {
+            let drops =
+                statement.starts_with("DROP ") || statement.starts_with("ALTER ") && statement.contains(" DROP ");
+            // An empty server has nothing to drop yet (`pg_dump --clean`).
+            found.pop_if(|last| drops && last.contains("does not exist"));
+        } else if is_complaint(&line) && !is_harmless(&line) {
+            if found.len() == 5 {
+                break;
+            }
+            found.push(line);
+        }
+    }
+    found
 }
 
 /// The database that the file has filled.
@@ -389,6 +407,7 @@ async fn place(
         level: Level::default(),
         hashes: PasswordHashes::default(),
         operator: &conversion.operator,
+        project: None,
     };
     let record = dump::dump(server, &order, staging.path(), reporter).await?;
     verify::check_files(staging.path(), &record).await?;
@@ -422,6 +441,15 @@ mod tests {
             std::fs::write(&path, cut.join("\n") + "\n").unwrap();
             assert!(matches!(scan(&path).await, Err(DatabasesError::Damaged { .. })), "{lines}");
         }
+    }
+
+    #[test]
+    fn what_is_dropped_and_is_not_there_is_nothing_that_is_missing() {
+        let said = "ERROR:  relation \"public.t\" does not exist\nSTATEMENT:  ALTER TABLE public.t DROP CONSTRAINT t_pkey;\n\
+            ERROR:  database \"conv\" does not exist\nSTATEMENT:  DROP DATABASE conv;\n";
+        assert_eq!(serious(said), Vec::<&str>::new());
+        let said = "ERROR:  relation \"public.t\" does not exist\nSTATEMENT:  INSERT INTO public.t VALUES (1);\n";
+        assert_eq!(serious(said).len(), 1);
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub struct BackupDocument {
     pub checked_at: Option<String>,
     /// Why it was found bad the last time that somebody looked.
     pub found_bad: Option<String>,
+    /// Whether it is of a time that has not come yet: a clock was wrong.
+    pub from_the_future: bool,
+    /// Why a restore of it could not be tried the last time, which says nothing about it.
+    pub untried: Option<String>,
 }
 
 impl BackupDocument {
@@ -50,6 +54,8 @@ impl BackupDocument {
             verified_at: verification.restored_at().map(|time| time.to_string()),
             checked_at: verification.files_at().map(|time| time.to_string()),
             found_bad: verification.failed.as_ref().map(|failure| failure.reason.clone()),
+            from_the_future: false,
+            untried: verification.untried.as_ref().map(|failure| failure.reason.clone()),
             id: record.id.clone(),
             database: record.database.clone(),
             path: path.to_string_lossy().into_owned(),
@@ -69,7 +75,7 @@ pub struct RebuildsDocument {
 }
 
 /// One database that was rebuilt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RebuildReport {
     pub database: String,
     /// The ID of the dump that it was rebuilt from.
@@ -90,6 +96,8 @@ pub struct RebuildReport {
     pub backup: Option<BackupDocument>,
     /// The name under which the replaced database is kept, where it is.
     pub kept_as: Option<String>,
+    /// Whether nothing was rebuilt, since an earlier rebuild was still to be finished, which was done.
+    pub finished_earlier: bool,
 }
 
 /// One SQL file of the site, run on a new database.
@@ -183,8 +191,10 @@ pub struct VerifyReport {
     pub rows: u64,
     /// How long that took, in milliseconds.
     pub duration_ms: u64,
-    /// What is wrong with it; `null` for a good one.
+    /// What is wrong with it; `null` for a good one, and for one that could not be tried.
     pub damage: Option<String>,
+    /// Why a restore could not be tried, which says nothing about the dump.
+    pub untried: Option<String>,
 }
 
 /// What `db prune` does, or would do.

@@ -69,6 +69,9 @@ pub enum DatabasesError {
         #[source]
         source: Said,
     },
+    /// Nothing is said about the dump by that.
+    #[error("{id} can't be tried out here: {reason}")]
+    NotTried { id: String, reason: String },
     #[error("`{database}` can't be tried out in a throw-away server: {problem}")]
     NoRoom { database: String, problem: String },
     #[error("there is no image {image} on the engine: load it first")]
@@ -88,6 +91,12 @@ pub enum DatabasesError {
     },
     #[error("{} is damaged: {damage}; take another copy of it", .path.display())]
     Damaged { path: PathBuf, damage: String },
+    #[error("{} was made by a newer pg_dump than this server's pg_restore can read; it is whole", .path.display())]
+    NewerArchive {
+        path: PathBuf,
+        #[source]
+        source: Said,
+    },
     #[error("the dump of `{database}` is not complete, and was thrown away: {missing}")]
     Incomplete { database: String, missing: String },
     #[error(
@@ -130,6 +139,8 @@ pub enum DatabasesError {
     Patches { database: String, problems: Vec<String> },
     #[error("rows of `{database}` can't live on in the new one:\n{}", lines(.problems))]
     CannotPreserve { database: String, problems: Vec<String> },
+    #[error("{name} was not replaced by a rebuild, so that it can't be kept for a rollback")]
+    NotKept { name: String },
     #[error(
         "no replaced `{database}` is kept; `dpl db rebuild --keep-old 1` keeps one, and `dpl db restore` has the backups"
     )]
@@ -178,8 +189,8 @@ pub enum DatabasesError {
         #[source]
         source: Box<DatabasesError>,
     },
-    /// The new database is in place; what comes after the swap was not done.
-    #[error("`{database}` is rebuilt, but what comes after is not done; run it again to finish")]
+    /// The new database is in place; what comes after the swap was not done. Running it again does that, and no more.
+    #[error("`{database}` has the new data, but what follows the swap is not done")]
     AfterSwap {
         database: String,
         #[source]
@@ -222,6 +233,15 @@ impl Said {
 }
 
 impl DatabasesError {
+    /// Whether it is the end that somebody asked for, and nothing else went wrong.
+    pub fn is_stop(&self) -> bool {
+        match self {
+            Self::Stopped { .. } => true,
+            Self::AfterSwap { source, .. } => source.is_stop(),
+            _ => false,
+        }
+    }
+
     /// For `map_err` on file operations; `operation` and `path` finish the sentence "can't …".
     pub(super) fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();

@@ -8,7 +8,7 @@ use super::documents::BackupDocument;
 use super::error::DatabasesError;
 use crate::databases::archive::names;
 use crate::databases::archive::verification::Known;
-use crate::databases::dump::backup;
+use crate::databases::dump::backup::{self, BackupFolder};
 use crate::databases::server::connect::Server;
 
 /// A database on the server.
@@ -44,10 +44,14 @@ pub fn is_kept(database: &str, name: &str) -> bool {
     names::read_beside(database, name).is_some_and(|(kind, _)| kind == names::BesideKind::Kept)
 }
 
-/// The backups of a database below `paths.backups`, oldest first.
-pub fn backups(folder: &Path, database: &str) -> Result<Vec<BackupDocument>, DatabasesError> {
-    let found = backup::existing(folder, database)?;
-    Ok(found.backups.iter().map(|backup| BackupDocument::new(&backup.known, &backup.path)).collect())
+/// The backups of a database below `paths.backups`, oldest first; those of a time that has not come yet before all others.
+pub fn backups(folder: impl Into<BackupFolder>, database: &str) -> Result<Vec<BackupDocument>, DatabasesError> {
+    let found = backup::existing(&folder.into(), database)?;
+    let document = |backup: &backup::Existing| BackupDocument {
+        from_the_future: backup.is_future,
+        ..BackupDocument::new(&backup.known, &backup.path)
+    };
+    Ok(found.backups.iter().map(document).collect())
 }
 
 /// A backup by its ID and the time of it as its folder has it (`20260704T101530Z`).
@@ -67,8 +71,11 @@ pub fn backup_stamps(folder: &Path, database: &str) -> Vec<BackupStamp> {
 }
 
 /// What lies among the backups of a database and can't be read as one: its path, and why.
-pub fn unreadable_backups(folder: &Path, database: &str) -> Result<Vec<(PathBuf, DatabasesError)>, DatabasesError> {
-    let found = backup::existing(folder, database)?;
+pub fn unreadable_backups(
+    folder: impl Into<BackupFolder>,
+    database: &str,
+) -> Result<Vec<(PathBuf, DatabasesError)>, DatabasesError> {
+    let found = backup::existing(&folder.into(), database)?;
     Ok(found.broken.into_iter().map(|broken| (broken.path, broken.error)).collect())
 }
 

@@ -39,7 +39,7 @@ pub use documents::{
     PruneDatabase, PruneDocument, RebuildReport, RebuildsDocument, RollbackReport, RollbacksDocument, VerifiesDocument,
     VerifyReport,
 };
-pub use dump::backup::{BackupSettings, Shrink, backup};
+pub use dump::backup::{BackupFolder, BackupSettings, Shrink, backup};
 pub use dump::seed::{SeedSettings, dump_seed};
 pub use dump::{Jobs, Level, PasswordHashes};
 pub use error::{DatabasesError, Said};
@@ -47,15 +47,18 @@ pub use list::{
     BackupStamp, ServerDatabase, backup_stamps, backups, dump_at, is_kept, leftovers_of, list, unreadable_backups,
 };
 pub use replace::drop_old::{OldDatabase, thin_out_kept};
-pub use replace::examine::source::{SourceKind, find_backup, source_kind};
+pub use replace::examine::source::{
+    LastBackup, PassedOver, PassedOverBecause, SourceKind, find_backup, last_backup, source_kind,
+};
 pub use replace::examine::{Examination, Origin, examine};
+pub use replace::leftovers::{LeftoverKind, drop_leftover, keep_leftover, leftover_kind};
 pub use replace::patches::{Patches, Variable, VariableValue};
 pub use replace::preserve::PreservedRows;
 pub use replace::rollback::{kept_databases, rollback};
 pub use replace::swap::{Dependents, DependentsError};
-pub use replace::{NewDatabase, Placement, RebuildOptions, rebuild, recover};
-pub use retention::Retention;
+pub use replace::{Identity, NewDatabase, Placement, RebuildOptions, Repeat, rebuild, recover};
 pub use retention::prune::{PrunePlan, plan_prune};
+pub use retention::{BadBackups, Retention};
 pub use server::client::{Credentials, Secret};
 pub use server::connect::{Outside, Server};
 pub use sql::query::{Column, QueryResult, check_statements, query};

@@ -1,8 +1,9 @@
 //! Whether a dump on disk is what it was: digests of its files, an archive that `pg_restore` lists, and the proof that
 //! counts, a restore into a throw-away server with every table and row compared.
 //!
-//! What was found is written beside the dump (`verification`). A dump is bad only when it was looked at and found so: an
-//! engine that does not answer says nothing about it.
+//! What was found is written beside the dump (`verification`). A dump is bad only when its bytes or its rows are not what
+//! was written. A restore that fails in the throw-away server, for want of memory, disk, an extension or a newer image,
+//! says nothing about bytes whose digests are right: it could not be tried, and no proof is lost by that.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,8 +19,10 @@ use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach};
 use crate::databases::containers::throwaway::{self, ServerImage, Throwaway};
 use crate::databases::described::inventory::{self, Inventory, shorten};
 use crate::databases::described::properties::Properties;
+use crate::databases::replace::restore::depends_on_order;
 use crate::databases::server::connect::Server;
 use crate::databases::server::disk_space::DiskSpace;
+use crate::databases::server::quoting;
 use crate::fs::hash_file;
 use crate::report::{Activity, Message, Reporter, in_one_line};
 
@@ -42,8 +45,8 @@ pub struct VerifySettings {
     pub operator: String,
 }
 
-/// Verifies the dump in `folder` and writes the result beside it. A dump that is found bad is an `Ok` with its damage; an
-/// error means that nothing was found out.
+/// Verifies the dump in `folder` and writes the result beside it. A dump that is found bad is an `Ok` with its damage, and
+/// one that could not be tried an `Ok` with the reason; an error means that the work itself could not be done.
 pub async fn verify(
     image: &ServerImage,
     folder: &Path,
@@ -60,7 +63,7 @@ pub async fn verify(
     };
     let (at, operator) = (jiff::Timestamp::now(), settings.operator.clone());
     let duration_ms = begun.elapsed().as_millis() as u64;
-    let damage = match found {
+    let (damage, untried) = match found {
         Ok(version) => {
             let proof = Proof { at, operator, duration_ms, server_version: version };
             let message = match settings.depth {
@@ -75,16 +78,23 @@ pub async fn verify(
                 }
             };
             reporter.done(Activity::VerifyDump, subject.as_str(), message);
-            None
+            (None, None)
         }
         Err(error) => {
-            reporter.failed(Activity::VerifyDump, subject.as_str(), &error);
-            if !is_the_dumps_fault(&error) {
-                return Err(error);
-            }
             let reason = in_one_line(&error);
-            verification.refuted(Failure { at, operator, reason: reason.clone() });
-            Some(reason)
+            reporter.failed(Activity::VerifyDump, subject.as_str(), &reason);
+            let failure = Failure { at, operator, reason: reason.clone() };
+            match Verdict::of(&error) {
+                Verdict::Damaged => {
+                    verification.refuted(failure);
+                    (Some(reason), None)
+                }
+                Verdict::NotTried => {
+                    verification.not_tried(failure);
+                    (None, Some(reason))
+                }
+                Verdict::None => return Err(error),
+            }
         }
     };
     note(verification, folder, &subject, reporter);
@@ -100,6 +110,7 @@ pub async fn verify(
         rows: record.rows(),
         duration_ms,
         damage,
+        untried,
     })
 }
 
@@ -111,11 +122,31 @@ fn note(verification: Verification, folder: &Path, subject: &str, reporter: &Rep
     }
 }
 
-fn is_the_dumps_fault(error: &DatabasesError) -> bool {
-    matches!(
-        error,
-        DatabasesError::Damaged { .. } | DatabasesError::RestoredOtherwise { .. } | DatabasesError::Tool { .. }
-    )
+/// What an error of a verification says about the dump.
+enum Verdict {
+    /// Its bytes or its rows are not what was written.
+    Damaged,
+    /// The place where it was tried could not do it.
+    NotTried,
+    /// Nothing: the engine does not answer, somebody asked for an end.
+    None,
+}
+
+impl Verdict {
+    fn of(error: &DatabasesError) -> Self {
+        match error {
+            DatabasesError::Damaged { .. } | DatabasesError::RestoredOtherwise { .. } => Self::Damaged,
+            DatabasesError::Tool { .. }
+            | DatabasesError::Sql { .. }
+            | DatabasesError::Answer { .. }
+            | DatabasesError::Throwaway { .. }
+            | DatabasesError::NotTried { .. }
+            | DatabasesError::DiskFull { .. }
+            | DatabasesError::NoRoom { .. }
+            | DatabasesError::ServerEnded { .. } => Self::NotTried,
+            _ => Self::None,
+        }
+    }
 }
 
 /// Restores into a throw-away server and compares; gives the server's version.
@@ -130,49 +161,102 @@ async fn try_out(
     if reporter.asked_to_stop() {
         return Err(DatabasesError::Stopped { database: record.database.clone() });
     }
-    let throwaway = Throwaway::start(image).await?;
+    let name = tried_as(record);
+    let throwaway = Throwaway::start(image, name).await?;
     let work = async {
         restore(&throwaway, folder, record, settings.jobs).await?;
         crate::failpoint!("databases.verify.before-compare");
         compare(&throwaway.server, folder, record).await
     };
+    let space = DiskSpace::of(&throwaway.server, "pg_default").await.ok().flatten();
+    let runs_out = async {
+        match &space {
+            Some(space) => space.runs_out(&throwaway.server, &record.database).await,
+            None => std::future::pending().await,
+        }
+    };
     let compared = tokio::select! {
         compared = work => compared,
+        error = runs_out => Err(error),
         () = reporter.stop_asked() => Err(DatabasesError::Stopped { database: record.database.clone() }),
+    };
+    // A server that ended under the work is the reason, not what a tool says then.
+    let compared = match compared {
+        Err(error) => Err(throwaway.server.explain(error).await),
+        compared => compared,
     };
     let version = throwaway.server.version().to_owned();
     throwaway.end().await;
     compared.map(|()| version)
 }
 
-/// The name of the database in the throw-away server: that of the dump may be one that it has already.
-const TRIED_OUT: &str = "dpl tried out";
+/// The database in the throw-away server has the name that it has at the site, since functions and extensions may ask for
+/// it; but for those that an empty server has already.
+fn tried_as(record: &Record) -> &str {
+    match record.database.as_str() {
+        "postgres" | "template0" | "template1" => "dpl tried out",
+        name => name,
+    }
+}
+
+/// What the throw-away server lacks for this dump: said before it is tried.
+async fn lacks(throwaway: &Throwaway, record: &Record) -> Result<(), DatabasesError> {
+    let server = &throwaway.server;
+    let not_tried = |reason: String| DatabasesError::NotTried { id: record.id.clone(), reason };
+    if record.server_version_number / 10_000 > server.major() {
+        let (image, dump) = (server.version(), &record.server_version);
+        return Err(not_tried(format!(
+            "the image has PostgreSQL {image}, and the dump is from {dump}: name an image that is no older with --image"
+        )));
+    }
+    let names: Vec<String> = record.extensions.iter().map(|extension| quoting::literal(&extension.name)).collect();
+    let query = format!(
+        "SELECT coalesce(json_agg(n), '[]') FROM pg_catalog.unnest(ARRAY[{}]::text[]) AS n \
+         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = n)",
+        names.join(", ")
+    );
+    let missing: Vec<String> = server.client.query(server.home(), "look for the extensions", &query).await?;
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(not_tried(format!("the image lacks the extensions {}", missing.join(", ")))),
+    }
+}
 
 async fn restore(throwaway: &Throwaway, folder: &Path, record: &Record, jobs: Jobs) -> Result<(), DatabasesError> {
-    let server = &throwaway.server;
+    let (server, name) = (&throwaway.server, tried_as(record));
+    lacks(throwaway, record).await?;
     if let Some(space) = DiskSpace::of(server, "pg_default").await?
         && let Some(problem) = space.problem(server, record.size_bytes).await?
     {
         return Err(DatabasesError::NoRoom { database: record.database.clone(), problem });
     }
-    let roles = record.roles.iter().map(|role| role.name.as_str());
-    throwaway::create_roles(throwaway, roles.chain(record.properties.roles())).await?;
+    throwaway::create_roles(throwaway, &record.roles, record.properties.roles().into_iter()).await?;
     let properties = Properties { tablespace: "pg_default".to_owned(), ..record.properties.clone() };
-    server.client.execute(server.home(), "create a database", &properties.create(TRIED_OUT)).await?;
+    server.client.execute(server.home(), "create a database", &properties.create(name)).await?;
     let helper = Helper::start(server, folder, Access::Read, Reach::Server).await?;
     crate::failpoint!("databases.verify.before-restore");
     let restored = async {
         is_listed(&dump::list_archive(&helper, &record.database).await?, folder, record)?;
-        let arguments = [
-            "--exit-on-error".to_owned(),
-            "--no-password".to_owned(),
-            // The server that it came from may have had others.
-            "--no-tablespaces".to_owned(),
-            format!("--jobs={}", jobs.get()),
-            format!("--dbname={}", helper.client.conninfo(TRIED_OUT)),
-            format!("{INSIDE}/{ARCHIVE}"),
-        ];
-        helper.client.tool("pg_restore", &record.database, &arguments).await
+        let arguments = |jobs: u16| {
+            vec![
+                "--exit-on-error".to_owned(),
+                "--no-password".to_owned(),
+                // The server that it came from may have had others.
+                "--no-tablespaces".to_owned(),
+                format!("--jobs={jobs}"),
+                format!("--dbname={}", helper.client.conninfo(name)),
+                format!("{INSIDE}/{ARCHIVE}"),
+            ]
+        };
+        match helper.client.tool("pg_restore", &record.database, &arguments(jobs.get())).await {
+            Err(error) if jobs.get() > 1 && depends_on_order(&error) => {
+                let again =
+                    format!("DROP DATABASE {0} WITH (FORCE); {1}", quoting::ident(name), properties.create(name));
+                server.client.execute(server.home(), "create a database", &again).await?;
+                helper.client.tool("pg_restore", &record.database, &arguments(1)).await
+            }
+            restored => restored,
+        }
     };
     let restored = restored.await;
     helper.end().await;
@@ -180,7 +264,7 @@ async fn restore(throwaway: &Throwaway, folder: &Path, record: &Record, jobs: Jo
 }
 
 async fn compare(server: &Server, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
-    let mut session = server.client.session(TRIED_OUT).await?;
+    let mut session = server.client.session(tried_as(record)).await?;
     let mut restored = Inventory::read(&mut session).await?;
     Inventory::count(&mut session, &mut restored.tables).await?;
     session.close().await?;

@@ -280,12 +280,35 @@ impl<'a> Checker<'a> {
     }
 
     fn databases(&mut self) {
+        self.seeds();
         for (_, name, database) in self.manifest.databases.iter() {
             if let Some(service) = &database.service {
                 self.service_exists(service, &["databases", name, "service"], Place::Value);
             }
             for (index, user) in database.used_by.iter().flatten().enumerate() {
                 self.service_exists(user, &["databases", name, "used_by", &index.to_string()], Place::Value);
+            }
+        }
+    }
+
+    /// A seed belongs to one database: the next dump of another one would replace it, or what it lies in.
+    fn seeds(&mut self) {
+        let manifest = self.manifest;
+        let seeds: Vec<(&str, &Path)> = manifest
+            .databases
+            .iter()
+            .filter_map(|(_, name, database)| Some((name, database.seed.as_deref()?)))
+            .collect();
+        for (index, (name, seed)) in seeds.iter().enumerate() {
+            for (other, earlier) in &seeds[..index] {
+                let span = self.root.place(&["databases", name, "seed"]);
+                if seed == earlier {
+                    self.problems
+                        .error(span, format!("`{other}` has the same seed: each database needs one of its own"));
+                } else if seed.starts_with(earlier) || earlier.starts_with(seed) {
+                    let message = format!("this seed and that of `{other}` lie one inside the other");
+                    self.problems.error(span, message);
+                }
             }
         }
     }

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dpl::databases::{
-    self, BackupSettings, Credentials, DatabasesError, Dependents, DependentsError, Jobs, Level, MissingRoles,
-    NewDatabase, OldDatabase, Origin, PasswordHashes, Patches, Placement, RebuildOptions, RebuildReport, Secret,
-    SeedSettings, Server, Shrink,
+    self, BackupSettings, Credentials, DatabasesError, Dependents, DependentsError, Identity, Jobs, Level,
+    MissingRoles, NewDatabase, OldDatabase, Origin, PasswordHashes, Patches, Placement, RebuildOptions, RebuildReport,
+    Repeat, Secret, SeedSettings, Server, Shrink,
 };
 use dpl::engine::{Address, ContainerSpec, Engine, ExecSpec};
 use dpl::report::{Activity, Event, Listener, Message, Outcome, Reporter};
@@ -76,6 +76,12 @@ impl Site {
         Self { engine, container, server, folder: tempfile::tempdir().unwrap(), heard, reporter, stop }
     }
 
+    /// Nobody has asked for an end yet.
+    pub fn renew_stop(&mut self) {
+        self.stop = CancellationToken::new();
+        self.reporter = Reporter::new(vec![self.heard.clone()], self.stop.clone());
+    }
+
     /// Ends the server; a test that fails leaves it to the engine's own end.
     pub async fn end(self) {
         self.engine.discard_container(&self.container).await.unwrap();
@@ -105,7 +111,7 @@ impl Site {
 
     pub fn backup_settings(&self) -> BackupSettings {
         BackupSettings {
-            folder: self.backups(),
+            folder: self.backups().into(),
             jobs: Jobs::default(),
             level: Level::default(),
             hashes: PasswordHashes::default(),
@@ -122,6 +128,7 @@ impl Site {
             hashes: PasswordHashes::default(),
             shrink: Shrink::Refuse,
             operator: "engineer".to_owned(),
+            verify: false,
         }
     }
 
@@ -140,6 +147,8 @@ impl Site {
             patches: Patches::default(),
             preserve: Vec::new(),
             placement: Placement::Replace,
+            repeat: Repeat::default(),
+            identity: Identity::Same,
         }
     }
 

@@ -27,3 +27,4 @@ mod replacing;
 mod restarts;
 mod rollback;
 mod services;
+mod verdicts;

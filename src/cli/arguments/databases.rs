@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::manifest::model::Period;
+
 use super::{ConvertArguments, RebuildArguments, RestoreArguments, RollbackArguments, TargetArguments};
 
 #[derive(Debug, Subcommand)]
 pub enum DatabaseCommand {
     /// Databases with their size, connections, last backup and last verified one; and the backups
-    List(TargetArguments),
+    List(DatabaseListArguments),
     /// Dump databases as the delivery's seeds
     Dump(SeedArguments),
     /// Rebuild databases from their seeds: the old one goes only when the new one is proved
@@ -26,10 +28,24 @@ pub enum DatabaseCommand {
     Verify(DatabaseVerifyArguments),
     /// Remove old backups by the manifest's rules; never the last verified one
     Prune(PruneBackupsArguments),
+    /// Databases that rebuilds, restores and kills left beside others: list, drop or keep them
+    Leftovers(LeftoversArguments),
     /// Run SQL statements
     Sql(SqlArguments),
     /// The server's own psql, at this terminal
     Shell(ShellArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct DatabaseListArguments {
+    #[command(flatten)]
+    pub targets: TargetArguments,
+    /// Exit code 1 where a database has no backup that is younger (36h) [default: not looked at]
+    #[arg(long, value_name = "AGE")]
+    pub max_age: Option<Period>,
+    /// Exit code 1 where a database has no backup that was verified within so long (7d) [default: not looked at]
+    #[arg(long, value_name = "AGE")]
+    pub verified: Option<Period>,
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +77,32 @@ pub struct PruneBackupsArguments {
     /// Of the databases that rebuilds kept, keep the newest N; others are backed up, proved and dropped [default: all stay]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=100))]
     pub keep_old: Option<u16>,
+    /// Remove backups that were found bad, too
+    #[arg(long)]
+    pub remove_bad: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LeftoversArguments {
+    #[command(subcommand)]
+    pub command: Option<LeftoversCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LeftoversCommand {
+    /// What stands beside the manifest's databases on their servers [default]
+    List(TargetArguments),
+    /// Drop one, without a backup
+    Drop(LeftoverArguments),
+    /// Keep one for `db rollback`
+    Keep(LeftoverArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct LeftoverArguments {
+    /// The leftover's own name, as `db leftovers list` shows it, and a manifest (.json)
+    #[arg(value_name = "LEFTOVER", required = true)]
+    pub targets: Vec<String>,
 }
 
 /// How databases are dumped.

@@ -14,7 +14,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::catalogue::Language;
 
-pub use databases::{DatabaseCommand, DatabaseVerifyArguments, DumpArguments, ShellArguments, SqlArguments};
+pub use databases::{
+    DatabaseCommand, DatabaseListArguments, DatabaseVerifyArguments, DumpArguments, LeftoversArguments,
+    LeftoversCommand, ShellArguments, SqlArguments,
+};
 pub use history::{HistoryArguments, HistoryCommand, RollbackServicesArguments};
 pub use images::{
     CompressionChoice, ExportArguments, FormatChoice, ImagesCommand, ImportArguments, LoadArguments, PruneArguments,

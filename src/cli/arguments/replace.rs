@@ -18,10 +18,16 @@ pub struct ReplaceArguments {
     /// Accept a source without tables where the present database has rows
     #[arg(long)]
     pub allow_shrink: bool,
+    /// Replace it once more where an earlier rebuild was swapped in and is still to be finished: without it, that is done and no more
+    #[arg(long)]
+    pub again: bool,
+    /// Accept a dump of another database
+    #[arg(long)]
+    pub other_database: bool,
     /// Create roles that the server lacks, as the dump describes them
     #[arg(long)]
     pub create_roles: bool,
-    /// Connections that restore at once [default: one for each CPU, at most 8]
+    /// Connections that restore at once; 1 restores in the dump's own order [default: one more than CPUs, at most 9]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
     /// Start the database's service if it does not run

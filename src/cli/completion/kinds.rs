@@ -57,7 +57,11 @@ pub fn of(path: &str, argument: &Arg) -> Option<Kind> {
         ("file" | "output", _) | (_, "FILE") => Kind::Files,
         // What stands behind a service is a command inside its container.
         ("command", _) => Kind::Free,
-        (_, "ENGINE" | "TIME" | "WHEN" | "REGEX" | "LINES" | "N" | "NEW" | "SQL" | "OS/ARCHITECTURE") => Kind::Free,
+        (
+            _,
+            "ENGINE" | "TIME" | "WHEN" | "REGEX" | "LINES" | "N" | "NEW" | "AGE" | "LEFTOVER" | "SQL"
+            | "OS/ARCHITECTURE",
+        ) => Kind::Free,
         (_, "USER[:GROUP]" | "PATH" | "NAME[=VALUE]" | "NUMBER") => Kind::Free,
         _ => return None,
     })

@@ -64,9 +64,10 @@ impl DumpOptions {
         let image = ServerImage::of(server).await;
         let folder = Path::new(&made.path);
         let report = databases::verify(&image, folder, &settings, reporter).await?;
-        match report.damage {
-            None => Ok(databases::dump_at(folder)?),
-            Some(damage) => Err(DatabasesError::Damaged { path: folder.to_owned(), damage }.into()),
+        match (report.damage, report.untried) {
+            (None, None) => Ok(databases::dump_at(folder)?),
+            (Some(damage), _) => Err(DatabasesError::Damaged { path: folder.to_owned(), damage }.into()),
+            (None, Some(reason)) => Err(DatabasesError::NotTried { id: report.id, reason }.into()),
         }
     }
 }
@@ -116,12 +117,12 @@ impl Operation for Dump {
                 hashes: self.options.hashes,
                 shrink: self.shrink,
                 operator: operator(),
+                verify: self.options.then == Then::Verify,
             };
             let document = runtime.block_on(async {
                 let server = reach(&engine, project, database, self.options.when_down, reporter).await?;
                 databases::recover(&server, name, reporter).await?;
-                let made = databases::dump_seed(&server, name, &settings, reporter).await?;
-                self.options.after(&server, made, reporter).await
+                Ok::<_, Failure>(databases::dump_seed(&server, name, &settings, reporter).await?)
             })?;
             dumped.backups.push(document);
         }

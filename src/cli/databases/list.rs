@@ -2,31 +2,61 @@
 
 use super::reach::connect;
 use super::{backups_folder, database};
-use crate::cli::arguments::TargetArguments;
+use crate::cli::arguments::DatabaseListArguments;
 use crate::cli::catalogue::Catalogue;
 use crate::cli::failure::Failure;
 use crate::cli::select::{self, Unselected};
 use crate::cli::session::{Project, Session};
 use crate::cli::table::{self, Column};
-use crate::databases::{self, BackupDocument, DatabaseDocument, DatabasesDocument};
+use crate::databases::{self, BackupDocument, DatabaseDocument, DatabasesDocument, ServerDatabase};
 use crate::engine::Engine;
+use crate::manifest::model::{Database, Period};
 use crate::report::Message;
 
 /// `dpl db list`.
-pub fn list(arguments: &TargetArguments, session: &mut Session) -> Result<u8, Failure> {
-    let (project, selectors) = session.targets(&arguments.targets)?;
+pub fn list(arguments: &DatabaseListArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (project, selectors) = session.targets(&arguments.targets.targets)?;
     let chosen = select::databases(project.manifest(), &selectors, Unselected::All)?;
     let engine = session.engine()?;
     let (listed, warnings) = look(&project, &chosen, Some(&engine), session)?;
     for warning in &warnings {
         session.output.warn(warning);
     }
+    let late = late(&listed, arguments, jiff::Timestamp::now());
+    let code = u8::from(!late.is_empty());
     if session.output.json {
         session.output.document(&listed)?;
-        return Ok(0);
+    } else {
+        session.output.data(&page(&listed, session.output.catalogue, session.output.width()))?;
     }
-    session.output.data(&page(&listed, session.output.catalogue, session.output.width()))?;
-    Ok(0)
+    for message in &late {
+        session.output.warn(message);
+    }
+    Ok(code)
+}
+
+/// What is older than it may be.
+fn late(listed: &DatabasesDocument, arguments: &DatabaseListArguments, now: jiff::Timestamp) -> Vec<Message> {
+    let is_within = |time: &Option<String>, age: Period| {
+        let time = time.as_ref().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        time.is_some_and(|time| now.duration_since(time).unsigned_abs() <= age.0 || time > now)
+    };
+    let mut late = Vec::new();
+    for database in &listed.databases {
+        let backups = || listed.backups.iter().filter(|backup| backup.database == database.name);
+        let good = || backups().filter(|backup| backup.found_bad.is_none() && !backup.from_the_future);
+        if let Some(age) = arguments.max_age
+            && !good().any(|backup| is_within(&Some(backup.created_at.clone()), age))
+        {
+            late.push(Message::new("db-list-backup-late").with("database", &database.name).with("age", age));
+        }
+        if let Some(age) = arguments.verified
+            && !good().any(|backup| is_within(&backup.verified_at, age))
+        {
+            late.push(Message::new("db-list-verified-late").with("database", &database.name).with("age", age));
+        }
+    }
+    late
 }
 
 /// The chosen databases and their backups, and what is to be warned of; of their servers nothing where there is no engine.
@@ -38,29 +68,43 @@ pub fn look(
 ) -> Result<(DatabasesDocument, Vec<Message>), Failure> {
     let mut listed = DatabasesDocument::default();
     let mut warnings = Vec::new();
+    // Several databases of one server are one question to it.
+    let mut asked: Vec<(&Database, Result<Vec<ServerDatabase>, String>)> = Vec::new();
     for name in chosen {
         let database = database(project, name)?;
-        let server = engine.map(|engine| {
-            session.wait_for(async {
-                let server = connect(engine, project.manifest(), database).await?;
-                Ok(databases::list(&server).await?)
-            })
-        });
-        // A server that does not run is worth a warning; what lies on disk is listed all the same.
-        let server = match server.transpose() {
-            Ok(databases) => databases,
-            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
-            Err(failure) => {
-                let message = Message::new("db-not-reached").with("database", name).with("why", failure.summary());
-                warnings.push(message);
-                None
+        let server = match engine {
+            None => None,
+            Some(engine) => {
+                let is_same = |(other, _): &&(&Database, _)| is_same_server(other, database);
+                let known = asked.iter().find(is_same).map(|(_, answer)| answer.clone());
+                let answer = match known {
+                    Some(answer) => answer,
+                    None => {
+                        let listed = session.wait_for(async {
+                            let server = connect(engine, project.manifest(), database).await?;
+                            Ok(databases::list(&server).await?)
+                        });
+                        let answer = match listed {
+                            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+                            listed => listed.map_err(|failure| failure.summary()),
+                        };
+                        asked.push((database, answer.clone()));
+                        answer
+                    }
+                };
+                // A server that does not run is worth a warning; what lies on disk is listed all the same.
+                if let Err(why) = &answer {
+                    warnings.push(Message::new("db-not-reached").with("database", name).with("why", why));
+                }
+                answer.ok()
             }
         };
-        let backups = match &project.manifest().paths.backups {
-            Some(folder) => databases::backups(folder, name)?,
-            None => Vec::new(),
-        };
-        if let Some(folder) = &project.manifest().paths.backups {
+        let folder = project.manifest().paths.backups.as_ref().map(|_| backups_folder(project)).transpose()?;
+        let backups = folder.as_ref().map(|folder| databases::backups(folder, name)).transpose()?.unwrap_or_default();
+        for backup in backups.iter().filter(|backup| backup.from_the_future) {
+            warnings.push(Message::new("backup-from-the-future").with("id", &backup.id));
+        }
+        if let Some(folder) = &folder {
             for (path, error) in databases::unreadable_backups(folder, name)? {
                 let message = Message::new("unreadable-backup").with("path", path.display());
                 warnings.push(message.with("why", Failure::from(error).summary()));
@@ -85,9 +129,18 @@ pub fn look(
     Ok((listed, warnings))
 }
 
+/// Whether both are on one server, reached in one way.
+fn is_same_server(one: &Database, other: &Database) -> bool {
+    let way = |database: &Database| {
+        let Database { service, host, port, tools_image, user, password, .. } = database.clone();
+        (service, host, port, tools_image, user, password)
+    };
+    way(one) == way(other)
+}
+
 /// The backups of a database, oldest first.
 pub fn backups_of(project: &Project, database: &str) -> Result<Vec<BackupDocument>, Failure> {
-    Ok(databases::backups(backups_folder(project)?, database)?)
+    Ok(databases::backups(&backups_folder(project)?, database)?)
 }
 
 fn last_verified(backups: &[BackupDocument]) -> Option<String> {
@@ -199,6 +252,8 @@ mod tests {
             found_bad: found_bad.then(|| "2026-02-01T08:00:00Z".to_owned()),
             verified_at: verified.then(|| "2026-02-01T08:00:00Z".to_owned()),
             checked_at: checked.then(|| "2026-02-02T08:00:00Z".to_owned()),
+            from_the_future: false,
+            untried: None,
             database: "minerva".to_owned(),
             path: "/srv/danganju/backups/databases/minerva/2026-01-31T08-00-00Z".to_owned(),
             server_version: "15.4".to_owned(),

@@ -3,6 +3,7 @@
 mod convert;
 mod dependents;
 mod dumps;
+mod leftovers;
 mod list;
 mod prune;
 mod reach;
@@ -23,7 +24,7 @@ use super::operations::{self, databases_of, path};
 use super::select;
 use super::select::Unselected;
 use super::session::{Project, Session};
-use crate::databases::{BackupSettings, Jobs, Level, PasswordHashes, Shrink};
+use crate::databases::{BackupFolder, BackupSettings, BadBackups, Jobs, Level, PasswordHashes, Shrink};
 use crate::manifest::Manifest;
 use crate::manifest::model::{Database, Service};
 use crate::report::Message;
@@ -32,6 +33,7 @@ use crate::state::Operator;
 
 pub use dependents::{forget_stopped, put_back};
 pub use dumps::{Backup, Dump, DumpOptions};
+pub use leftovers::LeftoversDocument;
 pub use list::{backups_of, look, proof};
 pub use prune::Prune;
 pub use rebuild::Rebuild;
@@ -96,8 +98,10 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
         DatabaseCommand::Prune(arguments) => {
             let unselected = Unselected::Refused { command: "db prune" };
             let (project, databases) = databases_of(&arguments.targets, session, unselected)?;
-            operations::act(&Prune { databases, keep_old: arguments.keep_old }, &project, session)
+            let bad = if arguments.remove_bad { BadBackups::Remove } else { BadBackups::Keep };
+            operations::act(&Prune { databases, keep_old: arguments.keep_old, bad }, &project, session)
         }
+        DatabaseCommand::Leftovers(arguments) => leftovers::run(arguments, session),
         DatabaseCommand::Sql(arguments) => sql::run(arguments, session),
         DatabaseCommand::Shell(arguments) => shell::run(arguments, session),
     }
@@ -141,13 +145,14 @@ fn seed<'d>(database: &'d Database, name: &str) -> Result<&'d Path, Failure> {
     })
 }
 
-fn backups_folder(project: &Project) -> Result<&Path, Failure> {
-    path(project.manifest().paths.backups.as_deref(), "backups")
+fn backups_folder(project: &Project) -> Result<BackupFolder, Failure> {
+    let path = path(project.manifest().paths.backups.as_deref(), "backups")?.to_owned();
+    Ok(BackupFolder { path, project: Some(project.manifest().project.clone()) })
 }
 
 fn backup_settings(project: &Project) -> Result<BackupSettings, Failure> {
     Ok(BackupSettings {
-        folder: backups_folder(project)?.to_owned(),
+        folder: backups_folder(project)?,
         jobs: Jobs::default(),
         level: Level::default(),
         hashes: PasswordHashes::default(),

@@ -13,7 +13,7 @@ use crate::cli::operations::{Operation, digest, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
 use crate::cli::table;
-use crate::databases::{self, PruneDocument, PrunePlan, Retention, plan_prune};
+use crate::databases::{self, BadBackups, PruneDocument, PrunePlan, Retention, plan_prune};
 use crate::report::{Message, Reporter};
 
 /// Removes old backups, and databases that were kept.
@@ -22,6 +22,7 @@ pub struct Prune {
     pub databases: Vec<String>,
     /// How many of those that rebuilds kept stay; all where `None`.
     pub keep_old: Option<u16>,
+    pub bad: BadBackups,
 }
 
 impl Prune {
@@ -65,7 +66,7 @@ impl Prune {
         let plan = |name: &String| {
             let rules = database(project, name)?.retention;
             let (keep_last, daily, weekly, monthly) = (rules.keep_last, rules.daily, rules.weekly, rules.monthly);
-            Ok(plan_prune(folder, name, &Retention { keep_last, daily, weekly, monthly })?)
+            Ok(plan_prune(&folder, name, &Retention { keep_last, daily, weekly, monthly }, self.bad)?)
         };
         self.databases.iter().map(plan).collect()
     }
@@ -101,6 +102,8 @@ impl Prune {
 /// The word for a rule that keeps a backup.
 fn rule_word<'r>(rule: &'r str, session: &Session) -> &'r str {
     let key = match rule {
+        "bad" => "word-kept-bad",
+        "from the future" => "word-from-the-future",
         "newest" => "word-newest",
         "last verified" => "word-last-verified",
         "last" => "word-last",
@@ -145,7 +148,8 @@ impl Operation for Prune {
 
     fn command(&self) -> String {
         let keep_old = self.keep_old.map(|count| format!(" --keep-old {count}")).unwrap_or_default();
-        format!("dpl db prune {}{keep_old}", self.databases.join(" "))
+        let bad = if self.bad == BadBackups::Remove { " --remove-bad" } else { "" };
+        format!("dpl db prune {}{keep_old}{bad}", self.databases.join(" "))
     }
 
     fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {

@@ -100,8 +100,11 @@ impl Operation for Rebuild {
             Replaced::Kept(1..) => Message::new("rebuild-done-kept").with("targets", self.databases.join(" ")),
             _ => Message::new("rebuild-done"),
         };
-        let message = message.with("count", rebuilt.rebuilds.len()).with("time", begun.elapsed().as_secs_f64());
-        session.output.say(&message);
+        let count = rebuilt.rebuilds.iter().filter(|report| !report.finished_earlier).count();
+        let message = message.with("count", count).with("time", begun.elapsed().as_secs_f64());
+        if count > 0 {
+            session.output.say(&message);
+        }
         document(&rebuilt)
     }
 }

@@ -10,9 +10,9 @@ use crate::cli::arguments::ReplaceArguments;
 use crate::cli::failure::Failure;
 use crate::cli::session::{Project, Session};
 use crate::databases::{
-    self, Conversion, DefaultLocale, Examination, Jobs, MissingRoles, NewDatabase, OldDatabase, Origin, Patches,
-    Placement, PreservedRows, RebuildOptions, RebuildReport, Secret, ServerImage, Shrink, SourceKind, Variable,
-    VariableValue, source_kind,
+    self, Conversion, DefaultLocale, Examination, Identity, Jobs, MissingRoles, NewDatabase, OldDatabase, Origin,
+    Patches, Placement, PreservedRows, RebuildOptions, RebuildReport, Repeat, Secret, ServerImage, Shrink, SourceKind,
+    Variable, VariableValue, source_kind,
 };
 use crate::manifest::model::{Database, EnvValue};
 use crate::report::{Message, Reporter};
@@ -48,6 +48,8 @@ pub struct ReplaceOptions {
     pub missing_roles: MissingRoles,
     /// The name of a new database beside it, which replaces nothing.
     pub beside: Option<String>,
+    pub repeat: Repeat,
+    pub identity: Identity,
 }
 
 impl ReplaceOptions {
@@ -62,6 +64,8 @@ impl ReplaceOptions {
             when_down: if arguments.start { WhenDown::Start } else { WhenDown::Refuse },
             shrink: shrink(arguments.allow_shrink),
             missing_roles: if arguments.create_roles { MissingRoles::Create } else { MissingRoles::Refuse },
+            repeat: if arguments.again { Repeat::Again } else { Repeat::FinishEarlier },
+            identity: if arguments.other_database { Identity::Any } else { Identity::Same },
             ..Self::default()
         }
     }
@@ -81,6 +85,12 @@ impl ReplaceOptions {
         }
         if self.shrink == Shrink::Allow {
             flags += " --allow-shrink";
+        }
+        if self.repeat == Repeat::Again {
+            flags += " --again";
+        }
+        if self.identity == Identity::Any {
+            flags += " --other-database";
         }
         if self.missing_roles == MissingRoles::Create {
             flags += " --create-roles";
@@ -107,7 +117,7 @@ impl ReplaceOptions {
             Additions::AsTheManifestSays => (patches(database)?, preserved(database)),
         };
         Ok(RebuildOptions {
-            jobs: self.jobs.unwrap_or_default(),
+            jobs: self.jobs.unwrap_or_else(Jobs::for_restore),
             old: self.old(project)?,
             leftovers: backup_settings(project).ok(),
             shrink: self.shrink,
@@ -120,6 +130,8 @@ impl ReplaceOptions {
             patches,
             preserve,
             placement: self.beside.clone().map_or(Placement::Replace, Placement::Beside),
+            repeat: self.repeat,
+            identity: self.identity,
         })
     }
 }
@@ -222,6 +234,10 @@ fn preserved(database: &Database) -> Vec<PreservedRows> {
 
 /// What one replacement came to.
 fn say(report: &RebuildReport, session: &Session) {
+    if report.finished_earlier {
+        session.output.say(&Message::new("rebuild-finished-earlier").with("database", &report.database));
+        return;
+    }
     let message = if report.created { Message::new("rebuild-made") } else { Message::new("rebuild-one") };
     let message = message
         .with("database", &report.database)

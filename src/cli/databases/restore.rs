@@ -13,7 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, Weight, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
-use crate::databases::{RebuildsDocument, find_backup};
+use crate::databases::{Identity, PassedOverBecause, RebuildsDocument, find_backup, last_backup};
 use crate::report::{Message, Reporter};
 
 /// Where a database is restored from.
@@ -35,10 +35,28 @@ pub struct Restore {
 impl Restore {
     fn source(&self, project: &Project) -> Result<PathBuf, Failure> {
         Ok(match &self.from {
-            From::LastBackup => find_backup(backups_folder(project)?, &self.database, None)?,
-            From::Backup(id) => find_backup(backups_folder(project)?, &self.database, Some(id))?,
+            From::LastBackup => find_backup(&backups_folder(project)?, &self.database, None)?,
+            From::Backup(id) => find_backup(&backups_folder(project)?, &self.database, Some(id))?,
             From::File(path) => path.clone(),
         })
+    }
+
+    /// Newer backups that the last good one is taken before: nobody should find that out afterwards.
+    fn passed_over(&self, project: &Project) -> Result<Vec<Message>, Failure> {
+        if self.from != From::LastBackup {
+            return Ok(Vec::new());
+        }
+        let last = last_backup(&backups_folder(project)?, &self.database)?;
+        let passed_over = last.map(|last| last.passed_over).unwrap_or_default();
+        let said = passed_over.into_iter().map(|passed| {
+            let message = match passed.reason {
+                PassedOverBecause::Unreadable(why) => Message::new("restore-passes-unreadable").with("why", why),
+                PassedOverBecause::Bad => Message::new("restore-passes-bad"),
+                PassedOverBecause::FromTheFuture => Message::new("restore-passes-future"),
+            };
+            message.with("path", passed.path.display())
+        });
+        Ok(said.collect())
     }
 
     fn way(&self, project: &Project) -> Result<Way, Failure> {
@@ -86,6 +104,9 @@ impl Operation for Restore {
         if self.options.beside.is_some() {
             return Ok(());
         }
+        for message in self.passed_over(project)? {
+            session.output.warn(&message);
+        }
         let question = match self.options.replaced {
             Replaced::Dropped => Message::new("confirm-restore-unsaved"),
             Replaced::BackedUp | Replaced::Kept(_) => Message::new("confirm-restore"),
@@ -96,6 +117,9 @@ impl Operation for Restore {
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        for message in self.passed_over(project)? {
+            session.output.warn(&message);
+        }
         would::show_ways(Act::Restore, &[self.way(project)?], project, session)
     }
 
@@ -106,7 +130,12 @@ impl Operation for Restore {
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         let begun = Instant::now();
         let source = self.source(project)?;
-        let mut replacing = Replacing { options: &self.options, project, session, reporter };
+        // Who names a backup by its ID names its database too.
+        let mut options = self.options.clone();
+        if matches!(&self.from, From::Backup(id) if id.contains('/')) {
+            options.identity = Identity::Any;
+        }
+        let mut replacing = Replacing { options: &options, project, session, reporter };
         let report = replacing.replace(&self.database, &source, None)?;
         let message = match (self.options.replaced, &self.options.beside) {
             (Replaced::Kept(1..), None) => Message::new("restore-done-kept"),
@@ -116,7 +145,9 @@ impl Operation for Restore {
             .with("database", &report.database)
             .with("source", &report.source)
             .with("time", begun.elapsed().as_secs_f64());
-        session.output.say(&message);
+        if !report.finished_earlier {
+            session.output.say(&message);
+        }
         document(&RebuildsDocument { rebuilds: vec![report] })
     }
 }

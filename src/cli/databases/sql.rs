@@ -109,7 +109,25 @@ pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failur
         }
         Ok(())
     };
-    runtime.block_on(databases::query(&server, &name, &text, each))?;
+    session.look(|session| {
+        let end = session.end_of_look();
+        runtime.block_on(async {
+            let stopped = async {
+                match &end {
+                    Some(end) => end.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                queried = databases::query(&server, &name, &text, each) => queried,
+                () = stopped => {
+                    // psql runs beside the server, and would go on without us.
+                    server.cancel_statements().await;
+                    Err(Failure::Interrupted)
+                }
+            }
+        })
+    })?;
     if let Some(error) = unwritten {
         return Err(Failure::Output(error));
     }

@@ -40,7 +40,8 @@ pub fn run(arguments: &DatabaseVerifyArguments, session: &mut Session) -> Result
     if session.output.json {
         session.output.document(&verified)?;
     }
-    let is_bad = |report: &Value| report.get("damage").is_some_and(|damage| !damage.is_null());
+    let says = |report: &Value, field: &str| report.get(field).is_some_and(|value| !value.is_null());
+    let is_bad = |report: &Value| says(report, "damage") || says(report, "untried");
     let reports = verified.get("verified").and_then(Value::as_array);
     Ok(u8::from(reports.into_iter().flatten().any(is_bad)))
 }
@@ -56,7 +57,7 @@ fn dumps(project: &Project, named: &[String]) -> Result<Vec<BackupDocument>, Fai
             // An ID that there is not, rather than a database: backups alone have a slash in their names.
             None => match name.split_once('/') {
                 Some((database, _)) if manifest.databases.get(database).is_some() => {
-                    databases::find_backup(backups_folder(project)?, database, Some(name))?;
+                    databases::find_backup(&backups_folder(project)?, database, Some(name))?;
                 }
                 _ => selectors.push(name.clone()),
             },
@@ -65,7 +66,7 @@ fn dumps(project: &Project, named: &[String]) -> Result<Vec<BackupDocument>, Fai
     if dumps.is_empty() || !selectors.is_empty() {
         let folder = backups_folder(project)?;
         for name in select::databases(manifest, &selectors, Unselected::All)? {
-            match databases::backups(folder, &name)?.pop() {
+            match databases::backups(&folder, &name)?.pop() {
                 Some(last) => dumps.push(last),
                 None if selectors.is_empty() => {}
                 None => return Err(Failure::usage(format!("there is no backup of `{name}`"))),
@@ -80,7 +81,8 @@ fn dumps(project: &Project, named: &[String]) -> Result<Vec<BackupDocument>, Fai
 
 /// A dump by its ID or its folder; `None` for what names none.
 fn dump(project: &Project, name: &str) -> Result<Option<BackupDocument>, Failure> {
-    if let Some(folder) = &project.manifest().paths.backups {
+    if project.manifest().paths.backups.is_some() {
+        let folder = &backups_folder(project)?;
         for (_, database, _) in project.manifest().databases.iter() {
             let backups = databases::backups(folder, database)?;
             if let Some(found) = backups.into_iter().find(|backup| backup.id == name) {
@@ -138,6 +140,7 @@ impl Operation for Verify {
                 rows: dump.rows,
                 duration_ms: 0,
                 damage: None,
+                untried: None,
             });
         }
         document(&would)
@@ -158,12 +161,18 @@ impl Operation for Verify {
             verified.verified.push(report);
         }
         let bad = verified.verified.iter().filter(|report| report.damage.is_some()).count();
+        let untried = verified.verified.iter().filter(|report| report.untried.is_some()).count();
         let (count, time) = (verified.verified.len(), begun.elapsed().as_secs_f64());
         let message = match bad {
-            0 => Message::new("verify-done").with("count", count).with("time", time),
+            0 => Message::new("verify-done").with("count", count - untried).with("time", time),
             _ => Message::new("verify-found-bad").with("count", count).with("bad", bad).with("time", time),
         };
-        session.output.say(&message);
+        if bad > 0 || untried < count {
+            session.output.say(&message);
+        }
+        if untried > 0 {
+            session.output.warn(&Message::new("verify-not-tried").with("count", untried));
+        }
         document(&verified)
     }
 }

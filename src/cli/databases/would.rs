@@ -1,6 +1,6 @@
 //! What `--dry-run` of an action on databases shows.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -58,16 +58,19 @@ pub fn plan(action: Act, names: &[String], project: &Project) -> Result<Value, F
     document(&would)
 }
 
-fn target<'p>(action: Act, name: &str, project: &'p Project) -> Result<&'p Path, Failure> {
-    if action == Act::Backup { backups_folder(project) } else { seed(database(project, name)?, name) }
+fn target(action: Act, name: &str, project: &Project) -> Result<PathBuf, Failure> {
+    match action {
+        Act::Backup => Ok(backups_folder(project)?.path),
+        _ => Ok(seed(database(project, name)?, name)?.to_owned()),
+    }
 }
 
 /// `--dry-run` of an action on databases that makes dumps.
 pub fn show(action: Act, names: &[String], project: &Project, session: &mut Session) -> Result<Value, Failure> {
     for name in names {
         let message = if action == Act::Backup { Message::new("would-backup") } else { Message::new("would-dump") };
-        let path = target(action, name, project)?.display();
-        session.output.say(&message.with("database", name).with("path", path));
+        let path = target(action, name, project)?;
+        session.output.say(&message.with("database", name).with("path", path.display()));
     }
     plan(action, names, project)
 }

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{DoctorCheck, Say, Verdict};
+use crate::cli::databases::backups_of;
 use crate::cli::session::Project;
 use crate::cli::table;
 use crate::engine::{ApiVersion, Engine, EngineFacts, ImageStore};
@@ -64,7 +65,31 @@ pub(super) fn paths(project: &Project, say: Say) -> Vec<DoctorCheck> {
     checks.extend(written.into_iter().flatten().filter_map(|path| open_to_all(path, say)));
     checks.extend(paths.images.as_deref().and_then(|path| disk("images' disk", path, say)));
     checks.extend(paths.backups.as_deref().and_then(|path| disk("backups' disk", path, say)));
+    checks.extend(backups(project, say));
     checks.push(state(project, say));
+    checks
+}
+
+/// Databases whose last backup, or last verified one, is too long ago for anybody's peace of mind.
+fn backups(project: &Project, say: Say) -> Vec<DoctorCheck> {
+    const LAST: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
+    const VERIFIED: jiff::SignedDuration = jiff::SignedDuration::from_hours(35 * 24);
+    let now = jiff::Timestamp::now();
+    let is_within = |time: &str, age| time.parse::<jiff::Timestamp>().is_ok_and(|time| now.duration_since(time) <= age);
+    let mut checks = Vec::new();
+    for name in project.manifest().databases.names() {
+        let Ok(backups) = backups_of(project, name) else { continue };
+        let good = || backups.iter().filter(|backup| backup.found_bad.is_none() && !backup.from_the_future);
+        let (found, advice) = if !good().any(|backup| is_within(&backup.created_at, LAST)) {
+            (Message::new("doctor-backup-late"), Message::new("doctor-make-backup"))
+        } else if !good().any(|backup| backup.verified_at.as_ref().is_some_and(|time| is_within(time, VERIFIED))) {
+            (Message::new("doctor-verified-late"), Message::new("doctor-verify-backup"))
+        } else {
+            continue;
+        };
+        let check = DoctorCheck::ok("backups", say(found.with("database", name)));
+        checks.push(check.but(Verdict::Warning, say(advice.with("database", name))));
+    }
     checks
 }
 

@@ -102,6 +102,7 @@ fn title(name: &'static str) -> &'static str {
         "engine's disk" => "doctor-title-engine-disk",
         "images' disk" => "doctor-title-images-disk",
         "backups' disk" => "doctor-title-backups-disk",
+        "backups" => "doctor-title-backups",
         "folders" => "doctor-title-folders",
         "state" => "doctor-title-state",
         "gpu" => "doctor-title-gpu",

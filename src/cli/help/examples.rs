@@ -243,6 +243,37 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
         ],
     ),
     (
+        "db leftovers",
+        [
+            ("dpl db leftovers", "what rebuilds left beside the manifest's databases"),
+            ("dpl db leftovers --json", "the same as a document"),
+        ],
+    ),
+    (
+        "db leftovers list",
+        [
+            ("dpl db leftovers list", "beside all databases"),
+            ("dpl db leftovers list expert metis", "beside two of them"),
+        ],
+    ),
+    (
+        "db leftovers drop",
+        [
+            ("dpl db leftovers drop expert~left~20260704T101530Z~3f2a9c1e77d0", "asks for its name, then drops it"),
+            ("dpl db leftovers drop copy --yes", "what `db restore --as copy` made"),
+        ],
+    ),
+    (
+        "db leftovers keep",
+        [
+            (
+                "dpl db leftovers keep expert~left~20260704T101530Z~3f2a9c1e77d0",
+                "`dpl db rollback expert` goes back to it",
+            ),
+            ("dpl db leftovers keep expert~old~20260704T101530Z~3f2a9c1e77d0 --yes", "so that no rebuild drops it"),
+        ],
+    ),
+    (
         "db sql",
         [
             ("dpl db sql expert 'select count(*) from workflow'", "one statement; the result is a table"),

@@ -1,7 +1,6 @@
 //! `dpl rollback`: the services back to the images and the configuration that they had before an action.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,7 +14,7 @@ use crate::cli::failure::Failure;
 use crate::cli::operations::{self, Operation, document};
 use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
-use crate::databases::{self, BackupDocument};
+use crate::databases::{self, BackupDocument, BackupFolder};
 use crate::images;
 use crate::manifest::{Reference, Variables, read_resolved};
 use crate::report::{Message, Reporter};
@@ -303,12 +302,13 @@ fn images_lost(lost: &[MovedImage]) -> Failure {
 /// The last backup of each database that had been made at a time.
 fn backups(at: Timestamp, project: &Project) -> Result<Vec<BackupDocument>, Failure> {
     let manifest = project.manifest();
-    let Some(folder) = &manifest.paths.backups else {
+    let Some(path) = &manifest.paths.backups else {
         return Ok(Vec::new());
     };
+    let folder = BackupFolder { path: path.clone(), project: Some(manifest.project.clone()) };
     let mut found = Vec::new();
     for name in manifest.databases.names() {
-        let mut made = databases::backups(Path::new(folder), name)?;
+        let mut made = databases::backups(&folder, name)?;
         made.retain(|backup| backup.created_at.parse::<Timestamp>().is_ok_and(|made| made <= at));
         found.extend(made.pop());
     }

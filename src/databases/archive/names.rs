@@ -41,6 +41,8 @@ pub enum BesideKind {
     New,
     /// It was replaced; it is backed up, then dropped.
     Old,
+    /// It was replaced, and could not be backed up or dropped: for a person to judge.
+    Left,
     /// It was replaced and is kept for the way back.
     Kept,
     /// It was kept, and is on its way back.
@@ -54,6 +56,7 @@ impl BesideKind {
         match self {
             Self::New => "new",
             Self::Old => "old",
+            Self::Left => "left",
             Self::Kept => "kept",
             Self::Back => "back",
             Self::Away => "away",
@@ -78,7 +81,8 @@ pub(in crate::databases) fn beside(database: &str, kind: BesideKind, stamp: &str
 pub(in crate::databases) fn read_beside(database: &str, name: &str) -> Option<(BesideKind, String)> {
     let mut parts = name.rsplitn(4, '~');
     let (mark, stamp, word) = (parts.next()?, parts.next()?, parts.next()?);
-    let kinds = [BesideKind::New, BesideKind::Old, BesideKind::Kept, BesideKind::Back, BesideKind::Away];
+    let kinds =
+        [BesideKind::New, BesideKind::Old, BesideKind::Left, BesideKind::Kept, BesideKind::Back, BesideKind::Away];
     let kind = kinds.into_iter().find(|kind| kind.word() == word)?;
     (mark == owner_mark(database) && is_stamp(stamp) && beside(database, kind, stamp) == name)
         .then(|| (kind, stamp.to_owned()))

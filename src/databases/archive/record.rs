@@ -51,6 +51,9 @@ pub struct Record {
     /// Row counts in the dump's own snapshot.
     pub tables: Vec<Table>,
     pub archive: ArchiveFormat,
+    /// Whether it was made of a database that a rebuild or a restore had replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_replaced: bool,
     /// All files of the archive.
     pub files: Vec<FileEntry>,
 }
@@ -61,6 +64,9 @@ pub struct Maker {
     pub dpl: String,
     pub host: String,
     pub operator: String,
+    /// The project whose backup it is: several may share a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
 }
 
 /// What `pg_restore` finds at `archive`.
@@ -215,7 +221,12 @@ pub(in crate::databases) mod tests {
             database: "expert".to_owned(),
             created_at: "2026-07-04T10:15:30Z".parse().unwrap(),
             duration_ms: 1200,
-            made_by: Maker { dpl: "0.1.0".to_owned(), host: "local".to_owned(), operator: "engineer".to_owned() },
+            made_by: Maker {
+                dpl: "0.1.0".to_owned(),
+                host: "local".to_owned(),
+                operator: "engineer".to_owned(),
+                project: None,
+            },
             server_version: "15.20".to_owned(),
             server_version_number: 150_020,
             properties: Properties { owner: "postgres".to_owned(), ..Default::default() },
@@ -225,6 +236,7 @@ pub(in crate::databases) mod tests {
             large_objects: 0,
             tables: vec![Table { schema: "public".to_owned(), name: "档案".to_owned(), oid: 16386, rows: 3 }],
             archive: ArchiveFormat::Directory,
+            of_replaced: false,
             files: ["archive/toc.dat", "archive/3318.dat.gz"]
                 .map(|path| FileEntry { path: path.to_owned(), bytes: 10, sha256: Digest::of(path.as_bytes()) })
                 .into(),

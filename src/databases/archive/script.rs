@@ -19,6 +19,8 @@ pub(in crate::databases) struct ScriptFacts {
 pub(in crate::databases) struct Rows {
     pub tables: BTreeMap<(String, String), u64>,
     pub bytes: u64,
+    /// Statements `INSERT`: rows of an archive that was made with `--inserts`, whose tables nobody counts.
+    pub inserts: u64,
     /// That of `pg_restore`.
     pub exit_code: i64,
 }
@@ -83,7 +85,15 @@ impl ScriptFacts {
     /// Reads one line of a script. pg_dump writes each of these statements in one.
     pub fn read_line(&mut self, line: &str) {
         let Some(line) = line.strip_suffix(';') else { return };
-        if line.starts_with("ALTER ")
+        if let Some(rest) = line.strip_prefix("ALTER DEFAULT PRIVILEGES FOR ROLE ") {
+            self.roles.extend(identifier(rest).map(|(name, _)| name));
+            let grantee = rest.rsplit_once(" TO ").or_else(|| rest.rsplit_once(" FROM ")).map(|(_, grantee)| grantee);
+            self.roles.extend(grantee.and_then(identifier).map(|(name, _)| name).filter(|name| name != "PUBLIC"));
+        } else if let Some(rest) = line.strip_prefix("CREATE POLICY ") {
+            self.roles.extend(policy_roles(rest));
+        } else if let Some(rest) = line.strip_prefix("CREATE USER MAPPING FOR ") {
+            self.roles.extend(identifier(rest).map(|(name, _)| name).filter(|name| name != "PUBLIC"));
+        } else if line.starts_with("ALTER ")
             && let Some((_, owner)) = line.rsplit_once(" OWNER TO ")
         {
             self.roles.extend(identifier(owner).filter(|(_, rest)| rest.is_empty()).map(|(name, _)| name));
@@ -101,6 +111,30 @@ impl ScriptFacts {
     }
 }
 
+/// The roles of `CREATE POLICY name ON table [AS …] [FOR …] [TO roles] [USING (…)]…`, behind the first two words. Nothing
+/// but names and keywords stands before the first parenthesis outside of quotes.
+fn policy_roles(statement: &str) -> Vec<String> {
+    let mut rest = statement;
+    let mut words = Vec::new();
+    while let Some(next) = rest.trim_start().chars().next() {
+        rest = rest.trim_start();
+        match next {
+            '(' => break,
+            '.' | ',' => rest = &rest[1..],
+            _ => {
+                let is_quoted = next == '"';
+                let Some((word, behind)) = identifier(rest) else { break };
+                words.push((word, is_quoted));
+                rest = behind;
+            }
+        }
+    }
+    let keyword = |word: &'static str| move |(text, is_quoted): &(String, bool)| !is_quoted && text == word;
+    let Some(to) = words.iter().position(keyword("TO")) else { return Vec::new() };
+    let named = words[to + 1..].iter().take_while(|word| !keyword("USING")(word) && !keyword("WITH")(word));
+    named.map(|(name, _)| name.clone()).filter(|name| name != "PUBLIC").collect()
+}
+
 /// Reads a schema's script.
 pub(in crate::databases) fn read_schema(script: &str) -> ScriptFacts {
     let mut facts = ScriptFacts::default();
@@ -116,6 +150,7 @@ pub(in crate::databases) fn read_counts(text: &str) -> Option<Rows> {
         match word {
             "exit" => exit_code = rest.parse().ok(),
             "bytes" => bytes = rest.parse().ok(),
+            "inserts" => rows.inserts = rest.parse().ok()?,
             count => {
                 let (schema, rest) = identifier(rest.strip_prefix("COPY ")?)?;
                 let (name, _) = identifier(rest.strip_prefix('.')?)?;
@@ -163,6 +198,17 @@ mod tests {
         assert_eq!(facts.roles.into_iter().collect::<Vec<_>>(), ["app \"x\"", "keeper", "reader"]);
         assert_eq!(facts.extensions.into_iter().collect::<Vec<_>>(), ["uuid-ossp"]);
         assert_eq!((facts.encoding.as_deref(), facts.makes_public), (Some("UTF8"), true));
+    }
+
+    #[test]
+    fn roles_of_policies_default_privileges_and_user_mappings_are_found() {
+        let script = "CREATE POLICY \"p TO x\" ON public.t FOR SELECT TO c_pol, \"c \"\"pol\" USING ((a TO b));\n\
+            CREATE POLICY q ON public.t USING (true);\n\
+            ALTER DEFAULT PRIVILEGES FOR ROLE c_dflt IN SCHEMA public GRANT SELECT ON TABLES TO reader;\n\
+            ALTER DEFAULT PRIVILEGES FOR ROLE c_other REVOKE ALL ON FUNCTIONS FROM PUBLIC;\n\
+            CREATE USER MAPPING FOR c_map SERVER far OPTIONS (a 'b');\nCREATE USER MAPPING FOR PUBLIC SERVER far;\n";
+        let roles: Vec<String> = read_schema(script).roles.into_iter().collect();
+        assert_eq!(roles, ["c \"pol", "c_dflt", "c_map", "c_other", "c_pol", "reader"]);
     }
 
     #[test]

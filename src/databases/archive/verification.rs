@@ -29,6 +29,9 @@ pub(in crate::databases) struct Verification {
     pub files: Option<Proof>,
     /// Found bad, and nothing good came after it.
     pub failed: Option<Failure>,
+    /// A restore could not be tried the last time that somebody asked for one, for a reason that says nothing of the dump.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untried: Option<Failure>,
 }
 
 /// Somebody found it good.
@@ -43,7 +46,7 @@ pub(in crate::databases) struct Proof {
     pub server_version: Option<String>,
 }
 
-/// Somebody found it bad.
+/// Why it was found bad, or could not be tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::databases) struct Failure {
     pub at: jiff::Timestamp,
@@ -82,6 +85,11 @@ impl Verification {
     pub fn proved_by_files(&mut self, proof: Proof) {
         // Whole files say nothing about a restore that failed.
         self.files = Some(proof);
+    }
+
+    /// What was proved before stays proved.
+    pub fn not_tried(&mut self, failure: Failure) {
+        self.untried = Some(failure);
     }
 
     /// What was proved before counts no more.
@@ -161,6 +169,18 @@ mod tests {
         assert!(known.failed.is_some());
         known.proved_by_restore(proof("2026-07-08T10:15:30Z"));
         assert!(known.failed.is_none());
+    }
+
+    #[test]
+    fn a_try_that_failed_takes_no_proof_away() {
+        let folder = folder();
+        let mut known = Verification::default();
+        known.proved_by_restore(proof("2026-07-04T10:15:30Z"));
+        let at = "2026-07-06T10:15:30Z".parse().unwrap();
+        known.not_tried(Failure { at, operator: String::new(), reason: "no space".to_owned() });
+        known.write(folder.path()).unwrap();
+        let known = Verification::read(folder.path());
+        assert!(known.restored_at().is_some() && known.failed.is_none() && known.untried.is_some());
     }
 
     #[test]

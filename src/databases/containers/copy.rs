@@ -17,7 +17,7 @@ use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-use super::helper::INSIDE;
+use super::helper::{FILE, INSIDE};
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, is_archive_file};
 use crate::databases::dump::compress::{CompressedFile, Moved};
 use crate::databases::error::{DatabasesError, Said};
@@ -35,7 +35,7 @@ fn command(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// Copies all plain files of `folder`, and of the folders in it, to [`INSIDE`].
+/// Copies all plain files of `folder`, and of the folders in it, to [`INSIDE`]; or one file, as [`FILE`].
 pub(in crate::databases) async fn send(client: &Client, folder: &Path) -> Result<(), DatabasesError> {
     let spec = ExecSpec { command: command(&["tar", "-xf", "-", "-C", INSIDE]), stdin: true, ..Default::default() };
     let mut session = client.engine.start_exec(&client.container, &spec).await?;
@@ -87,6 +87,11 @@ fn joined<T>(finished: Result<T, tokio::task::JoinError>) -> T {
 
 /// Writes the tar stream of a folder; ends early without an error when nobody listens any more.
 fn pack(folder: &Path, blocks: &mpsc::Sender<Bytes>) -> Result<(), DatabasesError> {
+    if !folder.is_dir() {
+        send_file(folder, Path::new(FILE), blocks)?;
+        let _ = blocks.blocking_send(Bytes::from(vec![0; 2 * BLOCK]));
+        return Ok(());
+    }
     let mut waiting = vec![(folder.to_owned(), PathBuf::new())];
     while let Some((path, name)) = waiting.pop() {
         for entry in fs::read_dir(&path).map_err(DatabasesError::file("list", &path))? {

@@ -29,6 +29,9 @@ pub const HELPER_SERVER_LABEL: &str = "dpl.helper.server";
 /// Where the folder is, inside.
 pub(in crate::databases) const INSIDE: &str = "/dpl";
 
+/// What one file is called in [`INSIDE`], whatever its own name is.
+pub(in crate::databases) const FILE: &str = "file";
+
 /// What a helper may do with its folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::databases) enum Access {
@@ -64,14 +67,17 @@ pub(in crate::databases) struct HelperPlace {
 }
 
 /// What is mounted at [`INSIDE`].
+#[derive(Clone, Copy)]
 enum Inside<'a> {
     Folder(&'a Path),
+    /// One file, at [`FILE`] in it, and nothing of what lies beside it.
+    File(&'a Path),
     /// A volume that goes with the container.
     Volume,
 }
 
 impl Helper {
-    /// Starts one that has the content of `folder` at [`INSIDE`].
+    /// Starts one that has the content of `folder` at [`INSIDE`], or where that is a file this one alone.
     pub async fn start(server: &Server, folder: &Path, access: Access, reach: Reach) -> Result<Self, DatabasesError> {
         let mut place = server.helper_place();
         if reach == Reach::Nothing {
@@ -86,7 +92,8 @@ impl Helper {
         let engine = &place.client.engine;
         stale::clear(engine).await?;
         if engine.address().may_share_folders() {
-            match Self::start_with(place, Inside::Folder(&folder), access).await {
+            let inside = if folder.is_dir() { Inside::Folder(&folder) } else { Inside::File(&folder) };
+            match Self::start_with(place, inside, access).await {
                 Err(DatabasesError::Unseen) => {}
                 result => return result,
             }
@@ -115,6 +122,12 @@ impl Helper {
                 read_only: access == Access::Read,
                 selinux: None,
             },
+            Inside::File(file) => MountSpec {
+                kind: MountKind::Bind { source: file.to_string_lossy().into_owned(), propagation: None },
+                target: format!("{INSIDE}/{FILE}"),
+                read_only: true,
+                selinux: None,
+            },
             Inside::Volume => volume(INSIDE),
         };
         let spec = ContainerSpec {
@@ -127,7 +140,7 @@ impl Helper {
         let id = match engine.create_container(&spec).await {
             Ok(id) => id,
             // A bind source that the engine does not have is refused as a wrong request.
-            Err(error) if error.kind() == EngineErrorKind::Refused && matches!(inside, Inside::Folder(_)) => {
+            Err(error) if error.kind() == EngineErrorKind::Refused && !matches!(inside, Inside::Volume) => {
                 return Err(DatabasesError::Unseen);
             }
             Err(error) => return Err(error.into()),
@@ -135,9 +148,10 @@ impl Helper {
         crate::failpoint!("databases.helper.after-create");
         let hold = run_held(engine, &id).await?;
         let client = Client { container: id, ..place.client.clone() };
-        let helper = Self { client, shares_folder: matches!(inside, Inside::Folder(_)), _hold: hold };
+        let helper = Self { client, shares_folder: !matches!(inside, Inside::Volume), _hold: hold };
         let ready = match inside {
-            Inside::Folder(folder) => helper.prove(folder, access).await,
+            Inside::Folder(folder) => helper.prove(folder, INSIDE, access).await,
+            Inside::File(file) => helper.prove(file, &format!("{INSIDE}/{FILE}"), Access::Read).await,
             Inside::Volume => take_over(engine, &helper.client.container, INSIDE, &spec).await,
         };
         match ready {
@@ -151,10 +165,10 @@ impl Helper {
 
     /// The engine may be on another machine, or look paths up elsewhere: the folder's inode and time show that both
     /// sides mean the same one.
-    async fn prove(&self, folder: &Path, access: Access) -> Result<(), DatabasesError> {
+    async fn prove(&self, folder: &Path, inside: &str, access: Access) -> Result<(), DatabasesError> {
         let here = std::fs::metadata(folder).map_err(DatabasesError::file("look at", folder))?;
         let here = format!("{} {}", here.ino(), here.mtime());
-        let mut test = format!("[ \"$(stat -c '%i %Y' {INSIDE})\" = '{here}' ]");
+        let mut test = format!("[ \"$(stat -c '%i %Y' {inside})\" = '{here}' ]");
         if access == Access::Write {
             test += &format!(" && touch {INSIDE}/.dpl-seen && rm {INSIDE}/.dpl-seen");
         }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::helper::{self, HelperPlace, idle, run_held, volume};
 use super::stale;
+use crate::databases::described::inventory::Role;
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::client::{Client, Credentials, Endpoint};
 use crate::databases::server::connect::{Place, Server};
@@ -21,8 +22,10 @@ use crate::engine::{ContainerHold, ContainerSpec, Engine, ExecOutput, ExecSessio
 /// Where its cluster and its socket are, inside.
 const HOME: &str = "/dpl-server";
 
-/// The system user that PostgreSQL's images run it as.
-const USER: &str = "postgres";
+/// Prints a system user whom PostgreSQL can run as: its own where the image has one, else any that is not root.
+/// PostgreSQL refuses root, and initdb a number without a name.
+const USER: &str = r#"grep -q '^postgres:' /etc/passwd && { echo postgres; exit 0; }
+while IFS=: read -r name _ id _; do [ "$id" != 0 ] && { echo "$name"; exit 0; }; done < /etc/passwd; echo postgres"#;
 
 const PORT: u16 = 5432;
 
@@ -107,8 +110,8 @@ pub(in crate::databases) struct Throwaway {
 }
 
 impl Throwaway {
-    /// Makes an empty cluster and starts it.
-    pub async fn start(image: &ServerImage) -> Result<Self, DatabasesError> {
+    /// Makes an empty cluster and starts it, for a database that is called `database`.
+    pub async fn start(image: &ServerImage, database: &str) -> Result<Self, DatabasesError> {
         let engine = &image.engine;
         stale::clear(engine).await?;
         let spec = ContainerSpec {
@@ -122,7 +125,7 @@ impl Throwaway {
         let container = engine.create_container(&spec).await?;
         crate::failpoint!("databases.throwaway.after-create");
         let hold = run_held(engine, &container).await?;
-        match serve(image, &container).await {
+        match serve(image, &container, database).await {
             Ok(server) => Ok(Self { server, _hold: hold }),
             Err(error) => {
                 // The first error is the one to tell; what stays is found by its label.
@@ -144,21 +147,46 @@ fn program(image: &ServerImage, name: &str) -> String {
     image.bin_dir.as_ref().map_or_else(|| name.to_owned(), |folder| format!("{folder}/{name}"))
 }
 
-async fn serve(image: &ServerImage, container: &str) -> Result<Server, DatabasesError> {
+async fn serve(image: &ServerImage, container: &str, database: &str) -> Result<Server, DatabasesError> {
     let engine = &image.engine;
-    helper::own(engine, container, HOME, USER, "711").await?;
-    let data = format!("{HOME}/data");
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+    let spec = ExecSpec { command: words(&["sh", "-c", USER]), user: Some("0:0".to_owned()), ..Default::default() };
+    let found = engine.exec(container, &spec, b"").await?;
+    let user = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    helper::own(engine, container, HOME, &user, "711").await?;
+    let data = format!("{HOME}/data");
     let mut command = vec![program(image, "initdb")];
     command.extend(words(&["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]));
     command.push(format!("--pgdata={data}"));
-    let spec = ExecSpec { command, user: Some(USER.to_owned()), ..Default::default() };
+    let spec = ExecSpec { command, user: Some(user.clone()), ..Default::default() };
     let made = engine.exec(container, &spec, b"").await?;
     let fail = |said: &[u8]| DatabasesError::Throwaway { server: image.whereabouts.clone(), source: Said::new(said) };
     if made.exit_code != 0 {
         return Err(fail(&if made.stderr.is_empty() { made.stdout } else { made.stderr }));
     }
-    let mut command = vec![program(image, "postgres"), "-D".to_owned(), data];
+    // Libraries that the site's server loads may be another build's: then it starts without them, and what needs one of
+    // them says so by itself.
+    let preloads: &[&str] = if image.preload.is_empty() { &[""] } else { &[&image.preload, ""] };
+    let mut refused = Vec::new();
+    for preload in preloads {
+        match start_server(image, container, &user, preload, database).await? {
+            Ok(()) => return find_server(image, container).await,
+            Err(said) if refused.is_empty() => refused = said,
+            Err(_) => {}
+        }
+    }
+    Err(fail(&refused))
+}
+
+/// Starts the server's program; what it said instead where it does not come up.
+async fn start_server(
+    image: &ServerImage,
+    container: &str,
+    user: &str,
+    preload: &str,
+    database: &str,
+) -> Result<Result<(), Vec<u8>>, DatabasesError> {
+    let mut command = vec![program(image, "postgres"), "-D".to_owned(), format!("{HOME}/data")];
     let settings = [
         ("listen_addresses", "127.0.0.1".to_owned()),
         ("port", PORT.to_string()),
@@ -173,16 +201,20 @@ async fn serve(image: &ServerImage, container: &str) -> Result<Server, Databases
         ("autovacuum", "off".to_owned()),
         ("logging_collector", "off".to_owned()),
         ("max_prepared_transactions", "64".to_owned()),
-        ("shared_preload_libraries", image.preload.clone()),
+        ("shared_preload_libraries", preload.to_owned()),
+        // pg_cron can be created in the database of this name alone; without the library it is a setting like any other.
+        ("cron.database_name", database.to_owned()),
     ];
     for (name, value) in settings {
         command.extend(["-c".to_owned(), format!("{name}={value}")]);
     }
-    let spec = ExecSpec { command, user: Some(USER.to_owned()), ..Default::default() };
-    let session = engine.start_exec(container, &spec).await?;
-    if let Err(said) = listen_until_ready(session).await {
-        return Err(fail(&said));
-    }
+    let spec = ExecSpec { command, user: Some(user.to_owned()), ..Default::default() };
+    let session = image.engine.start_exec(container, &spec).await?;
+    Ok(listen_until_ready(session).await)
+}
+
+async fn find_server(image: &ServerImage, container: &str) -> Result<Server, DatabasesError> {
+    let engine = &image.engine;
     let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: Some(PORT) };
     let client = Client {
         engine: engine.clone(),
@@ -225,17 +257,21 @@ async fn listen_until_ready(mut session: ExecSession) -> Result<(), Vec<u8>> {
     }
 }
 
-/// Creates roles that a dump's owners and grants name, without any right, where they are not there.
+/// Creates roles that a dump's owners and grants name, where they are not there. Superusers are superusers, since only
+/// they may own some objects; nobody can log in from outside.
 pub(in crate::databases) async fn create_roles<'a>(
     throwaway: &Throwaway,
-    names: impl Iterator<Item = &'a str>,
+    recorded: &[Role],
+    others: impl Iterator<Item = &'a str>,
 ) -> Result<(), DatabasesError> {
     let mut statements = String::new();
-    for name in names {
+    let recorded = recorded.iter().map(|role| (role.name.as_str(), role.superuser));
+    for (name, superuser) in recorded.chain(others.map(|name| (name, false))) {
+        let superuser = if superuser { " SUPERUSER" } else { "" };
         let (ident, literal) = (quoting::ident(name), quoting::literal(name));
         statements += &format!(
             "SELECT {} WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal})\n\\gexec\n",
-            quoting::literal(&format!("CREATE ROLE {ident}"))
+            quoting::literal(&format!("CREATE ROLE {ident}{superuser}"))
         );
     }
     let server = &throwaway.server;

@@ -180,6 +180,16 @@ const READ: &str = "SELECT json_build_object(
         UNION SELECT typowner FROM pg_type WHERE oid >= 16384
         UNION SELECT nspowner FROM pg_namespace WHERE oid >= 16384
         UNION SELECT extowner FROM pg_extension WHERE oid >= 16384
+        UNION SELECT evtowner FROM pg_event_trigger
+        UNION SELECT lomowner FROM pg_largeobject_metadata
+        UNION SELECT unnest(polroles) FROM pg_policy
+        UNION SELECT umuser FROM pg_user_mapping
+        UNION SELECT defaclrole FROM pg_default_acl
+        -- What is granted to the first superuser stands in no list of dependencies.
+        UNION SELECT unnest(ARRAY[a.grantor, a.grantee]) FROM pg_default_acl, aclexplode(defaclacl) AS a
+        UNION SELECT a.grantee FROM pg_class c, aclexplode(c.relacl) AS a WHERE c.oid >= 16384
+        UNION SELECT a.grantee FROM pg_proc p, aclexplode(p.proacl) AS a WHERE p.oid >= 16384
+        UNION SELECT a.grantee FROM pg_namespace n, aclexplode(n.nspacl) AS a WHERE n.oid >= 16384
         UNION SELECT datdba FROM pg_database WHERE datname = current_database()),
       closure AS (
         SELECT oid FROM used

@@ -15,19 +15,50 @@ use crate::databases::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
 use crate::fs::escape;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Message, Reporter, in_one_line};
 
 /// How and where to back up.
 #[derive(Debug, Clone)]
 pub struct BackupSettings {
-    /// `paths.backups`.
-    pub folder: PathBuf,
+    pub folder: BackupFolder,
     pub jobs: Jobs,
     pub level: Level,
     pub hashes: PasswordHashes,
     pub shrink: Shrink,
     /// Who does it, for the record.
     pub operator: String,
+}
+
+/// `paths.backups`, as one project sees it: backups of others may lie in the same folder, and are not its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupFolder {
+    pub path: PathBuf,
+    /// `None` sees those of all.
+    pub project: Option<String>,
+}
+
+impl From<PathBuf> for BackupFolder {
+    fn from(path: PathBuf) -> Self {
+        Self { path, project: None }
+    }
+}
+
+impl From<&PathBuf> for BackupFolder {
+    fn from(path: &PathBuf) -> Self {
+        path.clone().into()
+    }
+}
+
+impl From<&BackupFolder> for BackupFolder {
+    fn from(folder: &BackupFolder) -> Self {
+        folder.clone()
+    }
+}
+
+impl From<&Path> for BackupFolder {
+    fn from(path: &Path) -> Self {
+        path.to_owned().into()
+    }
 }
 
 /// What a backup of less than half of the last one's size is.
@@ -85,7 +116,7 @@ async fn place(
     settings: &BackupSettings,
     reporter: &Reporter,
 ) -> Result<BackupDocument, DatabasesError> {
-    let home = folder_of(&settings.folder, database);
+    let home = folder_of(&settings.folder.path, database);
     let staging = Staging::open(&home)?;
     let stamp = free_stamp(&home, physical.since.unwrap_or_else(jiff::Timestamp::now));
     let order = DumpOrder {
@@ -97,17 +128,42 @@ async fn place(
         level: settings.level,
         hashes: settings.hashes,
         operator: &settings.operator,
+        project: settings.folder.project.as_deref(),
     };
     let record = dump::dump(server, &order, staging.path(), reporter).await?;
     if settings.shrink == Shrink::Refuse {
-        let last = existing(&settings.folder, database)?.backups.pop();
-        refuse_shrunken("backup", &record, last.as_ref().map(|last| &last.known.record))?;
+        let found = existing(&settings.folder, database)?;
+        // A backup of what a rebuild replaced says that the database has been another one since.
+        let last = found.last().map(|last| &last.known.record).filter(|last| !last.of_replaced);
+        refuse_shrunken("backup", &record, last)?;
     }
     let target = home.join(&stamp);
     crate::failpoint!("databases.backup.before-rename");
     staging.publish(&target)?;
     crate::failpoint!("databases.backup.after-rename");
     Ok(BackupDocument::new(&Known { record, verification: Verification::default() }, &target))
+}
+
+/// What would keep a backup of `database`, which has so many bytes on the server, from being written: said before the
+/// database is replaced that it is to be of.
+pub(in crate::databases) fn problem_of_place(folder: &BackupFolder, database: &str, bytes: u64) -> Option<String> {
+    let home = folder_of(&folder.path, database);
+    if let Err(error) = Staging::open(&home) {
+        return Some(format!("the replaced database could not be backed up: {}", in_one_line(&error)));
+    }
+    let space = rustix::fs::statvfs(&home).ok()?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    // Rows as text under gzip seldom take more than a quarter of tables and indexes.
+    let wanted = bytes / 4;
+    (free < wanted).then(|| {
+        format!(
+            "the backup of the replaced database may take {} MiB in {}, and only {} MiB are free: make room there, or give \
+             --keep-old 1",
+            wanted.div_ceil(1 << 20),
+            home.display(),
+            free >> 20
+        )
+    })
 }
 
 /// Compares like with like: a level of compression that saves more makes no database smaller.
@@ -138,6 +194,8 @@ pub(in crate::databases) fn folder_of(backups: &Path, database: &str) -> PathBuf
 pub(in crate::databases) struct Existing {
     pub path: PathBuf,
     pub known: Known,
+    /// Of a time that has not come yet: the clock was wrong then, or is now.
+    pub is_future: bool,
 }
 
 /// A folder with the name of a backup that can't be read as one.
@@ -150,15 +208,30 @@ pub(in crate::databases) struct Broken {
 /// What lies where the backups of a database are.
 #[derive(Debug, Default)]
 pub(in crate::databases) struct FoundBackups {
-    /// Oldest first.
+    /// Oldest first; those from the future before all others, since nobody knows when they were made.
     pub backups: Vec<Existing>,
     /// Worth a word, and no reason to do without the others.
     pub broken: Vec<Broken>,
 }
 
+impl FoundBackups {
+    /// The last one, unless it is from the future.
+    pub fn last(&self) -> Option<&Existing> {
+        self.backups.last().filter(|last| !last.is_future)
+    }
+}
+
+/// Two machines' clocks differ by less.
+const CLOCKS_APART: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+
 /// The backups of a database. A folder without the name of one is left out: it is not ours.
-pub(in crate::databases) fn existing(backups: &Path, database: &str) -> Result<FoundBackups, DatabasesError> {
-    let home = folder_of(backups, database);
+pub(in crate::databases) fn existing(folder: &BackupFolder, database: &str) -> Result<FoundBackups, DatabasesError> {
+    let home = folder_of(&folder.path, database);
+    let latest = jiff::Timestamp::now() + CLOCKS_APART;
+    let is_own = |record: &Record| match (&folder.project, &record.made_by.project) {
+        (Some(own), Some(theirs)) => own == theirs,
+        _ => true,
+    };
     let mut found = FoundBackups::default();
     let entries = match fs::read_dir(&home) {
         Ok(entries) => entries,
@@ -172,8 +245,10 @@ pub(in crate::databases) fn existing(backups: &Path, database: &str) -> Result<F
             continue;
         }
         match Known::read(&path) {
+            Ok(known) if !is_own(&known.record) => {}
             Ok(known) if known.record.id == names::backup_id(database, &stamp) => {
-                found.backups.push(Existing { path, known });
+                let is_future = known.record.created_at > latest;
+                found.backups.push(Existing { path, known, is_future });
             }
             Ok(known) => {
                 let (id, database) = (known.record.id, format!("{database} of {stamp}"));
@@ -184,7 +259,7 @@ pub(in crate::databases) fn existing(backups: &Path, database: &str) -> Result<F
             Err(error) => found.broken.push(Broken { path, error }),
         }
     }
-    let key = |backup: &Existing| (backup.known.record.created_at, backup.known.record.id.clone());
+    let key = |backup: &Existing| (!backup.is_future, backup.known.record.created_at, backup.known.record.id.clone());
     found.backups.sort_by_key(key);
     found.broken.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
@@ -217,14 +292,46 @@ mod tests {
             fs::write(home.join(stamp).join(RECORD_FILE), record.to_json()).unwrap();
         }
         fs::create_dir(home.join("by-hand")).unwrap();
-        let ids: Vec<String> = existing(folder.path(), "expert")
+        let ids: Vec<String> = existing(&folder.path().into(), "expert")
             .unwrap()
             .backups
             .into_iter()
             .map(|backup| backup.known.record.id)
             .collect();
         assert_eq!(ids, ["expert/20260704T101530Z", "expert/20260705T000000Z"]);
-        assert!(existing(folder.path(), "metis").unwrap().backups.is_empty());
+        assert!(existing(&folder.path().into(), "metis").unwrap().backups.is_empty());
+    }
+
+    #[test]
+    fn backups_of_another_project_and_of_the_future_are_no_last_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder_of(folder.path(), "expert");
+        for (stamp, project) in [("20260704T101530Z", "one"), ("20260705T101530Z", "two"), ("21350216T105427Z", "one")]
+        {
+            let created_at = names::time_of(stamp).unwrap();
+            let mut record = Record { id: format!("expert/{stamp}"), created_at, ..record() };
+            record.made_by.project = Some(project.to_owned());
+            fs::create_dir_all(home.join(stamp)).unwrap();
+            fs::write(home.join(stamp).join(RECORD_FILE), record.to_json()).unwrap();
+        }
+        let of = |project: &str| BackupFolder { path: folder.path().to_owned(), project: Some(project.to_owned()) };
+        let last = |project: &str| existing(&of(project), "expert").unwrap().last().unwrap().known.record.id.clone();
+        assert_eq!((last("one"), last("two")), ("expert/20260704T101530Z".into(), "expert/20260705T101530Z".into()));
+        let all = existing(&folder.path().into(), "expert").unwrap();
+        assert_eq!((all.backups.len(), all.backups[0].is_future), (3, true));
+        assert!(existing(&of("three"), "expert").unwrap().last().is_none());
+    }
+
+    #[test]
+    fn a_place_that_can_not_be_written_or_is_too_small_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = BackupFolder::from(folder.path());
+        assert_eq!(problem_of_place(&at, "expert", 1 << 20), None);
+        assert!(problem_of_place(&at, "expert", u64::MAX).is_some_and(|problem| problem.contains("MiB are free")));
+        let file = folder.path().join("file");
+        fs::write(&file, b"").unwrap();
+        let problem = problem_of_place(&file.into(), "expert", 1).unwrap();
+        assert!(problem.contains("could not be backed up"), "{problem}");
     }
 
     #[test]
@@ -239,7 +346,7 @@ mod tests {
             fs::create_dir_all(home.join(stamp)).unwrap();
             fs::write(home.join(stamp).join(RECORD_FILE), text).unwrap();
         }
-        let found = existing(folder.path(), "expert").unwrap();
+        let found = existing(&folder.path().into(), "expert").unwrap();
         assert_eq!((found.backups.len(), found.broken.len()), (1, 2));
     }
 

@@ -42,6 +42,12 @@ impl Jobs {
     pub fn get(self) -> u16 {
         self.0.get()
     }
+
+    /// For a restore one more than for a dump: its processes wait for the server by turns, and one that reads and unpacks
+    /// leaves a core to the server.
+    pub fn for_restore() -> Self {
+        Self(Self::default().0.saturating_add(1))
+    }
 }
 
 impl Default for Jobs {
@@ -95,6 +101,7 @@ pub(in crate::databases) struct DumpOrder<'a> {
     pub level: Level,
     pub hashes: PasswordHashes,
     pub operator: &'a str,
+    pub project: Option<&'a str>,
 }
 
 /// Dumps into `folder`, which is empty, private, and nobody else's. Everything in it is safe on disk afterwards.
@@ -111,9 +118,18 @@ pub(in crate::databases) async fn dump(
         .create(&archive_path)
         .map_err(DatabasesError::file("create", &archive_path))?;
     let starting = Helper::start(server, folder, Access::Write, Reach::Server);
+    if reporter.asked_to_stop() {
+        return Err(DatabasesError::Stopped { database: order.recorded_as.to_owned() });
+    }
     let (helper, opened) = starting_beside(starting, Opened::open(server, order)).await?;
     let properties = opened.properties.clone();
-    let dumped = write_archive(opened, order, &helper, &archive_path, reporter).await;
+    let dumped = tokio::select! {
+        dumped = write_archive(opened, order, &helper, &archive_path, reporter) => dumped,
+        () = reporter.stop_asked() => {
+            server.cancel_statements().await;
+            Err(DatabasesError::Stopped { database: order.recorded_as.to_owned() })
+        }
+    };
     let checked = match dumped {
         Ok((inventory, files)) => {
             let contents = list_archive(&helper, order.recorded_as).await;
@@ -145,6 +161,7 @@ pub(in crate::databases) async fn dump(
             dpl: env!("CARGO_PKG_VERSION").to_owned(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             operator: order.operator.to_owned(),
+            project: order.project.map(str::to_owned),
         },
         server_version: server.version.clone(),
         server_version_number: server.version_number,
@@ -155,6 +172,7 @@ pub(in crate::databases) async fn dump(
         large_objects: inventory.large_objects,
         tables: inventory.tables,
         archive: ArchiveFormat::Directory,
+        of_replaced: order.since.is_some(),
         files,
     };
     sync_dir(&archive_path).map_err(DatabasesError::file("write", &archive_path))?;

@@ -7,12 +7,13 @@ use crate::databases::archive::names;
 use crate::databases::archive::record::Record;
 use crate::databases::archive::staging::Staging;
 use crate::databases::archive::verification::{Known, Verification};
+use crate::databases::containers::throwaway::ServerImage;
 use crate::databases::documents::BackupDocument;
 use crate::databases::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::examine::source::{SourceKind, source_kind};
 use crate::databases::server::connect::Server;
-use crate::databases::verify;
+use crate::databases::verify::{self, Depth, VerifySettings};
 use crate::report::{Activity, Message, Reporter};
 
 /// How and where to dump.
@@ -27,6 +28,8 @@ pub struct SeedSettings {
     pub shrink: Shrink,
     /// Who does it, for the record.
     pub operator: String,
+    /// Whether it is restored into a throw-away server and compared before it takes the old one's place.
+    pub verify: bool,
 }
 
 /// Dumps `database` to its seed. The seed that was there is replaced in one step when the new one is read back and
@@ -69,12 +72,19 @@ async fn place(
         level: settings.level,
         hashes: settings.hashes,
         operator: &settings.operator,
+        project: None,
     };
     let record = dump::dump(server, &order, staging.path(), reporter).await?;
     if settings.shrink == Shrink::Refuse {
         refuse_shrunken(target, &record)?;
     }
-    verify::check_files(staging.path(), &record).await?;
+    let verification = match settings.verify {
+        true => proved(server, settings, staging.path(), reporter).await?,
+        false => {
+            verify::check_files(staging.path(), &record).await?;
+            Verification::default()
+        }
+    };
     crate::failpoint!("databases.seed.before-exchange");
     if std::fs::symlink_metadata(target).is_ok() {
         staging.exchange(target)?;
@@ -82,7 +92,24 @@ async fn place(
         staging.publish(target)?;
     }
     crate::failpoint!("databases.seed.after-exchange");
-    Ok(BackupDocument::new(&Known { record, verification: Verification::default() }, target))
+    Ok(BackupDocument::new(&Known { record, verification }, target))
+}
+
+/// A seed that can't be restored must not take the place of one that can.
+async fn proved(
+    server: &Server,
+    settings: &SeedSettings,
+    folder: &Path,
+    reporter: &Reporter,
+) -> Result<Verification, DatabasesError> {
+    let image = ServerImage::of(server).await;
+    let how = VerifySettings { depth: Depth::Restore, jobs: settings.jobs, operator: settings.operator.clone() };
+    let report = verify::verify(&image, folder, &how, reporter).await?;
+    match (report.damage, report.untried) {
+        (None, None) => Ok(Verification::read(folder)),
+        (Some(damage), _) => Err(DatabasesError::Damaged { path: folder.to_owned(), damage }),
+        (None, Some(reason)) => Err(DatabasesError::NotTried { id: report.id, reason }),
+    }
 }
 
 /// The seed may be all that a delivery has of the data. Of one that others made no more is known than that it is there.

@@ -91,9 +91,11 @@ impl DropOld<'_> {
         let image = ServerImage::of(self.server).await;
         let how = VerifySettings { depth: Depth::Restore, jobs: settings.jobs, operator: settings.operator.clone() };
         let path = Path::new(&made.path);
-        match verify::verify(&image, path, &how, self.reporter).await?.damage {
-            None => Ok(BackupDocument::new(&Known::read(path)?, path)),
-            Some(damage) => Err(DatabasesError::Damaged { path: path.to_owned(), damage }),
+        let report = verify::verify(&image, path, &how, self.reporter).await?;
+        match (report.damage, report.untried) {
+            (None, None) => Ok(BackupDocument::new(&Known::read(path)?, path)),
+            (Some(damage), _) => Err(DatabasesError::Damaged { path: path.to_owned(), damage }),
+            (None, Some(reason)) => Err(DatabasesError::NotTried { id: report.id, reason }),
         }
     }
 
@@ -168,7 +170,7 @@ mod tests {
         let (first, second) = (name(BesideKind::Kept, "20260704T101530Z"), name(BesideKind::Kept, "20260705T101530Z"));
         let others = [name(BesideKind::Old, "20260703T101530Z"), "expert".to_owned()];
         let seen: Vec<Seen> = [&second, &first, &others[0], &others[1]]
-            .map(|name| Seen { name: name.clone(), allows_connections: false })
+            .map(|name| Seen { name: name.clone(), allows_connections: false, is_invalid: false })
             .into();
         assert_eq!(kept("expert", &seen), [first, second]);
     }

@@ -6,6 +6,7 @@
 
 pub(super) mod drop_old;
 pub(super) mod examine;
+pub(super) mod leftovers;
 pub(super) mod patches;
 pub(super) mod preserve;
 pub(super) mod recovery;
@@ -47,6 +48,29 @@ pub struct RebuildOptions {
     pub patches: Patches,
     pub preserve: Vec<PreservedRows>,
     pub placement: Placement,
+    pub repeat: Repeat,
+    /// Whether the dump may be one of another database.
+    pub identity: Identity,
+}
+
+/// What becomes of a run that finds the end of an earlier one still to be done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Repeat {
+    /// It does that, and replaces nothing: people may have worked with the new database since.
+    #[default]
+    FinishEarlier,
+    /// It replaces the database once more.
+    Again,
+}
+
+/// Whose dump it may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// The database's own: a record that names another one is refused.
+    #[default]
+    Same,
+    /// Anyone's, since somebody said so.
+    Any,
 }
 
 /// Where the new database goes.
@@ -131,15 +155,15 @@ pub(in crate::databases) struct Rebuild<'a> {
 
 impl Rebuild<'_> {
     async fn run(&self) -> Result<RebuildReport, DatabasesError> {
-        for old in recovery::recover(self.server, self.database, self.reporter).await?.to_drop {
-            Box::pin(self.drop_leftover(&old)).await?;
+        let recovered = recovery::recover(self.server, self.database, self.reporter).await?;
+        if let Some(finished) = Box::pin(self.finish_earlier(&recovered.to_drop)).await? {
+            return Ok(finished);
         }
         let examined = Box::pin(self.examine()).await?;
         self.stop_if_asked()?;
         roles::create(self.server, &examined.roles, self.reporter).await?;
-        let stamp = names::stamp(jiff::Timestamp::now());
-        let new = names::beside(self.database, BesideKind::New, &stamp);
-        let replaced = match Box::pin(self.replace(&examined, &new, &stamp)).await {
+        let new = names::beside(self.database, BesideKind::New, &names::stamp(jiff::Timestamp::now()));
+        let replaced = match Box::pin(self.replace(&examined, &new)).await {
             Ok(replaced) => replaced,
             Err(error) => {
                 self.discard(&new).await;
@@ -160,7 +184,39 @@ impl Rebuild<'_> {
             preserved: replaced.preserved,
             backup,
             kept_as: replaced.aside.filter(|_| self.options.old.kind() == BesideKind::Kept),
+            finished_earlier: false,
         })
+    }
+
+    /// Does what an earlier run left to be done behind its swap, and gives its report where nothing else is to be done. What
+    /// can't be backed up or dropped is put aside for a person, and stands in nobody's way from then on.
+    async fn finish_earlier(&self, leftovers: &[String]) -> Result<Option<RebuildReport>, DatabasesError> {
+        let mut finished = None;
+        for old in leftovers {
+            let Some(policy) = self.leftover_policy(old) else { continue };
+            match self.drop_leftover(old, &policy).await {
+                Ok(backup) => {
+                    let database = self.database.to_owned();
+                    finished = Some(RebuildReport { database, backup, finished_earlier: true, ..Default::default() });
+                }
+                Err(error) if error.is_stop() => return Err(error),
+                Err(error) => {
+                    let left = names::beside(self.database, BesideKind::Left, stamp_in(self.database, old).as_str());
+                    // One that can't even get another name stays as it is, and is tried once more by the next run.
+                    let renamed = renames::rename(self.server, old, &left).await;
+                    let left = if renamed.is_ok() { left } else { old.clone() };
+                    let message = Message::new("databases-left-aside").with("database", self.database);
+                    self.reporter.warn(message.with("name", &left));
+                    if self.options.repeat == Repeat::FinishEarlier {
+                        return Err(self.after_swap(error));
+                    }
+                    self.reporter.warn(
+                        Message::new("databases-leftover-stays").with("name", left).with("reason", in_one_line(&error)),
+                    );
+                }
+            }
+        }
+        Ok(finished.filter(|_| self.options.repeat == Repeat::FinishEarlier))
     }
 
     /// The name that the new database gets.
@@ -171,20 +227,26 @@ impl Rebuild<'_> {
         }
     }
 
-    /// Somebody's only copy of the old rows, maybe: never dropped without a backup, and left alone by a run that replaces
-    /// nothing.
-    async fn drop_leftover(&self, old: &str) -> Result<(), DatabasesError> {
-        let (message, policy) = match (&self.options.placement, &self.options.leftovers) {
-            (Placement::Beside(_), _) => (Message::new("databases-leftover-waits"), None),
-            (Placement::Replace, None) => (Message::new("databases-leftover-without-place"), None),
-            (Placement::Replace, Some(settings)) => {
-                (Message::new("databases-leftover-retired"), Some(OldDatabase::BackUpAndDrop(settings.clone())))
+    /// Somebody's only copy of the old rows, maybe: never dropped without a backup unless that is what was asked for, and
+    /// left alone by a run that replaces nothing.
+    fn leftover_policy(&self, old: &str) -> Option<OldDatabase> {
+        let (message, policy) = match (&self.options.placement, &self.options.old, &self.options.leftovers) {
+            (Placement::Beside(_), _, _) => (Message::new("databases-leftover-waits"), None),
+            (Placement::Replace, OldDatabase::Drop, _) => {
+                (Message::new("databases-leftover-finishing"), Some(OldDatabase::Drop))
+            }
+            (Placement::Replace, _, None) => (Message::new("databases-leftover-without-place"), None),
+            (Placement::Replace, _, Some(settings)) => {
+                (Message::new("databases-leftover-finishing"), Some(OldDatabase::BackUpAndDrop(settings.clone())))
             }
         };
         self.reporter.warn(message.with("database", self.database).with("name", old));
-        let Some(policy) = policy else { return Ok(()) };
+        policy
+    }
+
+    async fn drop_leftover(&self, old: &str, policy: &OldDatabase) -> Result<Option<BackupDocument>, DatabasesError> {
         let Self { server, database, reporter, .. } = self;
-        DropOld { server, database, policy: &policy, reporter }.run(aside_since(database, old)).await.map(drop)
+        DropOld { server, database, policy, reporter }.run(aside_since(database, old)).await
     }
 
     fn drop_old(&self) -> DropOld<'_> {
@@ -194,7 +256,7 @@ impl Rebuild<'_> {
 
     /// Everything up to the swap, and the dependents running again after it. On an error the present database has its name
     /// and takes connections; the new one may be there still.
-    async fn replace(&self, examined: &Examined, new: &str, stamp: &str) -> Result<Replaced, DatabasesError> {
+    async fn replace(&self, examined: &Examined, new: &str) -> Result<Replaced, DatabasesError> {
         let restore = Restore {
             source: &examined.source,
             expected: &examined.expected,
@@ -203,6 +265,7 @@ impl Rebuild<'_> {
             target: new,
             subject: self.name(),
             jobs: self.options.jobs,
+            drop_follows: examined.replaces && self.options.old.kind() == BesideKind::Old,
         };
         let restored = Box::pin(restore.run(self.server, self.reporter)).await?;
         let mut replaced =
@@ -214,7 +277,9 @@ impl Rebuild<'_> {
             return Ok(replaced);
         }
         let preserve = self.plan_preservation(new).await?;
-        let aside = names::beside(self.database, self.options.old.kind(), stamp);
+        // Until now people have written to it: its name says when that ended.
+        let stamp = names::stamp(jiff::Timestamp::now());
+        let aside = names::beside(self.database, self.options.old.kind(), &stamp);
         let exchange = SwapAroundServices {
             server: self.server,
             swap: Swap { database: self.database, new, aside: &aside },
@@ -278,6 +343,12 @@ impl Rebuild<'_> {
     fn after_swap(&self, error: DatabasesError) -> DatabasesError {
         after_swap(self.database, error)
     }
+}
+
+/// The stamp in the name of a database beside another.
+fn stamp_in(database: &str, beside: &str) -> String {
+    let read = names::read_beside(database, beside);
+    read.map_or_else(|| names::stamp(jiff::Timestamp::now()), |(_, stamp)| stamp)
 }
 
 /// What came of it, up to the swap.

@@ -11,13 +11,16 @@ use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::swap::renames;
 use crate::databases::server::connect::Server;
-use crate::report::{Message, Reporter};
+use crate::report::{Message, Reporter, in_one_line};
 
 /// A database as the server lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(in crate::databases) struct Seen {
     pub name: String,
     pub allows_connections: bool,
+    /// A drop of it was interrupted: nothing but another drop can be done with it (PostgreSQL's "invalid database").
+    #[serde(default)]
+    pub is_invalid: bool,
 }
 
 /// What has to be done before `database` is worked on again.
@@ -33,6 +36,8 @@ pub(in crate::databases) enum Remedy {
     Keep(String, String),
     /// The database that was replaced, not yet backed up and dropped.
     DropOld(String),
+    /// One that could not be, and waits for a person.
+    Tell(String),
 }
 
 /// What the databases on the server mean for `database`. Old ones without a present one are nothing that a killed run
@@ -40,7 +45,7 @@ pub(in crate::databases) enum Remedy {
 pub(in crate::databases) fn plan(database: &str, seen: &[Seen]) -> Result<Vec<Remedy>, DatabasesError> {
     let present = seen.iter().find(|seen| seen.name == database);
     let beside = |wanted: BesideKind| {
-        seen.iter().filter_map(move |seen| {
+        seen.iter().filter(|seen| !seen.is_invalid).filter_map(move |seen| {
             let (kind, _) = names::read_beside(database, &seen.name)?;
             (kind == wanted).then(|| seen.name.clone())
         })
@@ -56,6 +61,8 @@ pub(in crate::databases) fn plan(database: &str, seen: &[Seen]) -> Result<Vec<Re
         remedies.push(Remedy::Reopen);
     }
     remedies.extend(new.into_iter().map(Remedy::Discard));
+    let is_beside = |seen: &&Seen| seen.is_invalid && names::read_beside(database, &seen.name).is_some();
+    remedies.extend(seen.iter().filter(is_beside).map(|seen| Remedy::Discard(seen.name.clone())));
     let kept = |name: &str| {
         let (_, stamp) = names::read_beside(database, name)?;
         Some(names::beside(database, BesideKind::Kept, &stamp))
@@ -63,6 +70,7 @@ pub(in crate::databases) fn plan(database: &str, seen: &[Seen]) -> Result<Vec<Re
     remedies.extend(back.into_iter().filter_map(|name| Some(Remedy::KeepAgain(name.clone(), kept(&name)?))));
     remedies.extend(beside(BesideKind::Away).filter_map(|name| Some(Remedy::Keep(name.clone(), kept(&name)?))));
     remedies.extend(beside(BesideKind::Old).map(Remedy::DropOld));
+    remedies.extend(beside(BesideKind::Left).map(Remedy::Tell));
     Ok(remedies)
 }
 
@@ -89,7 +97,12 @@ pub(in crate::databases) async fn recover(
                 reporter.warn(Message::new("databases-reopened").with("database", database));
             }
             Remedy::Discard(new) => {
-                renames::drop_aside(server, &new).await?;
+                // Nobody needs it, so that nothing waits for it either.
+                if let Err(error) = renames::drop_aside(server, &new).await {
+                    let message = Message::new("databases-leftover-stays").with("name", &new);
+                    reporter.warn(message.with("reason", in_one_line(&error)));
+                    continue;
+                }
                 reporter.warn(Message::new("databases-leftover-dropped").with("database", database).with("name", new));
             }
             Remedy::KeepAgain(back, kept) => {
@@ -103,6 +116,10 @@ pub(in crate::databases) async fn recover(
                 recovered.rolled_back = Some(kept);
             }
             Remedy::DropOld(old) => recovered.to_drop.push(old),
+            Remedy::Tell(left) => {
+                let message = Message::new("databases-left-aside").with("database", database);
+                reporter.warn(message.with("name", left));
+            }
         }
     }
     Ok(recovered)
@@ -111,7 +128,7 @@ pub(in crate::databases) async fn recover(
 /// All databases of the server.
 pub(in crate::databases) async fn look(server: &Server) -> Result<Vec<Seen>, DatabasesError> {
     const QUERY: &str = "SELECT coalesce(json_agg(json_build_object('name', datname, 'allows_connections', \
-         datallowconn) ORDER BY datname), '[]') FROM pg_catalog.pg_database";
+         datallowconn, 'is_invalid', datconnlimit = -2) ORDER BY datname), '[]') FROM pg_catalog.pg_database";
     server.client.query(server.home(), "list the databases", QUERY).await
 }
 
@@ -120,7 +137,15 @@ mod tests {
     use super::*;
 
     fn seen(name: &str, allows_connections: bool) -> Seen {
-        Seen { name: name.to_owned(), allows_connections }
+        Seen { name: name.to_owned(), allows_connections, is_invalid: false }
+    }
+
+    #[test]
+    fn one_whose_drop_was_interrupted_is_just_dropped_and_one_left_aside_is_told() {
+        let (old, left) = (beside(BesideKind::Old), beside(BesideKind::Left));
+        let invalid = Seen { is_invalid: true, ..seen(&old, false) };
+        let databases = [seen("expert", true), invalid, seen(&left, false)];
+        assert_eq!(plan("expert", &databases).unwrap(), [Remedy::Discard(old), Remedy::Tell(left)]);
     }
 
     fn beside(kind: BesideKind) -> String {

@@ -8,6 +8,7 @@ use crate::databases::documents::PatchReport;
 use crate::databases::dump::Jobs;
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::examine::source::{Expected, Source, by_name};
+use crate::databases::replace::swap::renames;
 use crate::databases::server::connect::Server;
 use crate::databases::server::disk_space::DiskSpace;
 use crate::databases::server::quoting::qualified;
@@ -24,6 +25,29 @@ pub(in crate::databases) struct Restore<'a> {
     /// The name that people know it by, for progress.
     pub subject: &'a str,
     pub jobs: Jobs,
+    /// Whether the database that it replaces is dropped afterwards.
+    pub drop_follows: bool,
+}
+
+/// Whether `pg_restore` failed at something that may depend on what other tables hold already: rows, and what checks them
+/// (the description of the archive's entry in what it says, which no language changes).
+pub(in crate::databases) fn depends_on_order(error: &DatabasesError) -> bool {
+    let DatabasesError::Tool { program: "pg_restore", source, .. } = error else { return false };
+    let entries = source.text().lines().filter_map(|line| line.split_once("TOC entry ")?.1.split_once("; "));
+    let mut described = entries.filter_map(|(_, entry)| entry.splitn(3, ' ').nth(2));
+    described.any(|entry| {
+        [
+            "TABLE DATA ",
+            "FK CONSTRAINT ",
+            "CHECK CONSTRAINT ",
+            "INDEX ",
+            "CONSTRAINT ",
+            "MATERIALIZED VIEW DATA ",
+            "SEQUENCE SET ",
+        ]
+        .iter()
+        .any(|kind| entry.starts_with(kind))
+    })
 }
 
 /// What came out.
@@ -49,6 +73,12 @@ impl Restore<'_> {
         let restored = tokio::select! {
             restored = self.run_in(&helper, server, reporter) => restored,
             error = runs_out => {
+                reporter.failed(Activity::RestoreDatabase, self.subject, &error);
+                Err(error)
+            }
+            () = reporter.stop_asked() => {
+                server.cancel_statements().await;
+                let error = DatabasesError::Stopped { database: self.subject.to_owned() };
                 reporter.failed(Activity::RestoreDatabase, self.subject, &error);
                 Err(error)
             }
@@ -79,7 +109,7 @@ impl Restore<'_> {
 
     async fn run_in(&self, helper: &Helper, server: &Server, reporter: &Reporter) -> Result<Restored, DatabasesError> {
         reporter.began(Activity::RestoreDatabase, self.subject, Some(self.expected.bytes));
-        let mut restored = match self.fill(helper, server).await {
+        let mut restored = match self.fill(helper, server, reporter).await {
             Ok(restored) => restored,
             Err(error) => {
                 reporter.failed(Activity::RestoreDatabase, self.subject, &error);
@@ -101,29 +131,59 @@ impl Restore<'_> {
     /// Restores in parallel, and compares tables, rows and large objects with the source. The statistics are gathered
     /// meanwhile, unless patches are to change the rows first; and so is what lies in the server's memory written to its
     /// disk, which the drop of the old database would have to wait for.
-    async fn fill(&self, helper: &Helper, server: &Server) -> Result<Restored, DatabasesError> {
+    async fn fill(&self, helper: &Helper, server: &Server, reporter: &Reporter) -> Result<Restored, DatabasesError> {
+        self.make_way(server).await?;
+        crate::failpoint!("databases.rebuild.before-restore");
+        let parallel = self.source.can_be_read_in_parallel() && self.jobs.get() > 1;
+        match self.pg_restore(helper, if parallel { self.jobs.get() } else { 1 }).await {
+            // Rows that ask other tables' rows (constraints by function, tables of extensions) came before them: in the
+            // dump's own order, one after the other, they don't.
+            Err(error) if parallel && depends_on_order(&error) => {
+                reporter.warn(Message::new("databases-one-by-one").with("database", self.subject));
+                renames::drop_aside(server, self.target).await?;
+                server
+                    .client
+                    .execute(
+                        server.maintenance(self.target),
+                        "create the new database",
+                        &self.properties.create(self.target),
+                    )
+                    .await?;
+                self.make_way(server).await?;
+                self.pg_restore(helper, 1).await?;
+            }
+            restored => restored?,
+        }
+        crate::failpoint!("databases.rebuild.after-restore");
+        let analysed = async { if self.patches.files.is_empty() { self.analyze(helper).await } else { Ok(()) } };
+        // Only a drop would have to wait for that; other databases of the server feel it.
+        let written = async {
+            if self.drop_follows {
+                server.client.execute(server.home(), "write the new database to the disk", "CHECKPOINT;").await?;
+            }
+            Ok(())
+        };
+        futures::try_join!(self.compare(server), analysed, written).map(|(restored, (), ())| restored)
+    }
+
+    /// An archive that makes the schema `public` itself finds none.
+    async fn make_way(&self, server: &Server) -> Result<(), DatabasesError> {
         if self.expected.makes_public {
             let statement = "DROP SCHEMA IF EXISTS public;";
-            server.client.execute(self.target, "make room for the archive's own schema", statement).await?;
+            server.client.execute(self.target, "drop the empty schema public", statement).await?;
         }
-        crate::failpoint!("databases.rebuild.before-restore");
+        Ok(())
+    }
+
+    /// Over so many connections; one is one, in the order of the archive.
+    async fn pg_restore(&self, helper: &Helper, jobs: u16) -> Result<(), DatabasesError> {
         let mut arguments = vec!["--exit-on-error".to_owned(), "--no-password".to_owned()];
-        if self.source.can_be_read_in_parallel() {
-            arguments.push(self.jobs());
+        if jobs > 1 {
+            arguments.push(format!("--jobs={jobs}"));
         }
         arguments.push(format!("--dbname={}", helper.client.conninfo(self.target)));
         arguments.push(self.source.inside());
-        helper.client.tool("pg_restore", self.subject, &arguments).await?;
-        crate::failpoint!("databases.rebuild.after-restore");
-        let analysed = async { if self.patches.files.is_empty() { self.analyze(helper).await } else { Ok(()) } };
-        let written = server.client.execute(server.home(), "write the new database to the disk", "CHECKPOINT;");
-        futures::try_join!(self.compare(server), analysed, written).map(|(restored, (), _)| restored)
-    }
-
-    /// One more than for a dump: a restore's processes wait for the server by turns, and one that reads and unpacks
-    /// leaves a core to the server.
-    fn jobs(&self) -> String {
-        format!("--jobs={}", self.jobs.get().saturating_add(1))
+        helper.client.tool("pg_restore", self.subject, &arguments).await.map(drop)
     }
 
     async fn analyze(&self, helper: &Helper) -> Result<(), DatabasesError> {
@@ -186,4 +246,26 @@ async fn count_all(
 ) -> Result<u64, DatabasesError> {
     let query = format!("SELECT to_json(count(*)) FROM {}", qualified(&table.schema, &table.name));
     session.query("count the rows", &query).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::databases::error::Said;
+
+    #[test]
+    fn rows_that_came_too_early_are_told_from_what_is_wrong_in_any_order() {
+        let said = |text: &str| DatabasesError::Tool {
+            program: "pg_restore",
+            database: "d".to_owned(),
+            code: 1,
+            source: Said::new(text.as_bytes()),
+        };
+        let data = "pg_restore: während PROCESSING TOC:\npg_restore: von TOC entry 3318; 0 16386 TABLE DATA layer postgres\n\
+                    pg_restore: Fehler: COPY failed for table \"layer\": ERROR: violates foreign key constraint";
+        assert!(depends_on_order(&said(data)));
+        let schema = "pg_restore: from TOC entry 215; 1259 16386 TABLE t postgres\npg_restore: error: no such role";
+        assert!(!depends_on_order(&said(schema)));
+        assert!(!depends_on_order(&said("pg_restore: error: could not connect")));
+    }
 }

@@ -1,6 +1,7 @@
 //! Which backups of a database are kept: deciding alone, pure.
 //!
-//! The last backup and the last verified one are never given up, whatever the rules say; one that was found bad is none.
+//! The last backup and the last verified one are never given up, whatever the rules say. One that was found bad takes no
+//! good one's place, and goes only where somebody says so; nor does one of a clock that was ahead.
 
 pub(super) mod prune;
 
@@ -27,8 +28,12 @@ pub struct Retention {
 pub enum KeptBy {
     /// It is the last one of all.
     Newest,
+    /// It was found bad: only a person's word removes it.
+    Bad,
     /// It was found bad, as all others were; it is the last one of them.
     NothingBetter,
+    /// It is of a time that has not come yet: a clock was wrong, and nobody knows when it was made.
+    Future,
     /// No later one has been verified.
     LastVerified,
     Last,
@@ -42,6 +47,8 @@ impl KeptBy {
     pub fn word(self) -> &'static str {
         match self {
             Self::Newest => "newest",
+            Self::Bad => "bad",
+            Self::Future => "from the future",
             Self::NothingBetter => "bad, and there is no good one",
             Self::LastVerified => "last verified",
             Self::Last => "last",
@@ -58,16 +65,40 @@ pub(in crate::databases) struct Candidate {
     pub created_at: Timestamp,
     pub restored: bool,
     pub checked: bool,
-    /// Known to be no backup at all: no rule keeps it, and it takes no good one's place.
+    /// Known to be no backup at all: it takes no good one's place.
     pub bad: bool,
+    /// Of a time that has not come yet.
+    pub future: bool,
+}
+
+/// What becomes of backups that were found bad.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BadBackups {
+    /// They stay, and are named.
+    #[default]
+    Keep,
+    /// They go, but for the last one where there is no good one.
+    Remove,
 }
 
 /// For each backup, oldest first, the rules that keep it; one without any goes. Days are those of UTC, as in the names of
 /// the backups.
-pub(in crate::databases) fn decide(backups: &[Candidate], retention: &Retention) -> Vec<BTreeSet<KeptBy>> {
+pub(in crate::databases) fn decide(
+    backups: &[Candidate],
+    retention: &Retention,
+    bad: BadBackups,
+) -> Vec<BTreeSet<KeptBy>> {
     let mut kept = vec![BTreeSet::new(); backups.len()];
+    for (kept, backup) in kept.iter_mut().zip(backups) {
+        if backup.bad && bad == BadBackups::Keep {
+            kept.insert(KeptBy::Bad);
+        } else if backup.future && !backup.bad {
+            kept.insert(KeptBy::Future);
+        }
+    }
     // Newest first.
-    let good: Vec<(usize, &Candidate)> = backups.iter().enumerate().rev().filter(|(_, backup)| !backup.bad).collect();
+    let counts = |(_, backup): &(usize, &Candidate)| !backup.bad && !backup.future;
+    let good: Vec<(usize, &Candidate)> = backups.iter().enumerate().rev().filter(counts).collect();
     match good.first() {
         Some((newest, _)) => kept[*newest].insert(KeptBy::Newest),
         // A person may still get rows out of it.
@@ -109,11 +140,11 @@ mod tests {
     const NONE: Retention = Retention { keep_last: 0, daily: 0, weekly: 0, monthly: 0 };
 
     fn plain(time: &str) -> Candidate {
-        Candidate { created_at: time.parse().unwrap(), restored: false, checked: false, bad: false }
+        Candidate { created_at: time.parse().unwrap(), restored: false, checked: false, bad: false, future: false }
     }
 
     fn kept(backups: &[Candidate], retention: &Retention) -> Vec<usize> {
-        let decided = decide(backups, retention);
+        let decided = decide(backups, retention, BadBackups::Remove);
         (0..backups.len()).filter(|index| !decided[*index].is_empty()).collect()
     }
 
@@ -140,6 +171,22 @@ mod tests {
         assert_eq!(kept(&backups, &Retention { daily: 9, weekly: 9, monthly: 9, ..NONE }), [0, 1, 2]);
         backups.iter_mut().for_each(|backup| backup.bad = true);
         assert_eq!(kept(&backups, &Retention { keep_last: 9, ..NONE }), [4]);
+    }
+
+    #[test]
+    fn nobody_removes_a_bad_one_unasked() {
+        let mut backups: Vec<Candidate> = (1..5).map(|day| plain(&format!("2026-07-0{day}T10:00:00Z"))).collect();
+        (backups[1].bad, backups[2].bad) = (true, true);
+        let kept = decide(&backups, &NONE, BadBackups::Keep);
+        let kept: Vec<usize> = (0..4).filter(|index| !kept[*index].is_empty()).collect();
+        assert_eq!(kept, [1, 2, 3]);
+    }
+
+    #[test]
+    fn one_of_a_clock_that_was_ahead_stays_and_takes_no_place() {
+        let mut backups: Vec<Candidate> = (1..5).map(|day| plain(&format!("2026-07-0{day}T10:00:00Z"))).collect();
+        backups.insert(0, Candidate { future: true, restored: true, ..plain("2035-02-16T10:54:27Z") });
+        assert_eq!(kept(&backups, &Retention { keep_last: 2, ..NONE }), [0, 3, 4]);
     }
 
     #[test]
@@ -181,6 +228,7 @@ mod tests {
                     restored: false,
                     checked: false,
                     bad: false,
+                    future: false,
                 })
                 .collect();
             if !backups.is_empty() {

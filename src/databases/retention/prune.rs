@@ -4,13 +4,13 @@
 //! the next run takes for what it is.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{Candidate, Retention};
+use super::{BadBackups, Candidate, Retention};
 use crate::databases::archive::names;
 use crate::databases::archive::staging;
 use crate::databases::documents::{BackupDocument, KeptBackup, PruneDatabase};
-use crate::databases::dump::backup::{self, FoundBackups};
+use crate::databases::dump::backup::{self, BackupFolder, FoundBackups};
 use crate::databases::error::DatabasesError;
 use crate::fs::sync_dir;
 use crate::report::{Activity, Message, Reporter};
@@ -29,8 +29,14 @@ pub struct PrunePlan {
 }
 
 /// Decides which backups of `database` below `folder` (`paths.backups`) go. Changes nothing.
-pub fn plan_prune(folder: &Path, database: &str, retention: &Retention) -> Result<PrunePlan, DatabasesError> {
-    let FoundBackups { backups, broken } = backup::existing(folder, database)?;
+pub fn plan_prune(
+    folder: &BackupFolder,
+    database: &str,
+    retention: &Retention,
+    bad: BadBackups,
+) -> Result<PrunePlan, DatabasesError> {
+    let FoundBackups { backups, broken, .. } = backup::existing(folder, database)?;
+    let folder = &folder.path;
     let candidates: Vec<Candidate> = backups
         .iter()
         .map(|backup| Candidate {
@@ -38,6 +44,7 @@ pub fn plan_prune(folder: &Path, database: &str, retention: &Retention) -> Resul
             restored: backup.known.verification.restored_at().is_some(),
             checked: backup.known.verification.files_at().is_some(),
             bad: backup.known.verification.failed.is_some(),
+            future: backup.is_future,
         })
         .collect();
     let mut plan = PrunePlan {
@@ -48,7 +55,7 @@ pub fn plan_prune(folder: &Path, database: &str, retention: &Retention) -> Resul
         leftovers: staging::leftovers(&backup::folder_of(folder, database))?,
         unreadable: broken.into_iter().map(|broken| broken.path).collect(),
     };
-    for (backup, reasons) in backups.iter().zip(super::decide(&candidates, retention)) {
+    for (backup, reasons) in backups.iter().zip(super::decide(&candidates, retention, bad)) {
         let document = BackupDocument::new(&backup.known, &backup.path);
         if reasons.is_empty() {
             plan.removed.push(document);
@@ -120,7 +127,7 @@ mod tests {
     use super::*;
     use crate::databases::archive::record::{RECORD_FILE, Record, tests::record};
 
-    fn put(folder: &Path, day: u32) {
+    fn put(folder: &std::path::Path, day: u32) {
         let stamp = format!("202607{day:02}T000000Z");
         let created_at = format!("2026-07-{day:02}T00:00:00Z").parse().unwrap();
         let record = Record { id: format!("expert/{stamp}"), created_at, ..record() };
@@ -140,14 +147,14 @@ mod tests {
         let home = folder.path().join("databases/expert");
         fs::create_dir(home.join(".dpl-tmp-dump-0123")).unwrap();
         fs::create_dir(home.join("20260705T000000Z")).unwrap();
-        let plan = plan_prune(folder.path(), "expert", &TWO).unwrap();
+        let plan = plan_prune(&folder.path().into(), "expert", &TWO, BadBackups::Keep).unwrap();
         let document = plan.document();
         let removed: Vec<&str> = document.removed.iter().map(|backup| backup.id.as_str()).collect();
         assert_eq!(removed, ["expert/20260701T000000Z", "expert/20260702T000000Z"]);
         assert_eq!((document.leftovers.len(), document.unreadable.len(), document.freed_bytes), (1, 1, 40));
         assert_eq!(fs::read_dir(&home).unwrap().count(), 6);
         plan.run(&Reporter::default()).unwrap();
-        let again = plan_prune(folder.path(), "expert", &TWO).unwrap();
+        let again = plan_prune(&folder.path().into(), "expert", &TWO, BadBackups::Keep).unwrap();
         assert!(again.is_empty() && again.document().kept.len() == 2);
         assert_eq!(fs::read_dir(&home).unwrap().count(), 3);
     }
@@ -155,6 +162,6 @@ mod tests {
     #[test]
     fn a_database_without_backups_needs_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(plan_prune(folder.path(), "expert", &TWO).unwrap().is_empty());
+        assert!(plan_prune(&folder.path().into(), "expert", &TWO, BadBackups::Keep).unwrap().is_empty());
     }
 }

@@ -72,6 +72,12 @@ pub(in crate::databases) struct Client {
     pub credentials: Arc<Credentials>,
 }
 
+/// What the server knows the sessions of this process by.
+pub(in crate::databases) fn application_name() -> &'static str {
+    static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    NAME.get_or_init(|| chance("dpl"))
+}
+
 /// What stands before a program that needs a password.
 const TAKE_PASSWORD: &str = "IFS= read -r PGPASSWORD && export PGPASSWORD";
 
@@ -82,7 +88,7 @@ impl Client {
             quoting::conninfo("dbname", database),
             quoting::conninfo("user", &self.credentials.user),
             "connect_timeout='20'".to_owned(),
-            "application_name='dpl'".to_owned(),
+            quoting::conninfo("application_name", application_name()),
         ];
         if let Endpoint::Tcp { host, port } = &self.endpoint {
             words.push(quoting::conninfo("host", host));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::client::{Client, Credentials, Endpoint, Session};
+use super::client::{Client, Credentials, Endpoint, Session, application_name};
 use super::quoting;
 use crate::databases::containers::helper::{self, HelperPlace};
 use crate::databases::containers::stale;
@@ -228,6 +228,19 @@ impl Server {
     /// The database to be in when no other is meant.
     pub(in crate::databases) fn home(&self) -> &'static str {
         self.home
+    }
+
+    /// Cancels the statements that this process has running, and says nothing of what fails: a program in a container that
+    /// is ended hears nothing of it before its statement is through.
+    pub async fn cancel_statements(&self) {
+        let statement = format!(
+            "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity \
+             WHERE application_name = {} AND state = 'active' AND pid <> pg_catalog.pg_backend_pid();",
+            quoting::literal(application_name())
+        );
+        let cancelled = self.client.execute(self.home, "cancel the statements", &statement);
+        // Whoever asked for an end does not wait for a server that does not answer.
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(1500), cancelled).await;
     }
 
     /// A session beside `database`.

@@ -10,13 +10,18 @@ use futures::future::BoxFuture;
 use self::source::{Expected, Mark, Source};
 use crate::databases::described::inventory::{Inventory, Role};
 use crate::databases::described::properties::Properties;
-use crate::databases::dump::backup::Shrink;
+use crate::databases::dump::backup::{self, Shrink};
 use crate::databases::error::DatabasesError;
+use crate::databases::replace::drop_old::OldDatabase;
 use crate::databases::replace::preserve::Preservation;
 use crate::databases::replace::swap::{Dependents, DependentsError};
-use crate::databases::replace::{NewDatabase, Placement, Rebuild, RebuildOptions};
+use crate::databases::replace::{Identity, NewDatabase, Placement, Rebuild, RebuildOptions};
 use crate::databases::server::connect::Server;
+use crate::databases::server::quoting;
 use crate::report::{Reporter, in_one_line};
+
+/// PostgreSQL's `NAMEDATALEN`, without the end mark.
+const LONGEST_NAME: usize = 63;
 
 /// Where the rows come from.
 #[derive(Debug, Clone, Copy)]
@@ -112,12 +117,38 @@ impl Rebuild<'_> {
             roles = findings.roles;
             properties = Some(own);
         }
+        if replaces
+            && self.options.identity == Identity::Same
+            && let Some(other) = known.as_ref().and_then(|expected| expected.database.as_ref())
+            && other != self.database
+        {
+            problems.push(format!(
+                "it is a dump of `{other}`, not of `{}`; give --other-database if its data is to replace yours",
+                self.database
+            ));
+        }
         problems.extend(self.options.patches.problems());
         if replaces {
             problems.extend(Preservation::problems_of(server, self.database, &self.options.preserve).await?);
-            if known.is_some_and(|expected| expected.tables.is_empty()) && self.options.shrink == Shrink::Refuse {
+            if known.is_some_and(|expected| expected.tables.is_empty() && !expected.holds_rows)
+                && self.options.shrink == Shrink::Refuse
+            {
                 problems.extend(self.emptying().await?);
             }
+        }
+        if let (true, OldDatabase::BackUpAndDrop(settings)) = (replaces, &self.options.old) {
+            let query =
+                format!("SELECT to_json(pg_catalog.pg_database_size({}::name))", quoting::literal(self.database));
+            let home = server.maintenance(self.database);
+            let bytes: u64 = server.client.query(home, "ask for the size of the database", &query).await?;
+            problems.extend(backup::problem_of_place(&settings.folder, self.database, bytes));
+        }
+        if self.name().len() > LONGEST_NAME {
+            problems.push(format!(
+                "`{}` has {} bytes, and PostgreSQL cuts names off after {LONGEST_NAME}: choose a shorter one",
+                self.name(),
+                self.name().len()
+            ));
         }
         if let Placement::Beside(name) = &self.options.placement
             && server.has(name).await?
@@ -146,7 +177,7 @@ impl Rebuild<'_> {
         {
             return Ok((Read { source: source.clone(), marks: marks.clone() }, Ok(expected.clone())));
         }
-        let source = Source::open(self.origin.path(), &self.server.client.engine)?;
+        let source = Source::open(self.origin.path())?;
         // Damage may be that a file is missing: that is for the reading to say.
         let marks = source.marks().unwrap_or_default();
         let verified = Box::pin(source.verify(self.server, self.reporter)).await;

@@ -8,23 +8,22 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::databases::archive::names;
 use crate::databases::archive::record::{ARCHIVE, RECORD_FILE, Record};
 use crate::databases::archive::script::{self, ScriptFacts};
-use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach};
+use crate::databases::containers::helper::{self, Access, Helper, INSIDE, Reach};
 use crate::databases::described::inventory::{Role, Table};
 use crate::databases::described::properties::Properties;
-use crate::databases::dump::backup;
+use crate::databases::dump::backup::{self, BackupFolder, Existing, FoundBackups};
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::list::backup_stamps;
 use crate::databases::server::client::chance;
 use crate::databases::server::connect::Server;
 use crate::databases::verify;
-use crate::engine::{Engine, ExecSpec};
+use crate::engine::ExecSpec;
 use crate::manifest::nearest;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Message, Reporter, in_one_line};
 
 /// What lies at a path, by its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +38,46 @@ pub enum SourceKind {
     Tar,
     /// SQL in plain text, or that under gzip: nothing that a server is given as it is.
     Sql,
+    /// Text that something else has to make readable first.
+    Packed(Packing),
     /// Nothing of these.
     Other,
+}
+
+/// How a file is packed that has to be unpacked before anything can be done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    Zstd,
+    Xz,
+    Bzip2,
+    /// An archive of pg_dump's under gzip.
+    GzipOfArchive,
+    /// UTF-16 text, as Windows' PowerShell writes it.
+    Utf16,
+}
+
+impl Packing {
+    fn of(head: &[u8]) -> Option<Self> {
+        let begins = |magic: &[u8]| head.starts_with(magic);
+        Some(match () {
+            () if begins(&[0x28, 0xb5, 0x2f, 0xfd]) => Self::Zstd,
+            () if begins(&[0xfd, b'7', b'z', b'X', b'Z', 0]) => Self::Xz,
+            () if begins(b"BZh") => Self::Bzip2,
+            () if begins(&[0xff, 0xfe]) || begins(&[0xfe, 0xff]) => Self::Utf16,
+            () => return None,
+        })
+    }
+
+    /// What to do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Zstd => "it is packed with zstd; unpack it first (zstd -d)",
+            Self::Xz => "it is packed with xz; unpack it first (xz -d)",
+            Self::Bzip2 => "it is packed with bzip2; unpack it first (bzip2 -d)",
+            Self::GzipOfArchive => "it is an archive of pg_dump's under gzip; unpack it first (gzip -d)",
+            Self::Utf16 => "it is text in UTF-16; convert it first (iconv -f UTF-16 -t UTF-8)",
+        }
+    }
 }
 
 /// Looks at what lies at `path`.
@@ -66,14 +103,27 @@ pub fn source_kind(path: &Path) -> Result<SourceKind, DatabasesError> {
         let mut inner = [0; 512];
         let file = std::fs::File::open(path).map_err(fail())?;
         let read = read_some(&mut flate2::read::MultiGzDecoder::new(file), &mut inner).map_err(fail())?;
-        return Ok(if is_text(&inner[..read]) { SourceKind::Sql } else { SourceKind::Other });
+        return Ok(match &inner[..read] {
+            inner if is_text(inner) => SourceKind::Sql,
+            inner if inner.starts_with(b"PGDMP") => SourceKind::Packed(Packing::GzipOfArchive),
+            _ => SourceKind::Other,
+        });
+    }
+    if let Some(packing) = Packing::of(head) {
+        return Ok(SourceKind::Packed(packing));
     }
     Ok(if is_text(head) { SourceKind::Sql } else { SourceKind::Other })
 }
 
 /// The folder of a backup: the last one of `database`, or the one with this ID (`expert/20260704T101530Z`, or the time
 /// alone), which may be another database's.
-pub fn find_backup(backups: &Path, database: &str, id: Option<&str>) -> Result<PathBuf, DatabasesError> {
+pub fn find_backup(
+    folder: impl Into<BackupFolder>,
+    database: &str,
+    id: Option<&str>,
+) -> Result<PathBuf, DatabasesError> {
+    let folder = folder.into();
+    let backups = folder.path.as_path();
     let none = |id: &str| {
         let times: Vec<String> = backup_stamps(backups, database).into_iter().map(|backup| backup.time).collect();
         let wrong = id.rsplit('/').next().unwrap_or_default();
@@ -86,8 +136,7 @@ pub fn find_backup(backups: &Path, database: &str, id: Option<&str>) -> Result<P
         }
     };
     let Some(id) = id else {
-        let last = backup::existing(backups, database)?.backups.pop();
-        return last.map(|backup| backup.path).ok_or_else(|| none("at all"));
+        return last_backup(&folder, database)?.map(|last| last.path).ok_or_else(|| none("at all"));
     };
     let home = match id.split_once('/') {
         None => backup::folder_of(backups, database),
@@ -98,6 +147,60 @@ pub fn find_backup(backups: &Path, database: &str, id: Option<&str>) -> Result<P
     let stamp = id.rsplit('/').next().unwrap_or_default();
     let folder = home.join(stamp);
     if names::is_stamp(stamp) && folder.join(RECORD_FILE).exists() { Ok(folder) } else { Err(none(id)) }
+}
+
+/// The backup that a restore takes where none is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastBackup {
+    pub path: PathBuf,
+    /// Newer ones that it is taken before, and why.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A backup that is newer than the one that is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its folder.
+    pub path: PathBuf,
+    pub reason: PassedOverBecause,
+}
+
+/// Why a newer backup is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PassedOverBecause {
+    /// What can't be read about it.
+    Unreadable(String),
+    /// It was found bad.
+    Bad,
+    /// It is of a time that has not come yet.
+    FromTheFuture,
+}
+
+/// The last backup that is not known to be bad, nor of a time that has not come yet; such a one only where there is no
+/// other.
+pub fn last_backup(folder: impl Into<BackupFolder>, database: &str) -> Result<Option<LastBackup>, DatabasesError> {
+    let FoundBackups { backups, broken } = backup::existing(&folder.into(), database)?;
+    let is_good = |backup: &Existing| backup.known.verification.failed.is_none() && !backup.is_future;
+    let Some(taken) = backups.iter().rposition(is_good).or_else(|| backups.len().checked_sub(1)) else {
+        return Ok(None);
+    };
+    let path = backups[taken].path.clone();
+    let newer = |backup: &Existing| {
+        let reason = match backup.is_future {
+            true => PassedOverBecause::FromTheFuture,
+            false => PassedOverBecause::Bad,
+        };
+        PassedOver { path: backup.path.clone(), reason }
+    };
+    let of_the_future = backups.iter().take(taken).filter(|backup| backup.is_future);
+    let mut passed_over: Vec<PassedOver> = of_the_future.chain(&backups[taken + 1..]).map(newer).collect();
+    // Its name is all that is known of such a one.
+    let unreadable = broken.into_iter().filter(|broken| broken.path.file_name() > path.file_name());
+    passed_over.extend(unreadable.map(|broken| PassedOver {
+        reason: PassedOverBecause::Unreadable(in_one_line(&broken.error)),
+        path: broken.path,
+    }));
+    Ok(Some(LastBackup { path, passed_over }))
 }
 
 /// Whether `fs::escape` could have made it.
@@ -130,14 +233,12 @@ fn is_text(head: &[u8]) -> bool {
 pub(in crate::databases) struct Source {
     /// What people named.
     pub path: PathBuf,
-    /// The folder that a helper sees.
+    /// The folder that a helper sees, or the one file.
     pub folder: PathBuf,
-    /// The archive's name in it.
+    /// The archive's name inside a helper.
     name: String,
     kind: SourceKind,
     record: Option<Record>,
-    /// A folder with nothing but the archive, where a helper gets a copy of the whole folder.
-    _staging: Option<Arc<tempfile::TempDir>>,
 }
 
 /// A file as it was when it was looked at.
@@ -155,8 +256,12 @@ pub(in crate::databases) struct Mark {
 pub(in crate::databases) struct Expected {
     /// A backup's ID, or the path.
     pub label: String,
+    /// The database that it is a dump of, where it says that.
+    pub database: Option<String>,
     /// Rows of each table that has any.
     pub tables: Vec<Table>,
+    /// Whether it holds rows at all: those of `--inserts` belong to no table that is known.
+    pub holds_rows: bool,
     /// Whether no other tables may be there.
     pub exhaustive: bool,
     pub large_objects: Option<u64>,
@@ -178,7 +283,7 @@ pub(in crate::databases) struct Expected {
 
 impl Source {
     /// Finds out what it is; a folder's record is read here, nothing else.
-    pub fn open(path: &Path, engine: &Engine) -> Result<Self, DatabasesError> {
+    pub fn open(path: &Path) -> Result<Self, DatabasesError> {
         let kind = source_kind(path)?;
         let not_restorable = |why: &'static str| DatabasesError::NoArchive { path: path.to_owned(), why };
         let (folder, name, record) = match kind {
@@ -186,36 +291,18 @@ impl Source {
             SourceKind::Sql => {
                 return Err(not_restorable("it is SQL in plain text; `dpl db convert` makes an archive of it"));
             }
+            SourceKind::Packed(packing) => return Err(not_restorable(packing.advice())),
             SourceKind::Other => {
                 return Err(not_restorable("it is neither a backup of dpl's nor an archive of pg_dump's"));
             }
             SourceKind::Directory => (path.to_owned(), String::new(), None),
             SourceKind::Custom | SourceKind::Tar => {
+                // The file alone: what lies beside it is nobody's business.
                 let path = std::fs::canonicalize(path).map_err(DatabasesError::file("find", path))?;
-                let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-                let name = name.ok_or_else(|| not_restorable("its name is no UTF-8 text; give it another one"))?;
-                (path.parent().unwrap_or(Path::new("/")).to_owned(), name, None)
+                (path, helper::FILE.to_owned(), None)
             }
         };
-        let mut source = Self { path: path.to_owned(), folder, name, kind, record, _staging: None };
-        if matches!(kind, SourceKind::Custom | SourceKind::Tar) && !engine.address().may_share_folders() {
-            source.stage()?;
-        }
-        Ok(source)
-    }
-
-    /// A second name for the archive, in a folder of its own, so that its neighbours don't travel along.
-    fn stage(&mut self) -> Result<(), DatabasesError> {
-        let file = self.folder.join(&self.name);
-        let staging = tempfile::Builder::new().prefix(".dpl-tmp-archive-").tempdir_in(&self.folder);
-        let staging = staging.map_err(DatabasesError::file("create a folder in", &self.folder))?;
-        let second = staging.path().join(&self.name);
-        if std::fs::hard_link(&file, &second).is_err() {
-            std::fs::copy(&file, &second).map_err(DatabasesError::file("copy", &file))?;
-        }
-        self.folder = staging.path().to_owned();
-        self._staging = Some(Arc::new(staging));
-        Ok(())
+        Ok(Self { path: path.to_owned(), folder, name, kind, record })
     }
 
     /// Where the archive is, inside a helper.
@@ -264,7 +351,7 @@ impl Source {
                 let paths = entries.map(|entry| entry.map(|entry| entry.path()));
                 paths.collect::<Result<_, _>>().map_err(fail())?
             }
-            _ => vec![self.folder.join(&self.name)],
+            _ => vec![self.folder.clone()],
         };
         let mut marks = Vec::new();
         for path in files {
@@ -296,7 +383,12 @@ impl Source {
         };
         let listing = helper.client.run("pg_restore", &["--list".to_owned(), self.inside()], b"").await?;
         if listing.exit_code != 0 {
-            return Err(damaged(&listing.stderr));
+            let said = Said::new(&listing.stderr);
+            // What pg_restore says in C's language (`pg_backup_archiver.c`) of an archive whose format is newer than it.
+            return Err(match said.text().contains("unsupported version (") {
+                true => DatabasesError::NewerArchive { path: self.path.clone(), source: said },
+                false => damaged(&listing.stderr),
+            });
         }
         let arguments = ["--schema-only".to_owned(), "--file=-".to_owned(), self.inside()];
         let schema = helper.client.run("pg_restore", &arguments, b"").await?;
@@ -320,7 +412,9 @@ impl Source {
         let tables = rows.tables.into_iter().map(|((schema, name), rows)| Table { schema, name, oid: 0, rows });
         Expected {
             label: self.path.display().to_string(),
+            database: None,
             tables: tables.collect(),
+            holds_rows: rows.inserts > 0 || total > 0,
             exhaustive: false,
             large_objects: None,
             roles: facts.roles.into_iter().collect(),
@@ -343,7 +437,9 @@ const BYTES_BESIDE_A_ROW: u64 = 28;
 fn recorded(record: &Record) -> Expected {
     Expected {
         label: record.id.clone(),
+        database: Some(record.database.clone()),
         tables: record.tables.clone(),
+        holds_rows: record.rows() > 0,
         exhaustive: true,
         large_objects: Some(record.large_objects),
         roles: record.roles.iter().map(|role| role.name.clone()).collect(),
@@ -376,7 +472,8 @@ const COUNT: &str = r#"{ "$0" --data-only --file=- "$2"; echo "$1 $?"; } | awk -
   inside && $0 == "\\." { print rows "\t" head; inside = 0; next }
   inside { rows++; bytes += length($0) + 1; next }
   /^COPY .* FROM stdin;$/ { inside = 1; rows = 0; head = $0 }
-  END { printf "bytes\t%.0f\n", bytes }'"#;
+  /^INSERT INTO / { inserts++ }
+  END { printf "inserts\t%.0f\nbytes\t%.0f\n", inserts, bytes }'"#;
 
 /// Tables of a restored database by schema and name.
 pub(in crate::databases) fn by_name(tables: &[Table]) -> BTreeMap<(&str, &str), u64> {
@@ -408,7 +505,8 @@ mod tests {
         assert_eq!(kind("a.sql", b"PGDMP\x01\x0e"), SourceKind::Custom);
         assert_eq!(kind("a.dump", b"--\n-- PostgreSQL database dump\n"), SourceKind::Sql);
         assert_eq!(kind("b", &gzip(b"SELECT '\xe6\xa1\xa3';")), SourceKind::Sql);
-        assert_eq!(kind("c", &gzip(b"PGDMP\x01")), SourceKind::Other);
+        assert_eq!(kind("c", &gzip(b"PGDMP\x01")), SourceKind::Packed(Packing::GzipOfArchive));
+        assert_eq!(kind("f", b"\xff\xfeS\0"), SourceKind::Packed(Packing::Utf16));
         assert_eq!(kind("d", &tar), SourceKind::Tar);
         tar[0] = b'x';
         assert_eq!(kind("d", &tar), SourceKind::Other);

@@ -34,8 +34,12 @@ impl RowCopy {
         }
         let mut old_session = server.client.session(present).await?;
         let mut new_session = server.client.session(new).await?;
-        // Conditions and operators are found where the database's own users find them.
-        old_session.run("prepare a session", "RESET search_path;").await?;
+        // Conditions and operators are found where the database's own users find them. Values travel as text: every digit
+        // of them, and dates in one style, whatever the database's own settings are (pg_dump does the same).
+        const AS_TEXT: &str =
+            "RESET search_path; SET extra_float_digits = 3; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';";
+        old_session.run("prepare a session", AS_TEXT).await?;
+        new_session.run("prepare a session", AS_TEXT).await?;
         let backend = old_session.query("ask for a session's process", "SELECT to_json(pg_backend_pid())").await?;
         let begin = "RESET search_path; BEGIN READ WRITE; SET LOCAL session_replication_role = replica;";
         new_session.run("begin to carry rows over", begin).await?;

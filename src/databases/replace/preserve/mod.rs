@@ -13,6 +13,8 @@ use self::copy_rows::RowCopy;
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
 use crate::databases::server::quoting::{literal, qualified};
+use crate::databases::sql::statements;
+use crate::report::in_one_line;
 
 /// Which rows live on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,6 +104,7 @@ impl Preservation {
                     problems.extend(missing.map(|name| {
                         format!("`{present}` has no column `{name}` in table `{}` to preserve", rows.table)
                     }));
+                    problems.extend(problem_of_condition(server, present, rows, table).await?);
                 }
                 // It may come with the new version.
                 Ok(None) => {}
@@ -146,6 +149,30 @@ impl Preservation {
         let Some(mut row_copy) = RowCopy::open(server, present, new, self).await? else { return Ok(()) };
         row_copy.carry(self).await?;
         row_copy.take_back().await
+    }
+}
+
+/// What is wrong with a condition: text that stays open would keep psql waiting for its end, and whether the server takes
+/// it, it says itself.
+async fn problem_of_condition(
+    server: &Server,
+    present: &str,
+    rows: &PreservedRows,
+    table: &Candidate,
+) -> Result<Option<String>, DatabasesError> {
+    let Some(condition) = &rows.condition else { return Ok(None) };
+    let wrong = |why: String| Ok(Some(format!("the condition of `{}` to preserve can't be used: {why}", rows.table)));
+    let statement = format!("SELECT 1 FROM {} WHERE (\n{condition}\n)", table.source());
+    match statements::split(&statement) {
+        Ok(found) if found.len() == 1 => {}
+        Ok(_) => return wrong("it is more than one condition".to_owned()),
+        Err(error) => return wrong(in_one_line(&error)),
+    }
+    let prepare = format!("PREPARE dpl_condition AS {statement};");
+    match server.client.execute(present, "look at a condition", &prepare).await {
+        Ok(_) => Ok(None),
+        Err(DatabasesError::Sql { source, .. }) => wrong(source.to_string()),
+        Err(error) => Err(error),
     }
 }
 

@@ -81,7 +81,13 @@ impl Swap<'_> {
         let preserved = self.carry(&mut session, row_copy, preservation).await?;
         let mut session = Some(session);
         let mut failure = None;
+        let mut pause = Duration::from_millis(20);
         while failure.is_none() || begun.elapsed() < PATIENCE {
+            if failure.is_some() {
+                // A server that does not answer is not asked hundreds of times.
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
             match self.attempt(server, session.take()).await {
                 Ok(()) => return Ok(SwapOutcome { nameless: begun.elapsed(), preserved }),
                 Err(error) => {
@@ -108,6 +114,7 @@ impl Swap<'_> {
     ) -> Result<Vec<PreserveReport>, DatabasesError> {
         let Some(mut row_copy) = row_copy else { return Ok(Vec::new()) };
         const TURNS: u32 = 5;
+        let mut alone = false;
         for _ in 0..TURNS {
             session.run("end its connections", &terminate_statement(self.database, Some(row_copy.backend))).await?;
             row_copy.carry(preservation).await?;
@@ -116,9 +123,16 @@ impl Swap<'_> {
                 literal(self.database),
                 row_copy.backend
             );
-            if session.query::<u64>("look who is there", &count).await? == 0 {
+            alone = session.query::<u64>("look who is there", &count).await? == 0;
+            if alone {
                 break;
             }
+        }
+        if !alone {
+            // Somebody may have written behind the last copy: such a row would be lost.
+            let database = self.database.to_owned();
+            let source = Box::new(DatabasesError::Busy { database: database.clone() });
+            return Err(DatabasesError::NeverQuiet { database, source });
         }
         crate::failpoint!("databases.rebuild.before-preserve-commit");
         let reports = row_copy.finish().await?;
@@ -160,11 +174,15 @@ pub(in crate::databases) async fn open(server: &Server, database: &str) -> Resul
 /// Drops a database that this module made or put aside; connections to it end.
 pub(in crate::databases) async fn drop_aside(server: &Server, name: &str) -> Result<(), DatabasesError> {
     crate::failpoint!("databases.rebuild.before-drop");
-    let statements = format!(
-        "ALTER DATABASE {0} IS_TEMPLATE false; ALTER DATABASE {0} ALLOW_CONNECTIONS false; \
-         DROP DATABASE {0} WITH (FORCE);",
-        ident(name)
+    // One whose drop was interrupted can't be altered any more, and needs nothing but another drop.
+    let altered = format!(
+        "SELECT pg_catalog.format(statement, datname) FROM pg_catalog.pg_database, \
+           (VALUES (1, 'ALTER DATABASE %I IS_TEMPLATE false'), (2, 'ALTER DATABASE %I ALLOW_CONNECTIONS false')) \
+           AS statements (turn, statement) \
+         WHERE datname = {} AND datconnlimit <> -2 ORDER BY turn\n\\gexec\n",
+        literal(name)
     );
+    let statements = format!("{altered}DROP DATABASE {} WITH (FORCE);", ident(name));
     server.client.execute(server.maintenance(name), "drop the database", &statements).await?;
     crate::failpoint!("databases.rebuild.after-drop");
     Ok(())

@@ -1,0 +1,195 @@
+//! `db leftovers`.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::database;
+use super::reach::connect;
+use crate::cli::arguments::{LeftoversArguments, LeftoversCommand};
+use crate::cli::failure::Failure;
+use crate::cli::operations::{self, Operation, document};
+use crate::cli::prompt;
+use crate::cli::select::{self, Unselected};
+use crate::cli::session::{Project, Session};
+use crate::cli::table::{self, Column};
+use crate::databases::{self, LeftoverKind, leftover_kind};
+use crate::report::{Message, Reporter};
+
+/// What `db leftovers list` prints.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LeftoversDocument {
+    pub leftovers: Vec<LeftoverDocument>,
+}
+
+/// A database that stands beside others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LeftoverDocument {
+    pub name: String,
+    /// The database that it stands beside, or one on the same server where it stands beside none.
+    pub database: String,
+    /// `old`, `left`, `kept`, `unfinished`, or `other` for one that the manifest does not have.
+    pub kind: String,
+    /// On the server's disk, indexes included.
+    pub size_bytes: u64,
+}
+
+/// `dpl db leftovers …`.
+pub fn run(arguments: &LeftoversArguments, session: &mut Session) -> Result<u8, Failure> {
+    let (targets, act) = match &arguments.command {
+        None => (&[][..], None),
+        Some(LeftoversCommand::List(arguments)) => (arguments.targets.as_slice(), None),
+        Some(LeftoversCommand::Drop(arguments)) => (arguments.targets.as_slice(), Some(Act::Drop)),
+        Some(LeftoversCommand::Keep(arguments)) => (arguments.targets.as_slice(), Some(Act::Keep)),
+    };
+    let (project, named) = session.targets(targets)?;
+    let Some(act) = act else { return list(&project, &named, session) };
+    let [name] = named.as_slice() else { return Err(Failure::usage("name one database that was left")) };
+    let found = look(&project, &[], session)?.leftovers.into_iter().find(|leftover| leftover.name == *name);
+    let found = found.ok_or_else(|| {
+        let hint = Message::new("hint-leftovers");
+        Failure::usage_with_hint(format!("no database `{name}` was left beside those of the manifest"), hint)
+    })?;
+    operations::act(&Settle { leftover: found, act }, &project, session)
+}
+
+fn list(project: &Arc<Project>, named: &[String], session: &mut Session) -> Result<u8, Failure> {
+    let found = look(project, named, session)?;
+    if session.output.json {
+        session.output.document(&found)?;
+        return Ok(0);
+    }
+    if found.leftovers.is_empty() {
+        session.output.say(&Message::new("leftovers-none"));
+        return Ok(0);
+    }
+    let catalogue = session.output.catalogue;
+    let rows = found.leftovers.iter().map(|leftover| {
+        let why = Message::new(match leftover.kind.as_str() {
+            "old" => "leftover-why-old",
+            "left" => "leftover-why-left",
+            "kept" => "leftover-why-kept",
+            "unfinished" => "leftover-why-unfinished",
+            _ => "leftover-why-other",
+        });
+        vec![leftover.database.clone(), leftover.name.clone(), table::size(leftover.size_bytes), catalogue.text(&why)]
+    });
+    let title = |key| Column::new(catalogue.word(key));
+    let columns = [
+        title("column-database").at_least(8),
+        title("column-beside").at_least(20),
+        title("column-size").leaves(2),
+        title("column-why").leaves(1),
+    ];
+    let page = table::within(&columns, rows.collect(), session.output.width());
+    session.output.data(&page)?;
+    Ok(0)
+}
+
+/// Everything on the servers of these databases that is none of the manifest's own.
+fn look(project: &Project, named: &[String], session: &mut Session) -> Result<LeftoversDocument, Failure> {
+    let manifest = project.manifest();
+    let chosen = select::databases(manifest, named, Unselected::All)?;
+    let engine = session.engine()?;
+    let mut found = LeftoversDocument::default();
+    for name in &chosen {
+        let database = database(project, name)?;
+        let there = session.wait_for(async {
+            let server = connect(&engine, manifest, database).await?;
+            Ok(databases::list(&server).await?)
+        })?;
+        let is_own = |there: &str| manifest.databases.get(there).is_some() || there == "postgres";
+        for there in there.into_iter().filter(|there| !is_own(&there.name)) {
+            let kind = leftover_kind(name, &there.name);
+            let of_another = manifest.databases.iter().any(|(_, other, _)| leftover_kind(other, &there.name).is_some());
+            let is_known = found.leftovers.iter().any(|leftover| leftover.name == there.name);
+            if is_known || kind.is_none() && of_another {
+                continue;
+            }
+            found.leftovers.push(LeftoverDocument {
+                name: there.name,
+                database: name.clone(),
+                kind: kind.map_or("other", LeftoverKind::word).to_owned(),
+                size_bytes: there.size_bytes,
+            });
+        }
+    }
+    Ok(found)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Drop,
+    Keep,
+}
+
+/// Drops or keeps one.
+#[derive(Debug)]
+struct Settle {
+    leftover: LeftoverDocument,
+    act: Act,
+}
+
+impl Operation for Settle {
+    fn announcement(&self) -> Message {
+        let message = match self.act {
+            Act::Drop => Message::new("will-drop-leftover"),
+            Act::Keep => Message::new("will-keep-leftover"),
+        };
+        message.with("name", &self.leftover.name)
+    }
+
+    fn command(&self) -> String {
+        let act = if self.act == Act::Drop { "drop" } else { "keep" };
+        format!("dpl db leftovers {act} {}", quoted(&self.leftover.name))
+    }
+
+    fn confirm(&self, _project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+        if self.act == Act::Keep {
+            return Ok(());
+        }
+        let question = Message::new("confirm-drop-leftover").with("name", &self.leftover.name);
+        prompt::confirm_by_name(session, &question, &self.leftover.name)
+    }
+
+    fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
+        let message = match self.act {
+            Act::Drop => Message::new("would-drop-leftover"),
+            Act::Keep => Message::new("would-keep-leftover"),
+        };
+        session.output.say(&message.with("name", &self.leftover.name));
+        document(&LeftoversDocument { leftovers: vec![self.leftover.clone()] })
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, _reporter: &Reporter) -> Result<Value, Failure> {
+        let LeftoverDocument { name, database: beside, .. } = &self.leftover;
+        let engine = session.engine()?;
+        let database = database(project, beside)?;
+        let mut left = self.leftover.clone();
+        session.runtime()?.block_on(async {
+            let server = connect(&engine, project.manifest(), database).await?;
+            match self.act {
+                Act::Drop => databases::drop_leftover(&server, beside, name).await?,
+                Act::Keep => left.name = databases::keep_leftover(&server, beside, name).await?,
+            }
+            Ok::<_, Failure>(())
+        })?;
+        let message = match self.act {
+            Act::Drop => Message::new("leftover-dropped").with("name", name),
+            Act::Keep => Message::new("leftover-kept").with("name", &left.name).with("database", beside),
+        };
+        session.output.say(&message);
+        document(&LeftoversDocument { leftovers: vec![left] })
+    }
+}
+
+/// As a shell takes it.
+pub(super) fn quoted(name: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:@%+".contains(c);
+    match !name.is_empty() && name.chars().all(is_plain) {
+        true => name.to_owned(),
+        false => format!("'{}'", name.replace('\'', "'\\''")),
+    }
+}
