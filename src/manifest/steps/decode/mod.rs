@@ -3,6 +3,10 @@
 //! A field that is wrong is reported and replaced by its default; the manifest that comes of it never leaves the
 //! reader when anything was reported.
 
+mod devices;
+mod health;
+mod mounts;
+mod ports;
 mod scalars;
 mod service;
 mod stack;
