@@ -373,7 +373,7 @@ pub fn volume(manifest: &Manifest, key: &str) -> VolumeSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::model::{BindOptions, Gpu, NetworkJoin, Volume, VolumeOptions};
+    use crate::manifest::model::{BindOptions, Device, Gpu, NetworkJoin, Volume, VolumeOptions};
 
     fn made(manifest: &Manifest, service: &Service, change: impl FnOnce(&mut ContainerInputs)) -> ContainerSpec {
         let mut container_inputs = ContainerInputs {
@@ -396,6 +396,39 @@ mod tests {
 
     fn project() -> Manifest {
         Manifest { project: "p".to_owned(), ..Manifest::default() }
+    }
+
+    #[test]
+    fn cdi_devices_are_requested_and_the_address_is_that_of_the_first_network() {
+        let device = |source: &str| Device {
+            source: source.to_owned(),
+            target: source.to_owned(),
+            permissions: "rwm".to_owned(),
+        };
+        let second = NetworkJoin { mac_address: Some("02:42:ac:11:00:09".to_owned()), ..NetworkJoin::default() };
+        let service = Service {
+            devices: vec![device("nvidia.com/gpu=all"), device("/dev/null")],
+            mac_address: Some("02:42:ac:11:00:02".to_owned()),
+            networks: [("front".to_owned(), NetworkJoin::default()), ("back".to_owned(), second)].into(),
+            links: vec!["db:database".parse().unwrap()],
+            cgroup_parent: Some("app.slice".to_owned()),
+            annotations: [("a".to_owned(), "b".to_owned())].into(),
+            memswap_limit: Some("-1".parse().unwrap()),
+            ..Service::default()
+        };
+        let mut manifest = project();
+        manifest.services.push("db".to_owned(), Some(Service { scale: Some(2), ..Service::default() }));
+        let spec = made(&manifest, &service, |_| {});
+        assert_eq!(spec.devices.len(), 1);
+        assert_eq!(
+            (spec.gpus[0].driver.as_str(), &spec.gpus[0].device_ids[..]),
+            ("cdi", &["nvidia.com/gpu=all".to_owned()][..])
+        );
+        let addresses: Vec<Option<&str>> = spec.networks.iter().map(|one| one.mac_address.as_deref()).collect();
+        assert_eq!(addresses, [Some("02:42:ac:11:00:02"), Some("02:42:ac:11:00:09")]);
+        assert_eq!(spec.networks[0].links, ["p-db-1:database", "p-db-2:database"]);
+        assert_eq!((spec.cgroup_parent.as_deref(), spec.memory_swap_bytes), (Some("app.slice"), Some(-1)));
+        assert_eq!(spec.annotations["a"], "b");
     }
 
     #[test]
