@@ -50,14 +50,14 @@ fn memory_stays_small_for_every_manifest_that_is_small() {
             "ports of ranges under many services",
             format!(
                 "{{\"project\":\"p\",\"defaults\":{{\"image\":\"i\",\"expose\":[{ports}]}},\"services\":{{{}}}}}",
-                many(20_000, |n| format!("\"s{n}\":{{}}"))
+                many(2_000, |n| format!("\"s{n}\":{{}}"))
             ),
         ),
-        ("many unknown keys in one line", format!("{{{}}}", many(40_000, |n| format!("\"k{n}\":0")))),
-        ("many services", stack(&many(20_000, |n| format!("\"s{n}\":{{\"image\":\"i\"}}")))),
+        ("many unknown keys in one line", format!("{{{}}}", many(10_000, |n| format!("\"k{n}\":0")))),
+        ("many services", stack(&many(10_000, |n| format!("\"s{n}\":{{\"image\":\"i\"}}")))),
         (
             "a wide list",
-            stack(&format!("\"a\":{{\"image\":\"i\",\"command\":[{}]}}", many(200_000, |_| "0".to_owned()))),
+            stack(&format!("\"a\":{{\"image\":\"i\",\"command\":[{}]}}", many(100_000, |_| "0".to_owned()))),
         ),
         ("a deep list", format!("{}{}", "[".repeat(250_000), "]".repeat(250_000))),
         (

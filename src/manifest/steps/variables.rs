@@ -96,10 +96,15 @@ fn wrong(message: impl Into<String>) -> Failure {
     Failure { message: message.into(), help: Some("write `$$` for a dollar sign".to_owned()) }
 }
 
+fn too_large() -> Failure {
+    Failure { message: "variables make this larger than 1 MiB".to_owned(), help: None }
+}
+
 impl Template<'_> {
     /// The text with the values of its variables.
     pub fn fill(&mut self, text: &str) -> Result<String, Failure> {
-        self.fill_nested(text, 0)
+        // Nothing is looked up any more: what is wrong is known.
+        if self.left == 0 { Err(too_large()) } else { self.fill_nested(text, 0) }
     }
 
     fn fill_nested(&mut self, text: &str, depth: usize) -> Result<String, Failure> {
@@ -137,8 +142,13 @@ impl Template<'_> {
     }
 
     fn push(&mut self, filled: &mut String, more: &str) -> Result<(), Failure> {
-        let too_large = || Failure { message: "variables make this larger than 1 MiB".to_owned(), help: None };
-        self.left = self.left.checked_sub(more.len()).ok_or_else(too_large)?;
+        match self.left.checked_sub(more.len()) {
+            Some(left) => self.left = left,
+            None => {
+                self.left = 0;
+                return Err(too_large());
+            }
+        }
         filled.push_str(more);
         Ok(())
     }
