@@ -11,4 +11,4 @@ mod output;
 pub use digest::{Digest, Hasher, HashingReader, HashingWriter, InvalidDigest, hash_file};
 pub use durable::{DurableFile, Mode, create_dir_durably, sync_dir, write_durably};
 pub use names::escape;
-pub use output::{Output, OutputOptions, OutputTarget, StreamKind, write_output};
+pub use output::{Output, OutputOptions, OutputTarget, StreamKind, follow_links, write_output};

@@ -150,6 +150,17 @@ fn end_of_links(path: &Path) -> io::Result<(PathBuf, bool)> {
     Err(Errno::LOOP.into())
 }
 
+/// The path at the end of all links, whether or not there is something; for outputs that are folders.
+///
+/// # Errors
+/// Links that go in a circle or may not be followed.
+pub fn follow_links(path: &Path) -> io::Result<PathBuf> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => end_of_links(path).map(|(end, _)| end),
+    }
+}
+
 impl Output {
     /// Opens what lies at `path`, or starts a new file.
     ///
@@ -228,6 +239,7 @@ mod tests {
             let (second, first) = (here.path().join(format!("{name}-2")), here.path().join(name));
             symlink(there.path().join(name), &second).unwrap();
             symlink(second.file_name().unwrap(), &first).unwrap();
+            assert_eq!(follow_links(&first).unwrap(), there.path().join(name));
             written(&first).unwrap();
             assert_eq!(fs::read(there.path().join(name)).unwrap(), b"new", "{name}");
             assert!(fs::symlink_metadata(&first).unwrap().is_symlink());

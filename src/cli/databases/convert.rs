@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::reach::image_of;
-use super::{database, operator};
+use super::{database, dump_target, operator};
 use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, document};
 use crate::cli::session::{Project, Session};
@@ -41,7 +41,7 @@ impl Convert {
             }
         };
         super::database(project, &database)?;
-        let target = output.unwrap_or_else(|| file.with_file_name(format!("{stem}.dump")));
+        let target = dump_target(&output.unwrap_or_else(|| file.with_file_name(format!("{stem}.dump"))))?;
         if target.symlink_metadata().is_ok() && source_kind(&target)? != SourceKind::Backup {
             let hint = Message::new("hint-other-output");
             return Err(Failure::usage_with_hint(

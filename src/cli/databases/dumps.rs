@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::reach::{WhenDown, reach};
 use super::would::{self, Act};
-use super::{backup_settings, database, operator, seed};
+use super::{backup_settings, database, dump_target, operator, seed};
 use crate::cli::arguments::DumpArguments;
 use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, Weight, document};
@@ -111,7 +111,7 @@ impl Operation for Dump {
         for name in &self.databases {
             let database = database(project, name)?;
             let settings = SeedSettings {
-                path: seed(database, name)?.to_owned(),
+                path: dump_target(seed(database, name)?)?,
                 jobs: self.options.jobs,
                 level: self.options.level,
                 hashes: self.options.hashes,

@@ -16,7 +16,7 @@ mod sql;
 mod verify;
 mod would;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::arguments::DatabaseCommand;
 use super::failure::Failure;
@@ -25,6 +25,7 @@ use super::select;
 use super::select::Unselected;
 use super::session::{Project, Session};
 use crate::databases::{BackupFolder, BackupSettings, BadBackups, Jobs, Level, PasswordHashes, Shrink};
+use crate::fs::follow_links;
 use crate::manifest::Manifest;
 use crate::manifest::model::{Database, Service};
 use crate::report::Message;
@@ -145,6 +146,16 @@ fn seed<'d>(database: &'d Database, name: &str) -> Result<&'d Path, Failure> {
     })
 }
 
+/// Where a dump goes that is to lie at `path`: at the end of its links. Only files and folders are ever replaced.
+fn dump_target(path: &Path) -> Result<PathBuf, Failure> {
+    let wrong = |why: String| Failure::usage(format!("a dump can't be written to {}: {why}", path.display()));
+    let target = follow_links(path).map_err(|error| wrong(error.to_string()))?;
+    match target.metadata() {
+        Ok(found) if !found.is_file() && !found.is_dir() => Err(wrong("it is a device or a pipe".to_owned())),
+        _ => Ok(target),
+    }
+}
+
 fn backups_folder(project: &Project) -> Result<BackupFolder, Failure> {
     let path = path(project.manifest().paths.backups.as_deref(), "backups")?.to_owned();
     Ok(BackupFolder { path, project: Some(project.manifest().project.clone()) })
@@ -196,6 +207,26 @@ fn users(manifest: &Manifest, database: &Database) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::manifest::model::NamespaceMode;
+
+    #[test]
+    fn a_dump_goes_where_links_lead_and_replaces_neither_pipes_nor_devices() {
+        use std::os::unix::fs::symlink;
+
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = |name: &str| here.path().join(name);
+        std::fs::create_dir(there.path().join("seed")).unwrap();
+        for name in ["seed", "not-yet"] {
+            symlink(there.path().join(name), path(name)).unwrap();
+            assert_eq!(dump_target(&path(name)).unwrap(), there.path().join(name));
+        }
+        assert_eq!(dump_target(&path("plain")).unwrap(), path("plain"));
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        symlink("pipe", path("to-pipe")).unwrap();
+        for name in ["pipe", "to-pipe"] {
+            assert_eq!(dump_target(&path(name)).unwrap_err().exit_code(), 2, "{name}");
+        }
+    }
 
     #[test]
     fn those_that_live_in_a_namespace_of_a_user_stop_and_start_with_it() {

@@ -3,8 +3,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::databases::error::DatabasesError;
 use crate::fs::{create_dir_durably, sync_dir};
@@ -107,7 +109,10 @@ pub(in crate::databases) fn leftovers(home: &Path) -> Result<Vec<PathBuf>, Datab
     for entry in entries {
         let path = entry.map_err(DatabasesError::file("list", home))?.path();
         let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
-        if ours && File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok()) {
+        // Anybody's pipe or link may have such a name: only a folder is opened.
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let opened = || fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(&path);
+        if ours && opened().is_ok_and(|folder| folder.try_lock().is_ok()) {
             found.push(path);
         }
     }
@@ -183,6 +188,17 @@ mod tests {
             [living.path(), next.path()].map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
         left.sort();
         assert_eq!(names_in(folder.path()), left);
+    }
+
+    #[test]
+    fn a_pipe_or_a_link_with_the_name_of_a_leftover_is_neither_opened_nor_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, path(".dpl-tmp-dump-pipe"), fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        fs::create_dir(path("kept")).unwrap();
+        std::os::unix::fs::symlink("kept", path(".dpl-tmp-dump-link")).unwrap();
+        assert_eq!(leftovers(folder.path()).unwrap(), Vec::<PathBuf>::new());
     }
 
     #[test]
