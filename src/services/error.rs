@@ -198,6 +198,9 @@ pub enum StepError {
     LeftBehind { container: String },
     #[error("service {provider}, whose namespace it shares, has no container")]
     NoProvider { provider: String },
+    /// The operator asked for an end before its turn had come.
+    #[error("an end was asked for before it was begun")]
+    NotBegun,
     #[error(transparent)]
     NotReady(#[from] NotReady),
 }

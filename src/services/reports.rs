@@ -27,8 +27,7 @@ impl ServicesReport {
                 None => self.services.push(new),
                 Some(old) => {
                     old.milliseconds += new.milliseconds;
-                    let was_open =
-                        matches!(old.result, ServiceOutcome::Failed | ServiceOutcome::Skipped | ServiceOutcome::Waited);
+                    let was_open = old.result.is_open() || old.result == ServiceOutcome::Waited;
                     if was_open || new.result == ServiceOutcome::Failed {
                         old.result = new.result;
                     }
@@ -72,6 +71,17 @@ pub enum ServiceOutcome {
     Failed,
     /// Something that it needs failed, or the operator asked for an end: it is as it was.
     Skipped,
+    /// The operator asked for an end: it is changed, and whether it is ready was not waited for.
+    Unproven,
+    /// The operator asked for an end: some of it is changed, and the rest is as it was.
+    Partly,
+}
+
+impl ServiceOutcome {
+    /// Whether something is left to do for it.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Failed | Self::Skipped | Self::Unproven | Self::Partly)
+    }
 }
 
 /// What runs.

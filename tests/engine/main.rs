@@ -17,6 +17,7 @@ mod foreign;
 mod housekeeping;
 mod images;
 mod images_others;
+mod interrupts;
 mod keys;
 mod languages;
 mod lock;

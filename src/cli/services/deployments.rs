@@ -61,11 +61,10 @@ fn carried_out(manifest: &Manifest, report: &ServicesReport, last: Option<&Deplo
         return document;
     };
     let starts = matches!(report.action, Action::Start | Action::Restart);
+    let is_as_before =
+        |outcome| matches!(outcome, ServiceOutcome::Failed | ServiceOutcome::Skipped | ServiceOutcome::Partly);
     let is_new = |name: &str| {
-        starts
-            && report.services.iter().any(|service| {
-                service.name == name && !matches!(service.result, ServiceOutcome::Failed | ServiceOutcome::Skipped)
-            })
+        starts && report.services.iter().any(|service| service.name == name && !is_as_before(service.result))
     };
     for (name, definition) in services {
         if let Some(earlier) = last.manifest["services"].get(name.as_str()).filter(|_| !is_new(name)) {

@@ -291,20 +291,26 @@ fn carry_out(
             document(&report)
         }
         Err(ServicesError::Interrupted { report }) => {
-            let skipped = names(&report, |outcome| outcome == ServiceOutcome::Skipped);
-            session.output.say(&Message::new("services-left").with("targets", skipped.join(", ")));
+            say_interrupted(&report, session);
             Err(Failure::Interrupted)
         }
         Err(error) => {
             if let Some(report) = error.report().filter(|_| error.lost_the_engine()) {
                 let listed = |names: Vec<&str>| if names.is_empty() { "–".to_owned() } else { names.join(", ") };
-                let is_open = |outcome| matches!(outcome, ServiceOutcome::Failed | ServiceOutcome::Skipped);
                 let stand = Message::new("services-stand")
-                    .with("done", listed(names(report, |outcome| !is_open(outcome))))
-                    .with("open", listed(names(report, is_open)));
+                    .with("done", listed(names(report, |outcome| !outcome.is_open())))
+                    .with("open", listed(names(report, ServiceOutcome::is_open)));
                 session.output.say(&stand);
             }
-            Err(error.into())
+            if !reporter.asked_to_stop() {
+                return Err(error.into());
+            }
+            // What failed meanwhile is said too.
+            if let Some(report) = error.report() {
+                say_interrupted(report, session);
+            }
+            Failure::from(error).show(&session.output);
+            Err(Failure::Interrupted)
         }
     }
 }
@@ -321,6 +327,20 @@ async fn look_and_plan(
 
 fn names(report: &ServicesReport, wanted: impl Fn(ServiceOutcome) -> bool) -> Vec<&str> {
     report.services.iter().filter(|service| wanted(service.result)).map(|service| service.name.as_str()).collect()
+}
+
+/// What became of each service when the operator asked for an end.
+fn say_interrupted(report: &ServicesReport, session: &Session) {
+    let of = |outcome: ServiceOutcome| names(report, |other| other == outcome).join(", ");
+    let changed = names(report, |outcome| !outcome.is_open()).join(", ");
+    let sentences = [
+        Message::new("services-changed").with("targets", changed),
+        Message::new("services-unproven").with("targets", of(ServiceOutcome::Unproven)),
+        Message::new("services-partly").with("targets", of(ServiceOutcome::Partly)),
+        Message::new("services-left").with("targets", of(ServiceOutcome::Skipped)),
+    ];
+    let about_some = |message: &&Message| message.values.iter().all(|(_, targets)| !targets.is_empty());
+    sentences.iter().filter(about_some).for_each(|message| session.output.say(message));
 }
 
 fn say_done(report: &ServicesReport, begun: Instant, session: &Session) {

@@ -39,6 +39,13 @@ pub struct Step {
     pub commits: bool,
 }
 
+impl Step {
+    /// Whether both are about one container's place.
+    pub fn is_in_the_place_of(&self, other: &Self) -> bool {
+        self.service.is_some() && (&self.service, self.number) == (&other.service, other.number)
+    }
+}
+
 fn as_text<S: Serializer>(cause: &Cause, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(cause)
 }

@@ -139,12 +139,17 @@ impl Run<'_> {
         }));
     }
 
-    /// Leaves a step out; what its unit has begun is taken back.
+    /// Leaves a step out; what was begun in its place is taken back.
     fn skip(&mut self, step: &Step) {
         let undo = self.undo_log.take_undo(step);
         if undo.is_empty() {
             self.states[step.id] = State::Skipped;
             return;
+        }
+        for earlier in self.plan.steps.iter().filter(|other| other.is_in_the_place_of(step)) {
+            if self.states[earlier.id] == State::Done {
+                self.states[earlier.id] = State::Skipped;
+            }
         }
         self.states[step.id] = State::Running;
         self.go_back(step.id, undo, None);
@@ -161,6 +166,11 @@ impl Run<'_> {
         if let StepError::NotReady(NotReady::Interrupted { .. }) = error {
             self.was_cut_short = true;
             self.states[id] = State::Skipped;
+            return;
+        }
+        if let StepError::NotBegun = error {
+            self.was_cut_short = true;
+            self.skip(step);
             return;
         }
         self.outcomes.failed(step);

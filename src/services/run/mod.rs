@@ -15,7 +15,7 @@ use crate::manifest::Manifest;
 use crate::report::{Message, Reporter};
 use crate::services::error::{NotReady, ServiceFailure, ServicesError, StepError};
 use crate::services::plan::{Plan, plan};
-use crate::services::reports::{ServiceOutcome, ServicesReport};
+use crate::services::reports::ServicesReport;
 use crate::services::request::{Action, Recreate, Request};
 use crate::services::run::executor::{ExecuteOptions, execute};
 use crate::services::snapshot::{Depth, Snapshot};
@@ -75,7 +75,7 @@ fn left(request: &Request, report: &ServicesReport, failures: &[ServiceFailure])
     let undone: BTreeSet<&str> = report
         .services
         .iter()
-        .filter(|service| matches!(service.result, ServiceOutcome::Failed | ServiceOutcome::Skipped))
+        .filter(|service| service.result.is_open())
         .map(|service| service.name.as_str())
         .collect();
     if failures.iter().any(|failure| has_stale_runtime_task(&failure.error)) {
@@ -154,7 +154,7 @@ fn merged(
 mod tests {
     use super::*;
     use crate::services::error::WayBack;
-    use crate::services::reports::ServiceResult;
+    use crate::services::reports::{ServiceOutcome, ServiceResult};
 
     fn result(name: &str, result: ServiceOutcome) -> ServiceResult {
         ServiceResult { name: name.to_owned(), result, cause: String::new(), milliseconds: 5 }

@@ -73,7 +73,15 @@ fn outcome(steps: &[&Step], states: &[State]) -> ServiceOutcome {
         return ServiceOutcome::Failed;
     }
     if any(State::Skipped) {
-        return ServiceOutcome::Skipped;
+        let changes = |state| {
+            let mut changes = steps.iter().filter(|step| !matches!(step.operation, Operation::WaitReady { .. }));
+            changes.any(|step| states[step.id] == state)
+        };
+        return match (changes(State::Done), changes(State::Skipped)) {
+            (false, _) => ServiceOutcome::Skipped,
+            (true, true) => ServiceOutcome::Partly,
+            (true, false) => ServiceOutcome::Unproven,
+        };
     }
     let did = |wanted: fn(&Operation) -> bool| steps.iter().any(|step| wanted(&step.operation));
     let created = did(|operation| matches!(operation, Operation::CreateContainer { .. }));

@@ -87,6 +87,10 @@ impl<'a> Performer<'a> {
             true => Some(self.permits.acquire().await.expect("the semaphore is never closed")),
             false => None,
         };
+        // It may have waited for its turn until an end was asked for.
+        if may_be_interrupted && self.reporter.asked_to_stop() {
+            return Err(StepError::NotBegun);
+        }
         let (activity, subject) = (activity(&step.operation), self.subject(step));
         self.reporter.began(activity, &subject, None);
         let result = match self.confirm(step).await {
@@ -379,7 +383,8 @@ impl<'a> Performer<'a> {
     /// Takes back what a place's steps did. Every operation is tried, whatever comes of the others.
     pub async fn go_back(&self, step: &Step, undo: &[Operation]) -> WayBack {
         let old = undo.iter().filter_map(Operation::target).find(|target| target.id.is_some());
-        if !undo.is_empty() {
+        // A new container that was only made beside the old one goes without a word.
+        if old.is_some() {
             self.reporter.notice(Message::new("services-putting-back").with("service", self.subject(step)));
         }
         let mut first_error = None;

@@ -1,6 +1,6 @@
 //! What is in hand of each container's place: the operations that would take it back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::services::plan::{Operation, Step};
 
@@ -11,18 +11,24 @@ type Place = (String, u32);
 #[derive(Debug, Default)]
 pub(in crate::services) struct UndoLog {
     open: BTreeMap<Place, Vec<Vec<Operation>>>,
+    /// Places in which something that ran was touched. A new container that was only made beside the old one is none.
+    touched: BTreeSet<Place>,
 }
 
 impl UndoLog {
-    /// Whether the step's place is neither as it was nor as it is to be: it must be brought to one of both.
+    /// Whether the step's place is neither as it was nor as it is to be: an interrupt leaves it to its end. One in which
+    /// things were only prepared is taken back.
     pub fn is_uncommitted(&self, step: &Step) -> bool {
-        place(step).is_some_and(|place| self.open.contains_key(&place))
+        place(step).is_some_and(|place| self.open.contains_key(&place) && self.touched.contains(&place))
     }
 
     pub fn done(&mut self, step: &Step) {
         let Some(place) = place(step) else {
             return;
         };
+        if step.commits || touches(&step.operation) {
+            self.touched.insert(place.clone());
+        }
         if step.commits {
             self.open.insert(place, Vec::new());
         } else {
@@ -48,6 +54,18 @@ impl UndoLog {
         let undo = place(step).and_then(|place| self.open.remove(&place)).unwrap_or_default();
         undo.into_iter().rev().flatten().collect()
     }
+}
+
+/// Whether an operation changes what runs, or what it is called.
+fn touches(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::StopContainer { .. }
+            | Operation::StartContainer { .. }
+            | Operation::RestartContainer { .. }
+            | Operation::UnpauseContainer { .. }
+            | Operation::RenameContainer { .. }
+    )
 }
 
 fn place(step: &Step) -> Option<Place> {
