@@ -49,21 +49,23 @@ pub enum ImagesError {
     File { operation: &'static str, path: PathBuf, source: io::Error },
     #[error("another dpl is writing to the image store {}{}; try again when it is done", .folder.display(), by(.holder))]
     StoreBusy { folder: PathBuf, holder: Option<Box<StoreHolder>> },
-    #[error("{} is no image store that can be used: {why}", .folder.display())]
+    #[error("{} is not an image store that can be used: {why}", .folder.display())]
     NotAStore { folder: PathBuf, why: &'static str },
     #[error("{} is damaged; bring the store again from where it was saved, or save anew", .path.display())]
     Document { path: PathBuf, source: DocumentError },
     #[error("{reference} is damaged in the store: {why} ({}); copy the store again, or remove that file and save again", .path.display())]
     DamagedBlob { reference: String, path: PathBuf, why: BlobDamage },
     #[error(
-        "{reference} can't be read in the store, so that nobody knows which blobs it needs; save it again, or take it out \
+        "{reference} can't be read in the store, so that the blobs that it needs are not known; save it again, or remove it \
          with `dpl images remove --force {reference}`"
     )]
     UnreadableImage { reference: String, source: Box<ImagesError> },
     /// A chart, a signature or the like, which other programs keep in layouts too. Nothing is wrong with it.
     #[error("{reference} in the store is not an image that an engine runs")]
     OtherKind { reference: String, path: PathBuf, source: DocumentError },
-    #[error("what would be removed is no longer what was shown: {what}; look again with --dry-run, then run it again")]
+    #[error(
+        "what would be removed has changed since it was shown: {what}; look again with --dry-run, then run it again"
+    )]
     PlanChanged { what: String },
     #[error("there is no image {} in the store {}; `dpl images list` shows what there is", list(.references), .folder.display())]
     NotStored { references: Vec<String>, folder: PathBuf },
@@ -72,12 +74,12 @@ pub enum ImagesError {
     #[error("{reference} is an index of several platforms, of which none can be used here")]
     NoPlatform { reference: String, source: Box<NoPlatform> },
 
-    #[error("what comes from {origin} is no archive of images that can be used")]
+    #[error("{origin} is not an archive of images that can be used")]
     Archive { origin: String, source: Box<ArchiveError> },
     #[error("the engine's export does not contain {reference} as the engine described it; save again")]
     ExportDiffers { reference: String },
     #[error(
-        "the image {reference} is not whole in the engine: its layer {layer} is missing there; load or pull it anew"
+        "the image {reference} is not whole in the engine: its layer {layer} is missing there; load or pull it again"
     )]
     ExportIncomplete { reference: String, layer: Digest },
 
@@ -88,11 +90,11 @@ pub enum ImagesError {
     State(#[from] StateError),
     #[error("{reference} did not become an image in the engine: {why}; what it had under that name is still there")]
     FellShort { reference: String, why: Shortfall, source: Option<EngineError> },
-    #[error("stopped, as asked; {done} of {all} images were done")]
+    #[error("stopped on request; {done} of {all} images were done")]
     Interrupted { done: usize, all: usize },
-    #[error("stopped, as asked")]
+    #[error("stopped on request")]
     Stopped,
-    #[error("left, since another image could not be loaded")]
+    #[error("not loaded, because another image failed")]
     GivenUp,
 }
 

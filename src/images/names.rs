@@ -84,10 +84,10 @@ pub fn kept_tag(image_id: &str) -> Option<String> {
 
 /// What an entry of anybody's layout or archive calls itself, with its tag; `None` where it has no name.
 ///
-/// `org.opencontainers.image.ref.name` counts where it is a whole reference, in whatever spelling. A tag alone, as ctr,
-/// BuildKit and regctl write it there, names no image; then `io.containerd.image.name` counts.
+/// `io.containerd.image.name` is exact. `org.opencontainers.image.ref.name` counts where it is a whole reference, in
+/// whatever spelling: a tag alone, as ctr, BuildKit and regctl write it there, names no image.
 pub(in crate::images) fn own_name(entry: &Descriptor) -> Option<String> {
-    ref_name(entry).or_else(|| parsed(entry.annotation(CONTAINERD_NAME)?))
+    entry.annotation(CONTAINERD_NAME).and_then(parsed).or_else(|| ref_name(entry))
 }
 
 /// What each entry of one index is called: the only place that knows.
@@ -95,11 +95,9 @@ pub(in crate::images) fn own_name(entry: &Descriptor) -> Option<String> {
 /// Where skopeo moves a tag, it takes `ref.name` from the entry that had it and leaves containerd's name there: such an
 /// entry has lost its name to the one that has `ref.name` now.
 pub(in crate::images) fn entry_names(entries: &[Descriptor]) -> Vec<Option<String>> {
-    let firm: HashSet<String> = entries.iter().filter_map(ref_name).collect();
-    let name = |entry| match ref_name(entry) {
-        Some(name) => Some(name),
-        None => own_name(entry).filter(|name| !firm.contains(name)),
-    };
+    let has_ref_name = |entry: &&Descriptor| ref_name(entry).is_some();
+    let firm: HashSet<String> = entries.iter().filter(has_ref_name).filter_map(own_name).collect();
+    let name = |entry: &Descriptor| own_name(entry).filter(|name| has_ref_name(&entry) || !firm.contains(name));
     entries.iter().map(name).collect()
 }
 
@@ -173,7 +171,7 @@ mod tests {
             (Some("team/app"), None, Some("team/app:latest")),
             (Some("v0.3"), None, None),
             (Some("1.0"), Some("docker.io/team/app:1.0"), Some("team/app:1.0")),
-            (Some("team/app:2"), Some("docker.io/team/app:1"), Some("team/app:2")),
+            (Some("team/app:2"), Some("docker.io/team/app:1"), Some("team/app:1")),
             (None, Some("docker.io/library/redis:7"), Some("redis:7")),
             (None, None, None),
         ] {

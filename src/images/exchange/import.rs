@@ -16,7 +16,7 @@ use crate::images::error::ImagesError;
 use crate::images::exchange::inputs::{Input, Source};
 use crate::images::formats::compression::{Compression, CompressionOptions};
 use crate::images::formats::image_archive::{
-    ArchiveError, ArchivedImage, LayerFile, LeftOut, PlatformWish, check_names, in_one_line, read_archive_for,
+    ArchiveError, ArchivedImage, LayerFile, LeftOut, PlatformWish, check_names, read_archive_for,
 };
 use crate::images::formats::platform::{Platform, other_architecture};
 use crate::images::formats::unpack_limit::UnpackLimit;
@@ -30,7 +30,7 @@ use crate::images::store::layer_writer::LayerWriter;
 use crate::images::store::layout::{Layout, StoredLayer};
 use crate::images::store::writer::{KnownLayers, NewName, StoreWriter, known_layers};
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Message, Reporter, in_one_line};
 
 /// How to import.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -501,7 +501,7 @@ impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let reporter = &self.import.reporter;
         if reporter.asked_to_stop() {
-            return Err(io::Error::other("stopped, as asked"));
+            return Err(io::Error::other("stopped on request"));
         }
         let read = self.inner.read(buffer)?;
         let before = *self.done_bytes / TOLD_EVERY_BYTES;

@@ -89,6 +89,16 @@ pub enum PlainReader<R: Read> {
 
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
+impl<R: Read> PlainReader<io::Chain<io::Cursor<Vec<u8>>, R>> {
+    /// As what the first bytes show it to be, and which that is.
+    pub fn sniff(mut reader: R) -> io::Result<(Self, Compression)> {
+        let mut first = Vec::with_capacity(MAGIC_BYTES);
+        (&mut reader).take(MAGIC_BYTES as u64).read_to_end(&mut first)?;
+        let compression = Compression::of(&first);
+        Ok((Self::new(io::Cursor::new(first).chain(reader), compression)?, compression))
+    }
+}
+
 impl<R: Read> PlainReader<R> {
     pub fn new(reader: R, compression: Compression) -> io::Result<Self> {
         let buffered = BufReader::with_capacity(READ_BUFFER_BYTES, reader);

@@ -50,7 +50,7 @@ pub const UNCOMPRESSED_SIZE: &str = "dpl.uncompressed-size";
 /// Why bytes are not the document that they should be.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    #[error("it is no {what}")]
+    #[error("it is not a valid {what}")]
     Json { what: &'static str, source: serde_json::Error },
     #[error("it is larger than any {what}: {size_bytes} bytes")]
     TooLarge { what: &'static str, size_bytes: u64 },
@@ -58,7 +58,7 @@ pub enum DocumentError {
     Ambiguous,
     #[error("it has more values than any {what}")]
     TooManyValues { what: &'static str },
-    #[error("it is of the type {media_type:?}, which is no {what}")]
+    #[error("unexpected media type {media_type:?} (expected: {what})")]
     MediaType { what: &'static str, media_type: String },
     #[error("a layer of it is encrypted ({media_type:?}), which no engine can load")]
     Encrypted { media_type: String },
@@ -130,7 +130,7 @@ impl Descriptor {
         let mut plain = self.clone();
         match plain.annotations.remove(SEAL) {
             Some(seal) => plain.seal() == seal || plain.lost_ref_name().is_some_and(|before| before.seal() == seal),
-            // The annotations themselves may have lost their name.
+            // A flipped bit can turn the key `annotations` into an unknown one; the seal is then somewhere in `rest`.
             None => self.annotation(SAVED_AT).is_none() && self.rest.values().all(|other| other.get(SEAL).is_none()),
         }
     }

@@ -24,9 +24,9 @@ pub struct NoPlatform {
     found: Vec<String>,
 }
 
-/// The text is no platform.
+/// The text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no platform: it reads OS/ARCHITECTURE, as in linux/amd64 or linux/arm/v7")]
+#[error("`{0}` is not a valid platform: write OS/ARCHITECTURE, as in linux/amd64 or linux/arm/v7")]
 pub struct InvalidPlatform(String);
 
 impl Platform {

@@ -14,7 +14,7 @@ use crate::engine::ImageStore;
 use crate::failpoint;
 use crate::fs::{Digest, Hasher};
 use crate::images::error::{BlobDamage, ImagesError};
-use crate::images::formats::compression::{Compression, MAGIC_BYTES, PlainReader};
+use crate::images::formats::compression::PlainReader;
 use crate::images::formats::documents::{Descriptor, INDEX_TYPE, MANIFEST_TYPE};
 use crate::images::formats::image_archive::ArchiveError;
 use crate::images::formats::tar_reader::{END_MARK, TarKind, TarReader, file_header, padding};
@@ -206,10 +206,7 @@ impl Payload {
                 continue;
             }
             let unreadable = |source| archive(ArchiveError::Layer { path: entry.path.clone(), source });
-            let mut first = Vec::with_capacity(MAGIC_BYTES);
-            (&mut reader).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(unreadable)?;
-            let compression = Compression::of(&first);
-            let mut plain = PlainReader::new(first.as_slice().chain(&mut reader), compression).map_err(unreadable)?;
+            let (mut plain, _) = PlainReader::sniff(&mut reader).map_err(unreadable)?;
             match archive_writer.layer(diff_id, &mut plain) {
                 Ok(()) => missing.remove(diff_id),
                 Err(LayerFailure::HungUp) => return Err(PayloadError::HungUp),

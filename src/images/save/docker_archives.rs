@@ -12,7 +12,7 @@ use crate::fs::{Digest, DurableFile, HashingReader, HashingWriter, Mode};
 use crate::images::announce_plan;
 use crate::images::disk_space;
 use crate::images::error::ImagesError;
-use crate::images::formats::compression::{Compression, CompressionOptions, Encoder, MAGIC_BYTES, PlainReader};
+use crate::images::formats::compression::{CompressionOptions, Encoder, PlainReader};
 use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
 use crate::images::formats::tar_reader::Streamed;
 use crate::images::identity::Identity;
@@ -203,10 +203,7 @@ impl ArchiveJob {
 /// The layer's diff ID.
 fn hash_layer(file: LayerFile<'_>, body: &mut dyn Read) -> Result<Digest, ArchiveError> {
     let failed = |source| ArchiveError::Layer { path: file.path.to_owned(), source };
-    let mut first = Vec::with_capacity(MAGIC_BYTES);
-    (&mut *body).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
-    let compression = Compression::of(&first);
-    let plain = PlainReader::new(first.as_slice().chain(body), compression).map_err(failed)?;
+    let (plain, _) = PlainReader::sniff(body).map_err(failed)?;
     let mut hashing = HashingReader::new(plain);
     io::copy(&mut hashing, &mut io::sink()).map_err(failed)?;
     Ok(hashing.finish().1)

@@ -36,7 +36,7 @@ fn path_of(store: &Path, name: &str) -> PathBuf {
     folder_of(store).join(&Digest::of(name.as_bytes()).hex()[..32])
 }
 
-/// Writes down every name of an index that is not written down as it is, before the index itself is written.
+/// Writes down every name of an index that is not written down as it is.
 pub(in crate::images) fn record_names(store: &Path, index: &Index) -> Result<(), ImagesError> {
     let folder = folder_of(store);
     if folder.is_symlink() {

@@ -18,7 +18,7 @@ use crate::images::formats::documents::Descriptor;
 use crate::images::pipes::blocking;
 use crate::images::store::archives::{ArchiveFolder, OldArchive};
 use crate::images::store::collect::{
-    Removal, RemovedImage, manifests_among, name_of, reached_as_far_as_it_goes, remove_file, size_of, stale_records,
+    Removal, RemovedImage, manifests_among, reached_as_far_as_it_goes, remove_file, size_of, stale_records,
     unnamed_blobs,
 };
 use crate::images::store::layer_check::measure;
@@ -233,12 +233,12 @@ fn plan(
                 Some(Claim::Projects(projects)) => projects,
                 Some(Claim::Unnamed) => Vec::new(),
                 None if is_other_kind(layout, entry) => {
-                    report.others.push(name.unwrap_or_else(|| name_of(entry)));
+                    report.others.push(name.unwrap_or_else(|| entry.shown_name()));
                     continue;
                 }
                 Some(Claim::Manifest { .. }) | None => continue,
             };
-            report.kept.push(KeptImage { reference: name_of(entry), projects });
+            report.kept.push(KeptImage { reference: entry.shown_name(), projects });
         }
     }
     let leftovers = unfinished(folder)?;

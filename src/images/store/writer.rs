@@ -167,10 +167,11 @@ impl StoreWriter {
                 index.manifests[at] = claimed_by(entry, projects).sealed();
             }
         }
-        record_names(&folder, &index)?;
         failpoint!("images.save.before-index");
         write(&folder.join(INDEX_FILE), &index.to_bytes())?;
         failpoint!("images.save.after-index");
+        // After the index: a name that a save did not come to would look like one that the index lost.
+        record_names(&folder, &index)?;
         self.layout.index = index;
         Ok(())
     }

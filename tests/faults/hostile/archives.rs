@@ -123,7 +123,7 @@ fn links(outside: &str) -> Vec<Case> {
 fn kinds() -> Vec<Case> {
     let good = Image::new("good");
     let of = |kind: u8| good.archive_with(|tar| tar.entry(kind, b"x/layer.tar", b"", 0, b""));
-    let wrong: &[&str] = &["x/layer.tar", "no file, folder or link"];
+    let wrong: &[&str] = &["x/layer.tar", "not that of a file"];
     let first = good.layers[0].clone();
     let contiguous = {
         let path = good.layer_paths()[0].clone();
@@ -307,8 +307,8 @@ fn ends() -> Vec<Case> {
     vec![
         refused("nothing", Vec::new(), &["a_1.tar"]),
         refused("a few bytes", b"tar".to_vec(), &["cut off"]),
-        refused("zeros alone", vec![0; 10_240], &["no tar"]),
-        refused("text", b"hello\n".repeat(500), &["no tar"]),
+        refused("zeros alone", vec![0; 10_240], &["not a tar"]),
+        refused("text", b"hello\n".repeat(500), &["not a tar"]),
         refused("no end mark", whole[..whole.len() - 1024].to_vec(), &["cut off"]),
         refused("something behind the end", [whole.clone(), whole.clone()].concat(), &["follows its end"]),
         refused("a block of zeros inside", good.archive_with(|tar| tar.raw(&[0; 512])), &["follows its end"]),

@@ -18,6 +18,7 @@ use crate::images::formats::platform::{NoPlatform, Platform};
 use crate::images::formats::tar_reader::{TarError, TarKind, TarReader, TarSource};
 use crate::images::names::engine_name;
 use crate::images::names::entry_names;
+use crate::report::in_one_line;
 
 /// Why an archive is not one of images.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,8 @@ pub enum ArchiveError {
     Document { path: String, source: DocumentError },
     #[error("the file `{path}` that its manifest.json names is not in it")]
     MissingFile { path: String },
+    #[error("the image {name} in it is not whole: the file `{path}` that its manifest.json names is missing")]
+    ImageNotWhole { name: String, path: String },
     #[error("the file `{path}` does not have the digest that it is named by")]
     WrongDigest { path: String },
     #[error("the layer `{path}` can't be used")]
@@ -347,7 +350,14 @@ impl<L: Clone> Files<L> {
     fn manifest_images(&self, manifest: &[u8]) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
         let items: Vec<ManifestItem> =
             parse(MANIFEST, manifest).map_err(|source| ArchiveError::Document { path: MANIFEST.to_owned(), source })?;
-        items.iter().map(|item| self.image(item)).collect()
+        let named = |item: &ManifestItem, error| match error {
+            ArchiveError::MissingFile { path } => match item.repo_tags.iter().flatten().next() {
+                Some(name) => ArchiveError::ImageNotWhole { name: shown(name), path },
+                None => ArchiveError::MissingFile { path },
+            },
+            error => error,
+        };
+        items.iter().map(|item| self.image(item).map_err(|error| named(item, error))).collect()
     }
 
     fn image(&self, item: &ManifestItem) -> Result<ArchivedImage<L>, ArchiveError> {
@@ -511,12 +521,6 @@ fn is_document(first: &[u8]) -> bool {
 fn is_attestation(first: &[u8]) -> bool {
     const IN_TOTO: &[u8] = b"https://in-toto.io/Statement/";
     first.first() == Some(&b'{') && first.windows(IN_TOTO.len()).any(|window| window == IN_TOTO)
-}
-
-/// An error with its causes.
-pub(in crate::images) fn in_one_line(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The digest that `blobs/sha256/<hex>` and `<hex>.json` promise.

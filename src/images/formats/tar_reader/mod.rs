@@ -27,7 +27,7 @@ const ENTRY_LIMIT: usize = 65_536;
 pub enum TarError {
     #[error("the archive can't be read")]
     Read(#[source] io::Error),
-    #[error("it is no tar archive")]
+    #[error("it is not a tar archive")]
     NotTar,
     #[error("it is cut off after {at_byte} bytes")]
     CutOff { at_byte: u64 },
@@ -196,7 +196,7 @@ impl<S: TarSource> TarReader<S> {
                     if kind == EntryType::Symlink { path.rsplit_once('/').map_or("", |(base, _)| base) } else { "" };
                 TarKind::Link { target: resolve(base, &raw).map_err(refused)? }
             }
-            _ => return Err(refused("it is no file, folder or link")),
+            _ => return Err(refused("its type is not that of a file, a folder or a link")),
         };
         if path.is_empty() && kind != TarKind::Folder {
             return Err(refused("it has no name"));
@@ -272,7 +272,7 @@ impl<S: TarSource> TarReader<S> {
                 Ok(read) if buffer[..read].iter().all(|byte| *byte == 0) => {
                     self.position += read as u64;
                     if self.position - end > END_LIMIT_BYTES {
-                        return Err(TarError::Header { at_byte: end, why: "its end has no end" });
+                        return Err(TarError::Header { at_byte: end, why: "more than 64 MiB follow its end mark" });
                     }
                 }
                 Ok(_) => return Err(TarError::Header { at_byte: end, why: "something follows its end mark" }),
@@ -383,7 +383,7 @@ fn checked_text(raw: &[u8]) -> Result<&str, &'static str> {
     if raw.len() > PATH_LIMIT_BYTES {
         return Err("its name is too long");
     }
-    let text = std::str::from_utf8(raw).map_err(|_| "its name is no UTF-8")?;
+    let text = std::str::from_utf8(raw).map_err(|_| "its name is not valid UTF-8")?;
     if text.chars().any(char::is_control) {
         return Err("its name has control characters");
     }

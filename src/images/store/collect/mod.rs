@@ -81,7 +81,7 @@ impl Removal {
             let image = layout.read_image(entry).ok();
             let layers = || image.iter().flat_map(|image| distinct(&image.layers));
             removal.images.push(RemovedImage {
-                reference: name_of(entry),
+                reference: entry.shown_name(),
                 image_id: image.as_ref().map(|image| image.config_digest.to_string()),
                 saved_at: entry.annotation(SAVED_AT).map(str::to_owned),
                 freed_bytes,
@@ -231,7 +231,7 @@ pub(in crate::images) fn reached_as_far_as_it_goes(layout: &Layout, entries: &[D
 fn reached(layout: &Layout, entries: &[&Descriptor]) -> Result<HashSet<Digest>, ImagesError> {
     let mut reached = HashSet::new();
     for entry in entries {
-        let name = name_of(entry);
+        let name = entry.shown_name();
         let mut documents = vec![(*entry).clone()];
         while let Some(document) = documents.pop() {
             if !reached.insert(document.digest.clone()) {
@@ -282,11 +282,6 @@ fn is_document(descriptor: &Descriptor) -> bool {
     let kind = &descriptor.media_type;
     let leads_on = [".manifest.", ".index.", "manifest.list"].iter().any(|word| kind.contains(word));
     leads_on && descriptor.size <= DOCUMENT_LIMIT_BYTES
-}
-
-/// What the messages call an entry.
-pub(in crate::images) fn name_of(entry: &Descriptor) -> String {
-    entry.shown_name()
 }
 
 /// `None` where there is no such file.

@@ -311,7 +311,7 @@ fn not_a_store(folder: &Path, why: &'static str) -> ImagesError {
 /// Opens a file that is a file: a pipe that lies under a blob's name would be waited for without end.
 pub(in crate::images) fn open_regular(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 /// A document that nothing gives a digest for; `None` when it is not there.

@@ -1,7 +1,6 @@
 //! Whether a store is what it says: documents, sizes, digests, and that every reference is whole. Changes nothing.
 
 use std::collections::{HashMap, HashSet};
-use std::error::Error;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -18,7 +17,7 @@ use crate::images::store::layout::{LAYOUT_FILE, Layout, StoredImage, distinct};
 use crate::images::store::name_records::lost_names;
 use crate::images::store::owners::NeededImages;
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Message, Reporter, in_one_line};
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,13 +176,13 @@ fn verify_layout(
             }
             Err(ImagesError::NoPlatform { .. }) => Vec::new(),
             Ok(image) => verify_image(layout, &image, thoroughness, &mut seen, reporter),
-            Err(error) => vec![text_of(&error)],
+            Err(error) => vec![in_one_line(&error)],
         };
         for other in other_platforms(layout, entry) {
             problems.extend(match layout.read_manifest(&other, name.clone()) {
                 Err(ImagesError::OtherKind { .. }) => Vec::new(),
                 Ok(image) => verify_image(layout, &image, thoroughness, &mut seen, reporter),
-                Err(error) => vec![text_of(&error)],
+                Err(error) => vec![in_one_line(&error)],
             });
         }
         report.images += 1;
@@ -256,7 +255,7 @@ fn verify_image(
                 Thoroughness::Quick => layout.open_layer(layer, &image.name).map(|_| None),
                 Thoroughness::Full => measure(layout, layer, &image.name).map(Some),
             };
-            looked.map_err(|error| text_of(&error))
+            looked.map_err(|error| in_one_line(&error))
         });
         match found {
             Ok(Some(bytes)) if layer.uncompressed_bytes.is_some_and(|said| said != *bytes) => {
@@ -270,17 +269,6 @@ fn verify_image(
         reporter.advanced(Activity::VerifyImage, &image.name, done_bytes, Some(total_bytes));
     }
     problems
-}
-
-/// An error with its causes in one line: these stand in a list, not on a page of their own.
-fn text_of(error: &ImagesError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
