@@ -93,11 +93,13 @@ pub(in crate::images) fn own_name(entry: &Descriptor) -> Option<String> {
 /// What each entry of one index is called: the only place that knows.
 ///
 /// Where skopeo moves a tag, it takes `ref.name` from the entry that had it and leaves containerd's name there: such an
-/// entry has lost its name to the one that has `ref.name` now.
+/// entry of ours, which always has both, has lost its name to the one that has `ref.name` now. Between others' entries
+/// nobody can say which is meant.
 pub(in crate::images) fn entry_names(entries: &[Descriptor]) -> Vec<Option<String>> {
     let has_ref_name = |entry: &&Descriptor| ref_name(entry).is_some();
     let firm: HashSet<String> = entries.iter().filter(has_ref_name).filter_map(own_name).collect();
-    let name = |entry: &Descriptor| own_name(entry).filter(|name| has_ref_name(&entry) || !firm.contains(name));
+    let lost_its_name = |entry: &Descriptor| entry.is_sealed() && !has_ref_name(&entry);
+    let name = |entry: &Descriptor| own_name(entry).filter(|name| !lost_its_name(entry) || !firm.contains(name));
     entries.iter().map(name).collect()
 }
 
@@ -181,7 +183,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_lost_its_ref_name_to_another_one_has_no_name() {
-        let (lost, moved) = (entry(None, Some("docker.io/team/one:1")), entry(Some("team/one:1"), None));
+        let (lost, moved) = (entry(None, Some("docker.io/team/one:1")).sealed(), entry(Some("team/one:1"), None));
         assert_eq!(entry_names(&[lost.clone(), moved]), [None, Some("team/one:1".to_owned())]);
         assert_eq!(entry_names(&[lost]), [Some("team/one:1".to_owned())]);
     }

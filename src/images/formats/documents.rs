@@ -125,6 +125,11 @@ impl Descriptor {
         self.with(SEAL, seal)
     }
 
+    /// Whether it is an entry that `dpl` wrote.
+    pub fn is_sealed(&self) -> bool {
+        self.annotation(SEAL).is_some()
+    }
+
     /// False for an entry of `dpl`'s own that does not say what was written. What others wrote has no seal.
     pub fn seal_holds(&self) -> bool {
         let mut plain = self.clone();

@@ -41,7 +41,7 @@ pub enum ArchiveError {
     Document { path: String, source: DocumentError },
     #[error("the file `{path}` that its manifest.json names is not in it")]
     MissingFile { path: String },
-    #[error("the image {name} in it is not whole: the file `{path}` that its manifest.json names is missing")]
+    #[error("the image {name} in it is not whole: the file `{path}` that its manifest.json names is not in it")]
     ImageNotWhole { name: String, path: String },
     #[error("the file `{path}` does not have the digest that it is named by")]
     WrongDigest { path: String },
