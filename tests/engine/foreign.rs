@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -112,13 +113,15 @@ fn hauler_shape(pair: &Pair, folder: &Path) {
     store.write_index(&entries);
 }
 
-/// What skopeo reads of each entry, by digest and name.
+/// What skopeo reads of each entry, by name and digest. It follows no entry of Docker's own types.
 fn read_by_skopeo(folder: &Path) -> BTreeMap<(String, String), String> {
     let index = Store(folder).index();
     let entries = index["manifests"].as_array().unwrap().iter().filter_map(|entry| {
         let name = entry["annotations"][REF_NAME].as_str()?;
-        let raw = skopeo(&["inspect", "--raw", &format!("oci:{}:{name}", folder.display())]);
-        Some(((name.to_owned(), entry["digest"].as_str()?.to_owned()), raw))
+        let place = format!("oci:{}:{name}", folder.display());
+        let read = Command::new("skopeo").args(["inspect", "--raw", &place]).output().unwrap();
+        let raw = String::from_utf8(read.stdout).unwrap();
+        read.status.success().then(|| ((name.to_owned(), entry["digest"].as_str().unwrap().to_owned()), raw))
     });
     entries.collect()
 }
@@ -153,6 +156,7 @@ fn stores_of_other_programs_are_loaded_from_saved_into_pruned_exported_and_impor
         make(&pair, &site.file("store"));
         make(&pair, &site.file("theirs"));
         let before = read_by_skopeo(&site.file("theirs"));
+        assert!(shape != "skopeo" || before.len() == 1, "the control");
         verified(stack, shape);
         loads_as_it_was(&pair, shape);
 

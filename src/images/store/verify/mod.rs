@@ -142,7 +142,7 @@ fn verify_archives(
             Err(error) if error.is_another_kind_of_file() => {}
             Err(error) => {
                 report.archives += 1;
-                let problem = text_of(&error);
+                let problem = in_one_line(&error);
                 reporter.failed(Activity::VerifyImage, &subject, &problem);
                 report.problems.push(StoreProblem { reference: subject, problem });
             }
