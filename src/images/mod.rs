@@ -34,6 +34,7 @@ pub use exchange::export::{ExportOptions, ExportReport, ExportTarget, ExportedIm
 pub use exchange::import::{
     ImportLeftOut, ImportOptions, ImportReport, ImportResult, ImportedImage, import, plan_import,
 };
+pub use exchange::parts::part_path;
 pub use formats::compression::Compression;
 pub use formats::documents::DocumentError;
 pub use formats::image_archive::ArchiveError;

@@ -67,6 +67,9 @@ pub struct ExportArguments {
     /// The archive; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+    /// Write parts of this size (4000m, 4g): FILE.001, FILE.002 and so on [default: one file]
+    #[arg(long, value_name = "SIZE")]
+    pub split: Option<String>,
     #[command(flatten)]
     pub compression: CompressionArguments,
 }

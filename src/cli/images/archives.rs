@@ -20,9 +20,10 @@ use crate::cli::{prompt, table};
 use crate::fs::OutputTarget;
 use crate::images::{
     Compression, ExportOptions, ExportReport, ExportTarget, ImportOptions, ImportReport, ImportResult, InvalidPlatform,
-    Platform, export, import, plan_export, plan_import,
+    Platform, export, import, part_path, plan_export, plan_import,
 };
 use crate::manifest::Reference;
+use crate::manifest::types::ByteSize;
 use crate::report::{Message, Reporter};
 
 /// `dpl images import`. Its arguments are files, whatever they are called: none of them names the manifest.
@@ -119,14 +120,24 @@ pub fn export_images(arguments: &ExportArguments, session: &mut Session) -> Resu
     if to_stdout && !session.global.dry_run && io::stdout().is_terminal() {
         return Err(Failure::usage("an archive is nothing for a terminal: name a file, or pipe it on"));
     }
+    let split = arguments.split.as_deref().map(str::parse::<ByteSize>).transpose();
+    let split = split.map_err(|error| Failure::usage(error.to_string()))?.map(|size| size.0);
+    if split.is_some_and(|bytes| bytes < LEAST_PART_BYTES) {
+        return Err(Failure::usage("--split takes 1m or more"));
+    }
+    if split.is_some() && to_stdout {
+        return Err(Failure::usage("standard output can't be split: name a file"));
+    }
     let references = chosen(&targets, &project, Unselected::All)?;
     let options = ExportOptions {
         compression: compression(arguments.compression.compression, by_name(&arguments.output)),
         level: arguments.compression.level,
         threads: arguments.compression.threads,
     };
-    operations::act(&Export { references, output: arguments.output.clone(), options }, &project, session)
+    operations::act(&Export { references, output: arguments.output.clone(), split, options }, &project, session)
 }
+
+const LEAST_PART_BYTES: u64 = 1 << 20;
 
 /// What the name of an archive says about its compression.
 fn by_name(output: &Path) -> Compression {
@@ -142,6 +153,8 @@ struct Export {
     references: Vec<Reference>,
     /// `-` is standard output.
     output: PathBuf,
+    /// The size of a part, in bytes.
+    split: Option<u64>,
     options: ExportOptions,
 }
 
@@ -161,7 +174,8 @@ impl Operation for Export {
     }
 
     fn command(&self) -> String {
-        format!("dpl images export --output {} {}", self.output.display(), self.names())
+        let split = self.split.map(|bytes| format!(" --split {bytes}")).unwrap_or_default();
+        format!("dpl images export --output {}{split} {}", self.output.display(), self.names())
     }
 
     fn needs_engine(&self) -> bool {
@@ -170,10 +184,11 @@ impl Operation for Export {
 
     fn confirm(&self, _project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
         // What can't be looked at is told when it is opened.
-        if self.is_stream() || !matches!(OutputTarget::of(&self.output), Ok(OutputTarget::Existing(_))) {
+        let path = if self.split.is_some() { part_path(&self.output, 1) } else { self.output.clone() };
+        if self.is_stream() || !matches!(OutputTarget::of(&path), Ok(OutputTarget::Existing(_))) {
             return Ok(());
         }
-        let question = Message::new("confirm-overwrite").with("path", self.output.display());
+        let question = Message::new("confirm-overwrite").with("path", path.display());
         prompt::confirm(session, &question)
     }
 
@@ -203,7 +218,10 @@ impl Operation for Export {
             let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Failure::Output)?;
             ExportTarget::Stream(Box::new(File::from(stdout)))
         } else {
-            ExportTarget::Path(self.output.clone())
+            match self.split {
+                Some(part_bytes) => ExportTarget::Parts { output: self.output.clone(), part_bytes },
+                None => ExportTarget::Path(self.output.clone()),
+            }
         };
         let exporting = export(store, &self.references, target, self.options, reporter);
         let report: ExportReport = session.runtime()?.block_on(exporting)?;

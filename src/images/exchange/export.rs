@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::failpoint;
 use crate::fs::{Digest, Hasher, Mode, Output, OutputOptions};
 use crate::images::error::{BlobDamage, ImagesError};
+use crate::images::exchange::parts::{PartsWriter, part_path};
 use crate::images::formats::compression::{Compression, CompressionOptions, Encoder};
 use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, INDEX_TYPE, MANIFEST_TYPE, REF_NAME};
 use crate::images::formats::tar_reader::{END_MARK, file_header, padding};
@@ -32,6 +33,8 @@ use crate::report::{Activity, Message, Reporter};
 pub enum ExportTarget {
     /// A path, by the rules of [`Output`]: a file appears under its name when it is whole.
     Path(PathBuf),
+    /// Files `FILE.001`, `FILE.002`, … of this many bytes, which appear when all of them are whole.
+    Parts { output: PathBuf, part_bytes: u64 },
     /// A stream; one that breaks off is no archive.
     Stream(Box<dyn Write + Send>),
 }
@@ -104,6 +107,7 @@ pub async fn export(
     blocking(move || {
         let output = match &target {
             ExportTarget::Path(path) => path.display().to_string(),
+            ExportTarget::Parts { output, .. } => part_path(output, 1).display().to_string(),
             ExportTarget::Stream(_) => "-".to_owned(),
         };
         let contents = Contents::read(&folder, &references)?;
@@ -214,6 +218,14 @@ impl Contents {
                 let (mut out, bytes) = self.write_all(out, options, output, reporter)?;
                 failpoint!("images.export.before-rename");
                 out.flush().map_err(failed)?;
+                out.commit().map_err(failed)?;
+                failpoint!("images.export.after-rename");
+                Ok(bytes)
+            }
+            ExportTarget::Parts { output: path, part_bytes } => {
+                let out = PartsWriter::new(&path, part_bytes, MARK);
+                let (out, bytes) = self.write_all(out, options, output, reporter)?;
+                failpoint!("images.export.before-rename");
                 out.commit().map_err(failed)?;
                 failpoint!("images.export.after-rename");
                 Ok(bytes)

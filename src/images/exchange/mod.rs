@@ -3,6 +3,7 @@
 pub mod export;
 pub mod import;
 mod inputs;
+pub mod parts;
 
 #[cfg(test)]
 mod tests;
