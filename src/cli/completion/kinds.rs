@@ -59,7 +59,7 @@ pub fn of(path: &str, argument: &Arg) -> Option<Kind> {
         ("command", _) => Kind::Free,
         (
             _,
-            "ENGINE" | "TIME" | "WHEN" | "REGEX" | "LINES" | "N" | "NEW" | "AGE" | "LEFTOVER" | "SQL"
+            "ENGINE" | "TIME" | "WHEN" | "REGEX" | "LINES" | "N" | "NEW" | "NAME" | "SIZE" | "AGE" | "LEFTOVER" | "SQL"
             | "OS/ARCHITECTURE",
         ) => Kind::Free,
         (_, "USER[:GROUP]" | "PATH" | "NAME[=VALUE]" | "NUMBER") => Kind::Free,
