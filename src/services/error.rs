@@ -153,6 +153,10 @@ pub enum Problem {
         "network {name} differs from the manifest ({fields}): stop what uses it, remove it with `docker network rm {name}`, and start again"
     )]
     NetworkDiffers { name: String, fields: String },
+    #[error(
+        "{service}: `ready.log` waits for a line, and its logging driver `none` keeps none: choose another proof or another driver"
+    )]
+    LogNotKept { service: String },
     #[error("the engine has two networks named {name}: remove one of them by its ID")]
     NetworkTwice { name: String },
     #[error(

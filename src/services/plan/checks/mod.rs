@@ -12,7 +12,7 @@ use super::cause::Warning;
 use super::converge::ServicePlan;
 use super::replica::Replica;
 use super::{Namesakes, PlanInput};
-use crate::manifest::model::{Device, MountKind, NamespaceMode};
+use crate::manifest::model::{Device, MountKind, NamespaceMode, ReadyProbe};
 use crate::services::container::fingerprint::Fingerprint;
 use crate::services::container::labels;
 use crate::services::error::Problem;
@@ -32,6 +32,7 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
             problems.extend(check.age());
             problems.extend(check.data_folder());
         }
+        problems.extend(check.log());
         problems.extend(data_owners::of(input, service_plan));
         problems.extend(check.sources(builder));
         problems.extend(ports::of(input, service_plans, service_plan));
@@ -120,6 +121,14 @@ impl Check<'_, '_> {
             image: folder.image.clone(),
             reference: self.service_plan.service.image.clone(),
         })
+    }
+
+    /// Nothing is kept of a log without a driver, so no line of it can prove anything.
+    fn log(&self) -> Option<Problem> {
+        let service = self.service_plan.service;
+        let waits_for_a_line = service.ready.as_ref().is_some_and(|ready| matches!(ready.probe, ReadyProbe::Log(_)));
+        let driver = service.logging.as_ref().and_then(|logging| logging.driver.as_deref());
+        (waits_for_a_line && driver == Some("none")).then(|| Problem::LogNotKept { service: self.service() })
     }
 
     fn gpus(&self) -> Option<Problem> {

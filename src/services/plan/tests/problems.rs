@@ -86,6 +86,18 @@ fn what_runs_on_an_image_that_the_engine_has_no_more_is_not_as_the_manifest_says
 }
 
 #[test]
+fn a_line_of_a_log_that_nobody_keeps_proves_nothing() {
+    let stack = Stack::new().service("a", |service| {
+        let probe = crate::manifest::model::ReadyProbe::Log("ready".to_owned());
+        service.ready = Some(crate::manifest::model::Ready { probe, timeout: None });
+        service.logging =
+            Some(crate::manifest::model::Logging { driver: Some("none".to_owned()), ..Default::default() });
+    });
+    let plan = stack.start(&["a"]);
+    assert!(plan.contains("a: `ready.log` waits for a line"), "{plan}");
+}
+
+#[test]
 fn missing_images_can_be_told_from_other_problems() {
     let stack = Stack::three().with(|stack| stack.snapshot.images.clear());
     let error = stack.plan(Action::Start, &["ui"], |_| {}).unwrap_err();
