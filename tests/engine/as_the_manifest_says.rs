@@ -72,7 +72,7 @@ fn a_container_of_an_image_that_was_committed_from_ours_is_not_ours() {
     assert_eq!((containers.len(), &status["services"][0]["drift"]), (1, &serde_json::json!([])), "{status}");
     stack.run(&["plan", "--exit-code"]).success();
     let ours = stack.inspect("cache", "{{.Config.Hostname}}");
-    let run = stack.run(&["exec", "cache", "hostname"]).success();
+    let run = stack.site.run(&["-f", "stack.json", "exec", "cache", "hostname"]).success();
     assert_eq!(run.stdout.trim(), ours);
     stack.run(&["remove", "cache", "--yes"]).success();
     assert_eq!(docker_on(&stack.engine, &["inspect", "-f", "{{.State.Running}}", &name]), "true");
