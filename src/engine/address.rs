@@ -1,9 +1,12 @@
 //! Where the engine is: `-H`, `DOCKER_HOST`, `DOCKER_CONTEXT`, the Docker configuration's current context, else the
 //! local socket; in that order, as the Docker CLI has it ("Docker contexts"). bollard knows no contexts.
+//!
+//! `tcp://HOST` means port 2375, or 2376 with TLS, and TLS is used where `DOCKER_TLS_VERIFY`, `DOCKER_TLS` or the context
+//! asks for it (Docker CLI, "Protect the Docker daemon socket").
 
 use std::env;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -11,15 +14,50 @@ use crate::fs::Digest;
 
 /// The address of an engine: `unix://…`, `tcp://…` or `ssh://…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address(String);
+pub struct Address {
+    url: String,
+    tls: Option<TlsFiles>,
+}
+
+/// What an encrypted connection is made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TlsFiles {
+    /// Certificates of the authorities to trust; the system's where `None`.
+    pub authorities: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Whether the engine's certificate has to be valid.
+    pub verify: bool,
+}
+
+impl TlsFiles {
+    /// The files of a folder, by the names that the Docker CLI gives them; those that exist.
+    fn in_folder(folder: &Path, verify: bool) -> Self {
+        let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+        Self { authorities: file("ca.pem"), identity: file("cert.pem").zip(file("key.pem")), verify }
+    }
+}
+
+/// An ssh destination: `ssh://[USER@]HOST[:PORT][/SOCKET]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SshDestination {
+    pub user: Option<String>,
+    pub host: String,
+    pub port: Option<u16>,
+    /// The engine's socket on that host, where it is not the one that its docker command takes.
+    pub socket: Option<String>,
+}
 
 /// No address can be made of what was given.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
     #[error(
-        "`{0}` is no engine's address: unix://PATH, tcp://HOST:PORT, ssh://USER@HOST or the name of a Docker context"
+        "`{0}` is not the address of an engine: unix://PATH, tcp://HOST:PORT, ssh://USER@HOST or the name of a Docker \
+         context"
     )]
     Unknown(String),
+    #[error("`{0}`: a user or host that begins with `-` is refused, since ssh would take it for an option")]
+    LeadingDash(String),
     #[error("Docker context `{name}` can't be read from {path}")]
     Context { name: String, path: PathBuf, source: std::io::Error },
     #[error("Docker context `{name}` has no usable address in {path}")]
@@ -39,21 +77,53 @@ impl Address {
         }
         match non_empty("DOCKER_CONTEXT").or_else(current_context) {
             Some(name) if name != "default" => Self::of_context(&name),
-            _ => Ok(Self(LOCAL.to_owned())),
+            _ => Ok(Self::local()),
         }
+    }
+
+    fn local() -> Self {
+        Self { url: LOCAL.to_owned(), tls: None }
     }
 
     fn parse(text: &str) -> Result<Self, AddressError> {
-        match text.split_once("://") {
-            Some(("unix" | "tcp" | "http" | "ssh", rest)) if !rest.is_empty() => Ok(Self(text.to_owned())),
-            Some(_) => Err(AddressError::Unknown(text.to_owned())),
-            None if text.is_empty() => Err(AddressError::Unknown(text.to_owned())),
-            None if text == "default" => Ok(Self(LOCAL.to_owned())),
-            None => Self::of_context(text),
+        match text {
+            "default" => Ok(Self::local()),
+            url if url.contains("://") => Self::of_url(url, tls_of_environment()),
+            "" => Err(AddressError::Unknown(text.to_owned())),
+            name => Self::of_context(name),
         }
     }
 
-    /// Contexts lie in `contexts/meta/<sha256 of the name>/meta.json` of the Docker configuration folder.
+    /// `tls` counts for TCP alone.
+    fn of_url(text: &str, tls: Option<TlsFiles>) -> Result<Self, AddressError> {
+        let unknown = || AddressError::Unknown(text.to_owned());
+        let (scheme, rest) = text.split_once("://").filter(|(_, rest)| !rest.is_empty()).ok_or_else(unknown)?;
+        match scheme {
+            "unix" => Ok(Self { url: text.to_owned(), tls: None }),
+            "tcp" | "http" => {
+                let port = match (scheme, &tls) {
+                    ("http", _) => 80,
+                    (_, None) => 2375,
+                    (_, Some(_)) => 2376,
+                };
+                let authority = with_port(rest.trim_end_matches('/'), port).ok_or_else(unknown)?;
+                Ok(Self { url: format!("{scheme}://{authority}"), tls: tls.filter(|_| scheme == "tcp") })
+            }
+            "ssh" => {
+                let address = Self { url: text.to_owned(), tls: None };
+                let destination = address.ssh_destination().ok_or_else(unknown)?;
+                let begins_with_dash = |part: &str| part.starts_with('-');
+                if begins_with_dash(&destination.host) || destination.user.as_deref().is_some_and(begins_with_dash) {
+                    return Err(AddressError::LeadingDash(text.to_owned()));
+                }
+                Ok(address)
+            }
+            _ => Err(unknown()),
+        }
+    }
+
+    /// Contexts lie in `contexts/meta/<sha256 of the name>/meta.json` of the Docker configuration folder, their
+    /// certificates in `contexts/tls/<the same>/docker`.
     fn of_context(name: &str) -> Result<Self, AddressError> {
         #[derive(Deserialize)]
         struct Meta {
@@ -64,56 +134,129 @@ impl Address {
         struct Endpoint {
             #[serde(rename = "Host")]
             host: Option<String>,
+            #[serde(rename = "SkipTLSVerify", default)]
+            skip_tls_verify: bool,
         }
 
         let folder = Digest::of(name.as_bytes());
-        let path = docker_folder().join("contexts/meta").join(folder.hex()).join("meta.json");
+        let contexts = docker_folder().join("contexts");
+        let path = contexts.join("meta").join(folder.hex()).join("meta.json");
         let text = std::fs::read_to_string(&path).map_err(|source| AddressError::Context {
             name: name.to_owned(),
             path: path.clone(),
             source,
         })?;
-        let host = serde_json::from_str::<Meta>(&text)
+        let endpoint = serde_json::from_str::<Meta>(&text)
             .ok()
             .and_then(|meta| meta.endpoints.into_iter().find(|(kind, _)| kind == "docker"))
-            .and_then(|(_, endpoint)| endpoint.host);
-        match host {
-            Some(host) if host.contains("://") => Self::parse(&host),
+            .map(|(_, endpoint)| endpoint);
+        let host = endpoint.as_ref().and_then(|endpoint| endpoint.host.clone());
+        match (endpoint, host) {
+            (Some(endpoint), Some(host)) if host.contains("://") => {
+                let files = contexts.join("tls").join(folder.hex()).join("docker");
+                let tls = (endpoint.skip_tls_verify || files.is_dir())
+                    .then(|| TlsFiles::in_folder(&files, !endpoint.skip_tls_verify));
+                Self::of_url(&host, tls)
+            }
             _ => Err(AddressError::ContextContent { name: name.to_owned(), path }),
         }
     }
 
     /// The address as a URL.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.url
+    }
+
+    /// How the connection is encrypted; `None` where it is not, or ssh does it.
+    pub(super) fn tls(&self) -> Option<&TlsFiles> {
+        self.tls.as_ref()
     }
 
     /// Whether the engine shares this machine's file system and ports.
     pub fn is_local(&self) -> bool {
-        self.0.starts_with("unix://")
+        self.url.starts_with("unix://")
     }
 
     /// Whether containers of the engine may see folders of this machine; whether they do, only a look shows: a socket
     /// may lead elsewhere. `DPL_ENGINE_ELSEWHERE=1` says that they don't.
     pub fn may_share_folders(&self) -> bool {
         let is_loopback = || {
-            let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+            let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
             ["127.", "localhost", "[::1]"].iter().any(|here| rest.starts_with(here))
         };
-        let is_here = self.is_local() || (!self.0.starts_with("ssh://") && is_loopback());
+        let is_here = self.is_local() || (!self.url.starts_with("ssh://") && is_loopback());
         is_here && non_empty("DPL_ENGINE_ELSEWHERE").is_none()
     }
 
     /// The socket's path, when the engine listens on one of this machine.
     pub fn socket(&self) -> Option<&str> {
-        self.0.strip_prefix("unix://")
+        self.url.strip_prefix("unix://")
+    }
+
+    /// `HOST:PORT`, when the engine is reached through TCP.
+    pub(super) fn tcp_authority(&self) -> Option<&str> {
+        self.url.strip_prefix("tcp://").or_else(|| self.url.strip_prefix("http://"))
+    }
+
+    /// Where ssh connects to, when the engine is reached through it.
+    pub(super) fn ssh_destination(&self) -> Option<SshDestination> {
+        let rest = self.url.strip_prefix("ssh://")?;
+        let (authority, socket) = match rest.find('/') {
+            Some(place) => (&rest[..place], Some(&rest[place..]).filter(|path| *path != "/")),
+            None => (rest, None),
+        };
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        let (host, port) = host_and_port(host)?;
+        // A password in an address would be shown in lists of processes.
+        let is_user = |user: &str| !user.is_empty() && !user.contains(':');
+        if !user.is_none_or(is_user) || host.is_empty() {
+            return None;
+        }
+        Some(SshDestination {
+            user: user.map(str::to_owned),
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port,
+            socket: socket.map(str::to_owned),
+        })
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(&self.url)
     }
+}
+
+/// `HOST[:PORT]`, the host as it stands there: an IPv6 address has its brackets.
+fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let behind_brackets = text.rfind(']').map_or(0, |place| place + 1);
+    match text[behind_brackets..].find(':') {
+        None if behind_brackets == text.len() || behind_brackets == 0 => Some((text, None)),
+        None => None,
+        Some(place) => {
+            let (host, port) = (&text[..behind_brackets + place], &text[behind_brackets + place + 1..]);
+            Some((host, Some(port.parse().ok()?)))
+        }
+    }
+}
+
+fn with_port(text: &str, default: u16) -> Option<String> {
+    let (host, port) = host_and_port(text)?;
+    let is_host = !host.is_empty() && !host.contains(['/', '@']);
+    is_host.then(|| format!("{host}:{}", port.unwrap_or(default)))
+}
+
+/// What the environment says about TLS, for addresses that no context gave.
+fn tls_of_environment() -> Option<TlsFiles> {
+    let verify = non_empty("DOCKER_TLS_VERIFY").is_some();
+    if !verify && non_empty("DOCKER_TLS").is_none() {
+        return None;
+    }
+    let folder = non_empty("DOCKER_CERT_PATH").map_or_else(docker_folder, PathBuf::from);
+    Some(TlsFiles::in_folder(&folder, verify))
 }
 
 fn non_empty(name: &str) -> Option<String> {
@@ -144,10 +287,43 @@ mod tests {
     #[test]
     fn addresses_have_one_of_three_schemes() {
         for text in ["unix:///run/docker.sock", "tcp://127.0.0.1:2375", "ssh://site@host"] {
-            assert_eq!(Address::parse(text).unwrap().as_str(), text);
+            assert_eq!(Address::of_url(text, None).unwrap().as_str(), text);
         }
-        for text in ["", "ftp://host", "unix://"] {
-            assert!(Address::parse(text).is_err(), "{text}");
+        for text in ["ftp://host", "unix://", "tcp://", "tcp://host:port", "tcp://:2375", "ssh://", "ssh://a:b@host"] {
+            assert!(matches!(Address::of_url(text, None), Err(AddressError::Unknown(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn tcp_without_a_port_means_the_port_that_the_docker_command_takes() {
+        let tls = || Some(TlsFiles { authorities: None, identity: None, verify: true });
+        for (text, tls, expected) in [
+            ("tcp://site", None, "tcp://site:2375"),
+            ("tcp://site/", None, "tcp://site:2375"),
+            ("tcp://[::1]", None, "tcp://[::1]:2375"),
+            ("tcp://[::1]:4000", None, "tcp://[::1]:4000"),
+            ("tcp://site", tls(), "tcp://site:2376"),
+            ("tcp://site:2375", tls(), "tcp://site:2375"),
+            ("http://site", None, "http://site:80"),
+        ] {
+            assert_eq!(Address::of_url(text, tls).unwrap().as_str(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn ssh_destinations_are_taken_apart_and_never_read_as_options() {
+        let parts = |text: &str| Address::of_url(text, None).unwrap().ssh_destination().unwrap();
+        let expected = SshDestination {
+            user: Some("site".to_owned()),
+            host: "host".to_owned(),
+            port: Some(2200),
+            socket: Some("/run/other.sock".to_owned()),
+        };
+        assert_eq!(parts("ssh://site@host:2200/run/other.sock"), expected);
+        let plain = SshDestination { user: None, host: "::1".to_owned(), port: None, socket: None };
+        assert_eq!(parts("ssh://[::1]/"), plain);
+        for text in ["ssh://-oProxyCommand=id", "ssh://-l@host", "ssh://site@-host:22"] {
+            assert!(matches!(Address::of_url(text, None), Err(AddressError::LeadingDash(_))), "{text}");
         }
     }
 }

@@ -4,16 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::Docker;
 use tokio::sync::OnceCell;
 
 use super::address::Address;
 use super::error::{EngineError, EngineErrorKind};
 use super::facts::{ApiVersion, EngineFacts, ImageStore};
 use super::limits::stall::StallLimits;
-use super::limits::timeouts::CALL_TIMEOUT;
+use super::limits::timeouts::{CALL_TIMEOUT, within};
 use super::lock::LockKeeper;
-use super::transport::ssh;
+use super::transport::Transport;
 
 /// An upload answers only when it is through, and an export's first byte comes when the engine has spooled it all:
 /// both take as long as they take, and a watchdog on the bytes notices a stall.
@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Engine {
     docker: Docker,
     transfers: Docker,
+    transport: Transport,
     address: Address,
     api: ApiVersion,
     /// Asked for when they are first needed: an engine runs other programs to answer.
@@ -48,18 +49,30 @@ impl Engine {
     pub async fn connect_within(address: Address, limits: StallLimits) -> Result<Self, EngineError> {
         let reach = |error| unreachable(&address, error);
         let call_limit = call_limit(limits);
+        let transport = Transport::new(&address).map_err(|error| reach(error.into()))?;
         // The client counts whole seconds.
-        let seconds = call_limit.as_secs().max(1);
-        let docker = match address.as_str().split_once("://") {
-            Some(("unix", _)) => Docker::connect_with_unix(address.as_str(), seconds, API_DEFAULT_VERSION),
-            Some(("ssh", _)) => ssh::client(&address, seconds),
-            _ => Docker::connect_with_http(address.as_str(), seconds, API_DEFAULT_VERSION),
-        }
-        .map_err(reach)?;
-        let api = ApiVersion::ask(&docker, &address, call_limit).await.map_err(reach)?;
+        let docker = transport.client(call_limit.as_secs().max(1)).map_err(reach)?;
+        within(call_limit, docker.ping()).await.map_err(reach)?;
+        let api = match transport.api_version() {
+            Some(version) => ApiVersion(version.to_owned()),
+            // Only some proxies keep it to themselves. An engine runs three programs to answer this.
+            None => {
+                ApiVersion(within(call_limit, docker.version()).await.map_err(reach)?.api_version.unwrap_or_default())
+            }
+        };
         let transfers = docker.clone().with_timeout(TRANSFER_TIMEOUT);
         let facts = Arc::default();
-        Ok(Self { docker, transfers, address, api, facts, keeper: None, stall_limits: limits, patience: PATIENCE })
+        Ok(Self {
+            docker,
+            transfers,
+            transport,
+            address,
+            api,
+            facts,
+            keeper: None,
+            stall_limits: limits,
+            patience: PATIENCE,
+        })
     }
 
     /// The version of the API that the engine speaks.
@@ -137,12 +150,16 @@ impl Engine {
         &self.docker
     }
 
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     pub(super) fn transfers(&self) -> &Docker {
         &self.transfers
     }
 }
 
-/// One who is less patient with transfers is so with calls.
+/// `DPL_STALL_TIMEOUT` below 120 s also shortens ordinary calls.
 fn call_limit(limits: StallLimits) -> Duration {
     CALL_TIMEOUT.min(limits.working)
 }

@@ -118,7 +118,7 @@ fn meaning(error: ApiError) -> (EngineErrorKind, String) {
 }
 
 /// The deepest cause: hyper wraps "connection refused" three times, and only that tells a reader anything.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
         deepest = source;

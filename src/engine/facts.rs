@@ -8,9 +8,8 @@ use bollard::errors::Error;
 use bollard::models::SystemInfo;
 use jiff::Timestamp;
 
-use super::address::Address;
+use super::architecture::image_architecture;
 use super::limits::timeouts::within;
-use super::transport::hijack;
 
 /// How the engine keeps its images; it decides what a load must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +85,7 @@ impl EngineFacts {
             storage_driver: info.driver.unwrap_or_default(),
             root_dir: PathBuf::from(info.docker_root_dir.unwrap_or_default()),
             operating_system: info.operating_system.unwrap_or_default(),
-            architecture: architecture(info.architecture.unwrap_or_default()),
+            architecture: image_architecture(&info.architecture.unwrap_or_default()).to_owned(),
             kernel: info.kernel_version.unwrap_or_default(),
             cpus: info.ncpu.unwrap_or_default().max(0) as u64,
             memory_bytes: info.mem_total.unwrap_or_default().max(0) as u64,
@@ -112,15 +111,6 @@ impl EngineFacts {
 pub struct ApiVersion(pub String);
 
 impl ApiVersion {
-    /// `GET /version` says it as well as `GET /_ping`, but an engine runs three programs to answer that, which costs it more
-    /// than all that a look at a stack does.
-    pub(super) async fn ask(docker: &Docker, address: &Address, limit: Duration) -> Result<Self, Error> {
-        match within(limit, hijack::api_version(address)).await {
-            Ok(Some(version)) => Ok(Self(version)),
-            Ok(None) | Err(_) => Ok(Self(within(limit, docker.version()).await?.api_version.unwrap_or_default())),
-        }
-    }
-
     /// As numbers that can be compared; (0, 0) where the engine says none.
     pub fn numbers(&self) -> (u32, u32) {
         let mut parts = self.0.split('.').map(|part| part.parse().unwrap_or(0));
@@ -131,18 +121,6 @@ impl ApiVersion {
 impl std::fmt::Display for ApiVersion {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.0)
-    }
-}
-
-/// The engine says it in the kernel's words (`uname -m`), images in Go's.
-fn architecture(machine: String) -> String {
-    match machine.as_str() {
-        "x86_64" => "amd64".to_owned(),
-        "aarch64" => "arm64".to_owned(),
-        "i386" | "i686" => "386".to_owned(),
-        "loongarch64" => "loong64".to_owned(),
-        arm if arm.starts_with("armv") => "arm".to_owned(),
-        _ => machine,
     }
 }
 

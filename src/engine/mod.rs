@@ -7,6 +7,7 @@
 
 mod address;
 mod api;
+mod architecture;
 mod client;
 mod error;
 mod facts;
@@ -31,6 +32,7 @@ pub use api::views::{
     ContainerState, ContainerSummary, ContainerView, EnvironmentView, HealthEntry, HealthState, LimitsView, MountView,
 };
 pub use api::volumes::{VolumeSpec, VolumeView};
+pub use architecture::image_architecture;
 pub use client::Engine;
 pub use error::{EngineError, EngineErrorKind};
 pub use facts::{ApiVersion, EngineFacts, ImageStore, LimitSupport};

@@ -14,7 +14,6 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::engine::client::Engine;
 use crate::engine::error::{EngineError, EngineErrorKind};
 use crate::engine::limits::timeouts::while_engine_answers;
-use crate::engine::transport::hijack;
 
 /// A command to run in a container (`POST /containers/{id}/exec`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,28 +93,24 @@ impl Engine {
             // the head of one.
             let body = serde_json::json!({ "Detach": false, "Tty": true });
             let path = format!("/exec/{}/start", created.id);
-            if let Some((output, input)) = hijack::hijack(self.address(), &path, &body).await.map_err(fail)? {
-                let context = object.clone();
-                let output = output.map(move |chunk| match chunk {
-                    Ok(bytes) => Ok(ExecOutput::Stdout(bytes)),
-                    Err(error) => Err(EngineError::new("read the output of", context.clone(), error)),
-                });
-                let output = Box::pin(while_engine_answers(self.clone(), object.clone(), output));
-                let input = Box::pin(input);
-                return Ok(ExecSession { engine: self.clone(), id: created.id, object, output, input });
-            }
+            let (output, input) = self.transport().hijack(&path, &body).await.map_err(fail)?;
+            let context = object.clone();
+            let output = output.map(move |chunk| match chunk {
+                Ok(bytes) => Ok(ExecOutput::Stdout(bytes)),
+                Err(error) => Err(EngineError::new("read the output of", context.clone(), error)),
+            });
+            let output = Box::pin(while_engine_answers(self.clone(), object.clone(), output));
+            return Ok(ExecSession { engine: self.clone(), id: created.id, object, output, input: Box::pin(input) });
         }
-        let options = StartExecOptions { detach: false, tty: spec.tty, output_capacity: Some(1 << 20) };
+        let options = StartExecOptions { detach: false, tty: false, output_capacity: Some(1 << 20) };
         let started = self.with_timeout(self.docker().start_exec(&created.id, Some(options))).await.map_err(fail)?;
         let StartExecResults::Attached { output, input } = started else {
             return Err(EngineError::other(EngineErrorKind::Failed, "run", object, "the engine did not attach to it"));
         };
-        let tty = spec.tty;
         let context = object.clone();
         let output = output.map(move |chunk| match chunk {
             Ok(LogOutput::StdOut { message }) => Ok(ExecOutput::Stdout(message)),
             Ok(LogOutput::StdErr { message }) => Ok(ExecOutput::Stderr(message)),
-            Ok(LogOutput::Console { message } | LogOutput::StdIn { message }) if tty => Ok(ExecOutput::Stdout(message)),
             // A frame of an unknown kind: in a binary stream the bytes behind it can't be trusted.
             Ok(_) => Err(EngineError::other(
                 EngineErrorKind::Failed,
@@ -205,7 +200,7 @@ impl Engine {
             // A command that ends before it has read everything is judged by its exit code, not by the pipe.
             let _ = stdin.write_all(input).await;
             let _ = stdin.shutdown().await;
-            Ok(())
+            std::future::pending::<()>().await
         };
         let drain = async {
             while let Some(chunk) = output.next().await {
@@ -216,8 +211,12 @@ impl Engine {
             }
             Ok::<(), EngineError>(())
         };
-        // An engine that takes nothing any more holds the input back for ever, and is noticed at the output.
-        futures::try_join!(feed, drain)?;
+        // The output's end is the command's, whether or not it has read its input; an engine that takes nothing any more
+        // is noticed there too.
+        tokio::select! {
+            drained = drain => drained?,
+            () = feed => unreachable!("it waits for ever once the input has ended"),
+        }
         result.exit_code = session.exit_code().await?;
         Ok(result)
     }

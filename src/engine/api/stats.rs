@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bollard::errors::Error as ApiError;
 use bollard::models::{ContainerBlkioStats, ContainerCpuStats, ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptionsBuilder;
 use futures::StreamExt;
@@ -44,7 +45,8 @@ impl Engine {
                 let error = EngineError::new("measure", format!("container {container}"), error);
                 if error.is_not_found() { Ok(None) } else { Err(error) }
             }
-            Ok(None) | Err(_) => Ok(None),
+            Ok(None) => Ok(None),
+            Err(_) => Err(EngineError::new("measure", format!("container {container}"), ApiError::RequestTimeoutError)),
         }
     }
 }

@@ -1,7 +1,6 @@
-//! Requests of our own beside bollard's client, for what that one keeps to itself: an answer's headers, and a stream of
-//! plain bytes.
+//! Connections that leave HTTP behind: a terminal's bytes, as they are.
 //!
-//! To engines behind Unix sockets and TCP; the way through ssh ([`crate::engine::transport::ssh`]) has none of them.
+//! bollard looks for frames in them, which a terminal's stream doesn't have.
 
 use bollard::errors::Error;
 use bytes::Bytes;
@@ -11,75 +10,51 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::AsyncWrite;
 use tokio_util::io::ReaderStream;
 
-use crate::engine::address::Address;
+use super::{Call, Transport};
 use crate::engine::limits::timeouts::CALL_TIMEOUT;
-
-/// In which an engine names its API version (`GET /_ping`).
-const API_VERSION: &str = "Api-Version";
 
 /// Bytes are taken out of a stream by so many at once.
 const CHUNK: usize = 64 << 10;
 
-trait Pipe: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Pipe for T {}
-
-/// The version of the API that the engine speaks; `None` where it doesn't say, or can't be asked this way.
-pub(in crate::engine) async fn api_version(address: &Address) -> Result<Option<String>, Error> {
-    let Some(answer) = ask(address, request(Method::GET, "/_ping"), Bytes::new()).await? else {
-        return Ok(None);
-    };
-    Ok(answer.headers().get(API_VERSION).and_then(|version| version.to_str().ok()).map(str::to_owned))
-}
-
-/// What the engine sends and takes once it has left HTTP behind, as it is; `None` where it can't be asked this way.
-pub(in crate::engine) async fn hijack(
-    address: &Address,
-    path: &str,
-    body: &serde_json::Value,
-) -> Result<Option<(impl Stream<Item = Result<Bytes, Error>> + Send + use<>, impl AsyncWrite + Send + use<>)>, Error> {
-    let request = request(Method::POST, path)
-        .header(CONTENT_TYPE, "application/json")
-        .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, "tcp");
-    let Some(answer) = ask(address, request, Bytes::from(body.to_string())).await? else {
-        return Ok(None);
-    };
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(refusal(answer).await);
+impl Transport {
+    /// What the engine sends and takes once it has left HTTP behind.
+    pub async fn hijack(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<(impl Stream<Item = Result<Bytes, Error>> + Send + use<>, impl AsyncWrite + Send + use<>), Error> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(HOST, &self.authority)
+            .header(CONTENT_TYPE, "application/json")
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "tcp");
+        let request = request.body(Full::new(Bytes::from(body.to_string()))).map_err(std::io::Error::other)?;
+        let call = Call::begin("POST", request.uri());
+        let answer = match tokio::time::timeout(CALL_TIMEOUT, self.send(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::RequestTimeoutError),
+        };
+        call.ended(&answer);
+        let answer = answer?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refusal(answer).await);
+        }
+        let (read, write) = tokio::io::split(TokioIo::new(hyper::upgrade::on(answer).await?));
+        Ok((ReaderStream::with_capacity(read, CHUNK).map_err(Error::from), write))
     }
-    let (read, write) = tokio::io::split(TokioIo::new(hyper::upgrade::on(answer).await?));
-    Ok(Some((ReaderStream::with_capacity(read, CHUNK).map_err(Error::from), write)))
-}
 
-fn request(method: Method, path: &str) -> hyper::http::request::Builder {
-    Request::builder().method(method).uri(path).header(HOST, "engine")
-}
-
-async fn ask(
-    address: &Address,
-    request: hyper::http::request::Builder,
-    body: Bytes,
-) -> Result<Option<Response<Incoming>>, Error> {
-    let Some(pipe) = connect(address).await? else {
-        return Ok(None);
-    };
-    let request = request.body(Full::new(body)).map_err(std::io::Error::other)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(pipe)).await?;
-    tokio::spawn(connection.with_upgrades());
-    let answer = tokio::time::timeout(CALL_TIMEOUT, sender.send_request(request)).await;
-    Ok(Some(answer.map_err(|_| Error::RequestTimeoutError)??))
-}
-
-async fn connect(address: &Address) -> Result<Option<Box<dyn Pipe>>, std::io::Error> {
-    Ok(match address.as_str().split_once("://") {
-        Some(("unix", path)) => Some(Box::new(UnixStream::connect(path).await?)),
-        Some(("tcp" | "http", host)) => Some(Box::new(TcpStream::connect(host.trim_end_matches('/')).await?)),
-        _ => None,
-    })
+    /// Sends a request on a stream of its own.
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+        let stream = TokioIo::new(self.dialler.dial().await?);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+        tokio::spawn(connection.with_upgrades());
+        Ok(sender.send_request(request).await?)
+    }
 }
 
 /// The engine's own words about what it won't do.

@@ -1,142 +1,267 @@
 //! The way to an engine through ssh: `docker system dial-stdio` on its host, which is how the docker command goes there.
 //!
-//! bollard's own way can't be told a port and opens an ssh connection for every request. Here one ssh connection carries
-//! several streams; a server takes ten at a time on each unless it says otherwise (sshd_config, `MaxSessions`), so that
-//! another connection is opened before that. Keys, hosts and the rest are as the user's ssh configuration has them; hosts
-//! never seen before are accepted and remembered, changed ones refused.
+//! bollard's own way can't be told a port and opens an ssh connection for every request. Here one connection carries
+//! several streams, as many as its server takes (sshd_config, `MaxSessions`; ten unless it says otherwise, one or two where
+//! it was hardened): a stream that is refused gets another connection. A connection that has died is replaced.
+//!
+//! A stream is only given out once the engine has answered on it, so that whatever the far side says instead (no docker
+//! there, no right to use its socket) is the error that is shown, and what a login script prints before is skipped.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bollard::errors::Error;
-use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
-use hyper::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use openssh::{Child, ChildStdin, ChildStdout, KnownHosts, Session, SessionBuilder, Stdio};
+use openssh::{Child, ChildStderr, ChildStdin, ChildStdout, Session, Stdio};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Mutex;
-use tower_service::Service;
+use tokio::task::JoinHandle;
 
-use crate::engine::address::Address;
-use crate::engine::limits::timeouts::CALL_TIMEOUT;
+use super::ssh_master::{Master, last_words};
+use crate::engine::address::SshDestination;
 
-/// Streams on one ssh connection at a time: below the ten that servers allow by default.
+/// Streams on one connection at a time, until its server refuses one: below the ten that servers allow by default.
 const STREAMS_EACH: usize = 8;
+/// A stream is tried on so many connections.
+const ATTEMPTS: u32 = 4;
+/// The question that a new stream begins with, and what its answer begins and ends with.
+const PROBE: &[u8] = b"HEAD /_ping HTTP/1.1\r\nHost: engine\r\n\r\n";
+const HEAD_BEGINS: &[u8] = b"HTTP/1.";
+const HEAD_ENDS: &[u8] = b"\r\n\r\n";
+/// A login script prints less than this.
+const MOST_NOISE: usize = 64 << 10;
+/// Of what the far side says on its standard error, so much is kept.
+const MOST_WORDS: usize = 4 << 10;
+/// So long the reason for a stream's end may take to arrive behind it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// A client of the engine behind `address` (`ssh://[USER@]HOST[:PORT]`); it connects with the first request. The engine has
-/// so many seconds until its answer begins.
-pub(in crate::engine) fn client(address: &Address, seconds: u64) -> Result<Docker, Error> {
-    let dialler = Dialler { address: address.as_str().to_owned(), connections: Arc::default() };
-    let client = Client::builder(TokioExecutor::new()).build(dialler);
-    let transport = move |request: BollardRequest| {
-        let client = client.clone();
-        async move { client.request(request).await.map_err(Error::from) }
-    };
-    // The name stands for the engine in requests' `Host` alone.
-    Docker::connect_with_custom_transport(transport, Some("ssh://engine"), seconds, API_DEFAULT_VERSION)
+/// The ssh connections to one host.
+pub(super) struct SshConnections {
+    destination: SshDestination,
+    known: Mutex<Vec<Arc<SshConnection>>>,
 }
 
-/// Opens streams to the engine.
-#[derive(Clone)]
-struct Dialler {
-    address: String,
-    connections: Arc<Mutex<Vec<SshConnection>>>,
-}
-
-#[derive(Clone)]
 struct SshConnection {
     session: Arc<Session>,
-    streams: Arc<AtomicUsize>,
+    /// Streams that are open, or being opened.
+    streams: AtomicUsize,
+    /// Streams on which the engine answered.
+    confirmed: AtomicUsize,
+    limit: AtomicUsize,
+    _master: Master,
 }
 
-impl Dialler {
-    async fn dial(self) -> Result<SshStream, openssh::Error> {
-        let (session, place) = self.session().await?;
-        let mut child = session
-            .arc_command("docker")
-            .args(["system", "dial-stdio"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .await?;
-        let (stdin, stdout) = (child.stdin().take(), child.stdout().take());
-        let stdout = stdout.ok_or_else(|| openssh::Error::ChildIo(io::ErrorKind::BrokenPipe.into()))?;
-        Ok(SshStream { stdin: stdin.map(TokioIo::new), stdout: TokioIo::new(stdout), _child: child, _place: place })
+/// Why a connection gave no stream.
+enum Failure {
+    /// The server takes no more streams on it.
+    Refused(String),
+    /// It has ended.
+    Gone(String),
+    /// The engine's host says that it can't be done.
+    Final(io::Error),
+}
+
+impl SshConnections {
+    pub fn new(destination: SshDestination) -> Self {
+        Self { destination, known: Mutex::default() }
     }
 
-    /// A connection with room for one more stream, and that stream's place on it.
-    async fn session(&self) -> Result<(Arc<Session>, Place), openssh::Error> {
+    /// Opens a stream to the engine.
+    pub async fn open(&self) -> io::Result<SshStream> {
+        let mut attempt = 1;
+        loop {
+            let slot = self.slot().await?;
+            let connection = Arc::clone(&slot.connection);
+            let why = match open(slot, &self.destination).await {
+                Ok(stream) => return Ok(stream),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Refused(why)) => {
+                    match connection.confirmed.load(Ordering::SeqCst) {
+                        0 => self.forget(&connection).await,
+                        taken => drop(connection.limit.fetch_min(taken, Ordering::SeqCst)),
+                    }
+                    why
+                }
+                Err(Failure::Gone(why)) => {
+                    self.forget(&connection).await;
+                    why
+                }
+            };
+            tracing::debug!(target: "dpl::engine", "ssh to {}: no stream: {why}", self.destination.host);
+            if attempt == ATTEMPTS {
+                return Err(io::Error::other(format!("ssh to {}: {why}", self.destination.host)));
+            }
+            attempt += 1;
+        }
+    }
+
+    /// A place for one more stream.
+    async fn slot(&self) -> io::Result<Slot> {
         // One connects at a time: those that come meanwhile find the connection made.
-        let mut connections = self.connections.lock().await;
-        let with_room = connections.iter().find(|known| known.streams.load(Ordering::SeqCst) < STREAMS_EACH);
-        let connection = match with_room {
-            Some(connection) => connection.clone(),
+        let mut known = self.known.lock().await;
+        let has_room = |connection: &&Arc<SshConnection>| {
+            connection.streams.load(Ordering::SeqCst) < connection.limit.load(Ordering::SeqCst)
+        };
+        let connection = match known.iter().find(has_room) {
+            Some(connection) => Arc::clone(connection),
             None => {
-                let mut builder = SessionBuilder::default();
-                builder.known_hosts_check(KnownHosts::Add).connect_timeout(CALL_TIMEOUT);
-                let session = Arc::new(builder.connect(&self.address).await?);
-                let connection = SshConnection { session, streams: Arc::default() };
-                connections.push(connection.clone());
+                let master = Master::start(&self.destination).await?;
+                tracing::debug!(target: "dpl::engine", "ssh to {}: connected", self.destination.host);
+                let session = Arc::new(Session::resume_mux(master.socket().into_boxed_path(), None));
+                let connection = Arc::new(SshConnection {
+                    session,
+                    streams: AtomicUsize::new(0),
+                    confirmed: AtomicUsize::new(0),
+                    limit: AtomicUsize::new(STREAMS_EACH),
+                    _master: master,
+                });
+                known.push(Arc::clone(&connection));
                 connection
             }
         };
         connection.streams.fetch_add(1, Ordering::SeqCst);
-        Ok((connection.session, Place(connection.streams)))
+        Ok(Slot { connection, is_confirmed: false })
+    }
+
+    /// Gives no more streams of it.
+    async fn forget(&self, connection: &Arc<SshConnection>) {
+        self.known.lock().await.retain(|known| !Arc::ptr_eq(known, connection));
     }
 }
 
-impl Service<Uri> for Dialler {
-    type Response = SshStream;
-    type Error = openssh::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<SshStream, openssh::Error>> + Send>>;
+/// One of a connection's places for streams; free again when it is dropped.
+struct Slot {
+    connection: Arc<SshConnection>,
+    is_confirmed: bool,
+}
 
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), openssh::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _engine: Uri) -> Self::Future {
-        Box::pin(self.clone().dial())
+impl Slot {
+    fn confirm(&mut self) {
+        self.is_confirmed = true;
+        self.connection.confirmed.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// A stream's place on its connection, given back with it.
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.connection.streams.fetch_sub(1, Ordering::SeqCst);
+        if self.is_confirmed {
+            self.connection.confirmed.fetch_sub(1, Ordering::SeqCst);
+        }
     }
+}
+
+async fn open(mut slot: Slot, destination: &SshDestination) -> Result<SshStream, Failure> {
+    let session = Arc::clone(&slot.connection.session);
+    let mut command = session.clone().arc_command("docker");
+    if let Some(socket) = &destination.socket {
+        command.args(["--host".to_owned(), format!("unix://{socket}")]);
+    }
+    command.args(["system", "dial-stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().await.map_err(|error| match error {
+        openssh::Error::SshMux(why) => Failure::Refused(why.to_string()),
+        openssh::Error::Disconnected => Failure::Gone("the connection has ended".to_owned()),
+        other => Failure::Final(io::Error::other(other)),
+    })?;
+    let (Some(mut stdin), Some(mut stdout), Some(stderr)) =
+        (child.stdin().take(), child.stdout().take(), child.stderr().take())
+    else {
+        return Err(Failure::Final(io::ErrorKind::BrokenPipe.into()));
+    };
+    let words = tokio::spawn(read_words(stderr));
+    match probe(&mut stdin, &mut stdout).await {
+        Ok(()) => {
+            slot.confirm();
+            Ok(SshStream { stdin: Some(stdin), stdout, _child: child, _words: words, _slot: slot })
+        }
+        Err(noise) => Err(reason(&session, child, words, &noise, destination).await),
+    }
+}
+
+/// Returns once the engine has answered; else with what came instead.
+async fn probe(stdin: &mut ChildStdin, stdout: &mut ChildStdout) -> Result<(), Vec<u8>> {
+    let mut said = Vec::new();
+    // One that has ended already says why on its other stream.
+    let _ = stdin.write_all(PROBE).await;
+    while said.len() < MOST_NOISE {
+        match stdout.read_buf(&mut said).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        let head = find(&said, HEAD_BEGINS).map(|place| &said[place..]);
+        if head.is_some_and(|head| find(head, HEAD_ENDS).is_some()) {
+            return Ok(());
+        }
+    }
+    Err(said)
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}
+
+/// Reads what the far side has to say until its end, so that it never has to wait to say it; gives the end of it.
+async fn read_words(mut stderr: ChildStderr) -> Vec<u8> {
+    let mut words = Vec::new();
+    while matches!(stderr.read_buf(&mut words).await, Ok(length) if length > 0) {
+        let surplus = words.len().saturating_sub(MOST_WORDS);
+        words.drain(..surplus);
+    }
+    words
+}
+
+/// Why a stream ended before the engine answered.
+async fn reason(
+    session: &Session,
+    child: Child<Arc<Session>>,
+    words: JoinHandle<Vec<u8>>,
+    noise: &[u8],
+    destination: &SshDestination,
+) -> Failure {
+    let said = tokio::time::timeout(LAST_WORDS, words).await.ok().and_then(Result::ok).unwrap_or_default();
+    let said = if said.trim_ascii().is_empty() { noise } else { &said };
+    let said = last_words(&String::from_utf8_lossy(said));
+    let ended = tokio::time::timeout(LAST_WORDS, child.wait()).await;
+    if session.check().await.is_err() {
+        return Failure::Gone("the connection has ended".to_owned());
+    }
+    let host = &destination.host;
+    let status = match ended {
+        Ok(Ok(status)) => status.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it still runs".to_owned(),
+    };
+    Failure::Final(io::Error::other(match said.is_empty() {
+        true => format!("`docker system dial-stdio` on {host} ended without a word ({status})"),
+        false => format!("`docker system dial-stdio` on {host} says: {said}"),
+    }))
 }
 
 /// What one `docker system dial-stdio` takes and gives.
-struct SshStream {
+pub(super) struct SshStream {
     /// `None` once this side has said all.
-    stdin: Option<TokioIo<ChildStdin>>,
-    stdout: TokioIo<ChildStdout>,
+    stdin: Option<ChildStdin>,
+    stdout: ChildStdout,
     _child: Child<Arc<Session>>,
-    _place: Place,
+    _words: JoinHandle<Vec<u8>>,
+    _slot: Slot,
 }
 
 impl SshStream {
-    fn input(self: Pin<&mut Self>) -> io::Result<Pin<&mut TokioIo<ChildStdin>>> {
+    fn input(self: Pin<&mut Self>) -> io::Result<Pin<&mut ChildStdin>> {
         self.get_mut().stdin.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 }
 
-impl Read for SshStream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for SshStream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stdout).poll_read(context, buffer)
     }
 }
 
-impl Write for SshStream {
+impl AsyncWrite for SshStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.input()?.poll_write(context, bytes)
     }
@@ -146,15 +271,11 @@ impl Write for SshStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.as_mut().input()?.poll_shutdown(context))?;
+        if self.stdin.is_some() {
+            ready!(self.as_mut().input()?.poll_shutdown(context))?;
+        }
         // Only its end tells the other side that nothing more comes.
         self.get_mut().stdin = None;
         Poll::Ready(Ok(()))
-    }
-}
-
-impl Connection for SshStream {
-    fn connected(&self) -> Connected {
-        Connected::new()
     }
 }
