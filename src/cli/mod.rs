@@ -22,6 +22,7 @@ mod keyboard;
 mod line;
 mod listing;
 mod lock;
+mod log;
 mod logs;
 mod manifest_page;
 mod menu;
@@ -67,6 +68,9 @@ pub fn run() -> ExitCode {
         Err(error) => return ExitCode::from(usage::show(&error, &typed)),
     };
     let output = Output::new(&parsed.global);
+    if let Err(failure) = log::begin() {
+        return ExitCode::from(failure.show(&output));
+    }
     let mut session = Session::new(parsed.global, after_dashes, output.clone());
     let command = parsed.command.unwrap_or(Command::Menu(arguments::MenuArguments { manifest: None }));
     match dispatch(command, &mut session) {

@@ -5,6 +5,8 @@
 mod support;
 #[path = "../support/engine.rs"]
 mod support_engine;
+#[path = "../support/ssh.rs"]
+mod support_ssh;
 
 mod actions;
 mod as_the_manifest_says;
@@ -22,6 +24,8 @@ mod keys;
 mod languages;
 mod lock;
 mod looking;
+mod over_ssh;
+mod over_tls;
 mod progress;
 mod release;
 mod replacing;

@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt};
 
 use crate::engine::client::Engine;
 use crate::engine::error::EngineError;
+use crate::engine::limits::timeouts::while_engine_answers;
 
 /// Something that happened to a container (`GET /events`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +20,8 @@ pub struct ContainerEvent {
 }
 
 impl Engine {
-    /// What happens from now on to containers that carry this label, of these kinds; ends with the engine.
+    /// What happens from now on to containers that carry this label, of these kinds; ends with the engine, and with
+    /// an error when that answers nothing any more.
     pub fn container_events(
         &self,
         label: (&str, &str),
@@ -31,7 +33,7 @@ impl Engine {
             ("event".to_owned(), actions.iter().map(|action| (*action).to_owned()).collect()),
         ]);
         let options = EventsOptionsBuilder::default().filters(&filters).build();
-        self.docker().events(Some(options)).map(|event| {
+        let events = self.docker().events(Some(options)).map(|event| {
             let event = event.map_err(|error| EngineError::new("watch", "the engine's events", error))?;
             let actor = event.actor.unwrap_or_default();
             Ok(ContainerEvent {
@@ -39,6 +41,8 @@ impl Engine {
                 container: actor.id.unwrap_or_default(),
                 attributes: actor.attributes.unwrap_or_default().into_iter().collect(),
             })
-        })
+        });
+        // Hours may pass without an event; only an engine that answers nothing else either is gone.
+        while_engine_answers(self.clone(), ("watch", "the engine's events".to_owned()), events)
     }
 }

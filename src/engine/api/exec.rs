@@ -50,6 +50,8 @@ pub enum ExecEnd {
 /// nobody leaves a command of ours running by a key.
 const DETACH_KEYS: &str = "ctrl-^,ctrl-^,ctrl-]";
 
+const READ_OUTPUT: &str = "read the output of";
+
 /// A chunk that a command wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecOutput {
@@ -97,9 +99,9 @@ impl Engine {
             let context = object.clone();
             let output = output.map(move |chunk| match chunk {
                 Ok(bytes) => Ok(ExecOutput::Stdout(bytes)),
-                Err(error) => Err(EngineError::new("read the output of", context.clone(), error)),
+                Err(error) => Err(EngineError::new(READ_OUTPUT, context.clone(), error)),
             });
-            let output = Box::pin(while_engine_answers(self.clone(), object.clone(), output));
+            let output = Box::pin(while_engine_answers(self.clone(), (READ_OUTPUT, object.clone()), output));
             return Ok(ExecSession { engine: self.clone(), id: created.id, object, output, input: Box::pin(input) });
         }
         let options = StartExecOptions { detach: false, tty: false, output_capacity: Some(1 << 20) };
@@ -114,13 +116,13 @@ impl Engine {
             // A frame of an unknown kind: in a binary stream the bytes behind it can't be trusted.
             Ok(_) => Err(EngineError::other(
                 EngineErrorKind::Failed,
-                "read the output of",
+                READ_OUTPUT,
                 context.clone(),
                 "the engine's stream is damaged",
             )),
-            Err(error) => Err(EngineError::new("read the output of", context.clone(), error)),
+            Err(error) => Err(EngineError::new(READ_OUTPUT, context.clone(), error)),
         });
-        let output = Box::pin(while_engine_answers(self.clone(), object.clone(), output));
+        let output = Box::pin(while_engine_answers(self.clone(), (READ_OUTPUT, object.clone()), output));
         Ok(ExecSession { engine: self.clone(), id: created.id, object, output, input })
     }
 

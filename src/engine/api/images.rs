@@ -11,6 +11,7 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
+use super::upload::gzip;
 use crate::engine::client::Engine;
 use crate::engine::error::{EngineError, EngineErrorKind};
 use crate::engine::facts::ImageStore;
@@ -222,13 +223,17 @@ impl Engine {
 
     /// Sends a tar stream to the engine (`POST /images/load`). Success of the stream proves nothing: the API answers
     /// 200 on failures too, so the caller inspects the image afterwards. Ends with an error when nothing moves any
-    /// more.
+    /// more. To an engine that is not on this machine it goes compressed.
     pub fn load_images<S>(&self, archive: S) -> impl Stream<Item = Result<LoadProgress, EngineError>> + Send + use<S>
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     {
         // Not quiet: its lines are what shows that layers are being applied.
         let options = ImportImageOptionsBuilder::default().quiet(false).build();
+        let archive = match self.address().may_share_folders() {
+            true => archive.left_stream(),
+            false => gzip(archive).right_stream(),
+        };
         let watchdog = Arc::new(Watchdog::new(self, "load", "the archive"));
         let watching = Arc::clone(&watchdog);
         let body = futures::stream::unfold((Box::pin(archive), watching), |(mut archive, watchdog)| async move {

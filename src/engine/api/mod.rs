@@ -10,5 +10,6 @@ pub(super) mod logs;
 pub(super) mod networks;
 pub(super) mod spec;
 pub(super) mod stats;
+mod upload;
 pub(super) mod views;
 pub(super) mod volumes;

@@ -61,10 +61,11 @@ pub(in crate::engine) fn end_when_silent<T>(
     })
 }
 
-/// A stream that may be silent for as long as the engine answers other calls; `object` is what is read.
+/// A stream that may be silent for as long as the engine answers other calls; the second parameter is the
+/// operation and its object, for the error.
 pub(in crate::engine) fn while_engine_answers<T: Send>(
     engine: Engine,
-    object: String,
+    (operation, object): (&'static str, String),
     stream: impl Stream<Item = Result<T, EngineError>> + Send,
 ) -> impl Stream<Item = Result<T, EngineError>> + Send {
     futures::stream::unfold(Some(Box::pin(stream)), move |stream| {
@@ -75,7 +76,7 @@ pub(in crate::engine) fn while_engine_answers<T: Send>(
                 piece = stream.next() => Some((piece?, Some(stream))),
                 () = engine.stops_answering() => {
                     let kind = EngineErrorKind::Unreachable;
-                    let error = EngineError::other(kind, "read the output of", object, SILENT);
+                    let error = EngineError::other(kind, operation, object, SILENT);
                     Some((Err(error), None))
                 }
             }

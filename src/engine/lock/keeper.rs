@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use super::moment::Moment;
 use super::{LockNews, LockRequest, LockView};
 use crate::engine::client::Engine;
 use crate::engine::error::{EngineError, EngineErrorKind};
@@ -38,7 +39,7 @@ struct Held {
     id: String,
     heartbeat: u64,
     /// When the engine last had our heartbeat.
-    confirmed: Instant,
+    confirmed: Moment,
     heartbeats: JoinHandle<()>,
 }
 
@@ -60,7 +61,7 @@ impl LockKeeper {
                     *lock = Hold::Held(Held {
                         id,
                         heartbeat: 0,
-                        confirmed: Instant::now(),
+                        confirmed: Moment::now(),
                         heartbeats: self.send_heartbeats(),
                     });
                     return Ok(());
@@ -70,7 +71,7 @@ impl LockKeeper {
                 Hold::Lost => return Err(self.lost()),
             }
         }
-        // A process that was frozen wakes up here, and must not trust what it knew before.
+        // A process that was frozen, or whose machine slept, wakes up here, and must not trust what it knew before.
         let _writing = self.writing.lock().await;
         heartbeat(&self.engine, &self.request, &self.lock, trust).await?;
         if matches!(*self.lock.lock().await, Hold::Lost) { Err(self.lost()) } else { Ok(()) }
@@ -154,7 +155,7 @@ async fn heartbeat(
         _ => return Ok(()),
     };
     // By the time before the call: when the answer comes, it may be old.
-    let now = Instant::now();
+    let now = Moment::now();
     let is_ours = write(engine, request, &mut id, number, confirmed).await?;
     let mut lock = lock.lock().await;
     match &mut *lock {
@@ -175,7 +176,7 @@ async fn write(
     request: &LockRequest,
     id: &mut String,
     number: u64,
-    confirmed: Instant,
+    confirmed: Moment,
 ) -> Result<bool, EngineError> {
     if engine.write_heartbeat(id, number).await? {
         return Ok(true);
@@ -245,6 +246,7 @@ async fn acquire(engine: &Engine, request: &LockRequest) -> Result<String, Engin
 /// Somebody else's lock, as it was when it last changed.
 struct Seen {
     view: LockView,
+    /// By the clock that stands still while this machine sleeps: nobody was watched meanwhile.
     since: Instant,
     /// Whether it was seen to change.
     alive: bool,

@@ -8,6 +8,7 @@
 
 mod container;
 mod keeper;
+mod moment;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -54,7 +54,7 @@ struct SshConnection {
 }
 
 /// Why a connection gave no stream.
-enum Failure {
+enum NoStream {
     /// The server takes no more streams on it.
     Refused(String),
     /// It has ended.
@@ -76,15 +76,15 @@ impl SshConnections {
             let connection = Arc::clone(&slot.connection);
             let why = match open(slot, &self.destination).await {
                 Ok(stream) => return Ok(stream),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Refused(why)) => {
+                Err(NoStream::Final(error)) => return Err(error),
+                Err(NoStream::Refused(why)) => {
                     match connection.confirmed.load(Ordering::SeqCst) {
                         0 => self.forget(&connection).await,
                         taken => drop(connection.limit.fetch_min(taken, Ordering::SeqCst)),
                     }
                     why
                 }
-                Err(Failure::Gone(why)) => {
+                Err(NoStream::Gone(why)) => {
                     self.forget(&connection).await;
                     why
                 }
@@ -153,7 +153,7 @@ impl Drop for Slot {
     }
 }
 
-async fn open(mut slot: Slot, destination: &SshDestination) -> Result<SshStream, Failure> {
+async fn open(mut slot: Slot, destination: &SshDestination) -> Result<SshStream, NoStream> {
     let session = Arc::clone(&slot.connection.session);
     let mut command = session.clone().arc_command("docker");
     if let Some(socket) = &destination.socket {
@@ -161,14 +161,14 @@ async fn open(mut slot: Slot, destination: &SshDestination) -> Result<SshStream,
     }
     command.args(["system", "dial-stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().await.map_err(|error| match error {
-        openssh::Error::SshMux(why) => Failure::Refused(why.to_string()),
-        openssh::Error::Disconnected => Failure::Gone("the connection has ended".to_owned()),
-        other => Failure::Final(io::Error::other(other)),
+        openssh::Error::SshMux(why) => NoStream::Refused(why.to_string()),
+        openssh::Error::Disconnected => NoStream::Gone("the connection has ended".to_owned()),
+        other => NoStream::Final(io::Error::other(other)),
     })?;
     let (Some(mut stdin), Some(mut stdout), Some(stderr)) =
         (child.stdin().take(), child.stdout().take(), child.stderr().take())
     else {
-        return Err(Failure::Final(io::ErrorKind::BrokenPipe.into()));
+        return Err(NoStream::Final(io::ErrorKind::BrokenPipe.into()));
     };
     let words = tokio::spawn(read_words(stderr));
     match probe(&mut stdin, &mut stdout).await {
@@ -219,13 +219,13 @@ async fn reason(
     words: JoinHandle<Vec<u8>>,
     noise: &[u8],
     destination: &SshDestination,
-) -> Failure {
+) -> NoStream {
     let said = tokio::time::timeout(LAST_WORDS, words).await.ok().and_then(Result::ok).unwrap_or_default();
     let said = if said.trim_ascii().is_empty() { noise } else { &said };
     let said = last_words(&String::from_utf8_lossy(said));
     let ended = tokio::time::timeout(LAST_WORDS, child.wait()).await;
     if session.check().await.is_err() {
-        return Failure::Gone("the connection has ended".to_owned());
+        return NoStream::Gone("the connection has ended".to_owned());
     }
     let host = &destination.host;
     let status = match ended {
@@ -233,7 +233,7 @@ async fn reason(
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it still runs".to_owned(),
     };
-    Failure::Final(io::Error::other(match said.is_empty() {
+    NoStream::Final(io::Error::other(match said.is_empty() {
         true => format!("`docker system dial-stdio` on {host} ended without a word ({status})"),
         false => format!("`docker system dial-stdio` on {host} says: {said}"),
     }))

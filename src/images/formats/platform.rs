@@ -1,5 +1,6 @@
 //! Which image of an index of several platforms is meant.
 
+use crate::engine::image_architecture;
 use std::fmt;
 use std::str::FromStr;
 
@@ -32,14 +33,7 @@ pub struct InvalidPlatform(String);
 impl Platform {
     /// This machine's. An engine that is far away may be another, and is named then.
     pub fn host() -> Self {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            "x86" => "386",
-            "powerpc64" => "ppc64le",
-            "loongarch64" => "loong64",
-            other => other,
-        };
+        let architecture = image_architecture(std::env::consts::ARCH);
         Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }
     }
 

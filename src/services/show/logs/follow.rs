@@ -11,7 +11,7 @@ use futures::stream::{self, SelectAll};
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 
 use super::{Chosen, LineStream, ServiceLogLine, Source};
 use crate::engine::{ContainerEvent, EngineError, LogQuery};
@@ -50,6 +50,9 @@ enum Piece {
 
 /// A container's pieces, under its ID.
 type Pieces = Pin<Box<dyn Stream<Item = (String, Piece)> + Send>>;
+
+/// What the engine tells about containers.
+type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
 
 struct Follow<'a> {
     chosen: &'a Chosen,
@@ -97,24 +100,26 @@ impl<'a> Follow<'a> {
                     // Whose a new container is only a look tells.
                     Some(Ok(event)) if !self.started(&event) => look.reset_immediately(),
                     Some(Ok(_)) => {}
-                    Some(Err(_)) | None => {
-                        until_the_engine_answers(self.chosen).await?;
-                        events = self.events();
-                        look.reset_immediately();
-                        let known: Vec<Source> = self.known.values().cloned().collect();
-                        known.into_iter().for_each(|source| self.read_again(source));
-                    }
+                    Some(Err(_)) | None => events = self.begin_again(&mut look).await?,
                 },
-                _ = look.tick() => {
-                    // One that can't be had now comes with the next look; an engine that is gone ends the events.
-                    for source in self.chosen.sources().await.unwrap_or_default() {
-                        if !self.known.contains_key(&source.id) {
-                            self.read(source);
-                        }
+                _ = look.tick() => match self.chosen.sources().await {
+                    Ok(sources) => {
+                        let new = sources.into_iter().filter(|source| !self.known.contains_key(&source.id));
+                        new.collect::<Vec<_>>().into_iter().for_each(|source| self.read(source));
                     }
+                    Err(_) => events = self.begin_again(&mut look).await?,
                 }
             }
         }
+    }
+
+    /// Waits for an engine that went away, and reads on in all logs.
+    async fn begin_again(&mut self, look: &mut Interval) -> Result<Events, ServicesError> {
+        until_the_engine_answers(self.chosen).await?;
+        look.reset_immediately();
+        let known: Vec<Source> = self.known.values().cloned().collect();
+        known.into_iter().for_each(|source| self.read_again(source));
+        Ok(self.events())
     }
 
     /// What is there already, in time order.
@@ -146,7 +151,7 @@ impl<'a> Follow<'a> {
         Ok(())
     }
 
-    fn events(&self) -> Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>> {
+    fn events(&self) -> Events {
         Box::pin(self.chosen.engine.container_events((labels::PROJECT, &self.chosen.project), &["start"]))
     }
 
