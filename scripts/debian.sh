@@ -23,6 +23,17 @@ need() {
 
 apt_install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
 
+# The runner of the tests, from crates.io where it is missing: about three minutes on two cores.
+need_nextest() {
+  # Cargo installs to a folder that not every PATH has.
+  PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+  local version=0.9.143
+  cargo nextest --version >/dev/null 2>&1 && return
+  echo "${0##*/}: installing cargo-nextest $version" >&2
+  cargo install cargo-nextest --locked --quiet --version "$version" --no-default-features --features default-no-update ||
+    die "cargo could not install cargo-nextest $version (https://nexte.st/docs/installation)"
+}
+
 # The first archive of apt's own configuration that calls itself Debian (not its security or backports part).
 debian_mirror() {
   local ask=(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian') found

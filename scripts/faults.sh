@@ -57,9 +57,13 @@ points() {
 # Tests that keep no tally: by their names in the log, each with so many cases.
 count() { # PATTERN ROW CASES
   local all passed
-  all=$(grep -cE "^test [a-z0-9_:]*$1[a-z0-9_:]* \.\.\." target/faults.log || true)
-  passed=$(grep -cE "^test [a-z0-9_:]*$1[a-z0-9_:]* \.\.\. ok" target/faults.log || true)
+  all=$(ended '[A-Z]+' "$1")
+  passed=$(ended '(PASS|LEAK)' "$1")
   ((all == 0)) || printf '%s\t%d\t%d\n' "$2" $((all * $3)) $((passed * $3)) >>"$DPL_FAULTS_TALLY"
+}
+# As nextest says it: `PASS [   0.005s] (12/34) dpl::faults kills::a_killed_save`.
+ended() { # STATE PATTERN
+  { grep -E "^ +$1 \[ *[0-9.]+s\] .*\b$2" target/faults.log || true; } | awk '{ print $NF }' | sort -u | wc -l
 }
 
 run() {
@@ -81,7 +85,7 @@ run() {
 case ${1:-} in
   table) table ;;
   points) points ;;
-  --all) shift; export DPL_FAULTS_ALL=1 DPL_GRAPHS=${DPL_GRAPHS:-10000}; run "$@" ;;
+  --all) shift; export NEXTEST_PROFILE=soak DPL_FAULTS_ALL=1 DPL_GRAPHS=${DPL_GRAPHS:-10000}; run "$@" ;;
   -*) sed -n '5,8s/^#   //p' "$0" >&2; exit 2 ;;
   *) run "$@" ;;
 esac

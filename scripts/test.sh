@@ -18,26 +18,34 @@ source "$here/debian.sh"
 command -v cargo >/dev/null || die 'there is no cargo: install Rust (https://rustup.rs)'
 need cc=build-essential strace skopeo zsh fish busybox=busybox-static psql=postgresql-client pg_restore=postgresql-client docker=docker.io dockerd=docker.io nsenter=util-linux script=bsdutils sshd=openssh-server ssh=openssh-client openssl ip=iproute2 iptables=iptables
 
+need_nextest
+
 begun=$SECONDS
 part() { printf '\n== %s (after %d s)\n' "$*" $((SECONDS - begun)); }
 
 if [[ $# == 0 ]]; then
   part 'formatting'
   cargo fmt --check
-  part 'lints'
-  cargo clippy --locked --all-targets --features failpoints --quiet -- -D warnings
-  part 'documentation'
-  RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items --features failpoints --quiet
 fi
 
 part 'building the tests'
-cargo test --locked --features failpoints --tests --no-run --quiet
+binaries=target/nextest/binaries.json
+mkdir -p target/nextest
+cargo nextest list --locked --cargo-quiet --features failpoints --tests --list-type binaries-only --message-format json >"$binaries"
 
 part 'a private engine with stand-ins'
 # Two clones of the project have two engines.
-engine=test-$(cksum <<<"$PWD" | cut -d ' ' -f 1)
-trap '"$here/engine.sh" down "$engine"' EXIT
-"$here/engine.sh" down "$engine"
+clone=$(cksum <<<"$PWD" | cut -d ' ' -f 1)
+engine=test-$clone
+# Those of the group `own-engines` of .config/nextest.toml: one for each of its places.
+export DPL_TEST_OWN_ENGINES=own-$clone
+end() {
+  [[ ! ${lints:-} ]] || kill -- "-$lints" 2>/dev/null || true
+  local name
+  for name in "$engine" "$DPL_TEST_OWN_ENGINES"-{0,1}; do "$here/engine.sh" down "$name"; done
+}
+trap end EXIT
+end
 DOCKER_HOST=$("$here/engine.sh" up "$engine")
 export DOCKER_HOST=${DOCKER_HOST#DOCKER_HOST=}
 DPL=target/debug/dpl "$here/stand-ins.sh"
@@ -46,22 +54,56 @@ if [[ ${DPL_TEST_POSTGRES:-} ]]; then
   DPL=target/debug/dpl "$here/stand-ins.sh" target/postgres.json
 fi
 
+# Lints and documentation take what the tests leave of the machine, and are shown after them.
+lint() {
+  part 'lints'
+  cargo clippy --locked --all-targets --features failpoints --quiet -- -D warnings || return
+  part 'documentation'
+  RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items --features failpoints --quiet
+}
+if [[ $# == 0 ]]; then
+  set -m
+  (renice -n 19 -p "$BASHPID" >/dev/null; lint) >target/nextest/lints.log 2>&1 &
+  lints=$!
+  set +m
+fi
+
 part 'tests'
-# They wait for engines and databases more than they work.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 export DPL_TEST_ENGINE=$DOCKER_HOST
 unset DOCKER_HOST
-# Published ports are reachable there, and nothing else is.
-nsenter "--net=/run/netns/$("$here/engine.sh" netns "$engine")" cargo test --locked --offline --features failpoints --tests --no-fail-fast -- "$@"
+failed='' tests=0 failures=0 report=target/nextest/${NEXTEST_PROFILE:-default}/tests.xml
+# run ENGINE ARGUMENT…: in the network of this engine of engine.sh, where published ports are reachable, and nothing else is.
+# What was built is run as it is, so that nothing waits for a build of lints.
+run() {
+  local within=()
+  [[ ! $1 ]] || within=(nsenter "--net=/run/netns/$("$here/engine.sh" netns "$1")")
+  rm -f "$report"
+  "${within[@]}" cargo nextest run --offline --binaries-metadata "$binaries" "${@:2}" || failed=yes
+  [[ -e $report ]] || return 0
+  local counts
+  read -ra counts < <(sed -nE 's/^<testsuites .*tests="([0-9]+)" failures="([0-9]+)" errors="([0-9]+)".*/\1 \2 \3/p' "$report")
+  ((tests += counts[0], failures += counts[1] + counts[2])) || true
+}
+run "$engine" "$@"
 
 IFS=, read -ra others <<<"${DPL_TEST_ENGINES:-}"
 for other in "${others[@]}"; do
   part "images on $other"
-  within=()
+  name=''
   if [[ $other != *://* ]]; then
-    within=(nsenter "--net=/run/netns/$("$here/engine.sh" netns "$other")")
+    name=$other
     other=$("$here/engine.sh" up "$other"); other=${other#DOCKER_HOST=}
   fi
-  DPL_TEST_ENGINE=$other "${within[@]}" cargo test --locked --offline --features failpoints --test engine --no-fail-fast -- images:: images_others:: exchange:: housekeeping::
+  DPL_TEST_ENGINE=$other run "$name" -E 'binary(engine) & test(/^(images|images_others|exchange|housekeeping)::/)'
 done
-part 'done'
+
+if [[ ${lints:-} ]]; then
+  part 'waiting for lints and documentation'
+  wait "$lints" || failed=yes
+  lints=''
+  cat target/nextest/lints.log
+fi
+part 'the slowest'
+sed -nE 's/.*<testcase name="([^"]*)" .*time="([0-9.]+)".*/\2 \1/p' "$report" | sort -rn | head -5
+part "$tests tests: $((tests - failures)) passed, $failures failed${failed:+; this must not land}"
+[[ ! $failed ]]

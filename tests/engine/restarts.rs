@@ -1,18 +1,12 @@
 //! The engine is killed and started again in the middle of an action: it goes on, and comes to its end.
 
 use std::process::Stdio;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::support::Run;
 use crate::support_engine::{PrivateEngine, Stack, docker_on, eventually};
 
-/// Private engines come up one at a time, so that a slow machine is not asked for all at once; then their tests go side by
-/// side.
-static TURN: Mutex<()> = Mutex::new(());
-
 fn private_engine(images: &[&str]) -> PrivateEngine {
-    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let engine = PrivateEngine::start(&[]);
     images.iter().for_each(|image| engine.take_image(image));
     engine
@@ -56,7 +50,10 @@ impl Bench {
         eventually(60, what, &mut holds);
         assert!(child.try_wait().unwrap().is_none(), "{what}: it has ended before");
         self.engine.kill();
-        std::thread::park_timeout(Duration::from_millis(700));
+        let said = || std::fs::read_to_string(self.stack.site.file("err")).unwrap();
+        eventually(60, "the command waits for the engine", || {
+            said().contains("waiting for it to come back") || child.try_wait().unwrap().is_some()
+        });
         self.engine.start_again();
         let deadline = Instant::now() + Duration::from_secs(120);
         let code = loop {

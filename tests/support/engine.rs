@@ -2,7 +2,11 @@
 
 #![allow(dead_code)]
 
-use std::process::Command;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,6 +31,14 @@ pub fn docker_on(engine: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
+/// Whether an engine has all of an image: it can export only such a one. What it exports is thrown away.
+pub fn is_whole(engine: &str, image: &str) -> bool {
+    // Not by `--output`: docker puts a new file in the place of what it is given.
+    let mut export = Command::new("docker");
+    export.args(["image", "save", image]).env("DOCKER_HOST", engine).stdin(Stdio::null());
+    export.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+}
+
 /// Waits until `holds`, or fails the test after `seconds`.
 #[track_caller]
 pub fn eventually(seconds: u64, what: &str, mut holds: impl FnMut() -> bool) {
@@ -43,9 +55,26 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}{}n{}", std::process::id(), COUNTER.fetch_add(1, Ordering::SeqCst))
 }
 
-/// A port of this network namespace that nobody listens on.
+/// A port of this network namespace that nobody listens on, and that no other test takes while this process lives.
+///
+/// Below the range that the kernel gives to clients (32768 on), so that no connection has it meanwhile. Each is held by an
+/// abstract Unix socket of its number, which belongs to the network namespace as ports do, and goes with the process.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static HELD: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 20_000;
+    // Processes begin at different places, so that they seldom meet.
+    let start = (std::process::id().wrapping_mul(7919) % u32::from(COUNT)) as u16;
+    for step in 0..COUNT {
+        let port = FIRST + (start + step) % COUNT;
+        let name = SocketAddr::from_abstract_name(format!("dpl-test-port-{port}")).unwrap();
+        let Ok(holder) = UnixListener::bind_addr(&name) else { continue };
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            HELD.lock().unwrap().push(holder);
+            return port;
+        }
+    }
+    panic!("no port is free from {FIRST} on");
 }
 
 /// A site on an engine, with a project of its own; what it leaves there is removed at its end.
@@ -121,22 +150,39 @@ impl Drop for Stack {
 }
 
 /// An engine of one's own, to be killed and started again.
+///
+/// `scripts/test.sh` lets the tests of nextest's group `own-engines` share one for each place of the group: a place has one
+/// test at a time. Otherwise it lives as long as the test.
 pub struct PrivateEngine {
     name: String,
     pub address: String,
+    is_shared: bool,
 }
 
 impl PrivateEngine {
     #[track_caller]
     pub fn start(flags: &[&str]) -> Self {
-        let name = unique("own-");
+        let group = std::env::var("NEXTEST_TEST_GROUP").unwrap_or_else(|_| "own-engines".to_owned());
+        assert_eq!(group, "own-engines", "a test that starts an engine belongs to this group in .config/nextest.toml");
+        let of_place = || {
+            let prefix = std::env::var("DPL_TEST_OWN_ENGINES").ok().filter(|prefix| !prefix.is_empty())?;
+            let place = std::env::var("NEXTEST_TEST_GROUP_SLOT").ok().filter(|place| place != "none")?;
+            flags.is_empty().then(|| format!("{prefix}-{place}"))
+        };
+        let shared = of_place();
+        let is_shared = shared.is_some();
+        let name = shared.unwrap_or_else(|| unique("own-"));
         let address = engine_sh(&[&["up", &name], flags].concat()).trim_start_matches("DOCKER_HOST=").to_owned();
-        Self { name, address }
+        Self { name, address, is_shared }
     }
 
-    /// Gives it an image of the shared engine.
+    /// Gives it an image of the shared engine, unless a test before this one did.
     #[track_caller]
     pub fn take_image(&self, reference: &str) {
+        let known = Command::new("docker").args(["-H", &self.address, "image", "inspect", reference]).output().unwrap();
+        if known.status.success() {
+            return;
+        }
         let copied = Command::new("sh")
             .args(["-c", "docker -H \"$1\" save \"$3\" | docker -H \"$2\" load", "sh"])
             .args([&shared_engine(), &self.address, reference])
@@ -157,6 +203,10 @@ impl PrivateEngine {
 
 impl Drop for PrivateEngine {
     fn drop(&mut self) {
+        // What a failed test leaves of it is nothing for the next one.
+        if self.is_shared && !std::thread::panicking() {
+            return;
+        }
         let _ = Command::new(repository().join("scripts/engine.sh")).args(["down", &self.name]).output();
     }
 }
