@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::housekeeping::{engine_id, make, wipe};
 use crate::images::bench::layer;
-use crate::support_engine::Stack;
+use crate::support_engine::{Stack, is_whole};
 
 const TWO: &str = r#"{"project": "PROJECT", "paths": {"images": "store"}, "services": {
     "a": {"image": "PROJECT/a:1"}, "b": {"image": "PROJECT/b:v1_x"}}}"#;
@@ -47,13 +47,7 @@ impl Pair {
             loaded["images"].as_array().unwrap().iter().map(|i| i["image_id"].as_str().unwrap()).collect();
         assert_eq!(ids, self.ids);
         for name in [&self.a, &self.b] {
-            self.stack.docker(&[
-                "image",
-                "save",
-                "--output",
-                self.stack.site.file("whole.tar").to_str().unwrap(),
-                name,
-            ]);
+            assert!(is_whole(&self.stack.engine, name), "{name}");
         }
     }
 }
@@ -198,7 +192,7 @@ fn an_export_is_one_archive_that_docker_and_skopeo_read_with_all_names() {
     // It comes back, into another store.
     fs::rename(site.file("store"), site.file("old-store")).unwrap();
     stack.run(&["images", "import", "out.tar.gz"]).success();
-    pair.comes_back_with(&[&second]);
+    pair.comes_back_with(&[(&second, &pair.ids[0])]);
 }
 
 /// Image by image into a layout whose blobs are the store's own, and into archives that `docker load` takes: skopeo makes
@@ -238,11 +232,23 @@ fn skopeo_copies_the_store(pair: &Pair) {
 }
 
 impl Pair {
-    fn comes_back_with(&self, names: &[&str]) {
+    /// As `comes_back`, with further names and the images that they lead to.
+    #[track_caller]
+    fn comes_back_with(&self, more: &[(&str, &str)]) {
         self.wipe();
-        wipe(&self.stack, names);
-        self.stack.run(&["load"]).success();
-        wipe(&self.stack, names);
+        more.iter().for_each(|(name, _)| wipe(&self.stack, &[name]));
+        let loaded = self.stack.run(&["load", "--json"]).success().json();
+        let images = loaded["images"].as_array().unwrap().iter();
+        let mut named: Vec<_> =
+            images.map(|i| (i["reference"].as_str().unwrap(), i["image_id"].as_str().unwrap())).collect();
+        named.sort_unstable();
+        let mut wanted = [&[(&*self.a, &*self.ids[0]), (&*self.b, &*self.ids[1])][..], more].concat();
+        wanted.sort_unstable();
+        assert_eq!(named, wanted);
+        for (name, _) in wanted {
+            assert!(is_whole(&self.stack.engine, name), "{name}");
+        }
+        more.iter().for_each(|(name, _)| wipe(&self.stack, &[name]));
     }
 }
 

@@ -1,64 +1,17 @@
 //! Loads and saves that are cut off from outside: the connection drops, or the engine itself is killed and started again.
 //! Then the same command again.
 
-use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::harness::{Chance, run, takes_all};
+use crate::proxy::Proxy;
 use crate::subjects::Subject;
 use crate::subjects::databases::{self, Databases};
-use crate::subjects::images::{Load, Save};
+use crate::subjects::images::{Load, Save, Size};
 use crate::subjects::services::{self, Services};
 use crate::support_engine::{PrivateEngine, shared_engine};
 use crate::tally::Tally;
-
-/// Stands between the program and an engine, and drops every connection once so many bytes went one way.
-pub struct Proxy {
-    pub address: String,
-    up_left: Arc<AtomicU64>,
-    down_left: Arc<AtomicU64>,
-}
-
-impl Proxy {
-    pub fn start(socket: &Path, engine: &str) -> Self {
-        let listener = UnixListener::bind(socket).unwrap();
-        let (up_left, down_left) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicU64::new(u64::MAX)));
-        let engine = engine.strip_prefix("unix://").unwrap().to_owned();
-        let (up, down) = (up_left.clone(), down_left.clone());
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let server = UnixStream::connect(&engine).unwrap();
-                let (client_too, server_too) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let (up, down) = (up.clone(), down.clone());
-                std::thread::spawn(move || pass_on(client, server, &up));
-                std::thread::spawn(move || pass_on(server_too, client_too, &down));
-            }
-        });
-        Self { address: format!("unix://{}", socket.display()), up_left, down_left }
-    }
-}
-
-/// Copies until an end, which is passed on, or until no byte is left; then both ends are closed.
-fn pass_on(mut from: UnixStream, mut to: UnixStream, left: &AtomicU64) {
-    let mut buffer = [0; 16 << 10];
-    while let Ok(read @ 1..) = from.read(&mut buffer) {
-        let before =
-            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(left.saturating_sub(read as u64)));
-        let allowed = before.unwrap().min(read as u64) as usize;
-        if to.write_all(&buffer[..allowed]).is_err() || allowed < read {
-            let _ = from.shutdown(Shutdown::Both);
-            let _ = to.shutdown(Shutdown::Both);
-            return;
-        }
-    }
-    // The other way stays open: a command in a container goes on when its input has ended.
-    let _ = to.shutdown(Shutdown::Write);
-}
 
 /// Cuts the connection `times` over, each time after another count of bytes, and tries again without.
 fn cut(name: &str, times: usize, mut subject: impl Subject, up_bytes: u64, down_bytes: u64) {
@@ -101,13 +54,13 @@ fn count(all: usize, few: usize) -> usize {
 
 #[test]
 fn a_load_that_is_cut_off_is_done_by_the_next() {
-    cut("cut load", count(30, 4), Load::new(), 1_300_000, u64::MAX / 2);
+    cut("cut load", count(30, 4), Load::new(Size::Large), 1_300_000, u64::MAX / 2);
 }
 
 #[test]
 fn a_save_that_is_cut_off_is_done_by_the_next() {
-    cut("cut save", count(30, 3), Save::to_layout(), u64::MAX / 2, 3_000_000);
-    cut("cut save of archives", count(30, 2), Save::to_archives(), u64::MAX / 2, 5_000_000);
+    cut("cut save", count(30, 3), Save::to_layout(Size::Large), u64::MAX / 2, 3_000_000);
+    cut("cut save of archives", count(30, 2), Save::to_archives(Size::Large), u64::MAX / 2, 5_000_000);
 }
 
 /// Kills the engine `times` over in the middle of the command, starts it again, and repeats the command.
@@ -196,6 +149,6 @@ fn work_whose_engine_is_killed_and_comes_back_is_done_by_it_or_by_the_next() {
 #[test]
 fn a_load_whose_engine_is_killed_is_done_by_the_next() {
     let engine = PrivateEngine::start(&[]);
-    engine_killed("load, engine killed", count(5, 1), &engine, Load::on(&engine.address));
-    engine_killed("save, engine killed", count(5, 1), &engine, Save::to_layout_on(&engine.address));
+    engine_killed("load, engine killed", count(5, 1), &engine, Load::on(&engine.address, Size::Large));
+    engine_killed("save, engine killed", count(5, 1), &engine, Save::to_layout_on(&engine.address, Size::Large));
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::harness::{Ended, run, run_command, takes_all};
 use crate::hostile::build::{Image, image_rules};
-use crate::subjects::images::{Images, leftovers, named_in_store};
+use crate::subjects::images::{Images, Size, leftovers, named_in_store};
 use crate::support::Site;
 use crate::support_fake_engine::FakeEngine;
 use crate::tally::Tally;
@@ -112,7 +112,7 @@ fn needed_kib(images: &Images, command: &[&str]) -> u64 {
 #[test]
 fn a_save_without_room_leaves_a_whole_store_and_the_next_goes_on() {
     let mut tally = Tally::of("disk-full");
-    let images = Images::new();
+    let images = Images::new(Size::Large);
     images.bring(&images.new);
     images.bring(&images.other);
     let (mut failed, mut all) = (0, 0);
@@ -139,7 +139,7 @@ fn a_save_without_room_leaves_a_whole_store_and_the_next_goes_on() {
 #[test]
 fn a_save_without_inodes_leaves_a_whole_store_and_the_next_goes_on() {
     let mut tally = Tally::of("disk-full");
-    let images = Images::new();
+    let images = Images::new(Size::Small);
     images.bring(&images.new);
     images.bring(&images.other);
     let mut failed = 0;
@@ -158,7 +158,7 @@ fn a_save_without_inodes_leaves_a_whole_store_and_the_next_goes_on() {
 #[test]
 fn a_save_whose_sync_fails_leaves_a_whole_store_and_the_next_goes_on() {
     let mut tally = Tally::of("disk-full");
-    let images = Images::new();
+    let images = Images::new(Size::Small);
     images.bring(&images.new);
     images.bring(&images.other);
     let site = &images.stack.site;

@@ -39,7 +39,6 @@ impl Fake {
         let said = format!("{}\n{}", ended.stdout, ended.stderr);
         assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {said}");
         assert!(!said.contains("panicked"), "{said}");
-        assert!(ended.took.as_secs() < 20, "{arguments:?} took {:?}", ended.took);
         for word in words {
             assert!(ended.stderr.contains(word), "no `{word}` in: {said}");
         }

@@ -118,6 +118,22 @@ pub fn run_command(site: &Site, mut command: Command) -> Ended {
     awaited(site, command.spawn().unwrap(), None)
 }
 
+/// Begins a command, for what is done meanwhile; [`end`] waits for it.
+pub fn begin(site: &Site, arguments: &[&str]) -> Child {
+    started(site, arguments, None)
+}
+
+/// Waits within bounds for the end of what [`begin`] began.
+#[track_caller]
+pub fn end(site: &Site, child: Child) -> Ended {
+    awaited(site, child, None)
+}
+
+/// What a command has said on standard error so far.
+pub fn said_so_far(site: &Site) -> String {
+    said(site, "stderr")
+}
+
 /// Runs a command to its end, within bounds.
 #[track_caller]
 pub fn run(site: &Site, arguments: &[&str]) -> Ended {

@@ -5,7 +5,7 @@ use crate::points::{SAMPLE, Scene};
 use crate::subjects::Subject;
 use crate::subjects::databases::{self, Databases};
 use crate::subjects::housekeeping::{self, EngineLeftovers, Exchange, Housekeeping, Way};
-use crate::subjects::images::{Load, Save};
+use crate::subjects::images::{Load, Save, Size};
 use crate::subjects::services::{self, Services};
 use crate::tally::Tally;
 
@@ -38,17 +38,17 @@ fn kill_at_points(scene: Scene, count: usize, mut subject: impl Subject) {
 
 #[test]
 fn a_killed_save_leaves_a_store_of_whole_images() {
-    kill_at_points(Scene::Save, 4, Save::to_layout());
+    kill_at_points(Scene::Save, 4, Save::to_layout(Size::Small));
 }
 
 #[test]
 fn a_killed_save_of_archives_leaves_whole_archives() {
-    kill_at_points(Scene::SaveArchives, 1, Save::to_archives());
+    kill_at_points(Scene::SaveArchives, 1, Save::to_archives(Size::Small));
 }
 
 #[test]
 fn a_killed_load_leaves_every_name_at_a_whole_image() {
-    kill_at_points(Scene::Load, 3, Load::new());
+    kill_at_points(Scene::Load, 3, Load::new(Size::Small));
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn another_users_folders_are_named_and_stay_as_they_are() {
     let mut subject = Databases::new(databases::Deed::Backup);
     subject.prepare();
     let site = subject.site();
-    let proxy = crate::cut_loads::Proxy::start(&site.file("proxy.sock"), &crate::support_engine::shared_engine());
+    let proxy = crate::proxy::Proxy::start(&site.file("proxy.sock"), &crate::support_engine::shared_engine());
     fs::set_permissions(site.file("proxy.sock"), fs::Permissions::from_mode(0o666)).unwrap();
     fs::set_permissions(site.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = site.file("program");

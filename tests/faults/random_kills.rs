@@ -3,7 +3,7 @@
 use crate::harness::{Chance, run, run_until, takes_all};
 use crate::subjects::Subject;
 use crate::subjects::databases::{self, Databases};
-use crate::subjects::images::{Load, Save};
+use crate::subjects::images::{Load, Save, Size};
 use crate::subjects::services::{self, Services};
 use crate::tally::Tally;
 
@@ -31,12 +31,12 @@ fn kill_at_random(name: &str, times: usize, mut subject: impl Subject) {
 
 #[test]
 fn a_save_killed_at_any_moment() {
-    kill_at_random("save", 16, Save::to_layout());
+    kill_at_random("save", 16, Save::to_layout(Size::Large));
 }
 
 #[test]
 fn a_load_killed_at_any_moment() {
-    kill_at_random("load", 16, Load::new());
+    kill_at_random("load", 16, Load::new(Size::Large));
 }
 
 #[test]

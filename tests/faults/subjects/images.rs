@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Subject;
 use crate::harness::{Chance, run};
 use crate::support::Site;
-use crate::support_engine::{Stack, shared_engine};
+use crate::support_engine::{Stack, is_whole, shared_engine};
 
 const MANIFEST: &str = r#"{"project": "PROJECT", "paths": {"images": "store"}, "services": {
     "a": {"image": "PROJECT/a:1"}, "b": {"image": "PROJECT/b:1"}}}"#;
@@ -19,6 +19,13 @@ const MANIFEST: &str = r#"{"project": "PROJECT", "paths": {"images": "store"}, "
 pub struct Made {
     archive: PathBuf,
     id: String,
+}
+
+/// How large the images are: so that work on them takes a while, or just takes place.
+#[derive(Debug, Clone, Copy)]
+pub enum Size {
+    Large,
+    Small,
 }
 
 /// Two images that share a layer under one name, one after the other, and a third under another.
@@ -30,17 +37,21 @@ pub struct Images {
 }
 
 impl Images {
-    pub fn new() -> Self {
-        Self::on(&shared_engine())
+    pub fn new(size: Size) -> Self {
+        Self::on(&shared_engine(), size)
     }
 
-    pub fn on(engine: &str) -> Self {
+    pub fn on(engine: &str, size: Size) -> Self {
         let stack = Stack::on(engine, MANIFEST);
+        let (shared, alone) = match size {
+            Size::Large => (2_000_000, 600_000),
+            Size::Small => (150_000, 50_000),
+        };
         let mut chance = Chance::of(&stack.project);
-        let base = layer("base", chance.bytes(2_000_000));
+        let base = layer("base", chance.bytes(shared));
         let mut make = |name: &str, image: &str| {
             let archive = stack.site.file(&format!("{name}.tar"));
-            let own = layer(name, chance.bytes(600_000));
+            let own = layer(name, chance.bytes(alone));
             let id = write_image(&archive, &format!("{}/{image}:1", stack.project), &[base.clone(), own]);
             Made { archive, id }
         };
@@ -81,9 +92,7 @@ impl Images {
     #[track_caller]
     fn on_engine(&self, name: &str, context: &str) -> Option<String> {
         let id = self.try_docker(&["image", "inspect", "--format", "{{.Id}}", name])?;
-        let exported = self.stack.site.file("exported.tar");
-        let whole = self.try_docker(&["image", "save", "--output", exported.to_str().unwrap(), name]);
-        assert!(whole.is_some(), "{context}: {name} is not whole");
+        assert!(is_whole(&self.stack.engine, name), "{context}: {name} is not whole");
         Some(id)
     }
 
@@ -113,16 +122,16 @@ pub struct Save {
 }
 
 impl Save {
-    pub fn to_layout() -> Self {
-        Self::to_layout_on(&shared_engine())
+    pub fn to_layout(size: Size) -> Self {
+        Self::to_layout_on(&shared_engine(), size)
     }
 
-    pub fn to_layout_on(engine: &str) -> Self {
-        Self { images: Images::on(engine), as_archives: false }
+    pub fn to_layout_on(engine: &str, size: Size) -> Self {
+        Self { images: Images::on(engine, size), as_archives: false }
     }
 
-    pub fn to_archives() -> Self {
-        Self { images: Images::new(), as_archives: true }
+    pub fn to_archives(size: Size) -> Self {
+        Self { images: Images::new(size), as_archives: true }
     }
 
     fn arguments(&self) -> Vec<&'static str> {
@@ -183,12 +192,12 @@ impl Subject for Save {
 pub struct Load(Images);
 
 impl Load {
-    pub fn new() -> Self {
-        Self::on(&shared_engine())
+    pub fn new(size: Size) -> Self {
+        Self::on(&shared_engine(), size)
     }
 
-    pub fn on(engine: &str) -> Self {
-        let images = Images::on(engine);
+    pub fn on(engine: &str, size: Size) -> Self {
+        let images = Images::on(engine, size);
         images.bring(&images.new);
         images.bring(&images.other);
         run(&images.stack.site, &["save"]).success("the save");
