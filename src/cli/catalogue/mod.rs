@@ -6,6 +6,8 @@
 mod language;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod value_tests;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

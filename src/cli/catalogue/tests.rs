@@ -68,7 +68,7 @@ fn both_languages_have_the_same_keys_in_the_same_files_and_order() {
 }
 
 /// The placeholders of a sentence, with their forms where they have one.
-fn placeholders(sentence: &str) -> BTreeSet<String> {
+pub(super) fn placeholders(sentence: &str) -> BTreeSet<String> {
     let placeholder = Regex::new(r"\{([a-z_]+(?::[a-z]+)?)[|}]").unwrap();
     placeholder.captures_iter(sentence).map(|name| name[1].to_owned()).collect()
 }
@@ -114,8 +114,8 @@ fn every_chinese_sentence_is_chinese() {
     assert!(english.is_empty(), "{english:?}");
 }
 
-/// Every key that the source names, with the placeholders that are given behind it.
-fn used() -> Vec<(String, BTreeSet<String>)> {
+/// Every key that the source names.
+fn used() -> BTreeSet<String> {
     fn walk(folder: &Path, texts: &mut Vec<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -135,19 +135,12 @@ fn used() -> Vec<(String, BTreeSet<String>)> {
         Regex::new(r#"(?:=> |\{\s*)"([a-z]+-[a-z0-9]+-[a-z0-9-]+)"\s*[,}]"#).unwrap(),
         Regex::new(r#""((?:column|word|fact|state|health|need|why|lock|label)-[a-z0-9-]+)""#).unwrap(),
     ];
-    let with = Regex::new(r#"\.with\(\s*"([a-z_]+)""#).unwrap();
-    let mut used = Vec::new();
+    let mut used = BTreeSet::new();
     for text in &texts {
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-        for found in call.captures_iter(code) {
-            // Values follow within a few lines, sometimes after the end of a match over several keys.
-            let behind = &code[found.get(0).unwrap().end()..];
-            let end = behind.char_indices().nth(900).map_or(behind.len(), |(end, _)| end);
-            let names = with.captures_iter(&behind[..end]).map(|name| name[1].to_owned()).collect();
-            used.push((found[1].to_owned(), names));
-        }
+        used.extend(call.captures_iter(code).map(|found| found[1].to_owned()));
         for chosen in &chosen {
-            used.extend(chosen.captures_iter(code).map(|found| (found[1].to_owned(), BTreeSet::new())));
+            used.extend(chosen.captures_iter(code).map(|found| found[1].to_owned()));
         }
     }
     used
@@ -156,26 +149,10 @@ fn used() -> Vec<(String, BTreeSet<String>)> {
 #[test]
 fn every_key_that_the_program_uses_has_a_sentence_and_every_sentence_is_used() {
     let known: BTreeSet<String> = lines(ENGLISH).map(|(key, _)| key.to_owned()).collect();
-    let used: BTreeSet<String> = used().into_iter().map(|(key, _)| key).collect();
+    let used = used();
     let missing: Vec<&String> = used.difference(&known).collect();
     let unused: Vec<&String> = known.difference(&used).collect();
     assert!(missing.is_empty() && unused.is_empty(), "missing: {missing:?}\nunused: {unused:?}");
-}
-
-#[test]
-fn every_placeholder_of_a_sentence_gets_a_value() {
-    let sentences: HashMap<&str, &str> = lines(ENGLISH).collect();
-    let mut given: HashMap<String, BTreeSet<String>> = HashMap::new();
-    for (key, names) in used() {
-        given.entry(key).or_default().extend(names);
-    }
-    for (key, given) in given {
-        let Some(sentence) = sentences.get(key.as_str()) else { continue };
-        let wanted = placeholders(sentence).into_iter();
-        let wanted: BTreeSet<String> =
-            wanted.map(|name| name.split(':').next().unwrap_or_default().to_owned()).collect();
-        assert!(wanted.is_subset(&given), "{key}: wants {wanted:?}, gets {given:?}");
-    }
 }
 
 /// What stands for a placeholder, `name` or `name:form`, in a sample.
