@@ -100,25 +100,23 @@ fn a_manifest_that_is_wrong_or_missing_is_passed_over_in_silence() {
 }
 
 #[test]
-fn an_answer_for_25_services_is_quick() {
+fn an_answer_for_25_services_takes_no_longer_than_reading_their_manifest() {
     let site = Site::new();
     let manifest = repository().join("manifests/local-docker.json");
     let words = ["__complete", "fish", "dpl", "-f", manifest.to_str().unwrap(), "load", "metis"];
-    // The best of some: a busy machine is no fault of the program's.
-    let best = (0..10)
-        .map(|_| {
+    let answer = site.run(&words).success().stdout;
+    assert!(answer.contains("metis_worker_gpu\t25  metis/metis_worker_gpu:v1.5_no_subtask"), "{answer}");
+    // The best of some, and beside another command that reads it: a busy machine is no fault of the program's.
+    let best = |words: &[&str]| {
+        let took = (0..10).map(|_| {
             let begun = Instant::now();
-            let run = site.run(&words).success();
-            assert!(
-                run.stdout.contains("metis_worker_gpu\t25  metis/metis_worker_gpu:v1.5_no_subtask"),
-                "{}",
-                run.stdout
-            );
+            site.run(words);
             begun.elapsed()
-        })
-        .min()
-        .unwrap();
-    assert!(best < Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 20 }), "{best:?}");
+        });
+        took.min().unwrap()
+    };
+    let (answer, check) = (best(&words), best(&["check", manifest.to_str().unwrap()]));
+    assert!(answer < check * 2, "{answer:?}, and a check takes {check:?}");
 }
 
 #[test]

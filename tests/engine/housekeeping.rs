@@ -1,13 +1,12 @@
 //! The image store's housekeeping, by commands on a real engine: prune, remove, and what loads leave in the engine.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use dpl::fs::Digest;
 use serde_json::{Value, json};
 
 use crate::images::bench::{layer, tar_of};
-use crate::support_engine::Stack;
+use crate::support_engine::{Stack, eventually};
 
 const TWO: &str = r#"{"project": "PROJECT", "paths": {"images": "store"}, "keep_releases": 2, "services": {
     "a": {"image": "PROJECT/a:1"}, "b": {"image": "PROJECT/b:1"}}}"#;
@@ -171,62 +170,63 @@ fn a_store_that_somebody_writes_to_is_said_to_be_busy() {
     wipe(&stack, &[&format!("{project}/a:1"), &format!("{project}/b:1")]);
 }
 
-/// Ends what runs beside a test, however the test ends.
-struct Over<'a>(&'a AtomicBool);
+/// A command that is held at a failpoint until it is let go on.
+struct Held(std::process::Child);
 
-impl Drop for Over<'_> {
+impl Held {
+    #[track_caller]
+    fn at(stack: &Stack, arguments: &[&str], point: &str) -> Self {
+        let said = std::fs::File::create(stack.site.file("said")).unwrap();
+        let mut command = stack.site.command(&[arguments, &["-f", "stack.json"]].concat());
+        command.env("DPL_FAILPOINT", point).env("DPL_FAILPOINT_FREEZES", "1");
+        let child = command.stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();
+        let stat = format!("/proc/{}/stat", child.id());
+        eventually(60, point, || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+        Self(child)
+    }
+
+    fn goes_on(&mut self) -> i32 {
+        let process = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
+        self.0.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 #[test]
-fn prunes_beside_running_saves_take_nothing_of_them() {
+fn a_prune_beside_a_running_save_takes_nothing_of_it_and_a_save_waits_for_no_prune() {
     let stack = Stack::new(TWO);
     let project = stack.project.clone();
     let names = [format!("{project}/a:1"), format!("{project}/b:1")];
-    let (base, is_over) = (layer(8_000_000), AtomicBool::new(false));
-    let prunes = std::thread::scope(|scope| {
-        let pruning = scope.spawn(|| {
-            let mut codes: Vec<i32> = Vec::new();
-            while !is_over.load(Ordering::SeqCst) {
-                let run = stack.run(&["images", "prune", "--yes"]);
-                // More would go after a save than was shown before it.
-                let has_changed = run.code == 1 && run.stderr.contains("no longer what was shown");
-                assert!(run.code == 0 || run.code == 5 || has_changed, "{run:?}");
-                codes.push(run.code);
-            }
-            codes
-        });
-        let over = Over(&is_over);
-        for _ in 0..4 {
-            // What the last round saved is needed no more: there is something to prune each time.
-            let ids = [
-                make(&stack, "a:1", &[base.clone(), layer(3_000_000)]),
-                make(&stack, "b:1", &[layer(6_000_000), layer(1000)]),
-            ];
-            let saved = loop {
-                let run = stack.run(&["save", "--json"]);
-                // A prune holds the store for a moment.
-                if run.code != 5 {
-                    break run.success().json();
-                }
-            };
-            let of = |document: &Value| -> Vec<String> {
-                let images = document["images"].as_array().unwrap().iter();
-                images.map(|image| image["image_id"].as_str().unwrap().to_owned()).collect()
-            };
-            assert_eq!(of(&saved), ids);
-            stack.run(&["images", "verify"]).success();
-            wipe(&stack, &[&names[0], &names[1]]);
-            assert_eq!(of(&stack.run(&["load", "--json"]).success().json()), ids);
-        }
-        drop(over);
-        pruning.join().unwrap()
-    });
-    let met = prunes.iter().filter(|code| **code == 5).count();
-    assert!(met > 0 && met < prunes.len(), "{met} of {} prunes met a save", prunes.len());
-    stack.run(&["images", "prune", "--yes"]).success();
+    let base = layer(300_000);
+    let prune = ["images", "prune", "--yes"];
+    for point in ["images.save.before-blob", "images.save.after-blob:2", "images.save.before-index"] {
+        // What the last round saved is needed no more: there is something to prune each time.
+        let ids = [make(&stack, "a:1", &[base.clone(), layer(3000)]), make(&stack, "b:1", &[layer(6000), layer(1000)])];
+        let mut save = Held::at(&stack, &["save"], point);
+        assert!(stack.run(&prune).failure(5).stderr.contains("process"), "{point}");
+        let said = || std::fs::read_to_string(stack.site.file("said")).unwrap();
+        assert_eq!(save.goes_on(), 0, "{point}: {}", said());
+        stack.run(&["images", "verify"]).success();
+        wipe(&stack, &[&names[0], &names[1]]);
+        let loaded = stack.run(&["load", "--json"]).success().json();
+        let images = loaded["images"].as_array().unwrap().iter();
+        let loaded: Vec<_> = images.map(|image| image["image_id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(loaded, ids, "{point}");
+    }
+    make(&stack, "a:1", &[base, layer(2000)]);
+    let mut pruning = Held::at(&stack, &prune, "images.removal.before-blob");
+    stack.run(&["save"]).failure(5);
+    assert_eq!(pruning.goes_on(), 0);
+    stack.run(&["save"]).success();
+    stack.run(&["images", "verify"]).success();
+    stack.run(&prune).success();
     // Two images: four layers, two configurations, two manifests.
     assert_eq!(blobs(&stack).len(), 8);
     wipe(&stack, &[&names[0], &names[1]]);

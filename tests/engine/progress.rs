@@ -99,15 +99,20 @@ fn a_terminal_sees_bars_and_what_came_of_them() {
         dpl.env("TERM", "xterm-256color");
         let mut session = rexpect::session::spawn_command(dpl, Some(60_000)).unwrap();
         // Both images and all of it together, with a rate that was measured.
-        session.exp_regex(r"(saving|loading) [^ ]*/a:1 \[").unwrap();
-        session.exp_regex(r"in all \[.*[0-9] of 2, .* MB of [0-9.]+ MB").unwrap();
-        let name = |image: &str| {
-            format!("{}/{image}:1: {}", stack.project, if command == "save" { "saved" } else { "loaded" })
-        };
-        let (_, said) = session.exp_regex(r"2 images [^\r\n]*did not have to be; [0-9.]+ s").unwrap();
-        assert!(said.contains("did not have to be"), "{said}");
-        let _ = name;
-        session.exp_eof().unwrap();
+        let (mut screen, seen) = session.exp_regex(r"(saving|loading) [^ ]*/a:1 \[").unwrap();
+        screen += &seen;
+        for wanted in [r"in all \[.*[0-9] of 2, .* MB of [0-9.]+ MB", r"2 images [^\r\n]*did not have to be; [0-9.]+ s"]
+        {
+            let (before, seen) = session.exp_regex(wanted).unwrap();
+            screen += &(before + &seen);
+        }
+        screen += &session.exp_eof().unwrap();
+        // What came of each stays on the screen: a line of its own, once.
+        let screen = console::strip_ansi_codes(&screen);
+        for image in ["a", "b"] {
+            let words = format!("{}/{image}:1: {}", stack.project, if command == "save" { "saved" } else { "loaded" });
+            assert_eq!(screen.matches(&words).count(), 1, "{words}: {screen}");
+        }
         wipe(&stack);
     }
 }
