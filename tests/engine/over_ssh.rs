@@ -22,6 +22,7 @@ fn behind(more: &str) -> (Sshd, Stack) {
 
 #[test]
 fn an_engine_behind_ssh_can_be_used_whatever_number_of_sessions_a_connection_may_have() {
+    let mut connections = Vec::new();
     for sessions in [1, 2, 4, 10] {
         println!("MaxSessions {sessions}");
         let (_sshd, stack) = behind(&format!("MaxSessions {sessions}"));
@@ -40,9 +41,10 @@ fn an_engine_behind_ssh_can_be_used_whatever_number_of_sessions_a_connection_may
             assert!(master.contains("ControlPersist=60") && master.contains("ServerAliveInterval"), "{master}");
             assert!(!control_socket(master).parent().unwrap().exists(), "a connection is left behind: {master}");
         }
-        // A connection of its own for each stream only where the server takes no more.
-        assert!(sessions < 10 || masters.len() <= 6, "{masters:#?}");
+        connections.push(masters.len());
     }
+    // A connection of its own for each stream only where the server takes no more.
+    assert!(connections[3] < connections[0] / 2, "{connections:?}");
 }
 
 #[test]
