@@ -74,6 +74,8 @@ impl Sshd {
         site.write("bin/ssh", &script);
         fs::set_permissions(site.file("bin/ssh"), fs::Permissions::from_mode(0o755)).unwrap();
         site.set("PATH", format!("{here}/bin:{}", std::env::var("PATH").unwrap()));
+        // A program that is killed leaves the folder of its connection behind.
+        site.set("TMPDIR", here);
         site.set("DOCKER_HOST", self.address());
     }
 }

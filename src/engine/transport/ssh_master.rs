@@ -55,7 +55,7 @@ impl Master {
         let said = last_words(&std::fs::read_to_string(&log).unwrap_or_default());
         Err(io::Error::other(match said.is_empty() {
             true => format!("ssh to {} ended ({status})", master.destination.host),
-            false => format!("ssh: {said}"),
+            false => format!("ssh: {}", said.trim_start_matches("ssh: ")),
         }))
     }
 
