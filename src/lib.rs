@@ -1,17 +1,18 @@
 //! `dpl` takes Docker stacks to machines without a registry, runs them there and keeps their databases safe.
 //!
-//! The rooms, from the one that meets people down to the ones that know nobody (imports run this way only):
+//! The modules, from the one that meets people down to the ones that import none of ours (imports run this way only; see
+//! docs/architecture.md):
 //!
 //! - [`cli`]: arguments, menu, prompts, tables, progress, error pages.
 //! - [`databases`]: PostgreSQL: dump, backup, rebuild, restore.
-//! - [`services`]: containers: observe, plan, execute, readiness, status, logs.
-//! - [`images`]: the store and its two roads, save and load.
+//! - [`services`]: containers: snapshot, plan, run, readiness, status, logs.
+//! - [`images`]: the image store; save, load, import and export.
 //! - [`manifest`]: the typed service manifest: reading, checking, selecting.
 //! - [`engine`]: the Docker Engine in our words.
 //! - [`state`]: what is remembered between runs.
 //! - [`report`]: events that work emits while it runs.
 //! - [`fs`]: durable writes and digests.
-//! - `fuzz_seeds`: for the rooms' tests alone, what the fuzz targets begin with.
+//! - `fuzz_seeds`: for tests alone, what the fuzz targets begin with.
 //! - [`mod@failpoint`]: named points at which the fault tests kill the process.
 
 pub mod cli;

@@ -241,7 +241,7 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
     }
 }
 
-/// Errors of the rooms become failures of the command.
+/// Errors of the modules become failures of the command.
 macro_rules! work {
     ($($error:ty),* $(,)?) => {$(
         impl From<$error> for Failure {

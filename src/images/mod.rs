@@ -1,4 +1,4 @@
-//! Images: the store that keeps each layer once, and its two roads, engine → store and store → engine.
+//! Images: the store that keeps each layer once; save (engine → store), load (store → engine), import and export.
 //!
 //! The store is an OCI image layout that other programs read; old `docker save` archives beside it load too. Nothing
 //! here prints: progress and notices are events, results are reports. Names and digests from files become parts of

@@ -1,4 +1,4 @@
-//! Imports run one way (docs/rooms.md), between the modules of the crate and inside some of them: a look at every path of the
+//! Imports run one way (docs/architecture.md), between the modules of the crate and inside some of them: a look at every path of the
 //! source, as the compiler reads it.
 
 use std::collections::BTreeMap;
