@@ -13,7 +13,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use crate::harness::{Chance, takes_all};
 use crate::subjects::Subject;
 use crate::subjects::databases::{self, Databases};
-use crate::subjects::images::Load;
+use crate::subjects::images::{Load, Size};
 use crate::subjects::services::{self, Services};
 use crate::support::Site;
 use crate::support_engine::Stack;
@@ -163,7 +163,7 @@ fn a_replacement_outlives_its_terminal() {
 #[test]
 fn a_load_outlives_its_terminal() {
     let points = ["images.load.before-archive", "images.load.after-layer", "images.load.before-tag:2"];
-    hang_up_at(&points, 1, Load::new());
+    hang_up_at(&points, 1, Load::new(Size::Small));
 }
 
 #[test]
