@@ -78,7 +78,7 @@ run() {
   local within=()
   [[ ! $1 ]] || within=(nsenter "--net=/run/netns/$("$here/engine.sh" netns "$1")")
   rm -f "$report"
-  "${within[@]}" cargo nextest run --offline --binaries-metadata "$binaries" "${@:2}" || failed=yes
+  "${within[@]}" cargo nextest run --binaries-metadata "$binaries" "${@:2}" || failed=yes
   [[ -e $report ]] || return 0
   local counts
   read -ra counts < <(sed -nE 's/^<testsuites .*tests="([0-9]+)" failures="([0-9]+)" errors="([0-9]+)".*/\1 \2 \3/p' "$report")

@@ -314,7 +314,7 @@ async fn ours(folder: &Path, names: &[&str]) {
         let image = foreign.image(OCI_MANIFEST, name, &here());
         foreign.name(image, &[(REF_NAME, name)]);
         foreign.write();
-        import(folder, &[from.clone()], &options(), &Reporter::default()).await.unwrap();
+        import(folder, std::slice::from_ref(&from), &options(), &Reporter::default()).await.unwrap();
         fs::remove_dir_all(&from).unwrap();
     }
 }
@@ -362,7 +362,7 @@ async fn names_that_were_removed_do_not_come_back_and_a_lost_index_does() {
     ours(&store, &["team/one:1", "team/two:1"]).await;
     let nobody = NeededImages::these("p", &[]);
     let two: Reference = "team/two:1".parse().unwrap();
-    let shown = plan_remove(&store, &[two.clone()], &nobody, StillNeeded::Removed).await.unwrap();
+    let shown = plan_remove(&store, std::slice::from_ref(&two), &nobody, StillNeeded::Removed).await.unwrap();
     remove(&store, &[two], &nobody, StillNeeded::Removed, &shown, &Reporter::default()).await.unwrap();
     assert!(repair(&store, &Reporter::default()).await.unwrap().names.is_empty());
     for damage in [None, Some("")] {
@@ -428,7 +428,7 @@ async fn command(store: &Path, from: &Path, kind: u8) {
         }
         2 => drop(repair(store, &reporter).await.unwrap()),
         3 => {
-            if let Ok(shown) = plan_remove(store, &[ours.clone()], &needed, StillNeeded::Removed).await {
+            if let Ok(shown) = plan_remove(store, std::slice::from_ref(&ours), &needed, StillNeeded::Removed).await {
                 remove(store, &[ours], &needed, StillNeeded::Removed, &shown, &reporter).await.unwrap();
             }
         }

@@ -163,8 +163,7 @@ fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<StoredImage>)> {
         };
         (entry, name, image, kind)
     };
-    let entries: Vec<(&Descriptor, Option<String>, Option<StoredImage>, Option<OtherKind>)> =
-        layout.named_entries().map(read).collect();
+    let entries: Vec<ReadEntry> = layout.named_entries().map(read).collect();
     // Which images a blob belongs to; two references of one image are one.
     let mut owners: HashMap<Digest, HashSet<Digest>> = HashMap::new();
     for image in entries.iter().filter_map(|(_, _, image, _)| image.as_ref()) {
@@ -172,7 +171,7 @@ fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<StoredImage>)> {
             owners.entry(blob).or_default().insert(image.manifest.digest.clone());
         }
     }
-    let list = |(entry, name, image, kind): (&Descriptor, Option<String>, Option<StoredImage>, Option<OtherKind>)| {
+    let list = |(entry, name, image, kind): ReadEntry| {
         let own = |image: &StoredImage| {
             let own = blobs(image).into_iter().filter(|(blob, _)| owners.get(blob).is_none_or(|all| all.len() == 1));
             own.map(|(_, bytes)| bytes).sum()
@@ -192,6 +191,9 @@ fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<StoredImage>)> {
     };
     entries.into_iter().map(list).collect()
 }
+
+/// An entry of the index, its name, and the image that it leads to or what it is instead.
+type ReadEntry<'a> = (&'a Descriptor, Option<String>, Option<StoredImage>, Option<OtherKind>);
 
 /// Each blob of an image with its size.
 fn blobs(image: &StoredImage) -> HashMap<Digest, u64> {

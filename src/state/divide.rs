@@ -27,8 +27,11 @@ pub fn undivided_manifests(state: &StateDir) -> Result<BTreeSet<PathBuf>, StateE
     Ok(begins.collect())
 }
 
+/// The lines of a journal, each with what it says, by the project that they belong to.
+type Journals = BTreeMap<String, Vec<(Vec<u8>, Entry)>>;
+
 /// The lines of an older dpl's journal that belong to each project.
-fn journals(state: &StateDir) -> Result<BTreeMap<String, Vec<(Vec<u8>, Entry)>>, StateError> {
+fn journals(state: &StateDir) -> Result<Journals, StateError> {
     let path = state.root().join(journal::FILE);
     if !path.exists() {
         return Ok(BTreeMap::new());
@@ -36,7 +39,7 @@ fn journals(state: &StateDir) -> Result<BTreeMap<String, Vec<(Vec<u8>, Entry)>>,
     let deployed: BTreeMap<u64, String> =
         old_deployments(state)?.all().map(|one| (one.action, deployments::project_of(one).to_owned())).collect();
     let mut owners: BTreeMap<u64, String> = BTreeMap::new();
-    let mut journals: BTreeMap<String, Vec<(Vec<u8>, Entry)>> = BTreeMap::new();
+    let mut journals = Journals::new();
     for (line, entry) in journal::entries_of(&path)? {
         let number = journal::action_of(&entry);
         if let Entry::Begin(action) = &entry {
