@@ -143,7 +143,7 @@ impl Paths {
                 TokenTree::Punct(mark) if mark.as_char() == ':' => colons += 1,
                 TokenTree::Punct(mark) => {
                     let is_macro = mark.as_char() == '!';
-                    if is_macro && path.last().is_some_and(|name| PRINTS.contains(&name.as_str())) {
+                    if is_macro && path.last().is_some_and(|name| PRINTS.contains(&name.as_str())) && !self.is_test {
                         self.prints.push(line);
                     }
                     self.end(&mut path, line);
@@ -194,6 +194,7 @@ impl<'ast> Visit<'ast> for Paths {
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         if let Some(name) = call.path.segments.last()
             && PRINTS.contains(&name.ident.to_string().as_str())
+            && !self.is_test
         {
             self.prints.push(name.ident.span().start().line);
         }
@@ -342,6 +343,7 @@ fn an_import_the_wrong_way_is_found_however_it_is_written() {
         "use crate::images::{ImagesError, formats};",
         "fn f() { \"crate::cli::ask println!\"; }",
         "#[cfg(test)] mod tests { use crate::images::save::Saved; }",
+        "#[cfg(test)] mod tests { fn f() { println!() } }",
     ] {
         assert_eq!(found("images/store/index.rs", text), Vec::<String>::new(), "{text}");
     }
