@@ -90,7 +90,8 @@ fn an_export_in_which_nothing_moves_ends_with_what_to_do() {
 #[test]
 fn an_engine_that_answers_nothing_at_all_any_more_is_not_reached() {
     let mut rules = export(Answer::Stall);
-    rules.push(("GET", "/_ping", Answer::Close));
+    // The first question is asked before anything else.
+    rules.push(("GET", "/_ping", Answer::OnceThenClose(200, "\"OK\"")));
     Fake::with(rules).ends(&["save"], 4, &["answers nothing any more", "hint:"]);
 }
 

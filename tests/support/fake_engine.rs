@@ -20,6 +20,8 @@ pub enum Answer {
     WhenAsked { bytes: Vec<u8>, pieces: usize },
     /// Nothing: the connection is closed.
     Close,
+    /// A whole answer with a JSON body the first time, and from then on the connection is closed.
+    OnceThenClose(u16, &'static str),
     /// Nothing, for ever.
     Stall,
     /// These bytes, and then nothing, for ever.
@@ -151,6 +153,13 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bod
             .find(|(wanted, beginning, _)| *wanted == method && path.starts_with(beginning))
             .map(|(_, _, answer)| answer.clone())
             .unwrap_or_else(|| ordinary(&method, &path));
+        let answer = match answer {
+            Answer::OnceThenClose(status, body) => {
+                let is_first = heard.lock().unwrap().iter().filter(|request| request.contains(&path)).count() == 1;
+                if is_first { Answer::Json(status, body) } else { Answer::Close }
+            }
+            other => other,
+        };
         match answer {
             Answer::Json(status, body) => {
                 let head = format!(
@@ -191,7 +200,7 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bod
                 let _ = stream.shutdown(std::net::Shutdown::Both);
                 return;
             }
-            Answer::Close => {
+            Answer::Close | Answer::OnceThenClose(..) => {
                 let _ = stream.shutdown(std::net::Shutdown::Both);
                 return;
             }
