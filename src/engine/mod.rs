@@ -1,6 +1,6 @@
 //! The Docker Engine in our words: connecting, what it can do, and each call that `dpl` makes.
 //!
-//! [`client`] is the connected engine; `transport` opens the streams to it; `limits` decides how long a call may take;
+//! `client` is the connected engine; `transport` opens the streams to it; `limits` decides how long a call may take;
 //! `api` has the calls; `lock` keeps two operators from changing one engine at a time. This is the only module that knows
 //! bollard and the shapes of the Engine API. Status codes become meanings ([`EngineErrorKind`]) here; what to call, and in
 //! which order, is decided by the modules above.

@@ -355,9 +355,10 @@ fn a_shell_that_nobody_attends_to_any_more_ends_and_its_transaction_with_it() {
 fn ctrl_c_ends_a_statement_at_the_server_before_it_commits() {
     let shop = Shop::open();
     shop.psql("shop", "CREATE FUNCTION slow() RETURNS bool LANGUAGE sql AS 'SELECT pg_sleep(600) IS NOT NULL'");
-    let command = ["db", "sql", "shop", "DELETE FROM stock WHERE slow()"];
+    let command = ["db", "sql", "shop", "DELETE FROM stock WHERE slow()", "--yes", "-f", "stack.json"];
     let mut running = shop.stack.site.command(&command).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let active = "select count(*) from pg_stat_activity where query like 'DELETE FROM stock%' and state = 'active'";
+    let active = "select count(*) from pg_stat_activity where query like '%DELETE FROM stock%' and state = 'active' \
+         and pid <> pg_backend_pid()";
     eventually(30, "the statement runs", || shop.psql("postgres", active) == "1");
     rustix::process::kill_process(rustix::process::Pid::from_child(&running), rustix::process::Signal::INT).unwrap();
     assert_eq!(running.wait().unwrap().code(), Some(130));
@@ -453,14 +454,13 @@ fn a_shrunken_database_is_refused_and_the_old_backups_stay() {
     assert_eq!(fs::read_dir(&home).unwrap().count(), 2);
 }
 
-/// A server whose data lies on a disk of its own, which another service fills too.
+/// A server whose data lies on a small disk of its own.
 const SMALL: &str = r#"{"project": "PROJECT", "paths": {"backups": "backups"},
   "databases": {"shop": {"service": "db", "user": "postgres"}},
   "volumes": {"data": {"driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": "size=SIZE"}}},
   "services": {
     "db": {"image": "postgres:15", "shm_size": "256m", "volumes": ["data:/var/lib/postgresql/data"],
-      "environment": {"POSTGRES_HOST_AUTH_METHOD": "trust"}, "ready": {"tcp": 5432}},
-    "filler": {"image": "redis:7.0", "volumes": ["data:/disk"]}}}"#;
+      "environment": {"POSTGRES_HOST_AUTH_METHOD": "trust"}, "ready": {"tcp": 5432}}}}"#;
 
 #[test]
 fn a_disk_of_the_server_that_runs_full_is_noticed_before_it_stops_the_server() {
@@ -488,8 +488,8 @@ fn a_disk_of_the_server_that_runs_full_is_noticed_before_it_stops_the_server() {
                     eventually(60, "the restore has begun", || {
                         sql("postgres", "SELECT datname FROM pg_database").contains("~new~")
                     });
-                    let fill = "dd if=/dev/zero of=/disk/ballast bs=1M count=330";
-                    stack.docker(&["exec", &stack.container("filler"), "sh", "-c", fill]);
+                    let fill = "dd if=/dev/zero of=/var/lib/postgresql/data/ballast bs=1M count=330";
+                    stack.docker(&["exec", &db, "sh", "-c", fill]);
                 })
             });
             let failed = stack.run(&arguments).failure(1);
@@ -503,7 +503,7 @@ fn a_disk_of_the_server_that_runs_full_is_noticed_before_it_stops_the_server() {
         assert_eq!(sql("shop", "SELECT count(*) FROM t"), "3");
         assert!(!sql("postgres", "SELECT datname FROM pg_database").contains('~'), "nothing is left");
         if !is_refused {
-            stack.docker(&["exec", &stack.container("filler"), "rm", "/disk/ballast"]);
+            stack.docker(&["exec", &db, "rm", "/var/lib/postgresql/data/ballast"]);
             stack.run(&arguments).success();
             assert_eq!(sql("shop", "SELECT count(*) FROM t"), "3500000");
         }

@@ -150,7 +150,7 @@ fn what_a_killed_rebuild_had_replaced_is_backed_up_before_it_goes_whatever_the_n
     assert!(subject.replaced_is_safe("without a backup"));
     swapped(&mut subject);
     subject.truncate_the_seed();
-    run(subject.site(), &["db", "rebuild", "shop", "--no-backup"]).refused("a bad seed");
+    run(subject.site(), &["db", "rebuild", "shop", "--no-backup", "--again"]).refused("a bad seed");
     assert!(subject.replaced_is_safe("a bad seed"));
 }
 

@@ -90,7 +90,7 @@ pub struct LeftoversArguments {
 
 #[derive(Debug, Subcommand)]
 pub enum LeftoversCommand {
-    /// What stands beside the manifest's databases on their servers [default]
+    /// What stands beside the manifest's databases on their servers (default)
     List(TargetArguments),
     /// Drop one, without a backup
     Drop(LeftoverArguments),

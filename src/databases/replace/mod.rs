@@ -227,18 +227,18 @@ impl Rebuild<'_> {
         }
     }
 
-    /// Somebody's only copy of the old rows, maybe: never dropped without a backup unless that is what was asked for, and
-    /// left alone by a run that replaces nothing.
+    /// Somebody's only copy of the old rows, maybe: never dropped without a backup where one can be made, whatever this run
+    /// was told of the database that it replaces itself, and left alone by a run that replaces nothing.
     fn leftover_policy(&self, old: &str) -> Option<OldDatabase> {
         let (message, policy) = match (&self.options.placement, &self.options.old, &self.options.leftovers) {
             (Placement::Beside(_), _, _) => (Message::new("databases-leftover-waits"), None),
-            (Placement::Replace, OldDatabase::Drop, _) => {
-                (Message::new("databases-leftover-finishing"), Some(OldDatabase::Drop))
-            }
-            (Placement::Replace, _, None) => (Message::new("databases-leftover-without-place"), None),
             (Placement::Replace, _, Some(settings)) => {
                 (Message::new("databases-leftover-finishing"), Some(OldDatabase::BackUpAndDrop(settings.clone())))
             }
+            (Placement::Replace, OldDatabase::Drop, None) => {
+                (Message::new("databases-leftover-finishing"), Some(OldDatabase::Drop))
+            }
+            (Placement::Replace, _, None) => (Message::new("databases-leftover-without-place"), None),
         };
         self.reporter.warn(message.with("database", self.database).with("name", old));
         policy

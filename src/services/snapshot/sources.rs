@@ -132,7 +132,7 @@ impl Sources {
         };
         let is_shared = self.no_folders.contains(source)
             || path.ends_with(".sock")
-            || OF_THE_SYSTEM.iter().any(|known| is_of_the_system(known))
+            || OF_THE_SYSTEM.iter().any(is_of_the_system)
             || OF_THE_ENGINE.contains(&path);
         if is_shared { DataPlace::Shared } else { DataPlace::Folder(path.to_owned()) }
     }
