@@ -140,6 +140,6 @@ fn doctor_leaves_the_helpers_of_a_running_action_alone() {
     stack.run(&["doctor"]);
     assert_eq!(docker_on(&stack.engine, &["inspect", "-f", "{{.Name}}", &name]), format!("/{name}"));
     // One that a killed run left goes with the next action that needs a helper, which has the lock.
-    eventually(1, "it is there", || stack.docker(&["ps", "-aq", "--filter", &format!("name={name}")]) != "");
+    eventually(1, "it is there", || !stack.docker(&["ps", "-aq", "--filter", &format!("name={name}")]).is_empty());
     discard(&stack, &name);
 }

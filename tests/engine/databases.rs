@@ -301,7 +301,7 @@ async fn a_backup_is_complete_private_and_listed() {
         assert!(name == "toc.dat" || name.ends_with(".dat.gz") || name.ends_with(".toc"), "{name}");
     }
     assert_eq!(fs::read_dir(folder.parent().unwrap()).unwrap().count(), 1);
-    assert_eq!(databases::backups(&site.backups(), database).unwrap(), std::slice::from_ref(&made));
+    assert_eq!(databases::backups(site.backups(), database).unwrap(), std::slice::from_ref(&made));
     assert_eq!(databases::verify_files(&site.server, folder, &site.reporter).await.unwrap(), made);
     assert_eq!(site.said(), Vec::<&str>::new());
     site.end().await;
@@ -337,7 +337,7 @@ async fn a_rebuild_brings_back_the_seeds_rows_and_keeps_the_databases_own_proper
     assert_eq!(site.databases().await, ["expert", "postgres"]);
     let backup = report.backup.unwrap();
     assert_eq!(backup.rows, 1000 + 500 + 1 + 10);
-    assert_eq!(databases::backups(&site.backups(), "expert").unwrap(), [backup]);
+    assert_eq!(databases::backups(site.backups(), "expert").unwrap(), [backup]);
     assert!(report.nameless_ms * 5 < whole_ms, "{} of {whole_ms} ms", report.nameless_ms);
     site.end().await;
 }
@@ -601,7 +601,7 @@ async fn kept_databases_that_are_too_many_are_backed_up_proved_and_dropped() {
     assert_eq!(site.databases().await, ["expert", "postgres"]);
     let stamps = databases::backup_stamps(&site.backups(), "expert");
     assert!(stamps.len() == 3 && stamps[1].time == kept[1].split('~').nth(2).unwrap(), "{stamps:?}");
-    let last = databases::find_backup(&site.backups(), "expert", None).unwrap();
+    let last = databases::find_backup(site.backups(), "expert", None).unwrap();
     assert!(last.ends_with(&stamps[2].time), "{last:?} is not what was replaced last");
     site.end().await;
 }

@@ -209,7 +209,7 @@ async fn what_was_kept_comes_back_and_what_it_replaces_is_kept_in_its_turn() {
     let count = async || site.sql("expert", "SELECT count(*) FROM t").await;
     let report = site.rebuild_from("expert", &site.seed(), &keep(1)).await.unwrap();
     let kept = report.kept_as.unwrap();
-    assert!(report.backup.is_none() && databases::backups(&site.backups(), "expert").unwrap().is_empty());
+    assert!(report.backup.is_none() && databases::backups(site.backups(), "expert").unwrap().is_empty());
     assert_eq!((count().await, site.databases().await.len()), ("7".to_owned(), 3));
     assert!(site.try_sql(&kept, "SELECT 1").await.is_err(), "nobody writes to what is kept");
     let nobody = Nobody::default();
@@ -223,7 +223,7 @@ async fn what_was_kept_comes_back_and_what_it_replaces_is_kept_in_its_turn() {
     let mut there = site.databases().await;
     there.retain(|name| name.contains('~'));
     assert_eq!(there, [report.kept_as.unwrap()]);
-    let backups = databases::backups(&site.backups(), "expert").unwrap();
+    let backups = databases::backups(site.backups(), "expert").unwrap();
     assert_eq!(backups.iter().map(|backup| backup.rows).collect::<Vec<_>>(), [3]);
     site.sql("postgres", &format!("ALTER DATABASE \"{}\" IS_TEMPLATE false; DROP DATABASE \"{}\"", there[0], there[0]))
         .await;
@@ -279,11 +279,11 @@ async fn a_database_beside_another_replaces_nothing() {
     let made = databases::backup(&site.server, "expert", &site.backup_settings(), &site.reporter).await.unwrap();
     site.sql("expert", "DELETE FROM t").await;
     let options = RebuildOptions { placement: Placement::Beside("副 本".to_owned()), ..site.rebuild_options() };
-    let last = databases::find_backup(&site.backups(), "expert", None).unwrap();
+    let last = databases::find_backup(site.backups(), "expert", None).unwrap();
     assert_eq!(last, Path::new(&made.path));
-    assert_eq!(databases::find_backup(&site.backups(), "metis", Some(&made.id)).unwrap(), last);
+    assert_eq!(databases::find_backup(site.backups(), "metis", Some(&made.id)).unwrap(), last);
     for strange in ["../expert/20260704T101530Z", "expert/..", "20260704T101530Z", "x"] {
-        assert!(databases::find_backup(&site.backups(), "expert", Some(strange)).is_err(), "{strange}");
+        assert!(databases::find_backup(site.backups(), "expert", Some(strange)).is_err(), "{strange}");
     }
     let report = site.rebuild_from("expert", &last, &options).await.unwrap();
     assert!(report.created && report.database == "副 本");

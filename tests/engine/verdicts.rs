@@ -57,14 +57,14 @@ async fn a_superusers_objects_are_restored_in_the_throw_away_server_and_what_can
     assert!(record.contains("only_policy") && record.contains("only_default"));
 
     // The proof outlives a try that fails for the extension that the place lacks.
-    let known = || databases::backups(&site.backups(), "expert").unwrap().remove(0);
+    let known = || databases::backups(site.backups(), "expert").unwrap().remove(0);
     assert!(known().verified_at.is_some());
     site.sql("expert", UNRESTORABLE).await;
     let second = databases::backup(&site.server, "expert", &site.backup_settings(), &site.reporter).await.unwrap();
     let report = verify(&site, &image, second.path.as_ref()).await;
     assert_eq!(report.damage, None);
     assert!(report.untried.as_deref().is_some_and(|why| why.contains("inner_one")), "{report:?}");
-    let all = databases::backups(&site.backups(), "expert").unwrap();
+    let all = databases::backups(site.backups(), "expert").unwrap();
     assert!(all[0].verified_at.is_some() && all[1].found_bad.is_none() && all[1].untried.is_some());
 
     // One whose bytes are wrong is bad, and still nobody removes it unasked.
@@ -248,7 +248,7 @@ async fn an_end_that_is_asked_for_ends_a_backup_and_a_restore_at_the_server_too(
     assert!(matches!(ended, Err(DatabasesError::Stopped { .. })), "{ended:?}");
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     until(busy, "0").await;
-    assert!(databases::backups(&site.backups(), "expert").unwrap().is_empty());
+    assert!(databases::backups(site.backups(), "expert").unwrap().is_empty());
     site.sql(
         "postgres",
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ 'holds it' AND pid <> pg_backend_pid()",
