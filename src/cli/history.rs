@@ -50,7 +50,8 @@ pub fn run(arguments: &HistoryArguments, session: &mut Session) -> Result<u8, Fa
     }
     // Only a look at an engine of this machine: a history is read where the engine can't be reached, too.
     if let Ok(engine) = session.local_engine() {
-        session.say_other_folders(&project, &engine)?;
+        // Neither may an engine that fails keep anybody from reading it.
+        let _ = session.say_other_folders(&project, &engine);
     }
     match shown {
         Some(_) => actions.iter().try_for_each(|action| show(action, &session.output))?,

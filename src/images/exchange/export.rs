@@ -225,9 +225,7 @@ impl Contents {
             ExportTarget::Parts { output: path, part_bytes } => {
                 let out = PartsWriter::new(&path, part_bytes, MARK);
                 let (out, bytes) = self.write_all(out, options, output, reporter)?;
-                failpoint!("images.export.before-rename");
                 out.commit().map_err(failed)?;
-                failpoint!("images.export.after-rename");
                 Ok(bytes)
             }
             ExportTarget::Stream(stream) => {

@@ -24,6 +24,8 @@ pub struct Made {
 /// How large the images are: so that work on them takes a while, or just takes place.
 #[derive(Debug, Clone, Copy)]
 pub enum Size {
+    /// More than can be on its way between two programs.
+    Huge,
     Large,
     Small,
 }
@@ -44,6 +46,7 @@ impl Images {
     pub fn on(engine: &str, size: Size) -> Self {
         let stack = Stack::on(engine, MANIFEST);
         let (shared, alone) = match size {
+            Size::Huge => (2_000_000, 8_000_000),
             Size::Large => (2_000_000, 600_000),
             Size::Small => (150_000, 50_000),
         };

@@ -255,7 +255,7 @@ impl<L: Clone> Files<L> {
     /// Gives up on an archive of something else before all of it has been read, or written to a store. Blobs are never
     /// counted: other programs keep anything under their digests.
     fn check_kind(&mut self, path: &str, first: &[u8]) -> Result<(), ArchiveError> {
-        if path.starts_with("blobs/") || may_be_layer(first) {
+        if path.starts_with("blobs/") || path.ends_with(".tar") || may_be_layer(first) {
             return Ok(());
         }
         self.other_files += 1;

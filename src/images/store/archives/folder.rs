@@ -95,7 +95,7 @@ impl ArchiveFolder {
                     (_, None) => {}
                 },
                 Err(error @ ImagesError::Interrupted { .. }) => return Err(error),
-                Err(error) if error.is_another_kind_of_file() => {}
+                Err(error) if error.is_another_kind_of_file() && !is_named => {}
                 Err(error) => {
                     let path = self.path(at);
                     if !unreadable.iter().any(|(known, _)| *known == path) {
