@@ -164,25 +164,6 @@ async fn a_dump_of_another_database_replaces_nothing_unless_somebody_says_so() {
 }
 
 #[tokio::test]
-async fn rows_that_ask_other_tables_rows_are_restored_one_by_one() {
-    // A parallel restore begins with both tables, and the first one takes three seconds; the dump has the checked one behind it.
-    let site = site_with(
-        "CREATE TABLE a_first (n int CHECK (n < 3 OR pg_sleep(3) IS NOT NULL)); INSERT INTO a_first VALUES (1), (2), (3);
-         CREATE FUNCTION known(int) RETURNS bool LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.a_first WHERE n = 3)';
-         CREATE TABLE z_checked (n int CHECK (known(n))); INSERT INTO z_checked VALUES (1)",
-    )
-    .await;
-    let options = RebuildOptions { jobs: Jobs::new(3).unwrap(), ..site.rebuild_options() };
-    let report = site.rebuild_from("expert", &site.seed(), &options).await.unwrap();
-    assert_eq!(report.rows, 4);
-    assert!(site.said().contains(&"databases-one-by-one"), "the race was not lost: {:?}", site.said());
-    let one = RebuildOptions { jobs: Jobs::new(1).unwrap(), ..site.rebuild_options() };
-    site.rebuild_from("expert", &site.seed(), &one).await.unwrap();
-    assert_eq!(site.said().iter().filter(|key| **key == "databases-one-by-one").count(), 1, "one is in order already");
-    site.end().await;
-}
-
-#[tokio::test]
 async fn a_condition_of_rows_that_live_on_is_tried_before_anything_is_restored() {
     let site =
         site_with("CREATE TABLE t (name text PRIMARY KEY, f float8); INSERT INTO t VALUES ('a', 0.1::float8 + 0.2)")

@@ -344,7 +344,7 @@ fn many() -> Vec<Case> {
         }
         encoder.finish().unwrap()
     };
-    let layers = (0..10_000).fold(Tar::default(), |tar, number| tar.file(&number.to_string(), b""));
+    let layers = (0..10_000).fold(Tar::default(), |tar, number| tar.file(&format!("{number}/layer.tar"), b""));
     let documents = (0..5).fold(Tar::default(), |tar, number| {
         tar.file(&format!("{number}.json"), &[b"[".to_vec(), vec![b' '; (4 << 20) - 1]].concat())
     });
