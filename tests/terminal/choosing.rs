@@ -159,7 +159,7 @@ fn a_target_that_does_not_exist_is_told_while_it_is_typed_and_when_it_is_entered
     for (typed, why) in [
         ("26", "there is no service 26: the numbers go from 1 to 25"),
         ("99999999999999999999", "there is no service 99999999999999999999: the numbers go from 1 to 25"),
-        ("-1", "`-1` is no range: write both ends, as in 17..25"),
+        ("-1", "`-1` is not a range: write both ends, as in 17..25"),
         ("25..17", "`25..17` runs backwards: write 17..25"),
         ("[17", "the brackets of `[17` don't match"),
         ("@mtis", "there is no group `@mtis`: did you mean `@metis`?"),
