@@ -104,6 +104,6 @@ if [[ ${lints:-} ]]; then
   cat target/nextest/lints.log
 fi
 part 'the slowest'
-sed -nE 's/.*<testcase name="([^"]*)" .*time="([0-9.]+)".*/\2 \1/p' "$report" | sort -rn | head -5
+sed -nE 's/.*<testcase name="([^"]*)" .*time="([0-9.]+)".*/\2 \1/p' "$report" | sort -rn | sed -n 1,8p
 part "$tests tests: $((tests - failures)) passed, $failures failed${failed:+; this must not land}"
 [[ ! $failed ]]
