@@ -10,11 +10,16 @@
 //! - [`manifest`]: the typed service manifest: reading, checking, selecting.
 //! - [`engine`]: the Docker Engine in our words.
 //! - [`state`]: what is remembered between runs.
+//! - [`catalogue`]: every sentence that a person reads, in two languages.
 //! - [`report`]: events that work emits while it runs.
 //! - [`fs`]: durable writes and digests.
 //! - `fuzz_seeds`: for tests alone, what the fuzz targets begin with.
 //! - [`mod@failpoint`]: named points at which the fault tests kill the process.
 
+// Made of the sentences by `build.rs`; before all modules, so that all of them can use it.
+include!(concat!(env!("OUT_DIR"), "/message.rs"));
+
+pub mod catalogue;
 pub mod cli;
 pub mod databases;
 pub mod engine;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-/// A sentence of the catalogue: its key and the values of its placeholders.
+/// A sentence of the catalogue: its key and the values of its placeholders. Made by `message!` alone, which knows the keys
+/// and what each takes (`build.rs`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub key: &'static str,
@@ -17,14 +18,14 @@ pub struct Message {
 }
 
 impl Message {
-    pub fn new(key: &'static str) -> Self {
+    #[doc(hidden)]
+    pub const fn without_values(key: &'static str) -> Self {
         Self { key, values: Vec::new() }
     }
 
-    /// Adds the value of the placeholder `{name}`.
-    pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
-        self.values.push((name, value.to_string()));
-        self
+    #[doc(hidden)]
+    pub const fn with_values(key: &'static str, values: Vec<(&'static str, String)>) -> Self {
+        Self { key, values }
     }
 }
 

@@ -13,7 +13,6 @@ use super::operations::{self, Operation, Weight};
 use super::prompt::{self, Unanswered};
 use super::session::{Project, Session};
 use crate::manifest::narrow;
-use crate::report::Message;
 
 /// One link of a chain: an action's number, and what it applies to as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +77,7 @@ impl Chain {
         for (link, operation) in self.links.iter().zip(&self.operations) {
             let written = written(std::slice::from_ref(link));
             let what = session.output.catalogue.text(&operation.announcement());
-            session.output.say(&Message::new("chain-link").with("link", &written).with("what", what));
+            session.output.say(&message!("chain-link", link = &written, what = what));
             match operation.show(&self.project, session) {
                 Ok(document) => {
                     session.supposed_images.extend(operation.brings(&document));
@@ -87,7 +86,7 @@ impl Chain {
                 // What stands in its way now, a link before it may clear away.
                 Err(failure) if !documents.is_empty() && failure.is_about_the_present_state() => {
                     let why = failure.summary();
-                    session.output.warn(&Message::new("chain-link-unclear").with("link", &written).with("why", why));
+                    session.output.warn(&message!("chain-link-unclear", link = &written, why = why));
                     documents.push(Value::Null);
                 }
                 Err(failure) => {
@@ -102,7 +101,7 @@ impl Chain {
 
     /// Shows everything, and asks once; names where databases are replaced.
     fn agree(&self, session: &mut Session) -> Result<(), Failure> {
-        let question = Message::new("agree");
+        let question = message!("agree");
         if !session.global.yes {
             prompt::must_be_able_to_ask(&question)?;
         }
@@ -138,7 +137,7 @@ impl Chain {
                 match done {
                     Ok(document) => documents.push(document),
                     Err(failure) => {
-                        session.output.say(&Message::new("chain-remains").with("chain", self.remaining(place)));
+                        session.output.say(&message!("chain-remains", chain = self.remaining(place)));
                         return Err(failure);
                     }
                 }
@@ -300,7 +299,7 @@ fn first_word(text: &str) -> &str {
 }
 
 fn wrong(text: &str, why: &str) -> Failure {
-    Failure::usage_with_hint(format!("`{text}` is no chain: {why}"), Message::new("hint-chain"))
+    Failure::usage_with_hint(format!("`{text}` is no chain: {why}"), message!("hint-chain"))
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use super::failure::Failure;
 use super::manifest_page;
 use super::session::Session;
 use crate::manifest::{Problem, Severity, Sources, Variables, read_manifest};
-use crate::report::Message;
 
 use crate::state::choose_manifest;
 
@@ -61,11 +60,13 @@ pub fn check(arguments: &ManifestArguments, session: &mut Session) -> Result<u8,
     }
     manifest_page::show(&session.output, &loaded.sources, &loaded.warnings);
     let manifest = &loaded.manifest;
-    let message = Message::new("check-ok")
-        .with("path", shown(&loaded.sources))
-        .with("services", manifest.services.len())
-        .with("databases", manifest.databases.len())
-        .with("warnings", loaded.warnings.len());
+    let message = message!(
+        "check-ok",
+        path = shown(&loaded.sources),
+        services = manifest.services.len(),
+        databases = manifest.databases.len(),
+        warnings = loaded.warnings.len()
+    );
     session.output.say(&message);
     Ok(0)
 }
@@ -77,7 +78,7 @@ pub fn use_manifest(arguments: &UseArguments, session: &mut Session) -> Result<u
     let manifest = absolute(&arguments.manifest)?;
     let folder = absolute(Path::new("."))?;
     choose_manifest(&folder, &manifest)?;
-    let message = Message::new("use-remembered").with("path", manifest.display()).with("folder", folder.display());
+    let message = message!("use-remembered", path = manifest.display(), folder = folder.display());
     session.output.say(&message);
     Ok(0)
 }

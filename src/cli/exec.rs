@@ -6,7 +6,6 @@ use super::session::Session;
 use super::terminal;
 use crate::engine::ExecSpec;
 use crate::manifest::{Choices, Manifest};
-use crate::report::Message;
 use crate::services::serving_container;
 
 /// `dpl exec`: ends with the command's own exit code.
@@ -15,7 +14,7 @@ pub fn run(arguments: &ExecArguments, session: &mut Session) -> Result<u8, Failu
     let service = one_service(project.manifest(), &arguments.service)?;
     if session.global.dry_run {
         let command = shell_words::join(&arguments.command);
-        session.output.say(&Message::new("would-exec").with("service", service).with("command", command));
+        session.output.say(&message!("would-exec", service = service, command = command));
         return Ok(0);
     }
     let engine = session.engine()?;
@@ -42,7 +41,7 @@ fn one_service(manifest: &Manifest, selector: &str) -> Result<String, Failure> {
         (Some(service), true) => Ok(service),
         _ => Err(Failure::usage_with_hint(
             format!("`{selector}` chooses several services, and a command runs in one"),
-            Message::new("hint-one-service"),
+            message!("hint-one-service"),
         )),
     }
 }

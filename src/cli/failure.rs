@@ -111,8 +111,8 @@ impl Failure {
                 let particulars = find::<ServicesError>(error.as_ref()).map(ServicesError::particulars);
                 particulars.into_iter().flatten().for_each(|line| output.line(&format!("  {line}")));
             }
-            Self::Interrupted => output.line(&output.catalogue.text(&Message::new("interrupted"))),
-            Self::Declined => output.line(&output.catalogue.text(&Message::new("declined"))),
+            Self::Interrupted => output.line(&output.catalogue.text(&message!("interrupted"))),
+            Self::Declined => output.line(&output.catalogue.text(&message!("declined"))),
             Self::Left => {}
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Self::Terminal(error) => page(output, &["can't use the terminal".to_owned(), error.to_string()], None),
@@ -148,7 +148,7 @@ fn page(output: &Output, chain: &[String], hint: Option<&Message>) {
         }
     }
     if let Some(hint) = hint {
-        let label = output.paint_err(Tone::Attention, output.catalogue.word("label-hint"));
+        let label = output.paint_err(Tone::Attention, output.catalogue.word(message!("label-hint")));
         output.line(&format!("  {label} {}", output.catalogue.text(hint)));
     }
 }
@@ -188,10 +188,10 @@ fn work_exit_code(error: &(dyn Error + Send + Sync + 'static)) -> u8 {
 /// What to do about an error whose text does not say it itself.
 fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
     if is_unreachable(error) {
-        return Some(Message::new("hint-unreachable"));
+        return Some(message!("hint-unreachable"));
     }
     if matches!(find::<ImagesError>(error), Some(ImagesError::StoreBusy { .. })) {
-        return Some(Message::new("hint-locked"));
+        return Some(message!("hint-locked"));
     }
     if let Some(
         DatabasesError::Patch { database, .. }
@@ -199,25 +199,25 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
         | DatabasesError::CannotPreserve { database, .. },
     ) = find::<DatabasesError>(error)
     {
-        return Some(Message::new("hint-exact").with("database", database));
+        return Some(message!("hint-exact", database = database));
     }
     match find::<DatabasesError>(error) {
         Some(DatabasesError::AfterSwap { database, .. }) => {
-            return Some(Message::new("hint-after-swap").with("database", database));
+            return Some(message!("hint-after-swap", database = database));
         }
         Some(DatabasesError::NoBackup { nearest: Some(meant), .. }) => {
-            return Some(Message::new("hint-backup-meant").with("meant", meant));
+            return Some(message!("hint-backup-meant", meant = meant));
         }
         Some(DatabasesError::NoBackup { last: Some(last), database, .. }) => {
-            return Some(Message::new("hint-backup-last").with("last", last).with("database", database));
+            return Some(message!("hint-backup-last", last = last, database = database));
         }
         _ => {}
     }
     match find::<EngineError>(error).map(EngineError::kind) {
-        Some(EngineErrorKind::Locked) => return Some(Message::new("hint-locked-engine")),
-        Some(EngineErrorKind::LockLost) => return Some(Message::new("hint-lock-lost")),
-        Some(EngineErrorKind::Stalled) => return Some(Message::new("hint-stalled")),
-        Some(EngineErrorKind::TimedOut) => return Some(Message::new("hint-no-answer")),
+        Some(EngineErrorKind::Locked) => return Some(message!("hint-locked-engine")),
+        Some(EngineErrorKind::LockLost) => return Some(message!("hint-lock-lost")),
+        Some(EngineErrorKind::Stalled) => return Some(message!("hint-stalled")),
+        Some(EngineErrorKind::TimedOut) => return Some(message!("hint-no-answer")),
         _ => {}
     }
     // Each has failed by itself; what helps the first of them helps all.
@@ -227,14 +227,14 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
         return Some(hint);
     }
     if find::<io::Error>(error).and_then(Errno::from_io_error) == Some(Errno::NOLCK) {
-        return Some(Message::new("hint-no-locks"));
+        return Some(message!("hint-no-locks"));
     }
     match find::<StateError>(error) {
-        Some(StateError::Locked(_)) => Some(Message::new("hint-locked")),
-        Some(StateError::Newer { .. }) => Some(Message::new("hint-state-newer")),
+        Some(StateError::Locked(_)) => Some(message!("hint-locked")),
+        Some(StateError::Newer { .. }) => Some(message!("hint-state-newer")),
         Some(StateError::Write { source, .. } | StateError::Read { source, .. }) => match source.kind() {
-            io::ErrorKind::PermissionDenied => Some(Message::new("hint-state-permission")),
-            io::ErrorKind::ReadOnlyFilesystem => Some(Message::new("hint-state-read-only")),
+            io::ErrorKind::PermissionDenied => Some(message!("hint-state-permission")),
+            io::ErrorKind::ReadOnlyFilesystem => Some(message!("hint-state-read-only")),
             _ => None,
         },
         _ => None,

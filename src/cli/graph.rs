@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::arguments::{GraphArguments, GraphFormat};
-use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::select::{self, Unselected};
 use super::session::Session;
-use crate::report::Message;
+use crate::catalogue::Catalogue;
 use crate::services::{DependencyEdge, DependencyGraph, dependencies};
 
 /// `dpl graph`. Needs no engine.
@@ -33,15 +32,15 @@ pub fn run(arguments: &GraphArguments, session: &mut Session) -> Result<u8, Fail
 /// What a need asks for beside that the other one has started.
 fn conditions(edge: &DependencyEdge, catalogue: &Catalogue) -> String {
     let condition = match edge.condition {
-        "service_healthy" => Some("need-healthy"),
-        "service_completed_successfully" => Some("need-completed"),
+        "service_healthy" => Some(message!("need-healthy")),
+        "service_completed_successfully" => Some(message!("need-completed")),
         _ => None,
     };
     let words = [
-        condition.or((!edge.namespace).then_some("need-started")),
-        edge.namespace.then_some("need-namespace"),
-        (edge.restart && !edge.namespace).then_some("need-restart"),
-        (!edge.required).then_some("need-optional"),
+        condition.or((!edge.namespace).then_some(message!("need-started"))),
+        edge.namespace.then_some(message!("need-namespace")),
+        (edge.restart && !edge.namespace).then_some(message!("need-restart")),
+        (!edge.required).then_some(message!("need-optional")),
     ];
     words.into_iter().flatten().map(|key| catalogue.word(key)).collect::<Vec<_>>().join(", ")
 }
@@ -53,7 +52,7 @@ fn text(graph: &DependencyGraph, catalogue: &Catalogue) -> String {
     for service in &graph.services {
         if service.layer != layer {
             layer = service.layer;
-            let title = catalogue.text(&Message::new("graph-layer").with("layer", layer));
+            let title = catalogue.text(&message!("graph-layer", layer = layer));
             let _ = writeln!(text, "{}{title}", if text.is_empty() { "" } else { "\n" });
         }
         let mark = if service.chosen { ' ' } else { '+' };

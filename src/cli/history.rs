@@ -10,7 +10,6 @@ use super::failure::Failure;
 use super::output::{Output, Tone};
 use super::session::Session;
 use super::table::{self, Column};
-use crate::report::Message;
 use crate::state::{ActionResult, PastAction, StepResult, at_work, history, read_journal};
 
 /// What `history --json` prints, and, with one action and its steps, `history show --json`.
@@ -35,8 +34,8 @@ pub fn run(arguments: &HistoryArguments, session: &mut Session) -> Result<u8, Fa
         actions.retain(|action| action.number == number);
         if actions.is_empty() {
             let hint = match last {
-                None => Message::new("hint-nothing-done"),
-                Some(last) => Message::new("hint-last-action").with("last", last),
+                None => message!("hint-nothing-done"),
+                Some(last) => message!("hint-last-action", last = last),
             };
             return Err(Failure::usage_with_hint(format!("there is no action {number} in the journal"), hint));
         }
@@ -55,7 +54,7 @@ pub fn run(arguments: &HistoryArguments, session: &mut Session) -> Result<u8, Fa
     }
     match shown {
         Some(_) => actions.iter().try_for_each(|action| show(action, &session.output))?,
-        None if actions.is_empty() => session.output.say(&Message::new("history-empty")),
+        None if actions.is_empty() => session.output.say(&message!("history-empty")),
         None => session.output.data(&overview(&actions, &session.output))?,
     }
     Ok(0)
@@ -74,12 +73,12 @@ fn overview(actions: &[PastAction], output: &Output) -> String {
     });
     let title = |key| Column::new(output.catalogue.word(key));
     let columns = [
-        title("column-number"),
-        title("column-began").leaves(2),
-        title("column-took").leaves(3),
-        title("column-who").at_least(8).leaves(1),
-        title("column-result"),
-        title("column-command").at_least(12),
+        title(message!("column-number")),
+        title(message!("column-began")).leaves(2),
+        title(message!("column-took")).leaves(3),
+        title(message!("column-who")).at_least(8).leaves(1),
+        title(message!("column-result")),
+        title(message!("column-command")).at_least(12),
     ];
     table::within(&columns, rows.collect(), output.width())
 }
@@ -88,26 +87,29 @@ fn overview(actions: &[PastAction], output: &Output) -> String {
 fn show(action: &PastAction, output: &Output) -> Result<(), Failure> {
     let who = match &action.ssh_client {
         Some(client) => {
-            let message = Message::new("fact-who-from").with("user", &action.user).with("host", &action.host);
-            output.catalogue.text(&message.with("client", client))
+            let message = message!("fact-who-from", user = &action.user, host = &action.host, client = client);
+            output.catalogue.text(&message)
         }
         None => format!("{}@{}", action.user, action.host),
     };
     let fact = |key| output.catalogue.word(key).to_owned();
     let mut facts = vec![
-        vec![fact("fact-action"), action.number.to_string()],
-        vec![fact("fact-command"), action.command.clone()],
-        vec![fact("fact-result"), word(action.result, output)],
-        vec![fact("fact-who"), who],
-        vec![fact("fact-began"), local(&action.began_at)],
-        vec![fact("fact-took"), took(action.seconds, output)],
-        vec![fact("fact-engine"), action.engine.clone()],
-        vec![fact("fact-manifest"), format!("{} ({})", action.manifest, table::shortened(&action.manifest_digest, 20))],
+        vec![fact(message!("fact-action")), action.number.to_string()],
+        vec![fact(message!("fact-command")), action.command.clone()],
+        vec![fact(message!("fact-result")), word(action.result, output)],
+        vec![fact(message!("fact-who")), who],
+        vec![fact(message!("fact-began")), local(&action.began_at)],
+        vec![fact(message!("fact-took")), took(action.seconds, output)],
+        vec![fact(message!("fact-engine")), action.engine.clone()],
+        vec![
+            fact(message!("fact-manifest")),
+            format!("{} ({})", action.manifest, table::shortened(&action.manifest_digest, 20)),
+        ],
         vec!["dpl".to_owned(), action.version.clone()],
     ];
     facts.extend(action.plan_digests.iter().map(|plan| vec!["plan".to_owned(), table::shortened(plan, 20)]));
     if let Some(error) = &action.error {
-        facts.push(vec![fact("fact-error"), error.clone()]);
+        facts.push(vec![fact(message!("fact-error")), error.clone()]);
     }
     // The first row stands where a table has its header.
     let first = facts.remove(0);
@@ -118,12 +120,12 @@ fn show(action: &PastAction, output: &Output) -> Result<(), Failure> {
     }
     let rows = action.steps.iter().map(|step| {
         let result = match step.result {
-            StepResult::Done => output.paint_word(Tone::Good, "word-done"),
-            StepResult::Failed => output.paint_word(Tone::Bad, "word-failed"),
+            StepResult::Done => output.paint_word(Tone::Good, message!("word-done")),
+            StepResult::Failed => output.paint_word(Tone::Bad, message!("word-failed")),
             StepResult::Open if action.result == ActionResult::Running => {
-                output.paint_word(Tone::Attention, "word-at-it")
+                output.paint_word(Tone::Attention, message!("word-at-it"))
             }
-            StepResult::Open => output.paint_word(Tone::Bad, "word-cut-off"),
+            StepResult::Open => output.paint_word(Tone::Bad, message!("word-cut-off")),
         };
         vec![
             step.activity.clone(),
@@ -133,7 +135,13 @@ fn show(action: &PastAction, output: &Output) -> Result<(), Failure> {
             step.error.clone().unwrap_or_default(),
         ]
     });
-    let header = ["column-step", "column-on", "column-result", "column-took", "column-error"];
+    let header = [
+        message!("column-step"),
+        message!("column-on"),
+        message!("column-result"),
+        message!("column-took"),
+        message!("column-error"),
+    ];
     output.data(&format!("\n{}", table::columns(&output.catalogue.words(header), rows.collect())))
 }
 
@@ -143,11 +151,11 @@ fn took(seconds: Option<f64>, output: &Output) -> String {
 
 fn word(result: ActionResult, output: &Output) -> String {
     match result {
-        ActionResult::Done => output.paint_word(Tone::Good, "word-done"),
-        ActionResult::Failed => output.paint_word(Tone::Bad, "word-failed"),
-        ActionResult::Interrupted => output.paint_word(Tone::Attention, "word-interrupted"),
-        ActionResult::CutOff => output.paint_word(Tone::Bad, "word-cut-off"),
-        ActionResult::Running => output.paint_word(Tone::Attention, "word-running"),
+        ActionResult::Done => output.paint_word(Tone::Good, message!("word-done")),
+        ActionResult::Failed => output.paint_word(Tone::Bad, message!("word-failed")),
+        ActionResult::Interrupted => output.paint_word(Tone::Attention, message!("word-interrupted")),
+        ActionResult::CutOff => output.paint_word(Tone::Bad, message!("word-cut-off")),
+        ActionResult::Running => output.paint_word(Tone::Attention, message!("word-running")),
     }
 }
 

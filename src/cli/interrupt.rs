@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::Output;
 use super::terminal;
-use crate::report::Message;
 
 /// The exit code of a program that was interrupted.
 const INTERRUPTED: i32 = 130;
@@ -59,7 +58,7 @@ impl InterruptWatch {
                 match busy {
                     Busy::Action(stop) if !stop.is_cancelled() => {
                         stop.cancel();
-                        output.say(&Message::new("stopping-safely"));
+                        output.say(&message!("stopping-safely"));
                     }
                     Busy::Look(stop) if !stop.is_cancelled() => stop.cancel(),
                     _ => {

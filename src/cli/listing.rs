@@ -101,10 +101,10 @@ fn services_table(report: &ListReport, output: &Output) -> String {
     };
     let title = |key| Column::new(output.catalogue.word(key));
     let columns = [
-        title("column-number"),
-        title("column-service").at_least(24),
-        title("column-image").at_least(8).leaves(1),
-        title("column-groups").at_least(6).leaves(2),
+        title(message!("column-number")),
+        title(message!("column-service")).at_least(24),
+        title(message!("column-image")).at_least(8).leaves(1),
+        title(message!("column-groups")).at_least(6).leaves(2),
         Column::new(""),
     ];
     table::within(&columns, report.services.iter().map(row).collect(), output.width())
@@ -115,8 +115,11 @@ fn databases_table(report: &ListReport, output: &Output) -> String {
         vec![format!("{:>2}", database.index), database.name.clone(), database.service.clone()]
     };
     let title = |key| Column::new(output.catalogue.word(key));
-    let columns =
-        [title("column-number"), title("column-database").at_least(8), title("column-service").at_least(8).leaves(1)];
+    let columns = [
+        title(message!("column-number")),
+        title(message!("column-database")).at_least(8),
+        title(message!("column-service")).at_least(8).leaves(1),
+    ];
     table::within(&columns, report.databases.iter().map(row).collect(), output.width())
 }
 

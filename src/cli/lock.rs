@@ -8,11 +8,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::arguments::LockCommand;
-use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::output::Output;
 use super::prompt;
 use super::session::{Project, Session};
+use crate::catalogue::Catalogue;
 use crate::engine::{LockNews, LockRequest, LockTiming};
 use crate::manifest::types::{InvalidValue, Period};
 use crate::report::Message;
@@ -69,9 +69,9 @@ pub fn request(project: &Project, holder: &Holder, patience: Duration, output: &
             let (LockNews::Watching { holder } | LockNews::Waiting { holder } | LockNews::TakenOver { holder }) = &news;
             let holder = output.catalogue.text(&sentence(holder));
             match news {
-                LockNews::Watching { .. } => output.say(&Message::new("lock-watching").with("holder", holder)),
-                LockNews::Waiting { .. } => output.say(&Message::new("lock-waiting").with("holder", holder)),
-                LockNews::TakenOver { .. } => output.warn(&Message::new("lock-taken-over").with("holder", holder)),
+                LockNews::Watching { .. } => output.say(&message!("lock-watching", holder = holder)),
+                LockNews::Waiting { .. } => output.say(&message!("lock-waiting", holder = holder)),
+                LockNews::TakenOver { .. } => output.warn(&message!("lock-taken-over", holder = holder)),
             }
         }),
         timing: timing(),
@@ -89,13 +89,10 @@ fn describe(holder: &str) -> String {
 /// Who holds the lock, by the holder's own text.
 fn sentence(holder: &str) -> Message {
     match serde_json::from_str::<Holder>(holder) {
-        Ok(Holder { user, host, pid, what, since, .. }) => Message::new("lock-holder")
-            .with("user", user)
-            .with("host", host)
-            .with("pid", pid)
-            .with("what", what)
-            .with("since", since),
-        Err(_) => Message::new("lock-somebody"),
+        Ok(Holder { user, host, pid, what, since, .. }) => {
+            message!("lock-holder", user = user, what = what, since = since, pid = pid, host = host)
+        }
+        Err(_) => message!("lock-somebody"),
     }
 }
 
@@ -159,16 +156,20 @@ fn status(project: &Project, session: &mut Session) -> Result<u8, Failure> {
         return Ok(0);
     }
     let catalogue = session.output.catalogue;
-    let held = [(Message::new("lock-here"), &report.here), (Message::new("lock-on-engine"), &report.engine)];
-    let lines = held.into_iter().filter_map(|(message, holder)| {
+    let lines = [(true, &report.here), (false, &report.engine)].into_iter().filter_map(|(is_here, holder)| {
         let LockHolder { user, host, pid, what, since, alive } = holder.as_ref()?;
-        let sign = catalogue.word(if *alive { "lock-alive" } else { "lock-gone" });
-        let message = message.with("user", user).with("host", host).with("what", what).with("since", since);
-        Some(catalogue.text(&message.with("pid", pid).with("sign", sign)) + "\n")
+        let sign = catalogue.word(if *alive { message!("lock-alive") } else { message!("lock-gone") });
+        let message = match is_here {
+            true => message!("lock-here", user = user, host = host, what = what, since = since, pid = pid, sign = sign),
+            false => {
+                message!("lock-on-engine", user = user, host = host, what = what, since = since, pid = pid, sign = sign)
+            }
+        };
+        Some(catalogue.text(&message) + "\n")
     });
     let text: String = lines.collect();
     if text.is_empty() {
-        session.output.say(&Message::new("lock-free"));
+        session.output.say(&message!("lock-free"));
     }
     session.output.data(&text)?;
     Ok(0)
@@ -178,14 +179,14 @@ fn release(project: &Project, session: &mut Session) -> Result<u8, Failure> {
     let engine = session.engine()?;
     let runtime = session.runtime()?;
     let Some(lock) = runtime.block_on(engine.look_at_lock(&lock_name(project)))? else {
-        session.output.say(&Message::new("lock-not-held"));
+        session.output.say(&message!("lock-not-held"));
         return Ok(0);
     };
     let holder = session.output.catalogue.text(&sentence(&lock.holder));
-    let question = Message::new("lock-confirm-release").with("holder", &holder);
+    let question = message!("lock-confirm-release", holder = &holder);
     prompt::confirm(session, &question)?;
     runtime.block_on(engine.break_lock(&lock.id))?;
-    session.output.say(&Message::new("lock-released").with("holder", holder));
+    session.output.say(&message!("lock-released", holder = holder));
     Ok(0)
 }
 

@@ -17,7 +17,6 @@ use super::session::Session;
 use super::terminal::EndSignals;
 use crate::manifest::Manifest;
 use crate::manifest::types::Period;
-use crate::report::Message;
 use crate::services::{LogOptions, ServiceLogLine, ServicesError, logs};
 
 /// Lines that are ready are written together, up to so many bytes.
@@ -30,7 +29,7 @@ pub fn run(arguments: &LogsArguments, session: &mut Session) -> Result<u8, Failu
         && !names_manifest(&named.to_string_lossy())
     {
         let headline = format!("`-f` names the manifest, and there is no file `{}`", named.display());
-        let hint = Message::new("hint-logs-follow").with("targets", named.display());
+        let hint = message!("hint-logs-follow", targets = named.display());
         return Err(Failure::usage_with_hint(headline, hint));
     }
     let (project, selectors) = session.targets(&arguments.targets.targets)?;
@@ -107,7 +106,7 @@ fn moment(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> 
     let local = text.parse::<DateTime>().ok().and_then(|time| time.to_zoned(TimeZone::system()).ok());
     local
         .map(|time| time.timestamp())
-        .ok_or_else(|| Failure::usage_with_hint(format!("{flag}: `{text}` is no moment"), Message::new("hint-moment")))
+        .ok_or_else(|| Failure::usage_with_hint(format!("{flag}: `{text}` is no moment"), message!("hint-moment")))
 }
 
 /// How lines are shown.

@@ -4,7 +4,6 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::output::Output;
 use crate::manifest::{Problem, Severity, Sources};
-use crate::report::Message;
 
 /// More problems than this nobody reads at once, and each page costs a walk through the whole file.
 const MOST_SHOWN: usize = 200;
@@ -16,7 +15,7 @@ pub fn show(output: &Output, sources: &Sources, problems: &[Problem]) {
     }
     let more = problems.len().saturating_sub(MOST_SHOWN);
     if more > 0 {
-        output.line(&output.catalogue.text(&Message::new("manifest-more-problems").with("count", more)));
+        output.line(&output.catalogue.text(&message!("manifest-more-problems", count = more)));
     }
 }
 

@@ -4,7 +4,6 @@
 //! choice of the menu, a chain) into an `Operation`, and decides nothing that the operation decides.
 
 mod arguments;
-mod catalogue;
 mod chain;
 mod check;
 mod completion;

@@ -145,18 +145,18 @@ pub static MENU: [MenuEntry; 12] = [
 impl MenuEntry {
     pub fn title(&self) -> Message {
         match self.kind {
-            MenuKind::Save => Message::new("menu-save"),
-            MenuKind::Load => Message::new("menu-load"),
-            MenuKind::Restart => Message::new("menu-restart"),
-            MenuKind::Stop => Message::new("menu-stop"),
-            MenuKind::Dump => Message::new("menu-dump"),
-            MenuKind::Rebuild => Message::new("menu-rebuild"),
-            MenuKind::Backup => Message::new("menu-backup"),
-            MenuKind::Restore => Message::new("menu-restore"),
-            MenuKind::Status => Message::new("menu-status"),
-            MenuKind::Logs => Message::new("menu-logs"),
-            MenuKind::Plan => Message::new("menu-plan"),
-            MenuKind::Doctor => Message::new("menu-doctor"),
+            MenuKind::Save => message!("menu-save"),
+            MenuKind::Load => message!("menu-load"),
+            MenuKind::Restart => message!("menu-restart"),
+            MenuKind::Stop => message!("menu-stop"),
+            MenuKind::Dump => message!("menu-dump"),
+            MenuKind::Rebuild => message!("menu-rebuild"),
+            MenuKind::Backup => message!("menu-backup"),
+            MenuKind::Restore => message!("menu-restore"),
+            MenuKind::Status => message!("menu-status"),
+            MenuKind::Logs => message!("menu-logs"),
+            MenuKind::Plan => message!("menu-plan"),
+            MenuKind::Doctor => message!("menu-doctor"),
         }
     }
 }
@@ -223,7 +223,7 @@ pub fn look(kind: MenuKind, targets: &[String], session: &mut Session) -> Result
             let follow = terminal::is_interactive();
             let look = LogsArguments { follow, tail: Some(LOG_TAIL), ..LogsArguments::of(targets) };
             if follow {
-                session.output.say(&Message::new("menu-logs-end"));
+                session.output.say(&message!("menu-logs-end"));
             }
             logs::run(&look, session)
         }
@@ -245,7 +245,7 @@ pub fn agree(operation: &dyn Operation, project: &Arc<Project>, session: &mut Se
     if session.global.yes {
         return Ok(Agreed::GoOn);
     }
-    let question = Message::new("agree");
+    let question = message!("agree");
     // Nobody looks for long where nobody can answer.
     prompt::must_be_able_to_ask(&question)?;
     let shown = session.look(|session| operation.show(project, session))?;
@@ -309,7 +309,7 @@ fn when_the_store_is_free<T>(
             return result;
         }
         if !is_told {
-            session.output.say(&Message::new("lock-waiting-for-store"));
+            session.output.say(&message!("lock-waiting-for-store"));
             is_told = true;
         }
         std::thread::sleep(STORE_TRIED_EVERY);
@@ -351,7 +351,7 @@ pub fn document<T: serde::Serialize>(report: &T) -> Result<Value, Failure> {
 /// A folder of the manifest's `paths`, which the command needs.
 pub fn path<'p>(path: Option<&'p Path>, name: &str) -> Result<&'p Path, Failure> {
     path.ok_or_else(|| {
-        let hint = Message::new("hint-add-path").with("name", name);
+        let hint = message!("hint-add-path", name = name);
         Failure::usage_with_hint(format!("the manifest does not say where {name} lie"), hint)
     })
 }

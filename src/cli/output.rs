@@ -6,8 +6,8 @@ use console::Style;
 use serde::Serialize;
 
 use super::arguments::{ColorMode, GlobalArguments, ProgressMode};
-use super::catalogue::{Catalogue, Language};
 use super::failure::Failure;
+use crate::catalogue::{Catalogue, Language};
 use crate::report::Message;
 
 /// How the program speaks; cheap to clone.
@@ -80,7 +80,7 @@ impl Output {
 
     /// A warning as a line for standard error.
     pub fn warning(&self, message: &Message) -> String {
-        let label = self.paint_err(Tone::Attention, self.catalogue.word("label-warning"));
+        let label = self.paint_err(Tone::Attention, self.catalogue.word(message!("label-warning")));
         format!("{label} {}", self.catalogue.text(message))
     }
 
@@ -105,8 +105,8 @@ impl Output {
     }
 
     /// Paints a word of the catalogue for standard output.
-    pub fn paint_word(&self, tone: Tone, key: &'static str) -> String {
-        self.paint(tone, self.catalogue.word(key))
+    pub fn paint_word(&self, tone: Tone, word: Message) -> String {
+        self.paint(tone, self.catalogue.word(word))
     }
 
     /// Paints a word for standard error.

@@ -8,7 +8,6 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::keyboard::{Key, Keyboard};
 use super::line::Line;
@@ -16,6 +15,7 @@ use super::output::{Output, Tone};
 use super::picker::{Answer, Frame, Picker, Question, prompt_line};
 use super::session::Session;
 use super::terminal;
+use crate::catalogue::Catalogue;
 use crate::manifest::narrow;
 use crate::report::Message;
 
@@ -50,8 +50,8 @@ pub fn agree(session: &mut Session, question: &Message, unanswered: Unanswered) 
     terminal::drop_typed_ahead();
     let catalogue = session.output.catalogue;
     let choices = match unanswered {
-        Unanswered::Yes => catalogue.word("prompt-yes"),
-        Unanswered::No => catalogue.word("prompt-no"),
+        Unanswered::Yes => catalogue.word(message!("prompt-yes")),
+        Unanswered::No => catalogue.word(message!("prompt-no")),
     };
     let Typed::Line(answer) = ask(session, &format!("{} {choices}", catalogue.text(question)))? else {
         return Err(Failure::Declined);
@@ -89,7 +89,7 @@ pub fn must_be_able_to_ask(question: &Message) -> Result<(), Failure> {
         return Ok(());
     }
     let question = Catalogue::english().text(question);
-    Err(Failure::usage_with_hint(format!("there is no terminal to ask at: {question}"), Message::new("hint-give-yes")))
+    Err(Failure::usage_with_hint(format!("there is no terminal to ask at: {question}"), message!("hint-give-yes")))
 }
 
 /// Asks for a line.

@@ -9,7 +9,6 @@ use super::failure::Failure;
 use super::session::Session;
 use super::{chain, check, doctor, history, listing, lock, progress};
 use crate::manifest::{manifest_schema, nearest};
-use crate::report::Message;
 use crate::{databases, images, services};
 
 type MakeSchema = fn() -> Value;
@@ -63,8 +62,8 @@ pub fn print(arguments: &SchemaArguments, session: &mut Session) -> Result<u8, F
     let Some((_, schema)) = SCHEMAS.iter().find(|(name, _)| *name == arguments.document) else {
         let names: Vec<&str> = names().collect();
         let hint = match nearest(&arguments.document, names.iter().copied()) {
-            Some(meant) => Message::new("hint-did-you-mean").with("meant", meant),
-            None => Message::new("hint-one-of").with("names", names.join(", ")),
+            Some(meant) => message!("hint-did-you-mean", meant = meant),
+            None => message!("hint-one-of", names = names.join(", ")),
         };
         return Err(Failure::usage_with_hint(format!("there is no document `{}`", arguments.document), hint));
     };

@@ -2,7 +2,6 @@
 
 use super::failure::Failure;
 use crate::manifest::{Choices, Manifest, Selection};
-use crate::report::Message;
 
 /// What a command means when no selector is given. An empty one (`""`, `[]`) is an error of every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +48,7 @@ fn select(
             let verb = command.rsplit(' ').next().unwrap_or(command);
             Err(Failure::usage_with_hint(
                 format!("name the {}s to {verb}", choices.noun()),
-                Message::new("hint-choose").with("command", command).with("example", example),
+                message!("hint-choose", command = command, example = example),
             ))
         }
         _ => Ok(choices.select(selectors)?),

@@ -22,7 +22,7 @@ use crate::engine::{Address, Engine, StallLimits};
 use crate::fs::Digest;
 use crate::manifest::types::Period;
 use crate::manifest::{Loaded, Manifest, Variables, likely_manifest, read_manifest};
-use crate::report::{Listener, Message, Reporter};
+use crate::report::{Listener, Reporter};
 use crate::services::other_folders;
 use crate::state::{Holder, Journal, LoadLog, Lock, Operator, StateDir, chosen_manifest, undivided_manifests};
 
@@ -118,13 +118,13 @@ impl Session {
         let path = match self.manifest_path(named) {
             Some((path, Chosen::Now)) => path,
             Some((path, Chosen::Remembered)) => {
-                self.output.say(&Message::new("manifest-remembered").with("path", path.display()));
+                self.output.say(&message!("manifest-remembered", path = path.display()));
                 path
             }
             None => {
                 let hint = match likely_manifest(&[Path::new("."), Path::new("manifests")]) {
-                    Some(path) => Message::new("hint-use-manifest").with("path", path.display()),
-                    None => Message::new("hint-name-manifest"),
+                    Some(path) => message!("hint-use-manifest", path = path.display()),
+                    None => message!("hint-name-manifest"),
                 };
                 return Err(Failure::usage_with_hint(
                     "no manifest is named, and none is remembered for this folder",
@@ -134,7 +134,7 @@ impl Session {
         };
         if let Some(named) = named.filter(|named| !names_manifest(&named.to_string_lossy()) && !named.exists()) {
             let message = format!("{} is not a manifest: there is no such file", named.display());
-            return Err(Failure::usage_with_hint(message, Message::new("hint-takes-manifest")));
+            return Err(Failure::usage_with_hint(message, message!("hint-takes-manifest")));
         }
         let loaded = read_manifest(&path, Variables::of_process())?;
         let path = std::path::absolute(&path).map_err(Failure::Output)?;
@@ -220,7 +220,7 @@ impl Session {
     pub fn say_other_folders(&mut self, project: &Project, engine: &Engine) -> Result<(), Failure> {
         let others = self.runtime()?.block_on(other_folders(engine, project.manifest()))?;
         for folder in others {
-            self.output.warn(&Message::new("other-folder").with("folder", folder));
+            self.output.warn(&message!("other-folder", folder = folder));
         }
         Ok(())
     }
@@ -349,7 +349,7 @@ impl Session {
         let released = self.runtime.as_ref().map(|runtime| runtime.block_on(locked.release_lock()));
         if let Some(Err(error)) = released {
             let reason = Failure::from(error).summary();
-            self.output.warn(&Message::new("lock-not-given-back").with("reason", reason));
+            self.output.warn(&message!("lock-not-given-back", reason = reason));
         }
     }
 

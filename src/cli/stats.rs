@@ -4,12 +4,12 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use super::arguments::StatsArguments;
-use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::select::{self, Unselected};
 use super::session::Session;
 use super::table::{self, Column};
 use super::watch;
+use crate::catalogue::Catalogue;
 use crate::services::{ContainerStats, StatsReport, stats};
 
 /// Behind each look, which takes the engine a second or two by itself.
@@ -37,17 +37,17 @@ pub fn run(arguments: &StatsArguments, session: &mut Session) -> Result<u8, Fail
 fn draw(report: &StatsReport, catalogue: &Catalogue, width: Option<usize>) -> String {
     let title = |key| Column::new(catalogue.word(key));
     let columns = [
-        title("column-number").right(),
-        title("column-container").at_least(10),
-        title("column-cpu").right(),
-        title("column-memory").right(),
-        title("column-limit").right().leaves(2),
-        title("column-memory-share").right().leaves(1),
-        title("column-net-in").right().leaves(4),
-        title("column-net-out").right().leaves(4),
-        title("column-disk-read").right().leaves(5),
-        title("column-disk-written").right().leaves(5),
-        title("column-processes").right().leaves(3),
+        title(message!("column-number")).right(),
+        title(message!("column-container")).at_least(10),
+        title(message!("column-cpu")).right(),
+        title(message!("column-memory")).right(),
+        title(message!("column-limit")).right().leaves(2),
+        title(message!("column-memory-share")).right().leaves(1),
+        title(message!("column-net-in")).right().leaves(4),
+        title(message!("column-net-out")).right().leaves(4),
+        title(message!("column-disk-read")).right().leaves(5),
+        title(message!("column-disk-written")).right().leaves(5),
+        title(message!("column-processes")).right().leaves(3),
     ];
     let rows: Vec<Vec<String>> = report.containers.iter().map(row).collect();
     table::fitted(&columns, &rows, width)
@@ -77,7 +77,7 @@ fn row(container: &ContainerStats) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::catalogue::Language;
+    use crate::catalogue::Language;
     use crate::services::Usage;
 
     #[test]

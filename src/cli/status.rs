@@ -5,16 +5,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::arguments::StatusArguments;
-use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::output::{Output, Tone};
 use super::select::{self, Unselected};
 use super::session::Session;
 use super::table::{self, Column};
 use super::watch;
+use crate::catalogue::Catalogue;
 use crate::engine::Engine;
 use crate::manifest::Manifest;
-use crate::report::Message;
 use crate::services::{ServiceStatus, StatusReport, Usage, add_usage, status};
 
 /// So often `--watch` looks again.
@@ -44,7 +43,7 @@ pub fn run(arguments: &StatusArguments, session: &mut Session) -> Result<u8, Fai
     output.data(&page(&report, arguments, now, output))?;
     session.say_other_folders(&project, &engine)?;
     for orphan in &report.orphans {
-        output.warn(&Message::new("status-orphan").with("container", &orphan.name));
+        output.warn(&message!("status-orphan", container = &orphan.name));
     }
     Ok(0)
 }
@@ -128,17 +127,17 @@ impl Drawing<'_> {
     fn table(&self, services: &[&ServiceStatus], width: Option<usize>) -> String {
         let title = |key| Column::new(self.catalogue.word(key));
         let columns = [
-            title("column-number").right(),
-            title("column-service").at_least(8),
-            title("column-image").at_least(8).leaves(3),
-            title("column-id").leaves(7),
-            title("column-state").at_last_resort(10),
-            title("column-since").leaves(2),
-            title("column-ports").at_least(10).leaves(5),
-            title("column-drift").at_least(5).leaves(1),
-            title("column-restarts").right().leaves(4),
-            title("column-cpu").right().leaves(0),
-            title("column-memory").right().leaves(0),
+            title(message!("column-number")).right(),
+            title(message!("column-service")).at_least(8),
+            title(message!("column-image")).at_least(8).leaves(3),
+            title(message!("column-id")).leaves(7),
+            title(message!("column-state")).at_last_resort(10),
+            title(message!("column-since")).leaves(2),
+            title(message!("column-ports")).at_least(10).leaves(5),
+            title(message!("column-drift")).at_least(5).leaves(1),
+            title(message!("column-restarts")).right().leaves(4),
+            title(message!("column-cpu")).right().leaves(0),
+            title(message!("column-memory")).right().leaves(0),
         ];
         let rows: Vec<Vec<String>> = services.iter().map(|service| self.row(service)).collect();
         table::fitted(&columns, &rows, width)
@@ -148,11 +147,11 @@ impl Drawing<'_> {
     pub fn choice_columns(&self) -> Vec<Column> {
         let title = |key| Column::new(self.catalogue.word(key));
         vec![
-            title("column-number").right(),
-            title("column-service").at_least(8),
-            title("column-state").at_least(7),
-            title("column-drift").at_least(5),
-            title("column-image").at_least(8).leaves(1),
+            title(message!("column-number")).right(),
+            title(message!("column-service")).at_least(8),
+            title(message!("column-state")).at_least(7),
+            title(message!("column-drift")).at_least(5),
+            title(message!("column-image")).at_least(8).leaves(1),
         ]
     }
 
@@ -207,24 +206,24 @@ impl Drawing<'_> {
     /// The state in words: `healthy`, `running`, `exited 137 (out of memory)`, `2 of 3 running`.
     fn state(&self, service: &ServiceStatus) -> String {
         let message = match (service.state.as_str(), service.health.as_str()) {
-            ("running", "none") => Message::new("state-running"),
-            ("running", health) => Message::new("state-running-health").with("health", self.health(health)),
+            ("running", "none") => message!("state-running"),
+            ("running", health) => message!("state-running-health", health = self.health(health)),
             ("partial", _) => {
-                Message::new("state-partial").with("running", service.running).with("wanted", service.wanted)
+                message!("state-partial", running = service.running, wanted = service.wanted)
             }
             ("exited", _) => match exit(service) {
-                Some((code, true)) => Message::new("state-out-of-memory").with("code", code),
-                Some((code, false)) => Message::new("state-exited-code").with("code", code),
-                None => Message::new("state-exited"),
+                Some((code, true)) => message!("state-out-of-memory", code = code),
+                Some((code, false)) => message!("state-exited-code", code = code),
+                None => message!("state-exited"),
             },
-            ("none", _) => Message::new("state-none"),
-            ("missing", _) => Message::new("state-missing"),
-            ("foreign", _) => Message::new("state-foreign"),
-            ("created", _) => Message::new("state-created"),
-            ("paused", _) => Message::new("state-paused"),
-            ("restarting", _) => Message::new("state-restarting"),
-            ("removing", _) => Message::new("state-removing"),
-            ("dead", _) => Message::new("state-dead"),
+            ("none", _) => message!("state-none"),
+            ("missing", _) => message!("state-missing"),
+            ("foreign", _) => message!("state-foreign"),
+            ("created", _) => message!("state-created"),
+            ("paused", _) => message!("state-paused"),
+            ("restarting", _) => message!("state-restarting"),
+            ("removing", _) => message!("state-removing"),
+            ("dead", _) => message!("state-dead"),
             // One that only a later engine knows.
             (state, _) => return state.to_owned(),
         };
@@ -233,9 +232,9 @@ impl Drawing<'_> {
 
     fn health<'h>(&self, health: &'h str) -> &'h str {
         match health {
-            "starting" => self.catalogue.word("health-starting"),
-            "healthy" => self.catalogue.word("health-healthy"),
-            "unhealthy" => self.catalogue.word("health-unhealthy"),
+            "starting" => self.catalogue.word(message!("health-starting")),
+            "healthy" => self.catalogue.word(message!("health-healthy")),
+            "unhealthy" => self.catalogue.word(message!("health-unhealthy")),
             health => health,
         }
     }
@@ -256,7 +255,7 @@ fn short_port(port: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::catalogue::Language;
+    use crate::catalogue::Language;
     use crate::services::ContainerStatus;
 
     fn service(index: usize, name: &str, group: &str, state: &str, health: &str) -> ServiceStatus {

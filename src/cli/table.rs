@@ -2,6 +2,8 @@
 
 use console::{Alignment, measure_text_width, pad_str};
 
+pub use crate::catalogue::size;
+
 /// Columns with a header, two spaces apart. Cells may be painted; wide characters count as two.
 pub fn columns(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
@@ -119,22 +121,6 @@ pub fn within(titled: &[Column], rows: Vec<Vec<String>>, width: Option<usize>) -
 /// `text`, cut to `width` columns with an ellipsis where it is longer.
 pub fn shortened(text: &str, width: usize) -> String {
     console::truncate_str(text, width, "…").into_owned()
-}
-
-/// A size in the unit that a person would say: `512 B`, `27.3 MB`, `1.4 GB`; powers of 1000.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 || value >= 99.95 {
-        format!("{value:.0} {}", UNITS[unit])
-    } else {
-        format!("{value:.1} {}", UNITS[unit])
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use crate::engine::{Engine, ExecEnd, ExecOutput, ExecSpec, TerminalSize};
-use crate::report::Message;
 
 /// Whether somebody sits at both ends: a command can have the terminal.
 pub fn is_interactive() -> bool {
@@ -239,7 +238,7 @@ impl Screen {
         if size().is_none() || !io::stdout().is_terminal() {
             return Err(Failure::usage_with_hint(
                 "what is drawn anew again and again needs a terminal",
-                Message::new("hint-ask-once"),
+                message!("hint-ask-once"),
             ));
         }
         send("\x1b[?1049h\x1b[?25l").map_err(Failure::Output)?;

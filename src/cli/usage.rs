@@ -7,10 +7,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error, FromArgMatches, ValueEnum};
 
 use super::arguments::{Arguments, ColorMode};
-use super::catalogue::Language;
 use super::failure::Failure;
 use super::help::grammar;
 use super::output::Output;
+use crate::catalogue::Language;
 use crate::manifest::nearest;
 use crate::report::Message;
 
@@ -54,9 +54,9 @@ fn failure(error: &Error, typed: &[OsString]) -> Failure {
     let (path, command) = place(error, typed, &root);
     let what = first_word(&text(error, ContextKind::InvalidArg));
     let value = text(error, ContextKind::InvalidValue);
-    let see = Message::new("hint-see-help").with("command", &path);
-    let one_of = |valid: &str| Message::new("hint-one-of").with("names", valid);
-    let meant = |meant: Option<String>| meant.map(|meant| Message::new("hint-did-you-mean").with("meant", meant));
+    let see = message!("hint-see-help", command = &path);
+    let one_of = |valid: &str| message!("hint-one-of", names = valid);
+    let meant = |meant: Option<String>| meant.map(|meant| message!("hint-did-you-mean", meant = meant));
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let wrong = text(error, ContextKind::InvalidSubcommand);
@@ -82,7 +82,7 @@ fn failure(error: &Error, typed: &[OsString]) -> Failure {
             let valid = text(error, ContextKind::ValidValue);
             let hint = match valid.is_empty() {
                 true if path == "dpl logs" && what == "--manifest" => {
-                    Message::new("hint-logs-follow").with("targets", "SERVICE")
+                    message!("hint-logs-follow", targets = "SERVICE")
                 }
                 true => see,
                 false => one_of(&valid),
@@ -173,7 +173,7 @@ fn flag(wrong: &str, command: &Command, root: &Command) -> Option<String> {
 fn usage(error: &Error) -> Option<Message> {
     let usage = text(error, ContextKind::Usage);
     let line = usage.lines().find_map(|line| line.trim().strip_prefix("Usage: ").or(Some(line.trim())))?;
-    some(line.trim().to_owned()).map(|line| Message::new("hint-usage").with("usage", line))
+    some(line.trim().to_owned()).map(|line| message!("hint-usage", usage = line))
 }
 
 fn text(error: &Error, kind: ContextKind) -> String {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::failure::Failure;
 use super::output::Output;
 use super::terminal::{Screen, Signals};
-use crate::report::Message;
 
 /// The exit code of something that only an interrupt ends.
 const INTERRUPTED: u8 = 130;
@@ -29,7 +28,7 @@ pub async fn run(
     let mut page = look().await?;
     let screen = Screen::open()?;
     let mut signals = Signals::watch().map_err(Failure::Terminal)?;
-    let more = |count: usize| output.catalogue.text(&Message::new("watch-more").with("count", count));
+    let more = |count: usize| output.catalogue.text(&message!("watch-more", count = count));
     loop {
         screen.draw(&page, more)?;
         tokio::select! {

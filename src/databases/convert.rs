@@ -27,7 +27,7 @@ use crate::databases::replace::examine::source::{SourceKind, source_kind};
 use crate::databases::server::connect::Server;
 use crate::databases::server::quoting::ident;
 use crate::engine::{ExecOutput, ExecSession};
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// What to convert, and to what.
 #[derive(Debug, Clone)]
@@ -83,8 +83,8 @@ pub async fn convert(
     let result = run(image, &conversion, &subject, reporter).await;
     match &result {
         Ok(document) => {
-            let message = Message::new("databases-converted").with("path", &document.path);
-            reporter.done(Activity::ConvertDump, subject, message.with("rows", document.rows));
+            let message = message!("databases-converted", rows = document.rows, path = &document.path);
+            reporter.done(Activity::ConvertDump, subject, message);
         }
         Err(error) => reporter.failed(Activity::ConvertDump, subject, error),
     }

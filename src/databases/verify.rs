@@ -24,7 +24,7 @@ use crate::databases::server::connect::Server;
 use crate::databases::server::disk_space::DiskSpace;
 use crate::databases::server::quoting;
 use crate::fs::hash_file;
-use crate::report::{Activity, Message, Reporter, in_one_line};
+use crate::report::{Activity, Reporter, in_one_line};
 
 /// How much is proved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,12 +69,13 @@ pub async fn verify(
             let message = match settings.depth {
                 Depth::Files => {
                     verification.proved_by_files(proof);
-                    Message::new("databases-dump-intact").with("id", &subject)
+                    message!("databases-dump-intact")
                 }
                 Depth::Restore => {
                     verification.proved_by_restore(proof);
-                    let message = Message::new("databases-dump-verified").with("id", &subject);
-                    message.with("tables", record.tables.len()).with("rows", record.rows())
+                    let message =
+                        message!("databases-dump-verified", tables = record.tables.len(), rows = record.rows());
+                    message
                 }
             };
             reporter.done(Activity::VerifyDump, subject.as_str(), message);
@@ -117,8 +118,8 @@ pub async fn verify(
 /// A dump on a disk that can't be written is no worse for that.
 fn note(verification: Verification, folder: &Path, subject: &str, reporter: &Reporter) {
     if let Err(error) = verification.write(folder) {
-        let message = Message::new("databases-verification-not-noted").with("id", subject);
-        reporter.warn(message.with("reason", in_one_line(&error)));
+        let message = message!("databases-verification-not-noted", id = subject, reason = in_one_line(&error));
+        reporter.warn(message);
     }
 }
 
@@ -291,7 +292,7 @@ pub async fn verify_files(
     reporter.began(Activity::VerifyDump, subject.as_str(), Some(known.record.bytes()));
     match check(server, folder, &known.record).await {
         Ok(()) => {
-            let message = Message::new("databases-dump-intact").with("id", &subject);
+            let message = message!("databases-dump-intact");
             reporter.done(Activity::VerifyDump, subject, message);
             Ok(BackupDocument::new(&known, folder))
         }

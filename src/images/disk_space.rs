@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::images::error::ImagesError;
-use crate::report::{Message, Reporter};
+use crate::report::Reporter;
 
 /// What is written to a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -134,14 +134,14 @@ pub fn check(spaces: &[DiskSpace], refusal: SpaceCheck, reporter: &Reporter) -> 
                     free_bytes,
                 });
             }
-            (DiskVerdict::TooLittle | DiskVerdict::Unsure, Some(free_bytes)) => reporter.warn(
-                Message::new("images-space-unsure")
-                    .with("folder", space.folder.display())
-                    .with("at_most", space.needed_at_most_bytes)
-                    .with("free", free_bytes),
-            ),
+            (DiskVerdict::TooLittle | DiskVerdict::Unsure, Some(free_bytes)) => reporter.warn(message!(
+                "images-space-unsure",
+                folder = space.folder.display(),
+                at_most = space.needed_at_most_bytes,
+                free = free_bytes
+            )),
             (DiskVerdict::Unknown, _) => {
-                reporter.detail(Message::new("images-space-unknown").with("folder", space.folder.display()));
+                reporter.detail(message!("images-space-unknown", folder = space.folder.display()));
             }
             _ => {}
         }

@@ -17,7 +17,7 @@ use crate::images::identity::Identity;
 use crate::images::names::KEPT_REPOSITORY;
 use crate::images::pipes::blocking;
 use crate::images::store::layout::{Layout, StoredImage};
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 use crate::state::EngineLoads;
 
 /// Which images are looked at beyond those that are known to be the project's.
@@ -192,12 +192,12 @@ pub async fn engine_prune(
         failpoint!("images.engine-prune.before-remove");
         match engine.remove_image(&subject).await {
             Ok(()) => {
-                let message = Message::new("images-engine-removed").with("size", image.size_bytes);
+                let message = message!("images-engine-removed", size = image.size_bytes);
                 reporter.done(Activity::RemoveImage, &subject, message);
                 report.images.push(image);
             }
             Err(error) if error.is_conflict() => {
-                reporter.done(Activity::RemoveImage, &subject, Message::new("images-engine-refused"));
+                reporter.done(Activity::RemoveImage, &subject, message!("images-engine-refused"));
                 let EngineLeftover { name, id, size_bytes, .. } = image;
                 report.kept.push(KeptLeftover { name, id, size_bytes, why: KeptCause::Refused, container: None });
             }

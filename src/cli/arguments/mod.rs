@@ -10,9 +10,10 @@ mod services;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::catalogue::Language;
+use crate::catalogue::Language;
 
 pub use databases::{
     DatabaseCommand, DatabaseListArguments, DatabaseVerifyArguments, DumpArguments, LeftoversArguments,
@@ -242,6 +243,16 @@ pub struct ManArguments {
     /// Where all pages are written to [default: dpl's own page goes to standard output]
     #[arg(value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
+}
+
+impl ValueEnum for Language {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.code()))
+    }
 }
 
 /// Flags whose value is the argument behind them.

@@ -36,14 +36,14 @@ impl Convert {
             None if all.len() == 1 => all[0].to_owned(),
             None => {
                 let message = format!("which database is {} a dump of?", file.display());
-                let hint = Message::new("hint-which-database").with("names", all.join(", "));
+                let hint = message!("hint-which-database", names = all.join(", "));
                 return Err(Failure::usage_with_hint(message, hint));
             }
         };
         super::database(project, &database)?;
         let target = dump_target(&output.unwrap_or_else(|| file.with_file_name(format!("{stem}.dump"))))?;
         if target.symlink_metadata().is_ok() && source_kind(&target)? != SourceKind::Backup {
-            let hint = Message::new("hint-other-output");
+            let hint = message!("hint-other-output");
             return Err(Failure::usage_with_hint(
                 format!("{} is there already, and no dump of dpl's", target.display()),
                 hint,
@@ -59,7 +59,7 @@ impl Convert {
 
 impl Operation for Convert {
     fn announcement(&self) -> Message {
-        Message::new("will-convert").with("path", self.file.display())
+        message!("will-convert", path = self.file.display())
     }
 
     fn command(&self) -> String {
@@ -68,8 +68,8 @@ impl Operation for Convert {
     }
 
     fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
-        let message = Message::new("would-convert").with("path", self.file.display());
-        session.output.say(&message.with("target", self.target.display()));
+        let message = message!("would-convert", path = self.file.display(), target = self.target.display());
+        session.output.say(&message);
         Ok(self.plan())
     }
 
@@ -94,13 +94,15 @@ impl Operation for Convert {
             let image = image_of(&engine, project.manifest(), database).await?;
             Ok::<_, Failure>(databases::convert(&image, &conversion, reporter).await?)
         })?;
-        let message = Message::new("convert-done")
-            .with("path", self.file.display())
-            .with("tables", made.tables)
-            .with("rows", made.rows)
-            .with("size", table::size(made.bytes))
-            .with("target", self.target.display())
-            .with("time", begun.elapsed().as_secs_f64());
+        let message = message!(
+            "convert-done",
+            path = self.file.display(),
+            tables = made.tables,
+            rows = made.rows,
+            size = table::size(made.bytes),
+            target = self.target.display(),
+            time = begun.elapsed().as_secs_f64()
+        );
         session.output.say(&message);
         document(&BackupsDocument { backups: vec![made] })
     }

@@ -9,7 +9,7 @@ use crate::cli::failure::{Failure, find};
 use crate::cli::session::{Project, Session};
 use crate::databases::{Dependents, DependentsError};
 use crate::engine::{Engine, EngineError};
-use crate::report::{Message, Reporter};
+use crate::report::Reporter;
 use crate::services::{
     self, Action, Dependencies, Depth, ExecuteOptions, Observed, Options, OutageWait, Recreate, Request, Snapshot, plan,
 };
@@ -85,7 +85,7 @@ pub fn put_back(project: &Arc<Project>, session: &mut Session, reporter: &Report
             // An engine that came back may have brought them back; of several containers maybe not each.
             let down: Vec<&str> = known.iter().map(String::as_str).filter(|name| !snapshot.runs(name)).collect();
             if !down.is_empty() {
-                reporter.warn(Message::new("stopped-put-back").with("services", down.join(", ")));
+                reporter.warn(message!("stopped-put-back", services = down.join(", ")));
             }
             // What the operator asked to stop is the action in hand, not this.
             start_services(&engine, project, known, &reporter.undisturbed()).await.map_err(Failure::Work)
@@ -93,8 +93,8 @@ pub fn put_back(project: &Arc<Project>, session: &mut Session, reporter: &Report
         Ok::<_, Failure>(note_stopped_services(&state, &BTreeSet::new())?)
     })();
     if let Err(failure) = started {
-        let message = Message::new("stopped-not-put-back").with("services", names);
-        reporter.warn(message.with("why", failure.summary()));
+        let message = message!("stopped-not-put-back", services = names, why = failure.summary());
+        reporter.warn(message);
     }
 }
 

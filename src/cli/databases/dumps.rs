@@ -82,7 +82,7 @@ pub struct Dump {
 
 impl Operation for Dump {
     fn announcement(&self) -> Message {
-        Message::new("will-dump").with("targets", self.databases.join(", "))
+        message!("will-dump", targets = self.databases.join(", "))
     }
 
     fn command(&self) -> String {
@@ -127,7 +127,7 @@ impl Operation for Dump {
             dumped.backups.push(document);
         }
         let (count, size, time) = sums(&dumped, begun);
-        session.output.say(&Message::new("dump-done").with("count", count).with("size", size).with("time", time));
+        session.output.say(&message!("dump-done", count = count, size = size, time = time));
         document(&dumped)
     }
 }
@@ -142,7 +142,7 @@ pub struct Backup {
 
 impl Operation for Backup {
     fn announcement(&self) -> Message {
-        Message::new("will-backup").with("targets", self.databases.join(", "))
+        message!("will-backup", targets = self.databases.join(", "))
     }
 
     fn command(&self) -> String {
@@ -180,7 +180,7 @@ impl Operation for Backup {
             made.backups.push(document);
         }
         let (count, size, time) = sums(&made, begun);
-        session.output.say(&Message::new("backup-done").with("count", count).with("size", size).with("time", time));
+        session.output.say(&message!("backup-done", count = count, size = size, time = time));
         document(&made)
     }
 }

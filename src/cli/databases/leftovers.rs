@@ -49,7 +49,7 @@ pub fn run(arguments: &LeftoversArguments, session: &mut Session) -> Result<u8, 
     let [name] = named.as_slice() else { return Err(Failure::usage("name one database that was left")) };
     let found = look(&project, &[], session)?.leftovers.into_iter().find(|leftover| leftover.name == *name);
     let found = found.ok_or_else(|| {
-        let hint = Message::new("hint-leftovers");
+        let hint = message!("hint-leftovers");
         Failure::usage_with_hint(format!("no database `{name}` was left beside those of the manifest"), hint)
     })?;
     operations::act(&Settle { leftover: found, act }, &project, session)
@@ -62,26 +62,26 @@ fn list(project: &Arc<Project>, named: &[String], session: &mut Session) -> Resu
         return Ok(0);
     }
     if found.leftovers.is_empty() {
-        session.output.say(&Message::new("leftovers-none"));
+        session.output.say(&message!("leftovers-none"));
         return Ok(0);
     }
     let catalogue = session.output.catalogue;
     let rows = found.leftovers.iter().map(|leftover| {
-        let why = Message::new(match leftover.kind.as_str() {
-            "old" => "leftover-why-old",
-            "left" => "leftover-why-left",
-            "kept" => "leftover-why-kept",
-            "unfinished" => "leftover-why-unfinished",
-            _ => "leftover-why-other",
-        });
+        let why = match leftover.kind.as_str() {
+            "old" => message!("leftover-why-old"),
+            "left" => message!("leftover-why-left"),
+            "kept" => message!("leftover-why-kept"),
+            "unfinished" => message!("leftover-why-unfinished"),
+            _ => message!("leftover-why-other"),
+        };
         vec![leftover.database.clone(), leftover.name.clone(), table::size(leftover.size_bytes), catalogue.text(&why)]
     });
     let title = |key| Column::new(catalogue.word(key));
     let columns = [
-        title("column-database").at_least(8),
-        title("column-beside").at_least(20),
-        title("column-size").leaves(2),
-        title("column-why").leaves(1),
+        title(message!("column-database")).at_least(8),
+        title(message!("column-beside")).at_least(20),
+        title(message!("column-size")).leaves(2),
+        title(message!("column-why")).leaves(1),
     ];
     let page = table::within(&columns, rows.collect(), session.output.width());
     session.output.data(&page)?;
@@ -135,10 +135,10 @@ struct Settle {
 impl Operation for Settle {
     fn announcement(&self) -> Message {
         let message = match self.act {
-            Act::Drop => Message::new("will-drop-leftover"),
-            Act::Keep => Message::new("will-keep-leftover"),
+            Act::Drop => message!("will-drop-leftover", name = &self.leftover.name),
+            Act::Keep => message!("will-keep-leftover", name = &self.leftover.name),
         };
-        message.with("name", &self.leftover.name)
+        message
     }
 
     fn command(&self) -> String {
@@ -150,16 +150,16 @@ impl Operation for Settle {
         if self.act == Act::Keep {
             return Ok(());
         }
-        let question = Message::new("confirm-drop-leftover").with("name", &self.leftover.name);
+        let question = message!("confirm-drop-leftover", name = &self.leftover.name);
         prompt::confirm_by_name(session, &question, &self.leftover.name)
     }
 
     fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
         let message = match self.act {
-            Act::Drop => Message::new("would-drop-leftover"),
-            Act::Keep => Message::new("would-keep-leftover"),
+            Act::Drop => message!("would-drop-leftover", name = &self.leftover.name),
+            Act::Keep => message!("would-keep-leftover", name = &self.leftover.name),
         };
-        session.output.say(&message.with("name", &self.leftover.name));
+        session.output.say(&message);
         document(&LeftoversDocument { leftovers: vec![self.leftover.clone()] })
     }
 
@@ -177,8 +177,8 @@ impl Operation for Settle {
             Ok::<_, Failure>(())
         })?;
         let message = match self.act {
-            Act::Drop => Message::new("leftover-dropped").with("name", name),
-            Act::Keep => Message::new("leftover-kept").with("name", &left.name).with("database", beside),
+            Act::Drop => message!("leftover-dropped", name = name),
+            Act::Keep => message!("leftover-kept", name = &left.name, database = beside),
         };
         session.output.say(&message);
         document(&LeftoversDocument { leftovers: vec![left] })

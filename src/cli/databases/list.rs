@@ -2,8 +2,8 @@
 
 use super::reach::connect;
 use super::{backups_folder, database};
+use crate::catalogue::Catalogue;
 use crate::cli::arguments::DatabaseListArguments;
-use crate::cli::catalogue::Catalogue;
 use crate::cli::failure::Failure;
 use crate::cli::select::{self, Unselected};
 use crate::cli::session::{Project, Session};
@@ -48,12 +48,12 @@ fn late(listed: &DatabasesDocument, arguments: &DatabaseListArguments, now: jiff
         if let Some(age) = arguments.max_age
             && !good().any(|backup| is_within(&Some(backup.created_at.clone()), age))
         {
-            late.push(Message::new("db-list-backup-late").with("database", &database.name).with("age", age));
+            late.push(message!("db-list-backup-late", database = &database.name, age = age));
         }
         if let Some(age) = arguments.verified
             && !good().any(|backup| is_within(&backup.verified_at, age))
         {
-            late.push(Message::new("db-list-verified-late").with("database", &database.name).with("age", age));
+            late.push(message!("db-list-verified-late", database = &database.name, age = age));
         }
     }
     late
@@ -94,7 +94,7 @@ pub fn look(
                 };
                 // A server that does not run is worth a warning; what lies on disk is listed all the same.
                 if let Err(why) = &answer {
-                    warnings.push(Message::new("db-not-reached").with("database", name).with("why", why));
+                    warnings.push(message!("db-not-reached", database = name, why = why));
                 }
                 answer.ok()
             }
@@ -102,12 +102,13 @@ pub fn look(
         let folder = project.manifest().paths.backups.as_ref().map(|_| backups_folder(project)).transpose()?;
         let backups = folder.as_ref().map(|folder| databases::backups(folder, name)).transpose()?.unwrap_or_default();
         for backup in backups.iter().filter(|backup| backup.from_the_future) {
-            warnings.push(Message::new("backup-from-the-future").with("id", &backup.id));
+            warnings.push(message!("backup-from-the-future", id = &backup.id));
         }
         if let Some(folder) = &folder {
             for (path, error) in databases::unreadable_backups(folder, name)? {
-                let message = Message::new("unreadable-backup").with("path", path.display());
-                warnings.push(message.with("why", Failure::from(error).summary()));
+                let message =
+                    message!("unreadable-backup", path = path.display(), why = Failure::from(error).summary());
+                warnings.push(message);
                 listed.unreadable.push(path.display().to_string());
             }
         }
@@ -164,14 +165,14 @@ fn page(listed: &DatabasesDocument, catalogue: &Catalogue, width: Option<usize>)
         ]
     });
     let columns = [
-        title("column-number"),
-        title("column-database").at_least(8),
-        title("column-server").at_least(8).leaves(3),
-        title("column-size").leaves(1),
-        title("column-connections").leaves(5),
-        title("column-last-backup").at_least(20).leaves(2),
-        title("column-last-verified").at_least(20).leaves(4),
-        title("column-seed").at_least(8).leaves(6),
+        title(message!("column-number")),
+        title(message!("column-database")).at_least(8),
+        title(message!("column-server")).at_least(8).leaves(3),
+        title(message!("column-size")).leaves(1),
+        title(message!("column-connections")).leaves(5),
+        title(message!("column-last-backup")).at_least(20).leaves(2),
+        title(message!("column-last-verified")).at_least(20).leaves(4),
+        title(message!("column-seed")).at_least(8).leaves(6),
     ];
     let mut databases = table::within(&columns, rows.collect(), width);
     let beside = listed.databases.iter().flat_map(|database| {
@@ -180,7 +181,11 @@ fn page(listed: &DatabasesDocument, catalogue: &Catalogue, width: Option<usize>)
     });
     let beside: Vec<Vec<String>> = beside.collect();
     if !beside.is_empty() {
-        let columns = [title("column-database").at_least(8), title("column-beside").at_least(20), title("column-why")];
+        let columns = [
+            title(message!("column-database")).at_least(8),
+            title(message!("column-beside")).at_least(20),
+            title(message!("column-why")),
+        ];
         databases = format!("{databases}\n{}", table::within(&columns, beside, width));
     }
     if listed.backups.is_empty() {
@@ -196,11 +201,11 @@ fn page(listed: &DatabasesDocument, catalogue: &Catalogue, width: Option<usize>)
         ]
     });
     let columns = [
-        title("column-backup").at_least(20),
-        title("column-size"),
-        title("column-tables").leaves(2),
-        title("column-rows").leaves(1),
-        title("column-verified"),
+        title(message!("column-backup")).at_least(20),
+        title(message!("column-size")),
+        title(message!("column-tables")).leaves(2),
+        title(message!("column-rows")).leaves(1),
+        title(message!("column-verified")),
     ];
     format!("{databases}\n{}", table::within(&columns, rows.collect(), width))
 }
@@ -208,8 +213,8 @@ fn page(listed: &DatabasesDocument, catalogue: &Catalogue, width: Option<usize>)
 /// Kept on purpose, or left by a run that was killed.
 fn why_beside(database: &DatabaseDocument, name: &str, catalogue: &Catalogue) -> String {
     catalogue.text(&match databases::is_kept(&database.name, name) {
-        true => Message::new("db-list-kept"),
-        false => Message::new("db-list-left"),
+        true => message!("db-list-kept"),
+        false => message!("db-list-left"),
     })
 }
 
@@ -218,9 +223,9 @@ pub fn proof(backup: &BackupDocument, catalogue: &Catalogue) -> String {
     // To the second: `2026-07-04T10:15:30`.
     let short = |time: &String| time.chars().take(19).collect::<String>();
     match (&backup.found_bad, &backup.verified_at, &backup.checked_at) {
-        (Some(_), _, _) => catalogue.word("word-bad").to_owned(),
+        (Some(_), _, _) => catalogue.word(message!("word-bad")).to_owned(),
         (None, Some(time), _) => short(time),
-        (None, None, Some(time)) => catalogue.text(&Message::new("word-files-checked").with("time", short(time))),
+        (None, None, Some(time)) => catalogue.text(&message!("word-files-checked", time = short(time))),
         (None, None, None) => "-".to_owned(),
     }
 }
@@ -228,7 +233,7 @@ pub fn proof(backup: &BackupDocument, catalogue: &Catalogue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::catalogue::Language;
+    use crate::catalogue::Language;
 
     #[test]
     fn the_tables_fit_60_and_80_columns_in_both_languages() {

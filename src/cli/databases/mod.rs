@@ -28,7 +28,6 @@ use crate::databases::{BackupFolder, BackupSettings, BadBackups, Jobs, Level, Pa
 use crate::fs::follow_links;
 use crate::manifest::Manifest;
 use crate::manifest::model::{Database, Service};
-use crate::report::Message;
 use crate::services;
 use crate::state::Operator;
 
@@ -141,7 +140,7 @@ fn operator() -> String {
 
 fn seed<'d>(database: &'d Database, name: &str) -> Result<&'d Path, Failure> {
     database.seed.as_deref().ok_or_else(|| {
-        let hint = Message::new("hint-add-seed").with("name", name);
+        let hint = message!("hint-add-seed", name = name);
         Failure::usage_with_hint(format!("the manifest does not say where the seed of {name} lies"), hint)
     })
 }

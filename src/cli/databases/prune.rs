@@ -74,7 +74,7 @@ impl Prune {
     fn tell(&self, plans: &[PrunePlan], superfluous: &[Superfluous], session: &Session) {
         for Superfluous { database, kept } in superfluous {
             for name in kept {
-                let message = Message::new("would-drop-kept").with("database", database).with("name", name);
+                let message = message!("would-drop-kept", name = name, database = database);
                 session.output.say(&message);
             }
         }
@@ -82,18 +82,18 @@ impl Prune {
             let plan = plan.document();
             for kept in &plan.kept {
                 let rules: Vec<&str> = kept.kept_by.iter().map(|rule| rule_word(rule, session)).collect();
-                let message = Message::new("would-keep-backup").with("id", &kept.backup.id);
-                session.output.say(&message.with("rules", rules.join(", ")));
+                let message = message!("would-keep-backup", id = &kept.backup.id, rules = rules.join(", "));
+                session.output.say(&message);
             }
             for removed in &plan.removed {
                 let size = table::size(removed.bytes);
-                session.output.say(&Message::new("would-remove-backup").with("id", &removed.id).with("size", size));
+                session.output.say(&message!("would-remove-backup", id = &removed.id, size = size));
             }
             for path in &plan.leftovers {
-                session.output.say(&Message::new("would-remove-leftover").with("path", path));
+                session.output.say(&message!("would-remove-leftover", path = path));
             }
             for path in &plan.unreadable {
-                session.output.warn(&Message::new("unreadable-backup-stays").with("path", path));
+                session.output.warn(&message!("unreadable-backup-stays", path = path));
             }
         }
     }
@@ -102,14 +102,14 @@ impl Prune {
 /// The word for a rule that keeps a backup.
 fn rule_word<'r>(rule: &'r str, session: &Session) -> &'r str {
     let key = match rule {
-        "bad" => "word-kept-bad",
-        "from the future" => "word-from-the-future",
-        "newest" => "word-newest",
-        "last verified" => "word-last-verified",
-        "last" => "word-last",
-        "daily" => "word-daily",
-        "weekly" => "word-weekly",
-        "monthly" => "word-monthly",
+        "bad" => message!("word-kept-bad"),
+        "from the future" => message!("word-from-the-future"),
+        "newest" => message!("word-newest"),
+        "last verified" => message!("word-last-verified"),
+        "last" => message!("word-last"),
+        "daily" => message!("word-daily"),
+        "weekly" => message!("word-weekly"),
+        "monthly" => message!("word-monthly"),
         _ => return rule,
     };
     session.output.catalogue.word(key)
@@ -143,7 +143,7 @@ fn report(plans: &[PrunePlan], superfluous: &[Superfluous], done: bool) -> Resul
 
 impl Operation for Prune {
     fn announcement(&self) -> Message {
-        Message::new("will-prune").with("targets", self.databases.join(", "))
+        message!("will-prune", targets = self.databases.join(", "))
     }
 
     fn command(&self) -> String {
@@ -162,10 +162,12 @@ impl Operation for Prune {
         self.tell(&plans, &superfluous, session);
         let (count, bytes) = sums(&plans);
         let question = match dropped {
-            0 => Message::new("confirm-prune-backups"),
-            _ => Message::new("confirm-prune-backups-and-kept").with("dropped", dropped),
+            0 => message!("confirm-prune-backups", count = count, size = table::size(bytes)),
+            _ => {
+                message!("confirm-prune-backups-and-kept", dropped = dropped, count = count, size = table::size(bytes))
+            }
         };
-        prompt::confirm(session, &question.with("count", count).with("size", table::size(bytes)))
+        prompt::confirm(session, &question)
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
@@ -188,16 +190,16 @@ impl Operation for Prune {
         }
         let dropped = dropped(&gone);
         if dropped > 0 {
-            session.output.say(&Message::new("prune-kept-done").with("count", dropped));
+            session.output.say(&message!("prune-kept-done", count = dropped));
         }
         let (count, bytes) = sums(&plans);
         let time = begun.elapsed().as_secs_f64();
         match count {
             0 if dropped > 0 => {}
-            0 => session.output.say(&Message::new("prune-nothing")),
+            0 => session.output.say(&message!("prune-nothing")),
             _ => {
-                let message = Message::new("prune-done").with("count", count).with("size", table::size(bytes));
-                session.output.say(&message.with("time", time));
+                let message = message!("prune-done", count = count, size = table::size(bytes), time = time);
+                session.output.say(&message);
             }
         }
         report(&plans, &gone, true)

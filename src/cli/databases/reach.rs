@@ -10,7 +10,7 @@ use crate::databases::{Credentials, DatabasesError, Outside, Secret, Server, Ser
 use crate::engine::Engine;
 use crate::manifest::Manifest;
 use crate::manifest::model::{Database, POSTGRES_PORT};
-use crate::report::{Message, Reporter};
+use crate::report::Reporter;
 use crate::services::{InputError, Inputs, read_secret};
 
 /// What to do about a server that is not up.
@@ -49,7 +49,7 @@ pub async fn reach(
         Err(failure) => return Err(failure),
     };
     let Some(service) = &database.service else { return Err(failure) };
-    reporter.notice(Message::new("server-starting").with("service", service));
+    reporter.notice(message!("server-starting", service = service));
     start_services(engine, project, vec![service.clone()], reporter).await.map_err(Failure::Work)?;
     // A service without a health check counts as started before PostgreSQL takes connections.
     let deadline = Instant::now() + Duration::from_secs(60);

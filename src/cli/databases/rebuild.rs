@@ -53,7 +53,7 @@ impl Rebuild {
 
 impl Operation for Rebuild {
     fn announcement(&self) -> Message {
-        Message::new("will-rebuild").with("targets", self.databases.join(", "))
+        message!("will-rebuild", targets = self.databases.join(", "))
     }
 
     fn command(&self) -> String {
@@ -67,10 +67,10 @@ impl Operation for Rebuild {
     fn confirm(&self, _project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
         for name in &self.databases {
             let question = match self.options.replaced {
-                Replaced::Dropped => Message::new("confirm-rebuild-unsaved"),
-                Replaced::BackedUp | Replaced::Kept(_) => Message::new("confirm-rebuild"),
+                Replaced::Dropped => message!("confirm-rebuild-unsaved", database = name),
+                Replaced::BackedUp | Replaced::Kept(_) => message!("confirm-rebuild", database = name),
             };
-            let question = question.with("database", name);
+            let question = question;
             prompt::confirm_by_name(session, &question, name)?;
         }
         Ok(())
@@ -96,12 +96,16 @@ impl Operation for Rebuild {
             let source = seed(database(project, name)?, name)?;
             rebuilt.rebuilds.push(replacing.replace(name, source, examination.as_ref())?);
         }
-        let message = match self.options.replaced {
-            Replaced::Kept(1..) => Message::new("rebuild-done-kept").with("targets", self.databases.join(" ")),
-            _ => Message::new("rebuild-done"),
-        };
         let count = rebuilt.rebuilds.iter().filter(|report| !report.finished_earlier).count();
-        let message = message.with("count", count).with("time", begun.elapsed().as_secs_f64());
+        let message = match self.options.replaced {
+            Replaced::Kept(1..) => message!(
+                "rebuild-done-kept",
+                count = count,
+                time = begun.elapsed().as_secs_f64(),
+                targets = self.databases.join(" ")
+            ),
+            _ => message!("rebuild-done", count = count, time = begun.elapsed().as_secs_f64()),
+        };
         if count > 0 {
             session.output.say(&message);
         }

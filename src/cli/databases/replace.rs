@@ -15,7 +15,7 @@ use crate::databases::{
     Variable, VariableValue, source_kind,
 };
 use crate::manifest::model::{Database, EnvValue};
-use crate::report::{Message, Reporter};
+use crate::report::Reporter;
 use crate::services::read_secret;
 
 /// What becomes of the database that is replaced.
@@ -167,7 +167,7 @@ impl Replacing<'_> {
                     databases::rebuild(&server, name, origin, &dependents, &rebuild, reporter).await?,
                 );
             }
-            reporter.notice(Message::new("source-is-sql").with("path", source.display()));
+            reporter.notice(message!("source-is-sql", path = source.display()));
             let conversion = Conversion {
                 file: source.to_owned(),
                 database: name.to_owned(),
@@ -235,33 +235,42 @@ fn preserved(database: &Database) -> Vec<PreservedRows> {
 /// What one replacement came to.
 fn say(report: &RebuildReport, session: &Session) {
     if report.finished_earlier {
-        session.output.say(&Message::new("rebuild-finished-earlier").with("database", &report.database));
+        session.output.say(&message!("rebuild-finished-earlier", database = &report.database));
         return;
     }
-    let message = if report.created { Message::new("rebuild-made") } else { Message::new("rebuild-one") };
-    let message = message
-        .with("database", &report.database)
-        .with("tables", report.tables)
-        .with("rows", report.rows)
-        .with("nameless", report.nameless_ms)
-        .with("stopped", report.dependents_stopped_ms as f64 / 1000.0);
+    let message = if report.created {
+        message!("rebuild-made", database = &report.database, tables = report.tables, rows = report.rows)
+    } else {
+        message!(
+            "rebuild-one",
+            database = &report.database,
+            tables = report.tables,
+            rows = report.rows,
+            nameless = report.nameless_ms,
+            stopped = report.dependents_stopped_ms as f64 / 1000.0
+        )
+    };
     session.output.say(&message);
     for patch in &report.patches {
-        let message = Message::new("patch-one")
-            .with("database", &report.database)
-            .with("file", &patch.file)
-            .with("inserted", patch.inserted)
-            .with("updated", patch.updated)
-            .with("deleted", patch.deleted);
+        let message = message!(
+            "patch-one",
+            database = &report.database,
+            file = &patch.file,
+            inserted = patch.inserted,
+            updated = patch.updated,
+            deleted = patch.deleted
+        );
         session.output.say(&message);
     }
     for preserved in &report.preserved {
-        let message = Message::new("preserve-one")
-            .with("database", &report.database)
-            .with("table", &preserved.table)
-            .with("rows", preserved.rows)
-            .with("updated", preserved.updated)
-            .with("inserted", preserved.inserted);
+        let message = message!(
+            "preserve-one",
+            database = &report.database,
+            rows = preserved.rows,
+            table = &preserved.table,
+            updated = preserved.updated,
+            inserted = preserved.inserted
+        );
         session.output.say(&message);
     }
 }

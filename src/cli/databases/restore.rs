@@ -50,11 +50,13 @@ impl Restore {
         let passed_over = last.map(|last| last.passed_over).unwrap_or_default();
         let said = passed_over.into_iter().map(|passed| {
             let message = match passed.reason {
-                PassedOverBecause::Unreadable(why) => Message::new("restore-passes-unreadable").with("why", why),
-                PassedOverBecause::Bad => Message::new("restore-passes-bad"),
-                PassedOverBecause::FromTheFuture => Message::new("restore-passes-future"),
+                PassedOverBecause::Unreadable(why) => {
+                    message!("restore-passes-unreadable", path = passed.path.display(), why = why)
+                }
+                PassedOverBecause::Bad => message!("restore-passes-bad", path = passed.path.display()),
+                PassedOverBecause::FromTheFuture => message!("restore-passes-future", path = passed.path.display()),
             };
-            message.with("path", passed.path.display())
+            message
         });
         Ok(said.collect())
     }
@@ -83,12 +85,14 @@ impl Operation for Restore {
             From::File(path) => Some(path.display().to_string()),
         };
         let message = match (&source, &self.options.beside) {
-            (Some(_), Some(_)) => Message::new("will-restore-beside"),
-            (Some(_), None) => Message::new("will-restore"),
-            (None, Some(_)) => Message::new("will-restore-last-beside"),
-            (None, None) => Message::new("will-restore-last"),
+            (Some(_), Some(_)) => {
+                message!("will-restore-beside", targets = &self.database, source = source.unwrap_or_default())
+            }
+            (Some(_), None) => message!("will-restore", targets = &self.database, source = source.unwrap_or_default()),
+            (None, Some(_)) => message!("will-restore-last-beside", targets = &self.database),
+            (None, None) => message!("will-restore-last", targets = &self.database),
         };
-        message.with("targets", &self.database).with("source", source.unwrap_or_default())
+        message
     }
 
     fn command(&self) -> String {
@@ -107,12 +111,15 @@ impl Operation for Restore {
         for message in self.passed_over(project)? {
             session.output.warn(&message);
         }
-        let question = match self.options.replaced {
-            Replaced::Dropped => Message::new("confirm-restore-unsaved"),
-            Replaced::BackedUp | Replaced::Kept(_) => Message::new("confirm-restore"),
-        };
         let source = self.source(project)?;
-        let question = question.with("database", &self.database).with("source", source.display());
+        let question = match self.options.replaced {
+            Replaced::Dropped => {
+                message!("confirm-restore-unsaved", database = &self.database, source = source.display())
+            }
+            Replaced::BackedUp | Replaced::Kept(_) => {
+                message!("confirm-restore", database = &self.database, source = source.display())
+            }
+        };
         prompt::confirm_by_name(session, &question, &self.database)
     }
 
@@ -138,13 +145,19 @@ impl Operation for Restore {
         let mut replacing = Replacing { options: &options, project, session, reporter };
         let report = replacing.replace(&self.database, &source, None)?;
         let message = match (self.options.replaced, &self.options.beside) {
-            (Replaced::Kept(1..), None) => Message::new("restore-done-kept"),
-            _ => Message::new("restore-done"),
+            (Replaced::Kept(1..), None) => message!(
+                "restore-done-kept",
+                database = &report.database,
+                source = &report.source,
+                time = begun.elapsed().as_secs_f64()
+            ),
+            _ => message!(
+                "restore-done",
+                database = &report.database,
+                source = &report.source,
+                time = begun.elapsed().as_secs_f64()
+            ),
         };
-        let message = message
-            .with("database", &report.database)
-            .with("source", &report.source)
-            .with("time", begun.elapsed().as_secs_f64());
         if !report.finished_earlier {
             session.output.say(&message);
         }

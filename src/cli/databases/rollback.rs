@@ -46,7 +46,7 @@ pub(super) fn kept_of(name: &str, project: &Project, session: &mut Session) -> R
 
 impl Operation for Rollback {
     fn announcement(&self) -> Message {
-        Message::new("will-roll-back").with("targets", self.databases.join(", "))
+        message!("will-roll-back", targets = self.databases.join(", "))
     }
 
     fn command(&self) -> String {
@@ -58,7 +58,7 @@ impl Operation for Rollback {
             return Ok(());
         }
         for (name, kept) in self.databases.iter().zip(self.kept(project, session)?) {
-            let question = Message::new("confirm-roll-back").with("database", name).with("name", kept);
+            let question = message!("confirm-roll-back", database = name, name = kept);
             prompt::confirm_by_name(session, &question, name)?;
         }
         Ok(())
@@ -88,22 +88,23 @@ impl Operation for Rollback {
                 Ok::<_, Failure>(databases::rollback(&server, name, &dependents, reporter).await?)
             })?;
             let message = match report.source.is_empty() {
-                true => Message::new("roll-back-finished"),
-                false => Message::new("roll-back-one"),
+                true => message!("roll-back-finished", database = name),
+                false => message!(
+                    "roll-back-one",
+                    database = name,
+                    source = &report.source,
+                    nameless = report.nameless_ms,
+                    stopped = report.dependents_stopped_ms as f64 / 1000.0
+                ),
             };
-            let message = message
-                .with("database", name)
-                .with("source", &report.source)
-                .with("nameless", report.nameless_ms)
-                .with("stopped", report.dependents_stopped_ms as f64 / 1000.0);
             session.output.say(&message);
             if let Some(kept) = &report.kept_as {
-                session.output.say(&Message::new("roll-back-kept").with("name", kept));
+                session.output.say(&message!("roll-back-kept", name = kept));
             }
             done.rollbacks.push(report);
         }
-        let message = Message::new("roll-back-done").with("count", done.rollbacks.len());
-        session.output.say(&message.with("time", begun.elapsed().as_secs_f64()));
+        let message = message!("roll-back-done", count = done.rollbacks.len(), time = begun.elapsed().as_secs_f64());
+        session.output.say(&message);
         document(&done)
     }
 }

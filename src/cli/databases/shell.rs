@@ -7,22 +7,21 @@ use crate::cli::failure::Failure;
 use crate::cli::session::Session;
 use crate::cli::terminal::{self, Opening};
 use crate::databases::Shell;
-use crate::report::Message;
 
 /// `dpl db shell`: ends with psql's own exit code.
 pub fn run(arguments: &ShellArguments, session: &mut Session) -> Result<u8, Failure> {
     let (project, words) = session.targets(&arguments.database)?;
     let [word] = words.as_slice() else {
-        let hint = Message::new("hint-one-shell");
+        let hint = message!("hint-one-shell");
         return Err(Failure::usage_with_hint("`dpl db shell` opens one database", hint));
     };
     let name = one_database(&project, word, "db shell")?;
     if session.global.dry_run {
-        session.output.say(&Message::new("would-shell").with("database", &name));
+        session.output.say(&message!("would-shell", database = &name));
         return Ok(0);
     }
     if !terminal::is_interactive() {
-        let hint = Message::new("hint-shell-elsewhere").with("name", &name);
+        let hint = message!("hint-shell-elsewhere", name = &name);
         return Err(Failure::usage_with_hint("`dpl db shell` needs a terminal at both ends", hint));
     }
     let database = database(&project, &name)?;

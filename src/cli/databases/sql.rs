@@ -13,7 +13,6 @@ use crate::cli::arguments::SqlArguments;
 use crate::cli::failure::Failure;
 use crate::cli::session::Session;
 use crate::databases::{self, Column, QueryResult};
-use crate::report::Message;
 
 /// What `db sql --json` prints.
 #[derive(Debug, Default, Serialize, JsonSchema)]
@@ -65,7 +64,7 @@ pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failur
     // What can't be told apart must not run half.
     databases::check_statements(&text)?;
     if session.global.dry_run {
-        session.output.say(&Message::new("would-sql").with("database", &name));
+        session.output.say(&message!("would-sql", database = &name));
         return Ok(0);
     }
     let form = match (session.output.json, arguments.csv) {
@@ -105,7 +104,7 @@ pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failur
             }
         }
         if let Some(command) = &result.command {
-            output.say(&Message::new("sql-command").with("command", command));
+            output.say(&message!("sql-command", command = command));
         }
         Ok(())
     };
@@ -145,7 +144,7 @@ fn text(arguments: &SqlArguments) -> Result<String, Failure> {
             std::fs::read(path).map_err(|error| Failure::usage(format!("can't read {}: {error}", path.display())))?
         }
         (None, None) if io::stdin().is_terminal() => {
-            return Err(Failure::usage_with_hint("nothing to run is given", Message::new("hint-statements")));
+            return Err(Failure::usage_with_hint("nothing to run is given", message!("hint-statements")));
         }
         (None, None) => {
             let mut bytes = Vec::new();

@@ -74,7 +74,7 @@ fn dumps(project: &Project, named: &[String]) -> Result<Vec<BackupDocument>, Fai
         }
     }
     if dumps.is_empty() {
-        return Err(Failure::usage_with_hint("there is no backup", Message::new("hint-make-backup")));
+        return Err(Failure::usage_with_hint("there is no backup", message!("hint-make-backup")));
     }
     Ok(dumps)
 }
@@ -110,7 +110,7 @@ impl Verify {
         if project.manifest().databases.get(&dump.database).is_none() {
             return Err(Failure::usage_with_hint(
                 format!("{} is a dump of `{}`, which the manifest does not have", dump.id, dump.database),
-                Message::new("hint-try-image"),
+                message!("hint-try-image"),
             ));
         }
         image_of(engine, project.manifest(), database(project, &dump.database)?).await
@@ -119,7 +119,7 @@ impl Verify {
 
 impl Operation for Verify {
     fn announcement(&self) -> Message {
-        Message::new("will-verify").with("targets", self.ids())
+        message!("will-verify", targets = self.ids())
     }
 
     fn command(&self) -> String {
@@ -130,7 +130,7 @@ impl Operation for Verify {
         let mut would = VerifiesDocument::default();
         for dump in &self.dumps {
             let how = how(self.depth);
-            session.output.say(&Message::new("would-verify").with("id", &dump.id).with("path", &dump.path));
+            session.output.say(&message!("would-verify", id = &dump.id, path = &dump.path));
             would.verified.push(VerifyReport {
                 id: dump.id.clone(),
                 database: dump.database.clone(),
@@ -164,14 +164,14 @@ impl Operation for Verify {
         let untried = verified.verified.iter().filter(|report| report.untried.is_some()).count();
         let (count, time) = (verified.verified.len(), begun.elapsed().as_secs_f64());
         let message = match bad {
-            0 => Message::new("verify-done").with("count", count - untried).with("time", time),
-            _ => Message::new("verify-found-bad").with("count", count).with("bad", bad).with("time", time),
+            0 => message!("verify-done", count = count - untried, time = time),
+            _ => message!("verify-found-bad", bad = bad, count = count, time = time),
         };
         if bad > 0 || untried < count {
             session.output.say(&message);
         }
         if untried > 0 {
-            session.output.warn(&Message::new("verify-not-tried").with("count", untried));
+            session.output.warn(&message!("verify-not-tried", count = untried));
         }
         document(&verified)
     }

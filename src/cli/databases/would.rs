@@ -10,7 +10,6 @@ use super::{backups_folder, database, seed, users};
 use crate::cli::failure::Failure;
 use crate::cli::operations::document;
 use crate::cli::session::{Project, Session};
-use crate::report::Message;
 
 /// What is done to databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -68,9 +67,12 @@ fn target(action: Act, name: &str, project: &Project) -> Result<PathBuf, Failure
 /// `--dry-run` of an action on databases that makes dumps.
 pub fn show(action: Act, names: &[String], project: &Project, session: &mut Session) -> Result<Value, Failure> {
     for name in names {
-        let message = if action == Act::Backup { Message::new("would-backup") } else { Message::new("would-dump") };
         let path = target(action, name, project)?;
-        session.output.say(&message.with("database", name).with("path", path.display()));
+        let message = match action {
+            Act::Backup => message!("would-backup", database = name, path = path.display()),
+            _ => message!("would-dump", database = name, path = path.display()),
+        };
+        session.output.say(&message);
     }
     plan(action, names, project)
 }
@@ -96,19 +98,23 @@ pub fn show_ways(action: Act, ways: &[Way], project: &Project, session: &mut Ses
     for Way { database: name, path, replaced } in ways {
         let stops = stopped_for(name, project);
         let message = match (action, stops.is_empty()) {
-            (Act::Rollback, true) => Message::new("would-roll-back"),
-            (Act::Rollback, false) => Message::new("would-roll-back-stopping"),
-            (Act::Restore, true) => Message::new("would-restore"),
-            (Act::Restore, false) => Message::new("would-restore-stopping"),
-            (_, true) => Message::new("would-rebuild"),
-            (_, false) => Message::new("would-rebuild-stopping"),
+            (Act::Rollback, true) => message!("would-roll-back", database = name, path = path),
+            (Act::Rollback, false) => {
+                message!("would-roll-back-stopping", database = name, path = path, stops = stops.join(", "))
+            }
+            (Act::Restore, true) => message!("would-restore", database = name, path = path),
+            (Act::Restore, false) => {
+                message!("would-restore-stopping", database = name, path = path, stops = stops.join(", "))
+            }
+            (_, true) => message!("would-rebuild", database = name, path = path),
+            (_, false) => message!("would-rebuild-stopping", database = name, path = path, stops = stops.join(", ")),
         };
-        session.output.say(&message.with("database", name).with("path", path).with("stops", stops.join(", ")));
+        session.output.say(&message);
         match replaced {
-            Some(Replaced::Dropped) => session.output.say(&Message::new("would-drop").with("database", name)),
-            Some(Replaced::Kept(0)) => session.output.say(&Message::new("would-keep-none").with("database", name)),
+            Some(Replaced::Dropped) => session.output.say(&message!("would-drop", database = name)),
+            Some(Replaced::Kept(0)) => session.output.say(&message!("would-keep-none", database = name)),
             Some(Replaced::Kept(count)) => {
-                session.output.say(&Message::new("would-keep").with("database", name).with("count", count));
+                session.output.say(&message!("would-keep", database = name, count = count));
             }
             Some(Replaced::BackedUp) | None => {}
         }

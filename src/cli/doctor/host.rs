@@ -8,7 +8,6 @@ use crate::cli::databases::backups_of;
 use crate::cli::session::Project;
 use crate::cli::table;
 use crate::engine::{ApiVersion, Engine, EngineFacts, ImageStore};
-use crate::report::Message;
 
 /// The oldest engine that dpl works with.
 const OLDEST_API: (u32, u32) = (1, 41);
@@ -26,7 +25,7 @@ const OTHERS_WRITE: u32 = 0o002;
 const OLD_STORAGE: [&str; 5] = ["vfs", "fuse-overlayfs", "devicemapper", "aufs", "overlay"];
 
 pub(super) fn checks(engine: &Engine, facts: &EngineFacts, say: Say) -> Vec<DoctorCheck> {
-    let whose = Message::new("doctor-engine-is").with("version", &facts.version).with("address", engine.address());
+    let whose = message!("doctor-engine-is", version = &facts.version, address = engine.address());
     let mut checks = vec![
         DoctorCheck::ok("engine", say(whose)),
         api(engine.api(), say),
@@ -55,8 +54,8 @@ pub(super) fn paths(project: &Project, say: Say) -> Vec<DoctorCheck> {
     for (name, path) in named {
         let Some(path) = path else { continue };
         if !path.exists() {
-            let message = Message::new("doctor-no-folder").with("name", name).with("path", path.display());
-            let advice = say(Message::new("doctor-make-folder"));
+            let message = message!("doctor-no-folder", name = name, path = path.display());
+            let advice = say(message!("doctor-make-folder"));
             checks.push(DoctorCheck::ok("folders", say(message)).but(Verdict::Warning, advice));
         }
     }
@@ -81,14 +80,14 @@ fn backups(project: &Project, say: Say) -> Vec<DoctorCheck> {
         let Ok(backups) = backups_of(project, name) else { continue };
         let good = || backups.iter().filter(|backup| backup.found_bad.is_none() && !backup.from_the_future);
         let (found, advice) = if !good().any(|backup| is_within(&backup.created_at, LAST)) {
-            (Message::new("doctor-backup-late"), Message::new("doctor-make-backup"))
+            (message!("doctor-backup-late", database = name), message!("doctor-make-backup", database = name))
         } else if !good().any(|backup| backup.verified_at.as_ref().is_some_and(|time| is_within(time, VERIFIED))) {
-            (Message::new("doctor-verified-late"), Message::new("doctor-verify-backup"))
+            (message!("doctor-verified-late", database = name), message!("doctor-verify-backup", database = name))
         } else {
             continue;
         };
-        let check = DoctorCheck::ok("backups", say(found.with("database", name)));
-        checks.push(check.but(Verdict::Warning, say(advice.with("database", name))));
+        let check = DoctorCheck::ok("backups", say(found));
+        checks.push(check.but(Verdict::Warning, say(advice)));
     }
     checks
 }
@@ -100,8 +99,8 @@ fn open_to_all(folder: &Path, say: Say) -> Option<DoctorCheck> {
     if mode & OTHERS_WRITE == 0 {
         return None;
     }
-    let found = say(Message::new("doctor-open-folder").with("path", folder.display()));
-    let advice = say(Message::new("doctor-close-folder").with("path", folder.display()));
+    let found = say(message!("doctor-open-folder", path = folder.display()));
+    let advice = say(message!("doctor-close-folder", path = folder.display()));
     Some(DoctorCheck::ok("folders", found).but(Verdict::Warning, advice))
 }
 
@@ -110,13 +109,13 @@ fn api(version: &ApiVersion, say: Say) -> DoctorCheck {
     if version.numbers() >= OLDEST_API {
         return check;
     }
-    check.but(Verdict::Problem, say(Message::new("doctor-old-api")))
+    check.but(Verdict::Problem, say(message!("doctor-old-api")))
 }
 
 fn storage(facts: &EngineFacts, say: Say) -> DoctorCheck {
     let check = DoctorCheck::ok("storage driver", facts.storage_driver.clone());
     if OLD_STORAGE.contains(&facts.storage_driver.as_str()) {
-        return check.but(Verdict::Warning, say(Message::new("doctor-slow-storage")));
+        return check.but(Verdict::Warning, say(message!("doctor-slow-storage")));
     }
     check
 }
@@ -125,11 +124,11 @@ fn storage(facts: &EngineFacts, say: Say) -> DoctorCheck {
 fn cgroups(facts: &EngineFacts, is_local: bool, say: Say) -> DoctorCheck {
     let check = DoctorCheck::ok("cgroups", format!("v{}, {}", facts.cgroup_version, facts.cgroup_driver));
     if facts.cgroup_driver == "none" {
-        return check.but(Verdict::Warning, say(Message::new("doctor-no-cgroups")));
+        return check.but(Verdict::Warning, say(message!("doctor-no-cgroups")));
     }
     let under_systemd = is_local && Path::new("/run/systemd/system").exists();
     if facts.cgroup_version == "2" && facts.cgroup_driver == "cgroupfs" && under_systemd {
-        return check.but(Verdict::Warning, say(Message::new("doctor-cgroup-driver")));
+        return check.but(Verdict::Warning, say(message!("doctor-cgroup-driver")));
     }
     check
 }
@@ -138,12 +137,16 @@ fn cgroups(facts: &EngineFacts, is_local: bool, say: Say) -> DoctorCheck {
 fn clock(facts: &EngineFacts, say: Say) -> Option<DoctorCheck> {
     let ahead = facts.clock_ahead_ms?;
     let seconds = format!("{:.1}", ahead.abs() as f64 / 1000.0);
-    let message = if ahead < 0 { Message::new("doctor-clock-behind") } else { Message::new("doctor-clock") };
-    let check = DoctorCheck::ok("clock", say(message.with("seconds", seconds)));
+    let message = if ahead < 0 {
+        message!("doctor-clock-behind", seconds = seconds)
+    } else {
+        message!("doctor-clock", seconds = seconds)
+    };
+    let check = DoctorCheck::ok("clock", say(message));
     if ahead.abs() <= CLOCKS_APART {
         return Some(check);
     }
-    Some(check.but(Verdict::Warning, say(Message::new("doctor-set-clock"))))
+    Some(check.but(Verdict::Warning, say(message!("doctor-set-clock"))))
 }
 
 /// Free space where `path` is, or will be; `None` where that can't be told.
@@ -151,13 +154,13 @@ fn disk(name: &'static str, path: &Path, say: Say) -> Option<DoctorCheck> {
     let there = path.ancestors().find(|folder| folder.exists())?;
     let stat = rustix::fs::statvfs(there).ok()?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let message = Message::new("doctor-free").with("free", table::size(free)).with("path", path.display());
+    let message = message!("doctor-free", free = table::size(free), path = path.display());
     let check = DoctorCheck::ok(name, say(message));
     if free >= LITTLE_DISK * 4 {
         return Some(check);
     }
     let verdict = if free < LITTLE_DISK { Verdict::Problem } else { Verdict::Warning };
-    Some(check.but(verdict, say(Message::new("doctor-little-disk"))))
+    Some(check.but(verdict, say(message!("doctor-little-disk"))))
 }
 
 fn state(project: &Project, say: Say) -> DoctorCheck {
@@ -166,7 +169,7 @@ fn state(project: &Project, say: Say) -> DoctorCheck {
     let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let check = DoctorCheck::ok("state", state.root().display().to_string());
     if rustix::fs::access(there, rustix::fs::Access::WRITE_OK).is_err() {
-        return check.but(Verdict::Problem, say(Message::new("doctor-state-read-only")));
+        return check.but(Verdict::Problem, say(message!("doctor-state-read-only")));
     }
     check
 }
@@ -174,8 +177,9 @@ fn state(project: &Project, say: Say) -> DoctorCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::catalogue::Catalogue;
+    use crate::catalogue::Catalogue;
     use crate::engine::LimitSupport;
+    use crate::report::Message;
 
     fn facts() -> EngineFacts {
         EngineFacts {

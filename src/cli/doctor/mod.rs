@@ -8,10 +8,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::arguments::ManifestArguments;
-use super::catalogue::Catalogue;
 use super::failure::Failure;
 use super::output::{Output, Tone};
 use super::session::{Project, Session};
+use crate::catalogue::Catalogue;
 use crate::engine::Engine;
 use crate::report::Message;
 use crate::services::examine;
@@ -71,7 +71,7 @@ fn page(report: &DoctorReport, output: &Output) -> String {
     let verdicts = [Verdict::Ok, Verdict::Warning, Verdict::Problem];
     let widest = |words: &mut dyn Iterator<Item = &str>| words.map(measure_text_width).max().unwrap_or_default();
     let word_width = widest(&mut verdicts.iter().map(|verdict| output.catalogue.word(verdict.word())));
-    let title_width = widest(&mut report.checks.iter().map(|check| output.catalogue.word(title(check.name))));
+    let title_width = widest(&mut report.checks.iter().map(|check| title(check.name, output.catalogue)));
     let padded = |text: &str, width| pad_str(text, width, Alignment::Left, None).into_owned();
     let mut text = String::new();
     for check in &report.checks {
@@ -81,7 +81,7 @@ fn page(report: &DoctorReport, output: &Output) -> String {
             Verdict::Problem => Tone::Bad,
         };
         let word = padded(&output.paint_word(tone, check.verdict.word()), word_width);
-        let title = padded(output.catalogue.word(title(check.name)), title_width);
+        let title = padded(title(check.name, output.catalogue), title_width);
         text.push_str(&format!("{word}  {title}  {}\n", check.found));
         if let Some(advice) = &check.advice {
             text.push_str(&format!("{:word_width$}  {:title_width$}  → {advice}\n", "", ""));
@@ -91,32 +91,32 @@ fn page(report: &DoctorReport, output: &Output) -> String {
 }
 
 /// The catalogue's title for what was looked at.
-fn title(name: &'static str) -> &'static str {
-    match name {
-        "engine" => "doctor-title-engine",
-        "api" => "doctor-title-api",
-        "image store" => "doctor-title-image-store",
-        "storage driver" => "doctor-title-storage-driver",
-        "cgroups" => "doctor-title-cgroups",
-        "clock" => "doctor-title-clock",
-        "engine's disk" => "doctor-title-engine-disk",
-        "images' disk" => "doctor-title-images-disk",
-        "backups' disk" => "doctor-title-backups-disk",
-        "backups" => "doctor-title-backups",
-        "folders" => "doctor-title-folders",
-        "state" => "doctor-title-state",
-        "gpu" => "doctor-title-gpu",
-        "ports" => "doctor-title-ports",
-        "logs" => "doctor-title-logs",
-        "namesakes" => "doctor-title-namesakes",
-        "networks" => "doctor-title-networks",
-        "orphans" => "doctor-title-orphans",
-        "leftovers" => "doctor-title-leftovers",
-        "limits" => "doctor-title-limits",
-        "engine says" => "doctor-title-engine-says",
+fn title(name: &'static str, catalogue: &Catalogue) -> &'static str {
+    catalogue.word(match name {
+        "engine" => message!("doctor-title-engine"),
+        "api" => message!("doctor-title-api"),
+        "image store" => message!("doctor-title-image-store"),
+        "storage driver" => message!("doctor-title-storage-driver"),
+        "cgroups" => message!("doctor-title-cgroups"),
+        "clock" => message!("doctor-title-clock"),
+        "engine's disk" => message!("doctor-title-engine-disk"),
+        "images' disk" => message!("doctor-title-images-disk"),
+        "backups' disk" => message!("doctor-title-backups-disk"),
+        "backups" => message!("doctor-title-backups"),
+        "folders" => message!("doctor-title-folders"),
+        "state" => message!("doctor-title-state"),
+        "gpu" => message!("doctor-title-gpu"),
+        "ports" => message!("doctor-title-ports"),
+        "logs" => message!("doctor-title-logs"),
+        "namesakes" => message!("doctor-title-namesakes"),
+        "networks" => message!("doctor-title-networks"),
+        "orphans" => message!("doctor-title-orphans"),
+        "leftovers" => message!("doctor-title-leftovers"),
+        "limits" => message!("doctor-title-limits"),
+        "engine says" => message!("doctor-title-engine-says"),
         // A name without a title, which a test rules out, shows itself.
-        name => name,
-    }
+        name => return name,
+    })
 }
 
 fn look(engine: &Engine, project: Option<&Project>, session: &mut Session) -> Result<Vec<DoctorCheck>, Failure> {
@@ -141,11 +141,11 @@ fn look(engine: &Engine, project: Option<&Project>, session: &mut Session) -> Re
 
 impl Verdict {
     /// The catalogue's word for it.
-    fn word(self) -> &'static str {
+    fn word(self) -> Message {
         match self {
-            Self::Ok => "word-ok",
-            Self::Warning => "word-warning",
-            Self::Problem => "word-problem",
+            Self::Ok => message!("word-ok"),
+            Self::Warning => message!("word-warning"),
+            Self::Problem => message!("word-problem"),
         }
     }
 }

@@ -12,7 +12,6 @@ use crate::cli::arguments::ManArguments;
 use crate::cli::failure::Failure;
 use crate::cli::session::Session;
 use crate::fs::{Mode, OutputOptions, write_output};
-use crate::report::Message;
 
 /// One page: `dpl-db-rebuild.1` and its text.
 pub struct Page {
@@ -28,7 +27,7 @@ pub fn run(arguments: &ManArguments, session: &mut Session) -> Result<u8, Failur
         return Ok(0);
     };
     write(folder, &pages).map_err(|source| Failure::Work(Box::new(ManError { folder: folder.clone(), source })))?;
-    session.output.say(&Message::new("man-written").with("count", pages.len()).with("folder", folder.display()));
+    session.output.say(&message!("man-written", count = pages.len(), folder = folder.display()));
     Ok(0)
 }
 

@@ -65,7 +65,7 @@ impl Import {
 
 impl Operation for Import {
     fn announcement(&self) -> Message {
-        Message::new("will-import-images").with("files", self.names())
+        message!("will-import-images", files = self.names())
     }
 
     fn command(&self) -> String {
@@ -81,9 +81,9 @@ impl Operation for Import {
         let plan = session.runtime()?.block_on(plan_import(store, &self.files, &self.options))?;
         let rows = plan.images.iter().map(|image| {
             let (tone, result) = match (image.result, &image.replaced) {
-                (ImportResult::Unchanged, _) => (Tone::Good, "word-unchanged"),
-                (ImportResult::Imported, None) => (Tone::Attention, "word-would-import"),
-                (ImportResult::Imported, Some(_)) => (Tone::Attention, "word-would-replace"),
+                (ImportResult::Unchanged, _) => (Tone::Good, message!("word-unchanged")),
+                (ImportResult::Imported, None) => (Tone::Attention, message!("word-would-import")),
+                (ImportResult::Imported, Some(_)) => (Tone::Attention, message!("word-would-replace")),
             };
             vec![
                 image.reference.clone(),
@@ -92,7 +92,16 @@ impl Operation for Import {
                 image.from.clone(),
             ]
         });
-        print(["column-image", "column-result", "column-new-layers", "column-from"], rows.collect(), session)?;
+        print(
+            [
+                message!("column-image"),
+                message!("column-result"),
+                message!("column-new-layers"),
+                message!("column-from"),
+            ],
+            rows.collect(),
+            session,
+        )?;
         document(&plan)
     }
 
@@ -100,11 +109,13 @@ impl Operation for Import {
         let store = path(project.manifest().paths.images.as_deref(), "images")?;
         let report: ImportReport = session.runtime()?.block_on(import(store, &self.files, &self.options, reporter))?;
         let unchanged = report.images.iter().filter(|image| image.result == ImportResult::Unchanged).count();
-        let message = Message::new("images-import-done")
-            .with("imported", report.images.len() - unchanged)
-            .with("unchanged", unchanged)
-            .with("new", table::size(report.new_bytes))
-            .with("time", report.seconds);
+        let message = message!(
+            "images-import-done",
+            imported = report.images.len() - unchanged,
+            unchanged = unchanged,
+            new = table::size(report.new_bytes),
+            time = report.seconds
+        );
         session.output.say(&message);
         document(&report)
     }
@@ -170,7 +181,7 @@ impl Export {
 
 impl Operation for Export {
     fn announcement(&self) -> Message {
-        Message::new("will-export-images").with("images", self.names()).with("output", self.output.display())
+        message!("will-export-images", images = self.names(), output = self.output.display())
     }
 
     fn command(&self) -> String {
@@ -188,7 +199,7 @@ impl Operation for Export {
         if self.is_stream() || !matches!(OutputTarget::of(&path), Ok(OutputTarget::Existing(_))) {
             return Ok(());
         }
-        let question = Message::new("confirm-overwrite").with("path", path.display());
+        let question = message!("confirm-overwrite", path = path.display());
         prompt::confirm(session, &question)
     }
 
@@ -201,12 +212,14 @@ impl Operation for Export {
             .images
             .iter()
             .map(|image| vec![image.reference.clone(), short(&image.image_id), image.layers_total.to_string()]);
-        print(["column-image", "column-id", "column-layers"], rows.collect(), session)?;
-        let message = Message::new("images-export-would")
-            .with("images", plan.images.len())
-            .with("layers", plan.layers)
-            .with("output", &plan.output)
-            .with("bytes", plan.layer_bytes.map_or_else(|| "?".to_owned(), table::size));
+        print([message!("column-image"), message!("column-id"), message!("column-layers")], rows.collect(), session)?;
+        let message = message!(
+            "images-export-would",
+            images = plan.images.len(),
+            layers = plan.layers,
+            output = &plan.output,
+            bytes = plan.layer_bytes.map_or_else(|| "?".to_owned(), table::size)
+        );
         session.output.say(&message);
         document(&plan)
     }
@@ -225,12 +238,14 @@ impl Operation for Export {
         };
         let exporting = export(store, &self.references, target, self.options, reporter);
         let report: ExportReport = session.runtime()?.block_on(exporting)?;
-        let message = Message::new("images-export-done")
-            .with("images", report.images.len())
-            .with("layers", report.layers)
-            .with("output", &report.output)
-            .with("bytes", table::size(report.written_bytes))
-            .with("time", report.seconds);
+        let message = message!(
+            "images-export-done",
+            images = report.images.len(),
+            layers = report.layers,
+            output = &report.output,
+            bytes = table::size(report.written_bytes),
+            time = report.seconds
+        );
         session.output.say(&message);
         document(&report)
     }

@@ -47,7 +47,7 @@ struct PruneEngine {
 
 impl Operation for PruneEngine {
     fn announcement(&self) -> Message {
-        Message::new("will-prune-engine")
+        message!("will-prune-engine")
     }
 
     fn command(&self) -> String {
@@ -63,10 +63,12 @@ impl Operation for PruneEngine {
         if !session.global.yes {
             self.print_plan(session)?;
         }
-        let question = Message::new("confirm-engine-prune")
-            .with("images", self.plan.images.len())
-            .with("size", table::size(self.plan.size_bytes))
-            .with("engine", &self.plan.engine);
+        let question = message!(
+            "confirm-engine-prune",
+            images = self.plan.images.len(),
+            size = table::size(self.plan.size_bytes),
+            engine = &self.plan.engine
+        );
         prompt::confirm(session, &question)
     }
 
@@ -92,10 +94,12 @@ impl Operation for PruneEngine {
         let begun = Instant::now();
         let pruning = engine_prune(&engine, store, &records, self.options, &self.plan, reporter);
         let report = session.runtime()?.block_on(pruning)?;
-        let message = Message::new("images-engine-prune-done")
-            .with("images", report.images.len())
-            .with("size", table::size(report.size_bytes))
-            .with("time", begun.elapsed().as_secs_f64());
+        let message = message!(
+            "images-engine-prune-done",
+            images = report.images.len(),
+            size = table::size(report.size_bytes),
+            time = begun.elapsed().as_secs_f64()
+        );
         session.output.say(&message);
         document(&report)
     }
@@ -103,8 +107,8 @@ impl Operation for PruneEngine {
 
 impl PruneEngine {
     fn print_plan(&self, session: &Session) -> Result<(), Failure> {
-        let goes = session.output.paint_word(Tone::Attention, "word-would-go");
-        let stays = session.output.paint_word(Tone::Good, "word-stays");
+        let goes = session.output.paint_word(Tone::Attention, message!("word-would-go"));
+        let stays = session.output.paint_word(Tone::Good, message!("word-stays"));
         let row = |name: &Option<String>, id: &str, result: &str, bytes: u64, why: &Message| {
             let shown = id.trim_start_matches("sha256:").chars().take(12).collect();
             let name = name.clone().unwrap_or_else(|| "-".to_owned());
@@ -113,38 +117,48 @@ impl PruneEngine {
         let mut rows = Vec::new();
         for image in &self.plan.images {
             let why = match image.why {
-                LeftoverCause::NoRelease => Message::new("why-no-release"),
-                LeftoverCause::LeftByLoad => Message::new("why-left-by-load"),
-                LeftoverCause::UnknownKept => Message::new("why-unrecorded"),
-                LeftoverCause::Dangling => Message::new("why-nameless"),
+                LeftoverCause::NoRelease => message!("why-no-release"),
+                LeftoverCause::LeftByLoad => message!("why-left-by-load"),
+                LeftoverCause::UnknownKept => message!("why-unrecorded"),
+                LeftoverCause::Dangling => message!("why-nameless"),
             };
             rows.push(row(&image.name, &image.id, &goes, image.size_bytes, &why));
         }
         for image in &self.plan.kept {
             let why = match image.why {
-                KeptCause::Release => Message::new("why-release"),
+                KeptCause::Release => message!("why-release"),
                 KeptCause::Container => {
                     let container = image.container.as_deref().unwrap_or_default();
-                    Message::new("why-container").with("container", container)
+                    message!("why-container", container = container)
                 }
-                KeptCause::Unknown => Message::new("why-unrecorded"),
-                KeptCause::Refused => Message::new("why-engine-needs-it"),
+                KeptCause::Unknown => message!("why-unrecorded"),
+                KeptCause::Refused => message!("why-engine-needs-it"),
             };
             rows.push(row(&image.name, &image.id, &stays, image.size_bytes, &why));
         }
         if rows.is_empty() {
             return Ok(());
         }
-        print(["column-image", "column-id", "column-result", "column-size", "column-why"], rows, session)
+        print(
+            [
+                message!("column-image"),
+                message!("column-id"),
+                message!("column-result"),
+                message!("column-size"),
+                message!("column-why"),
+            ],
+            rows,
+            session,
+        )
     }
 
     fn notes(&self, session: &Session) {
         if self.plan.images.is_empty() {
-            session.output.say(&Message::new("images-engine-nothing"));
+            session.output.say(&message!("images-engine-nothing"));
         }
         let unknown = self.plan.kept.iter().filter(|image| image.why == KeptCause::Unknown).count();
         if unknown > 0 {
-            session.output.say(&Message::new("images-engine-unknown").with("count", unknown));
+            session.output.say(&message!("images-engine-unknown", count = unknown));
         }
     }
 }

@@ -48,7 +48,7 @@ struct Prune {
 
 impl Operation for Prune {
     fn announcement(&self) -> Message {
-        Message::new("will-prune-images")
+        message!("will-prune-images")
     }
 
     fn command(&self) -> String {
@@ -68,12 +68,14 @@ impl Operation for Prune {
         if !session.global.yes {
             show_prune(report, session)?;
         }
-        let question = Message::new("confirm-prune")
-            .with("images", report.images.len())
-            .with("blobs", report.blobs.len())
-            .with("archives", removed_archives(report))
-            .with("freed", table::size(report.freed_bytes))
-            .with("store", &report.store);
+        let question = message!(
+            "confirm-prune",
+            images = report.images.len(),
+            blobs = report.blobs.len(),
+            archives = removed_archives(report),
+            store = &report.store,
+            freed = table::size(report.freed_bytes)
+        );
         prompt::confirm(session, &question)
     }
 
@@ -100,19 +102,21 @@ impl Operation for Prune {
         let pruning = prune(store, &self.needed, self.archives, &self.plan, reporter);
         let report = session.runtime()?.block_on(pruning)?;
         notes(&report, session);
-        let message = Message::new("images-prune-done")
-            .with("images", report.images.len())
-            .with("blobs", report.blobs.len())
-            .with("archives", removed_archives(&report))
-            .with("freed", table::size(report.freed_bytes))
-            .with("time", begun.elapsed().as_secs_f64());
+        let message = message!(
+            "images-prune-done",
+            images = report.images.len(),
+            blobs = report.blobs.len(),
+            archives = removed_archives(&report),
+            freed = table::size(report.freed_bytes),
+            time = begun.elapsed().as_secs_f64()
+        );
         session.output.say(&message);
         document(&report)
     }
 }
 
 fn say_nothing_to_prune(report: &PruneReport, session: &Session) {
-    session.output.say(&Message::new("images-nothing-to-prune").with("store", &report.store));
+    session.output.say(&message!("images-nothing-to-prune", store = &report.store));
 }
 
 fn removed_archives(report: &PruneReport) -> usize {
@@ -121,33 +125,49 @@ fn removed_archives(report: &PruneReport) -> usize {
 
 /// The plan as a table, and what stays and why.
 fn show_prune(report: &PruneReport, session: &Session) -> Result<(), Failure> {
-    let goes = session.output.paint_word(Tone::Attention, "word-would-go");
-    let stays = session.output.paint_word(Tone::Good, "word-stays");
+    let goes = session.output.paint_word(Tone::Attention, message!("word-would-go"));
+    let stays = session.output.paint_word(Tone::Good, message!("word-stays"));
     let word = |key| session.output.catalogue.word(key).to_owned();
     let mut rows = image_rows(&report.images, &goes, session);
     for blob in &report.blobs {
         let shown: String = blob.digest.chars().take("sha256:".len() + 12).collect();
         let size = table::size(blob.size_bytes);
-        rows.push(vec![word("word-blob"), shown, goes.clone(), size, word("why-no-image-names-it")]);
+        rows.push(vec![
+            word(message!("word-blob")),
+            shown,
+            goes.clone(),
+            size,
+            word(message!("why-no-image-names-it")),
+        ]);
     }
     for file in &report.leftovers {
         let size = table::size(file.size_bytes);
-        let why = word("why-writer-interrupted");
-        rows.push(vec![word("word-leftover"), file.path.clone(), goes.clone(), size, why]);
+        let why = word(message!("why-writer-interrupted"));
+        rows.push(vec![word(message!("word-leftover")), file.path.clone(), goes.clone(), size, why]);
     }
     for archive in &report.archives {
         let why = match archive.state {
-            ArchiveState::Unneeded => "why-archive-unneeded",
-            ArchiveState::InStore => "why-archive-in-store",
-            ArchiveState::Needed => "why-archive-needed",
-            ArchiveState::Unknown => "why-archive-unknown",
+            ArchiveState::Unneeded => message!("why-archive-unneeded"),
+            ArchiveState::InStore => message!("why-archive-in-store"),
+            ArchiveState::Needed => message!("why-archive-needed"),
+            ArchiveState::Unknown => message!("why-archive-unknown"),
         };
         let result = if archive.removed { goes.clone() } else { stays.clone() };
         let size = table::size(archive.size_bytes);
-        rows.push(vec![word("word-archive"), archive.file.clone(), result, size, word(why)]);
+        rows.push(vec![word(message!("word-archive")), archive.file.clone(), result, size, word(why)]);
     }
     if !rows.is_empty() {
-        print(["column-kind", "column-what", "column-result", "column-size", "column-why"], rows, session)?;
+        print(
+            [
+                message!("column-kind"),
+                message!("column-what"),
+                message!("column-result"),
+                message!("column-size"),
+                message!("column-why"),
+            ],
+            rows,
+            session,
+        )?;
     }
     notes(report, session);
     Ok(())
@@ -158,10 +178,10 @@ fn image_rows(images: &[RemovedImage], goes: &str, session: &Session) -> Vec<Vec
     let row = |image: &RemovedImage| {
         let why = match (image.layers_total, image.layers_kept) {
             (0, _) => String::new(),
-            (total, 0) => catalogue.text(&Message::new("why-all-layers-go").with("total", total)),
-            (total, kept) => catalogue.text(&Message::new("why-layers-stay").with("total", total).with("kept", kept)),
+            (total, 0) => catalogue.text(&message!("why-all-layers-go", total = total)),
+            (total, kept) => catalogue.text(&message!("why-layers-stay", kept = kept, total = total)),
         };
-        let kind = catalogue.word("word-image").to_owned();
+        let kind = catalogue.word(message!("word-image")).to_owned();
         vec![kind, image.reference.clone(), goes.to_owned(), table::size(image.freed_bytes), why]
     };
     images.iter().map(row).collect()
@@ -170,24 +190,25 @@ fn image_rows(images: &[RemovedImage], goes: &str, session: &Session) -> Vec<Vec
 /// What the operator should know of what stays.
 fn notes(report: &PruneReport, session: &Session) {
     if report.young > 0 {
-        session.output.say(&Message::new("images-prune-young").with("count", report.young));
+        session.output.say(&message!("images-prune-young", count = report.young));
     }
     for other in &report.others {
-        session.output.say(&Message::new("images-other-kind").with("name", other));
+        session.output.say(&message!("images-other-kind", name = other));
     }
     for reference in &report.lost {
-        session.output.warn(&Message::new("images-prune-lost").with("reference", reference));
+        session.output.warn(&message!("images-prune-lost", reference = reference));
     }
     if !report.missing.is_empty() {
-        let message = Message::new("images-prune-missing").with("references", report.missing.join(", "));
-        session.output.warn(&message.with("count", report.missing.len()));
+        let message =
+            message!("images-prune-missing", count = report.missing.len(), references = report.missing.join(", "));
+        session.output.warn(&message);
     }
     for kept in &report.kept {
         let message = if kept.projects.is_empty() {
-            Message::new("images-prune-unnamed").with("reference", &kept.reference)
+            message!("images-prune-unnamed", reference = &kept.reference)
         } else {
             let projects = kept.projects.join(", ");
-            Message::new("images-prune-kept").with("projects", projects).with("reference", &kept.reference)
+            message!("images-prune-kept", reference = &kept.reference, projects = projects)
         };
         session.output.say(&message);
     }
@@ -199,8 +220,9 @@ fn notes(report: &PruneReport, session: &Session) {
         .map(|archive| archive.size_bytes)
         .collect();
     if !offered.is_empty() {
-        let message = Message::new("images-prune-archives").with("count", offered.len());
-        session.output.say(&message.with("size", table::size(offered.iter().sum())));
+        let message =
+            message!("images-prune-archives", count = offered.len(), size = table::size(offered.iter().sum()));
+        session.output.say(&message);
     }
 }
 
@@ -243,7 +265,7 @@ struct RemoveImages {
 
 impl Operation for RemoveImages {
     fn announcement(&self) -> Message {
-        Message::new("will-remove-images").with("targets", self.names().join(", "))
+        message!("will-remove-images", targets = self.names().join(", "))
     }
 
     fn command(&self) -> String {
@@ -259,10 +281,12 @@ impl Operation for RemoveImages {
         if !session.global.yes {
             self.print_plan(session)?;
         }
-        let question = Message::new("confirm-remove-images")
-            .with("images", self.plan.images.len())
-            .with("store", &self.plan.store)
-            .with("freed", table::size(self.plan.freed_bytes));
+        let question = message!(
+            "confirm-remove-images",
+            images = self.plan.images.len(),
+            store = &self.plan.store,
+            freed = table::size(self.plan.freed_bytes)
+        );
         prompt::confirm(session, &question)
     }
 
@@ -280,10 +304,12 @@ impl Operation for RemoveImages {
         let begun = Instant::now();
         let removing = remove(store, &self.references, &self.needed, self.still_needed, &self.plan, reporter);
         let report = session.runtime()?.block_on(removing)?;
-        let message = Message::new("images-remove-done")
-            .with("images", report.images.len())
-            .with("freed", table::size(report.freed_bytes))
-            .with("time", begun.elapsed().as_secs_f64());
+        let message = message!(
+            "images-remove-done",
+            images = report.images.len(),
+            freed = table::size(report.freed_bytes),
+            time = begun.elapsed().as_secs_f64()
+        );
         session.output.say(&message);
         document(&report)
     }
@@ -295,8 +321,18 @@ impl RemoveImages {
     }
 
     fn print_plan(&self, session: &Session) -> Result<(), Failure> {
-        let goes = session.output.paint_word(Tone::Attention, "word-would-go");
+        let goes = session.output.paint_word(Tone::Attention, message!("word-would-go"));
         let rows = image_rows(&self.plan.images, &goes, session);
-        print(["column-kind", "column-what", "column-result", "column-size", "column-layers"], rows, session)
+        print(
+            [
+                message!("column-kind"),
+                message!("column-what"),
+                message!("column-result"),
+                message!("column-size"),
+                message!("column-layers"),
+            ],
+            rows,
+            session,
+        )
     }
 }

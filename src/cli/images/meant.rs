@@ -32,7 +32,7 @@ pub fn services_to(
 fn hint(command: &str, arguments: &TargetArguments, session: &mut Session) -> Option<Message> {
     let (project, targets) = session.targets(&arguments.targets).ok()?;
     if let Some(file) = targets.iter().find(|target| is_archive(target)) {
-        return Some(Message::new("hint-import-archive").with("file", file).with("command", command));
+        return Some(message!("hint-import-archive", command = command, file = file));
     }
     let reference = targets.iter().find(|target| target.contains([':', '/']))?.parse::<Reference>().ok()?;
     let users: Vec<&str> = project
@@ -43,8 +43,8 @@ fn hint(command: &str, arguments: &TargetArguments, session: &mut Session) -> Op
         .map(|(_, name, _)| name)
         .collect();
     Some(match users.is_empty() {
-        true => Message::new("hint-services-not-images").with("command", command).with("image", reference),
-        false => Message::new("hint-services-of-image").with("command", command).with("services", users.join(" ")),
+        true => message!("hint-services-not-images", command = command, image = reference),
+        false => message!("hint-services-of-image", command = command, services = users.join(" ")),
     })
 }
 

@@ -54,11 +54,11 @@ fn references(services: &[String], project: &Project) -> Vec<Reference> {
 
 /// `3 of 12`.
 fn some_of(some: u64, all: u64, session: &Session) -> String {
-    session.output.catalogue.text(&Message::new("word-some-of").with("some", some).with("all", all))
+    session.output.catalogue.text(&message!("word-some-of", some = some, all = all))
 }
 
 /// A table, unless a document is printed instead.
-fn print<const N: usize>(header: [&'static str; N], rows: Vec<Vec<String>>, session: &Session) -> Result<(), Failure> {
+fn print<const N: usize>(header: [Message; N], rows: Vec<Vec<String>>, session: &Session) -> Result<(), Failure> {
     if session.output.json {
         return Ok(());
     }

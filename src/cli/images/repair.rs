@@ -23,7 +23,7 @@ struct Repair;
 
 impl Operation for Repair {
     fn announcement(&self) -> Message {
-        Message::new("will-repair-images")
+        message!("will-repair-images")
     }
 
     fn command(&self) -> String {
@@ -37,9 +37,9 @@ impl Operation for Repair {
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
         let store = path(project.manifest().paths.images.as_deref(), "images")?;
         let report = session.runtime()?.block_on(plan_repair(store))?;
-        let would = session.output.paint_word(Tone::Attention, "word-would-name");
+        let would = session.output.paint_word(Tone::Attention, message!("word-would-name"));
         let rows = report.names.iter().map(|name| vec![name.reference.clone(), would.clone()]).collect();
-        print(["column-image", "column-result"], rows, session)?;
+        print([message!("column-image"), message!("column-result")], rows, session)?;
         tell(&report, session);
         document(&report)
     }
@@ -48,17 +48,17 @@ impl Operation for Repair {
         let store = path(project.manifest().paths.images.as_deref(), "images")?;
         let report = session.runtime()?.block_on(repair(store, reporter))?;
         tell(&report, session);
-        let message = Message::new("images-repair-done").with("names", report.names.len());
-        session.output.say(&message.with("store", &report.store));
+        let message = message!("images-repair-done", names = report.names.len(), store = &report.store);
+        session.output.say(&message);
         document(&report)
     }
 }
 
 fn tell(report: &RepairReport, session: &Session) {
     if report.index_replaced {
-        session.output.warn(&Message::new("images-repair-index").with("store", &report.store));
+        session.output.warn(&message!("images-repair-index", store = &report.store));
     }
     for reference in &report.not_whole {
-        session.output.warn(&Message::new("images-repair-not-whole").with("reference", reference));
+        session.output.warn(&message!("images-repair-not-whole", reference = reference));
     }
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::housekeeping::needed;
+use crate::catalogue::Catalogue;
 use crate::cli::arguments::{ManifestArguments, VerifyArguments};
-use crate::cli::catalogue::Catalogue;
 use crate::cli::failure::Failure;
 use crate::cli::operations::path;
 use crate::cli::output::Tone;
@@ -16,7 +16,8 @@ use crate::cli::progress::ProgressListener;
 use crate::cli::session::{Project, Session};
 use crate::cli::table::{self, Column};
 use crate::images::{ImageList, OtherKind, Thoroughness, list_images, verify};
-use crate::report::{Message, Reporter};
+use crate::report::Message;
+use crate::report::Reporter;
 
 /// The services that use each reference, which has its tag.
 fn users(project: &Project) -> HashMap<String, Vec<String>> {
@@ -37,7 +38,7 @@ pub fn list(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, 
     let engine = match session.engine() {
         Ok(engine) => Some(engine),
         Err(failure) if failure.exit_code() == 4 => {
-            session.output.warn(&Message::new("images-no-engine").with("why", failure.summary()));
+            session.output.warn(&message!("images-no-engine", why = failure.summary()));
             None
         }
         Err(failure) => return Err(failure),
@@ -52,7 +53,7 @@ pub fn list(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, 
         return Ok(0);
     }
     if listed.images.is_empty() && listed.archives.is_empty() {
-        session.output.say(&Message::new("images-store-empty").with("folder", &listed.store));
+        session.output.say(&message!("images-store-empty", folder = &listed.store));
         return Ok(0);
     }
     if !listed.images.is_empty() {
@@ -70,9 +71,9 @@ fn listed_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize>)
     let rows = listed.images.iter().map(|image| {
         let id = image.image_id.as_deref().map(|id| id.trim_start_matches("sha256:").chars().take(12).collect());
         let in_engine = match image.in_engine {
-            Some(true) => "word-yes",
-            Some(false) => "word-no",
-            None => "word-unknown",
+            Some(true) => message!("word-yes"),
+            Some(false) => message!("word-no"),
+            None => message!("word-unknown"),
         };
         vec![
             image.reference.clone(),
@@ -87,24 +88,24 @@ fn listed_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize>)
     });
     let title = |key| Column::new(catalogue.word(key));
     let columns = [
-        title("column-image").at_least(28),
-        title("column-id").leaves(4),
-        title("column-layers").leaves(5),
-        title("column-size"),
-        title("column-own-size").leaves(3),
-        title("column-saved").leaves(6),
-        title("column-in-engine").leaves(1),
-        title("column-services").at_least(8).leaves(2),
+        title(message!("column-image")).at_least(28),
+        title(message!("column-id")).leaves(4),
+        title(message!("column-layers")).leaves(5),
+        title(message!("column-size")),
+        title(message!("column-own-size")).leaves(3),
+        title(message!("column-saved")).leaves(6),
+        title(message!("column-in-engine")).leaves(1),
+        title(message!("column-services")).at_least(8).leaves(2),
     ];
     table::within(&columns, rows.collect(), width)
 }
 
 /// What stands in an ID's place.
-fn kind_word(kind: Option<OtherKind>) -> &'static str {
+fn kind_word(kind: Option<OtherKind>) -> Message {
     match kind {
-        Some(OtherKind::NotAnImage) => "word-not-an-image",
-        Some(OtherKind::OtherPlatform) => "word-other-platform",
-        Some(OtherKind::Damaged) | None => "word-damaged",
+        Some(OtherKind::NotAnImage) => message!("word-not-an-image"),
+        Some(OtherKind::OtherPlatform) => message!("word-other-platform"),
+        Some(OtherKind::Damaged) | None => message!("word-damaged"),
     }
 }
 
@@ -113,7 +114,7 @@ fn archives_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize
     let mut rows = Vec::new();
     for archive in &listed.archives {
         if archive.images.is_empty() {
-            let why = archive.problem.clone().unwrap_or_else(|| catalogue.word("word-no-images").to_owned());
+            let why = archive.problem.clone().unwrap_or_else(|| catalogue.word(message!("word-no-images")).to_owned());
             rows.push(vec![archive.file.clone(), table::size(archive.size_bytes), why, String::new(), String::new()]);
         }
         for image in &archive.images {
@@ -122,17 +123,17 @@ fn archives_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize
                 table::size(archive.size_bytes),
                 image.reference.clone(),
                 image.image_id.trim_start_matches("sha256:").chars().take(12).collect(),
-                catalogue.word(if image.in_store { "word-yes" } else { "word-no" }).to_owned(),
+                catalogue.word(if image.in_store { message!("word-yes") } else { message!("word-no") }).to_owned(),
             ]);
         }
     }
     let title = |key| Column::new(catalogue.word(key));
     let columns = [
-        title("column-archive").at_least(20),
-        title("column-size").leaves(2),
-        title("column-image").at_least(20),
-        title("column-id").leaves(3),
-        title("column-in-store").leaves(1),
+        title(message!("column-archive")).at_least(20),
+        title(message!("column-size")).leaves(2),
+        title(message!("column-image")).at_least(20),
+        title(message!("column-id")).leaves(3),
+        title(message!("column-in-store")).leaves(1),
     ];
     table::within(&columns, rows, width)
 }
@@ -154,21 +155,27 @@ pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Resul
         return Ok(code);
     }
     for problem in &report.problems {
-        let word = session.output.paint_word(Tone::Bad, "word-problem");
+        let word = session.output.paint_word(Tone::Bad, message!("word-problem"));
         session.output.data(&format!("{word}  {}  {}\n", problem.reference, problem.problem))?;
     }
     for other in &report.others {
-        session.output.say(&Message::new("images-other-kind").with("name", other));
+        session.output.say(&message!("images-other-kind", name = other));
     }
     if !report.missing.is_empty() {
-        let message = Message::new("images-verify-missing").with("count", report.missing.len());
-        session.output.warn(&message.with("references", report.missing.join(", ")));
+        let message = message!("images-verify-missing", references = report.missing.join(", "));
+        session.output.warn(&message);
     }
-    let message = if report.ok { Message::new("images-verified") } else { Message::new("images-not-whole") };
-    let message = message.with("time", begun.elapsed().as_secs_f64());
-    let message =
-        message.with("images", report.images).with("layers", report.layers).with("problems", report.problems.len());
-    let message = message.with("archives", report.archives);
+    let (images, archives) = (report.images, report.archives);
+    let message = match report.ok {
+        true => {
+            let time = begun.elapsed().as_secs_f64();
+            message!("images-verified", images = images, layers = report.layers, archives = archives, time = time)
+        }
+        false => {
+            let problems = report.problems.len();
+            message!("images-not-whole", problems = problems, images = images, archives = archives)
+        }
+    };
     session.output.say(&message);
     Ok(code)
 }
@@ -176,7 +183,7 @@ pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::catalogue::Language;
+    use crate::catalogue::Language;
     use crate::images::ListedImage;
 
     #[test]

@@ -69,7 +69,7 @@ pub struct Save {
 
 impl Operation for Save {
     fn announcement(&self) -> Message {
-        Message::new("will-save").with("targets", self.services.join(", "))
+        message!("will-save", targets = self.services.join(", "))
     }
 
     fn command(&self) -> String {
@@ -81,8 +81,8 @@ impl Operation for Save {
         let plan = session.wait_for(async { Ok(plan_save(&engine, store, &references, &self.options).await?) })?;
         let rows = plan.images.iter().map(|image| {
             let (tone, result) = match image.result {
-                PlannedSaveResult::WouldSave => (Tone::Attention, "word-would-save"),
-                PlannedSaveResult::Unchanged => (Tone::Good, "word-unchanged"),
+                PlannedSaveResult::WouldSave => (Tone::Attention, message!("word-would-save")),
+                PlannedSaveResult::Unchanged => (Tone::Good, message!("word-unchanged")),
             };
             vec![
                 image.reference.clone(),
@@ -91,7 +91,16 @@ impl Operation for Save {
                 table::size(image.engine_bytes),
             ]
         });
-        print(["column-image", "column-result", "column-new-layers", "column-in-engine"], rows.collect(), session)?;
+        print(
+            [
+                message!("column-image"),
+                message!("column-result"),
+                message!("column-new-layers"),
+                message!("column-in-engine"),
+            ],
+            rows.collect(),
+            session,
+        )?;
         show_disks(&plan.disks, session)?;
         document(&plan)
     }
@@ -103,12 +112,14 @@ impl Operation for Save {
             session.runtime()?.block_on(crate::images::save(&engine, store, &references, &options, reporter))?;
         let saved = report.images.iter().filter(|image| image.result == SaveResult::Saved).count();
         let all_bytes: u64 = report.images.iter().map(|image| image.total_bytes).sum();
-        let message = Message::new("save-done")
-            .with("saved", saved)
-            .with("unchanged", report.images.len() - saved)
-            .with("new", report.new_bytes)
-            .with("spared", all_bytes.saturating_sub(report.new_bytes))
-            .with("time", report.seconds);
+        let message = message!(
+            "save-done",
+            saved = saved,
+            unchanged = report.images.len() - saved,
+            new = report.new_bytes,
+            spared = all_bytes.saturating_sub(report.new_bytes),
+            time = report.seconds
+        );
         session.output.say(&message);
         document(&report)
     }
@@ -123,7 +134,7 @@ pub struct Load {
 
 impl Operation for Load {
     fn announcement(&self) -> Message {
-        Message::new("will-load").with("targets", self.services.join(", "))
+        message!("will-load", targets = self.services.join(", "))
     }
 
     fn command(&self) -> String {
@@ -138,8 +149,8 @@ impl Operation for Load {
         }
         let rows = plan.images.iter().map(|image| {
             let (tone, result) = match image.result {
-                PlannedLoadResult::WouldLoad => (Tone::Attention, "word-would-load"),
-                PlannedLoadResult::Present => (Tone::Good, "word-present"),
+                PlannedLoadResult::WouldLoad => (Tone::Attention, message!("word-would-load")),
+                PlannedLoadResult::Present => (Tone::Good, message!("word-present")),
             };
             vec![
                 image.reference.clone(),
@@ -150,7 +161,13 @@ impl Operation for Load {
             ]
         });
         print(
-            ["column-image", "column-result", "column-layers-to-send", "column-size", "column-from"],
+            [
+                message!("column-image"),
+                message!("column-result"),
+                message!("column-layers-to-send"),
+                message!("column-size"),
+                message!("column-from"),
+            ],
             rows.collect(),
             session,
         )?;
@@ -177,15 +194,24 @@ impl Operation for Load {
         let all_bytes: u64 = report.images.iter().map(|image| image.total_bytes).sum();
         // A link of a chain is followed by what is next.
         let message = match loaded > 0 && !session.is_in_chain {
-            true => Message::new("load-done-next").with("targets", self.services.join(" ")),
-            false => Message::new("load-done"),
+            true => message!(
+                "load-done-next",
+                loaded = loaded,
+                present = report.images.len() - loaded,
+                sent = report.bytes_sent,
+                spared = all_bytes.saturating_sub(report.bytes_sent),
+                time = report.seconds,
+                targets = self.services.join(" ")
+            ),
+            false => message!(
+                "load-done",
+                loaded = loaded,
+                present = report.images.len() - loaded,
+                sent = report.bytes_sent,
+                spared = all_bytes.saturating_sub(report.bytes_sent),
+                time = report.seconds
+            ),
         };
-        let message = message
-            .with("loaded", loaded)
-            .with("present", report.images.len() - loaded)
-            .with("sent", report.bytes_sent)
-            .with("spared", all_bytes.saturating_sub(report.bytes_sent))
-            .with("time", report.seconds);
         session.output.say(&message);
         document(&report)
     }
@@ -225,20 +251,20 @@ fn show_disks(disks: &[DiskSpace], session: &Session) -> Result<(), Failure> {
     let catalogue = session.output.catalogue;
     let rows = disks.iter().map(|disk| {
         let (tone, verdict) = match disk.verdict {
-            DiskVerdict::Enough => (Tone::Good, "word-enough"),
-            DiskVerdict::Unsure => (Tone::Attention, "word-perhaps-too-little"),
-            DiskVerdict::TooLittle => (Tone::Bad, "word-too-little"),
-            DiskVerdict::Unknown => (Tone::Quiet, "word-unknown"),
+            DiskVerdict::Enough => (Tone::Good, message!("word-enough")),
+            DiskVerdict::Unsure => (Tone::Attention, message!("word-perhaps-too-little")),
+            DiskVerdict::TooLittle => (Tone::Bad, message!("word-too-little")),
+            DiskVerdict::Unknown => (Tone::Quiet, message!("word-unknown")),
         };
         let purpose = match disk.purpose {
-            DiskPurpose::Store => "word-images",
-            DiskPurpose::Spool => "word-engine-export",
-            DiskPurpose::Engine => "word-engine-layers",
+            DiskPurpose::Store => message!("word-images"),
+            DiskPurpose::Spool => message!("word-engine-export"),
+            DiskPurpose::Engine => message!("word-engine-layers"),
         };
         let needed = match (disk.needed_bytes, disk.needed_at_most_bytes) {
             (least, most) if least == most => table::size(most),
             (least, most) => {
-                let range = Message::new("word-range").with("least", least).with("most", most);
+                let range = message!("word-range", least = least, most = most);
                 catalogue.text(&range)
             }
         };
@@ -246,7 +272,13 @@ fn show_disks(disks: &[DiskSpace], session: &Session) -> Result<(), Failure> {
         let verdict = session.output.paint_word(tone, verdict);
         vec![disk.folder.display().to_string(), catalogue.word(purpose).to_owned(), needed, free, verdict]
     });
-    let header = ["column-folder", "column-purpose", "column-needed", "column-free", "column-room"];
+    let header = [
+        message!("column-folder"),
+        message!("column-purpose"),
+        message!("column-needed"),
+        message!("column-free"),
+        message!("column-room"),
+    ];
     let table = table::columns(&catalogue.words(header), rows.collect());
     session.output.data(&format!("\n{table}"))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cli::catalogue::Catalogue;
+use crate::catalogue::Catalogue;
 use crate::cli::databases;
 use crate::cli::failure::Failure;
 use crate::cli::operations::{MENU, MenuKind};
@@ -60,11 +60,13 @@ impl List {
 /// What can be done; the last row leaves.
 pub fn actions(project: &Project, session: &Session) -> List {
     let catalogue = session.output.catalogue;
-    let title = Message::new("menu-title")
-        .with("project", &project.manifest().project)
-        .with("path", project.path.file_name().unwrap_or_default().to_string_lossy());
+    let title = message!(
+        "menu-title",
+        project = &project.manifest().project,
+        path = project.path.file_name().unwrap_or_default().to_string_lossy()
+    );
     let entries = MENU.iter().map(|entry| vec![entry.number.to_string(), catalogue.text(&entry.title())]);
-    let leave = vec!["0".to_owned(), catalogue.text(&Message::new("menu-leave"))];
+    let leave = vec!["0".to_owned(), catalogue.text(&message!("menu-leave"))];
     let columns = vec![Column::new("").right(), Column::new("").at_least(8)];
     let mut list = List::new(columns, entries.chain([leave]).collect());
     // A command's own word finds it in every language.
@@ -108,7 +110,7 @@ pub fn services(project: &Project, session: &mut Session) -> Result<List, Failur
         Ok(report) => (report, true),
         Err(Failure::Interrupted) => return Err(Failure::Interrupted),
         Err(failure) => {
-            notes.push(Message::new("menu-no-state").with("why", failure.summary()));
+            notes.push(message!("menu-no-state", why = failure.summary()));
             (crate::services::status_report(manifest, &all, &Default::default()), false)
         }
     };
@@ -145,7 +147,7 @@ pub fn databases(project: &Project, session: &mut Session) -> Result<List, Failu
         Ok((engine, now)) => (Some(engine), now),
         Err(Failure::Interrupted) => return Err(Failure::Interrupted),
         Err(failure) => {
-            notes.push(Message::new("menu-no-state").with("why", failure.summary()));
+            notes.push(message!("menu-no-state", why = failure.summary()));
             (None, Timestamp::now())
         }
     };
@@ -155,13 +157,13 @@ pub fn databases(project: &Project, session: &mut Session) -> Result<List, Failu
     let catalogue = session.output.catalogue;
     let title = |key| Column::new(catalogue.word(key));
     let columns = vec![
-        title("column-number").right(),
-        title("column-database").at_least(8),
-        title("column-size").right(),
-        title("column-backup").right(),
-        title("column-verified").right().leaves(1),
-        title("column-seed").leaves(2),
-        title("column-server").at_least(6).leaves(3),
+        title(message!("column-number")).right(),
+        title(message!("column-database")).at_least(8),
+        title(message!("column-size")).right(),
+        title(message!("column-backup")).right(),
+        title(message!("column-verified")).right().leaves(1),
+        title(message!("column-seed")).leaves(2),
+        title(message!("column-server")).at_least(6).leaves(3),
     ];
     let rows = listed.databases.iter().map(|database| {
         let of = |id: &Option<String>| {
@@ -172,7 +174,7 @@ pub fn databases(project: &Project, session: &mut Session) -> Result<List, Failu
             database.index.to_string(),
             database.name.clone(),
             match database.exists {
-                Some(false) => catalogue.word("menu-no-database").to_owned(),
+                Some(false) => catalogue.word(message!("menu-no-database")).to_owned(),
                 _ => database.size_bytes.map_or_else(dash, table::size),
             },
             of(&database.last_backup),
@@ -194,18 +196,18 @@ pub fn backups(targets: &[String], project: &Project, catalogue: &Catalogue) -> 
     if backups.is_empty() {
         return Err(Failure::usage_with_hint(
             format!("there is no backup of {database}"),
-            Message::new("hint-restore-file").with("database", &database),
+            message!("hint-restore-file", database = &database),
         ));
     }
     let now = Timestamp::now();
     let title = |key| Column::new(catalogue.word(key));
     let columns = vec![
-        title("column-number").right(),
-        title("column-backup").at_least(16),
-        title("column-age").right(),
-        title("column-size").right(),
-        title("column-rows").right().leaves(2),
-        title("column-verified").leaves(1),
+        title(message!("column-number")).right(),
+        title(message!("column-backup")).at_least(16),
+        title(message!("column-age")).right(),
+        title(message!("column-size")).right(),
+        title(message!("column-rows")).right().leaves(2),
+        title(message!("column-verified")).leaves(1),
     ];
     let rows = backups.iter().enumerate().map(|(place, backup)| {
         vec![

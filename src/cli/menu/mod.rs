@@ -105,9 +105,9 @@ fn action(project: &Project, session: &mut Session) -> Result<Chosen<&'static Me
         }
     };
     let texts = Texts {
-        short: Message::new("menu-action"),
-        long: Message::new("menu-which-action"),
-        hint: Message::new("menu-hint-action"),
+        short: message!("menu-action"),
+        long: message!("menu-which-action"),
+        hint: message!("menu-hint-action"),
     };
     match choose(&list, &texts, &read, session)? {
         Answer::Row(row) if row == leaves => Ok(Chosen::Leave),
@@ -138,7 +138,7 @@ fn targets(entry: &MenuEntry, project: &Arc<Project>, session: &mut Session) -> 
         }
     };
     let names = choices.names();
-    let leave = session.output.catalogue.word("menu-leave").to_owned();
+    let leave = session.output.catalogue.word(message!("menu-leave")).to_owned();
     let read = |text: &str| match choices.select(&[text]) {
         _ if is_leaving(text) => Reading::Wrong(leave.clone()),
         Ok(chosen) => {
@@ -149,9 +149,9 @@ fn targets(entry: &MenuEntry, project: &Arc<Project>, session: &mut Session) -> 
         Err(why) => Reading::Wrong(why.to_string()),
     };
     let texts = Texts {
-        short: Message::new("menu-targets"),
-        long: Message::new("menu-which-targets"),
-        hint: Message::new("menu-hint-targets"),
+        short: message!("menu-targets"),
+        long: message!("menu-which-targets"),
+        hint: message!("menu-hint-targets"),
     };
     Ok(match choose(&list, &texts, &read, session)? {
         Answer::Row(row) => Chosen::One(names.get(row).cloned().into_iter().collect()),
@@ -173,7 +173,7 @@ fn backup(targets: &[String], project: &Arc<Project>, session: &mut Session) -> 
         let number = text.parse::<usize>().ok().filter(|number| (1..=count).contains(number)).map(|number| number - 1);
         number.or_else(|| ids.iter().position(|id| *id == text || id.rsplit('/').next() == Some(&text)))
     };
-    let leave = session.output.catalogue.word("menu-leave").to_owned();
+    let leave = session.output.catalogue.word(message!("menu-leave")).to_owned();
     let read = |text: &str| match place(text) {
         _ if is_leaving(text) => Reading::Wrong(leave.clone()),
         Some(row) => Reading::Rows(vec![row]),
@@ -181,9 +181,9 @@ fn backup(targets: &[String], project: &Arc<Project>, session: &mut Session) -> 
         None => Reading::Wrong(wrong(text.trim()).summary()),
     };
     let texts = Texts {
-        short: Message::new("menu-backup-choice"),
-        long: Message::new("menu-which-backup"),
-        hint: Message::new("menu-hint-backup"),
+        short: message!("menu-backup-choice"),
+        long: message!("menu-which-backup"),
+        hint: message!("menu-hint-backup"),
     };
     match choose(&list, &texts, &read, session)? {
         Answer::Row(row) => ids.get(row).cloned().map(Chosen::One).ok_or_else(|| wrong("")),
@@ -229,11 +229,11 @@ fn choose(
     let question = Question {
         prompt: catalogue.text(&texts.short),
         hint: catalogue.text(&texts.hint),
-        nothing: catalogue.word("menu-nothing-matches").to_owned(),
+        nothing: catalogue.word(message!("menu-nothing-matches")).to_owned(),
         page: &|width| list.page(width),
         words: list.words.clone(),
         read,
-        more: &|count, rest| catalogue.text(&Message::new("menu-more").with("count", count).with("rest", rest)),
+        more: &|count, rest| catalogue.text(&message!("menu-more", count = count, rest = rest)),
     };
     prompt::choose(session, &question)
 }

@@ -15,8 +15,8 @@ use self::lines::{LineResult, ProgressLine as Line};
 use self::tally::{Figures, Key, Overall, Tally};
 use self::target::StderrTarget;
 use super::arguments::ProgressMode;
-use super::catalogue::Catalogue;
 use super::output::{Output, Tone};
+use crate::catalogue::Catalogue;
 use crate::report::{Activity, Event, Listener, Message, Outcome};
 
 pub use lines::ProgressLine;
@@ -90,7 +90,7 @@ impl Listening {
         state.tally.planned(activity, count, total_bytes, Instant::now());
         if self.output.progress == ProgressMode::Auto && count > 1 {
             let bar = self.bars.add(new_bar());
-            bar.set_prefix(self.text(&Message::new("progress-all")));
+            bar.set_prefix(self.text(&message!("progress-all")));
             let earlier = state.overall_bars.insert(activity, bar);
             drop(state);
             earlier.inspect(|bar| self.remove(bar));
@@ -151,7 +151,7 @@ impl Listening {
         let Some((done, total)) = state.parts.get(key) else {
             return String::new();
         };
-        let parts = Message::new("progress-tables").with("done", done).with("total", total);
+        let parts = message!("progress-tables", done = done, total = total);
         format!(", {}", self.text(&parts))
     }
 
@@ -171,22 +171,22 @@ impl Listening {
     /// `812 MB of 1.4 GB, 210 MB/s, 4 s left`, as far as it is known.
     fn figures_text(&self, figures: &Figures) -> String {
         let bytes = match figures.total_bytes {
-            Some(total) => Message::new("progress-of").with("done", figures.done_bytes).with("total", total),
-            None => Message::new("progress-bytes").with("done", figures.done_bytes),
+            Some(total) => message!("progress-of", done = figures.done_bytes, total = total),
+            None => message!("progress-bytes", done = figures.done_bytes),
         };
         let mut text = self.text(&bytes);
         if let Some(rate) = figures.bytes_per_second {
-            text = format!("{text}, {}", self.text(&Message::new("progress-rate").with("rate", rate)));
+            text = format!("{text}, {}", self.text(&message!("progress-rate", rate = rate)));
         }
         if let Some(left) = figures.left {
-            let left = Message::new("progress-left").with("left", left.as_secs_f64());
+            let left = message!("progress-left", left = left.as_secs_f64());
             text = format!("{text}, {}", self.text(&left));
         }
         text
     }
 
     fn count_text(&self, overall: &Overall) -> String {
-        self.text(&Message::new("progress-count").with("ended", overall.ended).with("count", overall.count))
+        self.text(&message!("progress-count", ended = overall.ended, count = overall.count))
     }
 
     /// What a plain line says of all that is under way; the same line is not said twice.
@@ -196,7 +196,7 @@ impl Listening {
             return;
         };
         let head = format!("{} {subject}", self.verb(activity));
-        let time = self.text(&Message::new("progress-since").with("time", time.as_secs_f64()));
+        let time = self.text(&message!("progress-since", time = time.as_secs_f64()));
         let mut text = match (figures.done_bytes, state.tally.overall(activity)) {
             (0, _) => format!("{head}: {time}"),
             (_, None) => {
@@ -204,7 +204,7 @@ impl Listening {
                 format!("{head}: {}{parts}", self.figures_text(&figures))
             }
             (_, Some(overall)) => {
-                let all = self.text(&Message::new("progress-all"));
+                let all = self.text(&message!("progress-all"));
                 let (bytes, whole) = (self.figures_text(&figures), self.figures_text(&overall.figures));
                 format!("{head}: {bytes}; {all} {}, {whole}", self.count_text(&overall))
             }
@@ -375,35 +375,35 @@ fn bar_style() -> ProgressStyle {
 
 fn verb(activity: Activity) -> Message {
     match activity {
-        Activity::SaveImage => Message::new("doing-save-image"),
-        Activity::LoadImage => Message::new("doing-load-image"),
-        Activity::VerifyImage => Message::new("doing-verify-image"),
-        Activity::ImportImage => Message::new("doing-import-image"),
-        Activity::ReadArchive => Message::new("doing-read-archive"),
-        Activity::ExportImage => Message::new("doing-export-image"),
-        Activity::PruneImages => Message::new("doing-prune-images"),
-        Activity::RemoveImage => Message::new("doing-remove-image"),
-        Activity::NameImage => Message::new("doing-name-image"),
-        Activity::CreateNetwork => Message::new("doing-create-network"),
-        Activity::CreateVolume => Message::new("doing-create-volume"),
-        Activity::CreateContainer => Message::new("doing-create-container"),
-        Activity::StartContainer => Message::new("doing-start-container"),
-        Activity::WaitReady => Message::new("doing-wait-ready"),
-        Activity::StopContainer => Message::new("doing-stop-container"),
-        Activity::RenameContainer => Message::new("doing-rename-container"),
-        Activity::RemoveContainer => Message::new("doing-remove-container"),
-        Activity::DumpDatabase => Message::new("doing-dump-database"),
-        Activity::VerifyDump => Message::new("doing-verify-dump"),
-        Activity::CreateDatabase => Message::new("doing-create-database"),
-        Activity::RestoreDatabase => Message::new("doing-restore-database"),
-        Activity::PatchDatabase => Message::new("doing-patch-database"),
-        Activity::SwapDatabase => Message::new("doing-swap-database"),
-        Activity::RemoveNetwork => Message::new("doing-remove-network"),
-        Activity::RemoveVolume => Message::new("doing-remove-volume"),
-        Activity::RestartContainer => Message::new("doing-restart-container"),
-        Activity::UpdateContainer => Message::new("doing-update-container"),
-        Activity::ConvertDump => Message::new("doing-convert-dump"),
-        Activity::RemoveBackup => Message::new("doing-remove-backup"),
-        Activity::DropDatabase => Message::new("doing-drop-database"),
+        Activity::SaveImage => message!("doing-save-image"),
+        Activity::LoadImage => message!("doing-load-image"),
+        Activity::VerifyImage => message!("doing-verify-image"),
+        Activity::ImportImage => message!("doing-import-image"),
+        Activity::ReadArchive => message!("doing-read-archive"),
+        Activity::ExportImage => message!("doing-export-image"),
+        Activity::PruneImages => message!("doing-prune-images"),
+        Activity::RemoveImage => message!("doing-remove-image"),
+        Activity::NameImage => message!("doing-name-image"),
+        Activity::CreateNetwork => message!("doing-create-network"),
+        Activity::CreateVolume => message!("doing-create-volume"),
+        Activity::CreateContainer => message!("doing-create-container"),
+        Activity::StartContainer => message!("doing-start-container"),
+        Activity::WaitReady => message!("doing-wait-ready"),
+        Activity::StopContainer => message!("doing-stop-container"),
+        Activity::RenameContainer => message!("doing-rename-container"),
+        Activity::RemoveContainer => message!("doing-remove-container"),
+        Activity::DumpDatabase => message!("doing-dump-database"),
+        Activity::VerifyDump => message!("doing-verify-dump"),
+        Activity::CreateDatabase => message!("doing-create-database"),
+        Activity::RestoreDatabase => message!("doing-restore-database"),
+        Activity::PatchDatabase => message!("doing-patch-database"),
+        Activity::SwapDatabase => message!("doing-swap-database"),
+        Activity::RemoveNetwork => message!("doing-remove-network"),
+        Activity::RemoveVolume => message!("doing-remove-volume"),
+        Activity::RestartContainer => message!("doing-restart-container"),
+        Activity::UpdateContainer => message!("doing-update-container"),
+        Activity::ConvertDump => message!("doing-convert-dump"),
+        Activity::RemoveBackup => message!("doing-remove-backup"),
+        Activity::DropDatabase => message!("doing-drop-database"),
     }
 }

@@ -158,11 +158,11 @@ impl Operation for Converge {
     fn announcement(&self) -> Message {
         let targets = self.services.join(", ");
         match self.action {
-            Action::Start => Message::new("will-start").with("targets", targets),
-            Action::Restart => Message::new("will-restart").with("targets", targets),
-            Action::Stop => Message::new("will-stop").with("targets", targets),
-            Action::Remove if self.services.is_empty() => Message::new("will-remove-orphans"),
-            Action::Remove => Message::new("will-remove").with("targets", targets),
+            Action::Start => message!("will-start", targets = targets),
+            Action::Restart => message!("will-restart", targets = targets),
+            Action::Stop => message!("will-stop", targets = targets),
+            Action::Remove if self.services.is_empty() => message!("will-remove-orphans"),
+            Action::Remove => message!("will-remove", targets = targets),
         }
     }
 
@@ -176,14 +176,14 @@ impl Operation for Converge {
         }
         let targets = self.services.join(", ");
         let question = if self.options.extent.is_empty() {
-            Message::new("confirm-remove").with("count", self.services.len()).with("targets", targets)
+            message!("confirm-remove", count = self.services.len(), targets = targets)
         } else {
             // What else goes is named: the data in a volume don't come back.
             let plan = would(&self.request(), project, session)?;
             let more = more(&plan, session);
             match self.services.is_empty() {
-                true => Message::new("confirm-remove-orphans").with("more", more),
-                false => Message::new("confirm-remove-more").with("targets", targets).with("more", more),
+                true => message!("confirm-remove-orphans", more = more),
+                false => message!("confirm-remove-more", targets = targets, more = more),
             }
         };
         prompt::confirm(session, &question)
@@ -230,7 +230,7 @@ fn would(request: &Request, project: &Project, session: &mut Session) -> Result<
         return Ok(planned?);
     };
     let names: Vec<&str> = found.iter().map(|(reference, _)| reference.as_str()).collect();
-    session.output.say(&Message::new("would-load-first").with("images", names.join(", ")));
+    session.output.say(&message!("would-load-first", images = names.join(", ")));
     Ok(with(&mut snapshot, &mut found.into_iter().collect())?)
 }
 
@@ -242,11 +242,7 @@ fn more(plan: &Plan, session: &Session) -> String {
         _ => false,
     });
     let lines: Vec<String> = lines.map(|step| session.output.catalogue.text(&step.operation.message())).collect();
-    if lines.is_empty() {
-        session.output.catalogue.text(&Message::new("remove-nothing-more"))
-    } else {
-        lines.join(", ")
-    }
+    if lines.is_empty() { session.output.catalogue.text(&message!("remove-nothing-more")) } else { lines.join(", ") }
 }
 
 /// Does what the plan says. Images that only the store has are loaded first.
@@ -297,9 +293,11 @@ fn carry_out(
         Err(error) => {
             if let Some(report) = error.report().filter(|_| error.lost_the_engine()) {
                 let listed = |names: Vec<&str>| if names.is_empty() { "–".to_owned() } else { names.join(", ") };
-                let stand = Message::new("services-stand")
-                    .with("done", listed(names(report, |outcome| !outcome.is_open())))
-                    .with("open", listed(names(report, ServiceOutcome::is_open)));
+                let stand = message!(
+                    "services-stand",
+                    done = listed(names(report, |outcome| !outcome.is_open())),
+                    open = listed(names(report, ServiceOutcome::is_open))
+                );
                 session.output.say(&stand);
             }
             if !reporter.asked_to_stop() {
@@ -334,10 +332,10 @@ fn say_interrupted(report: &ServicesReport, session: &Session) {
     let of = |outcome: ServiceOutcome| names(report, |other| other == outcome).join(", ");
     let changed = names(report, |outcome| !outcome.is_open()).join(", ");
     let sentences = [
-        Message::new("services-changed").with("targets", changed),
-        Message::new("services-unproven").with("targets", of(ServiceOutcome::Unproven)),
-        Message::new("services-partly").with("targets", of(ServiceOutcome::Partly)),
-        Message::new("services-left").with("targets", of(ServiceOutcome::Skipped)),
+        message!("services-changed", targets = changed),
+        message!("services-unproven", targets = of(ServiceOutcome::Unproven)),
+        message!("services-partly", targets = of(ServiceOutcome::Partly)),
+        message!("services-left", targets = of(ServiceOutcome::Skipped)),
     ];
     let about_some = |message: &&Message| message.values.iter().all(|(_, targets)| !targets.is_empty());
     sentences.iter().filter(about_some).for_each(|message| session.output.say(message));
@@ -347,16 +345,18 @@ fn say_done(report: &ServicesReport, begun: Instant, session: &Session) {
     let count = |outcomes: &[ServiceOutcome]| names(report, |outcome| outcomes.contains(&outcome)).len();
     let time = begun.elapsed().as_secs_f64();
     let message = match report.action {
-        Action::Start | Action::Restart => Message::new("services-up")
-            .with("created", count(&[ServiceOutcome::Created]))
-            .with("recreated", count(&[ServiceOutcome::Recreated]))
-            .with("started", count(&[ServiceOutcome::Started, ServiceOutcome::Restarted]))
-            .with("time", time),
+        Action::Start | Action::Restart => message!(
+            "services-up",
+            created = count(&[ServiceOutcome::Created]),
+            recreated = count(&[ServiceOutcome::Recreated]),
+            started = count(&[ServiceOutcome::Started, ServiceOutcome::Restarted]),
+            time = time
+        ),
         Action::Stop => {
-            Message::new("services-stopped").with("count", count(&[ServiceOutcome::Stopped])).with("time", time)
+            message!("services-stopped", count = count(&[ServiceOutcome::Stopped]), time = time)
         }
         Action::Remove => {
-            Message::new("services-removed").with("count", count(&[ServiceOutcome::Removed])).with("time", time)
+            message!("services-removed", count = count(&[ServiceOutcome::Removed]), time = time)
         }
     };
     session.output.say(&message);

@@ -1,6 +1,6 @@
 //! A plan as its reader sees it: steps with their causes, and what it warns of.
 
-use crate::cli::catalogue::Catalogue;
+use crate::catalogue::Catalogue;
 use crate::cli::failure::Failure;
 use crate::cli::session::Session;
 use crate::cli::table;
@@ -14,7 +14,7 @@ pub fn print(plan: &Plan, session: &Session) -> Result<(), Failure> {
     }
     warn(plan, session, |message| session.output.warn(message));
     if !plan.changes_anything() {
-        session.output.say(&Message::new("plan-nothing"));
+        session.output.say(&message!("plan-nothing"));
         return Ok(());
     }
     session.output.data(&steps(plan, session.output.catalogue))
@@ -23,7 +23,7 @@ pub fn print(plan: &Plan, session: &Session) -> Result<(), Failure> {
 fn steps(plan: &Plan, catalogue: &Catalogue) -> String {
     let steps = plan.steps.iter().filter(|step| step.operation.changes());
     let rows = steps.map(|step| vec![catalogue.text(&step.operation.message()), catalogue.text(&step.cause.message())]);
-    table::columns(&catalogue.words(["column-step", "column-cause"]), rows.collect())
+    table::columns(&catalogue.words([message!("column-step"), message!("column-cause")]), rows.collect())
 }
 
 /// Says what the plan warns of; folders that will be made are counted, since a first start makes many.
@@ -35,14 +35,14 @@ pub fn warn(plan: &Plan, session: &Session, say: impl Fn(&Message)) {
         say(&warning.message());
     }
     if !one_by_one {
-        say(&Message::new("services-folders-made").with("count", folders.len()));
+        say(&message!("services-folders-made", count = folders.len()));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::catalogue::Language;
+    use crate::catalogue::Language;
     use crate::manifest::model::RestartPolicy;
     use crate::services::{Action, AnonymousVolumes, Cause, Operation, Step, Target, Until};
 

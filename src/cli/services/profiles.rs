@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use crate::cli::failure::Failure;
 use crate::manifest::{Manifest, Selection};
-use crate::report::Message;
 
 /// Leaves out what was only meant by "all" and has profiles that nobody asked for.
 pub fn awake(manifest: &Manifest, selection: Selection, profiles: &[String]) -> Result<Vec<String>, Failure> {
@@ -12,8 +11,8 @@ pub fn awake(manifest: &Manifest, selection: Selection, profiles: &[String]) -> 
     let known: BTreeSet<&str> = manifest.services.names().flat_map(of).map(String::as_str).collect();
     if let Some(unknown) = profiles.iter().find(|profile| !known.contains(profile.as_str())) {
         let hint = match known.is_empty() {
-            true => Message::new("hint-no-profiles"),
-            false => Message::new("hint-there-are").with("names", known.into_iter().collect::<Vec<_>>().join(", ")),
+            true => message!("hint-no-profiles"),
+            false => message!("hint-there-are", names = known.into_iter().collect::<Vec<_>>().join(", ")),
         };
         return Err(Failure::usage_with_hint(format!("no service has the profile `{unknown}`"), hint));
     }

@@ -72,7 +72,7 @@ fn action_number(words: &[String]) -> Result<Option<u64>, Failure> {
         [number] if number.parse::<u64>().is_ok() => Ok(number.parse().ok()),
         [wrong, ..] => Err(Failure::usage_with_hint(
             format!("`{wrong}` is no number of an action"),
-            Message::new("hint-action-number"),
+            message!("hint-action-number"),
         )),
     }
 }
@@ -83,22 +83,22 @@ fn chosen(all: &[Deployment], number: Option<u64>, project: &Project) -> Result<
         return all.iter().rev().nth(1).cloned().ok_or_else(|| {
             let text =
                 "there is nothing to go back to: dpl has recorded no earlier state of the services on this engine";
-            Failure::usage_with_hint(text, Message::new("hint-recorded-when"))
+            Failure::usage_with_hint(text, message!("hint-recorded-when"))
         });
     };
     let last = operations_done(project)?;
     if number == 0 || number > last {
         let hint = match last {
-            0 => Message::new("hint-nothing-done"),
-            last => Message::new("hint-last-action").with("last", last),
+            0 => message!("hint-nothing-done"),
+            last => message!("hint-last-action", last = last),
         };
         return Err(Failure::usage_with_hint(format!("there is no action {number} in the journal"), hint));
     }
     all.iter().rev().find(|one| one.action < number).cloned().ok_or_else(|| {
         let text = format!("what the services were before action {number} is not recorded on this engine");
         let hint = match all.first() {
-            Some(first) => Message::new("hint-oldest-record").with("action", first.action),
-            None => Message::new("hint-recorded-when"),
+            Some(first) => message!("hint-oldest-record", action = first.action),
+            None => message!("hint-recorded-when"),
         };
         Failure::usage_with_hint(text, hint)
     })
@@ -177,22 +177,29 @@ impl Rollback {
         if session.output.json {
             return Ok(());
         }
-        let message = Message::new("rollback-to").with("action", plan.after_action).with("at", &plan.at);
+        let message = message!("rollback-to", action = plan.after_action, at = &plan.at);
         session.output.say(&message);
         for image in &plan.images {
             let message = match &image.was {
-                Some(was) => Message::new("rollback-image").with("was", short(was)),
-                None => Message::new("rollback-image-unnamed"),
+                Some(was) => message!(
+                    "rollback-image",
+                    reference = &image.reference,
+                    was = short(was),
+                    becomes = short(&image.becomes)
+                ),
+                None => {
+                    message!("rollback-image-unnamed", reference = &image.reference, becomes = short(&image.becomes))
+                }
             };
-            session.output.say(&message.with("reference", &image.reference).with("becomes", short(&image.becomes)));
+            session.output.say(&message);
         }
         print(&plan.plan, session)?;
         if !plan.new_services.is_empty() {
-            let message = Message::new("rollback-new-services").with("targets", plan.new_services.join(", "));
+            let message = message!("rollback-new-services", targets = plan.new_services.join(", "));
             session.output.say(&message);
         }
         for backup in &plan.backups {
-            let message = Message::new("rollback-backup").with("database", &backup.database).with("id", &backup.id);
+            let message = message!("rollback-backup", database = &backup.database, id = &backup.id);
             session.output.say(&message);
         }
         Ok(())
@@ -201,7 +208,7 @@ impl Rollback {
 
 impl Operation for Rollback {
     fn announcement(&self) -> Message {
-        Message::new("will-roll-services-back").with("action", self.deployment.action)
+        message!("will-roll-services-back", action = self.deployment.action)
     }
 
     fn command(&self) -> String {
@@ -217,7 +224,7 @@ impl Operation for Rollback {
         }
         let plan = self.planned(&self.converge(), Depth::ReadOnly, project, session)?;
         self.say(&plan, session)?;
-        let question = Message::new("confirm-roll-services-back").with("action", self.deployment.action);
+        let question = message!("confirm-roll-services-back", action = self.deployment.action);
         prompt::confirm(session, &question)
     }
 
@@ -274,7 +281,7 @@ fn moved(
                     "{name} and {} both run {reference}, and were of different images then: one name can't lead to both",
                     other.services[0]
                 );
-                return Err(Failure::usage_with_hint(text, Message::new("hint-other-action")));
+                return Err(Failure::usage_with_hint(text, message!("hint-other-action")));
             }
             None => {
                 let was = seen.map(|seen| seen.id.clone());

@@ -8,7 +8,7 @@ use super::properties;
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
 use crate::databases::server::quoting;
-use crate::report::{Message, Reporter};
+use crate::report::Reporter;
 
 /// What becomes of a dump that needs roles which the server lacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -136,11 +136,11 @@ pub(in crate::databases) async fn create(
     server.client.execute(server.home(), "create the roles", &statements.join(";\n")).await?;
     for role in roles {
         let message = match role.login && role.password_hash.is_none() {
-            _ if *role == Role::plain(&role.name) => Message::new("databases-role-made-plain"),
-            true => Message::new("databases-role-made-without-password"),
-            false => Message::new("databases-role-made"),
+            _ if *role == Role::plain(&role.name) => message!("databases-role-made-plain", role = &role.name),
+            true => message!("databases-role-made-without-password", role = &role.name),
+            false => message!("databases-role-made", role = &role.name),
         };
-        reporter.notice(message.with("role", &role.name));
+        reporter.notice(message);
     }
     Ok(())
 }

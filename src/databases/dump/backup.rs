@@ -15,7 +15,7 @@ use crate::databases::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
 use crate::fs::escape;
-use crate::report::{Activity, Message, Reporter, in_one_line};
+use crate::report::{Activity, Reporter, in_one_line};
 
 /// How and where to back up.
 #[derive(Debug, Clone)]
@@ -101,7 +101,7 @@ pub(in crate::databases) async fn backup_as(
     let result = place(server, physical, database, settings, reporter).await;
     match &result {
         Ok(document) => {
-            let message = Message::new("databases-backed-up").with("database", database).with("path", &document.path);
+            let message = message!("databases-backed-up", path = &document.path);
             reporter.done(Activity::DumpDatabase, database, message);
         }
         Err(error) => reporter.failed(Activity::DumpDatabase, database, error),

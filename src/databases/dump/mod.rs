@@ -27,7 +27,7 @@ use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
 use crate::engine::ExecResult;
 use crate::fs::{Mode, hash_file, sync_dir, write_durably};
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// How much of the machine and the server a dump or a restore may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,12 +237,7 @@ async fn write_archive(
     session.close().await?;
     if !written.stderr.is_empty() {
         let said = String::from_utf8_lossy(&written.stderr).trim().to_owned();
-        reporter.warn(
-            Message::new("databases-tool-said")
-                .with("tool", "pg_dump")
-                .with("database", order.recorded_as)
-                .with("said", said),
-        );
+        reporter.warn(message!("databases-tool-said", tool = "pg_dump", database = order.recorded_as, said = said));
     }
     Ok((inventory, followed))
 }

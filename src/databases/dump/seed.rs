@@ -14,7 +14,7 @@ use crate::databases::error::DatabasesError;
 use crate::databases::replace::examine::source::{SourceKind, source_kind};
 use crate::databases::server::connect::Server;
 use crate::databases::verify::{self, Depth, VerifySettings};
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// How and where to dump.
 #[derive(Debug, Clone)]
@@ -44,8 +44,7 @@ pub async fn dump_seed(
     let result = place(server, database, settings, reporter).await;
     match &result {
         Ok(document) => {
-            let message =
-                Message::new("databases-seed-written").with("database", database).with("path", &document.path);
+            let message = message!("databases-seed-written", path = &document.path);
             reporter.done(Activity::DumpDatabase, database, message);
         }
         Err(error) => reporter.failed(Activity::DumpDatabase, database, error),

@@ -14,7 +14,7 @@ use crate::databases::error::DatabasesError;
 use crate::databases::replace::swap::renames;
 use crate::databases::server::connect::Server;
 use crate::databases::verify::{self, Depth, VerifySettings};
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// What becomes of the database that is replaced.
 #[derive(Debug, Clone)]
@@ -72,10 +72,9 @@ impl DropOld<'_> {
         match renames::drop_aside(self.server, old.name).await {
             Ok(()) => {
                 let message = match document {
-                    Some(_) => Message::new("databases-old-dropped"),
-                    None => Message::new("databases-old-dropped-unsaved"),
+                    Some(_) => message!("databases-old-dropped"),
+                    None => message!("databases-old-dropped-unsaved"),
                 };
-                let message = message.with("name", old.name);
                 self.reporter.done(Activity::DropDatabase, self.database, message);
                 Ok(document)
             }
@@ -108,8 +107,8 @@ impl DropOld<'_> {
             if self.reporter.asked_to_stop() {
                 return Err(DatabasesError::Stopped { database: self.database.to_owned() });
             }
-            let message = Message::new("databases-kept-too-many").with("database", self.database);
-            self.reporter.notice(message.with("name", old));
+            let message = message!("databases-kept-too-many", name = old, database = self.database);
+            self.reporter.notice(message);
             self.run(aside_since(self.database, old)).await?;
         }
         Ok(kept)
@@ -136,8 +135,8 @@ pub async fn thin_out_kept(
     let thinning = async {
         // One that an interrupted rollback had on its way is a kept one too.
         for old in recovery::recover(server, database, reporter).await?.to_drop {
-            let message = Message::new("databases-leftover-waits").with("database", database);
-            reporter.warn(message.with("name", old));
+            let message = message!("databases-leftover-waits", database = database, name = old);
+            reporter.warn(message);
         }
         DropOld { server, database, policy: &policy, reporter }.thin_out().await
     };

@@ -31,7 +31,7 @@ use crate::databases::error::DatabasesError;
 use crate::databases::replace::swap::renames::{self, Swap};
 use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
-use crate::report::{Message, Reporter, in_one_line};
+use crate::report::{Reporter, in_one_line};
 
 /// How to rebuild.
 #[derive(Debug, Clone)]
@@ -121,8 +121,8 @@ pub async fn recover(server: &Server, database: &str, reporter: &Reporter) -> Re
     let recovered = match recovery::recover(server, database, reporter).await {
         Ok(recovered) => {
             for name in recovered.to_drop {
-                let message = Message::new("databases-leftover-waits").with("database", database);
-                reporter.warn(message.with("name", name));
+                let message = message!("databases-leftover-waits", database = database, name = name);
+                reporter.warn(message);
             }
             Ok(())
         }
@@ -205,14 +205,12 @@ impl Rebuild<'_> {
                     // One that can't even get another name stays as it is, and is tried once more by the next run.
                     let renamed = renames::rename(self.server, old, &left).await;
                     let left = if renamed.is_ok() { left } else { old.clone() };
-                    let message = Message::new("databases-left-aside").with("database", self.database);
-                    self.reporter.warn(message.with("name", &left));
+                    let message = message!("databases-left-aside", name = &left, database = self.database);
+                    self.reporter.warn(message);
                     if self.options.repeat == Repeat::FinishEarlier {
                         return Err(self.after_swap(error));
                     }
-                    self.reporter.warn(
-                        Message::new("databases-leftover-stays").with("name", left).with("reason", in_one_line(&error)),
-                    );
+                    self.reporter.warn(message!("databases-leftover-stays", name = left, reason = in_one_line(&error)));
                 }
             }
         }
@@ -231,16 +229,22 @@ impl Rebuild<'_> {
     /// was told of the database that it replaces itself, and left alone by a run that replaces nothing.
     fn leftover_policy(&self, old: &str) -> Option<OldDatabase> {
         let (message, policy) = match (&self.options.placement, &self.options.old, &self.options.leftovers) {
-            (Placement::Beside(_), _, _) => (Message::new("databases-leftover-waits"), None),
-            (Placement::Replace, _, Some(settings)) => {
-                (Message::new("databases-leftover-finishing"), Some(OldDatabase::BackUpAndDrop(settings.clone())))
+            (Placement::Beside(_), _, _) => {
+                (message!("databases-leftover-waits", database = self.database, name = old), None)
             }
-            (Placement::Replace, OldDatabase::Drop, None) => {
-                (Message::new("databases-leftover-finishing"), Some(OldDatabase::Drop))
+            (Placement::Replace, _, Some(settings)) => (
+                message!("databases-leftover-finishing", database = self.database, name = old),
+                Some(OldDatabase::BackUpAndDrop(settings.clone())),
+            ),
+            (Placement::Replace, OldDatabase::Drop, None) => (
+                message!("databases-leftover-finishing", database = self.database, name = old),
+                Some(OldDatabase::Drop),
+            ),
+            (Placement::Replace, _, None) => {
+                (message!("databases-leftover-without-place", database = self.database, name = old), None)
             }
-            (Placement::Replace, _, None) => (Message::new("databases-leftover-without-place"), None),
         };
-        self.reporter.warn(message.with("database", self.database).with("name", old));
+        self.reporter.warn(message);
         policy
     }
 
@@ -297,8 +301,8 @@ impl Rebuild<'_> {
     async fn plan_preservation(&self, new: &str) -> Result<Preservation, DatabasesError> {
         let plan = Preservation::plan(self.server, self.database, new, &self.options.preserve).await?;
         for table in &plan.absent {
-            let message = Message::new("databases-preserve-absent").with("database", self.database);
-            self.reporter.warn(message.with("table", table));
+            let message = message!("databases-preserve-absent", database = self.database, table = table);
+            self.reporter.warn(message);
         }
         plan.rehearse(self.server, self.database, new).await?;
         Ok(plan)
@@ -310,8 +314,8 @@ impl Rebuild<'_> {
         self.stop_if_asked()?;
         let document = match self.options.old.kind() {
             BesideKind::Kept => {
-                let message = Message::new("databases-old-kept").with("database", self.database);
-                self.reporter.notice(message.with("name", aside));
+                let message = message!("databases-old-kept", database = self.database, name = aside);
+                self.reporter.notice(message);
                 None
             }
             _ => self.drop_old().run(Physical { name: aside, since: None }).await?,
@@ -328,8 +332,8 @@ impl Rebuild<'_> {
             Err(error) => Err(error),
         };
         if let Err(error) = dropped {
-            let message = Message::new("databases-leftover-stays").with("name", new);
-            self.reporter.warn(message.with("reason", in_one_line(&error)));
+            let message = message!("databases-leftover-stays", name = new, reason = in_one_line(&error));
+            self.reporter.warn(message);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::databases::containers::helper::Helper;
 use crate::databases::documents::PatchReport;
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::client::{Secret, chance};
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// All files together: they are held in memory.
 const LARGEST_BYTES: u64 = 16 << 20;
@@ -110,7 +110,7 @@ impl Patches {
         match &result {
             Ok(reports) => {
                 let rows: u64 = reports.iter().map(|report| report.inserted + report.updated + report.deleted).sum();
-                let message = Message::new("databases-patched").with("files", reports.len()).with("rows", rows);
+                let message = message!("databases-patched", files = reports.len(), rows = rows);
                 reporter.done(Activity::PatchDatabase, subject, message);
             }
             Err(error) => reporter.failed(Activity::PatchDatabase, subject, error),

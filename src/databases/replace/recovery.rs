@@ -11,7 +11,7 @@ use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::swap::renames;
 use crate::databases::server::connect::Server;
-use crate::report::{Message, Reporter, in_one_line};
+use crate::report::{Reporter, in_one_line};
 
 /// A database as the server lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -94,31 +94,31 @@ pub(in crate::databases) async fn recover(
         match remedy {
             Remedy::Reopen => {
                 renames::open(server, database).await?;
-                reporter.warn(Message::new("databases-reopened").with("database", database));
+                reporter.warn(message!("databases-reopened", database = database));
             }
             Remedy::Discard(new) => {
                 // Nobody needs it, so that nothing waits for it either.
                 if let Err(error) = renames::drop_aside(server, &new).await {
-                    let message = Message::new("databases-leftover-stays").with("name", &new);
-                    reporter.warn(message.with("reason", in_one_line(&error)));
+                    let message = message!("databases-leftover-stays", name = &new, reason = in_one_line(&error));
+                    reporter.warn(message);
                     continue;
                 }
-                reporter.warn(Message::new("databases-leftover-dropped").with("database", database).with("name", new));
+                reporter.warn(message!("databases-leftover-dropped", database = database, name = new));
             }
             Remedy::KeepAgain(back, kept) => {
                 renames::rename(server, &back, &kept).await?;
-                reporter.warn(Message::new("databases-kept-again").with("database", database).with("name", kept));
+                reporter.warn(message!("databases-kept-again", database = database, name = kept));
             }
             Remedy::Keep(away, kept) => {
                 renames::rename(server, &away, &kept).await?;
-                let message = Message::new("databases-rolled-back-already").with("database", database);
-                reporter.warn(message.with("name", &kept));
+                let message = message!("databases-rolled-back-already", database = database, name = &kept);
+                reporter.warn(message);
                 recovered.rolled_back = Some(kept);
             }
             Remedy::DropOld(old) => recovered.to_drop.push(old),
             Remedy::Tell(left) => {
-                let message = Message::new("databases-left-aside").with("database", database);
-                reporter.warn(message.with("name", left));
+                let message = message!("databases-left-aside", name = left, database = database);
+                reporter.warn(message);
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::databases::replace::swap::renames;
 use crate::databases::server::connect::Server;
 use crate::databases::server::disk_space::DiskSpace;
 use crate::databases::server::quoting::qualified;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// A source that has been verified, and the database that it becomes.
 pub(in crate::databases) struct Restore<'a> {
@@ -96,7 +96,7 @@ impl Restore<'_> {
         crate::failpoint!("databases.rebuild.after-create");
         match created {
             Ok(_) => {
-                let message = Message::new("databases-created").with("name", self.target);
+                let message = message!("databases-created", name = self.target);
                 reporter.done(Activity::CreateDatabase, self.subject, message);
                 Ok(())
             }
@@ -116,7 +116,7 @@ impl Restore<'_> {
                 return Err(error);
             }
         };
-        let message = Message::new("databases-restored").with("tables", restored.tables).with("rows", restored.rows);
+        let message = message!("databases-restored", tables = restored.tables, rows = restored.rows);
         reporter.done(Activity::RestoreDatabase, self.subject, message);
         let alterations = self.properties.alterations(self.target);
         server.client.execute(server.home(), "set the new database's properties", &alterations).await?;
@@ -139,7 +139,7 @@ impl Restore<'_> {
             // Rows that ask other tables' rows (constraints by function, tables of extensions) came before them: in the
             // dump's own order, one after the other, they don't.
             Err(error) if parallel && depends_on_order(&error) => {
-                reporter.warn(Message::new("databases-one-by-one").with("database", self.subject));
+                reporter.warn(message!("databases-one-by-one", database = self.subject));
                 renames::drop_aside(server, self.target).await?;
                 server
                     .client

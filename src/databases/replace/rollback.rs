@@ -15,7 +15,7 @@ use crate::databases::documents::RollbackReport;
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::swap::renames::{self, Swap};
 use crate::databases::server::connect::Server;
-use crate::report::{Message, Reporter, in_one_line};
+use crate::report::{Reporter, in_one_line};
 
 /// Puts the database that was kept last in the place of `database`.
 pub async fn rollback(
@@ -44,8 +44,8 @@ async fn swap_back(
 ) -> Result<RollbackReport, DatabasesError> {
     let recovered = recovery::recover(server, database, reporter).await?;
     for old in recovered.to_drop {
-        let message = Message::new("databases-leftover-waits").with("database", database);
-        reporter.warn(message.with("name", old));
+        let message = message!("databases-leftover-waits", database = database, name = old);
+        reporter.warn(message);
     }
     if let Some(kept) = recovered.rolled_back {
         // It was done, and doing it again would undo it.
@@ -88,8 +88,8 @@ async fn swap_back(
         Err(error @ DatabasesError::AfterSwap { .. }) => Err(error),
         Err(error) => {
             if let Err(renaming) = renames::rename(server, &back, &wanted).await {
-                let message = Message::new("databases-leftover-stays").with("name", back);
-                reporter.warn(message.with("reason", in_one_line(&renaming)));
+                let message = message!("databases-leftover-stays", name = back, reason = in_one_line(&renaming));
+                reporter.warn(message);
             }
             Err(error)
         }

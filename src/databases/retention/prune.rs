@@ -13,7 +13,7 @@ use crate::databases::documents::{BackupDocument, KeptBackup, PruneDatabase};
 use crate::databases::dump::backup::{self, BackupFolder, FoundBackups};
 use crate::databases::error::DatabasesError;
 use crate::fs::sync_dir;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// What pruning the backups of one database would do.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ impl PrunePlan {
             reporter.began(Activity::RemoveBackup, backup.id.as_str(), Some(backup.bytes));
             match self.remove(backup) {
                 Ok(()) => {
-                    let message = Message::new("databases-backup-removed").with("id", &backup.id);
+                    let message = message!("databases-backup-removed");
                     reporter.done(Activity::RemoveBackup, backup.id.as_str(), message);
                 }
                 Err(error) => {

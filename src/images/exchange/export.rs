@@ -27,7 +27,7 @@ use crate::images::pipes::{CHUNK_BYTES, blocking};
 use crate::images::store::layer_check::{Unpacking, measure};
 use crate::images::store::layout::{Layout, StoredImage, StoredLayer};
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// Where an export goes.
 pub enum ExportTarget {
@@ -116,8 +116,8 @@ pub async fn export(
         match contents.write(target, options, &output, &reporter) {
             Ok(written_bytes) => {
                 let report = contents.report(&output);
-                let message = Message::new("images-exported").with("images", report.images.len());
-                reporter.done(Activity::ExportImage, &output, message.with("bytes", written_bytes));
+                let message = message!("images-exported", images = report.images.len(), bytes = written_bytes);
+                reporter.done(Activity::ExportImage, &output, message);
                 let seconds = started.elapsed().as_secs_f64();
                 Ok(ExportReport { done: true, written_bytes, seconds, ..report })
             }

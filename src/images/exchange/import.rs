@@ -267,15 +267,16 @@ impl Import {
             }
         };
         for left_out in all_left_out(file, &images, left_out) {
-            let message = Message::new("images-left-out").with("name", &left_out.name).with("why", &left_out.why);
-            self.reporter.notice(message.with("file", &left_out.from));
+            let message =
+                message!("images-left-out", file = &left_out.from, name = &left_out.name, why = &left_out.why);
+            self.reporter.notice(message);
             self.report.left_out.push(left_out);
         }
         let before = self.report.images.len();
         self.join(file, &images, &batch)?;
         let taken = &self.report.images[before..];
         let new_bytes: u64 = taken.iter().map(|image| image.new_bytes).sum();
-        Ok(Message::new("images-imported").with("images", taken.len()).with("new_bytes", new_bytes))
+        Ok(message!("images-imported", images = taken.len(), new_bytes = new_bytes))
     }
 
     /// The documents of a raw archive can be read before its layers: one without a name that can be used is refused
@@ -367,8 +368,12 @@ impl Import {
                 ImportResult::Unchanged => kept.push(reference),
             }
             if let Some(replaced) = &report.replaced {
-                let message = Message::new("images-import-replaced").with("reference", &report.reference);
-                self.reporter.notice(message.with("id", &replaced["sha256:".len()..][..12]));
+                let message = message!(
+                    "images-import-replaced",
+                    reference = &report.reference,
+                    id = &replaced["sha256:".len()..][..12]
+                );
+                self.reporter.notice(message);
             }
             self.report.images.push(report);
         }

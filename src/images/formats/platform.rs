@@ -85,8 +85,8 @@ pub(in crate::images) fn other_architecture(name: &str, config: &ImageConfig, ar
     if runs || image.is_empty() || architecture.is_empty() {
         return None;
     }
-    let message = Message::new("images-other-architecture").with("reference", name).with("image", image);
-    Some(message.with("machine", architecture))
+    let message = message!("images-other-architecture", reference = name, image = image, machine = architecture);
+    Some(message)
 }
 
 impl fmt::Display for Platform {

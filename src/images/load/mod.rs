@@ -32,7 +32,7 @@ use crate::images::load::sources::{ArchiveCache, Batch, LoadImage};
 use crate::images::load::transfer::{PlannedTransfer, TransferDone, TransferState};
 use crate::images::unique;
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 use crate::state::LoadLog;
 
 /// How to load.
@@ -212,7 +212,7 @@ impl Loaded {
 }
 
 fn report_present(image: &LoadImage, reporter: &Reporter) -> LoadedImage {
-    reporter.done(Activity::LoadImage, &image.name, Message::new("images-present"));
+    reporter.done(Activity::LoadImage, &image.name, message!("images-present"));
     LoadedImage {
         reference: image.name.clone(),
         image_id: image.identity.config_digest.to_string(),

@@ -130,12 +130,19 @@ pub fn find_sources(
         match archives.find(reference, &mut unreadable)? {
             Some(FoundArchive { archive, others }) => {
                 found.notices.extend(others.iter().map(|other| {
-                    let message = Message::new("images-archives-differ").with("reference", &name);
-                    message.with("used", archive.path.display()).with("other", other.display())
+                    let message = message!(
+                        "images-archives-differ",
+                        reference = &name,
+                        used = archive.path.display(),
+                        other = other.display()
+                    );
+                    message
                 }));
-                found.notices.extend(unreadable[passed_over..].iter().map(|(path, why)| {
-                    Message::new("images-archive-unreadable").with("path", path.display()).with("why", why)
-                }));
+                found.notices.extend(
+                    unreadable[passed_over..]
+                        .iter()
+                        .map(|(path, why)| message!("images-archive-unreadable", path = path.display(), why = why)),
+                );
                 let image = archive.image(&name).cloned();
                 let image = image.map(|image| load_archived(reference, &name, &image));
                 let at = found.batches.iter().position(
@@ -219,6 +226,6 @@ fn newer_archive(archives: &mut ArchiveFolder, reference: &Reference, image: &St
         archive.image(&image.name).is_some_and(|other| other.config_digest == image.config_digest)
     };
     let path = archives.newer(reference, saved_at.as_second(), is_it)?;
-    let message = Message::new("images-newer-archive").with("reference", &image.name);
-    Some(message.with("path", path.display()))
+    let message = message!("images-newer-archive", reference = &image.name, path = path.display());
+    Some(message)
 }

@@ -5,7 +5,7 @@ use crate::failpoint;
 use crate::images::error::{ImagesError, Shortfall};
 use crate::images::names::{KEPT_REPOSITORY, engine_name, kept_tag};
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// Lets a reference name an image that the engine has, and keeps the one that it named, as a load does.
 pub async fn rename(engine: &Engine, reference: &Reference, id: &str, reporter: &Reporter) -> Result<(), ImagesError> {
@@ -14,9 +14,9 @@ pub async fn rename(engine: &Engine, reference: &Reference, id: &str, reporter: 
     match retag(engine, reference, &name, id).await {
         Ok(Retagged { kept_as }) => {
             if let Some(kept) = kept_as {
-                reporter.notice(Message::new("images-kept-under").with("reference", &name).with("kept", kept));
+                reporter.notice(message!("images-kept-under", reference = &name, kept = kept));
             }
-            reporter.done(Activity::NameImage, &name, Message::new("images-named"));
+            reporter.done(Activity::NameImage, &name, message!("images-named"));
             Ok(())
         }
         Err(error) => {

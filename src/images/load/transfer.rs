@@ -16,7 +16,7 @@ use crate::images::load::sources::{Batch, LoadImage};
 use crate::images::load::tagging::{Retagged, retag};
 use crate::images::load::upload::{CloseGate, Outcome, UploadProgress, send};
 use crate::images::pipes::blocking;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// How far all transfers of one load have come.
 #[derive(Debug, Clone)]
@@ -128,7 +128,7 @@ impl Transfer<'_> {
             None => {}
             Some(shortfall) if is_thin && !shortfall.is_final() => {
                 for image in &missing {
-                    let message = Message::new("images-load-full").with("reference", &image.image.name);
+                    let message = message!("images-load-full", reference = &image.image.name);
                     self.reporter.notice(message);
                 }
                 failpoint!("images.load.before-full");
@@ -233,13 +233,15 @@ async fn finish(engine: &Engine, reporter: &Reporter, done: &Missing, id: &str) 
     let image = &done.image;
     let Retagged { kept_as } = retag(engine, &image.reference, &image.name, id).await?;
     if let Some(kept_as) = &kept_as {
-        let message = Message::new("images-kept-under").with("reference", &image.name).with("kept", kept_as);
+        let message = message!("images-kept-under", reference = &image.name, kept = kept_as);
         reporter.notice(message);
     }
-    let message = Message::new("images-loaded")
-        .with("layers_sent", done.layers_sent)
-        .with("layers_total", image.identity.diff_ids().len())
-        .with("bytes_sent", done.bytes_sent);
+    let message = message!(
+        "images-loaded",
+        layers_sent = done.layers_sent,
+        layers_total = image.identity.diff_ids().len(),
+        bytes_sent = done.bytes_sent
+    );
     reporter.done(Activity::LoadImage, &image.name, message);
     Ok(LoadedImage {
         reference: image.name.clone(),

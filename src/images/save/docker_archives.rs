@@ -25,7 +25,7 @@ use crate::images::save::plan::{Wanted, Written, known_id};
 use crate::images::save::report::{PlannedSave, PlannedSaveResult, SaveReport, SaveResult, SavedImage};
 use crate::images::store::archives::{ArchiveFolder, OldArchive};
 use crate::images::store::lock::lock_folder;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// Writes an archive for each image whose archive is missing or holds another image.
 pub(in crate::images) async fn save_archives(
@@ -62,7 +62,7 @@ pub(in crate::images) async fn save_archives(
         let (name, names) = (job.wanted.name.clone(), [job.wanted.name.clone()]);
         let saved = match job.present.clone() {
             Some(saved) => {
-                reporter.done(Activity::SaveImage, &name, Message::new("images-unchanged"));
+                reporter.done(Activity::SaveImage, &name, message!("images-unchanged"));
                 saved
             }
             None => {
@@ -75,7 +75,7 @@ pub(in crate::images) async fn save_archives(
                     error => error,
                 })?;
                 report.exported_bytes += exported_bytes;
-                let message = Message::new("images-saved").with("new_bytes", saved.new_bytes);
+                let message = message!("images-saved", new_bytes = saved.new_bytes);
                 reporter.done(Activity::SaveImage, &name, message);
                 saved
             }

@@ -41,7 +41,7 @@ use crate::images::store::layout::{StoredImage, StoredLayer, distinct};
 use crate::images::store::writer::{KnownLayers, NewName, StoreWriter, known_layers};
 use crate::images::unique;
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// Saves images of the engine into a store.
 ///
@@ -209,8 +209,8 @@ impl Work {
         remove_unused(self.store.layout(), batch, &used)?;
         for image in &saved {
             let message = match image.result {
-                SaveResult::Saved => Message::new("images-saved").with("new_bytes", image.new_bytes),
-                SaveResult::Unchanged => Message::new("images-unchanged"),
+                SaveResult::Saved => message!("images-saved", new_bytes = image.new_bytes),
+                SaveResult::Unchanged => message!("images-unchanged"),
             };
             self.reporter.done(Activity::SaveImage, &image.reference, message);
         }

@@ -28,7 +28,7 @@ use crate::images::store::name_records::{NameRecord, forget_names, has_records, 
 use crate::images::store::owners::{Claim, NeededImages};
 use crate::images::store::writer::{LAYERS, known_records};
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// What to do with old archives that are not needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,9 +171,7 @@ pub async fn prune(
         reporter.began(Activity::PruneImages, &subject, Some(plan.report.freed_bytes));
         match plan.carry_out(&lock, &folder, &reporter) {
             Ok(report) => {
-                let message = Message::new("images-pruned")
-                    .with("images", report.images.len())
-                    .with("freed_bytes", report.freed_bytes);
+                let message = message!("images-pruned", images = report.images.len(), freed_bytes = report.freed_bytes);
                 reporter.done(Activity::PruneImages, &subject, message);
                 Ok(report)
             }

@@ -15,7 +15,7 @@ use crate::images::store::lock::StoreLock;
 use crate::images::store::name_records::lost_names;
 use crate::images::store::owners::{Claim, NeededImages};
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// Whether images that are still needed go too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub async fn remove(
         for image in &removal.images {
             match &result {
                 Ok(()) => {
-                    let message = Message::new("images-removed").with("freed_bytes", image.freed_bytes);
+                    let message = message!("images-removed", freed_bytes = image.freed_bytes);
                     reporter.done(Activity::RemoveImage, &image.reference, message);
                 }
                 Err(error) => reporter.failed(Activity::RemoveImage, &image.reference, error),

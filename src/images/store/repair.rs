@@ -16,7 +16,7 @@ use crate::images::store::layout::{INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER};
 use crate::images::store::lock::StoreLock;
 use crate::images::store::name_records::{NameRecord, lost_names};
 use crate::images::store::writer::{LAYOUT_VERSION, write};
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Reporter};
 
 /// What `dpl images repair` prints: what would be done, or was.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
@@ -72,7 +72,7 @@ pub async fn repair(images_dir: &Path, reporter: &Reporter) -> Result<RepairRepo
             write(&folder.join(LAYOUT_FILE), LAYOUT_VERSION)?;
         }
         for name in &plan.report.names {
-            reporter.done(Activity::NameImage, &name.reference, Message::new("images-named"));
+            reporter.done(Activity::NameImage, &name.reference, message!("images-named"));
         }
         Ok(RepairReport { done: true, ..plan.report })
     })

@@ -44,23 +44,23 @@ impl Cause {
     /// The catalogue's sentence for it.
     pub fn message(&self) -> Message {
         match self {
-            Self::Missing => Message::new("services-cause-missing"),
+            Self::Missing => message!("services-cause-missing"),
             Self::Drifted(drift) => drifted(drift),
-            Self::Forced => Message::new("services-cause-forced"),
-            Self::Down => Message::new("services-cause-down"),
-            Self::Paused => Message::new("services-cause-paused"),
-            Self::Asked => Message::new("services-cause-asked"),
-            Self::NeededBy(service) => Message::new("services-cause-needed-by").with("service", service),
-            Self::RestartsWith(service) => Message::new("services-cause-restarts-with").with("service", service),
+            Self::Forced => message!("services-cause-forced"),
+            Self::Down => message!("services-cause-down"),
+            Self::Paused => message!("services-cause-paused"),
+            Self::Asked => message!("services-cause-asked"),
+            Self::NeededBy(service) => message!("services-cause-needed-by", service = service),
+            Self::RestartsWith(service) => message!("services-cause-restarts-with", service = service),
             Self::SharesNamespaceOf(service) => {
-                Message::new("services-cause-shares-namespace").with("service", service)
+                message!("services-cause-shares-namespace", service = service)
             }
-            Self::NotReady => Message::new("services-cause-not-ready"),
-            Self::RestartPolicy => Message::new("services-cause-restart-policy"),
-            Self::CutOff => Message::new("services-cause-cut-off"),
-            Self::Surplus { scale } => Message::new("services-cause-surplus").with("scale", scale),
-            Self::Orphan => Message::new("services-cause-orphan"),
-            Self::Adopted => Message::new("services-cause-adopted"),
+            Self::NotReady => message!("services-cause-not-ready"),
+            Self::RestartPolicy => message!("services-cause-restart-policy"),
+            Self::CutOff => message!("services-cause-cut-off"),
+            Self::Surplus { scale } => message!("services-cause-surplus", scale = scale),
+            Self::Orphan => message!("services-cause-orphan"),
+            Self::Adopted => message!("services-cause-adopted"),
         }
     }
 }
@@ -69,16 +69,15 @@ fn drifted(drift: &Drift) -> Message {
     let fields = drift.fields.join(", ");
     match &drift.image {
         Some(ImageDrift::Changed { was, is }) if fields.is_empty() => {
-            Message::new("services-cause-image").with("was", short(was)).with("is", short(is))
+            message!("services-cause-image", was = short(was), is = short(is))
         }
-        Some(ImageDrift::Changed { was, is }) => Message::new("services-cause-image-and-configuration")
-            .with("was", short(was))
-            .with("is", short(is))
-            .with("fields", fields),
+        Some(ImageDrift::Changed { was, is }) => {
+            message!("services-cause-image-and-configuration", was = short(was), is = short(is), fields = fields)
+        }
         Some(ImageDrift::Missing { reference }) => {
-            Message::new("services-cause-image-missing").with("reference", reference)
+            message!("services-cause-image-missing", reference = reference)
         }
-        None => Message::new("services-cause-configuration").with("fields", fields),
+        None => message!("services-cause-configuration", fields = fields),
     }
 }
 
@@ -159,29 +158,28 @@ impl Warning {
     pub fn message(&self) -> Message {
         match self {
             Self::StillNeeded { service, by } => {
-                Message::new("services-warning-still-needed").with("service", service).with("by", by.join(", "))
+                message!("services-warning-still-needed", service = service, by = by.join(", "))
             }
             Self::NotOurs { service, container } => {
-                Message::new("services-warning-not-ours").with("service", service).with("container", container)
+                message!("services-warning-not-ours", service = service, container = container)
             }
-            Self::WithoutGpu { service } => Message::new("services-warning-without-gpu").with("service", service),
-            Self::GpuUnknown { service } => Message::new("services-warning-gpu-unknown").with("service", service),
+            Self::WithoutGpu { service } => message!("services-warning-without-gpu", service = service),
+            Self::GpuUnknown { service } => message!("services-warning-gpu-unknown", service = service),
             Self::SourceIsMade { service, path } => {
-                Message::new("services-warning-source-made").with("service", service).with("path", path)
+                message!("services-warning-source-made", service = service, path = path)
             }
-            Self::VolumeLeft { service, path, volume } => Message::new("services-warning-volume-left")
-                .with("service", service)
-                .with("path", path)
-                .with("volume", volume),
+            Self::VolumeLeft { service, path, volume } => {
+                message!("services-warning-volume-left", service = service, volume = volume, path = path)
+            }
             Self::FailedKept { service, container } => {
-                Message::new("services-warning-failed-kept").with("service", service).with("container", container)
+                message!("services-warning-failed-kept", service = service, container = container)
             }
-            Self::HostUnseen => Message::new("services-warning-host-unseen"),
+            Self::HostUnseen => message!("services-warning-host-unseen"),
             Self::NoWayBack { service, provider } => {
-                Message::new("services-warning-no-way-back").with("service", service).with("provider", provider)
+                message!("services-warning-no-way-back", service = service, provider = provider)
             }
             Self::Incomparable { service, container } => {
-                Message::new("services-warning-incomparable").with("service", service).with("container", container)
+                message!("services-warning-incomparable", service = service, container = container)
             }
         }
     }

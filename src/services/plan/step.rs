@@ -197,44 +197,43 @@ impl Operation {
     /// The catalogue's sentence for it.
     pub fn message(&self) -> Message {
         match self {
-            Self::CreateNetwork { name, .. } => Message::new("services-step-create-network").with("name", name),
-            Self::CreateVolume { name, .. } => Message::new("services-step-create-volume").with("name", name),
-            Self::RemoveNetwork { name } => Message::new("services-step-remove-network").with("name", name),
-            Self::RemoveVolume { name } => Message::new("services-step-remove-volume").with("name", name),
-            Self::CreateContainer { name, image_id, .. } => Message::new("services-step-create-container")
-                .with("name", name)
-                .with("image", super::cause::short(image_id)),
-            Self::StartContainer { target } => Message::new("services-step-start").with("name", &target.container),
-            Self::RestartContainer { target } => Message::new("services-step-restart").with("name", &target.container),
-            Self::UnpauseContainer { target } => Message::new("services-step-unpause").with("name", &target.container),
-            Self::StopContainer { target } => Message::new("services-step-stop").with("name", &target.container),
+            Self::CreateNetwork { name, .. } => message!("services-step-create-network", name = name),
+            Self::CreateVolume { name, .. } => message!("services-step-create-volume", name = name),
+            Self::RemoveNetwork { name } => message!("services-step-remove-network", name = name),
+            Self::RemoveVolume { name } => message!("services-step-remove-volume", name = name),
+            Self::CreateContainer { name, image_id, .. } => {
+                message!("services-step-create-container", name = name, image = super::cause::short(image_id))
+            }
+            Self::StartContainer { target } => message!("services-step-start", name = &target.container),
+            Self::RestartContainer { target } => message!("services-step-restart", name = &target.container),
+            Self::UnpauseContainer { target } => message!("services-step-unpause", name = &target.container),
+            Self::StopContainer { target } => message!("services-step-stop", name = &target.container),
             Self::RenameContainer { target, to } => {
-                Message::new("services-step-rename").with("name", &target.container).with("to", to)
+                message!("services-step-rename", name = &target.container, to = to)
             }
             Self::SetRestartPolicy { target, policy } => {
-                Message::new("services-step-policy").with("name", &target.container).with("policy", policy)
+                message!("services-step-policy", name = &target.container, policy = policy)
             }
             Self::RemoveContainer { target, .. } => {
-                Message::new("services-step-remove").with("name", &target.container)
+                message!("services-step-remove", name = &target.container)
             }
-            Self::WaitReady { target, until, timeout } => until.message(&target.container, timeout),
+            Self::WaitReady { target, until, .. } => until.message(&target.container),
         }
     }
 }
 
 impl Until {
-    fn message(&self, name: &str, timeout: &Period) -> Message {
-        let message = match self {
-            Self::Running(period) if period.0.is_zero() => Message::new("services-step-wait-running"),
-            Self::Running(period) => Message::new("services-step-wait-running-for").with("period", period),
-            Self::Healthy => Message::new("services-step-wait-healthy"),
-            Self::Tcp(port) => Message::new("services-step-wait-tcp").with("port", port),
+    fn message(&self, name: &str) -> Message {
+        match self {
+            Self::Running(period) if period.0.is_zero() => message!("services-step-wait-running", name = name),
+            Self::Running(period) => message!("services-step-wait-running-for", name = name, period = period),
+            Self::Healthy => message!("services-step-wait-healthy", name = name),
+            Self::Tcp(port) => message!("services-step-wait-tcp", name = name, port = port),
             Self::Http(probe) => {
-                Message::new("services-step-wait-http").with("port", probe.port).with("path", &probe.path)
+                message!("services-step-wait-http", name = name, path = &probe.path, port = probe.port)
             }
-            Self::Log(pattern) => Message::new("services-step-wait-log").with("pattern", pattern),
-            Self::Completed => Message::new("services-step-wait-completed"),
-        };
-        message.with("name", name).with("timeout", timeout)
+            Self::Log(pattern) => message!("services-step-wait-log", name = name, pattern = pattern),
+            Self::Completed => message!("services-step-wait-completed", name = name),
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use crate::engine::{Engine, EngineErrorKind};
 use crate::manifest::Manifest;
-use crate::report::{Message, Reporter};
+use crate::report::Reporter;
 use crate::services::error::{NotReady, ServiceFailure, ServicesError, StepError};
 use crate::services::plan::{Plan, plan};
 use crate::services::reports::ServicesReport;
@@ -48,7 +48,7 @@ pub async fn run(
             return executed;
         };
         looks += 1;
-        reporter.notice(Message::new("services-second-look"));
+        reporter.notice(message!("services-second-look"));
         let snapshot = match Snapshot::take(engine, manifest, &left, Depth::WithHelpers).await {
             Ok(snapshot) => snapshot,
             // What failed before says more than that there is nobody to ask.

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::engine::{Engine, EngineError, EngineErrorKind};
-use crate::report::{Message, Reporter};
+use crate::report::Reporter;
 
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -74,14 +74,14 @@ impl<'a> OutageWait<'a> {
                 return false;
             }
             if !was_said {
-                self.reporter.notice(Message::new("services-engine-away").with("engine", self.engine.address()));
+                self.reporter.notice(message!("services-engine-away", engine = self.engine.address()));
                 was_said = true;
             }
             tokio::time::sleep(PAUSE).await;
         }
         if was_said {
             self.lost.store(0, Ordering::SeqCst);
-            self.reporter.notice(Message::new("services-engine-back"));
+            self.reporter.notice(message!("services-engine-back"));
             return true;
         }
         if self.lost.fetch_add(1, Ordering::SeqCst) >= LOST {

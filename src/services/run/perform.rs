@@ -385,7 +385,7 @@ impl<'a> Performer<'a> {
         let old = undo.iter().filter_map(Operation::target).find(|target| target.id.is_some());
         // A new container that was only made beside the old one goes without a word.
         if old.is_some() {
-            self.reporter.notice(Message::new("services-putting-back").with("service", self.subject(step)));
+            self.reporter.notice(message!("services-putting-back", service = self.subject(step)));
         }
         let mut first_error = None;
         for operation in undo {
@@ -408,7 +408,7 @@ impl<'a> Performer<'a> {
                 if let Some(view) = now.filter(|view| expected.is_some_and(|old| old.is_up) && !is_up(view.state)) {
                     return WayBack::Down { container: view.name };
                 }
-                self.reporter.notice(Message::new("services-put-back").with("service", self.subject(step)));
+                self.reporter.notice(message!("services-put-back", service = self.subject(step)));
                 WayBack::PutBack
             }
             (None, None) => WayBack::NotNeeded,
@@ -474,18 +474,18 @@ fn activity(operation: &Operation) -> Activity {
 
 /// How a step is told when it has ended well.
 fn done(operation: &Operation) -> Message {
-    Message::new(match operation {
+    match operation {
         Operation::CreateNetwork { .. } | Operation::CreateVolume { .. } | Operation::CreateContainer { .. } => {
-            "services-done-created"
+            message!("services-done-created")
         }
         Operation::RemoveNetwork { .. } | Operation::RemoveVolume { .. } | Operation::RemoveContainer { .. } => {
-            "services-done-removed"
+            message!("services-done-removed")
         }
-        Operation::StartContainer { .. } | Operation::UnpauseContainer { .. } => "services-done-started",
-        Operation::RestartContainer { .. } => "services-done-restarted",
-        Operation::StopContainer { .. } => "services-done-stopped",
-        Operation::RenameContainer { .. } => "services-done-renamed",
-        Operation::SetRestartPolicy { .. } => "services-done-updated",
-        Operation::WaitReady { .. } => "services-done-ready",
-    })
+        Operation::StartContainer { .. } | Operation::UnpauseContainer { .. } => message!("services-done-started"),
+        Operation::RestartContainer { .. } => message!("services-done-restarted"),
+        Operation::StopContainer { .. } => message!("services-done-stopped"),
+        Operation::RenameContainer { .. } => message!("services-done-renamed"),
+        Operation::SetRestartPolicy { .. } => message!("services-done-updated"),
+        Operation::WaitReady { .. } => message!("services-done-ready"),
+    }
 }

@@ -23,7 +23,7 @@ use crate::databases::server::connect::Server;
 use crate::databases::verify;
 use crate::engine::ExecSpec;
 use crate::manifest::nearest;
-use crate::report::{Activity, Message, Reporter, in_one_line};
+use crate::report::{Activity, Reporter, in_one_line};
 
 /// What lies at a path, by its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -328,7 +328,7 @@ impl Source {
                 let found = self.read_through(server).await;
                 match &found {
                     Ok(expected) => {
-                        let message = Message::new("databases-archive-read").with("tables", expected.tables.len());
+                        let message = message!("databases-archive-read", tables = expected.tables.len());
                         reporter.done(Activity::VerifyDump, subject, message);
                     }
                     Err(error) => reporter.failed(Activity::VerifyDump, subject, error),

@@ -12,7 +12,7 @@ use crate::databases::documents::PreserveReport;
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::preserve::Preservation;
 use crate::databases::server::connect::Server;
-use crate::report::{Activity, Message, Reporter, in_one_line};
+use crate::report::{Activity, Reporter, in_one_line};
 
 /// The services that use a database: whoever knows them stops and starts them.
 pub trait Dependents: Send + Sync {
@@ -58,7 +58,7 @@ impl SwapAroundServices<'_> {
         let started = self.dependents.start().await.map_err(|error| self.failed("start", error));
         match (swapped, started) {
             (Ok(SwapOutcome { nameless, preserved }), Ok(())) => {
-                let message = Message::new("databases-swapped").with("milliseconds", nameless.as_millis());
+                let message = message!("databases-swapped", milliseconds = nameless.as_millis());
                 reporter.done(Activity::SwapDatabase, database, message);
                 Ok(Swapped { nameless, dependents_stopped: begun.elapsed(), preserved })
             }
@@ -71,8 +71,9 @@ impl SwapAroundServices<'_> {
                 reporter.failed(Activity::SwapDatabase, database, &error);
                 if let Err(starting) = started {
                     // The swap's own error is the one to return; that services are down must be said all the same.
-                    let message = Message::new("databases-dependents-down").with("database", database);
-                    reporter.warn(message.with("reason", in_one_line(&starting)));
+                    let message =
+                        message!("databases-dependents-down", database = database, reason = in_one_line(&starting));
+                    reporter.warn(message);
                 }
                 Err(error)
             }

@@ -14,7 +14,7 @@ use crate::databases::replace::preserve::copy_rows::RowCopy;
 use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
 use crate::databases::server::quoting::{ident, literal};
-use crate::report::{Message, Reporter};
+use crate::report::Reporter;
 
 /// A rename waits 5 s for a backend that slipped through (PostgreSQL's `CountOtherDBBackends`), then fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,8 +62,8 @@ impl Swap<'_> {
             && let Err(reopening) = open(server, self.database).await
         {
             // The guard goes with this value, and opens it as soon as it can.
-            let message = Message::new("databases-left-closed").with("database", self.database);
-            reporter.warn(message.with("reason", reopening));
+            let message = message!("databases-left-closed", database = self.database, reason = reopening);
+            reporter.warn(message);
         } else {
             guard.stand_down().await;
         }

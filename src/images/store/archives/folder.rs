@@ -11,7 +11,7 @@ use crate::images::error::ImagesError;
 use crate::images::names::{archive_name, engine_name};
 use crate::images::store::layout::LAYOUT_FILE;
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter, in_one_line};
+use crate::report::{Activity, Reporter, in_one_line};
 
 const SUFFIXES: [&str; 8] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2"];
 /// `images/minerva/expert/…` is two folders deep; deeper than this lies something else.
@@ -193,7 +193,7 @@ impl ArchiveFolder {
         if takes_long {
             match &read {
                 Ok(archive) => {
-                    let message = Message::new("archive-read").with("images", archive.images.len());
+                    let message = message!("archive-read", images = archive.images.len());
                     self.reporter.done(Activity::ReadArchive, &subject, message);
                 }
                 Err(error) => self.reporter.failed(Activity::ReadArchive, &subject, error),

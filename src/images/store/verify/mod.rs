@@ -17,7 +17,7 @@ use crate::images::store::layout::{LAYOUT_FILE, Layout, StoredImage, distinct};
 use crate::images::store::name_records::lost_names;
 use crate::images::store::owners::NeededImages;
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter, in_one_line};
+use crate::report::{Activity, Reporter, in_one_line};
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +135,7 @@ fn verify_archives(
             Ok(_) => {
                 report.archives += 1;
                 if thoroughness == Thoroughness::Full {
-                    reporter.done(Activity::VerifyImage, &subject, Message::new("images-whole"));
+                    reporter.done(Activity::VerifyImage, &subject, message!("images-whole"));
                 }
             }
             Err(_) if reporter.asked_to_stop() => return Err(ImagesError::Interrupted { done, all: count }),
@@ -188,7 +188,7 @@ fn verify_layout(
         report.images += 1;
         match problems.first() {
             Some(problem) => reporter.failed(Activity::VerifyImage, &name, problem),
-            None => reporter.done(Activity::VerifyImage, &name, Message::new("images-whole")),
+            None => reporter.done(Activity::VerifyImage, &name, message!("images-whole")),
         }
         let problems = problems.into_iter().map(|problem| StoreProblem { reference: name.clone(), problem });
         report.problems.extend(problems);

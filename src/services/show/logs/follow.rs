@@ -104,8 +104,11 @@ impl<'a> Follow<'a> {
                 },
                 _ = look.tick() => match self.chosen.sources().await {
                     Ok(sources) => {
-                        let new = sources.into_iter().filter(|source| !self.known.contains_key(&source.id));
-                        new.collect::<Vec<_>>().into_iter().for_each(|source| self.read(source));
+                        // Of a start while the events were not listened to, nothing was told.
+                        let is_unread =
+                            |source: &Source| !self.known.contains_key(&source.id) || source.is_running;
+                        let unread: Vec<Source> = sources.into_iter().filter(is_unread).collect();
+                        unread.into_iter().for_each(|source| self.read(source));
                     }
                     Err(_) => events = self.begin_again(&mut look).await?,
                 }

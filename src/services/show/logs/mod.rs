@@ -13,7 +13,7 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::engine::{Engine, LogQuery, LogSource};
+use crate::engine::{ContainerSummary, Engine, LogQuery, LogSource};
 use crate::manifest::Manifest;
 use crate::services::container::environment::Inputs;
 use crate::services::container::labels;
@@ -87,6 +87,7 @@ struct Source {
     id: String,
     service: String,
     number: u32,
+    is_running: bool,
     secrets: Arc<[String]>,
 }
 
@@ -112,17 +113,17 @@ impl Chosen {
         }
         let ours = own_containers(&self.engine, &self.project).await;
         let ours = ours.map_err(|source| ServicesError::Observe { project: self.project.clone(), source })?;
-        let mut sources: Vec<Source> =
-            ours.into_iter().filter_map(|summary| self.source(summary.id, &summary.name, &summary.labels)).collect();
+        let mut sources: Vec<Source> = ours.into_iter().filter_map(|container| self.source(container)).collect();
         sources.sort_by(|a, b| (&a.service, a.number).cmp(&(&b.service, b.number)));
         Ok(sources)
     }
 
     /// The container as a source, where it is one that was chosen.
-    fn source(&self, id: String, name: &str, labels: &BTreeMap<String, String>) -> Option<Source> {
-        let service = labels.get(labels::SERVICE)?;
-        let secrets = self.services.get(service).filter(|_| Role::of_name(name) == Role::Main)?.clone();
-        Some(Source { id, service: service.clone(), number: labels::number(labels), secrets })
+    fn source(&self, container: ContainerSummary) -> Option<Source> {
+        let service = container.labels.get(labels::SERVICE)?.clone();
+        let secrets = self.services.get(&service).filter(|_| Role::of_name(&container.name) == Role::Main)?.clone();
+        let (number, is_running) = (labels::number(&container.labels), container.state.is_running());
+        Some(Source { id: container.id, service, number, is_running, secrets })
     }
 
     async fn history(&self) -> Result<LineStream, ServicesError> {

@@ -1,4 +1,7 @@
-//! The sentences and words that a person works with, one folder for each language.
+//! Every sentence that a person reads, one folder for each language.
+//!
+//! `build.rs` makes the macro `message!` and the table of sentences of them: a key or a value that is not there does not
+//! compile.
 //!
 //! A line is `key = sentence`. `{name}` is replaced by a value, `{name:size}` by that many bytes and `{name:time}` by that
 //! many seconds as people say them; `{name|one|many}` is `one` where the value is 1, else `many`. `{{` and `}}` are braces.
@@ -6,87 +9,70 @@
 mod language;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod value_tests;
+mod units;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::table;
 use crate::report::Message;
 
 pub use language::Language;
+pub use units::size;
 
-/// One text for each room, so that neither grows beyond what one reads at once.
-macro_rules! texts {
-    ($language:literal) => {
-        &[
-            include_str!(concat!("../messages/", $language, "/general.txt")),
-            include_str!(concat!("../messages/", $language, "/words.txt")),
-            include_str!(concat!("../messages/", $language, "/hints.txt")),
-            include_str!(concat!("../messages/", $language, "/images.txt")),
-            include_str!(concat!("../messages/", $language, "/services.txt")),
-            include_str!(concat!("../messages/", $language, "/databases.txt")),
-            include_str!(concat!("../messages/", $language, "/looking.txt")),
-            include_str!(concat!("../messages/", $language, "/menu.txt")),
-        ]
-    };
-}
-
-const ENGLISH: &[&str] = texts!("en");
-const CHINESE: &[&str] = texts!("zh");
+/// Every key and its sentence in English and in Chinese, sorted by key (written by `build.rs`).
+static SENTENCES: &[(&str, [&str; 2])] = include!(concat!(env!("OUT_DIR"), "/sentences.rs"));
 
 /// The sentences of one language.
 #[derive(Debug)]
 pub struct Catalogue {
-    sentences: HashMap<&'static str, &'static str>,
+    language: Language,
 }
 
 impl Catalogue {
     pub fn of(language: Language) -> &'static Self {
-        static OF_CHINESE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue { sentences: lines(CHINESE).collect() });
         match language {
             Language::English => Self::english(),
-            Language::Chinese => &OF_CHINESE,
+            Language::Chinese => &Self { language: Language::Chinese },
         }
     }
 
     /// What programs read is in English, whoever runs them.
     pub fn english() -> &'static Self {
-        static OF_ENGLISH: LazyLock<Catalogue> = LazyLock::new(|| Catalogue { sentences: lines(ENGLISH).collect() });
-        &OF_ENGLISH
+        &Self { language: Language::English }
     }
 
-    /// The sentence for a message. A key that is not there, which a test rules out, shows itself.
+    /// The sentence for a message.
     pub fn text(&self, message: &Message) -> String {
-        match self.sentences.get(message.key) {
-            Some(sentence) => self.fill(sentence, &message.values),
-            None => format!("{} {:?}", message.key, message.values),
-        }
+        self.fill(self.sentence(message.key), &message.values)
     }
 
     /// A sentence without values: a column's title, a state.
-    pub fn word(&self, key: &'static str) -> &'static str {
-        self.sentences.get(key).copied().unwrap_or(key)
+    pub fn word(&self, message: Message) -> &'static str {
+        self.sentence(message.key)
     }
 
     /// The titles of a table.
-    pub fn words<const N: usize>(&self, keys: [&'static str; N]) -> [&'static str; N] {
-        keys.map(|key| self.word(key))
+    pub fn words<const N: usize>(&self, titles: [Message; N]) -> [&'static str; N] {
+        titles.map(|title| self.word(title))
+    }
+
+    /// `message!` gives only keys that are there; another one would show itself.
+    fn sentence(&self, key: &'static str) -> &'static str {
+        match SENTENCES.binary_search_by(|(known, _)| (*known).cmp(key)) {
+            Ok(place) => SENTENCES[place].1[self.language as usize],
+            Err(_) => key,
+        }
     }
 
     /// A duration as a person would say it: `0.4 s`, `12 s`, `3 min 20 s`.
     pub fn duration(&self, time: Duration) -> String {
         let seconds = time.as_secs_f64();
         let message = if seconds < 10.0 {
-            Message::new("time-seconds").with("count", format!("{seconds:.1}"))
+            message!("time-seconds", count = format!("{seconds:.1}"))
         } else if seconds < 100.0 {
-            Message::new("time-seconds").with("count", format!("{seconds:.0}"))
+            message!("time-seconds", count = format!("{seconds:.0}"))
         } else {
-            let minutes = Message::new("time-minutes-seconds").with("minutes", time.as_secs() / 60);
-            minutes.with("seconds", time.as_secs() % 60)
+            message!("time-minutes-seconds", minutes = time.as_secs() / 60, seconds = time.as_secs() % 60)
         };
         self.text(&message)
     }
@@ -100,10 +86,10 @@ impl Catalogue {
     pub fn ago(&self, time: Duration) -> String {
         let seconds = time.as_secs();
         let message = match seconds {
-            0..100 => Message::new("time-seconds").with("count", seconds),
-            100..6_000 => Message::new("time-minutes").with("count", seconds / 60),
-            6_000..172_800 => Message::new("time-hours").with("count", seconds / 3_600),
-            _ => Message::new("time-days").with("count", seconds / 86_400),
+            0..100 => message!("time-seconds", count = seconds),
+            100..6_000 => message!("time-minutes", count = seconds / 60),
+            6_000..172_800 => message!("time-hours", count = seconds / 3_600),
+            _ => message!("time-days", count = seconds / 86_400),
         };
         self.text(&message)
     }
@@ -139,18 +125,9 @@ impl Catalogue {
         let value = values.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str()).unwrap_or_default();
         match (parts.next(), parts.next(), form) {
             (Some(one), Some(many), _) => Cow::Borrowed(if value == "1" { one } else { many }),
-            (_, _, "size") => table::size(value.parse().unwrap_or_default()).into(),
+            (_, _, "size") => units::size(value.parse().unwrap_or_default()).into(),
             (_, _, "time") => self.seconds(value.parse().unwrap_or_default()).into(),
             _ => Cow::Borrowed(value),
         }
     }
-}
-
-fn lines(texts: &'static [&'static str]) -> impl Iterator<Item = (&'static str, &'static str)> {
-    texts
-        .iter()
-        .flat_map(|text| text.lines())
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_once('='))
-        .map(|(key, sentence)| (key.trim(), sentence.trim()))
 }

@@ -2,15 +2,11 @@
 
 use std::ffi::OsString;
 
-use clap::ValueEnum;
-
 /// A language that there is a catalogue of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
-    #[value(name = "en")]
     English,
     /// In simplified characters.
-    #[value(name = "zh")]
     Chinese,
 }
 
@@ -18,6 +14,16 @@ pub enum Language {
 const VARIABLES: [&str; 3] = ["LC_ALL", "LC_MESSAGES", "LANG"];
 
 impl Language {
+    pub const ALL: [Self; 2] = [Self::English, Self::Chinese];
+
+    /// What `--lang` calls it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::Chinese => "zh",
+        }
+    }
+
     /// The language of `--lang`, else that of the environment.
     pub fn chosen(flag: Option<Self>, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         flag.unwrap_or_else(|| {
