@@ -10,9 +10,6 @@ pub enum Language {
     Chinese,
 }
 
-/// In the order in which they count (POSIX, "Internationalization Variables"): the first that is set and not empty.
-const VARIABLES: [&str; 3] = ["LC_ALL", "LC_MESSAGES", "LANG"];
-
 impl Language {
     pub const ALL: [Self; 2] = [Self::English, Self::Chinese];
 
@@ -25,21 +22,35 @@ impl Language {
     }
 
     /// The language of `--lang`, else that of the environment.
+    ///
+    /// A locale is `language[_TERRITORY][.charset][@modifier]`, and one without a charset is not in UTF-8 (glibc's `zh_CN` is
+    /// GB2312): its terminal would show our characters wrong, so that it gets English. `nl_langinfo` is not asked: it knows
+    /// only locales that are generated on this machine.
     pub fn chosen(flag: Option<Self>, variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        flag.unwrap_or_else(|| {
-            let set = VARIABLES.iter().filter_map(|name| variable(name)).find(|value| !value.is_empty());
-            set.map_or(Self::English, |locale| Self::of_locale(&locale.to_string_lossy()))
-        })
-    }
-
-    /// A locale is `language[_TERRITORY][.charset][@modifier]`. Where its charset is not UTF-8 the terminal would show
-    /// our characters wrong: it gets English.
-    fn of_locale(locale: &str) -> Self {
-        let locale = locale.split('@').next().unwrap_or_default();
-        let (name, charset) = locale.split_once('.').unwrap_or((locale, "UTF-8"));
-        let language = name.split(['_', '-']).next().unwrap_or_default();
+        let set = |name: &'static str| {
+            variable(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
+        };
+        // In the order in which they count (POSIX, "Internationalization Variables").
+        let first = |names: [&'static str; 4]| names.into_iter().find_map(set);
+        let messages = first(["LC_ALL", "LC_MESSAGES", "LANG", "LC_CTYPE"]).unwrap_or_default();
+        let characters = first(["LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LANG"]).unwrap_or_default();
+        // What has no charset of its own leaves the question to the variable of the messages.
+        let charset = charset(&characters).or(charset(&messages)).unwrap_or_default();
         let is_utf8 = charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("utf8");
-        if is_utf8 && language.eq_ignore_ascii_case("zh") { Self::Chinese } else { Self::English }
+        let language = messages.split(['_', '-', '.', '@']).next().unwrap_or_default();
+        let in_environment = match is_utf8 && language.eq_ignore_ascii_case("zh") {
+            true => Self::Chinese,
+            false => Self::English,
+        };
+        flag.unwrap_or(in_environment)
+    }
+}
+
+fn charset(locale: &str) -> Option<&str> {
+    // macOS sets LC_CTYPE to a charset alone.
+    match locale.split('@').next().unwrap_or_default() {
+        alone @ ("UTF-8" | "utf8") => Some(alone),
+        locale => Some(locale.split_once('.')?.1),
     }
 }
 
@@ -54,7 +65,7 @@ mod tests {
     #[test]
     fn the_first_variable_that_is_not_empty_decides() {
         use Language::{Chinese, English};
-        let table: [(&[(&str, &str)], Language); 9] = [
+        let table: [(&[(&str, &str)], Language); 14] = [
             (&[], English),
             (&[("LANG", "zh_CN.UTF-8")], Chinese),
             (&[("LC_MESSAGES", "zh_CN.UTF-8"), ("LANG", "en_US.UTF-8")], Chinese),
@@ -62,7 +73,12 @@ mod tests {
             (&[("LC_ALL", "C"), ("LC_MESSAGES", "zh_CN.UTF-8"), ("LANG", "zh_CN.UTF-8")], English),
             (&[("LC_ALL", "zh_CN.UTF-8"), ("LANG", "C")], Chinese),
             (&[("LC_ALL", ""), ("LC_MESSAGES", ""), ("LANG", "zh_CN.UTF-8")], Chinese),
-            (&[("LC_CTYPE", "zh_CN.UTF-8")], English),
+            (&[("LC_CTYPE", "zh_CN.UTF-8")], Chinese),
+            (&[("LC_CTYPE", "zh_CN.UTF-8"), ("LANG", "en_US.UTF-8")], English),
+            (&[("LC_CTYPE", "zh_CN.GBK"), ("LANG", "zh_CN.UTF-8")], English),
+            (&[("LC_CTYPE", "en_US.UTF-8"), ("LANG", "zh_CN")], Chinese),
+            (&[("LC_CTYPE", "UTF-8"), ("LANG", "zh_CN")], Chinese),
+            (&[("LC_CTYPE", "C"), ("LANG", "zh_CN.UTF-8")], Chinese),
             (&[("LANGUAGE", "zh_CN")], English),
         ];
         for (set, language) in table {
@@ -75,22 +91,12 @@ mod tests {
     #[test]
     fn every_chinese_locale_in_utf_8_gets_chinese_and_all_else_english() {
         let of = |locale: &str| chosen(None, &[("LANG", locale)]);
-        for locale in [
-            "zh",
-            "zh_CN",
-            "zh_CN.UTF-8",
-            "zh_CN.utf8",
-            "zh_SG",
-            "zh_TW.UTF-8",
-            "zh_HK",
-            "zh-CN",
-            "zh_CN.UTF-8@radical",
-        ] {
+        for locale in ["zh.UTF-8", "zh_CN.UTF-8", "zh_CN.utf8", "zh_TW.UTF-8", "zh-CN.UTF-8", "zh_CN.UTF-8@radical"] {
             assert_eq!(of(locale), Language::Chinese, "{locale}");
         }
-        for locale in
-            ["C", "POSIX", "C.UTF-8", "en_US.UTF-8", "de_DE", "zh_CN.GBK", "zh_CN.GB18030", "zh_TW.Big5", "zhx"]
-        {
+        let others = ["C", "POSIX", "C.UTF-8", "en_US.UTF-8", "de_DE", "zhx.UTF-8"];
+        let without_utf8 = ["zh", "zh_CN", "zh_SG", "zh_TW", "zh-CN", "zh_CN.GBK", "zh_CN.GB18030", "zh_TW.Big5"];
+        for locale in others.into_iter().chain(without_utf8) {
             assert_eq!(of(locale), Language::English, "{locale}");
         }
     }

@@ -41,6 +41,10 @@ impl Catalogue {
         &Self { language: Language::English }
     }
 
+    pub fn language(&self) -> Language {
+        self.language
+    }
+
     /// The sentence for a message.
     pub fn text(&self, message: &Message) -> String {
         self.fill(self.sentence(message.key), &message.values)

@@ -58,7 +58,7 @@ pub fn run() -> ExitCode {
         return completion::answer(&typed);
     }
     let after_dashes = arguments::count_after_dashes(&typed);
-    let grammar = help::grammar();
+    let grammar = help::grammar(help::language_of(&typed));
     let parsed = grammar
         .try_get_matches_from(arguments::with_menu(typed.clone()))
         .and_then(|matches| Arguments::from_arg_matches(&matches));
@@ -107,5 +107,6 @@ fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> {
         Command::Do(arguments) => chain::run(&arguments, session),
         Command::Completions(arguments) => completion::print(&arguments, session),
         Command::Man(arguments) => help::man(&arguments, session),
+        Command::Help(arguments) => help::show(&arguments, session),
     }
 }

@@ -8,7 +8,7 @@ use clap::{Command, Error, FromArgMatches, ValueEnum};
 
 use super::arguments::{Arguments, ColorMode};
 use super::failure::Failure;
-use super::help::grammar;
+use super::help::{grammar, language_of};
 use super::output::Output;
 use crate::catalogue::Language;
 use crate::manifest::nearest;
@@ -32,7 +32,7 @@ pub fn show(error: &Error, typed: &[OsString]) -> u8 {
 
 /// How the page is shown, as far as that can be told from arguments that make no sense.
 fn output(typed: &[OsString]) -> Option<Output> {
-    let matches = grammar().try_get_matches_from(["dpl"]).ok()?;
+    let matches = grammar(Language::English).try_get_matches_from(["dpl"]).ok()?;
     let mut global = Arguments::from_arg_matches(&matches).ok()?.global;
     let words: Vec<&str> = typed.iter().filter_map(|word| word.to_str()).collect();
     let value = |flag: &str| {
@@ -45,12 +45,12 @@ fn output(typed: &[OsString]) -> Option<Output> {
     if let Some(color) = value("--color").and_then(|value| ColorMode::from_str(value, false).ok()) {
         global.color = color;
     }
-    global.lang = value("--lang").and_then(|value| Language::from_str(value, false).ok());
+    global.lang = Some(language_of(typed));
     Some(Output::new(&global))
 }
 
 fn failure(error: &Error, typed: &[OsString]) -> Failure {
-    let root = grammar();
+    let root = grammar(Language::English);
     let (path, command) = place(error, typed, &root);
     let what = first_word(&text(error, ContextKind::InvalidArg));
     let value = text(error, ContextKind::InvalidValue);

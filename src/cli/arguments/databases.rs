@@ -10,29 +10,30 @@ use super::{ConvertArguments, RebuildArguments, RestoreArguments, RollbackArgume
 
 #[derive(Debug, Subcommand)]
 pub enum DatabaseCommand {
-    /// Databases with their size, connections, last backup and last verified one; and the backups
+    /// List databases with their size, connections, last backup and last verified backup; and the backups
     List(DatabaseListArguments),
     /// Dump databases as the delivery's seeds
     Dump(SeedArguments),
-    /// Rebuild databases from their seeds: the old one goes only when the new one is proved
+    /// Rebuild databases from their seeds; the old one is removed only when the new one is verified
     Rebuild(RebuildArguments),
-    /// Restore a database from a backup or an archive, on the same road as a rebuild
+    /// Restore a database from a backup or an archive, with the same safety as a rebuild
     Restore(RestoreArguments),
-    /// Make an archive of a plain SQL dump, in a throw-away server without a network
+    /// Convert a plain SQL dump into an archive, in a temporary server without a network
     Convert(ConvertArguments),
     /// Swap a database back to the one that was kept when it was replaced
     Rollback(RollbackArguments),
-    /// Back databases up
+    /// Back up databases
     Backup(BackupArguments),
-    /// Prove backups: digests, then a restore into a throw-away server, compared table by table: 0 or 1
+    /// Verify backups: digests, then a restore into a temporary server, compared table by table; exit code 1 when one
+    /// is damaged
     Verify(DatabaseVerifyArguments),
     /// Remove old backups by the manifest's rules; never the last verified one
     Prune(PruneBackupsArguments),
-    /// Databases that rebuilds, restores and kills left beside others: list, drop or keep them
+    /// Manage databases that rebuilds, restores and interrupted runs left behind: list, drop, keep
     Leftovers(LeftoversArguments),
     /// Run SQL statements
     Sql(SqlArguments),
-    /// The server's own psql, at this terminal
+    /// Open psql, the server's own, at this terminal
     Shell(ShellArguments),
 }
 
@@ -40,10 +41,10 @@ pub enum DatabaseCommand {
 pub struct DatabaseListArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
-    /// Exit code 1 where a database has no backup that is younger (36h) [default: not looked at]
+    /// Exit with code 1 when a database has no backup younger than this (36h) [default: not checked]
     #[arg(long, value_name = "AGE")]
     pub max_age: Option<Period>,
-    /// Exit code 1 where a database has no backup that was verified within so long (7d) [default: not looked at]
+    /// Exit with code 1 when a database has no backup verified within this time (7d) [default: not checked]
     #[arg(long, value_name = "AGE")]
     pub verified: Option<Period>,
 }
@@ -54,7 +55,7 @@ pub struct SeedArguments {
     pub targets: TargetArguments,
     #[command(flatten)]
     pub options: DumpArguments,
-    /// Accept a seed of less than half of the present one's size, or without its rows
+    /// Accept a seed that is less than half as large as the present one, or lacks its rows
     #[arg(long)]
     pub allow_shrink: bool,
 }
@@ -65,7 +66,7 @@ pub struct BackupArguments {
     pub targets: TargetArguments,
     #[command(flatten)]
     pub options: DumpArguments,
-    /// Accept a backup of less than half of the last one's size
+    /// Accept a backup that is less than half as large as the last one
     #[arg(long)]
     pub allow_shrink: bool,
 }
@@ -74,10 +75,10 @@ pub struct BackupArguments {
 pub struct PruneBackupsArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
-    /// Of the databases that rebuilds kept, keep the newest N; others are backed up, proved and dropped [default: all stay]
+    /// Of the databases that rebuilds kept, keep the newest N; back up, verify and drop the others [default: all stay]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=100))]
     pub keep_old: Option<u16>,
-    /// Remove backups that were found bad, too
+    /// Also remove backups that verification found damaged
     #[arg(long)]
     pub remove_bad: bool,
 }
@@ -90,9 +91,9 @@ pub struct LeftoversArguments {
 
 #[derive(Debug, Subcommand)]
 pub enum LeftoversCommand {
-    /// What stands beside the manifest's databases on their servers (default)
+    /// List what stands beside the manifest's databases on their servers (default)
     List(TargetArguments),
-    /// Drop one, without a backup
+    /// Drop one without a backup
     Drop(LeftoverArguments),
     /// Keep one for `db rollback`
     Keep(LeftoverArguments),
@@ -100,7 +101,7 @@ pub enum LeftoversCommand {
 
 #[derive(Debug, Args)]
 pub struct LeftoverArguments {
-    /// The leftover's own name, as `db leftovers list` shows it, and a manifest (.json)
+    /// The name of the leftover, as `db leftovers list` shows it, and a manifest (.json)
     #[arg(value_name = "LEFTOVER", required = true)]
     pub targets: Vec<String>,
 }
@@ -108,35 +109,35 @@ pub struct LeftoverArguments {
 /// How databases are dumped.
 #[derive(Debug, Args)]
 pub struct DumpArguments {
-    /// Tables that the server reads at a time [default: one for each CPU, at most 8]
+    /// Tables that are dumped at once [default: one for each CPU, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
-    /// How hard the compressor tries, from 1 (fastest) to 12 (smallest) [default: 5]
+    /// The compression level, from 1 (fastest) to 12 (smallest) [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=12))]
     pub level: Option<u8>,
-    /// Verify it at once: restore it into a throw-away server, and compare
+    /// Verify it right away: restore it into a temporary server and compare
     #[arg(long)]
     pub verify: bool,
-    /// Write down the password hashes of its roles, too
+    /// Include the password hashes of its roles
     #[arg(long)]
     pub password_hashes: bool,
-    /// Start the database's service where it is not up
+    /// Start the database's service if it does not run
     #[arg(long)]
     pub start: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct DatabaseVerifyArguments {
-    /// A manifest (.json), and backups: IDs, folders, or databases for the last one of each [default: of all]
+    /// A manifest (.json), and backups: IDs, folders, or databases (the last backup of each) [default: all databases]
     #[arg(value_name = "BACKUP")]
     pub backups: Vec<String>,
-    /// Compare digests and read the archive's list; restore nothing
+    /// Compare digests and read the archive's table of contents; restore nothing
     #[arg(long)]
     pub quick: bool,
-    /// Tables that are restored at a time [default: one for each CPU, at most 8]
+    /// Tables that are restored at once [default: one for each CPU, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
-    /// The image of the throw-away server [default: that of the database's own]
+    /// The image of the temporary server [default: the image of the database's server]
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
 }
@@ -154,17 +155,17 @@ pub struct SqlArguments {
     /// Print comma-separated values
     #[arg(long)]
     pub csv: bool,
-    /// Start the database's service where it is not up
+    /// Start the database's service if it does not run
     #[arg(long)]
     pub start: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct ShellArguments {
-    /// The database, by name or number; and a manifest (.json)
+    /// The database, by name or number, and a manifest (.json)
     #[arg(required = true, num_args = 1..=2)]
     pub database: Vec<String>,
-    /// Start the database's service where it is not up
+    /// Start the database's service if it does not run
     #[arg(long)]
     pub start: bool,
 }

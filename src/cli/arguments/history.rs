@@ -12,16 +12,16 @@ pub struct HistoryArguments {
     /// The manifest [default: the one remembered]
     #[arg(id = "file", value_name = "MANIFEST")]
     pub manifest: Option<PathBuf>,
-    /// How many of the last actions [default: all]
+    /// Only the last N actions [default: all]
     #[arg(short = 'n', long, value_name = "N")]
     pub last: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum HistoryCommand {
-    /// One action with all its steps
+    /// Show one action with all its steps
     Show {
-        /// Its number
+        /// The number of the action
         number: u64,
         /// The manifest [default: the one remembered]
         #[arg(id = "file", value_name = "MANIFEST")]
@@ -31,8 +31,7 @@ pub enum HistoryCommand {
 
 #[derive(Debug, Args)]
 pub struct RollbackServicesArguments {
-    /// The action before which the services were as they are to be again [default: the last one that changed services];
-    /// and a manifest (.json)
+    /// The action to undo [default: the last one that changed services], and a manifest (.json)
     #[arg(value_name = "N", num_args = 0..=2)]
     pub action: Vec<String>,
 }

@@ -8,19 +8,19 @@ use super::{ManifestArguments, TargetArguments};
 
 #[derive(Debug, Subcommand)]
 pub enum ImagesCommand {
-    /// What the store holds, what is in the engine, and who uses it
+    /// List the images in the store, which of them the engine has, and which services use them
     List(ManifestArguments),
-    /// Compare all that the store holds with its digests: 0 or 1
+    /// Compare everything in the store with its digests; exit code 1 when something is damaged
     Verify(VerifyArguments),
-    /// Put names back that the store's index lost, as when another store was copied over it
+    /// Restore image names that the store's index has lost, for example after another store was copied over it
     Repair(ManifestArguments),
-    /// Take out what no manifest of the project names any more
+    /// Remove images that no manifest of the project names any more
     Prune(PruneArguments),
-    /// Take archives (.tar, .tar.gz, .tar.zst) and OCI layouts into the store
+    /// Import archives (.tar, .tar.gz, .tar.zst, .tar.xz, .tar.bz2) and OCI layouts into the store
     Import(ImportArguments),
-    /// Write one archive that `docker load` takes
+    /// Export images as one archive that `docker load` reads
     Export(ExportArguments),
-    /// Take references out of the store
+    /// Remove image names from the store
     Remove(RemoveImagesArguments),
 }
 
@@ -29,16 +29,16 @@ pub struct PruneArguments {
     /// The manifest [default: the one remembered]
     #[arg(id = "file", value_name = "MANIFEST")]
     pub manifest: Option<PathBuf>,
-    /// Remove old archives too that no manifest needs, or of which the store has every image
+    /// Also remove old archives that no manifest needs, or whose images are all in the store
     #[arg(long)]
     pub archives: bool,
-    /// In the engine instead of the store: images that loads left there and no release needs
+    /// Clean the engine instead of the store: remove images that earlier loads left there and nothing needs
     #[arg(long, conflicts_with = "archives")]
     pub engine: bool,
-    /// With --engine: all images without a name, whoever left them
+    /// With --engine: also remove all images without a name, whatever their origin
     #[arg(long, requires = "engine")]
     pub dangling: bool,
-    /// With --engine: kept images that this project has no record of, too
+    /// With --engine: also remove kept images that this project has no record of
     #[arg(long, requires = "engine")]
     pub unknown: bool,
 }
@@ -51,20 +51,20 @@ pub struct ImportArguments {
     pub files: Vec<PathBuf>,
     #[command(flatten)]
     pub compression: CompressionArguments,
-    /// Which image of an index of several platforms is meant [default: this machine's]
+    /// The platform to choose from an index of several platforms [default: this machine's]
     #[arg(long, value_name = "OS/ARCHITECTURE")]
     pub platform: Option<String>,
-    /// The name (name:tag) of the only image of a file [default: as the file names it]
+    /// The name (name:tag) for the only image of a file [default: the name in the file]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct ExportArguments {
-    /// Services, whose images are meant, or references (name:tag); and a manifest (.json) [default: all]
+    /// Services (their images are exported) or references (name:tag), and a manifest (.json) [default: all]
     #[arg(value_name = "IMAGE")]
     pub targets: Vec<String>,
-    /// The archive; `-` is standard output
+    /// The archive to write; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// Write parts of this size (4000m, 4g): FILE.001, FILE.002 and so on [default: one file]
@@ -77,23 +77,23 @@ pub struct ExportArguments {
 /// How something is compressed.
 #[derive(Debug, Args)]
 pub struct CompressionArguments {
-    /// How it is compressed [default: zstd in the store; an export as its name says (.tar.gz, .tar.zst), else none]
+    /// The compression [default: zstd in the store; for an export by its name (.tar.gz, .tar.zst), else none]
     #[arg(long, value_enum)]
     pub compression: Option<CompressionChoice>,
-    /// The level of compression [default: 2 of zstd, 6 of gzip]
+    /// The compression level [default: 2 for zstd, 6 for gzip]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub level: Option<i32>,
-    /// Threads that compress [default: one for each CPU]
+    /// Threads used for compression [default: one for each CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 pub struct RemoveImagesArguments {
-    /// References (name:tag), or services; and a manifest (.json)
+    /// References (name:tag) or services, and a manifest (.json)
     #[arg(required = true, value_name = "IMAGE")]
     pub targets: Vec<String>,
-    /// Also what a manifest still names, or another project saved
+    /// Also remove images that a manifest still names, or that another project saved
     #[arg(long)]
     pub force: bool,
 }
@@ -103,7 +103,7 @@ pub struct VerifyArguments {
     /// The manifest [default: the one remembered]
     #[arg(id = "file", value_name = "MANIFEST")]
     pub manifest: Option<PathBuf>,
-    /// Look at documents and sizes, and leave the content of layers unread
+    /// Check documents and sizes only; do not read the layers
     #[arg(long)]
     pub quick: bool,
 }
@@ -115,16 +115,16 @@ pub struct SaveArguments {
     /// How layers are compressed [default: zstd in the store, gzip in archives]
     #[arg(long, value_enum)]
     pub compression: Option<CompressionChoice>,
-    /// The level of compression [default: 2 of zstd, 6 of gzip]
+    /// The compression level [default: 2 for zstd, 6 for gzip]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub level: Option<i32>,
-    /// Threads that compress [default: one for each CPU]
+    /// Threads used for compression [default: one for each CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: Option<u32>,
-    /// What is written: the store, or deploy.py's archives
+    /// What to write: the image store, or archives as deploy.py writes them
     #[arg(long, value_enum, default_value_t = FormatChoice::Layout)]
     pub format: FormatChoice,
-    /// Go on where a disk seems too small for what will be written
+    /// Continue even if a disk seems too small for what will be written
     #[arg(long)]
     pub no_space_check: bool,
 }
@@ -148,7 +148,7 @@ pub enum FormatChoice {
 pub struct LoadArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
-    /// Go on where the engine's disk seems too small for what will be written
+    /// Continue even if the engine's disk seems too small for what will be written
     #[arg(long)]
     pub no_space_check: bool,
 }

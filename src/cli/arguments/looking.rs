@@ -8,13 +8,13 @@ use super::TargetArguments;
 pub struct StatusArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
-    /// Show what each uses, too: CPU and memory (takes the engine a second or two)
+    /// Also show CPU and memory use (takes a second or two)
     #[arg(long)]
     pub stats: bool,
-    /// A table for each group
+    /// One table for each group
     #[arg(long)]
     pub by_group: bool,
-    /// Draw it anew every two seconds, until Ctrl-C
+    /// Refresh every two seconds until Ctrl-C
     #[arg(short, long)]
     pub watch: bool,
 }
@@ -23,7 +23,7 @@ pub struct StatusArguments {
 pub struct StatsArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
-    /// Measure once, instead of again and again
+    /// Measure once and exit
     #[arg(long)]
     pub no_stream: bool,
 }
@@ -32,14 +32,14 @@ pub struct StatsArguments {
 pub struct GraphArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
-    /// How it is drawn
+    /// The output format
     #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
     pub format: GraphFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum GraphFormat {
-    /// Layers, and what each service needs
+    /// Layers, and what each service depends on
     Text,
     /// A Mermaid flowchart
     Mermaid,
@@ -51,19 +51,19 @@ pub enum GraphFormat {
 pub struct LogsArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
-    /// Go on with what comes, through restarts and replacements
+    /// Keep showing new lines, also after restarts and replacements
     #[arg(long)]
     pub follow: bool,
-    /// Lines from the end of each [default: all]
+    /// Lines from the end of each log [default: all]
     #[arg(short = 'n', long, value_name = "LINES")]
     pub tail: Option<u64>,
-    /// Only what is newer: 10m, 1h30m, 2026-01-31T08:00:00Z, 2026-01-31 [default: all]
+    /// Only lines since this time: 10m, 1h30m, 2026-01-31T08:00:00Z, 2026-01-31 [default: all]
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// Only what is older [default: all]
+    /// Only lines up to this time [default: all]
     #[arg(long, value_name = "WHEN", conflicts_with = "follow")]
     pub until: Option<String>,
-    /// Only lines that match [default: all]
+    /// Only lines that match this regular expression [default: all]
     #[arg(long, value_name = "REGEX")]
     pub grep: Option<String>,
     /// Show when each line was written, by the engine's clock
@@ -80,22 +80,22 @@ impl LogsArguments {
 
 #[derive(Debug, Args)]
 pub struct ExecArguments {
-    /// No terminal for the command, even where there is one here
+    /// Do not allocate a terminal for the command
     #[arg(short = 'T', long)]
     pub no_tty: bool,
-    /// Who runs it [default: the image's user]
+    /// The user that runs the command [default: the image's user]
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub user: Option<String>,
-    /// Where it runs [default: the image's working folder]
+    /// The working directory [default: the image's]
     #[arg(short, long, value_name = "PATH")]
     pub workdir: Option<String>,
-    /// A variable for it; without a value, the one that it has here; may be given more than once [default: none]
+    /// An environment variable (NAME=VALUE, or NAME to pass the one from here); can be repeated [default: none]
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
-    /// Which of a scaled service's containers, from 1 [default: the first that runs]
+    /// The container of a scaled service, counted from 1 [default: the first that runs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub index: Option<u32>,
-    /// The service, by name or number; the manifest is given with -f before it, or remembered
+    /// The service, by name or number; give the manifest with -f before it
     pub service: String,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]

@@ -45,7 +45,7 @@ pub struct GlobalArguments {
     /// The manifest [default: the first argument that names a .json file, DPL_MANIFEST, the one remembered]
     #[arg(short = 'f', long, global = true, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
-    /// Where lock, journal and records of what was done lie [default: DPL_STATE, else .dpl beside the manifest]
+    /// The folder for the lock, the journal and other records [default: DPL_STATE, else .dpl beside the manifest]
     #[arg(long, global = true, value_name = "FOLDER")]
     pub state: Option<PathBuf>,
     /// The engine: unix://, tcp://, ssh:// or a Docker context [default: as the docker command finds it]
@@ -60,13 +60,13 @@ pub struct GlobalArguments {
     /// Answer every question with yes
     #[arg(short, long, global = true)]
     pub yes: bool,
-    /// How long to wait while another operator is at work, as 5m [default: not at all]
+    /// How long to wait for another operator to finish, for example 5m [default: not at all]
     #[arg(long, global = true, value_name = "TIME")]
     pub lock_wait: Option<String>,
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more
+    /// Print more details
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// How progress is shown: auto (bars at a terminal, else plain lines), plain, json, none
@@ -77,11 +77,11 @@ pub struct GlobalArguments {
     #[arg(long, global = true, value_enum, default_value_t = ColorMode::Auto, value_name = "WHEN")]
     #[arg(hide_possible_values = true)]
     pub color: ColorMode,
-    /// The language of all but errors, --help and JSON: en, zh [default: by LC_ALL, LC_MESSAGES or LANG, else en]
+    /// The language: en, zh [default: by LC_ALL, LC_MESSAGES, LC_CTYPE and LANG, else en]
     #[arg(long, global = true, value_enum, value_name = "LANGUAGE")]
     #[arg(hide_possible_values = true)]
     pub lang: Option<Language>,
-    /// Show values of the environment that are no secrets
+    /// Show the values of environment variables that are not secrets
     #[arg(long, global = true)]
     pub show_values: bool,
 }
@@ -110,71 +110,74 @@ pub enum ColorMode {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The menu, as `dpl MANIFEST.json` opens it
+    /// Open the menu, as `dpl MANIFEST.json` does
     #[command(hide = true)]
     Menu(MenuArguments),
     /// Remember a manifest for this folder
     Use(UseArguments),
-    /// Check a manifest: 0 or 3
+    /// Check a manifest; exit code 3 when it is wrong
     Check(ManifestArguments),
-    /// Number and name of services and databases
+    /// List services and databases with their numbers
     List(TargetArguments),
-    /// The manifest with everything filled in and merged
+    /// Print the resolved manifest, with variables filled in and files merged
     Config(ManifestArguments),
-    /// A JSON Schema: of the manifest, or of a document that --json prints
+    /// Print a JSON Schema: of the manifest, or of a document that --json prints
     Schema(SchemaArguments),
-    /// What this engine is, and what will not work here
+    /// Check the engine, and what in the manifest will not work on it
     Doctor(ManifestArguments),
     /// Save images from the engine to the image store
     Save(SaveArguments),
     /// Load images from the image store into the engine
     Load(LoadArguments),
-    /// The image store: list, verify, prune, import, export, remove
+    /// Manage the image store: list, verify, repair, prune, import, export, remove
     #[command(subcommand)]
     Images(ImagesCommand),
-    /// What start would do, and why
+    /// Show what `start` would do, and why
     Plan(PlanArguments),
-    /// Start services, and what they depend on
+    /// Start services and what they depend on
     Start(StartArguments),
-    /// Stop services, those first that depend on others
+    /// Stop services; dependents stop first
     Stop(TargetArguments),
-    /// Restart services: changed ones anew, stopped ones too
+    /// Restart services; those that changed are recreated, stopped ones are started
     Restart(StartArguments),
     /// Remove the containers of services
     Remove(RemoveArguments),
-    /// State and health of services
+    /// Show the state and health of services
     Status(StatusArguments),
-    /// What services have written
+    /// Show the logs of services
     Logs(LogsArguments),
-    /// CPU, memory, network and disk of services
+    /// Show CPU, memory, network and disk use of services
     Stats(StatsArguments),
-    /// Who needs whom
+    /// Show which services depend on which
     Graph(GraphArguments),
     /// Run a command in a service's container
     Exec(ExecArguments),
-    /// Databases: list, dump, backup, verify, prune, rebuild, restore, rollback, sql
+    /// Manage databases: list, dump, backup, verify, prune, rebuild, restore, rollback, sql
     #[command(subcommand)]
     Db(DatabaseCommand),
-    /// What was done, when, by whom, and how it ended
+    /// Show what was done, when, by whom and with what result
     History(HistoryArguments),
-    /// Services back to the images and the configuration that they had before an action
+    /// Return services to the images and configuration they had before an action
     Rollback(RollbackServicesArguments),
-    /// Who is at work on this project
+    /// Show or release the lock of this project
     #[command(subcommand)]
     Lock(LockCommand),
-    /// A chain in deploy.py's notation: "2 - 25 - 3 - 25"
+    /// Run a chain of actions, in the notation of deploy.py: "2 - 25 - 3 - 25"
     Do(ChainArguments),
-    /// What a shell needs to complete dpl's command lines
+    /// Print the completion script for a shell
     Completions(CompletionsArguments),
-    /// The manual's pages
+    /// Print or write the manual pages
     Man(ManArguments),
+    /// Show the help of a command, or the flags of every command
+    #[command(hide = true)]
+    Help(HelpArguments),
 }
 
 #[derive(Debug, Subcommand)]
 pub enum LockCommand {
-    /// Who is at work, from where, since when, and whether they are alive
+    /// Show who works on this project, from where, since when, and whether the process is alive
     Status(ManifestArguments),
-    /// Remove the lock on the engine: whoever holds it stops before their next change
+    /// Remove the lock on the engine; its holder stops before the next change
     Release(ManifestArguments),
 }
 
@@ -201,14 +204,14 @@ pub struct ManifestArguments {
 
 #[derive(Debug, Args)]
 pub struct SchemaArguments {
-    /// Whose schema
+    /// The document whose schema is printed
     #[arg(default_value = "manifest")]
     pub document: String,
 }
 
 #[derive(Debug, Args)]
 pub struct TargetArguments {
-    /// A manifest (.json), and what to choose from it
+    /// A manifest (.json), and services or databases in it
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
 }
@@ -218,14 +221,14 @@ pub struct ChainArguments {
     /// Action - targets - action - targets, and a manifest (.json)
     #[arg(required_unless_present = "file", value_name = "CHAIN")]
     pub chain: Vec<String>,
-    /// The chain in a file: one or more steps a line, `#` begins a remark [default: none]
+    /// A file with the chain: one or more steps a line, `#` begins a comment [default: none]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct CompletionsArguments {
-    /// Whose script is printed
+    /// The shell
     #[arg(value_enum)]
     pub shell: CompletionShell,
 }
@@ -240,9 +243,16 @@ pub enum CompletionShell {
 
 #[derive(Debug, Args)]
 pub struct ManArguments {
-    /// Where all pages are written to [default: dpl's own page goes to standard output]
+    /// The folder for all pages [default: print the page of dpl itself]
     #[arg(value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct HelpArguments {
+    /// A command, or `flags`
+    #[arg(value_name = "COMMAND")]
+    pub topic: Vec<String>,
 }
 
 impl ValueEnum for Language {

@@ -9,7 +9,8 @@ use super::TargetArguments;
 /// What becomes of the present database, and what it takes.
 #[derive(Debug, Clone, Args)]
 pub struct ReplaceArguments {
-    /// Keep the replaced database for `db rollback`, and no more than N of them; 0 lets earlier ones go too [default: it is backed up and dropped]
+    /// Keep the replaced database for `db rollback`, at most N of them; 0 removes earlier ones too [default: it is
+    /// backed up and dropped]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=100), conflicts_with = "no_backup")]
     pub keep_old: Option<u16>,
     /// Drop the replaced database without a backup
@@ -18,16 +19,17 @@ pub struct ReplaceArguments {
     /// Accept a source without tables where the present database has rows
     #[arg(long)]
     pub allow_shrink: bool,
-    /// Replace it once more where an earlier rebuild was swapped in and is still to be finished: without it, that is done and no more
+    /// Replace it again even if an earlier rebuild still has to be finished; without this flag the earlier one is
+    /// finished and nothing else is done
     #[arg(long)]
     pub again: bool,
     /// Accept a dump of another database
     #[arg(long)]
     pub other_database: bool,
-    /// Create roles that the server lacks, as the dump describes them
+    /// Create the roles that the server lacks, as described in the dump
     #[arg(long)]
     pub create_roles: bool,
-    /// Connections that restore at once; 1 restores in the dump's own order [default: one more than CPUs, at most 9]
+    /// Connections used to restore; 1 restores in the order of the dump [default: one more than CPUs, at most 9]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
     /// Start the database's service if it does not run
@@ -51,13 +53,14 @@ pub struct RestoreArguments {
     /// The backup: expert/20260704T101530Z, or the time alone [default: the last one]
     #[arg(long, value_name = "ID")]
     pub backup: Option<String>,
-    /// A backup's folder, an archive that pg_dump wrote (-Fc, -Fd, -Ft), or plain SQL, which is converted first [default: a backup]
+    /// A backup's folder, an archive of pg_dump (-Fc, -Fd, -Ft), or plain SQL, which is converted first [default: a
+    /// backup]
     #[arg(long, value_name = "PATH", conflicts_with = "backup")]
     pub file: Option<PathBuf>,
-    /// Make a new database of this name beside it, and replace nothing [default: it is replaced]
+    /// Restore into a new database of this name and replace nothing [default: it is replaced]
     #[arg(long = "as", value_name = "NEW", conflicts_with_all = ["keep_old", "no_backup"])]
     pub beside: Option<String>,
-    /// Nothing but what the dump holds: no patches, no rows of the present database
+    /// Restore only what the dump holds: no patches, no rows of the present database
     #[arg(long)]
     pub exact: bool,
     #[command(flatten)]
@@ -75,12 +78,13 @@ pub struct RollbackArguments {
 
 #[derive(Debug, Args)]
 pub struct ConvertArguments {
-    /// SQL in plain text, under gzip or not
+    /// A plain SQL dump, with or without gzip
     pub file: PathBuf,
-    /// The database that it is a dump of; its server's image makes the throw-away server [default: by the file's name]
+    /// The database that was dumped; the image of its server is used for the temporary server [default: by the file's
+    /// name]
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
-    /// The folder that comes of it [default: beside the file, its name with .dump]
+    /// The folder to write [default: beside the file, with the suffix .dump]
     #[arg(short, long, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
 }

@@ -10,7 +10,7 @@ pub struct PlanArguments {
     pub targets: TargetArguments,
     #[command(flatten)]
     pub wish: WishArguments,
-    /// End with 6 where there is work
+    /// Exit with code 6 when there is something to do
     #[arg(long)]
     pub exit_code: bool,
 }
@@ -25,16 +25,16 @@ impl PlanArguments {
 /// What decides about a plan that starts something.
 #[derive(Debug, Default, Args)]
 pub struct WishArguments {
-    /// Leave alone what the chosen services depend on, and don't wait for it
+    /// Do not start or wait for the services that the chosen ones depend on
     #[arg(long)]
     pub no_deps: bool,
-    /// Make the chosen services' containers anew, changed or not
+    /// Recreate the containers of the chosen services, changed or not
     #[arg(long)]
     pub force_recreate: bool,
-    /// Take over containers that dpl did not make and that have the names of its own
+    /// Take over containers that have the right names but were not created by dpl
     #[arg(long)]
     pub adopt: bool,
-    /// With `all`, take services of this profile too; may be given more than once [default: none]
+    /// With `all`: include the services of this profile; can be repeated [default: none]
     #[arg(long, value_name = "NAME", env = "DPL_PROFILES", hide_env_values = true, value_delimiter = ',')]
     pub profile: Vec<String>,
 }
@@ -45,16 +45,17 @@ pub struct StartArguments {
     pub targets: TargetArguments,
     #[command(flatten)]
     pub wish: WishArguments,
-    /// How many containers are made or started at once [default: 16]
+    /// How many containers are created or started at once [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub parallel: Option<u32>,
-    /// How long one service may take to become ready [default: as the manifest says, else 5m for a health check, 2m for other proofs]
+    /// How long one service may take to become ready [default: as in the manifest, else 5m with a health check, 2m
+    /// without]
     #[arg(long, value_name = "TIME")]
     pub wait_timeout: Option<String>,
-    /// Wait only where a dependent, or the old container that is kept, needs to know
+    /// Do not wait until services are ready, except where another service or a replacement depends on it
     #[arg(long, conflicts_with = "wait_timeout")]
     pub no_wait: bool,
-    /// Keep a container that failed to replace another, stopped, as NAME.dpl-failed
+    /// Keep the new container of a failed replacement, stopped, as NAME.dpl-failed
     #[arg(long)]
     pub keep_failed: bool,
 }
@@ -63,13 +64,13 @@ pub struct StartArguments {
 pub struct RemoveArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
-    /// Their volumes too, with the data in them; what others use stays
+    /// Also remove their volumes with the data in them; volumes in use elsewhere stay
     #[arg(long)]
     pub volumes: bool,
-    /// The project's networks too, where no container is left in them
+    /// Also remove the project's networks that no container uses
     #[arg(long)]
     pub networks: bool,
-    /// Containers of services that the manifest no longer names, too; without targets these alone
+    /// Also remove containers of services that the manifest no longer names; without targets only these
     #[arg(long)]
     pub orphans: bool,
 }

@@ -54,7 +54,7 @@ impl Candidate {
 
 /// What is offered for the current word.
 pub fn of(words: &Words) -> Answer {
-    let root = help::grammar();
+    let root = help::grammar(help::language_of(&[]));
     let line = CommandLine::read(&root, words);
     match &line.wanted {
         Wanted::Flag => Answer { candidates: flags(&line, &root), ..Answer::default() },

@@ -56,7 +56,7 @@ pub fn of(path: &str, argument: &Arg) -> Option<Kind> {
         (_, "FOLDER") => Kind::Folders,
         ("file" | "output", _) | (_, "FILE") => Kind::Files,
         // What stands behind a service is a command inside its container.
-        ("command", _) => Kind::Free,
+        ("command" | "topic", _) => Kind::Free,
         (
             _,
             "ENGINE" | "TIME" | "WHEN" | "REGEX" | "LINES" | "N" | "NEW" | "NAME" | "SIZE" | "AGE" | "LEFTOVER" | "SQL"

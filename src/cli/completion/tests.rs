@@ -2,6 +2,7 @@ use clap::Command;
 
 use super::words::Words;
 use super::{kinds, quote};
+use crate::catalogue::Language;
 use crate::cli::help::grammar;
 
 fn words(line: &str) -> (Vec<String>, String, bool) {
@@ -39,7 +40,7 @@ fn the_kind_of_every_argument_is_known() {
             walk(below, format!("{path} {}", below.get_name()).trim(), unknown);
         }
     }
-    let mut root = grammar();
+    let mut root = grammar(Language::English);
     root.build();
     let mut unknown = Vec::new();
     walk(&root, "", &mut unknown);

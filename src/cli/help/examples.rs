@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use super::chinese;
+use crate::catalogue::Language;
+
 /// A command line, and what it does.
 pub type Example = (&'static str, &'static str);
 
@@ -10,15 +13,15 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
     (
         "use",
         [
-            ("dpl use manifests/prod-docker.json", "from here on, commands in this folder mean this manifest"),
-            ("dpl use ../site/local-docker.json", "any path will do; `dpl load FILE` remembers it as well"),
+            ("dpl use manifests/prod-docker.json", "commands in this folder use this manifest from now on"),
+            ("dpl use ../site/local-docker.json", "a path to anywhere; `dpl load FILE` remembers it too"),
         ],
     ),
     (
         "check",
         [
-            ("dpl check manifests/prod-docker.json", "every mistake of it and of what it extends, each in its line"),
-            ("dpl check --json", "the same of the remembered manifest, for a program"),
+            ("dpl check manifests/prod-docker.json", "every mistake in it and in the files it extends, with its line"),
+            ("dpl check --json", "the remembered manifest, for a program"),
         ],
     ),
     (
@@ -31,49 +34,49 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
     (
         "config",
         [
-            ("dpl config manifests/prod-docker.json", "the manifest as dpl reads it; values are masked"),
-            ("dpl config --show-values", "with the environment's values that are no secrets"),
+            ("dpl config manifests/prod-docker.json", "the manifest as dpl understands it; values are masked"),
+            ("dpl config --show-values", "with the values that are not secrets"),
         ],
     ),
     (
         "schema",
         [
             ("dpl schema > manifest.schema.json", "for an editor that completes and checks manifests"),
-            ("dpl schema status", "of what `dpl status --json` prints"),
+            ("dpl schema status", "the schema of what `dpl status --json` prints"),
         ],
     ),
     (
         "doctor",
         [
-            ("dpl doctor", "this engine, and what of the manifest will not work on it"),
-            ("dpl doctor -H ssh://root@site manifests/prod-docker.json", "the same of another machine's engine"),
+            ("dpl doctor", "checks this engine, and what in the manifest will not work on it"),
+            ("dpl doctor -H ssh://root@site manifests/prod-docker.json", "the same for the engine of another machine"),
         ],
     ),
     (
         "save",
         [
-            ("dpl save 17..25", "the nine images of an upgrade; layers that the store has are not read"),
-            ("dpl save all --format docker-archive", "one archive for each image, under deploy.py's names"),
+            ("dpl save 17..25", "the nine images of an upgrade; layers already in the store are not read again"),
+            ("dpl save all --format docker-archive", "one archive for each image, named as deploy.py does"),
         ],
     ),
     (
         "load",
         [
-            ("dpl load manifests/local-docker.json", "all images; only layers that the engine lacks move"),
-            ("dpl load 25 --dry-run", "which layers of one image would be sent, and how much that is"),
+            ("dpl load manifests/local-docker.json", "all images; only layers that the engine lacks are sent"),
+            ("dpl load 25 --dry-run", "which layers of one image would be sent, and their size"),
         ],
     ),
     (
         "images list",
         [
-            ("dpl images list", "what the store holds, and what of it the engine has"),
+            ("dpl images list", "the images in the store, and which of them the engine has"),
             ("dpl images list manifests/prod-docker.json --json", "the same for a program"),
         ],
     ),
     (
         "images verify",
         [
-            ("dpl images verify", "reads every byte of the store: after a copy from a USB disk, say"),
+            ("dpl images verify", "reads every byte of the store, for example after a copy from a USB disk"),
             ("dpl images verify --quick", "documents and sizes only"),
         ],
     ),
@@ -87,56 +90,56 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
     (
         "images import",
         [
-            ("dpl images import /media/usb/*.tar.gz", "archives of `docker save` into the store, each layer once"),
-            ("dpl images import --platform linux/arm64 layout/", "a folder of several platforms: which one is meant"),
+            ("dpl images import /media/usb/*.tar.gz", "imports archives of `docker save`; each layer is stored once"),
+            ("dpl images import --platform linux/arm64 layout/", "chooses one platform from a folder with several"),
         ],
     ),
     (
         "images export",
         [
-            ("dpl images export 17..25 -o upgrade.tar", "one archive of nine images for `docker load`"),
-            ("dpl images export --compression gzip -o all.tar.gz", "all images, smaller, for every engine"),
+            ("dpl images export 17..25 -o upgrade.tar", "one archive with nine images for `docker load`"),
+            ("dpl images export --compression gzip -o all.tar.gz", "all images, compressed, for every engine"),
         ],
     ),
     (
         "images repair",
         [
             ("dpl images repair", "after another store was copied over this one"),
-            ("dpl images repair --dry-run", "which names would be put back"),
+            ("dpl images repair --dry-run", "shows which names would be restored"),
         ],
     ),
     (
         "images remove",
         [
-            ("dpl images remove expert/metis_ui:v2.1.0", "one reference out of the store"),
+            ("dpl images remove expert/metis_ui:v2.1.0", "removes one reference"),
             ("dpl images remove metis-ui --force", "a service's image, although a manifest still names it"),
         ],
     ),
     (
         "plan",
         [
-            ("dpl plan", "what `dpl start` would do, and the cause of each step"),
-            ("dpl plan 17..25 --exit-code", "ends with 6 where there is work, for scripts"),
+            ("dpl plan", "what `dpl start` would do, and the reason for each step"),
+            ("dpl plan 17..25 --exit-code", "exit code 6 when there is something to do, for scripts"),
         ],
     ),
     (
         "start",
         [
-            ("dpl start", "everything; what runs unchanged is left alone"),
-            ("dpl start metis-api --wait-timeout 10m", "one service and what it needs, with more patience"),
+            ("dpl start", "everything; what runs unchanged is not touched"),
+            ("dpl start metis-api --wait-timeout 10m", "one service and what it depends on; waits longer"),
         ],
     ),
     (
         "stop",
         [
-            ("dpl stop 17..25", "nine services, dependents before what they depend on"),
+            ("dpl stop 17..25", "nine services; dependents stop first"),
             ("dpl stop all '!postgres'", "everything but the database"),
         ],
     ),
     (
         "restart",
         [
-            ("dpl restart 25", "on the image that was just loaded, with the way back"),
+            ("dpl restart 25", "on the image that was just loaded; returns to the old container on failure"),
             ("dpl restart @worker --force-recreate", "new containers for a group, changed or not"),
         ],
     ),
@@ -150,83 +153,92 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
     (
         "status",
         [
-            ("dpl status", "every service: state, health, since when, ports, drift"),
-            ("dpl status @metis --watch --stats", "a group, drawn anew every two seconds, with CPU and memory"),
+            ("dpl status", "every service: state, health, uptime, ports, differences from the manifest"),
+            ("dpl status @metis --watch --stats", "one group with CPU and memory, refreshed every two seconds"),
         ],
     ),
     (
         "logs",
         [
-            ("dpl logs metis-api --follow", "goes on through restarts and replacements"),
-            ("dpl logs 17..25 --since 10m --grep ERROR", "the errors of nine services in order of time"),
+            ("dpl logs metis-api --follow", "keeps showing new lines, also after restarts and replacements"),
+            ("dpl logs 17..25 --since 10m --grep ERROR", "the errors of nine services, ordered by time"),
         ],
     ),
     (
         "stats",
         [
-            ("dpl stats", "CPU, memory, network and disk, again and again"),
-            ("dpl stats @worker --no-stream", "once, for a note or a script"),
+            ("dpl stats", "CPU, memory, network and disk use, refreshed"),
+            ("dpl stats @worker --no-stream", "once, for a script"),
         ],
     ),
     (
         "graph",
         [
-            ("dpl graph metis-api", "what it needs, in layers"),
-            ("dpl graph --format mermaid", "the whole stack as a drawing for a document"),
+            ("dpl graph metis-api", "what it depends on, in layers"),
+            ("dpl graph --format mermaid", "the whole stack as a diagram for a document"),
         ],
     ),
     (
         "exec",
         [
             ("dpl exec metis-api bash", "a shell in the container of a service"),
-            ("dpl exec -u root redis redis-cli -p 6380 info", "one command; dpl ends with its exit code"),
+            ("dpl exec -u root redis redis-cli -p 6380 info", "one command; dpl exits with its exit code"),
         ],
     ),
     (
         "db list",
         [
-            ("dpl db list", "databases with their sizes, last backups and last verified ones"),
+            ("dpl db list", "databases with their size, last backup and last verified backup"),
             ("dpl db list expert --json", "one database and all its backups, for a program"),
         ],
     ),
     (
         "db dump",
         [
-            ("dpl db dump 2 3", "the seeds of databases 2 and 3 that a delivery carries"),
-            ("dpl db dump expert --verify", "restored into a throw-away server at once, and compared"),
+            ("dpl db dump 2 3", "the seeds of databases 2 and 3 for a delivery"),
+            ("dpl db dump expert --verify", "restored into a temporary server right away and compared"),
         ],
     ),
     (
         "db rebuild",
         [
-            ("dpl db rebuild expert metis", "from their seeds; each old one goes only when its backup is proved"),
+            ("dpl db rebuild expert metis", "from their seeds; an old one is removed only when its backup is verified"),
             ("dpl db rebuild 2 --keep-old 1", "keeps the old one beside it for `dpl db rollback`"),
         ],
     ),
     (
         "db restore",
         [
-            ("dpl db restore expert", "the last backup of it"),
-            ("dpl db restore expert --backup 20260704T101530Z --as expert_july", "another one, beside the present"),
+            ("dpl db restore expert", "from its last backup"),
+            (
+                "dpl db restore expert --backup 20260704T101530Z --as expert_july",
+                "an older backup, into a new database beside the present one",
+            ),
         ],
     ),
     (
         "db convert",
         [
-            ("dpl db convert expert.sql.gz", "an archive of a plain SQL dump, beside it"),
-            ("dpl db convert old.sql --database metis -o /srv/metis.dump", "for which server, and to where"),
+            ("dpl db convert expert.sql.gz", "converts a plain SQL dump into an archive beside it"),
+            (
+                "dpl db convert old.sql --database metis -o /srv/metis.dump",
+                "names the database it came from and the folder to write",
+            ),
         ],
     ),
     (
         "db rollback",
         [
-            ("dpl db rollback expert", "back to the one that the last rebuild kept; again leads forward"),
-            ("dpl db rollback 2 3 --yes", "two of them, without a question"),
+            ("dpl db rollback expert", "back to the database that the last rebuild kept; run again to undo"),
+            ("dpl db rollback 2 3 --yes", "two databases, without a question"),
         ],
     ),
     (
         "db backup",
-        [("dpl db backup", "all databases"), ("dpl db backup 2 3 --verify", "two of them, each proved by a restore")],
+        [
+            ("dpl db backup", "all databases"),
+            ("dpl db backup 2 3 --verify", "two databases, each verified by a restore"),
+        ],
     ),
     (
         "db verify",
@@ -239,22 +251,19 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
         "db prune",
         [
             ("dpl db prune all --dry-run", "which backups the manifest's rules no longer keep"),
-            ("dpl db prune expert --yes", "removes those of one database"),
+            ("dpl db prune expert --yes", "removes them for one database"),
         ],
     ),
     (
         "db leftovers",
         [
             ("dpl db leftovers", "what rebuilds left beside the manifest's databases"),
-            ("dpl db leftovers --json", "the same as a document"),
+            ("dpl db leftovers --json", "the same as a JSON document"),
         ],
     ),
     (
         "db leftovers list",
-        [
-            ("dpl db leftovers list", "beside all databases"),
-            ("dpl db leftovers list expert metis", "beside two of them"),
-        ],
+        [("dpl db leftovers list", "for all databases"), ("dpl db leftovers list expert metis", "for two databases")],
     ),
     (
         "db leftovers drop",
@@ -268,7 +277,7 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
         [
             (
                 "dpl db leftovers keep expert~left~20260704T101530Z~3f2a9c1e77d0",
-                "`dpl db rollback expert` goes back to it",
+                "`dpl db rollback expert` can return to it",
             ),
             ("dpl db leftovers keep expert~old~20260704T101530Z~3f2a9c1e77d0 --yes", "so that no rebuild drops it"),
         ],
@@ -277,21 +286,21 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
         "db sql",
         [
             ("dpl db sql expert 'select count(*) from workflow'", "one statement; the result is a table"),
-            ("dpl db sql metis --file report.sql --csv", "statements of a file, for a spreadsheet"),
+            ("dpl db sql metis --file report.sql --csv", "runs a file, prints CSV for a spreadsheet"),
         ],
     ),
     (
         "db shell",
         [
             ("dpl db shell expert", "psql at this terminal"),
-            ("dpl db shell 3 --start", "starts the server first where it is not up"),
+            ("dpl db shell 3 --start", "starts the server first if it does not run"),
         ],
     ),
     (
         "history",
         [
-            ("dpl history -n 10", "the last ten actions: when, by whom, how they ended"),
-            ("dpl history manifests/prod-docker.json --json", "all of them, for a program"),
+            ("dpl history -n 10", "the last ten actions: when, by whom, with what result"),
+            ("dpl history manifests/prod-docker.json --json", "all actions, for a program"),
         ],
     ),
     (
@@ -301,29 +310,29 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
     (
         "rollback",
         [
-            ("dpl rollback --dry-run", "the way back before the last change, as a plan"),
-            ("dpl rollback 12", "services as they were before action 12 of `dpl history`"),
+            ("dpl rollback --dry-run", "shows the plan that undoes the last change"),
+            ("dpl rollback 12", "returns services to their state before action 12 of `dpl history`"),
         ],
     ),
     (
         "lock status",
         [
-            ("dpl lock status", "who is at work, here and on the engine, and whether they are alive"),
+            ("dpl lock status", "who holds the lock, here and on the engine, and whether the process is alive"),
             ("dpl lock status manifests/prod-docker.json --json", "the same for a program"),
         ],
     ),
     (
         "lock release",
         [
-            ("dpl lock release", "takes a lock away that somebody left; asks first"),
-            ("dpl lock release -H ssh://root@site", "that of another machine's engine"),
+            ("dpl lock release", "removes a lock that was left behind; asks first"),
+            ("dpl lock release -H ssh://root@site", "the lock on another machine's engine"),
         ],
     ),
     (
         "do",
         [
             ("dpl do \"2 - 25 - 3 - 25\"", "load the image of service 25, then restart it"),
-            ("dpl do \"7 - [2, 3] - 4 - [17..25]\" --dry-run", "what a chain of the notes would do"),
+            ("dpl do \"7 - [2, 3] - 4 - [17..25]\" --dry-run", "shows what a chain would do"),
         ],
     ),
     (
@@ -331,7 +340,7 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
         [
             (
                 "dpl completions bash > ~/.local/share/bash-completion/completions/dpl",
-                "for bash; `source` it to try it at once",
+                "for bash; `source` it to try it right away",
             ),
             ("dpl completions fish > ~/.config/fish/completions/dpl.fish", "for fish"),
         ],
@@ -340,7 +349,7 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
         "man",
         [
             ("dpl man /usr/local/share/man/man1", "writes dpl.1 and a page for each command: `man dpl-load`"),
-            ("dpl man | man -l -", "reads the first page at once"),
+            ("dpl man | man -l -", "shows the first page right away"),
         ],
     ),
 ];
@@ -350,12 +359,25 @@ pub fn of(path: &str) -> &'static [Example] {
     EXAMPLES.iter().find(|(known, _)| *known == path).map_or(&[], |(_, examples)| examples)
 }
 
-/// What stands below a command's help.
-pub fn section(examples: &[Example]) -> String {
-    let mut text = "\x1b[1;4mExamples:\x1b[0m".to_owned();
+/// What stands below a command's help: examples, and where the flags are that every command takes.
+pub fn section(examples: &[Example], language: Language) -> String {
+    let (title, flags) = match language {
+        Language::English => ("Examples:", "Flags of every command: dpl help flags"),
+        Language::Chinese => ("示例：", "每个命令都接受的参数：dpl help flags"),
+    };
+    let mut text = String::new();
+    if !examples.is_empty() {
+        let _ = write!(text, "\x1b[1;4m{title}\x1b[0m");
+    }
     for (line, what) in examples {
+        let what = match language {
+            Language::English => what,
+            Language::Chinese => chinese::text(what),
+        };
         let _ = write!(text, "\n  \x1b[1m{line}\x1b[0m\n          {what}");
     }
+    let gap = if text.is_empty() { "" } else { "\n\n" };
+    let _ = write!(text, "{gap}{flags}");
     text
 }
 
@@ -363,4 +385,10 @@ pub fn section(examples: &[Example]) -> String {
 #[cfg(test)]
 pub fn paths() -> impl Iterator<Item = &'static str> {
     EXAMPLES.iter().map(|(path, _)| *path)
+}
+
+/// Every text beside an example.
+#[cfg(test)]
+pub fn texts() -> impl Iterator<Item = &'static str> {
+    EXAMPLES.iter().flat_map(|(_, examples)| examples).map(|(_, what)| *what)
 }

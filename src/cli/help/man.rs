@@ -7,7 +7,8 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::{examples, grammar};
+use super::{chinese, examples, grammar};
+use crate::catalogue::Language;
 use crate::cli::arguments::ManArguments;
 use crate::cli::failure::Failure;
 use crate::cli::session::Session;
@@ -21,7 +22,7 @@ pub struct Page {
 
 /// `dpl man [FOLDER]`: all pages into a folder, or the program's own to standard output.
 pub fn run(arguments: &ManArguments, session: &mut Session) -> Result<u8, Failure> {
-    let pages = pages().map_err(Failure::Output)?;
+    let pages = pages(session.output.catalogue.language()).map_err(Failure::Output)?;
     let Some(folder) = &arguments.folder else {
         session.output.data(&pages[0].text)?;
         return Ok(0);
@@ -47,25 +48,25 @@ fn write(folder: &Path, pages: &[Page]) -> io::Result<()> {
 }
 
 /// The program's page first, then those of the commands in the grammar's order.
-pub fn pages() -> io::Result<Vec<Page>> {
-    let mut root = grammar();
+pub fn pages(language: Language) -> io::Result<Vec<Page>> {
+    let mut root = grammar(language);
     root.build();
     let mut pages = Vec::new();
-    collect(&root, &mut Vec::new(), &mut pages)?;
+    collect(&root, &mut Vec::new(), &mut pages, language)?;
     Ok(pages)
 }
 
-fn collect(command: &Command, path: &mut Vec<String>, pages: &mut Vec<Page>) -> io::Result<()> {
-    pages.push(page(command, path)?);
+fn collect(command: &Command, path: &mut Vec<String>, pages: &mut Vec<Page>, language: Language) -> io::Result<()> {
+    pages.push(page(command, path, language)?);
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         path.push(below.get_name().to_owned());
-        collect(below, path, pages)?;
+        collect(below, path, pages, language)?;
         path.pop();
     }
     Ok(())
 }
 
-fn page(command: &Command, path: &[String]) -> io::Result<Page> {
+fn page(command: &Command, path: &[String], language: Language) -> io::Result<Page> {
     let name = std::iter::once("dpl").chain(path.iter().map(String::as_str)).collect::<Vec<_>>().join("-");
     let man = Man::new(command.clone())
         .title(&name)
@@ -80,7 +81,7 @@ fn page(command: &Command, path: &[String]) -> io::Result<Page> {
     if command.get_subcommands().any(|below| !below.is_hide_set()) {
         man.render_subcommands_section(&mut bytes)?;
     }
-    examples_section(path).to_writer(&mut bytes)?;
+    examples_section(path, language).to_writer(&mut bytes)?;
     if path.is_empty() {
         exit_codes().to_writer(&mut bytes)?;
     }
@@ -88,7 +89,7 @@ fn page(command: &Command, path: &[String]) -> io::Result<Page> {
     Ok(Page { file: format!("{name}.1"), text })
 }
 
-fn examples_section(path: &[String]) -> Roff {
+fn examples_section(path: &[String], language: Language) -> Roff {
     let mut roff = Roff::new();
     let shown = examples::of(&path.join(" "));
     if !shown.is_empty() {
@@ -97,7 +98,10 @@ fn examples_section(path: &[String]) -> Roff {
     for (line, what) in shown {
         roff.control("TP", []);
         roff.text([bold(*line)]);
-        roff.text([roman(*what)]);
+        roff.text([roman(match language {
+            Language::English => what,
+            Language::Chinese => chinese::text(what),
+        })]);
     }
     roff
 }

@@ -3,108 +3,130 @@
 use std::fmt::Write;
 
 use clap::Command;
+use console::measure_text_width;
+
+use crate::catalogue::Language;
+
+/// A text in English and in Chinese.
+type Text = [&'static str; 2];
 
 /// Commands, and what they are for in few words; two on a line say it together.
-type Line = (&'static [&'static str], &'static str);
+type Line = (&'static [&'static str], Text);
 
 /// What somebody wants to do, and the commands that do it.
 struct Group {
-    title: &'static str,
+    title: Text,
     lines: &'static [Line],
 }
 
 const LEFT: &[Group] = &[
     Group {
-        title: "Carry images",
+        title: ["Move images", "镜像"],
         lines: &[
-            (&["save"], "from the engine to the store"),
-            (&["load"], "from the store into the engine"),
-            (&["images"], "list, verify, prune, import …"),
+            (&["save"], ["engine → image store", "引擎 → 镜像存储目录"]),
+            (&["load"], ["image store → engine", "镜像存储目录 → 引擎"]),
+            (&["images"], ["list, verify, prune, import …", "列出、校验、清理、导入…"]),
         ],
     },
     Group {
-        title: "Run services",
+        title: ["Run services", "服务"],
         lines: &[
-            (&["plan"], "what start would do, and why"),
-            (&["start"], "start, with what they need"),
-            (&["restart"], "changed ones anew"),
-            (&["stop"], "dependents first"),
-            (&["remove"], "take the containers away"),
-            (&["rollback"], "as before an action"),
+            (&["plan"], ["what start would do, and why", "start 将做什么及原因"]),
+            (&["start"], ["with what they depend on", "连同依赖一起启动"]),
+            (&["restart"], ["recreate what changed", "重建有变化的容器"]),
+            (&["stop"], ["dependents first", "先停止依赖方"]),
+            (&["remove"], ["remove containers", "移除容器"]),
+            (&["rollback"], ["undo an action", "撤销一个操作"]),
         ],
     },
     Group {
-        title: "Keep databases",
-        lines: &[(&["db"], "list, backup, restore, dump,"), (&[], "rebuild, verify, sql, shell …")],
+        title: ["Protect databases", "数据库"],
+        lines: &[
+            (&["db"], ["list, backup, restore, dump,", "列出、备份、恢复、转储、"]),
+            (&[], ["rebuild, verify, sql, shell …", "重建、验证、sql、shell…"]),
+        ],
     },
-    Group { title: "Do more at once", lines: &[(&["do"], "a chain: \"2 - 25 - 3 - 25\"")] },
+    Group {
+        title: ["Run several actions", "操作链"],
+        lines: &[(&["do"], ["a chain: \"2 - 25 - 3 - 25\"", "例如 \"2 - 25 - 3 - 25\""])],
+    },
 ];
 
 const RIGHT: &[Group] = &[
     Group {
-        title: "See how things are",
+        title: ["Look", "查看"],
         lines: &[
-            (&["status"], "state, health, drift"),
-            (&["logs"], "what services have written"),
-            (&["stats"], "CPU, memory, network, disk"),
-            (&["graph"], "who needs whom"),
-            (&["exec"], "a command in a service"),
-            (&["doctor"], "what will not work here"),
-            (&["history"], "what was done, by whom"),
-            (&["lock"], "who is at work"),
+            (&["status"], ["state, health, differences", "状态、健康、差异"]),
+            (&["logs"], ["logs of services", "服务日志"]),
+            (&["stats"], ["CPU, memory, network, disk", "CPU、内存、网络、磁盘"]),
+            (&["graph"], ["dependencies", "依赖关系"]),
+            (&["exec"], ["run a command in a service", "在服务中执行命令"]),
+            (&["doctor"], ["check engine and manifest", "检查引擎和清单"]),
+            (&["history"], ["what was done, by whom", "做过什么、由谁"]),
+            (&["lock"], ["who is working now", "谁正在操作"]),
         ],
     },
     Group {
-        title: "Set up",
+        title: ["Set up", "设置"],
         lines: &[
-            (&["use"], "a manifest for this folder"),
-            (&["check"], "is it right?"),
-            (&["list"], "numbers and names"),
-            (&["config", "schema"], "all that it says"),
-            (&["completions", "man"], "for the shell"),
+            (&["use"], ["remember a manifest", "记住一个清单"]),
+            (&["check"], ["check a manifest", "检查清单"]),
+            (&["list"], ["numbers and names", "编号和名称"]),
+            (&["config", "schema"], ["print it resolved", "解析后的清单"]),
+            (&["completions", "man"], ["for the shell", "补全和手册页"]),
         ],
     },
 ];
 
-const USAGE: &str = "\
+const USAGE: Text = [
+    "\
 Usage: dpl [MANIFEST.json]  opens the menu
-       dpl COMMAND [MANIFEST.json] [TARGET]... [FLAG]...";
+       dpl COMMAND [MANIFEST.json] [TARGET]... [FLAG]...",
+    "\
+用法：dpl [MANIFEST.json]  打开菜单
+      dpl COMMAND [MANIFEST.json] [TARGET]... [FLAG]...",
+];
 
-const FOOT: &str = "\
+const FOOT: Text = [
+    "\
 Targets: 25, 17..25, [2, 3], a name, metis_*, @group, all, !x to leave one out.
-Everywhere: -f FILE, -H ENGINE, --lang en|zh, --json, --dry-run, --yes, --quiet
-`dpl COMMAND --help` has two examples, and all flags with their defaults.";
+Flags of every command (-f, -H, --lang, --json, --dry-run …): dpl help flags
+`dpl COMMAND -h` is short; `dpl COMMAND --help` has all flags and examples.",
+    "\
+对象：25、17..25、[2, 3]、名称、metis_*、@分组、all，用 !x 排除。
+每个命令都接受的参数（-f、-H、--lang、--json、--dry-run…）：dpl help flags
+`dpl COMMAND -h` 较短；`dpl COMMAND --help` 有全部参数和示例。",
+];
 
 /// Columns of the left half; both together fit into 80.
 const HALF: usize = 42;
 
 /// The page. Commands that the grammar does not have are left out, so that it promises nothing.
-pub fn page(root: &Command) -> String {
-    let (left, right) = (column(LEFT, root), column(RIGHT, root));
-    let mut page = format!("{USAGE}\n\n");
+pub fn page(root: &Command, language: Language) -> String {
+    let (left, right) = (column(LEFT, root, language), column(RIGHT, root, language));
+    let mut page = format!("{}\n\n", USAGE[language as usize]);
     for row in 0..left.len().max(right.len()) {
-        let (plain, shown) = left.get(row).map_or(("", ""), |(plain, shown)| (plain, shown));
-        let other = right.get(row).map_or("", |(_, shown)| shown);
-        let gap = HALF.saturating_sub(plain.chars().count());
+        let shown = left.get(row).map_or("", String::as_str);
+        let other = right.get(row).map_or("", String::as_str);
+        let gap = HALF.saturating_sub(measure_text_width(shown));
         let line = format!("{shown}{:gap$}{other}", "");
         let _ = writeln!(page, "{}", line.trim_end());
     }
     page.push('\n');
-    page.push_str(FOOT);
+    page.push_str(FOOT[language as usize]);
     page
 }
 
-/// Each line as it is measured and as it is shown.
-fn column(groups: &[Group], root: &Command) -> Vec<(String, String)> {
+/// Each line as it is shown.
+fn column(groups: &[Group], root: &Command, language: Language) -> Vec<String> {
     let mut rows = Vec::new();
     for group in groups {
-        rows.push((group.title.to_owned(), format!("\x1b[1;4m{}\x1b[0m", group.title)));
+        rows.push(format!("\x1b[1;4m{}\x1b[0m", group.title[language as usize]));
         for (names, text) in group.lines {
             let names: Vec<&str> = names.iter().copied().filter(|name| root.find_subcommand(name).is_some()).collect();
             let name = names.join(", ");
-            let bold = format!("\x1b[1m{name}\x1b[0m");
             let gap = 10usize.saturating_sub(name.chars().count()).max(if name.len() > 8 { 2 } else { 0 });
-            rows.push((format!("  {name}{:gap$}{text}", ""), format!("  {bold}{:gap$}{text}", "")));
+            rows.push(format!("  \x1b[1m{name}\x1b[0m{:gap$}{}", "", text[language as usize]));
         }
     }
     rows

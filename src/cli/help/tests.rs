@@ -2,7 +2,8 @@ use std::collections::BTreeSet;
 
 use clap::{ArgMatches, Command};
 
-use super::{examples, grammar, man, overview};
+use super::{chinese, examples, grammar, man, overview, pages};
+use crate::catalogue::Language;
 
 /// Every command that somebody can see, with its path (`db rebuild`), in the grammar's order.
 fn visible(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
@@ -15,7 +16,7 @@ fn visible(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
 
 /// Those of them that do something themselves.
 fn that_run() -> Vec<(String, Command)> {
-    let mut root = grammar().term_width(80);
+    let mut root = grammar(Language::English).term_width(80);
     root.build();
     let mut found = Vec::new();
     visible(&root, "", &mut found);
@@ -40,10 +41,13 @@ fn chosen(matches: &ArgMatches) -> String {
 
 #[test]
 fn the_first_page_fits_a_screen_and_has_every_command_once() {
-    let page = help(&mut grammar());
-    let widest = page.lines().map(|line| line.chars().count()).max().unwrap();
-    assert!(page.lines().count() <= 24 && widest <= 80, "{} lines, {widest} columns:\n{page}", page.lines().count());
-    let root = grammar();
+    for language in Language::ALL {
+        let page = help(&mut grammar(language));
+        let widest = page.lines().map(console::measure_text_width).max().unwrap();
+        let lines = page.lines().count();
+        assert!(lines <= 24 && widest <= 80, "{lines} lines, {widest} columns:\n{page}");
+    }
+    let root = grammar(Language::English);
     let all: Vec<&str> =
         root.get_subcommands().filter(|below| !below.is_hide_set()).map(|below| below.get_name()).collect();
     let mut shown = overview::names();
@@ -67,7 +71,9 @@ fn every_command_has_two_examples_that_the_grammar_takes() {
             let words = shell_words::split(line).unwrap();
             // What the shell does with it is no argument.
             let words = words.iter().take_while(|word| !["|", ">"].contains(&word.as_str()));
-            let matches = grammar().try_get_matches_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let matches = grammar(Language::English)
+                .try_get_matches_from(words)
+                .unwrap_or_else(|error| panic!("{line}: {error}"));
             assert_eq!(chosen(&matches), path, "{line}");
         }
         with_examples.remove(path.as_str());
@@ -92,30 +98,21 @@ fn every_flag_says_its_default() {
 
 #[test]
 fn the_help_of_every_command_is_as_it_was_read() {
-    let mut text = format!("## dpl\n\n{}", help(&mut grammar()));
-    let mut root = grammar().term_width(80);
+    let mut text = format!("## dpl\n\n{}", help(&mut grammar(Language::English)));
+    let mut root = grammar(Language::English).term_width(80);
     root.build();
     let mut commands = Vec::new();
     visible(&root, "", &mut commands);
-    for (place, (path, mut command)) in commands.into_iter().enumerate() {
-        let help = help(&mut command);
-        // The flags that every command takes are shown with the first one.
-        let shown = match (place, help.split_once("Everywhere:\n")) {
-            (1.., Some((before, rest))) => {
-                let behind = rest.split_once("\nExamples:").map_or("", |(_, examples)| examples);
-                format!("{before}(everywhere)\n\nExamples:{behind}")
-            }
-            _ => help,
-        };
-        text.push_str(&format!("\n## dpl {path}\n\n{shown}"));
+    for (path, mut command) in commands {
+        text.push_str(&format!("\n## dpl {path}\n\n{}", help(&mut command)));
     }
     insta::assert_snapshot!("help", text);
 }
 
 #[test]
 fn the_manual_has_a_page_for_every_command() {
-    let pages = man::pages().unwrap();
-    let mut root = grammar();
+    let pages = man::pages(Language::English).unwrap();
+    let mut root = grammar(Language::English);
     root.build();
     let mut commands = Vec::new();
     visible(&root, "", &mut commands);
@@ -138,4 +135,58 @@ fn the_manual_has_a_page_for_every_command() {
         text.push_str(&format!("## {}\n{shown}\n", page.file));
     }
     insta::assert_snapshot!("manual", text.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+/// Every English text that the Chinese help has to have in Chinese.
+fn texts() -> BTreeSet<String> {
+    fn of(command: &Command, texts: &mut BTreeSet<String>) {
+        texts.extend(command.get_about().map(ToString::to_string));
+        for argument in command.get_arguments() {
+            let text = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let is_switch = matches!(argument.get_action(), clap::ArgAction::SetTrue);
+            texts.insert(text.strip_suffix(" [default: off]").filter(|_| is_switch).unwrap_or(&text).to_owned());
+            if !argument.is_hide_possible_values_set() {
+                let values = argument.get_possible_values();
+                texts.extend(values.iter().filter_map(|value| Some(value.get_help()?.to_string())));
+            }
+        }
+        command.get_subcommands().for_each(|below| of(below, texts));
+    }
+    let mut texts = examples::texts().map(str::to_owned).collect();
+    of(&grammar(Language::English), &mut texts);
+    texts
+}
+
+#[test]
+fn every_text_of_the_help_is_there_in_chinese_and_nothing_else_is() {
+    let known: BTreeSet<String> = chinese::pairs().map(|(english, _)| english.to_owned()).collect();
+    let texts = texts();
+    let missing: Vec<&String> = texts.difference(&known).collect();
+    let unused: Vec<&String> = known.difference(&texts).collect();
+    assert!(missing.is_empty() && unused.is_empty(), "missing: {missing:#?}\nunused: {unused:#?}");
+}
+
+#[test]
+fn the_chinese_help_is_as_it_was_read() {
+    let mut text = format!("## dpl\n\n{}", help(&mut grammar(Language::Chinese)));
+    let mut root = grammar(Language::Chinese).term_width(80);
+    root.build();
+    let mut commands = Vec::new();
+    visible(&root, "", &mut commands);
+    for (path, mut command) in commands {
+        text.push_str(&format!("\n## dpl {path}\n\n{}", help(&mut command)));
+    }
+    insta::assert_snapshot!("chinese_help", text);
+}
+
+#[test]
+fn short_help_has_one_example_and_long_help_two_and_neither_the_flags_of_every_command() {
+    let mut root = grammar(Language::English);
+    root.build();
+    let load = root.find_subcommand_mut("load").unwrap();
+    let count = |text: String| (text.matches("\n  dpl load").count(), text.contains("--lock-wait"));
+    assert_eq!(count(load.render_help().to_string()), (1, false));
+    assert_eq!(count(load.render_long_help().to_string()), (2, false));
+    let flags = pages::flags(Language::English).to_string();
+    assert!(flags.contains("--lock-wait <TIME>") && flags.contains("--dry-run"), "{flags}");
 }
