@@ -43,7 +43,7 @@ const LEFT: &[Group] = &[
         title: ["Protect databases", "数据库"],
         lines: &[
             (&["db"], ["list, backup, restore, dump,", "列出、备份、恢复、转储、"]),
-            (&[], ["rebuild, verify, sql, shell …", "重建、验证、sql、shell…"]),
+            (&[], ["rebuild, verify, sql, shell …", "重建、校验、sql、shell…"]),
         ],
     },
     Group {
