@@ -117,4 +117,4 @@ jq --raw-output 'def two: . * 100 | round / 100;
   "| backup | \(.medians.backup | two) s, \(.bytes.backup / 1e6 | round) MB | `docker exec … pg_dump -Fc > file` | \(.medians.custom | two) s, \(.bytes.custom / 1e6 | round) MB | \(.ratios.backup_to_custom | two) | 2.5 |",
   "| | | `docker exec … pg_dump \\| gzip > file` | \(.medians.zipped | two) s, \(.bytes.zipped / 1e6 | round) MB | \(.ratios.backup_to_zipped | two) | 3 |",
   "| rebuild | \(.medians.rebuilt | two) s | `docker exec -i … pg_restore < file` | \(.medians.restored | two) s | \(.ratios.rebuild_to_restore | two) | 1.4 |",
-  "| without its name | \(.medians.nameless) s | | | | ≤ 0.2 s |"' "$results"
+  "| database unavailable | \(.medians.nameless) s | | | | ≤ 0.2 s |"' "$results"
