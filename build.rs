@@ -140,11 +140,13 @@ fn message_macro(catalogue: &Catalogue) -> String {
     for (key, sentences) in catalogue {
         let values = &sentences[0].values;
         let pattern: String = values.iter().map(|name| format!(", {name} = ${name}:expr")).collect();
-        let given: String =
-            values.iter().map(|name| format!("({name:?}, ::std::string::ToString::to_string(&${name})), ")).collect();
+        let given: String = values.iter().map(|name| format!("({name:?}, (&${name}).to_value()), ")).collect();
         let made = match values.is_empty() {
             true => format!("$crate::report::Message::without_values({key:?})"),
-            false => format!("$crate::report::Message::with_values({key:?}, ::std::vec![{given}])"),
+            // By method call, so that a reference to a message is taken as the message.
+            false => format!(
+                "{{ use $crate::report::ToValue as _; $crate::report::Message::with_values({key:?}, ::std::vec![{given}]) }}"
+            ),
         };
         let _ = writeln!(rules, "    ({key:?}{pattern} $(,)?) => {{ {made} }};");
         let takes = match values.is_empty() {

@@ -10,11 +10,36 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// A sentence of the catalogue: its key and the values of its placeholders. Made by `message!` alone, which knows the keys
-/// and what each takes (`build.rs`).
+/// and what each takes (`build.rs`). It is no text yet: only the catalogue of a language makes one of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub key: &'static str,
-    pub values: Vec<(&'static str, String)>,
+    pub values: Vec<(&'static str, Value)>,
+}
+
+/// What stands for a placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    Text(String),
+    /// A sentence inside a sentence, in the same language.
+    Message(Message),
+}
+
+/// What can be given to `message!`: all that can be shown, and messages.
+pub trait ToValue {
+    fn to_value(&self) -> Value;
+}
+
+impl<T: fmt::Display + ?Sized> ToValue for T {
+    fn to_value(&self) -> Value {
+        Value::Text(self.to_string())
+    }
+}
+
+impl ToValue for Message {
+    fn to_value(&self) -> Value {
+        Value::Message(self.clone())
+    }
 }
 
 impl Message {
@@ -24,7 +49,7 @@ impl Message {
     }
 
     #[doc(hidden)]
-    pub const fn with_values(key: &'static str, values: Vec<(&'static str, String)>) -> Self {
+    pub const fn with_values(key: &'static str, values: Vec<(&'static str, Value)>) -> Self {
         Self { key, values }
     }
 }

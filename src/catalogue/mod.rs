@@ -14,7 +14,7 @@ mod units;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::report::Message;
+use crate::report::{Message, Value};
 
 pub use language::Language;
 pub use units::size;
@@ -98,7 +98,7 @@ impl Catalogue {
         self.text(&message)
     }
 
-    fn fill(&self, sentence: &str, values: &[(&'static str, String)]) -> String {
+    fn fill(&self, sentence: &str, values: &[(&'static str, Value)]) -> String {
         let mut filled = String::with_capacity(sentence.len() + 32);
         let mut rest = sentence;
         while let Some(place) = rest.find(['{', '}']) {
@@ -122,16 +122,20 @@ impl Catalogue {
     }
 
     /// What stands for a placeholder: `name`, `name:size`, `name:time`, `name|one|many`.
-    fn value<'v>(&self, placeholder: &'v str, values: &'v [(&'static str, String)]) -> Cow<'v, str> {
+    fn value<'v>(&self, placeholder: &'v str, values: &'v [(&'static str, Value)]) -> Cow<'v, str> {
         let mut parts = placeholder.split('|');
         let name = parts.next().unwrap_or_default();
         let (name, form) = name.split_once(':').unwrap_or((name, ""));
-        let value = values.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str()).unwrap_or_default();
+        let value = match values.iter().find(|(key, _)| *key == name) {
+            Some((_, Value::Text(text))) => Cow::Borrowed(text.as_str()),
+            Some((_, Value::Message(message))) => Cow::Owned(self.text(message)),
+            None => Cow::Borrowed(""),
+        };
         match (parts.next(), parts.next(), form) {
             (Some(one), Some(many), _) => Cow::Borrowed(if value == "1" { one } else { many }),
             (_, _, "size") => units::size(value.parse().unwrap_or_default()).into(),
             (_, _, "time") => self.seconds(value.parse().unwrap_or_default()).into(),
-            _ => Cow::Borrowed(value),
+            _ => value,
         }
     }
 }

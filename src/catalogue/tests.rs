@@ -10,7 +10,7 @@ fn lines(language: Language) -> impl Iterator<Item = (&'static str, &'static str
 }
 
 fn filled(sentence: &str, values: &[(&'static str, &str)]) -> String {
-    let values: Vec<_> = values.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let values: Vec<_> = values.iter().map(|(name, value)| (*name, Value::Text((*value).to_owned()))).collect();
     Catalogue::english().fill(sentence, &values)
 }
 
@@ -99,7 +99,7 @@ fn every_sentence_reads_well_in_both_languages() {
                 let values = placeholders(sentence).into_iter().map(|placeholder| {
                     let value = if one { "1" } else { sample(&placeholder) };
                     let name = placeholder.split(':').next().unwrap_or_default().to_owned();
-                    (&*Box::leak(name.into_boxed_str()), value.to_owned())
+                    (&*Box::leak(name.into_boxed_str()), Value::Text(value.to_owned()))
                 });
                 catalogue.fill(sentence, &values.collect::<Vec<_>>())
             };
@@ -120,5 +120,13 @@ fn every_sentence_reads_well_in_both_languages() {
 #[test]
 fn a_message_names_its_sentence_and_carries_its_values() {
     let message = message!("hint-add-path", name = 1 + 1);
-    assert_eq!((message.key, message.values.as_slice()), ("hint-add-path", &[("name", "2".to_owned())][..]));
+    assert_eq!((message.key, message.values), ("hint-add-path", vec![("name", Value::Text("2".to_owned()))]));
+}
+
+#[test]
+fn a_sentence_inside_a_sentence_is_in_the_same_language() {
+    let why = message!("chain-empty");
+    let message = message!("usage-not-a-chain", text = "-", why = &why);
+    let said = [Language::English, Language::Chinese].map(|language| Catalogue::of(language).text(&message));
+    assert_eq!(said, ["`-` is not a valid chain: it is empty", "`-` 不是有效的操作链：内容为空"]);
 }

@@ -13,6 +13,7 @@ use super::operations::{self, Operation, Weight};
 use super::prompt::{self, Unanswered};
 use super::session::{Project, Session};
 use crate::manifest::narrow;
+use crate::report::Message;
 
 /// One link of a chain: an action's number, and what it applies to as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub fn run(arguments: &ChainArguments, session: &mut Session) -> Result<u8, Fail
         arguments.chain.iter().map(String::as_str).partition(|word| names_manifest(word));
     let text = match &arguments.file {
         Some(_) if !words.is_empty() => {
-            return Err(Failure::usage("a chain is written out or lies in a file: leave one of them out"));
+            return Err(Failure::usage(message!("usage-chain-twice")));
         }
         Some(path) => steps(&read_steps(path)?),
         None => words.join(" "),
@@ -53,8 +54,7 @@ impl Link {
     fn operation(&self, project: &Project) -> Result<Box<dyn Operation>, Failure> {
         let entry = operations::entry_of(self.action)?;
         if entry.kind.only_looks() {
-            let text = format!("action {} only looks: a chain is made of what changes something", self.action);
-            return Err(Failure::usage(text));
+            return Err(Failure::usage(message!("usage-action-looks", action = self.action)));
         }
         operations::change(entry.kind, std::slice::from_ref(&self.targets), None, project)
     }
@@ -158,7 +158,7 @@ impl Chain {
 
 fn read_steps(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("the steps in {} can't be read: {error}", path.display())))
+        .map_err(|error| Failure::usage(message!("usage-steps-unreadable", path = path.display(), why = error)))
 }
 
 /// Steps in a file as one chain: a line goes on with the next one, `#` begins a remark.
@@ -231,32 +231,29 @@ pub fn parse(text: &str) -> Result<Vec<Link>, Failure> {
     let mut rest = narrowed.trim();
     let mut links = Vec::new();
     if rest.is_empty() {
-        return Err(wrong(text, "it is empty"));
+        return Err(wrong(text, &message!("chain-empty")));
     }
     while !rest.is_empty() {
         let digits = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
-        let action: u32 = rest[..digits]
-            .parse()
-            .map_err(|_| wrong(text, &format!("`{}` is no number of an action", first_word(rest))))?;
+        let action: u32 =
+            rest[..digits].parse().map_err(|_| wrong(text, &message!("chain-no-number", word = first_word(rest))))?;
         rest = rest[digits..].trim_start();
-        rest = rest
-            .strip_prefix('-')
-            .ok_or_else(|| wrong(text, &format!("behind action {action} a `-` and its targets are missing")))?;
+        rest = rest.strip_prefix('-').ok_or_else(|| wrong(text, &message!("chain-no-dash", action = action)))?;
         rest = rest.trim_start();
         let end = targets_end(rest);
         let targets = rest[..end].trim();
         if targets.is_empty() {
-            return Err(wrong(text, &format!("the targets of action {action} are missing")));
+            return Err(wrong(text, &message!("chain-no-targets", action = action)));
         }
         links.push(Link { action, targets: targets.to_owned() });
         rest = rest[end..].trim_start();
         if let Some(next) = rest.strip_prefix('-') {
             rest = next.trim_start();
             if rest.is_empty() {
-                return Err(wrong(text, "it ends with a `-`"));
+                return Err(wrong(text, &message!("chain-ends-with-dash")));
             }
         } else if !rest.is_empty() {
-            return Err(wrong(text, &format!("before `{}` a `-` is missing", first_word(rest))));
+            return Err(wrong(text, &message!("chain-missing-dash", word = first_word(rest))));
         }
     }
     Ok(links)
@@ -298,8 +295,9 @@ fn first_word(text: &str) -> &str {
     text.split_whitespace().next().unwrap_or(text)
 }
 
-fn wrong(text: &str, why: &str) -> Failure {
-    Failure::usage_with_hint(format!("`{text}` is no chain: {why}"), message!("hint-chain"))
+fn wrong(text: &str, why: &Message) -> Failure {
+    let message = message!("usage-not-a-chain", text = text, why = why);
+    Failure::usage_with_hint(message, message!("hint-chain"))
 }
 
 #[cfg(test)]

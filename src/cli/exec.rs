@@ -40,7 +40,7 @@ fn one_service(manifest: &Manifest, selector: &str) -> Result<String, Failure> {
     match (chosen.pop(), chosen.is_empty()) {
         (Some(service), true) => Ok(service),
         _ => Err(Failure::usage_with_hint(
-            format!("`{selector}` chooses several services, and a command runs in one"),
+            message!("usage-several-services", selector = selector),
             message!("hint-one-service"),
         )),
     }
@@ -49,7 +49,7 @@ fn one_service(manifest: &Manifest, selector: &str) -> Result<String, Failure> {
 /// `NAME=VALUE`, or `NAME` with the value that it has here; `None` where it has none here.
 fn assignment(pair: &str) -> Result<Option<String>, Failure> {
     match pair.split_once('=') {
-        Some(("", _)) => Err(Failure::usage(format!("--env: `{pair}` names no variable"))),
+        Some(("", _)) => Err(Failure::usage(message!("usage-no-variable", pair = pair))),
         Some(_) => Ok(Some(pair.to_owned())),
         None => Ok(std::env::var(pair).ok().map(|value| format!("{pair}={value}"))),
     }

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::manifest_page;
 use super::output::{Output, Tone};
+use crate::catalogue::Catalogue;
 use crate::databases::DatabasesError;
 use crate::engine::{AddressError, EngineError, EngineErrorKind};
 use crate::images::ImagesError;
@@ -19,7 +20,7 @@ use crate::state::StateError;
 #[derive(Debug)]
 pub enum Failure {
     /// What was typed makes no sense; the text says why, the hint what would.
-    Usage { message: String, hint: Option<Message> },
+    Usage { message: Message, hint: Option<Message> },
     /// The selector chooses nothing.
     Selector(SelectorError),
     /// The manifest is wrong.
@@ -41,12 +42,12 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self::Usage { message: message.into(), hint: None }
+    pub fn usage(message: Message) -> Self {
+        Self::Usage { message, hint: None }
     }
 
-    pub fn usage_with_hint(message: impl Into<String>, hint: Message) -> Self {
-        Self::Usage { message: message.into(), hint: Some(hint) }
+    pub fn usage_with_hint(message: Message, hint: Message) -> Self {
+        Self::Usage { message, hint: Some(hint) }
     }
 
     /// Whether somebody else is writing to the image store.
@@ -88,7 +89,7 @@ impl Failure {
     /// One line for the journal.
     pub fn summary(&self) -> String {
         match self {
-            Self::Usage { message, .. } => message.clone(),
+            Self::Usage { message, .. } => Catalogue::english().text(message),
             Self::Selector(error) => error.to_string(),
             Self::Manifest(error) => error.to_string(),
             Self::Address(error) => error.to_string(),
@@ -102,7 +103,7 @@ impl Failure {
     /// Shows the page on standard error and gives the exit code.
     pub fn show(&self, output: &Output) -> u8 {
         match self {
-            Self::Usage { message, hint } => page(output, std::slice::from_ref(message), hint.as_ref()),
+            Self::Usage { message, hint } => page(output, &[output.catalogue.text(message)], hint.as_ref()),
             Self::Selector(error) => page(output, &[error.to_string()], None),
             Self::Manifest(errors) => manifest_page::show(output, &errors.sources, &errors.problems),
             Self::Address(error) => page(output, &chain(error), None),
@@ -115,9 +116,13 @@ impl Failure {
             Self::Declined => output.line(&output.catalogue.text(&message!("declined"))),
             Self::Left => {}
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            Self::Terminal(error) => page(output, &["can't use the terminal".to_owned(), error.to_string()], None),
+            Self::Terminal(error) => {
+                let headline = output.catalogue.text(&message!("failure-terminal"));
+                page(output, &[headline, error.to_string()], None);
+            }
             Self::Output(error) => {
-                page(output, &["can't write to standard output".to_owned(), error.to_string()], None)
+                let headline = output.catalogue.text(&message!("failure-output"));
+                page(output, &[headline, error.to_string()], None);
             }
         }
         self.exit_code()
@@ -141,10 +146,14 @@ fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
 fn page(output: &Output, chain: &[String], hint: Option<&Message>) {
     let mut said = chain.iter();
     let headline = said.next().map(String::as_str).unwrap_or_default();
-    output.line(&format!("{} {headline}", output.paint_err(Tone::Bad, "error:")));
+    let catalogue = output.catalogue;
+    output.line(&format!("{} {headline}", output.paint_err(Tone::Bad, catalogue.word(message!("label-error")))));
+    let because = format!("  {} ", catalogue.word(message!("label-because")));
+    let indent = console::measure_text_width(&because);
     for cause in said {
         for (index, line) in cause.lines().enumerate() {
-            output.line(&format!("{}{line}", if index == 0 { "  because: " } else { "           " }));
+            let before = if index == 0 { because.as_str() } else { "" };
+            output.line(&format!("{before}{:width$}{line}", "", width = if index == 0 { 0 } else { indent }));
         }
     }
     if let Some(hint) = hint {

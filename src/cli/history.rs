@@ -37,7 +37,7 @@ pub fn run(arguments: &HistoryArguments, session: &mut Session) -> Result<u8, Fa
                 None => message!("hint-nothing-done"),
                 Some(last) => message!("hint-last-action", last = last),
             };
-            return Err(Failure::usage_with_hint(format!("there is no action {number} in the journal"), hint));
+            return Err(Failure::usage_with_hint(message!("usage-no-action-in-journal", number = number), hint));
         }
     } else {
         let passed = actions.len().saturating_sub(arguments.last.unwrap_or(usize::MAX));

@@ -111,7 +111,9 @@ pub fn patience(session: &Session) -> Result<Duration, Failure> {
     let Some(text) = &session.global.lock_wait else {
         return Ok(Duration::ZERO);
     };
-    let period: Period = text.parse().map_err(|error: InvalidValue| Failure::usage(format!("--lock-wait: {error}")))?;
+    let period: Period = text.parse().map_err(|error: InvalidValue| {
+        Failure::usage(message!("usage-flag-value", flag = "--lock-wait", why = error))
+    })?;
     Ok(period.0)
 }
 

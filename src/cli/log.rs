@@ -21,9 +21,8 @@ pub fn begin() -> Result<(), Failure> {
     let Some(level) = env::var("DPL_LOG").ok().filter(|level| !level.is_empty()) else {
         return Ok(());
     };
-    let level: LevelFilter = level.parse().map_err(|_| {
-        Failure::usage(format!("DPL_LOG: `{level}` is not a valid level: error, warn, info, debug or trace"))
-    })?;
+    let level: LevelFilter =
+        level.parse().map_err(|_| Failure::usage(message!("usage-bad-log-level", level = level)))?;
     let writer = match env::var_os("DPL_LOG_FILE").filter(|path| !path.is_empty()) {
         Some(path) => {
             let file = OpenOptions::new().create(true).append(true).open(&path);

@@ -28,7 +28,7 @@ pub fn run(arguments: &LogsArguments, session: &mut Session) -> Result<u8, Failu
     if let Some(named) = session.global.manifest.as_deref().filter(|named| !named.exists())
         && !names_manifest(&named.to_string_lossy())
     {
-        let headline = format!("`-f` names the manifest, and there is no file `{}`", named.display());
+        let headline = message!("usage-f-is-manifest", path = named.display());
         let hint = message!("hint-logs-follow", targets = named.display());
         return Err(Failure::usage_with_hint(headline, hint));
     }
@@ -90,7 +90,7 @@ pub fn run(arguments: &LogsArguments, session: &mut Session) -> Result<u8, Failu
 }
 
 fn pattern(text: &str) -> Result<Regex, Failure> {
-    Regex::new(text).map_err(|error| Failure::usage(format!("--grep: {error}")))
+    Regex::new(text).map_err(|error| Failure::usage(message!("usage-flag-value", flag = "--grep", why = error)))
 }
 
 /// A moment as it is typed: so long ago (`10m`, `1h30m`), RFC 3339, or a date with or without a time in this machine's
@@ -104,9 +104,9 @@ fn moment(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> 
         return Ok(time);
     }
     let local = text.parse::<DateTime>().ok().and_then(|time| time.to_zoned(TimeZone::system()).ok());
-    local
-        .map(|time| time.timestamp())
-        .ok_or_else(|| Failure::usage_with_hint(format!("{flag}: `{text}` is no moment"), message!("hint-moment")))
+    local.map(|time| time.timestamp()).ok_or_else(|| {
+        Failure::usage_with_hint(message!("usage-no-moment", flag = flag, text = text), message!("hint-moment"))
+    })
 }
 
 /// How lines are shown.

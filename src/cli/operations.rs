@@ -169,7 +169,7 @@ pub fn entry_of(number: u32) -> Result<&'static MenuEntry, Failure> {
 
 /// What was typed is no entry's number.
 pub fn no_action(typed: &str) -> Failure {
-    Failure::usage(format!("there is no action {typed}: they go from 1 to {}, and 0 leaves", MENU.len()))
+    Failure::usage(message!("usage-no-such-action", typed = typed, last = MENU.len()))
 }
 
 /// The operation behind a number that changes something; `backup` is the one to restore, the last one where absent.
@@ -203,7 +203,7 @@ pub fn change(
             options: ReplaceOptions::default(),
         }),
         MenuKind::Status | MenuKind::Logs | MenuKind::Plan | MenuKind::Doctor => {
-            return Err(Failure::usage("this action only looks, and changes nothing"));
+            return Err(Failure::usage(message!("usage-only-looks")));
         }
     })
 }
@@ -352,6 +352,6 @@ pub fn document<T: serde::Serialize>(report: &T) -> Result<Value, Failure> {
 pub fn path<'p>(path: Option<&'p Path>, name: &str) -> Result<&'p Path, Failure> {
     path.ok_or_else(|| {
         let hint = message!("hint-add-path", name = name);
-        Failure::usage_with_hint(format!("the manifest does not say where {name} lie"), hint)
+        Failure::usage_with_hint(message!("usage-no-path", name = name), hint)
     })
 }

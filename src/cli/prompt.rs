@@ -15,7 +15,6 @@ use super::output::{Output, Tone};
 use super::picker::{Answer, Frame, Picker, Question, prompt_line};
 use super::session::Session;
 use super::terminal;
-use crate::catalogue::Catalogue;
 use crate::manifest::narrow;
 use crate::report::Message;
 
@@ -88,8 +87,7 @@ pub fn must_be_able_to_ask(question: &Message) -> Result<(), Failure> {
     if io::stdin().is_terminal() {
         return Ok(());
     }
-    let question = Catalogue::english().text(question);
-    Err(Failure::usage_with_hint(format!("there is no terminal to ask at: {question}"), message!("hint-give-yes")))
+    Err(Failure::usage_with_hint(message!("usage-no-terminal", question = question), message!("hint-give-yes")))
 }
 
 /// Asks for a line.

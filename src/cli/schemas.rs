@@ -65,7 +65,7 @@ pub fn print(arguments: &SchemaArguments, session: &mut Session) -> Result<u8, F
             Some(meant) => message!("hint-did-you-mean", meant = meant),
             None => message!("hint-one-of", names = names.join(", ")),
         };
-        return Err(Failure::usage_with_hint(format!("there is no document `{}`", arguments.document), hint));
+        return Err(Failure::usage_with_hint(message!("usage-no-document", name = &arguments.document), hint));
     };
     session.output.document(&schema())?;
     Ok(0)

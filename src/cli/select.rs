@@ -47,7 +47,10 @@ fn select(
         Unselected::Refused { command } if is_empty => {
             let verb = command.rsplit(' ').next().unwrap_or(command);
             Err(Failure::usage_with_hint(
-                format!("name the {}s to {verb}", choices.noun()),
+                match choices.noun() {
+                    "service" => message!("usage-name-services", verb = verb),
+                    _ => message!("usage-name-databases", verb = verb),
+                },
                 message!("hint-choose", command = command, example = example),
             ))
         }

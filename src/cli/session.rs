@@ -126,14 +126,11 @@ impl Session {
                     Some(path) => message!("hint-use-manifest", path = path.display()),
                     None => message!("hint-name-manifest"),
                 };
-                return Err(Failure::usage_with_hint(
-                    "no manifest is named, and none is remembered for this folder",
-                    hint,
-                ));
+                return Err(Failure::usage_with_hint(message!("usage-no-manifest"), hint));
             }
         };
         if let Some(named) = named.filter(|named| !names_manifest(&named.to_string_lossy()) && !named.exists()) {
-            let message = format!("{} is not a manifest: there is no such file", named.display());
+            let message = message!("usage-manifest-missing", path = named.display());
             return Err(Failure::usage_with_hint(message, message!("hint-takes-manifest")));
         }
         let loaded = read_manifest(&path, Variables::of_process())?;
@@ -212,7 +209,7 @@ impl Session {
         let address = Address::resolve(self.global.host.as_deref())?;
         match address.as_str().starts_with("unix://") {
             true => self.engine(),
-            false => Err(Failure::usage("the engine is not one of this machine")),
+            false => Err(Failure::usage(message!("usage-engine-elsewhere"))),
         }
     }
 
@@ -422,8 +419,8 @@ fn period(name: &str) -> Result<Option<Duration>, Failure> {
     };
     match text.parse::<Period>() {
         Ok(period) if !period.0.is_zero() => Ok(Some(period.0)),
-        Ok(_) => Err(Failure::usage(format!("{name} must be longer than nothing"))),
-        Err(error) => Err(Failure::usage(format!("{name}: {error}"))),
+        Ok(_) => Err(Failure::usage(message!("usage-period-empty", name = name))),
+        Err(error) => Err(Failure::usage(message!("usage-flag-value", flag = name, why = error))),
     }
 }
 

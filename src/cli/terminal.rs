@@ -236,10 +236,7 @@ impl Screen {
     /// Fails where standard output is no terminal.
     pub fn open() -> Result<Self, Failure> {
         if size().is_none() || !io::stdout().is_terminal() {
-            return Err(Failure::usage_with_hint(
-                "what is drawn anew again and again needs a terminal",
-                message!("hint-ask-once"),
-            ));
+            return Err(Failure::usage_with_hint(message!("usage-screen-terminal"), message!("hint-ask-once")));
         }
         send("\x1b[?1049h\x1b[?25l").map_err(Failure::Output)?;
         Ok(Self { _open: () })

@@ -61,8 +61,8 @@ fn failure(error: &Error, typed: &[OsString]) -> Failure {
         ErrorKind::InvalidSubcommand => {
             let wrong = text(error, ContextKind::InvalidSubcommand);
             let headline = match path.as_str() {
-                "dpl" => format!("there is no command `{wrong}`"),
-                _ => format!("`{path}` has no command `{wrong}`"),
+                "dpl" => message!("usage-no-command", word = wrong),
+                _ => message!("usage-no-subcommand", path = path, word = wrong),
             };
             let names = command.get_subcommands().filter(|command| !command.is_hide_set()).map(Command::get_name);
             let others = OF_OTHERS.iter().find(|(word, _)| *word == wrong && path == "dpl");
@@ -73,10 +73,10 @@ fn failure(error: &Error, typed: &[OsString]) -> Failure {
         }
         ErrorKind::UnknownArgument if what.starts_with('-') => {
             let found = flag(&what, command, &root).or_else(|| some(text(error, ContextKind::SuggestedArg)));
-            Failure::usage_with_hint(format!("`{path}` has no flag `{what}`"), meant(found).unwrap_or(see))
+            Failure::usage_with_hint(message!("usage-no-flag", path = path, flag = what), meant(found).unwrap_or(see))
         }
         ErrorKind::UnknownArgument => {
-            Failure::usage_with_hint(format!("`{path}` takes no more arguments, and got `{what}`"), see)
+            Failure::usage_with_hint(message!("usage-too-many", path = path, what = what), see)
         }
         ErrorKind::InvalidValue if value.is_empty() => {
             let valid = text(error, ContextKind::ValidValue);
@@ -87,34 +87,41 @@ fn failure(error: &Error, typed: &[OsString]) -> Failure {
                 true => see,
                 false => one_of(&valid),
             };
-            Failure::usage_with_hint(format!("`{what}` needs a value"), hint)
+            Failure::usage_with_hint(message!("usage-value-missing", flag = what), hint)
         }
         ErrorKind::InvalidValue => {
             let valid = text(error, ContextKind::ValidValue);
             let found = nearest(&value, valid.split(", ")).map(str::to_owned);
             let hint = meant(found).unwrap_or_else(|| one_of(&valid));
-            Failure::usage_with_hint(format!("`{what}` can't be `{value}`"), hint)
+            Failure::usage_with_hint(message!("usage-value-wrong", flag = what, value = value), hint)
         }
         ErrorKind::ValueValidation => {
-            let why = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-            Failure::usage_with_hint(format!("`{what}` can't be `{value}`{why}"), see)
+            let message = match error.source() {
+                Some(why) => message!("usage-value-wrong-because", flag = what, value = value, why = why),
+                None => message!("usage-value-wrong", flag = what, value = value),
+            };
+            Failure::usage_with_hint(message, see)
         }
         ErrorKind::MissingRequiredArgument => {
             let missing = text(error, ContextKind::InvalidArg);
-            Failure::usage_with_hint(format!("`{path}` wants {missing}"), usage(error).unwrap_or(see))
+            Failure::usage_with_hint(
+                message!("usage-argument-missing", path = path, what = missing),
+                usage(error).unwrap_or(see),
+            )
         }
         ErrorKind::ArgumentConflict => {
             let other = text(error, ContextKind::PriorArg);
             let headline = match first_word(&other) {
-                other if other == what => format!("`{what}` is given more than once"),
-                other => format!("`{what}` can't be given together with `{other}`"),
+                other if other == what => message!("usage-flag-twice", flag = what),
+                other => message!("usage-flags-conflict", flag = what, other = other),
             };
             Failure::usage_with_hint(headline, see)
         }
         _ => {
             let rendered = error.to_string();
             let headline = rendered.lines().next().unwrap_or_default();
-            Failure::usage_with_hint(headline.strip_prefix("error: ").unwrap_or(headline), see)
+            let text = headline.strip_prefix("error: ").unwrap_or(headline);
+            Failure::usage_with_hint(message!("usage-text", text = text), see)
         }
     }
 }

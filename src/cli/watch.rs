@@ -12,7 +12,7 @@ const INTERRUPTED: u8 = 130;
 /// One document is what `--json` promises.
 pub fn refuse_json(output: &Output) -> Result<(), Failure> {
     match output.json {
-        true => Err(Failure::usage("--json prints one document, and --watch never ends: take one of them")),
+        true => Err(Failure::usage(message!("usage-json-and-watch"))),
         false => Ok(()),
     }
 }

@@ -38,7 +38,7 @@ const PAGES: &[(&[&str], &str, &str)] = &[
     ),
     (
         &["logs", "--follow", "--until", "1h"],
-        "`--follow` can't be given together with `--until`",
+        "`--follow` can't be combined with `--until`",
         "`dpl logs --help` shows what there is",
     ),
     (&["up"], "there is no command `up`", "did you mean `dpl start`?"),
@@ -64,7 +64,7 @@ fn what_the_grammar_does_not_take_says_what_was_meant() {
 #[test]
 fn a_missing_argument_shows_the_usage() {
     let run = Site::new().run(&["use"]).failure(2);
-    assert_eq!(run.stderr, "error: `dpl use` wants <MANIFEST>\n  hint: `dpl use <MANIFEST>`\n");
+    assert_eq!(run.stderr, "error: `dpl use` needs <MANIFEST>\n  hint: `dpl use <MANIFEST>`\n");
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn steps_come_from_a_file_with_remarks() {
     let running = |service: &str| stack.inspect(service, "{{.State.Running}}");
     assert_eq!((running("a"), running("b")), ("true".to_owned(), "false".to_owned()));
     let run = stack.run(&["do", "--file", "nowhere.txt", "--yes"]).failure(2);
-    assert!(run.stderr.contains("the steps in nowhere.txt can't be read"), "{}", run.stderr);
+    assert!(run.stderr.contains("can't read the steps in nowhere.txt"), "{}", run.stderr);
     stack.run(&["do", "3 - 1", "--file", "steps.txt", "--yes"]).failure(2);
 }
 
@@ -198,7 +198,7 @@ fn what_an_earlier_link_clears_away_is_only_a_warning() {
 fn what_can_be_known_to_be_impossible_is_found_before_the_first_link() {
     let stack = Stack::new(SMALL);
     let run = stack.run(&["do", "3 - 1 - 2 - 1", "--yes"]).failure(2);
-    assert!(run.stderr.contains("does not say where images lie"), "{}", run.stderr);
+    assert!(run.stderr.contains("does not say where the images are"), "{}", run.stderr);
     assert_eq!(stack.docker(&["ps", "-aq", "--filter", &format!("name={}", stack.project)]), "");
 }
 

@@ -391,7 +391,7 @@ fn the_menu_takes_deploy_pys_numbers_from_a_pipe() {
     assert!(answers(port));
     let run = menu(&stack, "13\n", &[]).failure(2);
     assert!(
-        run.stderr.ends_with("error: there is no action 13: they go from 1 to 12, and 0 leaves\n"),
+        run.stderr.ends_with("error: there is no action 13: the numbers go from 1 to 12, and 0 leaves\n"),
         "{}",
         run.stderr
     );

@@ -145,7 +145,7 @@ fn an_action_that_does_not_exist_shows_its_page_and_the_menu_again() {
             "00" => "0",
             typed => typed,
         };
-        terminal.says(&format!("error: there is no action {narrow}: they go from 1 to 12, and 0 leaves"));
+        terminal.says(&format!("error: there is no action {narrow}: the numbers go from 1 to 12, and 0 leaves"));
         terminal.asks("action:");
     }
     terminal.keys("\r").asks("action:").keys("  ").keys("\r").asks("action:").keys(" 0 \r");
@@ -212,7 +212,7 @@ fn a_restore_without_any_backup_says_so() {
     let site = site();
     let mut terminal = menu(&site);
     terminal.keys("8\r").asks("which:").keys("[2, 3]\r").says("restores one database at a time").asks("action:");
-    terminal.keys("8\r").asks("which:").keys("2\r").says("error: there is no backup of expert").asks("action:");
+    terminal.keys("8\r").asks("which:").keys("2\r").says("error: there is no backup of `expert`").asks("action:");
     terminal.keys("0\r");
     assert_eq!(terminal.end(), 0);
 }

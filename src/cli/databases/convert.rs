@@ -35,7 +35,7 @@ impl Convert {
             None if all.contains(&stem) => stem.to_owned(),
             None if all.len() == 1 => all[0].to_owned(),
             None => {
-                let message = format!("which database is {} a dump of?", file.display());
+                let message = message!("usage-which-database", file = file.display());
                 let hint = message!("hint-which-database", names = all.join(", "));
                 return Err(Failure::usage_with_hint(message, hint));
             }
@@ -44,10 +44,7 @@ impl Convert {
         let target = dump_target(&output.unwrap_or_else(|| file.with_file_name(format!("{stem}.dump"))))?;
         if target.symlink_metadata().is_ok() && source_kind(&target)? != SourceKind::Backup {
             let hint = message!("hint-other-output");
-            return Err(Failure::usage_with_hint(
-                format!("{} is there already, and no dump of dpl's", target.display()),
-                hint,
-            ));
+            return Err(Failure::usage_with_hint(message!("usage-not-our-dump", path = target.display()), hint));
         }
         Ok(Self { file: file.to_owned(), database, target })
     }

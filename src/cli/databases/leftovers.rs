@@ -46,11 +46,11 @@ pub fn run(arguments: &LeftoversArguments, session: &mut Session) -> Result<u8, 
     };
     let (project, named) = session.targets(targets)?;
     let Some(act) = act else { return list(&project, &named, session) };
-    let [name] = named.as_slice() else { return Err(Failure::usage("name one database that was left")) };
+    let [name] = named.as_slice() else { return Err(Failure::usage(message!("usage-name-leftover"))) };
     let found = look(&project, &[], session)?.leftovers.into_iter().find(|leftover| leftover.name == *name);
     let found = found.ok_or_else(|| {
         let hint = message!("hint-leftovers");
-        Failure::usage_with_hint(format!("no database `{name}` was left beside those of the manifest"), hint)
+        Failure::usage_with_hint(message!("usage-no-leftover", name = name), hint)
     })?;
     operations::act(&Settle { leftover: found, act }, &project, session)
 }

@@ -115,13 +115,13 @@ fn shrink(allowed: bool) -> Shrink {
 /// A database of the manifest, found by its name.
 fn database<'p>(project: &'p Project, name: &str) -> Result<&'p Database, Failure> {
     let found = project.manifest().databases.get(name);
-    found.ok_or_else(|| Failure::usage(format!("there is no database `{name}`")))
+    found.ok_or_else(|| Failure::usage(message!("usage-no-database", name = name)))
 }
 
 /// The one database that was chosen.
 pub fn only_one(mut databases: Vec<String>, command: &str) -> Result<String, Failure> {
     let one = databases.pop().filter(|_| databases.is_empty());
-    one.ok_or_else(|| Failure::usage(format!("`dpl {command}` restores one database at a time")))
+    one.ok_or_else(|| Failure::usage(message!("usage-one-restore", command = command)))
 }
 
 /// The one database that a selector chooses.
@@ -129,7 +129,7 @@ fn one_database(project: &Project, selector: &str, command: &'static str) -> Res
     let mut chosen = select::databases(project.manifest(), &[selector.to_owned()], Unselected::Refused { command })?;
     match (chosen.pop(), chosen.is_empty()) {
         (Some(name), true) => Ok(name),
-        _ => Err(Failure::usage(format!("`dpl {command}` works on one database; `{selector}` names several"))),
+        _ => Err(Failure::usage(message!("usage-one-database", command = command, selector = selector))),
     }
 }
 
@@ -141,13 +141,13 @@ fn operator() -> String {
 fn seed<'d>(database: &'d Database, name: &str) -> Result<&'d Path, Failure> {
     database.seed.as_deref().ok_or_else(|| {
         let hint = message!("hint-add-seed", name = name);
-        Failure::usage_with_hint(format!("the manifest does not say where the seed of {name} lies"), hint)
+        Failure::usage_with_hint(message!("usage-no-seed", name = name), hint)
     })
 }
 
 /// Where a dump goes that is to lie at `path`: at the end of its links. Only files and folders are ever replaced.
 fn dump_target(path: &Path) -> Result<PathBuf, Failure> {
-    let wrong = |why: String| Failure::usage(format!("a dump can't be written to {}: {why}", path.display()));
+    let wrong = |why: String| Failure::usage(message!("usage-dump-target", path = path.display(), why = why));
     let target = follow_links(path).map_err(|error| wrong(error.to_string()))?;
     match target.metadata() {
         Ok(found) if !found.is_file() && !found.is_dir() => Err(wrong("it is a device or a pipe".to_owned())),

@@ -13,7 +13,7 @@ pub fn run(arguments: &ShellArguments, session: &mut Session) -> Result<u8, Fail
     let (project, words) = session.targets(&arguments.database)?;
     let [word] = words.as_slice() else {
         let hint = message!("hint-one-shell");
-        return Err(Failure::usage_with_hint("`dpl db shell` opens one database", hint));
+        return Err(Failure::usage_with_hint(message!("usage-one-shell"), hint));
     };
     let name = one_database(&project, word, "db shell")?;
     if session.global.dry_run {
@@ -22,7 +22,7 @@ pub fn run(arguments: &ShellArguments, session: &mut Session) -> Result<u8, Fail
     }
     if !terminal::is_interactive() {
         let hint = message!("hint-shell-elsewhere", name = &name);
-        return Err(Failure::usage_with_hint("`dpl db shell` needs a terminal at both ends", hint));
+        return Err(Failure::usage_with_hint(message!("usage-shell-terminal"), hint));
     }
     let database = database(&project, &name)?;
     let when_down = if arguments.start { WhenDown::Start } else { WhenDown::Refuse };

@@ -68,7 +68,7 @@ pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failur
         return Ok(0);
     }
     let form = match (session.output.json, arguments.csv) {
-        (true, true) => return Err(Failure::usage("--json and --csv can't both be given")),
+        (true, true) => return Err(Failure::usage(message!("usage-json-and-csv"))),
         (true, false) => Form::Json,
         (false, true) => Form::Csv,
         (false, false) => Form::Table,
@@ -140,11 +140,10 @@ pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failur
 fn text(arguments: &SqlArguments) -> Result<String, Failure> {
     let bytes = match (&arguments.statements, &arguments.file) {
         (Some(statements), _) => return Ok(statements.clone()),
-        (None, Some(path)) => {
-            std::fs::read(path).map_err(|error| Failure::usage(format!("can't read {}: {error}", path.display())))?
-        }
+        (None, Some(path)) => std::fs::read(path)
+            .map_err(|error| Failure::usage(message!("usage-file-unreadable", path = path.display(), why = error)))?,
         (None, None) if io::stdin().is_terminal() => {
-            return Err(Failure::usage_with_hint("nothing to run is given", message!("hint-statements")));
+            return Err(Failure::usage_with_hint(message!("usage-no-statements"), message!("hint-statements")));
         }
         (None, None) => {
             let mut bytes = Vec::new();
@@ -152,7 +151,7 @@ fn text(arguments: &SqlArguments) -> Result<String, Failure> {
             bytes
         }
     };
-    String::from_utf8(bytes).map_err(|_| Failure::usage("the statements are no UTF-8 text"))
+    String::from_utf8(bytes).map_err(|_| Failure::usage(message!("usage-statements-not-text")))
 }
 
 fn json(result: QueryResult) -> SqlResult {

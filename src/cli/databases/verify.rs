@@ -69,12 +69,12 @@ fn dumps(project: &Project, named: &[String]) -> Result<Vec<BackupDocument>, Fai
             match databases::backups(&folder, &name)?.pop() {
                 Some(last) => dumps.push(last),
                 None if selectors.is_empty() => {}
-                None => return Err(Failure::usage(format!("there is no backup of `{name}`"))),
+                None => return Err(Failure::usage(message!("usage-no-backup-of", database = name))),
             }
         }
     }
     if dumps.is_empty() {
-        return Err(Failure::usage_with_hint("there is no backup", message!("hint-make-backup")));
+        return Err(Failure::usage_with_hint(message!("usage-no-backup"), message!("hint-make-backup")));
     }
     Ok(dumps)
 }
@@ -109,7 +109,7 @@ impl Verify {
         }
         if project.manifest().databases.get(&dump.database).is_none() {
             return Err(Failure::usage_with_hint(
-                format!("{} is a dump of `{}`, which the manifest does not have", dump.id, dump.database),
+                message!("usage-dump-of-unknown", id = dump.id, database = dump.database),
                 message!("hint-try-image"),
             ));
         }

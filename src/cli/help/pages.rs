@@ -51,5 +51,5 @@ pub(super) fn flags(language: Language) -> clap::builder::StyledStr {
 fn unknown(path: &str, word: &str) -> Failure {
     let command = format!("dpl {path}");
     let hint = message!("hint-see-help", command = command.trim_end());
-    Failure::usage_with_hint(format!("there is no help on `{}`", format!("{path} {word}").trim_start()), hint)
+    Failure::usage_with_hint(message!("usage-no-help", topic = format!("{path} {word}").trim_start()), hint)
 }

@@ -30,14 +30,16 @@ use crate::report::{Message, Reporter};
 pub fn import_files(arguments: &ImportArguments, session: &mut Session) -> Result<u8, Failure> {
     let project = session.project(None)?;
     let platform = match &arguments.platform {
-        Some(text) => text.parse().map_err(|error: InvalidPlatform| Failure::usage(error.to_string()))?,
+        Some(text) => {
+            text.parse().map_err(|error: InvalidPlatform| Failure::usage(message!("usage-text", text = error)))?
+        }
         None => Platform::host(),
     };
     let name = arguments.name.as_deref().map(str::parse::<Reference>).transpose();
-    let name = name.map_err(|error| Failure::usage(error.to_string()))?;
+    let name = name.map_err(|error| Failure::usage(message!("usage-text", text = error)))?;
     let stdin = arguments.files.iter().any(|file| file == Path::new("-"));
     if stdin && io::stdin().is_terminal() {
-        return Err(Failure::usage("standard input is a terminal: pipe an archive into it, or name a file"));
+        return Err(Failure::usage(message!("usage-archive-from-terminal")));
     }
     let options = ImportOptions {
         is_platform_asked: arguments.platform.is_some(),
@@ -126,18 +128,18 @@ pub fn export_images(arguments: &ExportArguments, session: &mut Session) -> Resu
     let (project, targets) = session.targets(&arguments.targets)?;
     let to_stdout = arguments.output == Path::new("-");
     if to_stdout && session.output.json {
-        return Err(Failure::usage("standard output can't take the archive and --json's document: name a file"));
+        return Err(Failure::usage(message!("usage-archive-and-json")));
     }
     if to_stdout && !session.global.dry_run && io::stdout().is_terminal() {
-        return Err(Failure::usage("an archive is nothing for a terminal: name a file, or pipe it on"));
+        return Err(Failure::usage(message!("usage-archive-to-terminal")));
     }
     let split = arguments.split.as_deref().map(str::parse::<ByteSize>).transpose();
-    let split = split.map_err(|error| Failure::usage(error.to_string()))?.map(|size| size.0);
+    let split = split.map_err(|error| Failure::usage(message!("usage-text", text = error)))?.map(|size| size.0);
     if split.is_some_and(|bytes| bytes < LEAST_PART_BYTES) {
-        return Err(Failure::usage("--split takes 1m or more"));
+        return Err(Failure::usage(message!("usage-split-too-small")));
     }
     if split.is_some() && to_stdout {
-        return Err(Failure::usage("standard output can't be split: name a file"));
+        return Err(Failure::usage(message!("usage-split-stdout")));
     }
     let references = chosen(&targets, &project, Unselected::All)?;
     let options = ExportOptions {

@@ -243,7 +243,9 @@ pub(super) fn chosen(targets: &[String], project: &Project, unselected: Unselect
         targets.iter().partition(|target| target.contains([':', '/']) && !target.starts_with('@'));
     let mut chosen: Vec<Reference> = Vec::new();
     for text in written.iter() {
-        chosen.push(text.parse().map_err(|error: crate::manifest::types::InvalidValue| Failure::usage(error.0))?);
+        chosen.push(text.parse().map_err(|error: crate::manifest::types::InvalidValue| {
+            Failure::usage(message!("usage-text", text = error.0))
+        })?);
     }
     if !selectors.is_empty() || written.is_empty() {
         let selectors: Vec<String> = selectors.into_iter().cloned().collect();

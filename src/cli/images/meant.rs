@@ -22,7 +22,7 @@ pub fn services_to(
 ) -> Result<(Arc<Project>, Vec<String>), Failure> {
     services_of(arguments, session, Unselected::All).map_err(|failure| match &failure {
         Failure::Selector(error) => match hint(command, arguments, session) {
-            Some(hint) => Failure::usage_with_hint(error.to_string(), hint),
+            Some(hint) => Failure::usage_with_hint(message!("usage-text", text = error), hint),
             None => failure,
         },
         _ => failure,

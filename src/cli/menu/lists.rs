@@ -195,7 +195,7 @@ pub fn backups(targets: &[String], project: &Project, catalogue: &Catalogue) -> 
     backups.reverse();
     if backups.is_empty() {
         return Err(Failure::usage_with_hint(
-            format!("there is no backup of {database}"),
+            message!("usage-no-backup-of", database = database),
             message!("hint-restore-file", database = &database),
         ));
     }

@@ -167,7 +167,7 @@ fn targets(entry: &MenuEntry, project: &Arc<Project>, session: &mut Session) -> 
 fn backup(targets: &[String], project: &Arc<Project>, session: &mut Session) -> Result<Chosen<String>, Failure> {
     let (list, ids) = lists::backups(targets, project, session.output.catalogue)?;
     let count = ids.len();
-    let wrong = |text: &str| Failure::usage(format!("there is no backup {text}: the numbers go from 1 to {count}"));
+    let wrong = |text: &str| Failure::usage(message!("usage-no-backup-number", text = text, count = count));
     let place = |text: &str| {
         let text = narrowed(text);
         let number = text.parse::<usize>().ok().filter(|number| (1..=count).contains(number)).map(|number| number - 1);

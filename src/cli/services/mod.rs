@@ -131,12 +131,10 @@ impl Converge {
     }
 
     fn with(mut self, arguments: &StartArguments) -> Result<Self, Failure> {
-        let timeout: Option<Period> = arguments
-            .wait_timeout
-            .as_deref()
-            .map(str::parse)
-            .transpose()
-            .map_err(|error: InvalidValue| Failure::usage(format!("--wait-timeout: {error}")))?;
+        let timeout: Option<Period> =
+            arguments.wait_timeout.as_deref().map(str::parse).transpose().map_err(|error: InvalidValue| {
+                Failure::usage(message!("usage-flag-value", flag = "--wait-timeout", why = error))
+            })?;
         self.options = Options {
             wait_timeout: timeout.map(|period| period.0),
             wait: if arguments.no_wait { Wait::WhereNeeded } else { Wait::Ready },
@@ -331,14 +329,15 @@ fn names(report: &ServicesReport, wanted: impl Fn(ServiceOutcome) -> bool) -> Ve
 fn say_interrupted(report: &ServicesReport, session: &Session) {
     let of = |outcome: ServiceOutcome| names(report, |other| other == outcome).join(", ");
     let changed = names(report, |outcome| !outcome.is_open()).join(", ");
-    let sentences = [
-        message!("services-changed", targets = changed),
-        message!("services-unproven", targets = of(ServiceOutcome::Unproven)),
-        message!("services-partly", targets = of(ServiceOutcome::Partly)),
-        message!("services-left", targets = of(ServiceOutcome::Skipped)),
-    ];
-    let about_some = |message: &&Message| message.values.iter().all(|(_, targets)| !targets.is_empty());
-    sentences.iter().filter(about_some).for_each(|message| session.output.say(message));
+    let say = |targets: String, message: fn(String) -> Message| {
+        if !targets.is_empty() {
+            session.output.say(&message(targets));
+        }
+    };
+    say(changed, |targets| message!("services-changed", targets = targets));
+    say(of(ServiceOutcome::Unproven), |targets| message!("services-unproven", targets = targets));
+    say(of(ServiceOutcome::Partly), |targets| message!("services-partly", targets = targets));
+    say(of(ServiceOutcome::Skipped), |targets| message!("services-left", targets = targets));
 }
 
 fn say_done(report: &ServicesReport, begun: Instant, session: &Session) {

@@ -14,7 +14,7 @@ pub fn awake(manifest: &Manifest, selection: Selection, profiles: &[String]) -> 
             true => message!("hint-no-profiles"),
             false => message!("hint-there-are", names = known.into_iter().collect::<Vec<_>>().join(", ")),
         };
-        return Err(Failure::usage_with_hint(format!("no service has the profile `{unknown}`"), hint));
+        return Err(Failure::usage_with_hint(message!("usage-no-profile", profile = unknown), hint));
     }
     let is_awake = |name: &str| {
         let own = of(name);

@@ -71,7 +71,7 @@ fn action_number(words: &[String]) -> Result<Option<u64>, Failure> {
         [] => Ok(None),
         [number] if number.parse::<u64>().is_ok() => Ok(number.parse().ok()),
         [wrong, ..] => Err(Failure::usage_with_hint(
-            format!("`{wrong}` is no number of an action"),
+            message!("usage-no-action-number", text = wrong),
             message!("hint-action-number"),
         )),
     }
@@ -81,9 +81,7 @@ fn action_number(words: &[String]) -> Result<Option<u64>, Failure> {
 fn chosen(all: &[Deployment], number: Option<u64>, project: &Project) -> Result<Deployment, Failure> {
     let Some(number) = number else {
         return all.iter().rev().nth(1).cloned().ok_or_else(|| {
-            let text =
-                "there is nothing to go back to: dpl has recorded no earlier state of the services on this engine";
-            Failure::usage_with_hint(text, message!("hint-recorded-when"))
+            Failure::usage_with_hint(message!("usage-nothing-recorded"), message!("hint-recorded-when"))
         });
     };
     let last = operations_done(project)?;
@@ -92,15 +90,15 @@ fn chosen(all: &[Deployment], number: Option<u64>, project: &Project) -> Result<
             0 => message!("hint-nothing-done"),
             last => message!("hint-last-action", last = last),
         };
-        return Err(Failure::usage_with_hint(format!("there is no action {number} in the journal"), hint));
+        return Err(Failure::usage_with_hint(message!("usage-no-action-in-journal", number = number), hint));
     }
     all.iter().rev().find(|one| one.action < number).cloned().ok_or_else(|| {
-        let text = format!("what the services were before action {number} is not recorded on this engine");
+        let message = message!("usage-state-not-recorded", number = number);
         let hint = match all.first() {
             Some(first) => message!("hint-oldest-record", action = first.action),
             None => message!("hint-recorded-when"),
         };
-        Failure::usage_with_hint(text, hint)
+        Failure::usage_with_hint(message, hint)
     })
 }
 
@@ -277,11 +275,10 @@ fn moved(
         match moved.iter_mut().find(|other| other.reference == reference) {
             Some(other) if other.becomes == becomes => other.services.push(name.clone()),
             Some(other) => {
-                let text = format!(
-                    "{name} and {} both run {reference}, and were of different images then: one name can't lead to both",
-                    other.services[0]
-                );
-                return Err(Failure::usage_with_hint(text, message!("hint-other-action")));
+                let other = &other.services[0];
+                let message =
+                    message!("usage-one-name-two-images", service = name, other = other, reference = reference);
+                return Err(Failure::usage_with_hint(message, message!("hint-other-action")));
             }
             None => {
                 let was = seen.map(|seen| seen.id.clone());
