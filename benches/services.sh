@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Measures starting, restarting, removing and looking at 25 services against Docker Compose, on a private engine, in
 # turn in the same run: both get the same images, the same dependencies in four layers, the same published ports and
-# the same stop signals and grace periods.
+# the same stop signals and grace periods. And the update of nine services with a health check to a new image, while a client
+# asks each a hundred times a second (benches/downtime.py): the sum of the seconds without an answer.
 #
-#   services.sh [--runs N] [--output FILE] [--engine OPTIONS] [--keep]
+#   services.sh [--runs N] [--output FILE] [--engine OPTIONS] [--keep] [--only downtime]
 #
 # --runs N          how often each peer has its turn (7); medians are compared
 # --output FILE     where the JSON goes (target/bench/services.json)
 # --engine OPTIONS  for scripts/engine.sh: "--suite forky", say
 # --keep            leaves the engine with its images for the next run
+# --only downtime   only the update of nine services
 #
 # DPL names the program (target/release/dpl). Compose is the docker command's own plugin, or `docker-compose`; where there
 # is none, dpl is measured alone, and the output says so. Needs root. docs/benchmarks.md has results.
@@ -16,22 +18,23 @@ set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 source "$here/../scripts/debian.sh"
 
-usage() { sed -n '6,12s/^# \{0,3\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '7,14s/^# \{0,3\}//p' "$0" >&2; exit 2; }
 
-runs=7 output='' options='' keep=''
+runs=7 output='' options='' keep='' only=''
 while (($#)); do
   case $1 in
     --runs) runs=${2:-}; shift ;;
     --output) output=${2:-}; shift ;;
     --engine) options=${2:-}; shift ;;
     --keep) keep=yes ;;
+    --only) only=${2:-}; [[ $only == downtime ]] || usage; shift ;;
     *) usage ;;
   esac
   shift
 done
 [[ $runs =~ ^[1-9][0-9]?$ ]] || usage
 
-need docker=docker.io nsenter=util-linux awk
+need docker=docker.io nsenter=util-linux awk python3
 cache=$(readlink -f "$here/..")/target/bench
 dpl=$(readlink -f "${DPL:-$here/../target/release/dpl}") || true
 [[ -x $dpl ]] || die "there is no $dpl: cargo build --release"
@@ -82,6 +85,50 @@ write_stack() { # FOLDER PROJECT PORT
   sed "s/{ \"project\": \"$2\"/{ \"name\": \"$2\"/" "$1/stack.json" >"$1/compose.yaml"
 }
 
+# --- Nine services that are updated
+
+new_images() { # IMAGE of which two releases are made: what differs is their label alone
+  local made
+  for release in 1 2; do
+    made=$(docker create "$1")
+    docker commit --change "LABEL release=$release" "$made" "bench/api:$release" >/dev/null
+    docker rm "$made" >/dev/null
+  done
+}
+
+write_nine() { # FOLDER PROJECT PORT RELEASE
+  local number comma=''
+  mkdir -p "$1"
+  {
+    echo "{ \"project\": \"$2\", \"services\": {"
+    for number in {0..8}; do
+      printf '%s"n%d": { "image": "bench/api:%d", "restart": "unless-stopped", "stop_grace_period": "10s", "ports": ["127.0.0.1:%d:8000"], "healthcheck": { "test": ["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8000/health"], "interval": "1s", "timeout": "5s", "retries": 10 } }' \
+        "$comma" "$number" "$4" $(($3 + number))
+      comma=$',\n'
+    done
+    echo '} }'
+  } >"$1/stack.json"
+  sed "s/{ \"project\": \"$2\"/{ \"name\": \"$2\"/" "$1/stack.json" >"$1/compose.yaml"
+}
+
+# update PEER FOLDER PROJECT PORT COMMAND…: brings up release 1, then measures the way to release 2.
+update() {
+  local peer=$1 folder=$2 project=$3 port=$4 gaps=$cache/gaps.json client; shift 4
+  write_nine "$folder" "$project" "$port" 1
+  "$@" >"$cache/services.log" 2>&1 || { tail -n 20 "$cache/services.log" >&2; die "$peer: $* failed"; }
+  expect_running "$project" 9
+  coproc CLIENT { "${inside[@]}" "$here/downtime.py" $(seq "$port" $((port + 8))) >"$gaps"; }
+  client=$CLIENT_PID
+  sleep 1
+  write_nine "$folder" "$project" "$port" 2
+  timed "$peer" update "$@"
+  sleep 1
+  eval "exec ${CLIENT[1]}>&-"
+  wait "$client"
+  times[$peer downtime]+="$(sed -E 's/^\{"sum": ([0-9.]+),.*/\1/' "$gaps" | awk '{ printf "%d", $1 * 1e6 }') "
+  expect_running "$project" 9
+}
+
 # --- Measuring
 
 declare -A times
@@ -102,9 +149,14 @@ expect_running() { # PROJECT COUNT
   ((count == $2)) || die "$1: $count containers run, not $2"
 }
 
-work=(start again status restart remove)
+work=(start again status restart remove update downtime)
+[[ ! $only ]] || work=(update downtime)
 turn_dpl() {
-  local run=("${inside[@]}" "$dpl" --progress none -f "$cache/services-dpl/stack.json")
+  local run=("${inside[@]}" "$dpl" --progress none -f "$cache/nine-dpl/stack.json")
+  update dpl "$cache/nine-dpl" ninedpl 20300 "${run[@]}" start
+  "${run[@]}" remove all --networks --yes >"$cache/services.log" 2>&1
+  [[ ! $only ]] || return 0
+  run=("${inside[@]}" "$dpl" --progress none -f "$cache/services-dpl/stack.json")
   timed dpl start "${run[@]}" start; expect_running benchdpl 25
   timed dpl again "${run[@]}" start
   timed dpl status "${run[@]}" status
@@ -112,7 +164,11 @@ turn_dpl() {
   timed dpl remove "${run[@]}" remove all --networks --yes; expect_running benchdpl 0
 }
 turn_compose() {
-  local run=("${inside[@]}" "${compose[@]}" --progress quiet -f "$cache/services-compose/compose.yaml")
+  local run=("${inside[@]}" "${compose[@]}" --progress quiet -f "$cache/nine-compose/compose.yaml")
+  update compose "$cache/nine-compose" ninecompose 20400 "${run[@]}" up -d --wait
+  "${run[@]}" down >"$cache/services.log" 2>&1
+  [[ ! $only ]] || return 0
+  run=("${inside[@]}" "${compose[@]}" --progress quiet -f "$cache/services-compose/compose.yaml")
   timed compose start "${run[@]}" up -d; expect_running benchcompose 25
   timed compose again "${run[@]}" up -d
   timed compose status "${run[@]}" ps
@@ -123,9 +179,9 @@ turn_compose() {
 median() { tr ' ' '\n' <<<"$1" | awk 'NF' | sort -n | awk '{ v[NR] = $1 } END { printf "%.3f", (v[int((NR + 1) / 2)] + v[int((NR + 2) / 2)]) / 2e6 }'; }
 all() { tr ' ' '\n' <<<"$1" | awk 'NF { printf "%s%.3f", (n++ ? ", " : ""), $1 / 1e6 }'; }
 
-declare -A goal=([start]=0.85 [again]=0.2 [status]=0.2 [restart]=0.8 [remove]=0.9)
-declare -A title=([start]="start from nothing" [again]="start, nothing to do" [status]=status [restart]="restart all" [remove]="stop and remove")
-declare -A against=([start]="up -d" [again]="up -d" [status]=ps [restart]=restart [remove]=down)
+declare -A goal=([start]=1.0 [again]=0.2 [status]=0.2 [restart]=1.0 [remove]=0.9 [update]=1.0 [downtime]=0.5)
+declare -A title=([start]="start from nothing" [again]="start, nothing to do" [status]=status [restart]="restart all" [remove]="stop and remove" [update]="update nine" [downtime]="no answer while nine are updated, summed")
+declare -A against=([start]="up -d" [again]="up -d" [status]=ps [restart]=restart [remove]=down [update]="up -d --wait" [downtime]="up -d --wait")
 
 report() {
   local item ours theirs ratio comma=''
@@ -161,6 +217,7 @@ finish() { [[ $keep ]] || "$here/../scripts/engine.sh" down "$engine"; }
 trap finish EXIT
 DPL=$dpl "$here/../scripts/stand-ins.sh" "$here/../manifests/local-docker.json" "${images[@]}" >&2
 engine_version=$(docker version --format '{{.Server.Version}}')
+new_images "${images[0]}"
 write_stack "$cache/services-dpl" benchdpl 20100
 write_stack "$cache/services-compose" benchcompose 20200
 
