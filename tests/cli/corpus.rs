@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
-use crate::support::{Site, repository};
+use crate::support::{Site, compose_command, repository};
 
 fn corpus() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
@@ -55,14 +55,14 @@ fn every_manifest_passes_the_schema() {
 
 #[test]
 fn compose_means_the_same_by_the_same_json() {
-    if !Command::new("docker").args(["compose", "version"]).output().is_ok_and(|output| output.status.success()) {
+    let Some(command) = compose_command() else {
         println!("skipped: Docker Compose is not installed");
         return;
-    }
+    };
     for file in corpus() {
         let site = site(&file);
         let ours = config(&site);
-        let theirs = compose(&site);
+        let theirs = compose(&site, &command);
         for (name, service) in ours["services"].as_object().unwrap() {
             let (ours, theirs) = (our_view(service, &ours), their_view(&theirs["services"][name], &theirs));
             for (field, value) in &ours {
@@ -73,14 +73,15 @@ fn compose_means_the_same_by_the_same_json() {
 }
 
 /// The same manifest as Compose prints it.
-fn compose(site: &Site) -> Value {
+fn compose(site: &Site, command: &[&str]) -> Value {
     let text = std::fs::read_to_string(site.file("stack.json")).unwrap();
     let mut stack: Value = serde_json::from_str(&text).unwrap();
     stack["name"] = stack["project"].take();
     stack.as_object_mut().unwrap().remove("project");
     site.write("compose.json", &stack.to_string());
-    let output = Command::new("docker")
-        .args(["compose", "-f", "compose.json", "--profile", "*", "config", "--format", "json"])
+    let output = Command::new(command[0])
+        .args(&command[1..])
+        .args(["-f", "compose.json", "--profile", "*", "config", "--format", "json"])
         .current_dir(site.path())
         .output()
         .unwrap();
