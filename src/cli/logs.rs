@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
-use super::arguments::{LogsArguments, names_manifest};
+use super::arguments::{LogsArguments, Tail, names_manifest};
 use super::failure::Failure;
 use super::output::Output;
 use super::select::{self, Unselected};
@@ -44,7 +44,7 @@ pub fn run(arguments: &LogsArguments, session: &mut Session) -> Result<u8, Failu
     };
     let options = LogOptions {
         follow: arguments.follow,
-        tail: arguments.tail,
+        tail: arguments.tail.and_then(Tail::limit),
         since: moment("--since", &arguments.since)?,
         until: moment("--until", &arguments.until)?,
         pattern,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::arguments::{LogsArguments, ManifestArguments, PlanArguments, StatusArguments, TargetArguments};
+use super::arguments::{LogsArguments, ManifestArguments, PlanArguments, StatusArguments, Tail, TargetArguments};
 use super::databases::{self, Backup, Dump, DumpOptions, Rebuild, ReplaceOptions, Restore, RestoreFrom};
 use super::failure::Failure;
 use super::images::{Load, Save};
@@ -221,7 +221,7 @@ pub fn look(kind: MenuKind, targets: &[String], session: &mut Session) -> Result
         MenuKind::Logs => {
             // Without a terminal there is nobody who would end it.
             let follow = terminal::is_interactive();
-            let look = LogsArguments { follow, tail: Some(LOG_TAIL), ..LogsArguments::of(targets) };
+            let look = LogsArguments { follow, tail: Some(Tail::Lines(LOG_TAIL)), ..LogsArguments::of(targets) };
             if follow {
                 session.output.say(&message!("menu-logs-end"));
             }

@@ -59,6 +59,22 @@ impl EngineError {
         Self { kind, operation, object: object.into(), cause: Cause(cause.into()) }
     }
 
+    /// The same, with a container's name in place of its ID, in the engine's own words too.
+    pub fn about(mut self, id: &str, name: &str) -> Self {
+        if id.len() >= 12 {
+            let named = |text: &str| text.replace(id, name);
+            (self.object, self.cause) = (named(&self.object), Cause(named(&self.cause.0)));
+        }
+        self
+    }
+
+    /// Whether the engine's runtime still has what an engine that was killed began for this container: that one never starts
+    /// again, and a new one does. There is no code for it; the words are libcontainerd's and containerd's.
+    pub fn is_stale_runtime_task(&self) -> bool {
+        let words = ["id already in use", ": already exists"];
+        self.kind == EngineErrorKind::Failed && words.iter().any(|words| self.cause.0.contains(words))
+    }
+
     pub fn kind(&self) -> EngineErrorKind {
         self.kind
     }

@@ -20,7 +20,7 @@ pub use address::{Address, AddressError};
 pub use api::attach::ContainerHold;
 pub use api::events::ContainerEvent;
 pub use api::exec::{ExecEnd, ExecOutput, ExecResult, ExecSession, ExecSpec, TerminalSize};
-pub use api::images::{ImageListing, ImageView, LoadProgress, run_config};
+pub use api::images::{HealthTimes, ImageListing, ImageView, LoadProgress, run_config};
 pub use api::logs::{LogLine, LogQuery, LogSource};
 pub use api::networks::{AddressPool, NetworkSpec, NetworkView};
 pub use api::spec::{

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::Manifest;
 use super::read::{Loaded, read_manifest};
 use super::steps::variables::Variables;
 use super::text::parse::LARGEST_TEXT;
@@ -40,8 +41,17 @@ pub enum BesideError {
 /// project: whoever asks chooses.
 pub fn manifests_beside(chosen: &Path, variables: &Variables) -> Result<Vec<FoundManifest>, BesideError> {
     let folder = chosen.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    manifests_in(folder, Some(chosen), variables)
+}
+
+/// `chosen` is read whatever it looks like.
+fn manifests_in(
+    folder: &Path,
+    chosen: Option<&Path>,
+    variables: &Variables,
+) -> Result<Vec<FoundManifest>, BesideError> {
     let failed = |source| BesideError::Folder { folder: folder.to_owned(), source };
-    let mut waiting: BTreeSet<PathBuf> = BTreeSet::from([chosen.to_owned()]);
+    let mut waiting: BTreeSet<PathBuf> = chosen.map(Path::to_owned).into_iter().collect();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let is_json = Path::new(&entry.file_name()).extension().is_some_and(|extension| extension == "json");
@@ -56,7 +66,7 @@ pub fn manifests_beside(chosen: &Path, variables: &Variables) -> Result<Vec<Foun
         if !seen.insert(known) {
             continue;
         }
-        let is_chosen = path == chosen;
+        let is_chosen = chosen == Some(path.as_path());
         if !is_chosen && !looks_like_manifest(&path)? {
             continue;
         }
@@ -68,6 +78,21 @@ pub fn manifests_beside(chosen: &Path, variables: &Variables) -> Result<Vec<Foun
         found.push(FoundManifest { path, loaded });
     }
     Ok(found)
+}
+
+/// The services that other manifests in the manifest's folder name for its project: their containers are somebody's.
+pub fn services_beside(manifest: &Manifest, variables: &Variables) -> Result<BTreeSet<String>, BesideError> {
+    let found = manifests_in(&manifest.folder, None, variables)?;
+    let of_project = found.iter().filter(|found| found.loaded.manifest.project == manifest.project);
+    Ok(of_project.flat_map(|found| found.loaded.manifest.services.names().map(str::to_owned)).collect())
+}
+
+/// The names of the volumes that manifests in the manifest's folder name for its project.
+pub fn volumes_beside(manifest: &Manifest, variables: &Variables) -> Result<BTreeSet<String>, BesideError> {
+    let found = manifests_in(&manifest.folder, None, variables)?;
+    let manifests = found.iter().map(|found| &found.loaded.manifest).filter(|other| other.project == manifest.project);
+    let all = manifests.chain([manifest]);
+    Ok(all.flat_map(|other| other.volumes.keys().map(|key| other.volume_name(key))).collect())
 }
 
 /// What looks like a manifest in the first of these folders that has one: the first by name. Folders and files that can't be
@@ -146,6 +171,18 @@ mod tests {
         found.sort();
         let wanted = [pair("prod.json", "p"), pair("stack.json", "p"), pair("whole.json", "p")];
         assert_eq!(found, [&wanted[..], &[pair("with-part.json", "q")]].concat());
+    }
+
+    #[test]
+    fn services_of_the_same_project_count_wherever_they_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("stack.json", STACK);
+        write("extra.json", r#"{"project": "p", "services": {"b": {"image": "b:1"}}}"#);
+        write("other.json", r#"{"project": "q", "services": {"c": {"image": "c:1"}}}"#);
+        let stack = read_manifest(&folder.path().join("stack.json"), Variables::default()).unwrap();
+        let named = services_beside(&stack.manifest, &Variables::default()).unwrap();
+        assert_eq!(named, ["a".to_owned(), "b".to_owned()].into());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::graph::Graph;
 use super::model::{
-    Condition, Dependency, HostAddress, Manifest, MountKind, NamespaceMode, NetworkJoin, Protocol, SecretSource,
-    Service,
+    Condition, Dependency, HostAddress, Manifest, MountKind, NamespaceMode, NetworkJoin, Protocol, ReadyProbe,
+    RestartPolicy, SecretSource, Service,
 };
 use super::selectors::reads_as_selector;
 use super::text::node::{Node, Value};
@@ -19,6 +19,7 @@ pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     checker.references();
     checker.dependency_rings();
     checker.health();
+    checker.jobs();
     checker.container_names();
     checker.published_ports();
     checker.scale();
@@ -167,6 +168,32 @@ impl<'a> Checker<'a> {
                         self.problems.warning(span, message);
                     }
                 }
+            }
+        }
+    }
+
+    /// A job that the engine starts again has no end.
+    fn jobs(&mut self) {
+        for (name, service) in self.services() {
+            let waits = |other: &Service| {
+                let dependency = other.depends_on.get(name);
+                dependency.is_some_and(|one| one.condition == Condition::ServiceCompletedSuccessfully)
+            };
+            let waiting = self.services().into_iter().find(|(_, other)| waits(other)).map(|(other, _)| other);
+            let probe = service.ready.as_ref().map(|ready| &ready.probe);
+            let says_so = matches!(probe, Some(ReadyProbe::Completed(_)));
+            if waiting.is_none() && !says_so {
+                continue;
+            }
+            let never_ends = matches!(service.restart, RestartPolicy::Always | RestartPolicy::UnlessStopped);
+            if never_ends {
+                let span = self.root.place(&["services", name, "restart"]);
+                let who = waiting.map_or("`ready` waits".to_owned(), |other| format!("`{other}` waits"));
+                let message = format!("`{name}` is started again whenever it ends, and {who} for its end");
+                self.problems.error_with_help(span, message, "give it `restart: no` or `on-failure`");
+            } else if let (Some(other), Some(_), false) = (waiting, probe, says_so) {
+                let span = self.root.place(&["services", name, "ready"]);
+                self.problems.warning(span, format!("`ready` is not used: `{other}` waits until `{name}` has ended"));
             }
         }
     }

@@ -20,7 +20,7 @@ mod selectors;
 mod steps;
 mod text;
 
-pub use beside::{BesideError, FoundManifest, likely_manifest, manifests_beside};
+pub use beside::{BesideError, FoundManifest, likely_manifest, manifests_beside, services_beside, volumes_beside};
 /// Where the value types are still looked for.
 pub use model as types;
 pub use model::{Manifest, Reference};

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::steps::decode::{Context, decode_manifest};
 use super::steps::env_file::{EnvFileError, read_env_file};
@@ -111,7 +112,9 @@ impl Reader {
         grant_files(&mut root, &mut Expansion { problems: &mut self.problems, ports_left });
         let home = self.variables.get("HOME").map(str::to_owned);
         let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
-        let manifest = decode_manifest(&root, &mut context)?;
+        let mut manifest = decode_manifest(&root, &mut context)?;
+        let variables = Arc::new(self.variables.of_files().clone());
+        manifest.services.iter_mut().for_each(|(_, service)| service.variables = variables.clone());
         checks::check(&manifest, &root, &mut self.problems);
         Some(manifest)
     }

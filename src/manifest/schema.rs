@@ -139,6 +139,7 @@ fn ready() -> Value {
             "http": { "$ref": "#/$defs/HttpProbe", "description": "A request to a port of the container is answered well." },
             "log": { "type": "string", "description": "A line of its log, written since the start, matches this regular expression." },
             "running_for": { "type": "string", "description": "It has run for so long without ending." },
+            "completed": { "const": true, "description": "It has ended with exit code 0: a job, which runs again only when it changes." },
             "timeout": { "type": "string", "description": "How long it may take; the command's own limit where absent." }
         }
     })

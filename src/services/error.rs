@@ -123,6 +123,10 @@ pub enum Problem {
     PortFreedLater { service: String, port: String, holder: String, other: String },
     #[error("{service}: port {port} of the host is held by {holder}")]
     PortHeld { service: String, port: String, holder: String },
+    #[error(
+        "the engine can't publish any port now: the host's packet filter was probably reloaded; restart the engine (`systemctl restart docker`), which puts its rules back"
+    )]
+    NoPortsPublished,
     #[error("{service}: the host has no address {address} to publish a port on")]
     NoSuchAddress { service: String, address: String },
     #[error(
@@ -139,6 +143,12 @@ pub enum Problem {
     OtherPostgres { service: String, folder: String, written_by: String, image: String, reference: Reference },
     #[error("{service}: {path} does not exist, and is to be mounted at {target}: make it, or set create_host_path")]
     SourceMissing { service: String, path: String, target: String },
+    #[error(
+        "{service}: {path}, mounted at {target}, was there when {container} was started, and is gone: put it back, or make it anew yourself"
+    )]
+    SourceVanished { service: String, path: String, target: String, container: String },
+    #[error("which containers no manifest of the project names can't be said: {why}")]
+    OrphansUnknown { why: String },
     #[error("{service}: its environment can't be made")]
     Input { service: String, source: InputError },
     #[error("{service}: the engine can't give it the GPU that it requires")]
@@ -150,13 +160,21 @@ pub enum Problem {
     #[error("network {name} is external and does not exist: make it, or drop `external`")]
     NetworkMissing { name: String },
     #[error(
-        "network {name} differs from the manifest ({fields}): stop what uses it, remove it with `docker network rm {name}`, and start again"
+        "network {name} differs from the manifest ({fields}): `--recreate-networks` recreates it with the containers in it"
     )]
     NetworkDiffers { name: String, fields: String },
+    #[error("network {name} can't be recreated: container {container} is in it; stop that one, or disconnect it")]
+    NetworkInUse { name: String, container: String },
+    #[error("network {name} differs from the manifest, and dpl did not make it: remove it yourself, or set `external`")]
+    NetworkNotOurs { name: String },
     #[error(
         "{service}: `ready.log` waits for a line, and its logging driver `none` keeps none: choose another proof or another driver"
     )]
     LogNotKept { service: String },
+    #[error(
+        "{service}: it waits until {other} is healthy, and neither the manifest nor image {reference} has a check: give {other} a `healthcheck` or `ready`, or wait for `service_started`"
+    )]
+    NothingProvesHealth { service: String, other: String, reference: Reference },
     #[error("the engine has two networks named {name}: remove one of them by its ID")]
     NetworkTwice { name: String },
     #[error(
@@ -270,10 +288,53 @@ pub enum WayBack {
     NotNeeded,
     /// It is there again, as it was.
     PutBack,
-    /// It has its place again, and does not run.
-    Down { container: String },
+    /// It has its place again, and does not run; `error` says why, where its start failed.
+    Down { container: String, error: Option<StepError> },
     /// It could not be put back: what it is called now, and why.
-    Failed { container: String, error: StepError },
+    Failed { container: String, error: Option<StepError> },
+    /// Nothing is missing of what was there, and the new container could not be put away.
+    Left { container: String, error: StepError },
+    /// Somebody removed it meanwhile: the new one is left, where there is one.
+    OldGone { left: Option<String> },
+}
+
+impl WayBack {
+    /// The container that is not as it was before, where there is one to look at.
+    pub(super) fn container(&self) -> Option<&str> {
+        match self {
+            Self::NotNeeded | Self::PutBack => None,
+            Self::Down { container, .. } | Self::Failed { container, .. } | Self::Left { container, .. } => {
+                Some(container)
+            }
+            Self::OldGone { left } => left.as_deref(),
+        }
+    }
+
+    fn line(&self) -> Option<String> {
+        let why = |error: &Option<StepError>| {
+            error.as_ref().map_or(String::new(), |error| format!(": {}", in_one_line(error)))
+        };
+        Some(match self {
+            Self::NotNeeded => return None,
+            Self::PutBack => "the old container is back as it was".to_owned(),
+            Self::Down { container, error } => {
+                format!("the old container is back as {container}, and does not run{}", why(error))
+            }
+            Self::Failed { container, error } => {
+                format!("the old container is kept as {container} and could not be put back{}", why(error))
+            }
+            Self::Left { container, error } => {
+                format!("the new container {container} is left and could not be removed: {}", in_one_line(error))
+            }
+            Self::OldGone { left: Some(left) } => {
+                format!("somebody removed the old container meanwhile, so the new one is left as {left}")
+            }
+            Self::OldGone { left: None } => {
+                "somebody removed the old container meanwhile, and the new one is gone too: `dpl start` makes another"
+                    .to_owned()
+            }
+        })
+    }
 }
 
 /// A service on which the plan failed.
@@ -297,19 +358,7 @@ impl ServiceFailure {
         }];
         lines.extend(self.health.iter().map(|line| format!("  health check: {line}")));
         lines.extend(self.log.iter().map(|line| format!("  log: {line}")));
-        match &self.way_back {
-            WayBack::NotNeeded => {}
-            WayBack::PutBack => lines.push("  the old container is back as it was".to_owned()),
-            WayBack::Down { container } => {
-                lines.push(format!("  the old container is back as {container}, and does not run"));
-            }
-            WayBack::Failed { container, error } => {
-                lines.push(format!(
-                    "  the old container is kept as {container} and could not be put back: {}",
-                    in_one_line(error)
-                ));
-            }
-        }
+        lines.extend(self.way_back.line().map(|line| format!("  {line}")));
         lines
     }
 }

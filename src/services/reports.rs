@@ -20,6 +20,20 @@ pub struct ServicesReport {
 }
 
 impl ServicesReport {
+    /// The same, where those of these services that were left open turned out to be as they were asked for.
+    pub(super) fn closed(mut self, found_done: impl Fn(&str) -> bool) -> Self {
+        let outcome = match self.action {
+            Action::Start | Action::Restart => ServiceOutcome::Waited,
+            Action::Stop => ServiceOutcome::Stopped,
+            Action::Remove => ServiceOutcome::Removed,
+        };
+        for service in self.services.iter_mut().filter(|service| service.result.is_open() && found_done(&service.name))
+        {
+            service.result = outcome;
+        }
+        self
+    }
+
     /// Adds what a later look did: what was done stays done, what was not may be now.
     pub(super) fn absorb(&mut self, later: Self) {
         for new in later.services {

@@ -34,11 +34,15 @@ pub struct Request {
 pub struct Options {
     pub dependencies: Dependencies,
     pub recreate: Recreate,
+    /// Whether networks that differ from the manifest are made anew, with everything that runs in them.
+    pub recreate_networks: bool,
     pub wait: Wait,
     /// For every wait of the plan; what the manifest says, else what suits the kind of wait, where absent.
     pub wait_timeout: Option<Duration>,
     pub failed: FailedContainers,
     pub namesakes: Namesakes,
+    /// IDs of containers that were seen to end well by themselves: jobs, which run again only when they change.
+    pub completed: BTreeSet<String>,
     /// What `remove` takes beside containers.
     pub extent: BTreeSet<Extent>,
 }

@@ -42,18 +42,30 @@ pub(super) fn project_of(deployment: &Deployment) -> &str {
 }
 
 /// A service that has a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployedService {
     /// The engine's ID of the image that its container was made of.
     pub image_id: String,
     /// Whether it ran.
     pub is_up: bool,
+    /// What its `env_file`s set; absent where the record is older than this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<BTreeMap<String, String>>,
+    /// The ID of its container, where that one was seen to end well by itself: a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed: Option<String>,
 }
 
 impl Deployment {
-    /// Whether nothing but the time and the operator tells them apart.
+    /// Whether nothing but the time and the operator tells them apart; a job that ran once more is no other state.
     fn is_like(&self, other: &Self) -> bool {
-        self.manifest == other.manifest && self.services == other.services
+        let same = |one: &DeployedService, other: &DeployedService| {
+            let is_known = one.env.is_some() && other.env.is_some();
+            one.image_id == other.image_id && one.is_up == other.is_up && (!is_known || one.env == other.env)
+        };
+        self.manifest == other.manifest
+            && self.services.keys().eq(other.services.keys())
+            && self.services.values().zip(other.services.values()).all(|(one, other)| same(one, other))
     }
 }
 
@@ -106,14 +118,21 @@ impl Deployments {
         self.of(engine).iter().flat_map(|one| one.services.values()).map(|service| service.image_id.clone()).collect()
     }
 
+    /// The IDs of the containers that were seen to end well by themselves, by the last deployment of each engine.
+    pub fn completed(&self) -> BTreeSet<String> {
+        let last = self.engines.values().filter_map(|all| all.last());
+        last.flat_map(|one| one.services.values()).filter_map(|service| service.completed.clone()).collect()
+    }
+
     /// Adds what an engine has now, and writes it down; what is as it was is none. The present one and `keep` before it
     /// stay. The project's lock must be held.
     pub fn add(&mut self, state: &StateDir, engine: &str, deployment: Deployment, keep: u32) -> Result<(), StateError> {
         let all = self.engines.entry(engine.to_owned()).or_default();
-        if all.last().is_some_and(|last| last.is_like(&deployment)) {
-            return Ok(());
+        match all.last_mut() {
+            Some(last) if last.is_like(&deployment) && last.services == deployment.services => return Ok(()),
+            Some(last) if last.is_like(&deployment) => last.services = deployment.services,
+            _ => all.push(deployment),
         }
-        all.push(deployment);
         let superfluous = all.len().saturating_sub(keep as usize + 1);
         all.drain(..superfluous);
         crate::failpoint!("state.deployments.before-write");
@@ -133,7 +152,10 @@ mod tests {
             at: Timestamp::now(),
             operator: Operator::default(),
             manifest: serde_json::json!({"project": "p"}),
-            services: BTreeMap::from([("web".to_owned(), DeployedService { image_id: image.to_owned(), is_up: true })]),
+            services: BTreeMap::from([(
+                "web".to_owned(),
+                DeployedService { image_id: image.to_owned(), is_up: true, ..Default::default() },
+            )]),
         }
     }
 
@@ -151,6 +173,21 @@ mod tests {
         assert!(all.of("OTHER").is_empty() && all.images_of("OTHER").is_empty());
         let mode = std::fs::metadata(state.file(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "values of the environment are in it");
+    }
+
+    #[test]
+    fn a_job_that_ran_once_more_is_no_other_state_and_its_container_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::beside(&folder.path().join("stack.json"), "p");
+        for (action, id) in [(1, "one"), (2, "two")] {
+            let mut all = Deployments::read(&state).unwrap();
+            let mut job = deployment(action, "a");
+            job.services.get_mut("web").unwrap().completed = Some(id.to_owned());
+            all.add(&state, "ENGINE", job, 2).unwrap();
+        }
+        let all = Deployments::read(&state).unwrap();
+        assert_eq!(all.of("ENGINE").iter().map(|one| one.action).collect::<Vec<_>>(), [1]);
+        assert_eq!(all.completed(), ["two".to_owned()].into());
     }
 
     #[test]

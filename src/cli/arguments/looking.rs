@@ -55,8 +55,8 @@ pub struct LogsArguments {
     #[arg(long)]
     pub follow: bool,
     /// Lines from the end of each log [default: all]
-    #[arg(short = 'n', long, value_name = "LINES")]
-    pub tail: Option<u64>,
+    #[arg(short = 'n', long, value_name = "LINES", value_parser = lines)]
+    pub tail: Option<Tail>,
     /// Only lines since this time: 10m, 1h30m, 2026-01-31T08:00:00Z, 2026-01-31 [default: all]
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
@@ -69,6 +69,29 @@ pub struct LogsArguments {
     /// Show when each line was written, by the engine's clock
     #[arg(short = 't', long)]
     pub timestamps: bool,
+}
+
+/// How many lines from a log's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    All,
+    Lines(u64),
+}
+
+impl Tail {
+    pub fn limit(self) -> Option<u64> {
+        match self {
+            Self::All => None,
+            Self::Lines(count) => Some(count),
+        }
+    }
+}
+
+fn lines(text: &str) -> Result<Tail, String> {
+    match text {
+        "all" => Ok(Tail::All),
+        number => number.parse().map(Tail::Lines).map_err(|_| "a number of lines, or `all`".to_owned()),
+    }
 }
 
 impl LogsArguments {

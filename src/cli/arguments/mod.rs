@@ -24,7 +24,7 @@ pub use images::{
     CompressionChoice, ExportArguments, FormatChoice, ImagesCommand, ImportArguments, LoadArguments, PruneArguments,
     RemoveImagesArguments, SaveArguments, VerifyArguments,
 };
-pub use looking::{ExecArguments, GraphArguments, GraphFormat, LogsArguments, StatsArguments, StatusArguments};
+pub use looking::{ExecArguments, GraphArguments, GraphFormat, LogsArguments, StatsArguments, StatusArguments, Tail};
 pub use replace::{ConvertArguments, RebuildArguments, ReplaceArguments, RestoreArguments, RollbackArguments};
 pub use services::{PlanArguments, RemoveArguments, StartArguments, WishArguments};
 

@@ -31,6 +31,9 @@ pub struct WishArguments {
     /// Recreate the containers of the chosen services, changed or not
     #[arg(long)]
     pub force_recreate: bool,
+    /// Recreate networks that differ from the manifest, with everything that runs in them
+    #[arg(long)]
+    pub recreate_networks: bool,
     /// Take over containers that have the right names but were not created by dpl
     #[arg(long)]
     pub adopt: bool,

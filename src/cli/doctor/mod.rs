@@ -111,6 +111,7 @@ fn title(name: &'static str, catalogue: &Catalogue) -> &'static str {
         "namesakes" => message!("doctor-title-namesakes"),
         "networks" => message!("doctor-title-networks"),
         "orphans" => message!("doctor-title-orphans"),
+        "volumes" => message!("doctor-title-volumes"),
         "leftovers" => message!("doctor-title-leftovers"),
         "limits" => message!("doctor-title-limits"),
         "engine says" => message!("doctor-title-engine-says"),

@@ -60,6 +60,12 @@ pub(super) fn checks(found: &Examination, say: Say) -> Vec<DoctorCheck> {
         message!("doctor-remove-orphans"),
     );
     list(
+        "volumes",
+        &found.dangling_volumes,
+        |all| message!("doctor-volumes", containers = all),
+        message!("doctor-remove-volumes"),
+    );
+    list(
         "leftovers",
         &found.leftovers,
         |all| message!("doctor-leftovers", containers = all),

@@ -22,6 +22,10 @@ impl Record {
         Ok(Self { deployments: Deployments::read(&project.state())? })
     }
 
+    pub fn deployments(&self) -> &Deployments {
+        &self.deployments
+    }
+
     /// Writes down what the services are now, after an action that ended so.
     pub fn add(
         mut self,
@@ -43,12 +47,13 @@ impl Record {
             return Ok(());
         }
         let snapshot = session.runtime()?.block_on(Observed::look(engine, manifest))?;
+        let document = carried_out(manifest, report, last);
         let deployment = Deployment {
             action: session.action_number(),
             at: Timestamp::now().round(jiff::Unit::Second).unwrap_or_default(),
             operator: Operator::of_process(),
-            manifest: carried_out(manifest, report, last),
-            services: deployed(manifest, &snapshot),
+            services: deployed(&document, &snapshot, report, last),
+            manifest: document,
         };
         Ok(self.deployments.add(&project.state(), &engine_id, deployment, manifest.keep_releases)?)
     }
@@ -74,11 +79,35 @@ fn carried_out(manifest: &Manifest, report: &ServicesReport, last: Option<&Deplo
     document
 }
 
-fn deployed(manifest: &Manifest, snapshot: &Observed) -> BTreeMap<String, DeployedService> {
-    let seen = manifest.services.names().filter_map(|name| Some((name, snapshot.main(name, 1)?)));
-    seen.map(|(name, seen)| {
-        let service = DeployedService { image_id: seen.view.image_id.clone(), is_up: seen.is_up() };
-        (name.to_owned(), service)
+/// `document`: the manifest as it was carried out.
+fn deployed(
+    document: &Value,
+    snapshot: &Observed,
+    report: &ServicesReport,
+    last: Option<&Deployment>,
+) -> BTreeMap<String, DeployedService> {
+    let services = document["services"].as_object().into_iter().flatten().filter(|(_, service)| service.is_object());
+    let seen = services.filter_map(|(name, service)| Some((name, service, snapshot.main(name, 1)?)));
+    seen.map(|(name, service, seen)| {
+        let earlier = last.and_then(|last| last.services.get(name)?.completed.as_ref()) == Some(&seen.view.id);
+        let is_done = seen.is_done_job() && (earlier || was_started(report, name));
+        let mut env = seen.given_environment();
+        // What the manifest says itself is in it already, and secrets are in no record.
+        env.retain(|name, _| service["environment"].get(name.as_str()).is_none());
+        let service = DeployedService {
+            image_id: seen.view.image_id.clone(),
+            is_up: seen.is_up(),
+            env: Some(env),
+            completed: is_done.then(|| seen.view.id.clone()),
+        };
+        (name.clone(), service)
     })
     .collect()
+}
+
+/// Whether the action that has just ended started the service: then nobody has stopped it since.
+fn was_started(report: &ServicesReport, name: &str) -> bool {
+    use ServiceOutcome::{Created, Recreated, Restarted, Started};
+    let is_it = |outcome| matches!(outcome, Created | Recreated | Restarted | Started);
+    report.services.iter().any(|service| service.name == name && is_it(service.result))
 }

@@ -32,6 +32,7 @@ use crate::services::{
     Action, Cause, Dependencies, Depth, ExecuteOptions, Extent, FailedContainers, Namesakes, Operation as Step,
     Options, Plan, Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Wait, plan, run,
 };
+use crate::state::Deployments;
 use deployments::Record;
 use plan_page::{print, warn};
 
@@ -111,6 +112,7 @@ fn options(wish: &WishArguments) -> Options {
     Options {
         dependencies: if wish.no_deps { Dependencies::Leave } else { Dependencies::Start },
         recreate: if wish.force_recreate { Recreate::All } else { Recreate::Drifted },
+        recreate_networks: wish.recreate_networks,
         namesakes: if wish.adopt { Namesakes::Adopt } else { Namesakes::Refuse },
         ..Options::default()
     }
@@ -147,6 +149,31 @@ impl Converge {
         Ok(self)
     }
 
+    /// The flags that lead to these options.
+    fn flags(&self) -> Vec<String> {
+        let options = &self.options;
+        let said = [
+            (options.dependencies == Dependencies::Leave, "--no-deps"),
+            (options.recreate == Recreate::All, "--force-recreate"),
+            (options.recreate_networks, "--recreate-networks"),
+            (options.namesakes == Namesakes::Adopt, "--adopt"),
+            (options.wait == Wait::WhereNeeded, "--no-wait"),
+            (options.failed == FailedContainers::Keep, "--keep-failed"),
+            (options.extent.contains(&Extent::Volumes), "--volumes"),
+            (options.extent.contains(&Extent::Networks), "--networks"),
+            (options.extent.contains(&Extent::Orphans), "--orphans"),
+        ];
+        let mut flags: Vec<String> =
+            said.into_iter().filter(|(is_said, _)| *is_said).map(|(_, flag)| flag.to_owned()).collect();
+        if let Some(timeout) = options.wait_timeout {
+            flags.push(format!("--wait-timeout {}", Period(timeout)));
+        }
+        if self.execute.parallel != ExecuteOptions::default().parallel {
+            flags.push(format!("--parallel {}", self.execute.parallel));
+        }
+        flags
+    }
+
     fn request(&self) -> Request {
         Request { action: self.action, selection: self.services.clone(), options: self.options.clone() }
     }
@@ -165,7 +192,10 @@ impl Operation for Converge {
     }
 
     fn command(&self) -> String {
-        format!("dpl {} {}", word(self.action), self.services.join(" "))
+        let mut words = vec!["dpl".to_owned(), word(self.action).to_owned()];
+        words.extend(self.services.iter().cloned());
+        words.extend(self.flags());
+        words.join(" ")
     }
 
     fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
@@ -173,11 +203,12 @@ impl Operation for Converge {
             return Ok(());
         }
         let targets = self.services.join(", ");
+        let plan = would(&self.request(), project, session)?;
+        warn(&plan, session, |message| session.output.warn(message));
         let question = if self.options.extent.is_empty() {
             message!("confirm-remove", count = self.services.len(), targets = targets)
         } else {
             // What else goes is named: the data in a volume don't come back.
-            let plan = would(&self.request(), project, session)?;
             let more = more(&plan, session);
             match self.services.is_empty() {
                 true => message!("confirm-remove-orphans", more = more),
@@ -210,6 +241,7 @@ fn would(request: &Request, project: &Project, session: &mut Session) -> Result<
     let engine = session.engine()?;
     let manifest = project.manifest();
     let mut supposed = session.supposed_images.clone();
+    let request = &with_completed(request, &Deployments::read(&project.state()).unwrap_or_default());
     let mut snapshot =
         session.wait_for(async { Ok(Snapshot::take(&engine, manifest, request, Depth::ReadOnly).await?) })?;
     let with = |snapshot: &mut Snapshot, images: &mut BTreeMap<String, String>| {
@@ -254,8 +286,8 @@ fn carry_out(
     let engine = session.engine()?;
     let runtime = session.runtime()?;
     let manifest = project.manifest();
-    let request = converge.request();
     let record = Record::open(project)?;
+    let request = with_completed(&converge.request(), record.deployments());
     let executed = runtime.block_on(async {
         let mut planned = look_and_plan(&engine, manifest, &request).await?;
         if let Some(missing) = planned.as_ref().err().and_then(ServicesError::only_missing_images)
@@ -311,6 +343,12 @@ fn carry_out(
     }
 }
 
+/// The request with what is known of jobs: those that were seen to end.
+fn with_completed(request: &Request, deployments: &Deployments) -> Request {
+    let options = Options { completed: deployments.completed(), ..request.options.clone() };
+    Request { options, ..request.clone() }
+}
+
 /// The plan, or what stands in its way; the outer error is of the looking.
 async fn look_and_plan(
     engine: &Engine,
@@ -359,4 +397,8 @@ fn say_done(report: &ServicesReport, begun: Instant, session: &Session) {
         }
     };
     session.output.say(&message);
+    let fewer = count(&[ServiceOutcome::Removed]);
+    if fewer > 0 && matches!(report.action, Action::Start | Action::Restart) {
+        session.output.say(&message!("services-scaled-down", count = fewer));
+    }
 }

@@ -9,12 +9,17 @@ use crate::services::{Plan, Warning};
 
 /// The plan as lines: what, on what, why.
 pub fn print(plan: &Plan, session: &Session) -> Result<(), Failure> {
+    print_or(plan, &message!("plan-nothing"), session)
+}
+
+/// The same, with what is said where nothing is to be done.
+pub fn print_or(plan: &Plan, nothing: &Message, session: &Session) -> Result<(), Failure> {
     if session.output.json {
         return Ok(());
     }
     warn(plan, session, |message| session.output.warn(message));
     if !plan.changes_anything() {
-        session.output.say(&message!("plan-nothing"));
+        session.output.say(nothing);
         return Ok(());
     }
     session.output.data(&steps(plan, session.output.catalogue))

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Converge, carry_out, print};
+use super::plan_page::print_or;
+use super::{Converge, carry_out, with_completed};
 use crate::cli::arguments::RollbackServicesArguments;
 use crate::cli::failure::Failure;
 use crate::cli::operations::{self, Operation, document};
@@ -16,7 +17,7 @@ use crate::cli::prompt;
 use crate::cli::session::{Project, Session};
 use crate::databases::{self, BackupDocument, BackupFolder};
 use crate::images;
-use crate::manifest::{Reference, Variables, read_resolved};
+use crate::manifest::{Manifest, Reference, Variables, read_resolved};
 use crate::report::{Message, Reporter};
 use crate::services::{Action, Depth, Observed, Plan, Problem, ServicesError, Snapshot, plan};
 use crate::state::{Deployment, Deployments, read_journal};
@@ -34,6 +35,10 @@ pub struct RollbackPlan {
     pub backups: Vec<BackupDocument>,
     /// Services of today that were not there.
     pub new_services: Vec<String>,
+    /// Services that were down then and run now: they are left as they are.
+    pub started_since: Vec<String>,
+    /// Services whose `env_file`s set what they set then, whatever they say today.
+    pub past_env_files: Vec<String>,
     pub plan: Plan,
 }
 
@@ -60,9 +65,10 @@ pub fn run(arguments: &RollbackServicesArguments, session: &mut Session) -> Resu
     let deployment = chosen(all, number, &project)?;
     // It lasted until the action that ended with the next one: what was backed up before that one's end belongs to it.
     let lasted_until = all.iter().find(|other| other.action > deployment.action).map(|next| next.at);
-    let loaded = read_resolved(&deployment.manifest, &project.path, Variables::of_process())?;
+    let mut loaded = read_resolved(&deployment.manifest, &project.path, Variables::of_process())?;
+    let unrecorded_env = take_past_env(&mut loaded.manifest, &deployment);
     let past = Arc::new(Project { path: project.path.clone(), loaded, state: project.state() });
-    let rollback = Rollback { number, deployment, lasted_until, past };
+    let rollback = Rollback { number, deployment, lasted_until, past, unrecorded_env };
     operations::act(&rollback, &project, session)
 }
 
@@ -114,6 +120,21 @@ struct Rollback {
     lasted_until: Option<Timestamp>,
     /// The project as it was.
     past: Arc<Project>,
+    /// Services with an `env_file` of which an older dpl did not record what it set.
+    unrecorded_env: Vec<String>,
+}
+
+/// Lets the services' `env_file`s set what they set then. Gives the services of which that is not known.
+fn take_past_env(manifest: &mut Manifest, deployment: &Deployment) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for (name, service) in manifest.services.iter_mut().filter(|(_, service)| !service.env_file.is_empty()) {
+        match deployment.services.get(name).map(|then| &then.env) {
+            Some(Some(env)) => service.past_env = Some(Arc::new(env.clone())),
+            Some(None) => unknown.push(name.to_owned()),
+            None => {}
+        }
+    }
+    unknown
 }
 
 impl Rollback {
@@ -137,9 +158,17 @@ impl Rollback {
     ) -> Result<RollbackPlan, Failure> {
         let engine = session.engine()?;
         let manifest = self.past.manifest();
-        let request = converge.request();
-        let (images, plan) = session.runtime()?.block_on(async {
+        let request = with_completed(&converge.request(), &Deployments::read(&project.state()).unwrap_or_default());
+        let (images, started_since, plan) = session.runtime()?.block_on(async {
             let mut snapshot = Observed::look(&engine, manifest).await?;
+            let was_down = |name: &&str| self.deployment.services.get(*name).is_some_and(|service| !service.is_up);
+            let started: Vec<String> = manifest
+                .services
+                .names()
+                .filter(was_down)
+                .filter(|name| snapshot.runs(name))
+                .map(str::to_owned)
+                .collect();
             let moved = moved(&self.deployment, self.past.manifest(), &converge.services, &snapshot)?;
             let mut lost = Vec::new();
             for image in &moved {
@@ -152,7 +181,7 @@ impl Rollback {
                 return Err(images_lost(&lost));
             }
             let snapshot = Snapshot::complete(snapshot, &engine, manifest, (&request, how)).await?;
-            Ok::<_, Failure>((moved, plan(&request, manifest, &snapshot)?))
+            Ok::<_, Failure>((moved, started, plan(&request, manifest, &snapshot)?))
         })?;
         let then = &self.deployment.services;
         Ok(RollbackPlan {
@@ -166,6 +195,15 @@ impl Rollback {
                 .names()
                 .filter(|name| !then.contains_key(*name))
                 .map(str::to_owned)
+                .collect(),
+            started_since,
+            past_env_files: manifest
+                .services
+                .iter()
+                .filter(|(_, name, service)| {
+                    service.past_env.is_some() && request.selection.iter().any(|one| one == name)
+                })
+                .map(|(_, name, _)| name.to_owned())
                 .collect(),
             plan,
         })
@@ -191,10 +229,17 @@ impl Rollback {
             };
             session.output.say(&message);
         }
-        print(&plan.plan, session)?;
-        if !plan.new_services.is_empty() {
-            let message = message!("rollback-new-services", targets = plan.new_services.join(", "));
-            session.output.say(&message);
+        print_or(&plan.plan, &message!("rollback-nothing"), session)?;
+        let lists: [(&Vec<String>, fn(String) -> Message); 4] = [
+            (&plan.new_services, |all| message!("rollback-new-services", targets = all)),
+            (&plan.started_since, |all| message!("rollback-started-since", targets = all)),
+            (&plan.past_env_files, |all| message!("rollback-past-env", targets = all)),
+            (&self.unrecorded_env, |all| message!("rollback-env-unknown", targets = all)),
+        ];
+        for (services, message) in lists {
+            if !services.is_empty() {
+                session.output.say(&message(services.join(", ")));
+            }
         }
         for backup in &plan.backups {
             let message = message!("rollback-backup", database = &backup.database, id = &backup.id);
@@ -260,7 +305,7 @@ impl Operation for Rollback {
 /// The names that have to move for the services to have their earlier images.
 fn moved(
     deployment: &Deployment,
-    manifest: &crate::manifest::Manifest,
+    manifest: &Manifest,
     services: &[String],
     snapshot: &Observed,
 ) -> Result<Vec<MovedImage>, Failure> {

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
-use bollard::models::{BuildInfo, ImageConfig, ImageInspect, ImageManifestSummaryKindEnum, ImageSummary};
+use bollard::models::{BuildInfo, HealthConfig, ImageConfig, ImageInspect, ImageManifestSummaryKindEnum, ImageSummary};
 use bollard::query_parameters::{
     ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
 };
@@ -35,8 +36,17 @@ pub struct ImageView {
     pub config: serde_json::Value,
     /// Paths that the image declares as volumes.
     pub volumes: Vec<String>,
-    /// Whether the image brings a health check of its own.
-    pub has_healthcheck: bool,
+    /// The health check that the image brings, where it brings one.
+    pub healthcheck: Option<HealthTimes>,
+}
+
+/// When a health check runs; zero where the engine's own defaults count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HealthTimes {
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub start_period: Duration,
+    pub retries: u32,
 }
 
 /// An image in the engine's list.
@@ -341,13 +351,23 @@ fn view(image: ImageInspect) -> ImageView {
         os: image.os.unwrap_or_default(),
         created: image.created.map(|time| time.to_string()).unwrap_or_default(),
         volumes: config.volumes.clone().unwrap_or_default(),
-        has_healthcheck: config
-            .healthcheck
-            .as_ref()
-            .and_then(|check| check.test.as_ref())
-            .is_some_and(|test| !test.is_empty() && test[0] != "NONE"),
+        healthcheck: config.healthcheck.as_ref().and_then(health_times),
         config: canonical(config),
     }
+}
+
+/// The times of a check; `None` where there is none, or it is switched off.
+pub(super) fn health_times(check: &HealthConfig) -> Option<HealthTimes> {
+    check.test.as_ref()?.first().filter(|word| *word != "NONE")?;
+    let period = |nanoseconds: Option<i64>| {
+        Duration::from_nanos(nanoseconds.and_then(|time| u64::try_from(time).ok()).unwrap_or_default())
+    };
+    Some(HealthTimes {
+        interval: period(check.interval),
+        timeout: period(check.timeout),
+        start_period: period(check.start_period),
+        retries: check.retries.and_then(|count| u32::try_from(count).ok()).unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use bollard::models::{
     MountPoint, RestartPolicyNameEnum,
 };
 
+use super::images::HealthTimes;
 use super::spec::{PublishedPort, RestartPolicy};
 
 /// A container's life, as `State.Status` has it.
@@ -159,8 +160,8 @@ pub struct ContainerView {
     pub network_mode: String,
     pub pid_mode: String,
     pub ipc_mode: String,
-    /// Whether the engine runs a health check in it, its image's or its own.
-    pub has_healthcheck: bool,
+    /// The health check that the engine runs in it, its image's or its own.
+    pub healthcheck: Option<HealthTimes>,
     /// Paths that its image declares as volumes.
     pub declared_volumes: Vec<String>,
     /// Whether it has a terminal: its log is then one stream without frames.
@@ -337,10 +338,7 @@ pub(in crate::engine) fn view(answer: ContainerInspectResponse) -> ContainerView
         network_mode: host.network_mode.unwrap_or_default(),
         pid_mode: host.pid_mode.unwrap_or_default(),
         ipc_mode: host.ipc_mode.unwrap_or_default(),
-        has_healthcheck: config
-            .healthcheck
-            .and_then(|check| check.test)
-            .is_some_and(|test| test.first().is_some_and(|word| word != "NONE")),
+        healthcheck: config.healthcheck.as_ref().and_then(super::images::health_times),
         declared_volumes: config.volumes.unwrap_or_default(),
         tty: config.tty.unwrap_or_default(),
         log_driver: log.typ.unwrap_or_default(),

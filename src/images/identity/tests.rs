@@ -29,7 +29,7 @@ fn view(id: &str) -> ImageView {
         created: "2026-11-22T18:52:56.799430Z".to_owned(),
         config: serde_json::json!({"Cmd": ["/x"], "Env": ["A=b"]}),
         volumes: Vec::new(),
-        has_healthcheck: false,
+        healthcheck: None,
     }
 }
 

@@ -240,7 +240,7 @@ mod tests {
             created: String::new(),
             config: serde_json::Value::Null,
             volumes: Vec::new(),
-            has_healthcheck: false,
+            healthcheck: None,
         };
         Wanted { reference: name.parse().unwrap(), name: format!("{name}:latest"), view }
     }

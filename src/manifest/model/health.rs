@@ -62,6 +62,8 @@ pub enum ReadyProbe {
     Log(String),
     /// It has run for so long without ending.
     RunningFor(Period),
+    /// It has ended with exit code 0: a job. Always true.
+    Completed(bool),
 }
 
 /// A request that proves that a service is up.

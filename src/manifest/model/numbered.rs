@@ -30,6 +30,11 @@ impl<T> Numbered<T> {
             .filter_map(|(place, (name, value))| value.as_ref().map(|value| (place + 1, name.as_str(), value)))
     }
 
+    /// Name and value of every entry that is there, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut T)> {
+        self.slots.iter_mut().filter_map(|(name, value)| value.as_mut().map(|value| (name.as_str(), value)))
+    }
+
     /// The names of the entries that are there, by number.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.iter().map(|(_, name, _)| name)

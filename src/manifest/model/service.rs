@@ -1,8 +1,10 @@
 //! A service: one container image and how it runs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -44,6 +46,12 @@ pub struct Service {
     /// Files of `NAME=value` lines that lie under `environment`.
     #[serde(skip_serializing_if = "is_default")]
     pub env_file: Vec<EnvFile>,
+    /// Variables of the manifest's own `env_file`s, for `${…}` in the service's.
+    #[serde(skip)]
+    pub variables: Arc<BTreeMap<String, String>>,
+    /// What its `env_file`s set at an earlier time: it counts, and the files are not read.
+    #[serde(skip)]
+    pub past_env: Option<Arc<BTreeMap<String, String>>>,
     /// Ports of the container that the host publishes: `[ip:][host:]container[/protocol]` or the long form.
     #[serde(skip_serializing_if = "is_default")]
     pub ports: Vec<Port>,

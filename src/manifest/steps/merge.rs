@@ -12,6 +12,9 @@ use crate::manifest::text::source::Span;
 /// Objects whose entries are numbered by their place.
 pub(in crate::manifest) const NUMBERED: [&str; 2] = ["services", "databases"];
 
+/// What `ready` can try, one of them at a time.
+pub(in crate::manifest) const PROBES: [&str; 5] = ["tcp", "http", "log", "running_for", "completed"];
+
 /// What `defaults` may come to in all services together, in bytes: more comes from a manifest that was made to hurt.
 const MOST_BYTES: usize = 16 << 20;
 
@@ -29,6 +32,9 @@ pub(in crate::manifest) fn merge(target: &mut Node, patch: Node, effective: &mut
             for patch in patches {
                 match entries.iter_mut().find(|entry| entry.key == patch.key) {
                     Some(entry) => {
+                        if patch.key == "ready" {
+                            drop_other_probe(&mut entry.value, &patch.value);
+                        }
                         entry.key_span = patch.key_span;
                         merge(&mut entry.value, patch.value, effective);
                     }
@@ -37,6 +43,16 @@ pub(in crate::manifest) fn merge(target: &mut Node, patch: Node, effective: &mut
             }
         }
         (_, patch) => *target = patch,
+    }
+}
+
+/// A probe of `ready` takes the place of the one below it: both together would be none.
+fn drop_other_probe(target: &mut Node, patch: &Node) {
+    let is_probe = |entry: &Entry| PROBES.contains(&entry.key.as_str()) && !matches!(entry.value.value, Value::Null);
+    if patch.entries().iter().any(is_probe)
+        && let Some(entries) = target.entries_mut()
+    {
+        entries.retain(|entry| !is_probe(entry) || patch.get(&entry.key).is_some());
     }
 }
 

@@ -37,6 +37,11 @@ impl Variables {
         self.files.extend(lines);
     }
 
+    /// What the `env_file`s set.
+    pub(in crate::manifest) fn of_files(&self) -> &BTreeMap<String, String> {
+        &self.files
+    }
+
     /// A variable's value, empty or not.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.process.get(name).or_else(|| self.files.get(name)).map(String::as_str)

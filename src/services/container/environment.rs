@@ -58,7 +58,11 @@ impl Inputs {
     /// Reads all that the service's environment is made of; what can't be read is kept as an error.
     pub fn read(service: &Service) -> Self {
         let mut inputs = Self { complete: true, ..Self::default() };
-        for file in &service.env_file {
+        if let Some(past) = &service.past_env {
+            inputs.secret.extend(past.keys().cloned());
+            inputs.values.extend(past.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        for file in service.env_file.iter().filter(|_| service.past_env.is_none()) {
             match read_capped(&file.path) {
                 Ok(text) => inputs.add_file(service, file, &text),
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !file.required => {}
@@ -137,7 +141,8 @@ impl Inputs {
         self.masked().iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "******"))
     }
 
-    /// In `${NAME}` dpl's own environment wins, then what the service's `environment` says, then earlier files.
+    /// In `${NAME}` dpl's own environment wins, then what the service's `environment` says, then earlier files, then the
+    /// manifest's own.
     fn add_file(&mut self, service: &Service, file: &EnvFile, text: &str) {
         let plain = |name: &str| match service.environment.get(name) {
             Some(EnvValue::Plain(value)) => Some(value.clone()),
@@ -146,14 +151,16 @@ impl Inputs {
         let entries = match file.format {
             EnvFormat::Raw => raw_entries(text),
             EnvFormat::Dotenv => env_entries(text, &|name| {
-                std::env::var(name).ok().or_else(|| plain(name)).or_else(|| self.values.get(name).cloned())
+                let own = || self.values.get(name).or_else(|| service.variables.get(name)).cloned();
+                std::env::var(name).ok().or_else(|| plain(name)).or_else(own)
             }),
         };
         for (_, entry) in entries {
             match entry {
                 // A bare name takes dpl's own value; without one it stays unset (Compose, "env_file").
                 Ok(EnvEntry { name, value }) => {
-                    if let Some(value) = value.or_else(|| std::env::var(&name).ok()) {
+                    let of_dpl = || std::env::var(&name).ok().or_else(|| service.variables.get(&name).cloned());
+                    if let Some(value) = value.or_else(of_dpl) {
                         self.secret.insert(name.clone());
                         self.values.insert(name, value);
                     }

@@ -186,6 +186,16 @@ impl Fingerprint {
         self.version == VERSION
     }
 
+    /// Whether the manifest had the field when the container was made.
+    pub fn has_field(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
+    }
+
+    /// Names of the variables that the container was given.
+    pub fn variables(&self) -> &BTreeSet<String> {
+        &self.environment
+    }
+
     /// Names of the fields that differ from what is wanted, sorted. Fields that another version of dpl has hashed
     /// can't be compared, and differ in nothing.
     pub fn differing(&self, wanted: &Fields) -> Vec<String> {

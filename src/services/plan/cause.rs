@@ -38,6 +38,10 @@ pub enum Cause {
     Orphan,
     /// It is taken over: dpl did not make the old one.
     Adopted,
+    /// A network that it is in is made anew.
+    NetworkRecreated(String),
+    /// The network differs from the manifest in these fields.
+    NetworkDiffers(String),
 }
 
 impl Cause {
@@ -61,6 +65,8 @@ impl Cause {
             Self::Surplus { scale } => message!("services-cause-surplus", scale = scale),
             Self::Orphan => message!("services-cause-orphan"),
             Self::Adopted => message!("services-cause-adopted"),
+            Self::NetworkRecreated(network) => message!("services-cause-network-recreated", network = network),
+            Self::NetworkDiffers(fields) => message!("services-cause-network-differs", fields = fields),
         }
     }
 }
@@ -116,6 +122,8 @@ impl fmt::Display for Cause {
             Self::Surplus { scale } => write!(formatter, "scale is {scale}"),
             Self::Orphan => formatter.write_str("the manifest names no such service"),
             Self::Adopted => formatter.write_str("it is taken over"),
+            Self::NetworkRecreated(network) => write!(formatter, "network {network} is recreated"),
+            Self::NetworkDiffers(fields) => write!(formatter, "it differs from the manifest: {fields}"),
         }
     }
 }
@@ -143,12 +151,18 @@ pub enum Warning {
     SourceIsMade { service: String, path: String },
     /// An anonymous volume that neither the image nor the manifest declares any more: it stays on the engine.
     VolumeLeft { service: String, path: String, volume: String },
+    /// An anonymous volume of a container that is removed: it stays on the engine, and the next container has an empty one.
+    VolumeStays { service: String, path: String, volume: String },
+    /// A network that was to be removed has a container in it that is not the project's.
+    NetworkStays { network: String, container: String },
     /// A container that failed to replace another is still there.
     FailedKept { service: String, container: String },
     /// Ports and folders of the engine's host were not looked at.
     HostUnseen,
     /// The old container lives in a namespace of a container that is replaced as well: it can't run again.
     NoWayBack { service: String, provider: String },
+    /// A network is made anew: the services in it are down meanwhile, and their old containers can't run again.
+    NetworkRecreated { network: String, services: Vec<String> },
     /// Another version of dpl wrote what a container was made from: changes of the manifest can't be seen.
     Incomparable { service: String, container: String },
 }
@@ -171,12 +185,22 @@ impl Warning {
             Self::VolumeLeft { service, path, volume } => {
                 message!("services-warning-volume-left", service = service, volume = volume, path = path)
             }
+            Self::VolumeStays { service, path, volume } => {
+                message!("services-warning-volume-stays", service = service, path = path, volume = volume)
+            }
+            Self::NetworkStays { network, container } => {
+                message!("services-warning-network-stays", network = network, container = container)
+            }
             Self::FailedKept { service, container } => {
                 message!("services-warning-failed-kept", service = service, container = container)
             }
             Self::HostUnseen => message!("services-warning-host-unseen"),
             Self::NoWayBack { service, provider } => {
                 message!("services-warning-no-way-back", service = service, provider = provider)
+            }
+            Self::NetworkRecreated { network, services } => {
+                let services = services.join(", ");
+                message!("services-warning-network-recreated", network = network, services = services)
             }
             Self::Incomparable { service, container } => {
                 message!("services-warning-incomparable", service = service, container = container)
@@ -205,6 +229,16 @@ impl fmt::Display for Warning {
                     "{service}: volume {volume} was at {path} and is no longer mounted; it stays on the engine"
                 )
             }
+            Self::VolumeStays { service, path, volume } => {
+                write!(
+                    formatter,
+                    "{service}: anonymous volume {volume} ({path}) stays on the engine; the next container begins with \
+                     an empty one"
+                )
+            }
+            Self::NetworkStays { network, container } => {
+                write!(formatter, "network {network} stays: container {container}, not of this project, is in it")
+            }
             Self::FailedKept { service, container } => {
                 write!(formatter, "{service}: {container}, which failed before, is still there")
             }
@@ -212,6 +246,11 @@ impl fmt::Display for Warning {
                 formatter,
                 "{service}: if its new container fails, the old one can't run again: it shares a namespace of \
                  {provider}'s old container"
+            ),
+            Self::NetworkRecreated { network, services } => write!(
+                formatter,
+                "network {network} is recreated: {} are down meanwhile, and their old containers can't run again",
+                services.join(", ")
             ),
             Self::Incomparable { service, container } => write!(
                 formatter,

@@ -75,13 +75,13 @@ impl Decision<'_> {
     }
 }
 
-/// Decides for one place; `is_one_shot`: its work is done when it has ended well.
+/// Decides for one place; `is_done`: whether a container's work is done.
 pub(super) fn decide<'s>(
     input: &PlanInput<'s>,
     service: &Service,
     replica: &Replica<'s>,
     goal: &Goal,
-    is_one_shot: bool,
+    is_done: impl Fn(&ObservedContainer) -> bool + Copy,
 ) -> Decision<'s> {
     let drift = |seen: &ObservedContainer| drift::of(input.manifest, service, seen, input.snapshot);
     let forced = input.request.options.recreate == Recreate::All;
@@ -120,7 +120,7 @@ pub(super) fn decide<'s>(
                 return make(Vec::new(), Some(main), why(drift));
             }
             let set_policy = drift.has_other_restart_policy().then_some(service.restart);
-            let (followup, cause) = running(main, goal, is_one_shot);
+            let (followup, cause) = running(main, goal, is_done);
             let (followup, cause) = match drift.stale_namespaces.first() {
                 Some((_, provider)) if followup == Followup::Nothing => {
                     (Followup::Restart, Cause::SharesNamespaceOf(provider.clone()))
@@ -135,7 +135,7 @@ pub(super) fn decide<'s>(
             if !main.is_up() && drift.blocks_start && replica.kept.is_none() {
                 return make(Vec::new(), Some(main), why(drift));
             }
-            let (followup, cause) = running(main, goal, is_one_shot);
+            let (followup, cause) = running(main, goal, is_done);
             keep(replica, main, followup, cause)
         }
     }
@@ -201,7 +201,7 @@ fn is_beyond_help(main: &ObservedContainer) -> bool {
     matches!(main.view.state, ContainerState::Dead | ContainerState::Removing)
 }
 
-fn running(main: &ObservedContainer, goal: &Goal, is_one_shot: bool) -> (Followup, Cause) {
+fn running(main: &ObservedContainer, goal: &Goal, is_done: impl Fn(&ObservedContainer) -> bool) -> (Followup, Cause) {
     let needed = |otherwise| match goal {
         Goal::Run { by } => Cause::NeededBy(by.clone()),
         _ => otherwise,
@@ -213,12 +213,12 @@ fn running(main: &ObservedContainer, goal: &Goal, is_one_shot: bool) -> (Followu
             Goal::Restart => (Followup::Restart, Cause::Asked),
             _ => (Followup::Nothing, Cause::Asked),
         },
-        _ if is_one_shot && is_done(main) && *goal != Goal::Restart => (Followup::Nothing, Cause::Asked),
+        _ if is_done(main) && *goal != Goal::Restart => (Followup::Nothing, Cause::Asked),
         _ => (Followup::Start, needed(Cause::Down)),
     }
 }
 
-/// Whether a one-shot service has done its work.
-pub(super) fn is_done(main: &ObservedContainer) -> bool {
+/// Whether it has ended well.
+pub(super) fn has_ended_well(main: &ObservedContainer) -> bool {
     main.view.state == ContainerState::Exited && main.view.exit_code == 0
 }

@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub use cause::{Cause, Warning};
-pub use step::{After, AnonymousVolumes, Operation, Step, StepId, Target, Until};
+pub use step::{After, AnonymousVolumes, Operation, STEADY_REPLACEMENT, Step, StepId, Target, Until};
 
 use crate::manifest::Manifest;
 use crate::manifest::graph::Graph;
@@ -89,11 +89,12 @@ pub fn plan(request: &Request, manifest: &Manifest, snapshot: &Snapshot) -> Resu
     if let Some(ring) = graph.rings().into_iter().next() {
         return Err(ServicesError::Ring(ring.into_iter().map(str::to_owned).collect()));
     }
-    let input = PlanInput { request, manifest, snapshot, graph: &graph };
+    let mut input = PlanInput { request, manifest, snapshot, graph: &graph, recreated_networks: BTreeSet::new() };
+    input.recreated_networks = converge::recreated_networks(&input);
     match request.action {
         Action::Start | Action::Restart => converge::plan(&input),
         Action::Stop => Ok(stop::plan(&input)),
-        Action::Remove => Ok(remove::plan(&input)),
+        Action::Remove => remove::plan(&input),
     }
 }
 
@@ -103,6 +104,8 @@ struct PlanInput<'a> {
     manifest: &'a Manifest,
     snapshot: &'a Snapshot,
     graph: &'a Graph<'a>,
+    /// Keys of the networks that are made anew.
+    recreated_networks: BTreeSet<String>,
 }
 
 impl<'a> PlanInput<'a> {

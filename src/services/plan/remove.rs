@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::{Builder, Chain, must_succeed};
 use super::carry::is_anonymous;
-use super::cause::Cause;
+use super::cause::{Cause, Warning};
 use super::step::{AnonymousVolumes, Operation, StepId};
 use super::stop::{dependents_first, from_the_top, warn_of_dependents, warn_of_namesakes};
 use super::{After, Extent, Plan, PlanInput};
 use crate::services::container::labels;
+use crate::services::error::{Problem, ServicesError};
 use crate::services::snapshot::observed::ObservedContainer;
 
-pub(super) fn plan(input: &PlanInput) -> Plan {
+pub(super) fn plan(input: &PlanInput) -> Result<Plan, ServicesError> {
     let mut builder = Builder::default();
     let chosen = input.chosen();
     let extent = &input.request.options.extent;
@@ -31,6 +32,9 @@ pub(super) fn plan(input: &PlanInput) -> Plan {
         }
     }
     if extent.contains(&Extent::Orphans) {
+        if let Some(why) = &input.snapshot.unread_manifest {
+            return Err(ServicesError::Problems(vec![Problem::OrphansUnknown { why: why.clone() }]));
+        }
         for seen in input.snapshot.orphans(input.manifest) {
             removed.push(remove(&mut builder, seen, Cause::Orphan, &[]).gone);
             gone.push(seen);
@@ -40,17 +44,19 @@ pub(super) fn plan(input: &PlanInput) -> Plan {
     let gone_ids: BTreeSet<&str> = gone.iter().map(|seen| seen.view.id.as_str()).collect();
     let rest: Vec<&ObservedContainer> =
         input.snapshot.containers.iter().filter(|seen| !gone_ids.contains(seen.view.id.as_str())).collect();
-    if extent.contains(&Extent::Volumes) {
+    if !extent.contains(&Extent::Volumes) {
+        warn_of_volumes(&gone, &rest, &mut builder);
+    } else {
         for name in volumes(input, &gone, &rest) {
             builder.resource(Operation::RemoveVolume { name }, Cause::Asked, after.clone());
         }
     }
     if extent.contains(&Extent::Networks) {
-        for name in networks(input, &rest) {
+        for name in networks(input, &rest, &mut builder) {
             builder.resource(Operation::RemoveNetwork { name }, Cause::Asked, after.clone());
         }
     }
-    builder.finish(input)
+    Ok(builder.finish(input))
 }
 
 /// The steps after which a container is down, and after which it is gone.
@@ -67,6 +73,21 @@ fn remove(builder: &mut Builder, seen: &ObservedContainer, cause: Cause, before:
     // Volumes go by steps of their own, or stay.
     let gone = chain.step(Operation::RemoveContainer { target, volumes: AnonymousVolumes::Keep });
     Removal { down: stopped.unwrap_or(gone), gone }
+}
+
+/// Names the anonymous volumes that no container has any more.
+fn warn_of_volumes(gone: &[&ObservedContainer], rest: &[&ObservedContainer], builder: &mut Builder) {
+    for seen in gone {
+        for mount in &seen.view.mounts {
+            let is_used = |other: &&ObservedContainer| other.view.mounts.iter().any(|used| used.name == mount.name);
+            let Some(volume) = mount.name.as_ref().filter(|name| is_anonymous(name) && !rest.iter().any(is_used))
+            else {
+                continue;
+            };
+            let (service, path, volume) = (seen.service.clone(), mount.target.clone(), volume.clone());
+            builder.warn(Warning::VolumeStays { service, path, volume });
+        }
+    }
 }
 
 /// Volumes that only the removed containers and the chosen services use: the project's own, and anonymous ones.
@@ -92,14 +113,19 @@ fn volumes(input: &PlanInput, gone: &[&ObservedContainer], rest: &[&ObservedCont
 }
 
 /// The project's networks in which no container is left, of it or of others.
-fn networks(input: &PlanInput, rest: &[&ObservedContainer]) -> Vec<String> {
-    input
-        .snapshot
-        .networks
-        .iter()
-        .filter(|network| labels::are_of(&network.labels, &input.manifest.project))
-        .map(|network| network.name.clone())
-        .filter(|name| !rest.iter().any(|seen| seen.view.networks.contains_key(name)))
-        .filter(|name| !input.snapshot.foreign_containers.iter().any(|other| other.addresses.contains_key(name)))
-        .collect()
+fn networks(input: &PlanInput, rest: &[&ObservedContainer], builder: &mut Builder) -> Vec<String> {
+    let ours = input.snapshot.networks.iter();
+    let ours = ours.filter(|network| labels::are_of(&network.labels, &input.manifest.project));
+    let mut free = Vec::new();
+    for network in ours.map(|network| network.name.clone()) {
+        if rest.iter().any(|seen| seen.view.networks.contains_key(&network)) {
+            continue;
+        }
+        let mut foreign = input.snapshot.foreign_containers.iter();
+        match foreign.find(|other| other.addresses.contains_key(&network)) {
+            Some(other) => builder.warn(Warning::NetworkStays { network, container: other.name.clone() }),
+            None => free.push(network),
+        }
+    }
+    free
 }

@@ -1,6 +1,7 @@
 //! The steps of a plan: data, one engine call each.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -150,6 +151,10 @@ pub enum AnonymousVolumes {
     /// Those that were made for it and no other; volumes that it mounts by name stay.
     Remove,
 }
+
+/// A replacement without any proof of its own must at least live so long before the old container goes: what fails at an
+/// import or at its first connection does so in the first seconds. `ready.running_for` sets another time.
+pub const STEADY_REPLACEMENT: Duration = Duration::from_secs(10);
 
 /// What a container is waited for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]

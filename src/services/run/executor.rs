@@ -13,7 +13,7 @@ use super::perform::{self, Performer};
 use super::undo::UndoLog;
 use crate::engine::Engine;
 use crate::manifest::Manifest;
-use crate::report::Reporter;
+use crate::report::{Reporter, in_one_line};
 use crate::services::error::{NotReady, ServiceFailure, ServicesError, StepError, WayBack};
 use crate::services::plan::{Operation, Plan, Step, StepId};
 use crate::services::reports::ServicesReport;
@@ -56,7 +56,10 @@ pub async fn execute(
     options: &ExecuteOptions,
     reporter: &Reporter,
 ) -> Result<ServicesReport, ServicesError> {
-    let performer = Performer::new(engine, manifest, plan, options.parallel, reporter);
+    // Looked at when the snapshot was taken.
+    let cpus = engine.facts().await.map_or(1, |facts| facts.cpus);
+    let at_once = (options.parallel, usize::try_from(cpus).unwrap_or(1));
+    let performer = Performer::new(engine, manifest, plan, at_once, reporter);
     let run = Run {
         plan,
         reporter,
@@ -173,10 +176,24 @@ impl Run<'_> {
             self.skip(step);
             return;
         }
+        if self.is_proved(step) && matches!(step.operation, Operation::RemoveContainer { .. }) {
+            // The service serves; what is left beside it is another matter.
+            let container = step.operation.target().map(|target| target.container.as_str()).unwrap_or_default();
+            let message = message!("services-old-left", container = container, why = in_one_line(&error));
+            self.reporter.warn(message);
+            self.done(id);
+            return;
+        }
         self.outcomes.failed(step);
         self.undo_log.failed(step);
         let undo = self.undo_log.take_undo(step);
         self.go_back(id, undo, Some(error));
+    }
+
+    /// Whether the new container of the step's place has proved itself.
+    fn is_proved(&self, step: &Step) -> bool {
+        let of_place = self.plan.steps.iter().filter(|other| other.is_in_the_place_of(step));
+        of_place.filter(|other| other.commits).any(|other| self.states[other.id] == State::Done)
     }
 
     fn go_back(&mut self, id: StepId, undo: Vec<Operation>, error: Option<StepError>) {
@@ -189,12 +206,17 @@ impl Run<'_> {
                 None => perform::Evidence::default(),
             };
             let way_back = performer.go_back(step, &undo).await;
-            let failure = match (error, way_back) {
-                (None, WayBack::Failed { container, error }) => {
-                    Some((StepError::LeftBehind { container: container.clone() }, WayBack::Failed { container, error }))
-                }
-                (None, _) => None,
-                (Some(error), way_back) => Some((error, way_back)),
+            let failure = match error {
+                Some(error) => Some((error, way_back)),
+                // Nothing failed but the way back itself.
+                None => match way_back {
+                    WayBack::NotNeeded | WayBack::PutBack => None,
+                    WayBack::Down { .. } if !performer.was_up(&undo) => None,
+                    way_back => {
+                        let container = way_back.container().unwrap_or("none").to_owned();
+                        Some((StepError::LeftBehind { container }, way_back))
+                    }
+                },
             };
             let failure = failure.map(|(error, way_back)| ServiceFailure {
                 service: step.service.clone().unwrap_or_default(),

@@ -6,11 +6,12 @@ pub(in crate::services) mod outage;
 mod outcome;
 mod perform;
 mod ready;
+mod swaps;
 pub(in crate::services) mod undo;
 
 use std::collections::BTreeSet;
 
-use crate::engine::{Engine, EngineErrorKind};
+use crate::engine::Engine;
 use crate::manifest::Manifest;
 use crate::report::Reporter;
 use crate::services::error::{NotReady, ServiceFailure, ServicesError, StepError};
@@ -45,7 +46,10 @@ pub async fn run(
         };
         let executed = merged(&mut whole, executed);
         let Some(left) = left.filter(|_| looks < LOOKS && !reporter.asked_to_stop()) else {
-            return executed;
+            // What a later look found nothing left to do for is as it was asked for.
+            let touched = current.services();
+            return executed
+                .map(|report| if looks > 1 { report.closed(|name| !touched.contains(&name)) } else { report });
         };
         looks += 1;
         reporter.notice(message!("services-second-look"));
@@ -60,7 +64,7 @@ pub async fn run(
         };
         request = left;
         if current.is_empty() {
-            return Ok(whole.unwrap_or_default());
+            return Ok(whole.unwrap_or_default().closed(|_| true));
         }
     }
 }
@@ -98,15 +102,9 @@ fn left(request: &Request, report: &ServicesReport, failures: &[ServiceFailure])
     (!left.selection.is_empty()).then_some(left)
 }
 
-/// Whether the engine's runtime still has what an engine that was killed began for this container: it never starts again,
-/// and a new one does. The words are libcontainerd's and containerd's.
+/// Whether a new container does better than this one (`EngineError::is_stale_runtime_task`).
 fn has_stale_runtime_task(error: &StepError) -> bool {
-    let StepError::Engine(error) = error else { return false };
-    error.kind() == EngineErrorKind::Failed && names_stale_runtime_task(error.cause())
-}
-
-fn names_stale_runtime_task(cause: &str) -> bool {
-    ["id already in use", ": already exists"].iter().any(|words| cause.contains(words))
+    matches!(error, StepError::Engine(error) if error.is_stale_runtime_task())
 }
 
 /// Whether it failed for a reason that a second look does away with. An engine that was killed may leave things behind
@@ -185,18 +183,22 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_engine_left_in_its_runtime_is_known_by_its_words() {
-        assert!(names_stale_runtime_task("the engine answers 500: id already in use"));
-        assert!(names_stale_runtime_task("the engine answers 500: task 470fdbe21125: already exists"));
-        assert!(!names_stale_runtime_task("the engine answers 500: no such device"));
-    }
-
-    #[test]
     fn after_an_engines_restart_nothing_is_restarted_twice_and_everything_is_looked_at() {
         let report = ServicesReport { engine_was_away: true, ..ServicesReport::default() };
         let left = |action| super::left(&request(action), &report, &[]).unwrap();
         assert_eq!((left(Action::Restart).action, left(Action::Restart).selection.len()), (Action::Start, 2));
         assert_eq!(left(Action::Stop).action, Action::Stop);
+    }
+
+    #[test]
+    fn what_a_second_look_finds_done_is_no_failure() {
+        let services = vec![result("a", ServiceOutcome::Failed), result("b", ServiceOutcome::Started)];
+        let report = |action| ServicesReport { action, services: services.clone(), ..ServicesReport::default() };
+        let ended = |action| report(action).closed(|name| name == "a").services[0].result;
+        assert_eq!(ended(Action::Stop), ServiceOutcome::Stopped);
+        assert_eq!(ended(Action::Remove), ServiceOutcome::Removed);
+        assert_eq!(ended(Action::Start), ServiceOutcome::Waited);
+        assert_eq!(report(Action::Stop).closed(|name| name == "b").services, services);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::ready;
 use crate::engine::{ContainerState, Engine, EngineError};
@@ -18,6 +18,7 @@ use crate::services::container::spec::{self, ContainerInputs};
 use crate::services::error::{NotReady, StepError, WayBack};
 use crate::services::plan::{AnonymousVolumes, Operation, Plan, Step, StepId, Target};
 use crate::services::run::outage::OutageWait;
+use crate::services::run::swaps::{SLOW_STOP, Swaps};
 use crate::services::snapshot::helper::Helpers;
 use crate::services::snapshot::observe::providers;
 use crate::services::snapshot::observed::is_up;
@@ -30,8 +31,10 @@ pub(super) struct Performer<'a> {
     plan: &'a Plan,
     reporter: &'a Reporter,
     permits: Semaphore,
+    swaps: Swaps,
     outage: OutageWait<'a>,
-    reach: OnceCell<Reach>,
+    /// The networks that are reachable from here; looked at again when the plan has made one.
+    reach: Mutex<Option<Arc<Reach>>>,
     /// The label of a container whose making was begun, by the step: the engine may have gone away in the middle.
     attempted: Mutex<HashMap<StepId, String>>,
     /// IDs of the containers that were made, by the step that made them.
@@ -52,7 +55,7 @@ impl<'a> Performer<'a> {
         engine: &'a Engine,
         manifest: &'a Manifest,
         plan: &'a Plan,
-        parallel: NonZeroUsize,
+        (parallel, swaps): (NonZeroUsize, usize),
         reporter: &'a Reporter,
     ) -> Self {
         Self {
@@ -61,9 +64,10 @@ impl<'a> Performer<'a> {
             plan,
             reporter,
             permits: Semaphore::new(parallel.get()),
+            swaps: Swaps::new(plan, swaps.min(parallel.get())),
             outage: OutageWait::new(engine, reporter),
             attempted: Mutex::default(),
-            reach: OnceCell::new(),
+            reach: Mutex::default(),
             made: Mutex::default(),
             confirmed: Mutex::default(),
         }
@@ -87,16 +91,24 @@ impl<'a> Performer<'a> {
             true => Some(self.permits.acquire().await.expect("the semaphore is never closed")),
             false => None,
         };
+        let _creating = matches!(step.operation, Operation::CreateContainer { .. }).then(|| self.swaps.creating());
+        if self.swaps.is_begun_by(step) {
+            self.swaps.begin(step).await;
+        }
         // It may have waited for its turn until an end was asked for.
         if may_be_interrupted && self.reporter.asked_to_stop() {
+            self.swaps.end(step);
             return Err(StepError::NotBegun);
         }
         let (activity, subject) = (activity(&step.operation), self.subject(step));
         self.reporter.began(activity, &subject, None);
         let result = match self.confirm(step).await {
-            Ok(()) => self.call(step, may_be_interrupted).await,
+            Ok(()) => self.call_in_time(step, may_be_interrupted).await,
             Err(error) => Err(error),
         };
+        if matches!(step.operation, Operation::StartContainer { .. }) && result.is_ok() {
+            self.swaps.end(step);
+        }
         match &result {
             Ok(()) => self.reporter.done(activity, subject, done(&step.operation)),
             Err(error) => self.reporter.failed(activity, subject, error),
@@ -108,7 +120,7 @@ impl<'a> Performer<'a> {
     fn subject(&self, step: &Step) -> String {
         match (&step.service, step.number, &step.operation) {
             (Some(service), Some(number), _)
-                if self.manifest.services.get(service).is_some_and(|service| service.replicas() > 1) =>
+                if number > 1 || self.manifest.services.get(service).is_some_and(|service| service.replicas() > 1) =>
             {
                 format!("{service} {number}")
             }
@@ -147,6 +159,20 @@ impl<'a> Performer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// As [`Self::call`]; a stop that takes long gives its slot to others.
+    async fn call_in_time(&self, step: &Step, may_be_interrupted: bool) -> Result<(), StepError> {
+        let mut call = std::pin::pin!(self.call(step, may_be_interrupted));
+        match tokio::time::timeout(SLOW_STOP, &mut call).await {
+            Ok(result) => result,
+            Err(_) => {
+                if matches!(step.operation, Operation::StopContainer { .. }) {
+                    self.swaps.end(step);
+                }
+                call.await
+            }
+        }
     }
 
     /// Does what the step says; when the engine goes away meanwhile, once more when it is back.
@@ -199,14 +225,27 @@ impl<'a> Performer<'a> {
             name: &target.container,
             until,
             timeout: timeout.0,
-            reach: self.reach.get_or_try_init(|| Reach::find(self.engine)).await?,
+            reach: &*self.reach().await?,
             outage: &self.outage,
             helpers: &self.helpers(step),
             interrupted_by: may_be_interrupted.then_some(self.reporter),
         };
-        wait.run().await?;
+        wait.run().await.map_err(|error| match error {
+            NotReady::Engine(error) => NotReady::Engine(error.about(&id, &target.container)),
+            error => error,
+        })?;
         failpoint!("services.execute.after-ready");
         Ok(())
+    }
+
+    async fn reach(&self) -> Result<Arc<Reach>, EngineError> {
+        let known = lock(&self.reach).clone();
+        if let Some(reach) = known {
+            return Ok(reach);
+        }
+        let found = Arc::new(Reach::find(self.engine).await?);
+        *lock(&self.reach) = Some(found.clone());
+        Ok(found)
     }
 
     /// Of the service's own image first, then of any other that may have what it lacks.
@@ -225,7 +264,6 @@ impl<'a> Performer<'a> {
 
     /// Everything that neither makes a container nor waits; each is fine when it is so already.
     async fn change(&self, operation: &Operation) -> Result<(), StepError> {
-        let engine = self.engine;
         // A container that was never made needs nothing.
         let id = match operation.target() {
             Some(target) => match self.id(target) {
@@ -234,6 +272,15 @@ impl<'a> Performer<'a> {
             },
             None => String::new(),
         };
+        let name = operation.target().map(|target| target.container.as_str()).unwrap_or_default();
+        self.ask(operation, &id).await.map_err(|error| match error {
+            StepError::Engine(error) => StepError::Engine(error.about(&id, name)),
+            error => error,
+        })
+    }
+
+    async fn ask(&self, operation: &Operation, id: &str) -> Result<(), StepError> {
+        let engine = self.engine;
         match operation {
             Operation::CreateNetwork { key, .. } => {
                 failpoint!("services.execute.before-network");
@@ -243,6 +290,8 @@ impl<'a> Performer<'a> {
                     .labels
                     .insert(labels::FINGERPRINT.to_owned(), fingerprint(&network.name, &network_fields(&wanted))?);
                 engine.create_network(&network).await?;
+                // It may be reachable from here.
+                lock(&self.reach).take();
             }
             Operation::CreateVolume { key, .. } => {
                 failpoint!("services.execute.before-volume");
@@ -263,38 +312,38 @@ impl<'a> Performer<'a> {
             }
             Operation::StartContainer { .. } => {
                 failpoint!("services.execute.before-start");
-                engine.start_container(&id).await?;
+                engine.start_container(id).await?;
                 failpoint!("services.execute.after-start");
             }
             Operation::RestartContainer { .. } => {
                 failpoint!("services.execute.before-restart");
-                engine.restart_container(&id).await?;
+                engine.restart_container(id).await?;
                 failpoint!("services.execute.after-restart");
             }
             Operation::UnpauseContainer { .. } => {
                 failpoint!("services.execute.before-unpause");
-                self.unpause(&id).await?;
+                self.unpause(id).await?;
             }
             Operation::StopContainer { .. } => {
                 failpoint!("services.execute.before-stop");
-                engine.stop_container(&id, None).await?;
+                engine.stop_container(id, None).await?;
                 failpoint!("services.execute.after-stop");
             }
             Operation::RenameContainer { to, .. } => {
                 failpoint!("services.execute.before-rename");
-                self.rename(&id, to).await?;
+                self.rename(id, to).await?;
                 failpoint!("services.execute.after-rename");
             }
             Operation::SetRestartPolicy { policy, .. } => {
                 failpoint!("services.execute.before-policy");
-                engine.set_restart_policy(&id, spec::restart(*policy)).await?;
+                engine.set_restart_policy(id, spec::restart(*policy)).await?;
                 failpoint!("services.execute.after-policy");
             }
             Operation::RemoveContainer { volumes, .. } => {
                 failpoint!("services.execute.before-remove");
                 match volumes {
-                    AnonymousVolumes::Keep => engine.remove_container(&id).await?,
-                    AnonymousVolumes::Remove => engine.discard_container(&id).await?,
+                    AnonymousVolumes::Keep => engine.remove_container(id).await?,
+                    AnonymousVolumes::Remove => engine.discard_container(id).await?,
                 }
                 failpoint!("services.execute.after-remove");
             }
@@ -380,39 +429,89 @@ impl<'a> Performer<'a> {
         }
     }
 
-    /// Takes back what a place's steps did. Every operation is tried, whatever comes of the others.
+    /// Takes back what a place's steps did. Every operation is tried, whatever comes of the others; what is there in the
+    /// end is looked at, not concluded.
     pub async fn go_back(&self, step: &Step, undo: &[Operation]) -> WayBack {
-        let old = undo.iter().filter_map(Operation::target).find(|target| target.id.is_some());
-        // A new container that was only made beside the old one goes without a word.
-        if old.is_some() {
-            self.reporter.notice(message!("services-putting-back", service = self.subject(step)));
+        let way_back = self.put_back(step, undo).await;
+        self.swaps.end(step);
+        way_back
+    }
+
+    async fn put_back(&self, step: &Step, undo: &[Operation]) -> WayBack {
+        let Some(old) = old_container(undo) else {
+            // A new container that was only made beside the old one goes without a word.
+            let (_, left) = self.take_back(step, undo).await;
+            return left.map_or(WayBack::NotNeeded, |(container, error)| WayBack::Left { container, error });
+        };
+        self.reporter.notice(message!("services-putting-back", service = self.subject(step)));
+        let old_id = old.id.clone().unwrap_or_default();
+        // Without the old one, the new one is better than none, whatever is wrong with it.
+        if let Ok(None) = self.outage.call(|| self.engine.inspect_container(&old_id)).await {
+            return WayBack::OldGone { left: self.new_container(undo, &old_id).await };
         }
-        let mut first_error = None;
+        let (of_old, of_new) = self.take_back(step, undo).await;
+        let name = undo.iter().rev().find_map(|operation| match operation {
+            Operation::RenameContainer { target, to } if target.id.as_ref() == Some(&old_id) => Some(to),
+            _ => None,
+        });
+        let name = name.unwrap_or(&old.container);
+        match self.outage.call(|| self.engine.inspect_container(&old_id)).await {
+            Ok(Some(view)) if view.name != *name => WayBack::Failed { container: view.name, error: of_old },
+            Ok(Some(view)) if !is_up(view.state) => WayBack::Down { container: view.name, error: of_old },
+            Ok(Some(_)) => match of_new {
+                Some((container, error)) => WayBack::Left { container, error },
+                None => {
+                    self.reporter.notice(message!("services-put-back", service = self.subject(step)));
+                    WayBack::PutBack
+                }
+            },
+            Ok(None) => WayBack::OldGone { left: self.new_container(undo, &old_id).await },
+            Err(error) => WayBack::Failed { container: old.container.clone(), error: Some(error.into()) },
+        }
+    }
+
+    /// Whether the container that an undo puts back ran when the plan was made.
+    pub fn was_up(&self, undo: &[Operation]) -> bool {
+        let id = old_container(undo).and_then(|old| old.id.as_ref());
+        self.plan.expected.iter().any(|expected| Some(&expected.id) == id && expected.is_up)
+    }
+
+    /// The first thing that went wrong with a container that was there before, and with a new one, which is named.
+    async fn take_back(&self, step: &Step, undo: &[Operation]) -> (Option<StepError>, Option<(String, StepError)>) {
+        let (mut of_old, mut of_new) = (None, None);
         for operation in undo {
             failpoint!("services.execute.way-back");
-            if let Err(error) = self.change_patiently(operation).await {
-                first_error.get_or_insert(error);
-            }
-        }
-        match (first_error, old) {
-            (Some(error), Some(old)) => {
-                let now = self.engine.inspect_container(old.id.as_deref().unwrap_or_default()).await;
-                let container = now.ok().flatten().map_or_else(|| old.container.clone(), |view| view.name);
-                WayBack::Failed { container, error }
-            }
-            (Some(error), None) => WayBack::Failed { container: String::new(), error },
-            (None, Some(old)) => {
-                let expected = self.plan.expected.iter().find(|expected| Some(&expected.id) == old.id.as_ref());
-                let now = self.engine.inspect_container(old.id.as_deref().unwrap_or_default()).await.ok().flatten();
-                // It was left down on purpose, or went down again by itself.
-                if let Some(view) = now.filter(|view| expected.is_some_and(|old| old.is_up) && !is_up(view.state)) {
-                    return WayBack::Down { container: view.name };
+            let (activity, subject) = (activity(operation), self.subject(step));
+            self.reporter.began(activity, &subject, None);
+            let target = operation.target();
+            let is_new = target.is_some_and(|target| target.made_by.is_some());
+            match self.change_patiently(operation).await {
+                // Somebody removed the new container, which is as good as putting it away.
+                Err(StepError::Engine(error)) if is_new && error.is_not_found() => {
+                    self.reporter.done(activity, subject, done(operation));
                 }
-                self.reporter.notice(message!("services-put-back", service = self.subject(step)));
-                WayBack::PutBack
+                Err(error) => {
+                    self.reporter.failed(activity, subject, &error);
+                    match target.filter(|_| is_new) {
+                        Some(target) => drop(of_new.get_or_insert((target.container.clone(), error))),
+                        None => drop(of_old.get_or_insert(error)),
+                    }
+                }
+                Ok(()) => self.reporter.done(activity, subject, done(operation)),
             }
-            (None, None) => WayBack::NotNeeded,
         }
+        (of_old, of_new)
+    }
+
+    /// What the container is called now that was to take the old one's place; `None` where it is gone too.
+    async fn new_container(&self, undo: &[Operation], old: &str) -> Option<String> {
+        let ids = undo.iter().filter_map(Operation::target).filter_map(|target| self.id(target));
+        for id in ids.filter(|id| id != old).collect::<BTreeSet<_>>() {
+            if let Ok(Some(view)) = self.outage.call(|| self.engine.inspect_container(&id)).await {
+                return Some(view.name);
+            }
+        }
+        None
     }
 
     /// The failed container's last words, with secrets masked. What can't be read is left out: the error that is
@@ -435,6 +534,19 @@ impl<'a> Performer<'a> {
         });
         Evidence { log: log.into_iter().map(mask).collect(), health: health.map(mask).collect() }
     }
+}
+
+/// The container that an undo puts back: one that was there before, and that it neither stops nor removes. Guests of its
+/// namespaces are only restarted.
+fn old_container(undo: &[Operation]) -> Option<&Target> {
+    let goes = |id: &Option<String>| {
+        undo.iter().any(|operation| match operation {
+            Operation::StopContainer { target } | Operation::RemoveContainer { target, .. } => target.id == *id,
+            _ => false,
+        })
+    };
+    let targets = undo.iter().filter(|operation| !matches!(operation, Operation::RestartContainer { .. }));
+    targets.filter_map(Operation::target).find(|target| target.id.is_some() && !goes(&target.id))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

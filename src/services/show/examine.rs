@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::engine::Engine;
-use crate::manifest::Manifest;
 use crate::manifest::model::MountKind;
+use crate::manifest::{Manifest, Variables, volumes_beside};
+use crate::services::container::labels;
 use crate::services::container::ports::collide;
 use crate::services::error::ServicesError;
 use crate::services::request::{Action, Options, Recreate, Request};
@@ -34,6 +35,8 @@ pub struct Examination {
     pub double_networks: Vec<String>,
     /// Whether a container can publish a port; `None` where that could not be tried.
     pub publishes_ports: Option<bool>,
+    /// Volumes of the project that no container uses and no manifest names.
+    pub dangling_volumes: Vec<String>,
     /// Containers that an action left behind, kept for a look or cut off.
     pub leftovers: Vec<String>,
     /// Limits of the manifest that this host's kernel can't hold.
@@ -73,6 +76,7 @@ pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination
         namesakes: snapshot.namesakes.iter().map(|seen| seen.view.name.clone()).collect(),
         double_networks: double_networks(manifest, &snapshot),
         publishes_ports: publishes_ports(engine, manifest, &snapshot).await,
+        dangling_volumes: dangling_volumes(manifest, &snapshot),
         leftovers: leftovers(engine, manifest, &snapshot).await?,
         unheld_limits: unheld_limits(manifest, &snapshot),
     })
@@ -97,6 +101,28 @@ async fn leftovers(engine: &Engine, manifest: &Manifest, snapshot: &Observed) ->
     Ok(left)
 }
 
+/// Volumes that dpl made for the project, of which nobody makes use any more: their data may be all that is left of a
+/// service. Without the other manifests of the project nothing can be said.
+fn dangling_volumes(manifest: &Manifest, snapshot: &Observed) -> Vec<String> {
+    let used: BTreeSet<&String> = snapshot
+        .containers
+        .iter()
+        .flat_map(|seen| &seen.view.mounts)
+        .chain(snapshot.foreign_containers.iter().flat_map(|other| &other.mounts))
+        .filter_map(|mount| mount.name.as_ref())
+        .collect();
+    let is_ours = |volume: &&crate::engine::VolumeView| labels::are_of(&volume.labels, &manifest.project);
+    let ours = snapshot.volumes.iter().filter(is_ours).filter(|volume| !used.contains(&volume.name)).peekable();
+    let mut ours = ours;
+    if ours.peek().is_none() {
+        return Vec::new();
+    }
+    let Ok(named) = volumes_beside(manifest, &Variables::of_process()) else {
+        return Vec::new();
+    };
+    ours.map(|volume| volume.name.clone()).filter(|name| !named.contains(name)).collect()
+}
+
 /// Names of the manifest's networks that the engine has twice: then it starts no container that names it.
 fn double_networks(manifest: &Manifest, snapshot: &Observed) -> Vec<String> {
     let keys: BTreeSet<&str> = manifest.services.iter().flat_map(|(_, _, service)| service.network_keys()).collect();
@@ -107,6 +133,9 @@ fn double_networks(manifest: &Manifest, snapshot: &Observed) -> Vec<String> {
 /// Tries it, where a service publishes a port: with the host's packet filter emptied behind the engine's back, every
 /// start of such a container fails.
 async fn publishes_ports(engine: &Engine, manifest: &Manifest, snapshot: &Observed) -> Option<bool> {
+    if snapshot.publishes_ports.is_some() {
+        return snapshot.publishes_ports;
+    }
     manifest.services.iter().find(|(_, _, service)| service.ports.iter().any(|port| port.published.is_some()))?;
     let images = manifest.services.iter().filter_map(|(_, _, service)| snapshot.image(&service.image));
     let image = images.map(|image| image.id.clone()).next()?;

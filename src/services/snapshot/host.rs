@@ -76,10 +76,20 @@ async fn look(
     let ports = sockets::wanted(starting, observed);
     if !ports.is_empty() {
         if Reach::shares_network(engine, &observed.networks).await {
-            observed.held_ports = sockets::held_here(&ports);
+            observed.held_ports = if may_try { sockets::held_here(&ports) } else { sockets::listed_here(&ports) };
         } else if may_try {
             observed.held_ports = sockets::held_there(&ports, helpers).await?;
         }
+    }
+    let loses_port = |starting: &Starting| {
+        observed.runs(starting.name) && starting.service.ports.iter().any(|port| port.published.is_some())
+    };
+    if may_try
+        && starting.iter().any(loses_port)
+        && let Some(image) = helpers.images().first()
+    {
+        // With the host's packet filter emptied behind the engine's back, neither the new container starts nor the old one.
+        observed.publishes_ports = helpers.publishes_a_port(image).await?;
     }
     if !observed.engine.is_local && may_try {
         observed.missing_sources = folders::missing(starting, helpers).await?;

@@ -7,10 +7,12 @@ use futures::future::{self, try_join_all};
 use super::observed::{Observed, ObservedContainer, ObservedImage};
 use crate::engine::{Engine, EngineError, ImageStore};
 use crate::manifest::Manifest;
+use crate::services::container::fingerprint::Fingerprint;
+use crate::services::container::labels;
 use crate::services::error::ServicesError;
 
-/// The images that the manifest names. One that a container of its service runs already tells all that a plan needs
-/// through that container; only the others are inspected.
+/// The images that the manifest names. What a container of the service shows of its image is not asked again, where it
+/// has nothing of its own in the image's place; the other images are inspected.
 pub(super) async fn look_at_images(
     engine: &Engine,
     manifest: &Manifest,
@@ -26,18 +28,9 @@ pub(super) async fn look_at_images(
         if id.is_none() && service.image.digest().is_none() {
             continue;
         }
-        let running = containers
-            .iter()
-            .find(|seen| seen.service == name && Some(&seen.view.image_id) == id && service.healthcheck.is_none());
-        match running {
-            Some(seen) => {
-                let image = ObservedImage {
-                    id: seen.view.image_id.clone(),
-                    has_healthcheck: seen.view.has_healthcheck,
-                    volumes: seen.view.declared_volumes.clone(),
-                    postgres: postgres(&seen.view.environment.0),
-                    same_as: BTreeSet::new(),
-                };
+        let mut containers = containers.iter().filter(|seen| seen.service == name);
+        match containers.find_map(|seen| shown_by(seen, id?)) {
+            Some(image) => {
                 known.insert(reference, image);
             }
             None => {
@@ -51,6 +44,20 @@ pub(super) async fn look_at_images(
             .await?;
     known.extend(unknown.into_iter().zip(asked).filter_map(|(reference, image)| Some((reference, image?))));
     Ok(known)
+}
+
+/// The image as a container of it shows it; `None` where the container was made with anything of its own in place of what
+/// the image brings: then it tells of a manifest, perhaps an earlier one.
+fn shown_by(seen: &ObservedContainer, id: &str) -> Option<ObservedImage> {
+    let made = Fingerprint::parse(seen.view.labels.get(labels::FINGERPRINT)?)?;
+    let is_plain = !made.has_field("healthcheck") && !POSTGRES.iter().any(|name| made.variables().contains(*name));
+    (made.is_comparable() && is_plain && seen.view.image_id == id).then(|| ObservedImage {
+        id: id.to_owned(),
+        healthcheck: seen.view.healthcheck,
+        volumes: seen.view.declared_volumes.clone(),
+        postgres: postgres(&seen.view.environment.0),
+        same_as: BTreeSet::new(),
+    })
 }
 
 impl Observed {
@@ -117,15 +124,17 @@ async fn look_at_image(
         .collect();
     Ok(Some(ObservedImage {
         id: image.id,
-        has_healthcheck: image.has_healthcheck,
+        healthcheck: image.healthcheck,
         volumes: image.volumes,
         postgres: postgres(&environment),
         same_as,
     }))
 }
 
+/// What an image of PostgreSQL sets in the environment.
+const POSTGRES: [&str; 2] = ["PG_MAJOR", "PGDATA"];
+
 fn postgres(environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let wanted = ["PG_MAJOR", "PGDATA"];
-    let set = wanted.into_iter().filter_map(|name| Some((name.to_owned(), environment.get(name)?.clone())));
+    let set = POSTGRES.into_iter().filter_map(|name| Some((name.to_owned(), environment.get(name)?.clone())));
     set.collect()
 }

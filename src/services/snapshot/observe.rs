@@ -12,8 +12,9 @@ use super::observed::{EngineTraits, ForeignContainer, Observed, ObservedContaine
 use super::ownership::InheritedLabels;
 use super::sources::Sources;
 use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError, RestartPolicy};
-use crate::manifest::Manifest;
 use crate::manifest::model::NamespaceMode;
+use crate::manifest::{Manifest, Variables, services_beside};
+use crate::report::in_one_line;
 use crate::services::container::environment::Inputs;
 use crate::services::container::labels;
 use crate::services::error::ServicesError;
@@ -88,6 +89,7 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
     let mut containers = containers;
     // Of two in one place, the one that has its name is the one that serves.
     containers.sort_by_key(|seen| names.get(&seen.view.name) != Some(&(seen.service.clone(), seen.number)));
+    let (named_elsewhere, unread_manifest) = named_elsewhere(manifest, &containers);
     Ok(Observed {
         engine: EngineTraits { api: engine.api().numbers(), is_local, ..EngineTraits::default() },
         containers,
@@ -98,11 +100,25 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
         networks,
         volumes,
         inputs: manifest.services.iter().map(|(_, name, service)| (name.to_owned(), Inputs::read(service))).collect(),
+        named_elsewhere,
+        unread_manifest,
         missing_sources: std::mem::take(&mut sources.missing),
         sources,
         is_host_unseen: !is_local,
         ..Observed::default()
     })
+}
+
+/// The services that other manifests of the project name, where a container belongs to none of this one's, and why that
+/// can't be said.
+fn named_elsewhere(manifest: &Manifest, containers: &[ObservedContainer]) -> (BTreeSet<String>, Option<String>) {
+    if containers.iter().all(|seen| manifest.services.get(&seen.service).is_some()) {
+        return (BTreeSet::new(), None);
+    }
+    match services_beside(manifest, &Variables::of_process()) {
+        Ok(services) => (services, None),
+        Err(error) => (BTreeSet::new(), Some(in_one_line(&error))),
+    }
 }
 
 /// Containers of other makers whose namespaces services share, by the name that the manifest has for them.

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::host::{DataFolder, HeldPort};
 use super::sources::Sources;
 use crate::engine::{
-    ContainerState, ContainerView, HealthState, LimitSupport, MountView, NetworkView, PublishedPort, RestartPolicy,
-    VolumeView,
+    ContainerState, ContainerView, HealthState, HealthTimes, LimitSupport, MountView, NetworkView, PublishedPort,
+    RestartPolicy, VolumeView,
 };
 use crate::manifest::Manifest;
 use crate::manifest::types::Reference;
 use crate::services::container::environment::Inputs;
+use crate::services::container::fingerprint::Fingerprint;
+use crate::services::container::labels;
 
 /// Whether the engine can give a service the GPUs that it asks for. Only a try tells ([`super::Snapshot::take`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,6 +78,24 @@ impl ObservedContainer {
         is_up(self.view.state)
     }
 
+    /// Whether it has ever run; the engine's moment that never was is the year 1.
+    pub fn has_run(&self) -> bool {
+        !self.view.started_at.is_empty() && !self.view.started_at.starts_with("0001-")
+    }
+
+    /// Whether it has ended well and the engine does not start it again.
+    pub fn is_done_job(&self) -> bool {
+        self.view.state == ContainerState::Exited && ends_as_job(&self.view)
+    }
+
+    /// The variables that it was given, with their values.
+    pub fn given_environment(&self) -> BTreeMap<String, String> {
+        let made = self.view.labels.get(labels::FINGERPRINT).and_then(|label| Fingerprint::parse(label));
+        let names = made.map(|made| made.variables().clone()).unwrap_or_default();
+        let actual = &self.view.environment.0;
+        names.into_iter().filter_map(|name| Some((name.clone(), actual.get(&name)?.clone()))).collect()
+    }
+
     /// Ports of the host that it holds now.
     pub fn held_ports(&self) -> &[PublishedPort] {
         if self.is_up() { &self.view.published } else { &[] }
@@ -86,6 +106,11 @@ impl ObservedContainer {
         self.view.state == ContainerState::Running
             && matches!(self.view.health, HealthState::None | HealthState::Healthy)
     }
+}
+
+/// Whether a container that ended by itself did so well, and for good.
+pub(in crate::services) fn ends_as_job(view: &ContainerView) -> bool {
+    view.exit_code == 0 && matches!(view.restart, RestartPolicy::No | RestartPolicy::OnFailure(_))
 }
 
 /// Running, paused or about to be started again.
@@ -116,8 +141,8 @@ pub struct ForeignContainer {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedImage {
     pub id: String,
-    /// Whether containers of it have a health check without asking for one.
-    pub has_healthcheck: bool,
+    /// The health check that containers of it have without asking for one.
+    pub healthcheck: Option<HealthTimes>,
     /// Paths that it declares as volumes.
     pub volumes: Vec<String>,
     /// What it sets in the environment that tells a PostgreSQL: `PG_MAJOR`, `PGDATA`.
@@ -160,8 +185,15 @@ pub struct Observed {
     pub gpus: BTreeMap<String, Gpus>,
     /// Wanted ports of the host that something else than a container holds.
     pub held_ports: Vec<HeldPort>,
+    /// Whether a container can publish a port now; `None` where that was not tried.
+    pub publishes_ports: Option<bool>,
     /// Service → what PostgreSQL's data folder, which it is to work on, says.
     pub data_folders: BTreeMap<String, DataFolder>,
+    /// Services that other manifests of the project name. Looked at only where a container's service is not the
+    /// manifest's.
+    pub named_elsewhere: BTreeSet<String>,
+    /// Why that is not known: a manifest that can't be read.
+    pub unread_manifest: Option<String>,
     /// Whether ports and folders of the engine's host were not looked at, because it is another machine's.
     pub is_host_unseen: bool,
 }
@@ -208,8 +240,10 @@ impl Observed {
         self.volumes.iter().find(|volume| volume.name == name)
     }
 
-    /// Containers of services that the manifest no longer names.
+    /// Containers of services that no manifest of the project names. Those of a manifest that can't be read are among
+    /// them: whoever removes them looks at [`Self::unread_manifest`] first.
     pub fn orphans<'s>(&'s self, manifest: &'s Manifest) -> impl Iterator<Item = &'s ObservedContainer> {
-        self.containers.iter().filter(|seen| manifest.services.get(&seen.service).is_none())
+        let is_named = |name: &str| manifest.services.get(name).is_some() || self.named_elsewhere.contains(name);
+        self.containers.iter().filter(move |seen| !is_named(&seen.service))
     }
 }

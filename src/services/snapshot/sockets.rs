@@ -41,6 +41,22 @@ pub(in crate::services) fn wanted(starting: &[Starting<'_>], observed: &Observed
     ports
 }
 
+/// Reads who listens, and opens no port: what only looks must not take one that a container is about to get.
+pub(in crate::services) fn listed_here(ports: &[Port]) -> Vec<HeldPort> {
+    let tables = read_tables();
+    let held = ports.iter().filter_map(|port| {
+        let here = |address: &String| UdpSocket::bind(SocketAddr::new(address.parse().ok()?, 0)).err();
+        let is_elsewhere =
+            port.host_ip.as_ref().and_then(here).is_some_and(|error| error.kind() == ErrorKind::AddrNotAvailable);
+        if is_elsewhere {
+            return Some(found(port, Holder::NoSuchAddress));
+        }
+        let socket = tables.iter().find(|socket| is_taken_by(port, socket))?;
+        Some(found(port, Holder::Process(owner(socket.inode))))
+    });
+    held.collect()
+}
+
 /// Tries them.
 pub(in crate::services) fn held_here(ports: &[Port]) -> Vec<HeldPort> {
     let mut tables: Option<Vec<Socket>> = None;

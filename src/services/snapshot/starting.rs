@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::observed::{Observed, ObservedContainer, Role};
+use super::resources::network_drift;
 use super::{drift, gpus};
 use crate::manifest::Manifest;
 use crate::manifest::graph::Graph;
@@ -40,7 +41,10 @@ pub(super) fn starting<'m>(request: &Request, manifest: &'m Manifest, observed: 
         let changes = |other: &str| found.iter().any(|starting| starting.name == other);
         let shares = needs.iter().any(|(other, need)| need.namespace && changes(other));
         let follows = needs.iter().any(|(other, need)| need.restart && changes(other));
-        let is_made = shares || (is_chosen && look.is_made()) || (needed.contains(name) && look.has_none());
+        let is_made = shares
+            || look.loses_network()
+            || (is_chosen && look.is_made())
+            || (needed.contains(name) && look.has_none());
         let starts = is_made
             || follows
             || (is_chosen && (request.action == Action::Restart || gpus::waits_for_one(name, service, observed)))
@@ -73,6 +77,14 @@ impl Look<'_> {
 
     fn runs(&self) -> bool {
         !self.has_none() && self.mains().all(|seen| seen.is_up())
+    }
+
+    /// Whether it runs in a network that may be made anew.
+    fn loses_network(&self) -> bool {
+        let differs = |key: &&str| !network_drift(self.manifest, key, self.observed).is_empty();
+        self.request.options.recreate_networks
+            && self.mains().any(ObservedContainer::is_up)
+            && self.service.network_keys().iter().any(differs)
     }
 
     fn is_made(&self) -> bool {

@@ -62,7 +62,8 @@ impl Decode for Ulimit {
         let mut fields = Fields::open(node, context)?;
         let limit = Self { soft: fields.required("soft", context), hard: fields.required("hard", context) };
         fields.finish(context);
-        if limit.hard != -1 && (limit.soft > limit.hard || limit.soft == -1) {
+        let are_both_there = ["soft", "hard"].iter().all(|key| node.get(key).is_some());
+        if are_both_there && limit.hard != -1 && (limit.soft > limit.hard || limit.soft == -1) {
             context.problems.error(node.span, "the soft limit is above the hard one");
         }
         Some(limit)

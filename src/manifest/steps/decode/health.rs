@@ -3,6 +3,7 @@
 use super::service::is_zero;
 use super::{Context, Decode, Fields};
 use crate::manifest::model::{Healthcheck, HttpProbe, Ready, ReadyProbe};
+use crate::manifest::steps::merge::PROBES;
 use crate::manifest::text::node::Node;
 
 impl Decode for Healthcheck {
@@ -32,15 +33,16 @@ impl Decode for Healthcheck {
 impl Decode for Ready {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         let mut fields = Fields::open(node, context)?;
-        let asked = ["tcp", "http", "log", "running_for"].iter().filter(|key| node.get(key).is_some()).count();
+        let asked = PROBES.iter().filter(|key| node.get(key).is_some()).count();
         let tcp = fields.optional("tcp", context).map(ReadyProbe::Tcp);
         let http = fields.optional("http", context).map(ReadyProbe::Http);
         let log: Option<String> = fields.optional("log", context);
         let running_for = fields.optional("running_for", context).map(ReadyProbe::RunningFor);
+        let completed = fields.optional("completed", context).map(ReadyProbe::Completed);
         let timeout = fields.optional("timeout", context);
         fields.finish(context);
         if asked != 1 {
-            context.problems.error(node.span, "`ready` must be one of tcp, http, log and running_for");
+            context.problems.error(node.span, "`ready` must be one of tcp, http, log, running_for and completed");
             return None;
         }
         if let Some(pattern) = &log
@@ -51,9 +53,12 @@ impl Decode for Ready {
             context.problems.error(node.place(&["log"]), format!("`log` is not a valid regular expression: {why}"));
             return None;
         }
-        let probe = tcp.or(http).or(log.map(ReadyProbe::Log)).or(running_for)?;
+        let probe = tcp.or(http).or(log.map(ReadyProbe::Log)).or(running_for).or(completed)?;
         if probe == ReadyProbe::Tcp(0) {
             context.problems.error(node.place(&["tcp"]), "a port is a whole number from 1 to 65535");
+        }
+        if probe == ReadyProbe::Completed(false) {
+            context.problems.error(node.place(&["completed"]), "`completed` can only be true: leave it out otherwise");
         }
         Some(Self { probe, timeout })
     }

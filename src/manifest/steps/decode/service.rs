@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -34,6 +35,8 @@ impl Decode for Service {
             entrypoint: f.optional("entrypoint", c),
             environment: environment(f, c),
             env_file: f.field("env_file", c),
+            variables: Arc::default(),
+            past_env: None,
             ports: f.field("ports", c),
             expose: f.field("expose", c),
             volumes: f.field("volumes", c),

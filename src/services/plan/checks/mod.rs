@@ -9,10 +9,10 @@ pub(super) use ports::freed_by;
 
 use super::builder::Builder;
 use super::cause::Warning;
-use super::converge::ServicePlan;
+use super::converge::{ServicePlan, has_no_check};
 use super::replica::Replica;
-use super::{Namesakes, PlanInput};
-use crate::manifest::model::{Device, MountKind, NamespaceMode, ReadyProbe};
+use super::{Namesakes, PlanInput, Recreate};
+use crate::manifest::model::{Condition, Device, MountKind, NamespaceMode, ReadyProbe};
 use crate::services::container::fingerprint::Fingerprint;
 use crate::services::container::labels;
 use crate::services::error::Problem;
@@ -33,6 +33,7 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
             problems.extend(check.data_folder());
         }
         problems.extend(check.log());
+        problems.extend(check.health_of_others());
         problems.extend(data_owners::of(input, service_plan));
         problems.extend(check.sources(builder));
         problems.extend(ports::of(input, service_plans, service_plan));
@@ -40,6 +41,11 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
         if input.snapshot.is_host_unseen && service_plan.service.has_host_needs() {
             builder.warn(Warning::HostUnseen);
         }
+    }
+    let publishes =
+        |plan: &ServicePlan| plan.starts() && plan.service.ports.iter().any(|port| port.published.is_some());
+    if input.snapshot.publishes_ports == Some(false) && service_plans.iter().any(publishes) {
+        problems.push(Problem::NoPortsPublished);
     }
     for service_plan in service_plans.iter().filter(|service_plan| service_plan.is_chosen) {
         warn_of_incomparable(service_plan, builder);
@@ -131,6 +137,25 @@ impl Check<'_, '_> {
         (waits_for_a_line && driver == Some("none")).then(|| Problem::LogNotKept { service: self.service() })
     }
 
+    /// Who waits for a service to be healthy that nothing proves would take "it runs" for it.
+    fn health_of_others(&self) -> Vec<Problem> {
+        let PlanInput { manifest, snapshot, request, .. } = self.input;
+        // What was stopped for a moment runs again as it was.
+        if request.options.recreate == Recreate::Never {
+            return Vec::new();
+        }
+        let waits = self.service_plan.service.depends_on.iter();
+        let unproved =
+            waits.filter(|(_, need)| need.condition == Condition::ServiceHealthy).filter_map(|(other, _)| {
+                let provider = manifest.services.get(other)?;
+                // Of an image that is not there nothing is known.
+                snapshot.image(&provider.image).filter(|_| has_no_check(self.input, provider))?;
+                let (service, other, reference) = (self.service(), other.clone(), provider.image.clone());
+                Some(Problem::NothingProvesHealth { service, other, reference })
+            });
+        unproved.collect()
+    }
+
     fn gpus(&self) -> Option<Problem> {
         let required = self.service_plan.service.gpus.iter().any(|request| request.required);
         let is_missing = required && self.input.snapshot.gpus_of(self.service_plan.name) == Gpus::Absent;
@@ -177,6 +202,16 @@ impl Check<'_, '_> {
             .collect()
     }
 
+    /// A container of the service that has run with this source: what is gone since is nothing to be made, as an empty
+    /// folder in a file's place.
+    fn has_mounted(&self, source: &str) -> Option<String> {
+        let containers = self.service_plan.places.iter().flat_map(|(replica, _)| [replica.main, replica.kept]);
+        let has_it = |seen: &&ObservedContainer| {
+            seen.has_run() && seen.view.mounts.iter().any(|mount| mount.kind == "bind" && mount.source == source)
+        };
+        containers.flatten().find(has_it).map(|seen| seen.view.name.clone())
+    }
+
     fn sources(&self, builder: &mut Builder) -> Vec<Problem> {
         let mut problems = Vec::new();
         for mount in self.service_plan.service.volumes.iter().filter(|mount| mount.kind == MountKind::Bind) {
@@ -185,7 +220,9 @@ impl Check<'_, '_> {
                 continue;
             }
             let service = self.service();
-            if mount.bind.create_host_path {
+            if let Some(container) = self.has_mounted(&path) {
+                problems.push(Problem::SourceVanished { service, path, target: mount.target.clone(), container });
+            } else if mount.bind.create_host_path {
                 builder.warn(Warning::SourceIsMade { service, path });
             } else {
                 problems.push(Problem::SourceMissing { service, path, target: mount.target.clone() });

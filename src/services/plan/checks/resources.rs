@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::manifest::model::MountKind;
+use crate::services::container::labels;
 use crate::services::error::Problem;
 use crate::services::plan::PlanInput;
 use crate::services::plan::converge::ServicePlan;
+use crate::services::snapshot::observed::is_up;
 use crate::services::snapshot::resources::{network_drift, volume_drift};
 
 /// Also of services that run and stay: what they are in is not what the manifest says.
@@ -21,9 +23,28 @@ pub(super) fn networks(input: &PlanInput, service_plans: &[ServicePlan]) -> Vec<
             _ => return Some(Problem::NetworkTwice { name }),
         }
         let fields = network_drift(input.manifest, key, input.snapshot);
+        if input.recreated_networks.contains(key) {
+            return in_the_way(input, service_plans, name);
+        }
         (!fields.is_empty()).then(|| Problem::NetworkDiffers { name, fields: fields.join(", ") })
     };
     keys.into_iter().filter_map(problem).collect()
+}
+
+/// What keeps a network from being removed: only what the plan replaces may be in it.
+fn in_the_way(input: &PlanInput, service_plans: &[ServicePlan], name: String) -> Option<Problem> {
+    let snapshot = input.snapshot;
+    let is_ours = |labels| labels::are_of(labels, &input.manifest.project);
+    if snapshot.network(&name).is_some_and(|network| !is_ours(&network.labels)) {
+        return Some(Problem::NetworkNotOurs { name });
+    }
+    let goes = |service: &str| service_plans.iter().any(|plan| plan.name == service && plan.makes_a_container());
+    let foreign = snapshot.foreign_containers.iter().filter(|other| is_up(other.state));
+    let foreign = foreign.filter(|other| other.addresses.contains_key(&name)).map(|other| &other.name);
+    let ours = snapshot.containers.iter().filter(|seen| seen.is_up() && !goes(&seen.service));
+    let ours = ours.filter(|seen| seen.view.networks.contains_key(&name)).map(|seen| &seen.view.name);
+    let container = foreign.chain(ours).next()?.clone();
+    Some(Problem::NetworkInUse { name, container })
 }
 
 pub(super) fn volumes(input: &PlanInput, service_plans: &[ServicePlan]) -> Vec<Problem> {

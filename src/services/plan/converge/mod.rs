@@ -6,16 +6,20 @@
 mod replace;
 mod resources;
 mod steps;
+mod vacate;
 mod waits;
+
+pub(super) use vacate::networks as recreated_networks;
+pub(super) use waits::has_no_check;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::Builder;
 use super::cause::Cause;
-use super::decide::{Change, Decision, Goal, affected, decide};
+use super::decide::{Change, Decision, Goal, affected, decide, has_ended_well};
 use super::replica::Replica;
 use super::{Action, Dependencies, Namesakes, Plan, PlanInput, checks};
-use crate::manifest::model::{Condition, Service};
+use crate::manifest::model::{Condition, ReadyProbe, Service};
 use crate::services::error::ServicesError;
 use crate::services::snapshot::observed::ObservedContainer;
 
@@ -91,7 +95,7 @@ fn service_plan<'a>(
     goal: &Goal,
     changes: &BTreeMap<&str, Change>,
 ) -> ServicePlan<'a> {
-    let is_one_shot = is_one_shot(input, name);
+    let is_one_shot = is_one_shot(input, name, service);
     let is_chosen = matches!(goal, Goal::Converge | Goal::Restart);
     let wanted = service.replicas();
     let numbers: BTreeSet<u32> = match goal {
@@ -106,7 +110,7 @@ fn service_plan<'a>(
         .map(|number| {
             let adopts = *goal != Goal::Nothing && input.request.options.namesakes == Namesakes::Adopt;
             let replica = Replica::of(input.snapshot, name, number, adopts);
-            let decision = decide(input, service, &replica, goal, is_one_shot);
+            let decision = decide(input, service, &replica, goal, |seen| is_done(input, seen, is_one_shot));
             let decision = input.graph.needs(name).into_iter().fold(decision, |decision, (other, need)| {
                 let change = changes.get(other).copied().unwrap_or(Change::Nothing);
                 let follows = need.restart && input.request.options.dependencies == Dependencies::Start;
@@ -116,6 +120,7 @@ fn service_plan<'a>(
                     decision
                 }
             });
+            let decision = renew_for_network(input, service, &replica, decision);
             (replica, decision)
         })
         .collect();
@@ -128,11 +133,53 @@ fn service_plan<'a>(
     ServicePlan { name, service, is_chosen, is_one_shot, places, surplus }
 }
 
-/// Whether somebody waits for the service to end: then its work is done when it has.
-fn is_one_shot(input: &PlanInput, name: &str) -> bool {
+/// What runs in a network that is made anew gets a new container, chosen or not; so does what would be started in it.
+fn renew_for_network<'s>(
+    input: &PlanInput<'s>,
+    service: &Service,
+    replica: &Replica<'s>,
+    decision: Decision<'s>,
+) -> Decision<'s> {
+    let Some(network) = vacate::network_of(service, &input.recreated_networks) else {
+        return decision;
+    };
+    let lives = replica.main.is_some_and(ObservedContainer::is_up) || decision.starts();
+    let leftovers = [replica.next, replica.failed].into_iter().flatten();
+    match (replica.main, replica.kept, decision) {
+        // A decision that makes one knows best which of the two is the old one.
+        (_, _, decision @ (Decision::Make { .. } | Decision::Nothing)) => decision,
+        // One that was never proved is not the one to go back to.
+        (Some(main), Some(kept), _) if lives && !main.is_well() => Decision::Make {
+            discard: leftovers.chain([main]).collect(),
+            old: Some(kept),
+            cause: Cause::NetworkRecreated(input.manifest.network_name(&network)),
+        },
+        (Some(main), kept, _) if lives => Decision::Make {
+            discard: leftovers.chain(kept).collect(),
+            old: Some(main),
+            cause: Cause::NetworkRecreated(input.manifest.network_name(&network)),
+        },
+        (None, Some(kept), _) => Decision::Make {
+            discard: leftovers.collect(),
+            old: Some(kept),
+            cause: Cause::NetworkRecreated(input.manifest.network_name(&network)),
+        },
+        (_, _, decision) => decision,
+    }
+}
+
+/// Whether the service's work is done when it has ended: it says so itself, or another service waits for its end.
+fn is_one_shot(input: &PlanInput, name: &str, service: &Service) -> bool {
     let awaits_end =
         |(_, need): (&str, crate::manifest::graph::Need)| need.condition == Condition::ServiceCompletedSuccessfully;
-    input.graph.dependents(name).into_iter().any(awaits_end)
+    let says_so = service.ready.as_ref().is_some_and(|ready| matches!(ready.probe, ReadyProbe::Completed(_)));
+    says_so || input.graph.dependents(name).into_iter().any(awaits_end)
+}
+
+/// Whether a container's work is done: a job's that ended well. A server that was stopped may have ended well too, so of
+/// one that does not say what it is, somebody must have seen the end.
+pub(super) fn is_done(input: &PlanInput, seen: &ObservedContainer, is_one_shot: bool) -> bool {
+    has_ended_well(seen) && (is_one_shot || input.request.options.completed.contains(&seen.view.id))
 }
 
 /// The first service that is chosen, or needed itself, and needs this one.

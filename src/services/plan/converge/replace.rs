@@ -65,7 +65,7 @@ impl Replacement<'_, '_> {
     }
 
     fn aside(&self, role: Role) -> String {
-        format!("{}{}", self.name(), role.suffix())
+        aside(&self.name(), role)
     }
 
     /// The step that makes the container, under a name of its own until it takes its place.
@@ -85,6 +85,12 @@ impl Replacement<'_, '_> {
             old_restart: old.and_then(|old| self.replica.unlabelled_policy(old)),
         });
         Target { container: name, id: None, made_by: Some(step) }
+    }
+
+    /// The next step waits for dependencies, and for the service's turn.
+    fn wait_for_others(&self, chain: &mut Chain) {
+        chain.wait_for(&self.before.dependencies);
+        chain.wait_for(&self.before.turn);
     }
 
     /// Whether GPUs that are not required are left out.
@@ -118,6 +124,11 @@ impl Replacement<'_, '_> {
     }
 }
 
+/// What a container of this name is called in another part.
+pub(super) fn aside(name: &str, role: Role) -> String {
+    format!("{name}{}", role.suffix())
+}
+
 /// The first container of a place. It is made at once, and started when its dependencies allow.
 pub(super) fn first(
     chain: &mut Chain,
@@ -148,8 +159,14 @@ pub(super) fn replace(
     old: &ObservedContainer,
 ) -> (Target, ReplacementEnds) {
     chain.wait_for(&with.before.resources);
-    chain.wait_for(&with.before.dependencies);
-    chain.wait_for(&with.before.turn);
+    // Beside one that serves, the new container can be made while others are still on their way. A namespace must be there.
+    let is_made_early = old.role != Role::Kept
+        && discard.is_empty()
+        && providers(with.service_plan.service).is_empty()
+        && with.input.request.options.failed == FailedContainers::Remove;
+    if !is_made_early {
+        with.wait_for_others(chain);
+    }
     let old_target = chain.builder.target(old);
     let name = with.name();
     let mut back = match old.role {
@@ -170,8 +187,25 @@ pub(super) fn replace(
         chain.undo(back);
         (new, old_target)
     } else {
-        step_aside(chain, with, old, &old_target)
+        step_aside(chain, with, (old, &old_target), is_made_early)
     };
+    try_out(chain, with, new, kept)
+}
+
+/// A new container under its own name, where the old one is aside already.
+pub(super) fn in_place(
+    chain: &mut Chain,
+    with: &Replacement,
+    kept: Target,
+    old: &ObservedContainer,
+) -> (Target, ReplacementEnds) {
+    let new = with.create(chain, with.name(), Some(old));
+    chain.undo(with.give_up(&new));
+    try_out(chain, with, new, kept)
+}
+
+/// Starts the new container; the old one goes when that one has proved itself.
+fn try_out(chain: &mut Chain, with: &Replacement, new: Target, kept: Target) -> (Target, ReplacementEnds) {
     let up = chain.step(Operation::StartContainer { target: new.clone() });
     chain.undo([Operation::StopContainer { target: new.clone() }]);
     let ready = chain.step(with.wait_as_replacement(new.clone()));
@@ -181,12 +215,20 @@ pub(super) fn replace(
 }
 
 /// Makes the new container beside the old one, then swaps their names.
-fn step_aside(chain: &mut Chain, with: &Replacement, old: &ObservedContainer, old_target: &Target) -> (Target, Target) {
+fn step_aside(
+    chain: &mut Chain,
+    with: &Replacement,
+    (old, old_target): (&ObservedContainer, &Target),
+    is_made_early: bool,
+) -> (Target, Target) {
     let keep_failed = with.input.request.options.failed == FailedContainers::Keep;
     let name = with.name();
     let next = with.create(chain, with.aside(Role::Next), Some(old));
     if !keep_failed {
         chain.undo(with.give_up(&next));
+    }
+    if is_made_early {
+        with.wait_for_others(chain);
     }
     let policy = with.replica.policy_of(old);
     if policy != RestartPolicy::No {
@@ -203,7 +245,7 @@ fn step_aside(chain: &mut Chain, with: &Replacement, old: &ObservedContainer, ol
             let (service, provider) = (with.service_plan.name.to_owned(), provider.to_owned());
             chain.builder.warn(Warning::NoWayBack { service, provider });
         }
-        let guests = guests(chain, with);
+        let guests = guests_of(chain, with.input, with.service_plan.name, with.replica.number);
         chain.undo(guests);
     }
     let aside = with.aside(Role::Kept);
@@ -235,11 +277,11 @@ fn stop_kept(chain: &mut Chain, kept: &ObservedContainer) {
 
 /// What lives in the old container's namespaces has lost them when that one was stopped: it is restarted into them when
 /// the old one is back.
-fn guests(chain: &mut Chain, with: &Replacement) -> Vec<Operation> {
-    let sharers = with.input.graph.dependents(with.service_plan.name).into_iter().filter(|(_, need)| need.namespace);
+pub(super) fn guests_of(chain: &mut Chain, input: &PlanInput, service: &str, number: u32) -> Vec<Operation> {
+    let sharers = input.graph.dependents(service).into_iter().filter(|(_, need)| need.namespace);
     let running = sharers
-        .filter(|_| with.replica.number == 1)
-        .flat_map(|(name, _)| with.input.snapshot.of_service(name, Role::Main))
+        .filter(|_| number == 1)
+        .flat_map(|(name, _)| input.snapshot.of_service(name, Role::Main))
         .filter(|seen| seen.is_up());
     running.map(|seen| Operation::RestartContainer { target: chain.builder.target(seen) }).collect()
 }

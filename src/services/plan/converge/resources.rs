@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::ServicePlan;
+use super::vacate::Vacated;
 use crate::manifest::model::MountKind;
 use crate::services::plan::builder::{Builder, must_succeed};
 use crate::services::plan::cause::Cause;
@@ -13,6 +14,7 @@ use crate::services::plan::{After, PlanInput};
 pub(super) fn build<'a>(
     input: &PlanInput<'a>,
     service_plans: &[ServicePlan<'a>],
+    vacated: &Vacated,
     builder: &mut Builder,
 ) -> BTreeMap<&'a str, Vec<After>> {
     let (manifest, snapshot) = (input.manifest, input.snapshot);
@@ -21,7 +23,7 @@ pub(super) fn build<'a>(
     for service_plan in service_plans.iter().filter(|service_plan| service_plan.starts()) {
         let networks = service_plan.service.network_keys().into_iter().filter_map(|key| {
             let name = manifest.network_name(key);
-            let is_there = snapshot.network(&name).is_some();
+            let is_there = snapshot.network(&name).is_some() && !vacated.removed.contains_key(&name);
             (!is_there).then(|| Operation::CreateNetwork { key: key.to_owned(), name })
         });
         let volumes = service_plan.service.volumes.iter().filter(|mount| mount.kind == MountKind::Volume);
@@ -38,9 +40,12 @@ pub(super) fn build<'a>(
                     Operation::CreateVolume { name, .. } => format!("volume {name}"),
                     _ => String::new(),
                 };
-                must_succeed(
-                    *made.entry(object).or_insert_with(|| builder.resource(operation, Cause::Missing, Vec::new())),
-                )
+                let removed = match &operation {
+                    Operation::CreateNetwork { name, .. } => vacated.removed.get(name),
+                    _ => None,
+                };
+                let before: Vec<After> = removed.copied().map(must_succeed).into_iter().collect();
+                must_succeed(*made.entry(object).or_insert_with(|| builder.resource(operation, Cause::Missing, before)))
             })
             .collect();
         waits.insert(service_plan.name, after);

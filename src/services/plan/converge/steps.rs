@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::replace::{self, Replacement};
+use super::vacate::{self, Vacated};
 use super::waits::{is_met, timeout, until};
-use super::{ServicePlan, cause_of, resources};
+use super::{ServicePlan, cause_of, is_done, resources};
 use crate::engine::ContainerState;
 use crate::manifest::model::{Condition, RestartPolicy};
 use crate::services::plan::builder::{Builder, Chain, must_succeed, whatever_comes_of};
 use crate::services::plan::cause::Cause;
-use crate::services::plan::decide::{Change, Decision, Followup, is_done};
+use crate::services::plan::decide::{Change, Decision, Followup};
 use crate::services::plan::replica::Replica;
 use crate::services::plan::step::{Operation, StepId, Target, Until};
 use crate::services::plan::{After, PlanInput, Warning, checks};
@@ -47,15 +48,17 @@ struct Assembly<'a, 'w> {
     service_plans: &'w [ServicePlan<'a>],
     builder: &'w mut Builder,
     resources: BTreeMap<&'a str, Vec<After>>,
+    vacated: Vacated,
     ends: BTreeMap<&'a str, Ends<'a>>,
     /// Service that is down for a while → the steps after which it is back.
     turns: BTreeMap<&'a str, Vec<StepId>>,
 }
 
 pub(super) fn build<'a>(input: &PlanInput<'a>, service_plans: &[ServicePlan<'a>], builder: &mut Builder) {
-    let resources = resources::build(input, service_plans, builder);
-    let mut assembly =
-        Assembly { input, service_plans, builder, resources, ends: BTreeMap::new(), turns: BTreeMap::new() };
+    let vacated = vacate::build(input, service_plans, builder);
+    let resources = resources::build(input, service_plans, &vacated, builder);
+    let (ends, turns) = (BTreeMap::new(), BTreeMap::new());
+    let mut assembly = Assembly { input, service_plans, builder, resources, vacated, ends, turns };
     for service_plan in service_plans {
         assembly.service(service_plan);
     }
@@ -233,7 +236,10 @@ impl<'a> Assembly<'a, '_> {
                 End { up: ends.up, ready: ends.ready, ..End::of(replica.number, Container::Touched(target)) }
             }
             Decision::Make { discard, old: Some(old), .. } => {
-                let (target, ends) = replace::replace(&mut chain, &replacement, discard, old);
+                let (target, ends) = match self.vacated.of(service_plan.name, replica.number) {
+                    Some(vacated) => vacate::refill(&mut chain, &replacement, vacated, old),
+                    None => replace::replace(&mut chain, &replacement, discard, old),
+                };
                 End::replaced(replica.number, target, ends)
             }
             Decision::PutBack { kept } => {
@@ -291,7 +297,7 @@ fn keep<'a>(
     }
     let number = with.replica.number;
     if followup == Followup::Nothing {
-        let is_settled = main.is_well() || (with.service_plan.is_one_shot && is_done(main));
+        let is_settled = main.is_well() || is_done(with.input, main, with.service_plan.is_one_shot);
         if !with.service_plan.is_chosen || !with.follows || is_settled {
             return End::of(number, Container::Untouched(main));
         }

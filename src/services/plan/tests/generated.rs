@@ -34,6 +34,8 @@ fn stack(shape: &Shape) -> Stack {
     let mut stack = Stack::new();
     for number in 0..12 {
         stack = stack.service(&name(number), |service| {
+            let is_awaited = |(_, to, kind): &(usize, usize, u8)| *to == number && kind % 2 == 1;
+            service.healthcheck = shape.needs.iter().any(is_awaited).then(check);
             for (from, to, kind) in &shape.needs {
                 // To higher numbers only: no rings.
                 if *from == number && to > from {

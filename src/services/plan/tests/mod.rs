@@ -4,7 +4,9 @@ mod changes;
 mod cut_off;
 mod data_owners;
 mod generated;
+mod networks;
 mod problems;
+mod proof;
 mod simulated;
 mod start;
 mod stop_and_remove;
@@ -17,7 +19,9 @@ use indexmap::IndexMap;
 use std::time::Duration;
 
 use super::*;
-use crate::engine::{ContainerState, ContainerView, HealthState, LimitsView, MountView, NetworkView, VolumeView};
+use crate::engine::{
+    ContainerState, ContainerView, HealthState, HealthTimes, LimitsView, MountView, NetworkView, VolumeView,
+};
 use crate::manifest::model::{Condition, Dependency, Healthcheck, Network, RestartPolicy, Service, Volume};
 use crate::services::container::environment::Inputs;
 use crate::services::container::fingerprint::{Fingerprint, fields};

@@ -53,6 +53,8 @@ fn stack(shape: &Shape) -> Stack {
     let mut stack = Stack::new();
     for number in 0..SERVICES {
         stack = stack.service(&name(number), |service| {
+            let is_awaited = |(_, to, kind): &(usize, usize, u8)| *to == number && *kind == 1;
+            service.healthcheck = shape.needs.iter().any(is_awaited).then(check);
             service.scale = (shape.states[number] == 5).then_some(2);
             for (from, to, kind) in shape.needs.iter().filter(|(from, to, _)| *from == number && to > from) {
                 let other = name(*to);
@@ -173,8 +175,10 @@ impl World {
                 }
             }
             Operation::WaitReady { target, .. } => {
-                let runs = self.seen(target).is_some_and(|seen| seen.view.state == ContainerState::Running);
-                return runs.then_some(()).ok_or_else(|| format!("{} does not run", target.container));
+                let has_check = self.stack.services[step.service.as_ref().unwrap()].healthcheck.is_some();
+                let running = self.seen(target).filter(|seen| seen.view.state == ContainerState::Running);
+                let Some(seen) = running else { return Err(format!("{} does not run", target.container)) };
+                seen.view.health = if has_check { HealthState::Healthy } else { HealthState::None };
             }
             operation => {
                 let Some(seen) = operation.target().and_then(|target| self.seen(target)) else { return Ok(()) };

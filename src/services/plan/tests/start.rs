@@ -67,7 +67,7 @@ fn each_way_of_proof_has_its_wait() {
             service.healthcheck = Some(Healthcheck { disable: true, ..Healthcheck::default() });
             service.ready = Some(Ready { probe: ReadyProbe::Tcp(2), timeout: Some(Period(Duration::from_secs(7))) });
         })
-        .with(|stack| stack.snapshot.images.get_mut("image:1").unwrap().has_healthcheck = true);
+        .with(|stack| stack.snapshot.images.get_mut("image:1").unwrap().healthcheck = Some(HealthTimes::default()));
     golden!(stack.start(&["tcp", "http", "log", "steady", "image", "off"]));
 }
 

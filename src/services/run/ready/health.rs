@@ -3,14 +3,24 @@
 use jiff::Timestamp;
 
 use super::Look;
+use super::running_for::Steady;
 use crate::engine::{ContainerView, HealthState};
 use crate::services::error::NotReady;
+use crate::services::plan::STEADY_REPLACEMENT;
 
 /// What is remembered from one look to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Check {
+    /// What counts where the plan expected a check and the container has none.
+    steady: Steady,
     /// Of an unhealthy container that nobody has waited for so far: the start of the check that called it so.
     before: Option<Option<String>>,
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self { steady: Steady::new(STEADY_REPLACEMENT), before: None }
+    }
 }
 
 impl Check {
@@ -25,8 +35,7 @@ impl Check {
             self.before.get_or_insert_with(|| last.filter(|_| is_unhealthy).map(|last| last.started_at.clone()));
         let is_news = last.map(|last| &last.started_at) != before.as_ref();
         match view.health {
-            // The plan expected a check, and the container has none: running is all that there is.
-            HealthState::None => Ok(Look::Ready),
+            HealthState::None => Ok(self.steady.look(view)),
             HealthState::Healthy if is_fresh => Ok(Look::Ready),
             HealthState::Unhealthy if is_fresh && is_news => Err(NotReady::Unhealthy { container: name.to_owned() }),
             HealthState::Starting | HealthState::Healthy | HealthState::Unhealthy => Ok(Look::NotYet(match last {
@@ -59,7 +68,7 @@ mod tests {
     }
 
     fn look(view: &ContainerView) -> Result<Look, NotReady> {
-        let mut check = Check { before: Some(None) };
+        let mut check = Check { before: Some(None), ..Check::default() };
         check.look("c", view)
     }
 

@@ -22,6 +22,7 @@ use crate::services::error::{Exit, NotReady};
 use crate::services::plan::Until;
 use crate::services::run::outage::OutageWait;
 use crate::services::snapshot::helper::Helpers;
+use crate::services::snapshot::observed::ends_as_job;
 
 /// So many restarts by the engine while it is waited for are a loop; one or two may be a dependency that was late.
 const LOOP: u64 = 3;
@@ -43,6 +44,8 @@ pub(super) struct Wait<'a> {
 /// What one look at a container shows.
 pub(super) enum Look {
     Ready,
+    /// It has ended well, and nothing is to start it again: a job that is done.
+    Done,
     /// Why not yet.
     NotYet(String),
 }
@@ -110,10 +113,11 @@ impl<'a> Wait<'a> {
                     deadline += since.elapsed();
                 }
                 // It went down with the engine, which says nothing about it; one without a restart policy stays down.
-                Ok(Err(NotReady::Ended { .. })) if was_engine_away => {
+                Ok(Ok(Look::Done) | Err(NotReady::Ended { .. })) if was_engine_away => {
                     was_engine_away = false;
                     self.outage.call(|| self.engine.start_container(self.id)).await?;
                 }
+                Ok(Ok(Look::Done)) => return Ok(()),
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {}
             }
@@ -133,6 +137,7 @@ impl<'a> Wait<'a> {
         }
         restarts.note(self.name, &view)?;
         match view.state {
+            ContainerState::Exited if matches!(probe, Probe::Running(_)) && ends_as_job(&view) => Ok(Look::Done),
             ContainerState::Exited | ContainerState::Dead => Err(self.ended(&view)),
             ContainerState::Running => match probe {
                 Probe::Running(steady) => Ok(steady.look(&view)),

@@ -1,0 +1,57 @@
+//! Networks that are made anew.
+
+use super::*;
+
+/// `ui → api → db` in the network `front`, which was made with another driver; `apart` is elsewhere.
+fn stack() -> Stack {
+    let mut stack = Stack::three().service("apart", |_| {});
+    for name in ["db", "api", "ui"] {
+        stack = stack.change(name, |service| drop(service.networks.insert("front".to_owned(), Default::default())));
+    }
+    stack.network("p_front");
+    stack.all_run().with(|stack| {
+        stack.networks.insert("front".to_owned(), Network { internal: true, ..Network::default() });
+    })
+}
+
+fn recreate(stack: &Stack, chosen: &[&str]) -> String {
+    text(stack.plan(Action::Start, chosen, |options| options.recreate_networks = true))
+}
+
+#[test]
+fn a_network_that_differs_is_recreated_with_everything_in_it() {
+    let said = stack().start(&["ui"]);
+    assert!(said.contains("network p_front differs from the manifest (internal): `--recreate-networks`"), "{said}");
+    golden!(recreate(&stack(), &["ui"]));
+}
+
+#[test]
+fn a_network_of_which_no_chosen_service_is_part_stays() {
+    assert_eq!(recreate(&stack(), &["apart"]), "nothing to do");
+}
+
+#[test]
+fn a_network_that_others_use_or_made_stays() {
+    let guest = |stack: &mut Stack| {
+        let addresses = [("p_front".to_owned(), "172.19.0.9".to_owned())].into();
+        let state = ContainerState::Running;
+        let foreign = ForeignContainer { name: "guest".to_owned(), state, addresses, ..ForeignContainer::default() };
+        stack.snapshot.foreign_containers.push(foreign);
+    };
+    let said = recreate(&stack().with(guest), &["ui"]);
+    assert!(said.contains("network p_front can't be recreated: container guest is in it"), "{said}");
+    let others = |stack: &mut Stack| stack.snapshot.networks.iter_mut().for_each(|network| network.labels.clear());
+    let said = recreate(&stack().with(others), &["ui"]);
+    assert!(said.contains("network p_front differs from the manifest, and dpl did not make it"), "{said}");
+}
+
+#[test]
+fn what_is_down_in_it_is_left_down_unless_it_was_chosen() {
+    let stack = stack().stopped("db");
+    let plan = recreate(&stack, &["api"]);
+    assert!(!plan.contains(": stop p-db-1 ("), "{plan}");
+    // It is needed, and has joined the network that goes.
+    assert!(plan.contains("create p-db-1"), "{plan}");
+    let plan = recreate(&stack.change("api", |service| service.depends_on.clear()), &["api"]);
+    assert!(!plan.contains("p-db-1"), "{plan}");
+}
