@@ -271,7 +271,13 @@ impl Session {
             self.engine = Some(engine.locked(lock::request(project, &holder, patience, &self.output)));
         }
         let address = engine.as_ref().map_or("none", |engine| engine.address().as_str());
-        let journal = Journal::begin(&state, &operator, (&project.path, project.digest()), address, command)?;
+        let journal = Journal::begin(&state, &operator, (&project.path, project.digest()), address, command);
+        // Looks that follow in the menu ask for no lock.
+        let journal = journal.inspect_err(|_| {
+            if engine.is_some() {
+                self.engine.clone_from(&engine);
+            }
+        })?;
         let number = journal.action();
         let journal = Arc::new(JournalListener::new(journal));
         let stop = CancellationToken::new();

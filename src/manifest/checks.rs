@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::graph::Graph;
 use super::model::{
-    Condition, Dependency, HostAddress, Manifest, MountKind, NamespaceMode, NetworkJoin, Protocol, ReadyProbe,
-    RestartPolicy, SecretSource, Service,
+    Condition, Dependency, EnvFormat, HostAddress, Manifest, MountKind, NamespaceMode, NetworkJoin, Protocol,
+    ReadyProbe, RestartPolicy, SecretSource, Service,
 };
 use super::selectors::reads_as_selector;
+use super::steps::env_file::{EnvProblem, env_entries};
 use super::text::node::{Node, Value};
 use super::text::problem::{Problems, nearest};
 
@@ -20,6 +21,7 @@ pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     checker.dependency_rings();
     checker.health();
     checker.jobs();
+    checker.logs();
     checker.container_names();
     checker.published_ports();
     checker.scale();
@@ -168,6 +170,19 @@ impl<'a> Checker<'a> {
                         self.problems.warning(span, message);
                     }
                 }
+            }
+        }
+    }
+
+    /// Nothing is kept of a log without a driver, so no line of it can prove anything.
+    fn logs(&mut self) {
+        for (name, service) in self.services() {
+            let waits = service.ready.as_ref().is_some_and(|ready| matches!(ready.probe, ReadyProbe::Log(_)));
+            let driver = service.logging.as_ref().and_then(|logging| logging.driver.as_deref());
+            if waits && driver == Some("none") {
+                let span = self.root.place(&["services", name, "ready", "log"]);
+                let message = "`log` waits for a line, and the logging driver `none` keeps none";
+                self.problems.error_with_help(span, message, "choose another probe or another driver");
             }
         }
     }
@@ -352,6 +367,11 @@ impl<'a> Checker<'a> {
                 let path = ["services", name, "env_file", &index.to_string()];
                 self.missing(&file.path, "the env_file", &path);
             }
+            for (index, file) in
+                service.env_file.iter().enumerate().filter(|(_, file)| file.format == EnvFormat::Dotenv)
+            {
+                self.lines(&file.path, &["services", name, "env_file", &index.to_string()]);
+            }
             for (index, mount) in service.volumes.iter().enumerate() {
                 let source = mount.source.as_deref().filter(|_| mount.kind == MountKind::Bind);
                 if let Some(source) = source.filter(|_| !mount.bind.create_host_path) {
@@ -378,6 +398,19 @@ impl<'a> Checker<'a> {
     fn secret(&mut self, source: &SecretSource, path: &[&str]) {
         if let SecretSource::File(file) = source {
             self.missing(file, "the secret's file", path);
+        }
+    }
+
+    /// Lines of an `env_file` that can't be read, whatever the variables in them are; stopping a stack needs none of them.
+    fn lines(&mut self, file: &Path, path: &[&str]) {
+        let Ok(text) = std::fs::read_to_string(file) else {
+            return;
+        };
+        for (_, entry) in env_entries(&text, &|_| Some(String::new())) {
+            if let Err(EnvProblem { line, why }) = entry {
+                let message = format!("{}, line {line}: {why}", file.display());
+                self.problems.warning(self.root.place(path), message);
+            }
         }
     }
 

@@ -81,6 +81,13 @@ pages! {
     );
     healthcheck_without_command: service(r#""healthcheck": { "test": ["CMD"] }"#);
     ready_with_two_probes: service(r#""ready": { "tcp": 80, "log": "up" }"#);
+    ready_that_is_not_completed: service(r#""ready": { "completed": false }"#);
+    ready_with_a_line_that_nobody_keeps: service(r#""ready": { "log": "up" }, "logging": { "driver": "none" }"#);
+    job_that_is_started_again: stack(
+        r#""web": { "image": "i:1", "depends_on": { "job": { "condition": "service_completed_successfully" } } },
+    "job": { "image": "i:1", "restart": "always" }"#
+    );
+    ulimit_without_a_hard_one: service(r#""ulimits": { "nofile": { "soft": 9 } }"#);
     ready_with_a_wrong_regex: service(r#""ready": { "log": "up(" }"#);
     ulimit_soft_above_hard: service(r#""ulimits": { "nofile": { "soft": 9, "hard": 5 } }"#);
     device_malformed: service(r#""devices": ["/dev/a:/dev/b:x"]"#);
@@ -176,4 +183,26 @@ fn a_file_that_is_no_text_or_no_file_says_so() {
         let run = site.run(&["check", name]).failure(3);
         assert_eq!(run.stderr, format!("error: {line}\n"));
     }
+}
+
+#[test]
+fn a_line_of_an_env_file_that_can_not_be_read_is_told_before_it_is_used() {
+    let site = Site::with_manifest(
+        r#"{ "project": "shop", "services": { "web": { "image": "web:1", "env_file": "web.env" } } }"#,
+    );
+    site.write("web.env", "A=${OTHER}\nB=\"x\" y\n");
+    let run = site.run(&["check", "stack.json"]).success();
+    assert!(run.stderr.contains("web.env, line 2: ") && !run.stderr.contains("line 1"), "{}", run.stderr);
+}
+
+#[test]
+fn a_probe_takes_the_place_of_the_one_in_defaults() {
+    let site = Site::with_manifest(
+        r#"{ "project": "shop", "defaults": { "ready": { "running_for": "30s", "timeout": "1m" } },
+             "services": { "web": { "image": "web:1", "ready": { "tcp": 80 } }, "db": { "image": "db:1" } } }"#,
+    );
+    let config = site.run(&["config", "stack.json"]).success().json();
+    let ready = |name: &str| config["services"][name]["ready"].clone();
+    assert_eq!(ready("web"), serde_json::json!({ "tcp": 80, "timeout": "1m" }));
+    assert_eq!(ready("db"), serde_json::json!({ "running_for": "30s", "timeout": "1m" }));
 }

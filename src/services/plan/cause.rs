@@ -186,7 +186,7 @@ impl Warning {
                 message!("services-warning-volume-left", service = service, volume = volume, path = path)
             }
             Self::VolumeStays { service, path, volume } => {
-                message!("services-warning-volume-stays", service = service, path = path, volume = volume)
+                message!("services-warning-volume-stays", service = service, volume = volume, path = path)
             }
             Self::NetworkStays { network, container } => {
                 message!("services-warning-network-stays", network = network, container = container)

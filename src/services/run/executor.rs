@@ -56,9 +56,9 @@ pub async fn execute(
     options: &ExecuteOptions,
     reporter: &Reporter,
 ) -> Result<ServicesReport, ServicesError> {
-    // Looked at when the snapshot was taken.
+    // Looked at when the snapshot was taken. One more than the processors, since a swap waits for disks and processes as well.
     let cpus = engine.facts().await.map_or(1, |facts| facts.cpus);
-    let at_once = (options.parallel, usize::try_from(cpus).unwrap_or(1));
+    let at_once = (options.parallel, usize::try_from(cpus).map_or(2, |cpus| cpus.saturating_add(1)));
     let performer = Performer::new(engine, manifest, plan, at_once, reporter);
     let run = Run {
         plan,

@@ -168,7 +168,7 @@ impl<'a> Performer<'a> {
             Ok(result) => result,
             Err(_) => {
                 if matches!(step.operation, Operation::StopContainer { .. }) {
-                    self.swaps.end(step);
+                    self.swaps.is_slow(step);
                 }
                 call.await
             }

@@ -1,11 +1,11 @@
 //! How many containers are swapped at once.
 //!
 //! A replacement serves nobody between the stop of the old container and the start of the new one, and an engine's start is
-//! work for its processors. With nine at once each takes nine times as long; with one a processor, each is down for no
-//! longer than its own start. So new containers are created first, beside the old ones, and then swapped a few at a time.
+//! work for its processors. With nine at once each takes nine times as long; with about one a processor, each is down for
+//! little longer than its own start. So new containers are created first, beside the old ones, and then swapped a few at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +13,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::services::plan::{Operation, Plan, Step, StepId};
 
-/// A container that takes longer to stop waits for itself, not for the processors: others go on meanwhile.
-pub(super) const SLOW_STOP: Duration = Duration::from_secs(1);
+/// A container that takes longer to stop waits for itself, not for the processors: others go on meanwhile. Where one has, the
+/// rest of the stack is likely to, and nobody waits for a slot any more: nine grace periods in a row would take too long.
+pub(super) const SLOW_STOP: Duration = Duration::from_secs(3);
+
+/// As good as no bound.
+const ALL: usize = 1 << 16;
 
 /// So long a swap waits for containers that are being created.
 const CREATES_TAKE: Duration = Duration::from_secs(5);
@@ -29,6 +33,7 @@ pub(super) struct Swaps {
     begins: BTreeSet<StepId>,
     creating: AtomicUsize,
     created: Notify,
+    was_slow: AtomicBool,
 }
 
 /// A container is being created; until this is dropped.
@@ -51,6 +56,7 @@ impl Swaps {
             begins,
             creating: AtomicUsize::new(0),
             created: Notify::new(),
+            was_slow: AtomicBool::new(false),
         }
     }
 
@@ -76,6 +82,14 @@ impl Swaps {
         if let Some(place) = place(step) {
             self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
         }
+    }
+
+    /// Likewise, where the stop takes long.
+    pub fn is_slow(&self, step: &Step) {
+        if self.begins.contains(&step.id) && !self.was_slow.swap(true, Ordering::SeqCst) {
+            self.slots.add_permits(ALL);
+        }
+        self.end(step);
     }
 
     async fn all_created(&self) {
@@ -109,4 +123,93 @@ fn begins_swap(plan: &Plan, step: &Step) -> bool {
 
 fn place(step: &Step) -> Option<Place> {
     Some((step.service.clone()?, step.number?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::plan::{After, AnonymousVolumes, Cause, Target, Until};
+
+    /// The steps of a replacement in one place, from `first` on: create, stop, rename, start, wait, remove.
+    fn replacement(service: &str, first: StepId, before_start: &[StepId]) -> Vec<Step> {
+        let old = Target { container: service.to_owned(), id: Some(service.to_owned()), made_by: None };
+        let new = Target { container: service.to_owned(), id: None, made_by: Some(first) };
+        let operations = [
+            Operation::CreateContainer {
+                name: service.to_owned(),
+                image_id: String::new(),
+                volumes: Default::default(),
+                without_gpus: false,
+                old_restart: None,
+            },
+            Operation::StopContainer { target: old.clone() },
+            Operation::RenameContainer { target: old.clone(), to: "kept".to_owned() },
+            Operation::StartContainer { target: new.clone() },
+            Operation::WaitReady { target: new, until: Until::Healthy, timeout: "1m".parse().unwrap() },
+            Operation::RemoveContainer { target: old, volumes: AnonymousVolumes::Keep },
+        ];
+        let step = |(place, operation): (usize, Operation)| {
+            let others = if matches!(operation, Operation::StartContainer { .. }) { before_start } else { &[] };
+            let own = (place > 0).then(|| first + place - 1);
+            let after = own.into_iter().chain(others.iter().copied());
+            Step {
+                id: first + place,
+                service: Some(service.to_owned()),
+                number: Some(1),
+                operation,
+                cause: Cause::Forced,
+                after: after.map(|step| After { step, whatever_comes_of_it: false }).collect(),
+                undo: Vec::new(),
+                commits: place == 4,
+            }
+        };
+        operations.into_iter().enumerate().map(step).collect()
+    }
+
+    fn plan(steps: Vec<Step>) -> Plan {
+        Plan { steps, ..Plan::default() }
+    }
+
+    #[test]
+    fn a_stop_begins_a_swap_where_only_the_same_place_comes_before_the_start() {
+        let mut steps = replacement("a", 0, &[]);
+        // Its start waits for another place: it could wait for one that waits for a slot.
+        steps.extend(replacement("b", 6, &[4]));
+        let plan = plan(steps);
+        let begun: Vec<StepId> =
+            plan.steps.iter().filter(|step| begins_swap(&plan, step)).map(|step| step.id).collect();
+        assert_eq!(begun, [1]);
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_free_again_when_the_new_container_has_started_and_nobody_waits_where_stops_are_slow() {
+        let mut steps = replacement("a", 0, &[]);
+        steps.extend(replacement("b", 6, &[]));
+        steps.extend(replacement("c", 12, &[]));
+        let plan = plan(steps);
+        let swaps = Swaps::new(&plan, 1);
+        let waits = async |stop: StepId| {
+            let begun = std::pin::pin!(swaps.begin(&plan.steps[stop]));
+            futures::poll!(begun).is_pending()
+        };
+        swaps.begin(&plan.steps[1]).await;
+        assert!(waits(7).await);
+        swaps.end(&plan.steps[3]);
+        swaps.begin(&plan.steps[7]).await;
+        assert!(waits(13).await);
+        swaps.is_slow(&plan.steps[7]);
+        swaps.begin(&plan.steps[1]).await;
+        swaps.begin(&plan.steps[13]).await;
+    }
+
+    #[tokio::test]
+    async fn swaps_wait_until_everything_is_created() {
+        let plan = plan(replacement("a", 0, &[]));
+        let swaps = Swaps::new(&plan, 1);
+        let creating = swaps.creating();
+        let mut begun = std::pin::pin!(swaps.begin(&plan.steps[1]));
+        assert!(futures::poll!(&mut begun).is_pending());
+        drop(creating);
+        begun.await;
+    }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// `ui → api → db` in the network `front`, which was made with another driver; `apart` is elsewhere.
-fn stack() -> Stack {
+pub(super) fn stack() -> Stack {
     let mut stack = Stack::three().service("apart", |_| {});
     for name in ["db", "api", "ui"] {
         stack = stack.change(name, |service| drop(service.networks.insert("front".to_owned(), Default::default())));

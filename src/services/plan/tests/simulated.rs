@@ -180,6 +180,20 @@ impl World {
                 let Some(seen) = running else { return Err(format!("{} does not run", target.container)) };
                 seen.view.health = if has_check { HealthState::Healthy } else { HealthState::None };
             }
+            Operation::RemoveNetwork { name } => {
+                let mut containers = self.stack.snapshot.containers.iter();
+                if let Some(seen) = containers.find(|seen| seen.is_up() && seen.view.networks.contains_key(name)) {
+                    return Err(format!("{} is in network {name}", seen.view.name));
+                }
+                self.stack.snapshot.networks.retain(|network| network.name != *name);
+            }
+            Operation::CreateNetwork { key, name } => {
+                self.serial += 1;
+                self.stack.network(name);
+                let network = self.stack.snapshot.networks.last_mut().unwrap();
+                network.id = format!("network-made-{}", self.serial);
+                network.internal = self.stack.networks.get(key).is_some_and(|network| network.internal);
+            }
             operation => {
                 let Some(seen) = operation.target().and_then(|target| self.seen(target)) else { return Ok(()) };
                 match operation {
@@ -188,6 +202,25 @@ impl World {
                     _ => {
                         let provider = seen.view.network_mode.strip_prefix("container:").map(str::to_owned);
                         let name = seen.view.name.clone();
+                        let place = (seen.service.clone(), seen.number, seen.view.id.clone());
+                        let joined = seen.view.network_ids.clone();
+                        // Both publish the same ports, and work on the same data.
+                        let mut containers = self.stack.snapshot.containers.iter();
+                        if let Some(other) = containers.find(|other| {
+                            other.is_up()
+                                && (&other.service, other.number) == (&place.0, place.1)
+                                && other.view.id != place.2
+                        }) {
+                            return Err(format!("{name} can't run beside {}", other.view.name));
+                        }
+                        // A network is known by its ID once it was joined.
+                        let networks: BTreeMap<String, String> = (self.stack.snapshot.networks.iter())
+                            .map(|network| (network.name.clone(), network.id.clone()))
+                            .collect();
+                        let is_there = |id: &String| networks.values().any(|there| there == id);
+                        if let Some(gone) = joined.values().find(|id| !id.is_empty() && !is_there(id)) {
+                            return Err(format!("{name}: network {gone} not found"));
+                        }
                         if let Some(provider) = provider {
                             let containers = &self.stack.snapshot.containers;
                             if !containers.iter().any(|other| other.view.id == provider && other.is_up()) {
@@ -198,6 +231,9 @@ impl World {
                         }
                         let Some(seen) = operation.target().and_then(|target| self.seen(target)) else { return Ok(()) };
                         seen.view.state = ContainerState::Running;
+                        for name in seen.view.networks.keys() {
+                            seen.view.network_ids.insert(name.clone(), networks.get(name).cloned().unwrap_or_default());
+                        }
                     }
                 }
             }
@@ -427,4 +463,34 @@ fn a_cut_off_guest_of_a_cut_off_provider_is_replaced_again() {
         late: false,
     };
     killed_and_run_again(&shape).unwrap();
+}
+
+/// A run that recreates a network is killed at every step, before and after its effect: the next one comes to the end.
+#[test]
+fn a_network_that_is_recreated_survives_a_kill_at_every_step() {
+    let chosen: Vec<String> = ["db", "api", "ui"].map(str::to_owned).into();
+    let names: Vec<&str> = chosen.iter().map(String::as_str).collect();
+    let plan =
+        |world: &World| world.stack.plan(Action::Start, &names, |options| options.recreate_networks = true).unwrap();
+    let fresh = || World { stack: networks::stack(), made: BTreeMap::new(), chance: 7, serial: 0, last: None };
+    let steps = plan(&fresh()).steps.len();
+    for (moment, late) in (0..steps).flat_map(|moment| [(moment, false), (moment, true)]) {
+        let mut world = fresh();
+        let first = plan(&world);
+        world.run(&first, Some(moment), late, true).unwrap();
+        let again = plan(&world);
+        world.run(&again, None, false, false).unwrap_or_else(|error| panic!("killed at {moment}, {late}: {error}"));
+        settled(&world, &chosen).unwrap_or_else(|error| panic!("killed at {moment}, {late}: {error}"));
+        assert!(world.stack.snapshot.networks.iter().any(|network| network.name == "p_front" && network.internal));
+    }
+    // And one in which a step fails: up to the removal everything is back as it was.
+    let removal =
+        plan(&fresh()).steps.iter().position(|step| matches!(step.operation, Operation::RemoveNetwork { .. }));
+    for moment in 0..=removal.unwrap() {
+        let mut world = fresh();
+        let before = serving(&world);
+        let first = plan(&world);
+        world.run(&first, Some(moment), false, false).unwrap();
+        assert_eq!(serving(&world), before, "failed at {moment}");
+    }
 }
