@@ -115,6 +115,21 @@ pub async fn verify(
     })
 }
 
+/// As [`verify`], where nothing but a good dump will do: one that is damaged or could not be tried is an error.
+pub async fn prove(
+    image: &ServerImage,
+    folder: &Path,
+    settings: &VerifySettings,
+    reporter: &Reporter,
+) -> Result<BackupDocument, DatabasesError> {
+    let report = verify(image, folder, settings, reporter).await?;
+    match (report.damage, report.untried) {
+        (None, None) => Ok(BackupDocument::new(&Known::read(folder)?, folder)),
+        (Some(damage), _) => Err(DatabasesError::Damaged { path: folder.to_owned(), damage }),
+        (None, Some(reason)) => Err(DatabasesError::NotTried { id: report.id, reason }),
+    }
+}
+
 /// A dump on a disk that can't be written is no worse for that.
 fn note(verification: Verification, folder: &Path, subject: &str, reporter: &Reporter) {
     if let Err(error) = verification.write(folder) {

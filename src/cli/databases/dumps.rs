@@ -15,8 +15,8 @@ use crate::cli::operations::{Operation, Weight, document};
 use crate::cli::session::{Project, Session};
 use crate::cli::table;
 use crate::databases::{
-    self, BackupDocument, BackupSettings, BackupsDocument, DatabasesError, Depth, Jobs, Level, PasswordHashes,
-    SeedSettings, Server, ServerImage, Shrink, VerifySettings,
+    self, BackupDocument, BackupSettings, BackupsDocument, Depth, Jobs, Level, PasswordHashes, SeedSettings, Server,
+    ServerImage, Shrink, VerifySettings,
 };
 use crate::report::{Message, Reporter};
 
@@ -62,13 +62,7 @@ impl DumpOptions {
         }
         let settings = VerifySettings { depth: Depth::Restore, jobs: self.jobs, operator: operator() };
         let image = ServerImage::of(server).await;
-        let folder = Path::new(&made.path);
-        let report = databases::verify(&image, folder, &settings, reporter).await?;
-        match (report.damage, report.untried) {
-            (None, None) => Ok(databases::dump_at(folder)?),
-            (Some(damage), _) => Err(DatabasesError::Damaged { path: folder.to_owned(), damage }.into()),
-            (None, Some(reason)) => Err(DatabasesError::NotTried { id: report.id, reason }.into()),
-        }
+        Ok(databases::prove(&image, Path::new(&made.path), &settings, reporter).await?)
     }
 }
 

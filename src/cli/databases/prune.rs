@@ -28,13 +28,11 @@ pub struct Prune {
 impl Prune {
     /// The kept databases that are too many.
     fn superfluous(&self, project: &Arc<Project>, session: &mut Session) -> Result<Vec<Superfluous>, Failure> {
-        let Some(count) = self.keep_old else { return Ok(Vec::new()) };
-        let superfluous = |name: &String| {
+        self.of_each(|name, count| {
             let mut kept = kept_of(name, project, session)?;
-            kept.truncate(kept.len().saturating_sub(usize::from(count)));
-            Ok(Superfluous { database: name.clone(), kept })
-        };
-        self.databases.iter().map(superfluous).collect()
+            kept.truncate(kept.len().saturating_sub(count));
+            Ok(kept)
+        })
     }
 
     /// Drops them, each once a backup of it is proved.
@@ -44,21 +42,30 @@ impl Prune {
         session: &mut Session,
         reporter: &Reporter,
     ) -> Result<Vec<Superfluous>, Failure> {
-        let Some(count) = self.keep_old else { return Ok(Vec::new()) };
+        if self.keep_old.is_none() {
+            return Ok(Vec::new());
+        }
         let engine = session.engine()?;
         let runtime = session.runtime()?;
         let settings = backup_settings(project)?;
-        let mut gone = Vec::new();
-        for name in &self.databases {
+        self.of_each(|name, count| {
             let database = database(project, name)?;
-            let kept = runtime.block_on(async {
+            runtime.block_on(async {
                 let server = connect(&engine, project.manifest(), database).await?;
-                let count = usize::from(count);
-                Ok::<_, Failure>(databases::thin_out_kept(&server, name, count, &settings, reporter).await?)
-            })?;
-            gone.push(Superfluous { database: name.clone(), kept });
-        }
-        Ok(gone)
+                Ok(databases::thin_out_kept(&server, name, count, &settings, reporter).await?)
+            })
+        })
+    }
+
+    /// What `kept` gives for each database and the count of those that stay; nothing where all do.
+    fn of_each(
+        &self,
+        mut kept: impl FnMut(&str, usize) -> Result<Vec<String>, Failure>,
+    ) -> Result<Vec<Superfluous>, Failure> {
+        let Some(count) = self.keep_old else { return Ok(Vec::new()) };
+        let superfluous =
+            |name: &String| Ok(Superfluous { database: name.clone(), kept: kept(name, usize::from(count))? });
+        self.databases.iter().map(superfluous).collect()
     }
 
     fn plans(&self, project: &Project) -> Result<Vec<PrunePlan>, Failure> {

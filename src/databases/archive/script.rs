@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::databases::server::quoting::quoted_name;
+
 /// What a schema's script needs around it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::databases) struct ScriptFacts {
@@ -168,18 +170,7 @@ pub(in crate::databases) fn identifier(text: &str) -> Option<(String, &str)> {
         let end = text.find([' ', '.', '(', ',', ';']).unwrap_or(text.len());
         return (end > 0).then(|| (text[..end].to_owned(), &text[end..]));
     };
-    let mut name = String::new();
-    let mut letters = quoted.char_indices().peekable();
-    while let Some((index, letter)) = letters.next() {
-        if letter != '"' {
-            name.push(letter);
-        } else if letters.next_if(|(_, next)| *next == '"').is_some() {
-            name.push('"');
-        } else {
-            return Some((name, &quoted[index + 1..]));
-        }
-    }
-    None
+    quoted_name(quoted)
 }
 
 #[cfg(test)]

@@ -103,12 +103,8 @@ async fn proved(
 ) -> Result<Verification, DatabasesError> {
     let image = ServerImage::of(server).await;
     let how = VerifySettings { depth: Depth::Restore, jobs: settings.jobs, operator: settings.operator.clone() };
-    let report = verify::verify(&image, folder, &how, reporter).await?;
-    match (report.damage, report.untried) {
-        (None, None) => Ok(Verification::read(folder)),
-        (Some(damage), _) => Err(DatabasesError::Damaged { path: folder.to_owned(), damage }),
-        (None, Some(reason)) => Err(DatabasesError::NotTried { id: report.id, reason }),
-    }
+    verify::prove(&image, folder, &how, reporter).await?;
+    Ok(Verification::read(folder))
 }
 
 /// The seed may be all that a delivery has of the data. Of one that others made no more is known than that it is there.

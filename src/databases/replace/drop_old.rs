@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
+use super::lock::DatabaseLock;
 use super::recovery::{self, Seen};
-use super::take_lock;
 use crate::databases::archive::names::{self, BesideKind};
-use crate::databases::archive::verification::Known;
 use crate::databases::containers::throwaway::ServerImage;
 use crate::databases::documents::BackupDocument;
 use crate::databases::dump::backup::{self, BackupSettings, Physical, Shrink};
@@ -89,13 +88,7 @@ impl DropOld<'_> {
     async fn prove(&self, made: &BackupDocument, settings: &BackupSettings) -> Result<BackupDocument, DatabasesError> {
         let image = ServerImage::of(self.server).await;
         let how = VerifySettings { depth: Depth::Restore, jobs: settings.jobs, operator: settings.operator.clone() };
-        let path = Path::new(&made.path);
-        let report = verify::verify(&image, path, &how, self.reporter).await?;
-        match (report.damage, report.untried) {
-            (None, None) => Ok(BackupDocument::new(&Known::read(path)?, path)),
-            (Some(damage), _) => Err(DatabasesError::Damaged { path: path.to_owned(), damage }),
-            (None, Some(reason)) => Err(DatabasesError::NotTried { id: report.id, reason }),
-        }
+        verify::prove(&image, Path::new(&made.path), &how, self.reporter).await
     }
 
     /// Keeps the newest, and lets those go that are too many; their names.
@@ -130,19 +123,15 @@ pub async fn thin_out_kept(
     backup: &BackupSettings,
     reporter: &Reporter,
 ) -> Result<Vec<String>, DatabasesError> {
-    let guard = take_lock(server, database).await?;
+    let lock = DatabaseLock::take(server, database).await?;
     let policy = OldDatabase::Keep { count, backup: backup.clone() };
     let thinning = async {
         // One that an interrupted rollback had on its way is a kept one too.
-        for old in recovery::recover(server, database, reporter).await?.to_drop {
-            let message = message!("databases-leftover-waits", database = database, name = old);
-            reporter.warn(message);
-        }
+        recovery::recover(server, database, reporter).await?.tell_what_waits(database, reporter);
         DropOld { server, database, policy: &policy, reporter }.thin_out().await
     };
     let gone = Box::pin(thinning).await;
-    // The lock goes with the session, and it with its input, whether it says goodbye or not.
-    let _ = guard.close().await;
+    lock.release().await;
     gone
 }
 

@@ -1,7 +1,7 @@
 //! `db leftovers`: databases that stand beside others on a server, for a person to look at, drop or keep.
 
+use super::lock::DatabaseLock;
 use super::swap::renames;
-use super::take_lock;
 use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
@@ -43,15 +43,15 @@ pub fn leftover_kind(database: &str, name: &str) -> Option<LeftoverKind> {
 
 /// Drops a database, without a backup. `database` is the one that it stands beside: nobody works on that meanwhile.
 pub async fn drop_leftover(server: &Server, database: &str, name: &str) -> Result<(), DatabasesError> {
-    let guard = take_lock(server, database).await?;
+    let lock = DatabaseLock::take(server, database).await?;
     let dropped = renames::drop_aside(server, name).await;
-    let _ = guard.close().await;
+    lock.release().await;
     dropped
 }
 
 /// Keeps a replaced database for `db rollback`; its new name.
 pub async fn keep_leftover(server: &Server, database: &str, name: &str) -> Result<String, DatabasesError> {
-    let guard = take_lock(server, database).await?;
+    let lock = DatabaseLock::take(server, database).await?;
     let kept = async {
         let not_kept = || DatabasesError::NotKept { name: name.to_owned() };
         let (kind, stamp) = names::read_beside(database, name).ok_or_else(not_kept)?;
@@ -65,6 +65,6 @@ pub async fn keep_leftover(server: &Server, database: &str, name: &str) -> Resul
         Ok(kept)
     };
     let kept = kept.await;
-    let _ = guard.close().await;
+    lock.release().await;
     kept
 }

@@ -7,6 +7,7 @@
 
 use serde::Deserialize;
 
+use super::lock::DatabaseLock;
 use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::swap::renames;
@@ -74,6 +75,26 @@ pub(in crate::databases) fn plan(database: &str, seen: &[Seen]) -> Result<Vec<Re
     Ok(remedies)
 }
 
+/// Opens, drops and keeps again what a killed run left of a database, as far as that needs no backup; the rest, and the
+/// words for it, are the next rebuild's. Does nothing where somebody is at work on it.
+pub async fn recover_unless_busy(server: &Server, database: &str, reporter: &Reporter) -> Result<(), DatabasesError> {
+    let lock = match DatabaseLock::take(server, database).await {
+        Err(DatabasesError::Busy { .. }) => return Ok(()),
+        lock => lock?,
+    };
+    let recovered = match recover(server, database, reporter).await {
+        Ok(recovered) => {
+            recovered.tell_what_waits(database, reporter);
+            Ok(())
+        }
+        // For a person to judge, and a rebuild says so.
+        Err(DatabasesError::Orphaned { .. }) => Ok(()),
+        Err(error) => Err(error),
+    };
+    lock.release().await;
+    recovered
+}
+
 /// What recovery came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::databases) struct Recovered {
@@ -81,6 +102,15 @@ pub(in crate::databases) struct Recovered {
     pub to_drop: Vec<String>,
     /// What an interrupted rollback had replaced already, under the name that it is kept by now.
     pub rolled_back: Option<String>,
+}
+
+impl Recovered {
+    /// Whoever does not drop them says that they are there.
+    pub fn tell_what_waits(&self, database: &str, reporter: &Reporter) {
+        for name in &self.to_drop {
+            reporter.warn(message!("databases-leftover-waits", database = database, name = name));
+        }
+    }
 }
 
 /// Does what needs no backup: opens what is closed, drops what was never complete, keeps what was kept.

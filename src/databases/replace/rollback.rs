@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::drop_old::kept;
+use super::lock::DatabaseLock;
 use super::preserve::Preservation;
 use super::recovery;
 use super::swap::{Dependents, SwapAroundServices};
-use super::take_lock;
 use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::documents::RollbackReport;
 use crate::databases::error::DatabasesError;
@@ -24,10 +24,9 @@ pub async fn rollback(
     dependents: &dyn Dependents,
     reporter: &Reporter,
 ) -> Result<RollbackReport, DatabasesError> {
-    let guard = take_lock(server, database).await?;
+    let lock = DatabaseLock::take(server, database).await?;
     let result = swap_back(server, database, dependents, reporter).await;
-    // The lock goes with the session, and it with its input, whether it says goodbye or not.
-    let _ = guard.close().await;
+    lock.release().await;
     result
 }
 
@@ -43,10 +42,7 @@ async fn swap_back(
     reporter: &Reporter,
 ) -> Result<RollbackReport, DatabasesError> {
     let recovered = recovery::recover(server, database, reporter).await?;
-    for old in recovered.to_drop {
-        let message = message!("databases-leftover-waits", database = database, name = old);
-        reporter.warn(message);
-    }
+    recovered.tell_what_waits(database, reporter);
     if let Some(kept) = recovered.rolled_back {
         // It was done, and doing it again would undo it.
         return Ok(report(database, String::new(), Some(kept), Duration::ZERO, Duration::ZERO));

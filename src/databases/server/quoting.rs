@@ -45,6 +45,22 @@ pub(in crate::databases) fn setting_value(name: &str, stored: &str) -> String {
     if names.is_empty() { literal("") } else { names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ") }
 }
 
+/// Reads a quoted name behind its first quote, and what follows its last one; `None` where that is missing.
+pub(in crate::databases) fn quoted_name(text: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut letters = text.char_indices().peekable();
+    while let Some((index, letter)) = letters.next() {
+        if letter != '"' {
+            name.push(letter);
+        } else if letters.next_if(|(_, next)| *next == '"').is_some() {
+            name.push('"');
+        } else {
+            return Some((name, &text[index + 1..]));
+        }
+    }
+    None
+}
+
 /// Splits `"$user", public` into its names.
 fn split_names(stored: &str) -> Vec<String> {
     let mut names = Vec::new();
@@ -52,19 +68,10 @@ fn split_names(stored: &str) -> Vec<String> {
     while !rest.is_empty() {
         let mut name = String::new();
         if let Some(quoted) = rest.strip_prefix('"') {
-            let mut letters = quoted.char_indices().peekable();
-            let mut end = quoted.len();
-            while let Some((index, letter)) = letters.next() {
-                if letter != '"' {
-                    name.push(letter);
-                } else if letters.next_if(|(_, next)| *next == '"').is_some() {
-                    name.push('"');
-                } else {
-                    end = index + 1;
-                    break;
-                }
-            }
-            rest = &quoted[end..];
+            // Without its last quote all that follows is the name.
+            let (quoted, behind) = quoted_name(quoted).unwrap_or((quoted.replace("\"\"", "\""), ""));
+            name = quoted;
+            rest = behind;
             rest = rest.find(',').map_or("", |comma| &rest[comma + 1..]);
         } else {
             let (head, tail) = rest.split_once(',').unwrap_or((rest, ""));

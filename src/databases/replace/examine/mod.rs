@@ -5,17 +5,14 @@ pub(in crate::databases) mod source;
 
 use std::path::Path;
 
-use futures::future::BoxFuture;
-
 use self::source::{Expected, Mark, Source};
 use crate::databases::described::inventory::{Inventory, Role};
 use crate::databases::described::properties::Properties;
 use crate::databases::dump::backup::{self, Shrink};
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::drop_old::OldDatabase;
+use crate::databases::replace::options::{Identity, NewDatabase, Placement, RebuildOptions};
 use crate::databases::replace::preserve::Preservation;
-use crate::databases::replace::swap::{Dependents, DependentsError};
-use crate::databases::replace::{Identity, NewDatabase, Placement, Rebuild, RebuildOptions};
 use crate::databases::server::connect::Server;
 use crate::databases::server::quoting;
 use crate::report::{Reporter, in_one_line};
@@ -59,22 +56,9 @@ pub async fn examine(
     options: &RebuildOptions,
     reporter: &Reporter,
 ) -> Result<Examination, DatabasesError> {
-    let rebuild = Rebuild { server, database, origin: Origin::Path(source), dependents: &Nobody, options, reporter };
-    let Examined { source, expected, marks, .. } = Box::pin(rebuild.examine()).await?;
+    let examining = Examining { server, database, origin: Origin::Path(source), options, reporter };
+    let Examined { source, expected, marks, .. } = Box::pin(examining.run()).await?;
     Ok(Examination { source, expected, marks })
-}
-
-/// Stands for the services where none is touched.
-struct Nobody;
-
-impl Dependents for Nobody {
-    fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
-        Box::pin(async { Ok(()) })
-    }
 }
 
 /// What was found before anything was made.
@@ -96,9 +80,18 @@ struct Read {
     marks: Vec<Mark>,
 }
 
-impl Rebuild<'_> {
+/// What is looked at before a database is replaced.
+pub(super) struct Examining<'a> {
+    pub server: &'a Server,
+    pub database: &'a str,
+    pub origin: Origin<'a>,
+    pub options: &'a RebuildOptions,
+    pub reporter: &'a Reporter,
+}
+
+impl Examining<'_> {
     /// Everything that can be known beforehand, and all that is wrong with it at once.
-    pub async fn examine(&self) -> Result<Examined, DatabasesError> {
+    pub async fn run(&self) -> Result<Examined, DatabasesError> {
         let server = self.server;
         let (Read { source, marks }, verified) = self.read_through().await?;
         let present = Properties::read(&server.client, server.maintenance(self.database), self.database).await?;
@@ -182,6 +175,10 @@ impl Rebuild<'_> {
         let marks = source.marks().unwrap_or_default();
         let verified = Box::pin(source.verify(self.server, self.reporter)).await;
         Ok((Read { source, marks }, verified))
+    }
+
+    fn name(&self) -> &str {
+        self.options.placement.name(self.database)
     }
 
     /// What would be lost to a source that holds no tables.
