@@ -16,6 +16,7 @@ use crate::databases::described::inventory::Role;
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::client::{Client, Credentials, Endpoint};
 use crate::databases::server::connect::{Place, Server};
+use crate::databases::server::home_session::HomeSession;
 use crate::databases::server::quoting;
 use crate::engine::{ContainerHold, ContainerSpec, Engine, ExecOutput, ExecSession, ExecSpec};
 
@@ -93,6 +94,7 @@ impl ServerImage {
                 bin_dir: self.bin_dir.clone(),
                 endpoint: Endpoint::Socket,
                 credentials: Arc::new(Credentials { user: "postgres".to_owned(), password: None }),
+                home_session: HomeSession::default(),
             },
             image_id: self.image_id.clone(),
             network_mode: "none".to_owned(),
@@ -222,6 +224,7 @@ async fn find_server(image: &ServerImage, container: &str) -> Result<Server, Dat
         bin_dir: image.bin_dir.clone(),
         endpoint: endpoint.clone(),
         credentials: Arc::new(Credentials { user: "postgres".to_owned(), password: None }),
+        home_session: HomeSession::default(),
     };
     let place = Place {
         whereabouts: "without a network".to_owned(),

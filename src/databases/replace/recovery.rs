@@ -78,6 +78,10 @@ pub(in crate::databases) fn plan(database: &str, seen: &[Seen]) -> Result<Vec<Re
 /// Opens, drops and keeps again what a killed run left of a database, as far as that needs no backup; the rest, and the
 /// words for it, are the next rebuild's. Does nothing where somebody is at work on it.
 pub async fn recover_unless_busy(server: &Server, database: &str, reporter: &Reporter) -> Result<(), DatabasesError> {
+    // Nothing beside it is what is found nearly always, and needs no lock.
+    if plan(database, &look(server).await?).is_ok_and(|remedies| remedies.is_empty()) {
+        return Ok(());
+    }
     let lock = match DatabaseLock::take(server, database).await {
         Err(DatabasesError::Busy { .. }) => return Ok(()),
         lock => lock?,

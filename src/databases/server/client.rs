@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 use futures::StreamExt;
 
+use super::home_session::HomeSession;
 use super::quoting;
 use crate::databases::error::{DatabasesError, Said};
 use crate::engine::{Engine, ExecOutput, ExecResult, ExecSession, ExecSpec};
@@ -70,6 +71,7 @@ pub(in crate::databases) struct Client {
     pub bin_dir: Option<String>,
     pub endpoint: Endpoint,
     pub credentials: Arc<Credentials>,
+    pub home_session: HomeSession,
 }
 
 /// What the server knows the sessions of this process by.
@@ -207,6 +209,9 @@ impl Client {
         statements: &str,
     ) -> Result<Vec<u8>, DatabasesError> {
         no_nul(operation, database, statements)?;
+        if let Some(answer) = self.home_session.run(self, database, operation, statements).await {
+            return answer;
+        }
         let result = self.run("psql", &self.psql_arguments(database), statements.as_bytes()).await?;
         if result.exit_code != 0 {
             let source = Said::new(&result.stderr);

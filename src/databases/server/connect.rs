@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::client::{Client, Credentials, Endpoint, Session, application_name};
+use super::home_session::HomeSession;
 use super::quoting;
 use crate::databases::containers::helper::{self, HelperPlace};
 use crate::databases::containers::stale;
@@ -103,6 +104,7 @@ impl Server {
             bin_dir: None,
             endpoint: Endpoint::Socket,
             credentials: Arc::new(credentials),
+            home_session: HomeSession::default(),
         };
         let mut server = Self::find(client, place, &ways).await?;
         // Wrappers on a PATH choose among installed versions and may need a home; the server's own folder is exact.
@@ -139,6 +141,7 @@ impl Server {
             bin_dir: None,
             endpoint: endpoint.clone(),
             credentials: Arc::new(credentials),
+            home_session: HomeSession::default(),
         };
         let found = Self::find(client, place, &[(endpoint.clone(), "postgres"), (endpoint, "template1")]).await;
         found.map(|server| Self { tools: Some(Arc::new(hold)), ..server })
@@ -152,7 +155,8 @@ impl Server {
     ) -> Result<Self, DatabasesError> {
         let mut refusal = None;
         for (endpoint, home) in ways {
-            let client = Client { endpoint: endpoint.clone(), ..client.clone() };
+            let home_session = HomeSession::keeping(home);
+            let client = Client { endpoint: endpoint.clone(), home_session, ..client.clone() };
             match client.query::<Facts>(home, "ask the server what it is", FACTS).await {
                 Ok(facts) if facts.version_number < OLDEST_VERSION => {
                     return Err(DatabasesError::TooOld { server: place.whereabouts, version: facts.version });
@@ -204,7 +208,12 @@ impl Server {
     /// Where helpers stand that reach it.
     pub(in crate::databases) fn helper_place(&self) -> HelperPlace {
         HelperPlace {
-            client: Client { endpoint: self.endpoint.clone(), ..self.client.clone() },
+            client: Client {
+                endpoint: self.endpoint.clone(),
+                // It is the server's container that it is in.
+                home_session: HomeSession::default(),
+                ..self.client.clone()
+            },
             image_id: self.image_id.clone(),
             network_mode: self.network_mode.clone(),
             label: self.client.container.clone(),

@@ -5,4 +5,5 @@
 pub(super) mod client;
 pub(super) mod connect;
 pub(super) mod disk_space;
+pub(super) mod home_session;
 pub(super) mod quoting;
