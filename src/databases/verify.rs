@@ -318,6 +318,21 @@ pub async fn verify_files(
     }
 }
 
+/// Reads every file of the dump in `folder` and compares digests and sizes. For who restores it: `pg_restore` reads its list
+/// then, and what comes out is compared.
+pub(super) async fn verify_digests(folder: &Path, record: &Record, reporter: &Reporter) -> Result<(), DatabasesError> {
+    let subject = record.id.as_str();
+    reporter.began(Activity::VerifyDump, subject, Some(record.bytes()));
+    let checked = check_files(folder, record).await;
+    match &checked {
+        Ok(()) => {
+            reporter.done(Activity::VerifyDump, subject, message!("databases-dump-intact"));
+        }
+        Err(error) => reporter.failed(Activity::VerifyDump, subject, error),
+    }
+    checked
+}
+
 pub(super) async fn check(server: &Server, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
     check_on(&ServerImage::without_preload(server), folder, record).await
 }
