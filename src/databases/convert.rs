@@ -206,7 +206,7 @@ async fn scan(path: &Path) -> Result<BTreeSet<String>, DatabasesError> {
             }
             if is_last {
                 return match script_end.missing() {
-                    None => Ok(facts.roles),
+                    None => Ok(facts.all_roles()),
                     Some(damage) => Err(DatabasesError::Damaged { path, damage }),
                 };
             }
@@ -346,8 +346,9 @@ fn serious(complaints: &str) -> Vec<&str> {
     for line in complaints.lines() {
         // psql shows the statement behind its error (`--echo-errors`).
         if let Some((_, statement)) = line.split_once("STATEMENT:  ") {
-            let drops =
-                statement.starts_with("DROP ") || statement.starts_with("ALTER ") && statement.contains(" DROP ");
+            let drops = statement.starts_with("DROP ")
+                || statement.starts_with("ALTER ") && statement.contains(" DROP ")
+                || statement.starts_with("SELECT pg_catalog.lo_unlink(");
             // An empty server has nothing to drop yet (`pg_dump --clean`).
             found.pop_if(|last| drops && last.contains("does not exist"));
         } else if is_complaint(&line) && !is_harmless(&line) {
@@ -446,7 +447,8 @@ mod tests {
     #[test]
     fn what_is_dropped_and_is_not_there_is_nothing_that_is_missing() {
         let said = "ERROR:  relation \"public.t\" does not exist\nSTATEMENT:  ALTER TABLE public.t DROP CONSTRAINT t_pkey;\n\
-            ERROR:  database \"conv\" does not exist\nSTATEMENT:  DROP DATABASE conv;\n";
+            ERROR:  database \"conv\" does not exist\nSTATEMENT:  DROP DATABASE conv;\n\
+            ERROR:  large object 70001 does not exist\nSTATEMENT:  SELECT pg_catalog.lo_unlink('70001');\n";
         assert_eq!(serious(said), Vec::<&str>::new());
         let said = "ERROR:  relation \"public.t\" does not exist\nSTATEMENT:  INSERT INTO public.t VALUES (1);\n";
         assert_eq!(serious(said).len(), 1);
