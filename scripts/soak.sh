@@ -7,6 +7,7 @@
 #   soak.sh kills              the 1,000 random kills alone
 #   soak.sh operators          the 200 schedules of two operators alone
 #   soak.sh plans              the generated stacks alone
+#   soak.sh archives           PostgreSQL 13, 15, 17 and 18: archives of a stock pg_dump restored on each, and on each newer one
 #   soak.sh fuzz [SECONDS]     the fuzz targets alone
 #
 # DPL_FAULTS_SEED (a number) chooses other moments, bits and places; DPL_FAULTS_ROUNDS=5 kills five times at each named point; DPL_TEST_ENGINES names more engines (see test.sh).
@@ -22,6 +23,23 @@ faults() { "$here/faults.sh" --all "$@"; }
 plans() {
   echo '== 10,000 generated stacks for each property of plans, killed at every step'
   DPL_EVERY_STEP=1 DPL_GRAPHS=10000 cargo test --release --locked --features failpoints --lib --quiet -- plan::tests::generated plan::tests::simulated
+}
+
+# Each server restores its own archives in every format, and those of each older one as its own stock tools do.
+archives() {
+  local versions=(13 15 17 18) older newer
+  export DPL_STAND_INS=${DPL_STAND_INS:-$PWD/target/stand-ins}
+  for newer in "${versions[@]}"; do
+    echo "== archives on PostgreSQL $newer"
+    DPL_TEST_POSTGRES=postgres:$newer "$here/test.sh" archives_of_others::
+  done
+  for ((newer = 1; newer < ${#versions[@]}; newer++)); do
+    for ((older = 0; older < newer; older++)); do
+      echo "== archives of PostgreSQL ${versions[older]} on ${versions[newer]}"
+      DPL_TEST_POSTGRES=postgres:${versions[newer]} DPL_TEST_POSTGRES_FROM=postgres:${versions[older]} \
+        "$here/test.sh" archives_of_others::archives_of_older --run-ignored only
+    done
+  done
 }
 
 fuzz() { # SECONDS
@@ -43,6 +61,7 @@ case ${1:-} in
   kills) faults random_kills:: ;;
   operators) faults two_operators:: ;;
   plans) plans ;;
+  archives) archives ;;
   fuzz) fuzz "${2:-600}" ;;
-  *) faults; plans; fuzz "${1:-600}" ;;
+  *) faults; plans; archives; fuzz "${1:-600}" ;;
 esac

@@ -49,10 +49,10 @@ end
 DOCKER_HOST=$("$here/engine.sh" up "$engine")
 export DOCKER_HOST=${DOCKER_HOST#DOCKER_HOST=}
 DPL=target/debug/dpl "$here/stand-ins.sh"
-if [[ ${DPL_TEST_POSTGRES:-} ]]; then
-  printf '{"project": "postgres", "services": {"db": {"image": "%s"}}}\n' "$DPL_TEST_POSTGRES" >target/postgres.json
+for other in ${DPL_TEST_POSTGRES:-} ${DPL_TEST_POSTGRES_FROM:-}; do
+  printf '{"project": "postgres", "services": {"db": {"image": "%s"}}}\n' "$other" >target/postgres.json
   DPL=target/debug/dpl "$here/stand-ins.sh" target/postgres.json
-fi
+done
 
 # Lints and documentation take what the tests leave of the machine, and are shown after them.
 lint() {
