@@ -57,7 +57,9 @@ pub use replace::preserve::PreservedRows;
 pub use replace::recovery::recover_unless_busy as recover;
 pub use replace::rollback::{kept_databases, rollback};
 pub use replace::swap::{Dependents, DependentsError};
-pub use replace::{Identity, NewDatabase, Placement, RebuildOptions, Repeat, rebuild};
+pub use replace::{
+    Adaptation, Identity, NewDatabase, OwnerMap, Owners, Part, Placement, RebuildOptions, Repeat, rebuild,
+};
 pub use retention::prune::{PrunePlan, plan_prune};
 pub use retention::{BadBackups, Retention};
 pub use server::client::{Credentials, Secret};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dpl::databases::{
-    self, BackupSettings, Credentials, DatabasesError, Dependents, DependentsError, Identity, Jobs, Level,
+    self, Adaptation, BackupSettings, Credentials, DatabasesError, Dependents, DependentsError, Identity, Jobs, Level,
     MissingRoles, NewDatabase, OldDatabase, Origin, PasswordHashes, Patches, Placement, RebuildOptions, RebuildReport,
     Repeat, Secret, SeedSettings, Server, Shrink,
 };
@@ -55,10 +55,13 @@ async fn engine() -> Engine {
 
 impl Site {
     pub async fn start() -> Self {
+        Self::start_with(&image()).await
+    }
+
+    pub async fn start_with(image: &str) -> Self {
         let engine = engine().await;
-        let found = engine.inspect_image(&image()).await.unwrap();
-        let image =
-            found.unwrap_or_else(|| panic!("the test engine has no image {}: run scripts/stand-ins.sh", image()));
+        let found = engine.inspect_image(image).await.unwrap();
+        let image = found.unwrap_or_else(|| panic!("the test engine has no image {image}: run scripts/stand-ins.sh"));
         let spec = ContainerSpec {
             name: format!("dpl-test-{}", uuid()),
             image: image.id,
@@ -149,6 +152,7 @@ impl Site {
             placement: Placement::Replace,
             repeat: Repeat::default(),
             identity: Identity::Same,
+            adaptation: Adaptation::default(),
         }
     }
 

@@ -9,6 +9,7 @@ mod support_engine;
 mod support_ssh;
 
 mod actions;
+mod archives_of_others;
 mod as_the_manifest_says;
 mod backups;
 mod chains;
@@ -32,6 +33,7 @@ mod proof;
 mod release;
 mod replacing;
 mod restarts;
+mod restore_options;
 mod rollback;
 mod services;
 mod verdicts;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::TargetArguments;
+use crate::databases::OwnerMap;
 
 /// What becomes of the present database, and what it takes.
 #[derive(Debug, Clone, Args)]
@@ -29,12 +30,28 @@ pub struct ReplaceArguments {
     /// Create the roles that the server lacks, as described in the dump
     #[arg(long)]
     pub create_roles: bool,
+    /// Leave all objects to the role that restores them
+    #[arg(long, conflicts_with = "owner")]
+    pub no_owner: bool,
+    /// Give the objects of role OLD to NEW, several pairs separated by commas; NEW alone gets all others [default: the owners in the dump]
+    #[arg(long, value_name = "OLD=NEW", value_parser = owner_map)]
+    pub owner: Option<OwnerMap>,
+    /// Restore no privileges (GRANT, REVOKE)
+    #[arg(long)]
+    pub no_privileges: bool,
+    /// Put everything into the default tablespace
+    #[arg(long)]
+    pub no_tablespaces: bool,
     /// Connections used to restore; 1 restores in the order of the dump [default: one more than CPUs, at most 9]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
     /// Start the database's service if it does not run
     #[arg(long)]
     pub start: bool,
+}
+
+fn owner_map(text: &str) -> Result<OwnerMap, &'static str> {
+    OwnerMap::parse(text).ok_or("expected OLD=NEW, or NEW for all, with commas between them")
 }
 
 #[derive(Debug, Args)]

@@ -62,7 +62,7 @@ pub fn of(path: &str, argument: &Arg) -> Option<Kind> {
             "ENGINE" | "TIME" | "WHEN" | "REGEX" | "LINES" | "N" | "NEW" | "NAME" | "SIZE" | "AGE" | "LEFTOVER" | "SQL"
             | "OS/ARCHITECTURE",
         ) => Kind::Free,
-        (_, "USER[:GROUP]" | "PATH" | "NAME[=VALUE]" | "NUMBER") => Kind::Free,
+        (_, "USER[:GROUP]" | "PATH" | "NAME[=VALUE]" | "OLD=NEW" | "NUMBER") => Kind::Free,
         _ => return None,
     })
 }

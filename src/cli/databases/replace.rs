@@ -10,9 +10,9 @@ use crate::cli::arguments::ReplaceArguments;
 use crate::cli::failure::Failure;
 use crate::cli::session::{Project, Session};
 use crate::databases::{
-    self, Conversion, DefaultLocale, Examination, Identity, Jobs, MissingRoles, NewDatabase, OldDatabase, Origin,
-    Patches, Placement, PreservedRows, RebuildOptions, RebuildReport, Repeat, Secret, ServerImage, Shrink, SourceKind,
-    Variable, VariableValue, source_kind,
+    self, Adaptation, Conversion, DefaultLocale, Examination, Identity, Jobs, MissingRoles, NewDatabase, OldDatabase,
+    Origin, Owners, Part, Patches, Placement, PreservedRows, RebuildOptions, RebuildReport, Repeat, Secret,
+    ServerImage, Shrink, SourceKind, Variable, VariableValue, source_kind,
 };
 use crate::manifest::model::{Database, EnvValue};
 use crate::report::Reporter;
@@ -50,6 +50,7 @@ pub struct ReplaceOptions {
     pub beside: Option<String>,
     pub repeat: Repeat,
     pub identity: Identity,
+    pub adaptation: Adaptation,
 }
 
 impl ReplaceOptions {
@@ -66,6 +67,15 @@ impl ReplaceOptions {
             missing_roles: if arguments.create_roles { MissingRoles::Create } else { MissingRoles::Refuse },
             repeat: if arguments.again { Repeat::Again } else { Repeat::FinishEarlier },
             identity: if arguments.other_database { Identity::Any } else { Identity::Same },
+            adaptation: Adaptation {
+                owners: match (&arguments.owner, arguments.no_owner) {
+                    (Some(map), _) => Owners::Mapped(map.clone()),
+                    (None, true) => Owners::Restorer,
+                    (None, false) => Owners::AsDumped,
+                },
+                privileges: if arguments.no_privileges { Part::LeftOut } else { Part::AsDumped },
+                tablespaces: if arguments.no_tablespaces { Part::LeftOut } else { Part::AsDumped },
+            },
             ..Self::default()
         }
     }
@@ -94,6 +104,17 @@ impl ReplaceOptions {
         }
         if self.missing_roles == MissingRoles::Create {
             flags += " --create-roles";
+        }
+        match &self.adaptation.owners {
+            Owners::AsDumped => {}
+            Owners::Restorer => flags += " --no-owner",
+            Owners::Mapped(map) => flags += &format!(" --owner {}", map.text()),
+        }
+        if self.adaptation.privileges == Part::LeftOut {
+            flags += " --no-privileges";
+        }
+        if self.adaptation.tablespaces == Part::LeftOut {
+            flags += " --no-tablespaces";
         }
         if self.when_down == WhenDown::Start {
             flags += " --start";
@@ -132,6 +153,7 @@ impl ReplaceOptions {
             placement: self.beside.clone().map_or(Placement::Replace, Placement::Beside),
             repeat: self.repeat,
             identity: self.identity,
+            adaptation: self.adaptation.clone(),
         })
     }
 }

@@ -3,6 +3,7 @@
 
 pub(super) mod contents;
 pub(super) mod names;
+pub(super) mod owners;
 pub(super) mod record;
 pub(super) mod script;
 pub(super) mod staging;

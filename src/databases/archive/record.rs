@@ -48,6 +48,9 @@ pub struct Record {
     /// Without passwords.
     pub roles: Vec<Role>,
     pub large_objects: u64,
+    /// Where objects of it lie that are not at the database's own place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tablespaces: Vec<String>,
     /// Row counts in the dump's own snapshot.
     pub tables: Vec<Table>,
     pub archive: ArchiveFormat,
@@ -234,6 +237,7 @@ pub(in crate::databases) mod tests {
             extensions: Vec::new(),
             roles: Vec::new(),
             large_objects: 0,
+            tablespaces: Vec::new(),
             tables: vec![Table { schema: "public".to_owned(), name: "档案".to_owned(), oid: 16386, rows: 3 }],
             archive: ArchiveFormat::Directory,
             of_replaced: false,

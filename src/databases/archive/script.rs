@@ -10,7 +10,11 @@ use crate::databases::server::quoting::quoted_name;
 /// What a schema's script needs around it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::databases) struct ScriptFacts {
+    /// Those that own objects.
+    pub owners: BTreeSet<String>,
+    /// Those that are named otherwise: in grants, policies, default privileges and user mappings.
     pub roles: BTreeSet<String>,
+    pub tablespaces: BTreeSet<String>,
     pub extensions: BTreeSet<String>,
     pub encoding: Option<String>,
     pub makes_public: bool,
@@ -84,6 +88,11 @@ impl ScriptEnd {
 }
 
 impl ScriptFacts {
+    /// Everybody whom it names.
+    pub fn all_roles(&self) -> BTreeSet<String> {
+        self.owners.union(&self.roles).cloned().collect()
+    }
+
     /// Reads one line of a script. pg_dump writes each of these statements in one.
     pub fn read_line(&mut self, line: &str) {
         let Some(line) = line.strip_suffix(';') else { return };
@@ -98,7 +107,7 @@ impl ScriptFacts {
         } else if line.starts_with("ALTER ")
             && let Some((_, owner)) = line.rsplit_once(" OWNER TO ")
         {
-            self.roles.extend(identifier(owner).filter(|(_, rest)| rest.is_empty()).map(|(name, _)| name));
+            self.owners.extend(identifier(owner).filter(|(_, rest)| rest.is_empty()).map(|(name, _)| name));
         } else if line.starts_with("GRANT ")
             && let Some((_, grantee)) = line.rsplit_once(" TO ")
         {
@@ -107,6 +116,8 @@ impl ScriptFacts {
             self.extensions.extend(identifier(rest).map(|(name, _)| name));
         } else if let Some(encoding) = line.strip_prefix("SET client_encoding = ") {
             self.encoding = Some(encoding.trim_matches('\'').to_owned());
+        } else if let Some(tablespace) = line.strip_prefix("SET default_tablespace = ") {
+            self.tablespaces.extend(identifier(tablespace).map(|(name, _)| name).filter(|name| name != "''"));
         } else if line == "CREATE SCHEMA public" {
             self.makes_public = true;
         }
@@ -183,10 +194,13 @@ mod tests {
         let script = "SET client_encoding = 'UTF8';\nCREATE SCHEMA public;\n\
             CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\" WITH SCHEMA public;\n\
             ALTER TABLE public.t OWNER TO \"app \"\"x\"\"\";\nALTER SCHEMA s OWNER TO keeper;\n\
-            GRANT SELECT ON TABLE public.t TO reader WITH GRANT OPTION;\nGRANT USAGE ON SCHEMA public TO PUBLIC;\n\
+            GRANT SELECT ON TABLE public.t TO reader WITH GRANT OPTION;\n\
+            SET default_tablespace = fast;\nSET default_tablespace = '';\nSET default_tablespace = \"so \"\"slow\"\"\";\nGRANT USAGE ON SCHEMA public TO PUBLIC;\n\
             COMMENT ON TABLE t IS 'x OWNER TO nobody';\n";
         let facts = read_schema(script);
-        assert_eq!(facts.roles.into_iter().collect::<Vec<_>>(), ["app \"x\"", "keeper", "reader"]);
+        assert_eq!(facts.owners.iter().collect::<Vec<_>>(), ["app \"x\"", "keeper"]);
+        assert_eq!(facts.all_roles().into_iter().collect::<Vec<_>>(), ["app \"x\"", "keeper", "reader"]);
+        assert_eq!(facts.tablespaces.into_iter().collect::<Vec<_>>(), ["fast", "so \"slow\""]);
         assert_eq!(facts.extensions.into_iter().collect::<Vec<_>>(), ["uuid-ossp"]);
         assert_eq!((facts.encoding.as_deref(), facts.makes_public), (Some("UTF8"), true));
     }

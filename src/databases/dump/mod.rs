@@ -170,6 +170,7 @@ pub(in crate::databases) async fn dump(
         extensions: inventory.extensions,
         roles: inventory.roles,
         large_objects: inventory.large_objects,
+        tablespaces: inventory.tablespaces,
         tables: inventory.tables,
         archive: ArchiveFormat::Directory,
         of_replaced: order.since.is_some(),

@@ -21,7 +21,7 @@ use self::drop_old::DropOld;
 use self::earlier::Earlier;
 use self::examine::{Examined, Examining, Origin};
 use self::lock::DatabaseLock;
-pub use self::options::{Identity, NewDatabase, Placement, RebuildOptions, Repeat};
+pub use self::options::{Adaptation, Identity, NewDatabase, OwnerMap, Owners, Part, Placement, RebuildOptions, Repeat};
 use self::preserve::Preservation;
 use self::restore::Restore;
 use self::swap::renames::{self, Swap};
@@ -131,6 +131,7 @@ impl Rebuild<'_> {
             expected: &examined.expected,
             properties: &examined.properties,
             patches: &self.options.patches,
+            adaptation: &self.options.adaptation,
             target: new,
             subject: self.name(),
             jobs: self.options.jobs,

@@ -16,7 +16,7 @@ struct Facts {
     missing_roles: Vec<String>,
     guarded_settings: Vec<String>,
     missing_extensions: Vec<String>,
-    has_tablespace: bool,
+    missing_tablespaces: Vec<String>,
     prepared_transactions: u64,
     may: bool,
 }
@@ -49,10 +49,11 @@ pub(in crate::databases) async fn look(
         ));
     }
     let roles = expected.roles.iter().map(String::as_str).chain(properties.roles());
+    let tablespaces = expected.tablespaces.iter().map(String::as_str).chain([properties.tablespace.as_str()]);
     let query = FACTS
         .replace("$roles", &rows(roles))
         .replace("$extensions", &rows(expected.extensions.iter().map(String::as_str)))
-        .replace("$tablespace", &quoting::literal(&properties.tablespace))
+        .replace("$tablespaces", &rows(tablespaces))
         .replace("$database", &quoting::literal(database));
     let facts: Facts = server.client.query(server.home(), "compare the server with the dump", &query).await?;
     if !facts.may {
@@ -78,8 +79,8 @@ pub(in crate::databases) async fn look(
     for extension in &facts.missing_extensions {
         problems.push(format!("the server's image has no extension `{extension}`"));
     }
-    if !facts.has_tablespace {
-        problems.push(format!("the server has no tablespace `{}`", properties.tablespace));
+    for tablespace in &facts.missing_tablespaces {
+        problems.push(format!("the server has no tablespace `{tablespace}`: create it, or give --no-tablespaces"));
     }
     if facts.prepared_transactions > 0 {
         problems.push(format!(
@@ -106,6 +107,7 @@ const FACTS: &str = "SELECT json_build_object(
     WHERE context IN ('superuser', 'superuser-backend')),
   'missing_extensions', (SELECT coalesce(json_agg(DISTINCT n), '[]') FROM $extensions AS n
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = n)),
-  'has_tablespace', EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = $tablespace),
+  'missing_tablespaces', (SELECT coalesce(json_agg(DISTINCT n), '[]') FROM $tablespaces AS n
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = n)),
   'prepared_transactions', (SELECT count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = $database),
   'may', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))";

@@ -103,7 +103,11 @@ impl Examining<'_> {
         if let Some(expected) = &known {
             let own = match present {
                 Some(present) => present,
-                None => self.options.new.apply(server, expected).await?,
+                None => {
+                    let mut own = self.options.new.apply(server, expected).await?;
+                    self.options.adaptation.apply(&mut own, &server.client.credentials.user);
+                    own
+                }
             };
             let findings = fitness::look(server, self.database, expected, &own, self.options.missing_roles).await?;
             problems.extend(findings.problems);
@@ -173,7 +177,7 @@ impl Examining<'_> {
         let source = Source::open(self.origin.path())?;
         // Damage may be that a file is missing: that is for the reading to say.
         let marks = source.marks().unwrap_or_default();
-        let verified = Box::pin(source.verify(self.server, self.reporter)).await;
+        let verified = Box::pin(source.verify(self.server, &self.options.adaptation, self.reporter)).await;
         Ok((Read { source, marks }, verified))
     }
 

@@ -4,7 +4,7 @@
 //! through once, in a container without a network: what it holds, for whom, and how many rows. It is read by
 //! `pg_restore` alone; psql never runs what came from elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::databases::described::properties::Properties;
 use crate::databases::dump::backup::{self, BackupFolder, Existing, FoundBackups};
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::list::backup_stamps;
+use crate::databases::replace::options::{Adaptation, Owners};
 use crate::databases::server::client::chance;
 use crate::databases::server::connect::Server;
 use crate::databases::verify;
@@ -266,7 +267,9 @@ pub(in crate::databases) struct Expected {
     pub exhaustive: bool,
     pub large_objects: Option<u64>,
     pub roles: Vec<String>,
-    /// Those of them of which it says what they were.
+    /// Where objects of it lie that are not at the database's own place, as far as that is known.
+    pub tablespaces: Vec<String>,
+    /// Those of the roles of which it says what they were.
     pub made_roles: Vec<Role>,
     pub extensions: Vec<String>,
     pub server_version: String,
@@ -279,6 +282,16 @@ pub(in crate::databases) struct Expected {
     pub encoding: Option<String>,
     /// Whether the archive makes the schema `public` itself.
     pub makes_public: bool,
+}
+
+impl Expected {
+    /// The roles and tablespaces that must be there for it.
+    fn needs(&mut self, facts: &ScriptFacts, adaptation: &Adaptation, restorer: &str) {
+        let owners = facts.owners.iter().map(|owner| adaptation.owners.of(owner, restorer).to_owned());
+        let roles: BTreeSet<String> = owners.chain(facts.roles.iter().cloned()).collect();
+        self.roles = roles.into_iter().collect();
+        self.tablespaces = facts.tablespaces.iter().cloned().collect();
+    }
 }
 
 impl Source {
@@ -315,17 +328,29 @@ impl Source {
         self.kind != SourceKind::Tar
     }
 
-    /// Reads all of it: digests where there are some, the whole archive through `pg_restore` where not.
-    pub async fn verify(&self, server: &Server, reporter: &Reporter) -> Result<Expected, DatabasesError> {
+    /// Reads all of it: digests where there are some, the whole archive through `pg_restore` where not. What it needs is
+    /// told as it is restored.
+    pub async fn verify(
+        &self,
+        server: &Server,
+        adaptation: &Adaptation,
+        reporter: &Reporter,
+    ) -> Result<Expected, DatabasesError> {
         match &self.record {
             Some(record) => {
-                verify::verify_files(server, &self.folder, reporter).await?;
-                Ok(recorded(record))
+                verify::verify_digests(&self.folder, record, reporter).await?;
+                let mut expected = recorded(record);
+                if !adaptation.is_none() {
+                    // The record does not tell owners from others.
+                    let facts = self.schema_facts(server, adaptation).await?;
+                    expected.needs(&facts, adaptation, &server.client.credentials.user);
+                }
+                Ok(expected)
             }
             None => {
                 let subject = self.path.display().to_string();
                 reporter.began(Activity::VerifyDump, subject.as_str(), None);
-                let found = self.read_through(server).await;
+                let found = self.read_through(server, adaptation).await;
                 match &found {
                     Ok(expected) => {
                         let message = message!("databases-archive-read", tables = expected.tables.len());
@@ -369,44 +394,65 @@ impl Source {
         self.record.as_ref().map(recorded)
     }
 
-    async fn read_through(&self, server: &Server) -> Result<Expected, DatabasesError> {
+    async fn schema_facts(&self, server: &Server, adaptation: &Adaptation) -> Result<ScriptFacts, DatabasesError> {
         let helper = Helper::start(server, &self.folder, Access::Read, Reach::Nothing).await?;
-        let found = self.read_through_in(&helper).await;
+        let facts = self.schema_facts_in(&helper, adaptation).await;
+        helper.end().await;
+        facts
+    }
+
+    async fn schema_facts_in(&self, helper: &Helper, adaptation: &Adaptation) -> Result<ScriptFacts, DatabasesError> {
+        let mut arguments = vec!["--schema-only".to_owned(), "--file=-".to_owned()];
+        // Who owns what shows, and is left out of what is needed behind it.
+        arguments.extend(Adaptation { owners: Owners::AsDumped, ..adaptation.clone() }.arguments());
+        arguments.push(self.inside());
+        let schema = helper.client.run("pg_restore", &arguments, b"").await?;
+        if schema.exit_code != 0 {
+            return Err(self.damaged(&schema.stderr));
+        }
+        Ok(script::read_schema(&String::from_utf8_lossy(&schema.stdout)))
+    }
+
+    fn damaged(&self, stderr: &[u8]) -> DatabasesError {
+        DatabasesError::Damaged {
+            path: self.path.clone(),
+            damage: format!("pg_restore can't read it ({})", Said::new(stderr)),
+        }
+    }
+
+    async fn read_through(&self, server: &Server, adaptation: &Adaptation) -> Result<Expected, DatabasesError> {
+        let helper = Helper::start(server, &self.folder, Access::Read, Reach::Nothing).await?;
+        let found = self.read_through_in(&helper, adaptation).await;
         helper.end().await;
         found
     }
 
-    async fn read_through_in(&self, helper: &Helper) -> Result<Expected, DatabasesError> {
-        let damaged = |stderr: &[u8]| DatabasesError::Damaged {
-            path: self.path.clone(),
-            damage: format!("pg_restore can't read it ({})", Said::new(stderr)),
-        };
+    async fn read_through_in(&self, helper: &Helper, adaptation: &Adaptation) -> Result<Expected, DatabasesError> {
         let listing = helper.client.run("pg_restore", &["--list".to_owned(), self.inside()], b"").await?;
         if listing.exit_code != 0 {
             let said = Said::new(&listing.stderr);
             // What pg_restore says in C's language (`pg_backup_archiver.c`) of an archive whose format is newer than it.
             return Err(match said.text().contains("unsupported version (") {
                 true => DatabasesError::NewerArchive { path: self.path.clone(), source: said },
-                false => damaged(&listing.stderr),
+                false => self.damaged(&listing.stderr),
             });
         }
-        let arguments = ["--schema-only".to_owned(), "--file=-".to_owned(), self.inside()];
-        let schema = helper.client.run("pg_restore", &arguments, b"").await?;
-        if schema.exit_code != 0 {
-            return Err(damaged(&schema.stderr));
-        }
+        let facts = self.schema_facts_in(helper, adaptation).await?;
         let token = chance("dpl-end");
         let program = helper.client.program("pg_restore");
         let command = ["sh", "-c", COUNT, program.as_str(), &token, &self.inside()].map(str::to_owned).into();
         let spec = ExecSpec { command, environment: vec!["LC_ALL=C".to_owned()], ..Default::default() };
         let counted = helper.client.engine.exec(&helper.client.container, &spec, b"").await?;
         let rows = script::read_counts(&String::from_utf8_lossy(&counted.stdout));
-        let Some(rows) = rows.filter(|rows| rows.exit_code == 0) else { return Err(damaged(&counted.stderr)) };
-        let facts = script::read_schema(&String::from_utf8_lossy(&schema.stdout));
-        Ok(self.found(&String::from_utf8_lossy(&listing.stdout), facts, rows))
+        let Some(rows) = rows.filter(|rows| rows.exit_code == 0) else {
+            return Err(self.damaged(&counted.stderr));
+        };
+        let mut expected = self.found(&String::from_utf8_lossy(&listing.stdout), &facts, rows);
+        expected.needs(&facts, adaptation, &helper.client.credentials.user);
+        Ok(expected)
     }
 
-    fn found(&self, listing: &str, facts: ScriptFacts, rows: script::Rows) -> Expected {
+    fn found(&self, listing: &str, facts: &ScriptFacts, rows: script::Rows) -> Expected {
         let version = script::header(listing, "Dumped from database version:").unwrap_or_default();
         let total: u64 = rows.tables.values().sum();
         let tables = rows.tables.into_iter().map(|((schema, name), rows)| Table { schema, name, oid: 0, rows });
@@ -417,15 +463,16 @@ impl Source {
             holds_rows: rows.inserts > 0 || total > 0,
             exhaustive: false,
             large_objects: None,
-            roles: facts.roles.into_iter().collect(),
+            roles: Vec::new(),
+            tablespaces: Vec::new(),
             made_roles: Vec::new(),
-            extensions: facts.extensions.into_iter().collect(),
+            extensions: facts.extensions.iter().cloned().collect(),
             major: version.split(['.', ' ', 'd', 'b', 'r']).next().and_then(|major| major.parse().ok()),
             server_version: version,
             size_bytes: rows.bytes + BYTES_BESIDE_A_ROW * total,
             bytes: size_of(&self.path),
             properties: None,
-            encoding: facts.encoding,
+            encoding: facts.encoding.clone(),
             makes_public: facts.makes_public,
         }
     }
@@ -443,6 +490,7 @@ fn recorded(record: &Record) -> Expected {
         exhaustive: true,
         large_objects: Some(record.large_objects),
         roles: record.roles.iter().map(|role| role.name.clone()).collect(),
+        tablespaces: record.tablespaces.clone(),
         made_roles: record.roles.clone(),
         extensions: record.extensions.iter().map(|extension| extension.name.clone()).collect(),
         server_version: record.server_version.clone(),
