@@ -5,6 +5,7 @@
 //! finished sentence.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -206,6 +207,11 @@ impl Reporter {
         self.emit(Event::Advanced { activity, subject: subject.into(), done_bytes, total_bytes });
     }
 
+    /// Counts the bytes of one piece of work, and tells them.
+    pub fn meter(&self, activity: Activity, subject: impl Into<String>, total_bytes: Option<u64>) -> Meter {
+        Meter { reporter: self.clone(), activity, subject: subject.into(), total_bytes, done_bytes: 0, told_bytes: 0 }
+    }
+
     pub fn counted(&self, activity: Activity, subject: impl Into<String>, done: u64, total: u64) {
         self.emit(Event::Counted { activity, subject: subject.into(), done, total });
     }
@@ -242,6 +248,76 @@ impl Reporter {
     }
 }
 
+/// Often enough for a bar that moves.
+const TOLD_EVERY_BYTES: u64 = 1 << 20;
+
+/// How far one piece of work has come.
+pub struct Meter {
+    reporter: Reporter,
+    activity: Activity,
+    subject: String,
+    total_bytes: Option<u64>,
+    done_bytes: u64,
+    told_bytes: u64,
+}
+
+impl Meter {
+    pub fn add(&mut self, bytes: u64) {
+        self.reach(self.done_bytes + bytes);
+    }
+
+    /// So much is done by now.
+    pub fn reach(&mut self, done_bytes: u64) {
+        self.done_bytes = done_bytes;
+        let is_end = self.total_bytes == Some(done_bytes) && done_bytes > self.told_bytes;
+        if is_end || done_bytes >= self.told_bytes + TOLD_EVERY_BYTES {
+            self.told_bytes = done_bytes;
+            // A total may have been guessed.
+            let total_bytes = self.total_bytes.map(|total| total.max(done_bytes));
+            self.reporter.advanced(self.activity, &self.subject, done_bytes, total_bytes);
+        }
+    }
+
+    /// Another total than was thought.
+    pub fn set_total(&mut self, total_bytes: u64) {
+        self.total_bytes = Some(total_bytes);
+    }
+
+    pub fn done_bytes(&self) -> u64 {
+        self.done_bytes
+    }
+
+    pub fn total_bytes(&self) -> Option<u64> {
+        self.total_bytes
+    }
+
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// What is read through it is counted, and ends with an error when the operator asks for an end.
+    pub fn over<R>(&mut self, inner: R) -> Metered<'_, R> {
+        Metered { inner, meter: self }
+    }
+}
+
+/// A reader whose bytes a [`Meter`] counts.
+pub struct Metered<'a, R> {
+    inner: R,
+    meter: &'a mut Meter,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.meter.reporter.asked_to_stop() {
+            return Err(io::Error::other("stopped on request"));
+        }
+        let read = self.inner.read(buffer)?;
+        self.meter.add(read as u64);
+        Ok(read)
+    }
+}
+
 impl fmt::Debug for Reporter {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Reporter").field("listeners", &self.listeners.len()).finish()
@@ -260,4 +336,46 @@ pub fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<(u64, Option<u64>)>>);
+
+    impl Listener for Heard {
+        fn hear(&self, event: &Event) {
+            if let Event::Advanced { done_bytes, total_bytes, .. } = event {
+                self.0.lock().unwrap().push((*done_bytes, *total_bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn a_meter_tells_each_mebibyte_and_the_end_and_no_more() {
+        let heard = Arc::new(Heard::default());
+        let stop = CancellationToken::new();
+        let reporter = Reporter::new(vec![heard.clone()], stop.clone());
+        let mut meter = reporter.meter(Activity::SaveImage, "a:1", Some(3_000_000));
+        meter.add(1000);
+        meter.add(TOLD_EVERY_BYTES);
+        meter.add(0);
+        meter.reach(3_000_000);
+        // The total was a guess.
+        meter.add(10);
+        meter.add(TOLD_EVERY_BYTES);
+        let end = 3_000_010 + TOLD_EVERY_BYTES;
+        assert_eq!(
+            *heard.0.lock().unwrap(),
+            [(1000 + TOLD_EVERY_BYTES, Some(3_000_000)), (3_000_000, Some(3_000_000)), (end, Some(end))]
+        );
+        let mut bytes = [0; 4];
+        assert_eq!(meter.over(&[7; 4][..]).read(&mut bytes).unwrap(), 4);
+        stop.cancel();
+        assert!(meter.over(&[7; 4][..]).read(&mut bytes).is_err());
+    }
 }

@@ -199,8 +199,8 @@ fn hint(error: &(dyn Error + Send + Sync + 'static)) -> Option<Message> {
     if is_unreachable(error) {
         return Some(message!("hint-unreachable"));
     }
-    if matches!(find::<ImagesError>(error), Some(ImagesError::StoreBusy { .. })) {
-        return Some(message!("hint-locked"));
+    if let Some(hint) = find::<ImagesError>(error).and_then(ImagesError::hint) {
+        return Some(hint);
     }
     if let Some(
         DatabasesError::Patch { database, .. }

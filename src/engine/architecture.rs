@@ -14,9 +14,32 @@ pub fn image_architecture(name: &str) -> &str {
     }
 }
 
+/// Whether a machine runs an image as it is: both by the names that images use. What is not known is taken to run; binfmt
+/// may run what does not.
+pub fn runs_natively(image: &str, machine: &str) -> bool {
+    image == machine
+        || image.is_empty()
+        || machine.is_empty()
+        || matches!((image, machine), ("386", "amd64") | ("arm", "arm64"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_runs_its_own_images_and_those_of_its_32_bit_sibling() {
+        for (image, machine, runs) in [
+            ("amd64", "amd64", true),
+            ("386", "amd64", true),
+            ("arm", "arm64", true),
+            ("", "amd64", true),
+            ("arm64", "amd64", false),
+            ("amd64", "386", false),
+        ] {
+            assert_eq!(runs_natively(image, machine), runs, "{image} on {machine}");
+        }
+    }
 
     #[test]
     fn architectures_have_one_name_whoever_says_it() {

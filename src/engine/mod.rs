@@ -32,7 +32,7 @@ pub use api::views::{
     ContainerState, ContainerSummary, ContainerView, EnvironmentView, HealthEntry, HealthState, LimitsView, MountView,
 };
 pub use api::volumes::{VolumeSpec, VolumeView};
-pub use architecture::image_architecture;
+pub use architecture::{image_architecture, runs_natively};
 pub use client::Engine;
 pub use error::{EngineError, EngineErrorKind};
 pub use facts::{ApiVersion, EngineFacts, ImageStore, LimitSupport};

@@ -21,6 +21,8 @@ pub enum DiskPurpose {
     Spool,
     /// Layers in the engine, with what it writes down before it applies them.
     Engine,
+    /// The file of an export.
+    Export,
 }
 
 /// Whether what is free will do.
@@ -82,7 +84,12 @@ impl DiskNeed {
 
     /// Of so many bytes that are going to be compressed.
     pub fn compressed(folder: &Path, purpose: DiskPurpose, bytes: u64) -> Self {
-        Self { at_least: bytes / LEAST_COMPRESSED, ..Self::exactly(folder, purpose, bytes) }
+        Self { at_least: Self::least_compressed(bytes), ..Self::exactly(folder, purpose, bytes) }
+    }
+
+    /// Hardly anything is compressed to less.
+    pub fn least_compressed(bytes: u64) -> u64 {
+        bytes / LEAST_COMPRESSED
     }
 
     /// In the engine's folder, which is `None` on another host.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::engine::{Engine, ImageListing};
 use crate::failpoint;
 use crate::images::error::ImagesError;
+use crate::images::formats::platform::Platform;
 use crate::images::identity::Identity;
 use crate::images::names::KEPT_REPOSITORY;
 use crate::images::pipes::blocking;
@@ -136,7 +137,7 @@ pub async fn plan_engine_prune(
             let mut is_known = records.loads.knows(&id);
             if !is_known && name.is_none() {
                 if stored.is_none() {
-                    stored = Some(stored_images(store).await?);
+                    stored = Some(stored_images(engine, store).await?);
                 }
                 is_known = is_stored(engine, &id, stored.as_deref().unwrap_or_default()).await?;
             }
@@ -231,11 +232,15 @@ fn total(images: &[EngineLeftover]) -> u64 {
     images.iter().filter(|image| seen.insert(&image.id)).map(|image| image.size_bytes).sum()
 }
 
-async fn stored_images(store: Option<&Path>) -> Result<Vec<StoredImage>, ImagesError> {
+async fn stored_images(engine: &Engine, store: Option<&Path>) -> Result<Vec<StoredImage>, ImagesError> {
     let Some(folder) = store.map(Path::to_owned) else {
         return Ok(Vec::new());
     };
-    blocking(move || Ok(Layout::open(&folder)?.map(|layout| layout.images().collect()).unwrap_or_default())).await
+    let platform = Platform::of_engine(engine.facts().await?);
+    blocking(move || {
+        Ok(Layout::open_for(&folder, &platform)?.map(|layout| layout.images().collect()).unwrap_or_default())
+    })
+    .await
 }
 
 /// Whether the store has this very image: then a load brought it, and another one can bring it back.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::exchange::import::{ImportOptions, import, plan_import};
-use super::formats::compression::Compression;
+use super::formats::compression::{Compression, CompressionOptions};
 use super::formats::platform::Platform;
 use super::list::{OtherKind, list_images};
 use super::load::sources::{ArchiveCache, find_sources};
@@ -156,12 +156,28 @@ fn artifacts(folder: &Path) {
     store.write();
 }
 
+/// cosign: the image, and under its very name its signature.
+fn signed(folder: &Path) {
+    let mut store = Foreign::new(folder);
+    let image = store.image(OCI_MANIFEST, "one", &here());
+    let config = store.document("application/vnd.oci.image.config.v1+json", &json!({"rootfs": {"diff_ids": []}}));
+    let layer = store.blob("application/vnd.dev.cosign.simplesigning.v1+json", br#"{"critical":{}}"#);
+    let signature = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer]});
+    let signature = store.document(OCI_MANIFEST, &signature);
+    for (entry, kind) in [(signature, "sigs"), (image, "image")] {
+        let kind = format!("dev.cosignproject.cosign/{kind}");
+        store.name(entry, &[(REF_NAME, "team/app:1"), ("kind", &kind)]);
+    }
+    store.write();
+}
+
 type Shape = (&'static str, fn(&Path), &'static str);
-const SHAPES: [Shape; 4] = [
+const SHAPES: [Shape; 5] = [
     ("skopeo --all", skopeo_all, "team/app:1"),
     ("regctl", regctl, "team/docker:1"),
     ("BuildKit", buildkit, "team/app:1"),
     ("hauler, oras", artifacts, "team/app:1"),
+    ("cosign", signed, "team/app:1"),
 ];
 
 fn open(folder: &Path) -> Layout {
@@ -170,9 +186,8 @@ fn open(folder: &Path) -> Layout {
 
 fn options() -> ImportOptions {
     ImportOptions {
-        compression: Compression::Zstd,
-        level: None,
-        threads: Some(1),
+        compression: CompressionOptions { compression: Compression::Zstd, level: None, threads: Some(1) },
+        space: Default::default(),
         platform: Platform::host(),
         project: Some("p".to_owned()),
         is_platform_asked: false,
@@ -230,12 +245,24 @@ async fn every_foreign_store_is_verified_listed_loaded_from_and_imported() {
         assert!(listed.images.iter().any(|image| image.reference == name && image.image_id.is_some()), "{shape}");
         assert!(listed.images.iter().all(|image| image.kind != Some(OtherKind::Damaged)), "{shape}: {listed:?}");
         let reference: Reference = name.parse().unwrap();
-        let found = find_sources(&from, std::slice::from_ref(&reference), ArchiveCache::ReadOnly, &Reporter::default());
+        let found = find_sources(
+            &from,
+            &Platform::host(),
+            std::slice::from_ref(&reference),
+            ArchiveCache::ReadOnly,
+            &Reporter::default(),
+        );
         assert_eq!(found.unwrap_or_else(|error| panic!("{shape}: {error}")).batches.len(), 1, "{shape}");
         let planned = plan_import(&into, std::slice::from_ref(&from), &options()).await.unwrap();
         let done = import(&into, std::slice::from_ref(&from), &options(), &Reporter::default()).await.unwrap();
         assert_eq!((planned.images.len(), planned.left_out), (done.images.len(), done.left_out.clone()), "{shape}");
-        assert_eq!(done.left_out.len(), if shape == "hauler, oras" { 3 } else { 0 }, "{shape}: {:?}", done.left_out);
+        let left_out = match shape {
+            "hauler, oras" => 3,
+            // The image by a tag alone; the signature.
+            "regctl" | "cosign" => 1,
+            _ => 0,
+        };
+        assert_eq!(done.left_out.len(), left_out, "{shape}: {:?}", done.left_out);
         assert!(open(&into).image(&reference).unwrap().is_some(), "{shape}");
         assert!(verified(&into, Some(&needed)).await.ok, "{shape}");
     }
@@ -468,4 +495,53 @@ proptest! {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_layout_whose_only_image_has_no_name_comes_in_under_the_one_that_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, into) = (folder.path().join("from"), folder.path().join("into"));
+    let mut store = Foreign::new(&from);
+    let image = store.image(OCI_MANIFEST, "one", &here());
+    store.name(image, &[(REF_NAME, "v0.3")]);
+    store.write();
+    let files = [from];
+    assert!(import(&into, &files, &options(), &Reporter::default()).await.is_err());
+    let named = ImportOptions { name: Some("team/app:1".parse().unwrap()), ..options() };
+    assert_eq!(plan_import(&into, &files, &named).await.unwrap().images[0].reference, "team/app:1");
+    assert_eq!(import(&into, &files, &named, &Reporter::default()).await.unwrap().images.len(), 1);
+    assert!(verified(&into, None).await.ok);
+}
+
+#[tokio::test]
+async fn names_that_are_not_valid_and_images_without_a_name_are_left_out_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (into, file) = (folder.path().join("into"), folder.path().join("x.tar"));
+    let names = ["team/app:1", "[::1]:5000/v6:1", "MyHost/app:1", "team/UPPER:1"];
+    fs::write(&file, super::store::sample_archives::archive_for(&here(), &names, "one")).unwrap();
+    let done = import(&into, &[file], &options(), &Reporter::default()).await.unwrap();
+    let imported: Vec<&str> = done.images.iter().map(|image| image.reference.as_str()).collect();
+    assert_eq!(imported, names[..3]);
+    assert_eq!(done.left_out.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["team/UPPER:1"]);
+}
+
+#[tokio::test]
+async fn a_name_that_moves_leaves_the_signature_of_the_image_that_had_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, from) = (folder.path().join("store"), folder.path().join("from"));
+    signed(&store);
+    let index: Value = serde_json::from_slice(&fs::read(store.join(INDEX_FILE)).unwrap()).unwrap();
+    let signature = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let blobs = readable(&store)[&("team/app:1".to_owned(), signature.clone())].clone();
+    let mut other = Foreign::new(&from);
+    let image = other.image(OCI_MANIFEST, "other", &here());
+    other.name(image, &[(REF_NAME, "team/app:1")]);
+    other.write();
+    import(&store, &[from], &options(), &Reporter::default()).await.unwrap();
+    let needed = NeededImages::these("p", &["team/app:1"]);
+    let plan = plan_prune(&store, &needed, ArchivePruning::Remove).await.unwrap();
+    prune(&store, &needed, ArchivePruning::Remove, &plan, &Reporter::default()).await.unwrap();
+    let left = readable(&store);
+    assert_eq!(left.get(&("team/app:1".to_owned(), signature)), Some(&blobs), "{left:?}");
+    assert!(verified(&store, Some(&needed)).await.ok);
 }

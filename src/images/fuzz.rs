@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::fs::{Digest, HashingReader};
 use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
+use crate::images::formats::platform::Platform;
 use crate::images::formats::tar_reader::{Seekable, Streamed};
 use crate::images::load::sources::{ArchiveCache, find_sources};
 use crate::images::store::layer_check::measure;
@@ -16,10 +17,11 @@ use crate::report::Reporter;
 /// Any bytes as a `docker save` archive: as they are, and with the checksums that a tar archive needs, which no fuzzer
 /// finds. A stream and a file in which layers are jumped over must read alike.
 pub fn archive(bytes: &[u8]) {
+    let host = Platform::host();
     for bytes in [bytes.to_vec(), with_checksums(bytes)] {
-        let streamed = read_archive(Streamed(bytes.as_slice()), hashed);
-        let seekable = read_archive(Seekable(Cursor::new(&bytes)), hashed);
-        let jumped = read_archive(Seekable(Cursor::new(&bytes)), |file, _| Ok::<_, ArchiveError>(named(&file)));
+        let streamed = read_archive(Streamed(bytes.as_slice()), &host, hashed);
+        let seekable = read_archive(Seekable(Cursor::new(&bytes)), &host, hashed);
+        let jumped = read_archive(Seekable(Cursor::new(&bytes)), &host, |file, _| Ok::<_, ArchiveError>(named(&file)));
         assert_eq!(checked(&streamed), checked(&seekable));
         assert_eq!(streamed.is_ok(), jumped.is_ok(), "{streamed:?} {jumped:?}");
     }
@@ -122,7 +124,7 @@ fn read_layout(folder: &Path) {
         }
     }
     let wanted = ["a:1".parse().expect("it is a reference")];
-    let _ = find_sources(folder, &wanted, ArchiveCache::ReadOnly, &Reporter::default());
+    let _ = find_sources(folder, &Platform::host(), &wanted, ArchiveCache::ReadOnly, &Reporter::default());
 }
 
 fn filled(text: &[u8], values: &[(&str, String)]) -> Vec<u8> {
@@ -154,12 +156,17 @@ mod tests {
     fn a_seed_reads_as_an_image_so_that_the_targets_reach_what_lies_behind() {
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
         let archive = std::fs::read(seeds.join("archive/good.tar")).unwrap();
-        assert_eq!(read_archive(Streamed(archive.as_slice()), hashed).unwrap().len(), 1);
+        assert_eq!(read_archive(Streamed(archive.as_slice()), &Platform::host(), hashed).unwrap().len(), 1);
         let folder = tempfile::tempdir().unwrap();
         layout(&std::fs::read(seeds.join("layout/good")).unwrap(), folder.path());
-        let found =
-            find_sources(folder.path(), &["a:1".parse().unwrap()], ArchiveCache::ReadOnly, &Reporter::default())
-                .unwrap();
+        let found = find_sources(
+            folder.path(),
+            &Platform::host(),
+            &["a:1".parse().unwrap()],
+            ArchiveCache::ReadOnly,
+            &Reporter::default(),
+        )
+        .unwrap();
         assert_eq!(found.batches.len(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! What a store holds; changes nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::fs::Digest;
 use crate::images::error::ImagesError;
 use crate::images::formats::documents::{Descriptor, SAVED_AT};
+use crate::images::formats::platform::Platform;
 use crate::images::identity::Identity;
 use crate::images::pipes::blocking;
 use crate::images::store::archives::{ArchiveFolder, OldArchive};
@@ -58,7 +59,7 @@ pub struct ListedImage {
     pub layers: u64,
     /// Bytes that all of it takes in the store.
     pub size_bytes: u64,
-    /// Bytes of it that no other image of the store shares: what removing it would free.
+    /// Bytes that no other reference of the store needs: what removing this one would free.
     pub own_bytes: u64,
     /// When it was saved, RFC 3339; null for what another program wrote.
     pub saved_at: Option<String>,
@@ -95,9 +96,13 @@ pub async fn list_images(
     reporter: &Reporter,
 ) -> Result<ImageList, ImagesError> {
     let (folder, reporter) = (images_dir.to_owned(), reporter.clone());
+    let platform = match engine {
+        Some(engine) => Platform::of_engine(engine.facts().await?),
+        None => Platform::host(),
+    };
     let (mut listed, archives) = blocking(move || {
-        let layout = Layout::open(&folder)?;
-        let archives = list_archives(&folder, layout.as_ref(), &reporter)?;
+        let layout = Layout::open_for(&folder, &platform)?;
+        let archives = list_archives(&folder, &platform, layout.as_ref(), &reporter)?;
         Ok::<_, ImagesError>((layout.as_ref().map(read_all).unwrap_or_default(), archives))
     })
     .await?;
@@ -117,10 +122,11 @@ pub async fn list_images(
 
 fn list_archives(
     folder: &Path,
+    platform: &Platform,
     layout: Option<&Layout>,
     reporter: &Reporter,
 ) -> Result<Vec<ListedArchive>, ImagesError> {
-    let mut archives = ArchiveFolder::open(folder)?.with_reporter(reporter);
+    let mut archives = ArchiveFolder::open(folder)?.with_reporter(reporter).for_platform(platform);
     let mut listed = Vec::new();
     for (path, read) in archives.read_all() {
         let size_bytes = std::fs::metadata(&path).map(|file| file.len()).unwrap_or_default();
@@ -164,16 +170,16 @@ fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<StoredImage>)> {
         (entry, name, image, kind)
     };
     let entries: Vec<ReadEntry> = layout.named_entries().map(read).collect();
-    // Which images a blob belongs to; two references of one image are one.
-    let mut owners: HashMap<Digest, HashSet<Digest>> = HashMap::new();
+    // How many entries need a blob: what removing one of two names of an image frees is nothing.
+    let mut needs: HashMap<Digest, usize> = HashMap::new();
     for image in entries.iter().filter_map(|(_, _, image, _)| image.as_ref()) {
         for (blob, _) in blobs(image) {
-            owners.entry(blob).or_default().insert(image.manifest.digest.clone());
+            *needs.entry(blob).or_default() += 1;
         }
     }
     let list = |(entry, name, image, kind): ReadEntry| {
         let own = |image: &StoredImage| {
-            let own = blobs(image).into_iter().filter(|(blob, _)| owners.get(blob).is_none_or(|all| all.len() == 1));
+            let own = blobs(image).into_iter().filter(|(blob, _)| needs.get(blob).is_none_or(|count| *count == 1));
             own.map(|(_, bytes)| bytes).sum()
         };
         let listed = ListedImage {

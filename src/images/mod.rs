@@ -20,6 +20,7 @@ mod load;
 mod names;
 mod pipes;
 mod save;
+mod stage;
 mod store;
 
 use std::collections::HashSet;
@@ -35,7 +36,7 @@ pub use exchange::import::{
     ImportLeftOut, ImportOptions, ImportReport, ImportResult, ImportedImage, import, plan_import,
 };
 pub use exchange::parts::part_path;
-pub use formats::compression::Compression;
+pub use formats::compression::{Compression, CompressionOptions};
 pub use formats::documents::DocumentError;
 pub use formats::image_archive::ArchiveError;
 pub use formats::platform::{InvalidPlatform, NoPlatform, Platform};

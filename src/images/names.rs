@@ -13,11 +13,20 @@ use crate::manifest::Reference;
 /// them owns it, the one that `read_deploy_name` reads there; the others get names with `%`, which it never has.
 pub fn archive_name(reference: &Reference) -> String {
     let name = deploy_name(reference);
-    match read_deploy_name(&name) {
+    let name = match read_deploy_name(&name) {
         Some(owner) if owner == tagged(reference) => name,
         _ => escape(&tagged(reference)),
+    };
+    if name.len() <= LONGEST_NAME_BYTES {
+        return name;
     }
+    // References are ASCII.
+    format!("{}%{}", &name[..LONGEST_NAME_BYTES / 2], &Digest::of(tagged(reference).as_bytes()).hex()[..32])
 }
+
+/// Files have names of 255 bytes at most, and an archive's gets a suffix, and a mark and digits while it is written. Of a longer
+/// one, its beginning and some digits of the reference's digest are left.
+const LONGEST_NAME_BYTES: usize = 200;
 
 /// As [`archive_name`], in a folder that has these files. On a disk that ignores case, two images whose names differ in
 /// nothing else must not share a file: the one that comes later gets some digits of its reference's digest.
@@ -86,7 +95,12 @@ pub fn kept_tag(image_id: &str) -> Option<String> {
 ///
 /// `io.containerd.image.name` is exact. `org.opencontainers.image.ref.name` counts where it is a whole reference, in
 /// whatever spelling: a tag alone, as ctr, BuildKit and regctl write it there, names no image.
+///
+/// A signature is not what its name says: the image that it is about is.
 pub(in crate::images) fn own_name(entry: &Descriptor) -> Option<String> {
+    if entry.is_about_an_image() {
+        return None;
+    }
     entry.annotation(CONTAINERD_NAME).and_then(parsed).or_else(|| ref_name(entry))
 }
 
@@ -182,6 +196,16 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_does_not_have_the_name_of_the_image_that_it_is_about() {
+        let of_kind =
+            |kind: &str| entry(Some("team/app:1"), None).with("kind", format!("dev.cosignproject.cosign/{kind}"));
+        assert_eq!(own_name(&of_kind("image")).as_deref(), Some("team/app:1"));
+        assert_eq!(own_name(&of_kind("imageIndex")).as_deref(), Some("team/app:1"));
+        assert_eq!(own_name(&of_kind("sigs")), None);
+        assert_eq!(own_name(&of_kind("atts")), None);
+    }
+
+    #[test]
     fn an_entry_that_lost_its_ref_name_to_another_one_has_no_name() {
         let (lost, moved) = (entry(None, Some("docker.io/team/one:1")).sealed(), entry(Some("team/one:1"), None));
         assert_eq!(entry_names(&[lost.clone(), moved]), [None, Some("team/one:1".to_owned())]);
@@ -197,6 +221,13 @@ mod tests {
         assert_ne!(other, archive_name_beside(&large, ["team-case_v1.tar.gz"]));
         assert_eq!(archive_name_beside(&small, ["team-case_V1.tar.gz", &format!("{other}.tar.gz")]), other);
         assert_eq!(archive_name_beside(&small, ["team-case_V1.tar.gz", "team-case_v1.tar.gz"]), "team-case_v1");
+    }
+
+    #[test]
+    fn a_reference_that_is_longer_than_any_files_name_has_an_archive_of_its_own() {
+        let long = |tag: &str| format!("team/{}:{tag}", "a".repeat(250));
+        let (one, two) = (named(&long(&"b".repeat(128))), named(&long(&"c".repeat(128))));
+        assert!(one.len() < 220 && two.len() < 220 && one != two, "{one} {two}");
     }
 
     proptest! {

@@ -97,7 +97,7 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 /// Something that would make a plan fail, known beforehand.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Problem {
-    #[error("{service}: the engine has no image {reference}: `dpl load {service}` brings it from the store")]
+    #[error("{service}: the engine has no image {reference}: load, pull or build it")]
     ImageMissing { service: String, reference: Reference },
     #[error(
         "{services}: the image {id}, which {reference} named then, is no longer in the engine: load the delivery that brought it, and roll back again"

@@ -17,5 +17,6 @@ mod memory;
 mod properties;
 mod readable;
 mod selecting;
+mod stores;
 mod usage;
 mod which_manifest;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use dpl::engine::{Address, Engine, ExecSpec};
 use serde_json::Value;
 
 use crate::support::{Run, repository};
@@ -485,4 +486,20 @@ fn a_gpu_is_asked_for_where_there_is_one_and_refused_beforehand_where_it_is_requ
     with.run(&["start"]).success();
     let requests = with.inspect("gpu", "{{json .HostConfig.DeviceRequests}}");
     assert!(requests.contains("\"Count\":-1") && requests.contains("[\"gpu\"]"), "{requests}");
+}
+
+/// An engine may keep taking what nobody reads, or stop taking it: the command's end counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_ends_before_it_has_read_its_input_is_judged_by_its_exit_code() {
+    let manifest = r#"{"project": "PROJECT", "services": {"a": {"image": "redis:7.0", "stop_signal": "SIGKILL"}}}"#;
+    let stack = Stack::new(manifest);
+    stack.run(&["start"]).success();
+    let engine = Engine::connect(Address::resolve(Some(&stack.engine)).unwrap()).await.unwrap();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let spec = ExecSpec { command: words(&["sh", "-c", "echo out; exit 3"]), stdin: true, ..ExecSpec::default() };
+    let input = vec![b'x'; 64 << 20];
+    let container = stack.container("a");
+    let running = engine.exec(&container, &spec, &input);
+    let result = tokio::time::timeout(std::time::Duration::from_secs(60), running).await.expect("it ends").unwrap();
+    assert_eq!((result.exit_code, result.stdout.as_slice()), (3, &b"out\n"[..]));
 }

@@ -68,6 +68,15 @@ fn results(document: &Value) -> Vec<(&str, &str, u64)> {
     images.map(row).collect()
 }
 
+/// The same in the order of names, and how many layers are new in all: engines save images in an order of their own, and
+/// what images share counts for the first.
+fn in_order(document: &Value) -> (Vec<(&str, &str)>, u64) {
+    let rows = results(document);
+    let mut names: Vec<(&str, &str)> = rows.iter().map(|(name, result, _)| (*name, *result)).collect();
+    names.sort_unstable();
+    (names, rows.iter().map(|(_, _, layers)| layers).sum())
+}
+
 /// Whether a gzip'd file goes on after its first member.
 fn has_several_members(path: &Path) -> bool {
     let bytes = fs::read(path).unwrap();
@@ -102,12 +111,12 @@ fn archives_of_every_compression_come_into_the_store_with_all_their_names() {
         let _ = fs::remove_dir_all(site.file("store"));
         let plan = stack.run(&["images", "import", "--dry-run", "--json", file]).success().json();
         assert!(!site.file("store").exists(), "a plan writes nothing");
-        let wanted = [(pair.a.as_str(), "imported", 2), (pair.b.as_str(), "imported", 1)];
-        assert_eq!(results(&plan), wanted, "{file}");
+        let wanted = |result| vec![(pair.a.as_str(), result), (pair.b.as_str(), result)];
+        assert_eq!(in_order(&plan), (wanted("imported"), 3), "{file}");
         let done = stack.run(&["images", "import", "--json", file]).success().json();
-        assert_eq!(results(&done), wanted, "{file}");
+        assert_eq!(in_order(&done), (wanted("imported"), 3), "{file}");
         let again = stack.run(&["images", "import", "--json", file]).success().json();
-        assert_eq!(results(&again), [(pair.a.as_str(), "unchanged", 0), (pair.b.as_str(), "unchanged", 0)]);
+        assert_eq!(in_order(&again), (wanted("unchanged"), 0));
         assert_eq!(again["new_bytes"], 0, "{file}");
     }
     pair.comes_back();

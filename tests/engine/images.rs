@@ -12,7 +12,8 @@ use std::fs;
 use bench::{Bench, Recipe, layer, text_of};
 use dpl::engine::ImageStore;
 use dpl::images::{
-    Compression, ImagesError, LoadResult, PlannedLoadResult, PlannedSaveResult, SaveOptions, SaveResult, StoreFormat,
+    Compression, CompressionOptions, ImagesError, LoadResult, PlannedLoadResult, PlannedSaveResult, SaveOptions,
+    SaveResult, StoreFormat,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,7 +256,8 @@ async fn old_archives_load_thin_whatever_they_are_compressed_with() {
         let bench = Bench::new("old").await;
         let base = layer(600_000);
         let made = bench.make("app_x:v1_a", &Recipe::of([base.clone(), layer(2000)])).await;
-        let options = SaveOptions { compression, format: StoreFormat::DockerArchive, ..SaveOptions::default() };
+        let (compression, format) = (compression.into(), StoreFormat::DockerArchive);
+        let options = SaveOptions { compression, format, ..SaveOptions::default() };
         let saved = bench.save_with(&["app_x:v1_a"], &options).await.unwrap();
         assert_eq!(saved.images[0].result, SaveResult::Saved);
         let name = bench.name("app_x:v1_a").replace('/', "-").replace(':', "_");
@@ -297,8 +299,11 @@ async fn one_archive_of_several_images_loads_in_one_go() {
 async fn archives_that_are_damaged_change_nothing() {
     let bench = Bench::new("badold").await;
     bench.make("app:1", &Recipe::of([layer(300_000)])).await;
-    let options =
-        SaveOptions { compression: Compression::None, format: StoreFormat::DockerArchive, ..SaveOptions::default() };
+    let options = SaveOptions {
+        compression: Compression::None.into(),
+        format: StoreFormat::DockerArchive,
+        ..SaveOptions::default()
+    };
     bench.save_with(&["app:1"], &options).await.unwrap();
     let path = bench.archives().remove(0);
     let whole = fs::read(&path).unwrap();
@@ -321,7 +326,8 @@ async fn every_compression_loads_again() {
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
         let bench = Bench::new("pack").await;
         let made = bench.make("app:1", &Recipe::of([layer(5_000_000), layer(0)])).await;
-        let options = SaveOptions { compression, level: Some(1), threads: Some(2), ..SaveOptions::default() };
+        let compression = CompressionOptions { compression, level: Some(1), threads: Some(2) };
+        let options = SaveOptions { compression, ..SaveOptions::default() };
         bench.save_with(&["app:1"], &options).await.unwrap();
         bench.wipe(&["app:1"]).await;
         bench.load(&["app:1"]).await.unwrap();

@@ -252,6 +252,24 @@ async fn loads_that_overlap_on_one_engine_end_with_whole_images() {
     bench.wipe(&names).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_without_layers_is_loaded_and_found_again() {
+    let bench = Bench::new("none").await;
+    let name = bench.name("none:1");
+    // In an archive beside the store: old engines can't export such an image.
+    let config = json!({"architecture": bench.engine.facts().await.unwrap().architecture, "os": "linux",
+        "created": "2024-05-06T07:08:09Z", "config": {"Labels": {"for": name}}, "rootfs": {"type": "layers", "diff_ids": []}});
+    let config = config.to_string().into_bytes();
+    let file = format!("{}.json", Digest::of(&config).hex());
+    let manifest = json!([{"Config": file, "RepoTags": [name], "Layers": null}]).to_string().into_bytes();
+    fs::create_dir_all(&bench.store).unwrap();
+    fs::write(bench.store.join("none.tar"), tar_of(&[(file, config), ("manifest.json".to_owned(), manifest)])).unwrap();
+    assert_eq!(bench.load(&["none:1"]).await.unwrap().images[0].result, LoadResult::Loaded);
+    assert_eq!(bench.load(&["none:1"]).await.unwrap().images[0].result, LoadResult::Present);
+    assert!(bench.view("none:1").await.unwrap().diff_ids.is_empty());
+    bench.wipe(&["none:1"]).await;
+}
+
 async fn docker_loads(bench: &Bench, archive: Vec<u8>) {
     let mut lines = std::pin::pin!(bench.engine.load_images(futures::stream::iter([Ok(archive.into())])));
     while lines.next().await.is_some() {}

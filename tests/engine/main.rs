@@ -18,6 +18,7 @@ mod compose;
 mod databases;
 mod exchange;
 mod foreign;
+mod foreign_archives;
 mod housekeeping;
 mod images;
 mod images_others;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use dpl::engine::{Address, Engine};
 use dpl::fs::Digest;
-use dpl::images::{Compression, LoadOptions, SaveOptions, Thoroughness, load, save, verify};
+use dpl::images::{Compression, CompressionOptions, LoadOptions, SaveOptions, Thoroughness, load, save, verify};
 use dpl::report::Reporter;
 use serde_json::json;
 use tempfile::TempDir;
@@ -145,7 +145,8 @@ async fn saved(image: &Image, store: &Path, compression: Compression) {
     let folder = tempfile::tempdir().unwrap();
     let fake = FakeEngine::start(&folder.path().join("docker.sock"), rules);
     let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
-    let options = SaveOptions { compression, threads: Some(1), ..SaveOptions::default() };
+    let compression = CompressionOptions { threads: Some(1), ..compression.into() };
+    let options = SaveOptions { compression, ..SaveOptions::default() };
     save(&engine, store, &["a:1".parse().unwrap()], &options, &Reporter::default()).await.unwrap();
 }
 

@@ -146,7 +146,7 @@ fn a_load_counts_only_when_the_engine_has_the_image_afterwards() {
         ("500", Answer::Json(500, r#"{"message":"the disk is on fire"}"#), 1, &["a:1", "the disk is on fire"]),
         ("404", Answer::Json(404, r#"{"message":"page not found"}"#), 1, &["a:1", "page not found"]),
         ("nothing", Answer::Json(200, ""), 1, &["a:1"]),
-        ("half a line", Answer::Json(200, r#"{"stream":"Loa"#), 1, &["a:1", "ends in the middle of a line"]),
+        ("half a line", Answer::Json(200, r#"{"stream":"Loa"#), 1, &["a:1", "broke off"]),
     ];
     for (what, answer, code, words) in cases {
         println!("{what}");

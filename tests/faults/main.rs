@@ -13,6 +13,7 @@ mod support_engine;
 mod support_fake_engine;
 
 mod bombs;
+mod broken_images;
 mod cut_loads;
 mod damage;
 mod disk_full;

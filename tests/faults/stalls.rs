@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dpl::engine::{Address, Engine, StallLimits};
+use dpl::engine::{Address, Engine, EngineErrorKind, StallLimits};
 
 use crate::harness::{Ended, run};
 use crate::proxy::Proxy;
@@ -289,6 +289,42 @@ fn an_engine_without_room_is_said_before_anything_is_sent() {
             assert!(!fake.ends(&["load"], 1, &[]).stderr.contains("on another host"));
         }
     }
+}
+
+#[tokio::test]
+async fn a_measurement_that_does_not_come_is_no_container_that_does_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = r#"{"message":"No such container: c2"}"#;
+    let fake = FakeEngine::start(
+        &folder.path().join("docker.sock"),
+        vec![
+            ("GET", "/containers/c1/stats", Answer::Stall),
+            ("GET", "/containers/c2/stats", Answer::Json(404, gone)),
+            ("GET", "/containers/c3/stats", Answer::Json(200, r#"{"memory_stats":{}}"#)),
+        ],
+    );
+    let _tally = Tally::of_one("fake-engine");
+    let address = Address::resolve(Some(&fake.address)).unwrap();
+    let engine = Engine::connect_within(address, StallLimits::of(Duration::from_secs(1))).await.unwrap();
+    let error = engine.usage("c1").await.expect_err("it was not measured");
+    assert_eq!(error.kind(), EngineErrorKind::TimedOut);
+    assert_eq!(engine.usage("c2").await.unwrap(), None);
+    assert_eq!(engine.usage("c3").await.unwrap(), None);
+}
+
+/// Nothing comes any more, and nothing breaks off either: only a question tells.
+#[test]
+fn followed_logs_of_an_engine_that_froze_end() {
+    let silent = vec![
+        ("GET", "/containers/json", Answer::OnceThenStall(200, "[]")),
+        ("GET", "/events", Answer::Begin(HEAD.as_bytes().to_vec())),
+    ];
+    let mut fake = Fake::with([silent, empty_engine()].concat());
+    fake.site.set("DPL_ENGINE_PATIENCE", "1s");
+    let ended = run(&fake.site, &["logs", "--follow", "a"]);
+    assert!([Some(1), Some(4)].contains(&ended.status.code()), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no answer in time") && ended.stderr.contains("hint:"), "{}", ended.stderr);
+    assert!(fake.asked("/containers/json") > 1, "{:?}", fake.engine.requests());
 }
 
 /// A stop may take as long as the grace period, whatever that is: what ends it is an engine that answers nothing any more.

@@ -208,6 +208,27 @@ impl Operators {
         }
     }
 
+    /// The schedule in which the lock must change hands: one of them stands still, holding it, until the other one is done.
+    /// No clock decides anything here.
+    #[track_caller]
+    fn takes_over(&self) {
+        self.seen.lock().unwrap().changes.clear();
+        let point = "services.execute.before-restart:2";
+        let mut here = Self::begins(&self.here, "here", Some(point));
+        eventually(60, "it stands still in its work", || is_stopped(&here));
+        let mut there = Self::begins(&self.there, "there", None);
+        eventually(60, "the other one is done", || there.try_wait().unwrap().is_some());
+        assert_eq!(there.wait().unwrap().code(), Some(0), "{}", self.said());
+        assert!(is_stopped(&here), "{}", self.said());
+        signal(&here, "CONT");
+        eventually(60, "it has ended", || here.try_wait().unwrap().is_some());
+        assert_eq!(here.wait().unwrap().code(), Some(5), "{}", self.said());
+        let seen = self.seen.lock().unwrap();
+        let at_work: Vec<&str> = seen.changes.iter().map(|change| change.by).collect();
+        assert!(at_work.contains(&"here") && at_work.contains(&"there"), "{at_work:?}");
+        assert!(late_calls(&seen.changes) <= 1, "{at_work:?}");
+    }
+
     fn said(&self) -> String {
         let read = |stack: &Stack| std::fs::read_to_string(stack.site.file("stderr")).unwrap_or_default();
         format!("here: {}\nthere: {}", read(&self.here), read(&self.there))
@@ -259,6 +280,10 @@ fn two_operators_of_whom_one_is_frozen_never_write_at_once() {
                 let mut chance = Chance::of(&format!("two operators {lane}"));
                 let operators = Operators::new();
                 let (mut late, mut lost) = (0, 0);
+                if lane == 0 {
+                    operators.takes_over();
+                    eventually(10, "the lock is given back", || operators.locks().is_empty());
+                }
                 for schedule in 0..schedules {
                     tally.case();
                     let context = format!("schedule {schedule} of lane {lane}");

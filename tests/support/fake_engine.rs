@@ -22,6 +22,8 @@ pub enum Answer {
     Close,
     /// A whole answer with a JSON body the first time, and from then on the connection is closed.
     OnceThenClose(u16, &'static str),
+    /// A whole answer with a JSON body the first time, and from then on nothing, for ever.
+    OnceThenStall(u16, &'static str),
     /// Nothing, for ever.
     Stall,
     /// These bytes, and then nothing, for ever.
@@ -153,11 +155,13 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bod
             .find(|(wanted, beginning, _)| *wanted == method && path.starts_with(beginning))
             .map(|(_, _, answer)| answer.clone())
             .unwrap_or_else(|| ordinary(&method, &path));
+        let is_first = || heard.lock().unwrap().iter().filter(|request| request.contains(&path)).count() == 1;
         let answer = match answer {
-            Answer::OnceThenClose(status, body) => {
-                let is_first = heard.lock().unwrap().iter().filter(|request| request.contains(&path)).count() == 1;
-                if is_first { Answer::Json(status, body) } else { Answer::Close }
+            Answer::OnceThenClose(status, body) | Answer::OnceThenStall(status, body) if is_first() => {
+                Answer::Json(status, body)
             }
+            Answer::OnceThenClose(..) => Answer::Close,
+            Answer::OnceThenStall(..) => Answer::Stall,
             other => other,
         };
         match answer {
@@ -210,7 +214,7 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bod
                 }
                 stall()
             }
-            Answer::Stall | Answer::Deaf => stall(),
+            Answer::Stall | Answer::OnceThenStall(..) | Answer::Deaf => stall(),
         }
     }
 }

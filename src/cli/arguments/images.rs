@@ -57,6 +57,9 @@ pub struct ImportArguments {
     /// The name (name:tag) for the only image of a file [default: the name in the file]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Continue even if the store's disk seems too small for what will be written
+    #[arg(long)]
+    pub no_space_check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +75,9 @@ pub struct ExportArguments {
     pub split: Option<String>,
     #[command(flatten)]
     pub compression: CompressionArguments,
+    /// Continue even if the disk seems too small for what will be written
+    #[arg(long)]
+    pub no_space_check: bool,
 }
 
 /// How something is compressed.

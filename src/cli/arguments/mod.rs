@@ -21,8 +21,8 @@ pub use databases::{
 };
 pub use history::{HistoryArguments, HistoryCommand, RollbackServicesArguments};
 pub use images::{
-    CompressionChoice, ExportArguments, FormatChoice, ImagesCommand, ImportArguments, LoadArguments, PruneArguments,
-    RemoveImagesArguments, SaveArguments, VerifyArguments,
+    CompressionArguments, CompressionChoice, ExportArguments, FormatChoice, ImagesCommand, ImportArguments,
+    LoadArguments, PruneArguments, RemoveImagesArguments, SaveArguments, VerifyArguments,
 };
 pub use looking::{ExecArguments, GraphArguments, GraphFormat, LogsArguments, StatsArguments, StatusArguments, Tail};
 pub use replace::{ConvertArguments, RebuildArguments, ReplaceArguments, RestoreArguments, RollbackArguments};

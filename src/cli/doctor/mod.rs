@@ -115,6 +115,7 @@ fn title(name: &'static str, catalogue: &Catalogue) -> &'static str {
         "leftovers" => message!("doctor-title-leftovers"),
         "limits" => message!("doctor-title-limits"),
         "engine says" => message!("doctor-title-engine-says"),
+        "images" => message!("doctor-title-images"),
         // A name without a title, which a test rules out, shows itself.
         name => return name,
     })

@@ -86,6 +86,17 @@ pub(super) fn checks(found: &Examination, say: Say) -> Vec<DoctorCheck> {
         let advice = say(message!("doctor-enable-limits"));
         checks.push(DoctorCheck::ok("limits", say(message)).but(Verdict::Warning, advice));
     }
+    for (architecture, references) in &found.other_architectures {
+        let references: Vec<String> = references.iter().cloned().collect();
+        let message = message!(
+            "doctor-other-architecture",
+            image = architecture,
+            machine = &found.machine,
+            references = shown(&references)
+        );
+        let advice = say(message!("doctor-own-architecture", machine = &found.machine));
+        checks.push(DoctorCheck::ok("images", say(message)).but(Verdict::Warning, advice));
+    }
     // What is well deserves a line as well: it was looked at.
     for name in ["ports", "folders", "logs", "orphans"] {
         if !checks.iter().any(|check| check.name == name) {

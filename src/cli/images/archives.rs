@@ -9,8 +9,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::housekeeping::chosen;
+use super::transfer::{show_disks, space_check};
 use super::{compression, print, some_of};
-use crate::cli::arguments::{ExportArguments, ImportArguments};
+use crate::cli::arguments::{CompressionArguments, ExportArguments, ImportArguments};
 use crate::cli::failure::Failure;
 use crate::cli::operations::{self, Operation, document, path};
 use crate::cli::output::Tone;
@@ -19,8 +20,8 @@ use crate::cli::session::{Project, Session};
 use crate::cli::{prompt, table};
 use crate::fs::OutputTarget;
 use crate::images::{
-    Compression, ExportOptions, ExportReport, ExportTarget, ImportOptions, ImportReport, ImportResult, InvalidPlatform,
-    Platform, export, import, part_path, plan_export, plan_import,
+    Compression, CompressionOptions, ExportOptions, ExportReport, ExportTarget, ImportOptions, ImportReport,
+    ImportResult, InvalidPlatform, Platform, export, import, part_path, plan_export, plan_import,
 };
 use crate::manifest::Reference;
 use crate::manifest::types::ByteSize;
@@ -44,13 +45,17 @@ pub fn import_files(arguments: &ImportArguments, session: &mut Session) -> Resul
     let options = ImportOptions {
         is_platform_asked: arguments.platform.is_some(),
         name,
-        compression: compression(arguments.compression.compression, Compression::Zstd),
-        level: arguments.compression.level,
-        threads: arguments.compression.threads,
+        compression: compression_options(&arguments.compression, Compression::Zstd),
+        space: space_check(arguments.no_space_check),
         platform,
         project: Some(project.manifest().project.clone()),
     };
     operations::act(&Import { files: arguments.files.clone(), options }, &project, session)
+}
+
+fn compression_options(arguments: &CompressionArguments, usual: Compression) -> CompressionOptions {
+    let CompressionArguments { compression: chosen, level, threads } = *arguments;
+    CompressionOptions { compression: compression(chosen, usual), level, threads }
 }
 
 /// Takes files into the store.
@@ -104,6 +109,7 @@ impl Operation for Import {
             rows.collect(),
             session,
         )?;
+        show_disks(&plan.disks, session)?;
         document(&plan)
     }
 
@@ -143,9 +149,8 @@ pub fn export_images(arguments: &ExportArguments, session: &mut Session) -> Resu
     }
     let references = chosen(&targets, &project, Unselected::All)?;
     let options = ExportOptions {
-        compression: compression(arguments.compression.compression, by_name(&arguments.output)),
-        level: arguments.compression.level,
-        threads: arguments.compression.threads,
+        compression: compression_options(&arguments.compression, by_name(&arguments.output)),
+        space: space_check(arguments.no_space_check),
     };
     operations::act(&Export { references, output: arguments.output.clone(), split, options }, &project, session)
 }
@@ -207,8 +212,12 @@ impl Operation for Export {
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
         let store = path(project.manifest().paths.images.as_deref(), "images")?;
-        let output = self.output.display().to_string();
-        let plan = session.runtime()?.block_on(plan_export(store, &self.references, &output))?;
+        let target = match (self.is_stream(), self.split) {
+            (true, _) => ExportTarget::Stream(Box::new(io::sink())),
+            (false, Some(part_bytes)) => ExportTarget::Parts { output: self.output.clone(), part_bytes },
+            (false, None) => ExportTarget::Path(self.output.clone()),
+        };
+        let plan = session.runtime()?.block_on(plan_export(store, &self.references, target, self.options))?;
         let short = |id: &str| id.trim_start_matches("sha256:").chars().take(12).collect::<String>();
         let rows = plan
             .images
@@ -223,6 +232,7 @@ impl Operation for Export {
             bytes = plan.layer_bytes.map_or_else(|| "?".to_owned(), table::size)
         );
         session.output.say(&message);
+        show_disks(&plan.disks, session)?;
         document(&plan)
     }
 

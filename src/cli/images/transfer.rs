@@ -15,8 +15,8 @@ use crate::cli::session::{Project, Session};
 use crate::cli::table;
 use crate::engine::Engine;
 use crate::images::{
-    Compression, DiskPurpose, DiskSpace, DiskVerdict, LoadOptions, LoadResult, PlannedLoadResult, PlannedSaveResult,
-    SaveOptions, SaveResult, SpaceCheck, StoreFormat, plan_load, plan_save,
+    Compression, CompressionOptions, DiskPurpose, DiskSpace, DiskVerdict, LoadOptions, LoadResult, PlannedLoadResult,
+    PlannedSaveResult, SaveOptions, SaveResult, SpaceCheck, StoreFormat, plan_load, plan_save,
 };
 use crate::manifest::Reference;
 use crate::report::{Message, Reporter};
@@ -40,13 +40,15 @@ pub fn load(arguments: &LoadArguments, session: &mut Session) -> Result<u8, Fail
 
 fn save_options(arguments: &SaveArguments) -> SaveOptions {
     SaveOptions {
-        compression: match arguments.format {
-            FormatChoice::Layout => compression(arguments.compression, Compression::Zstd),
-            // `docker load` of 20.10 reads no zstd.
-            FormatChoice::DockerArchive => compression(arguments.compression, Compression::Gzip),
+        compression: CompressionOptions {
+            compression: match arguments.format {
+                FormatChoice::Layout => compression(arguments.compression, Compression::Zstd),
+                // `docker load` of 20.10 reads no zstd.
+                FormatChoice::DockerArchive => compression(arguments.compression, Compression::Gzip),
+            },
+            level: arguments.level,
+            threads: arguments.threads,
         },
-        level: arguments.level,
-        threads: arguments.threads,
         format: match arguments.format {
             FormatChoice::Layout => StoreFormat::Layout,
             FormatChoice::DockerArchive => StoreFormat::DockerArchive,
@@ -56,7 +58,7 @@ fn save_options(arguments: &SaveArguments) -> SaveOptions {
     }
 }
 
-fn space_check(is_off: bool) -> SpaceCheck {
+pub(super) fn space_check(is_off: bool) -> SpaceCheck {
     if is_off { SpaceCheck::Ignore } else { SpaceCheck::Refuse }
 }
 
@@ -244,7 +246,7 @@ impl<'a> Ends<'a> {
 }
 
 /// What would be written where, and whether there is room for it.
-fn show_disks(disks: &[DiskSpace], session: &Session) -> Result<(), Failure> {
+pub(super) fn show_disks(disks: &[DiskSpace], session: &Session) -> Result<(), Failure> {
     if disks.is_empty() || session.output.json {
         return Ok(());
     }
@@ -260,6 +262,7 @@ fn show_disks(disks: &[DiskSpace], session: &Session) -> Result<(), Failure> {
             DiskPurpose::Store => message!("word-images"),
             DiskPurpose::Spool => message!("word-engine-export"),
             DiskPurpose::Engine => message!("word-engine-layers"),
+            DiskPurpose::Export => message!("word-archive"),
         };
         let needed = match (disk.needed_bytes, disk.needed_at_most_bytes) {
             (least, most) if least == most => table::size(most),

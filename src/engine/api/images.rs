@@ -244,7 +244,7 @@ impl Engine {
             true => archive.left_stream(),
             false => gzip(archive).right_stream(),
         };
-        let watchdog = Arc::new(Watchdog::new(self, "load", "the archive"));
+        let watchdog = Arc::new(Watchdog::new(self, "load", ARCHIVE));
         let watching = Arc::clone(&watchdog);
         let body = futures::stream::unfold((Box::pin(archive), watching), |(mut archive, watchdog)| async move {
             // Asked for more: what was given before is on its way.
@@ -254,14 +254,18 @@ impl Engine {
             piece.map(|piece| (piece, (archive, watchdog)))
         });
         let lines = self.transfers().import_image_stream(options, body, None).map(load_line);
-        futures::stream::unfold(Some((Box::pin(lines), watchdog)), |transfer| async move {
-            let (mut lines, watchdog) = transfer?;
+        futures::stream::unfold(Some((Box::pin(lines), watchdog, self.clone())), |transfer| async move {
+            let (mut lines, watchdog, engine) = transfer?;
             tokio::select! {
                 biased;
                 line = lines.next() => {
                     watchdog.restart_silence();
+                    let line = match line? {
+                        Err(error) if error.is_unreachable() && engine.answers().await => Err(broke_off(&error)),
+                        line => line,
+                    };
                     // What comes after an error of the engine's own is heard too.
-                    line.map(|line| (line, Some((lines, watchdog))))
+                    Some((line, Some((lines, watchdog, engine))))
                 }
                 stalled = watchdog.stalled() => Some((Err(stalled), None)),
             }
@@ -269,22 +273,24 @@ impl Engine {
     }
 }
 
+const ARCHIVE: &str = "the archive";
+
+/// An answer that ended early, though the engine is there: it, or what stands before it, ended this one call.
+fn broke_off(error: &EngineError) -> EngineError {
+    let why = format!("the engine's answer broke off: {}", error.cause());
+    EngineError::other(EngineErrorKind::Failed, "load", ARCHIVE, why)
+}
+
 fn load_line(line: Result<BuildInfo, ApiError>) -> Result<LoadProgress, EngineError> {
-    const OBJECT: &str = "the archive";
     match line {
         Ok(info) => match info.error_detail.and_then(|detail| detail.message) {
-            Some(message) => Err(EngineError::other(EngineErrorKind::Failed, "load", OBJECT, message)),
+            Some(message) => Err(EngineError::other(EngineErrorKind::Failed, "load", ARCHIVE, message)),
             None => {
                 let applied = info.progress_detail.and_then(|detail| u64::try_from(detail.current?).ok());
                 Ok(LoadProgress { applied: info.id.zip(applied) })
             }
         },
-        // tokio-util's word for a last line that is none: the engine, or what stands before it, is there.
-        Err(ApiError::IOError { err }) if err.to_string().contains("bytes remaining on stream") => {
-            let why = "the engine's answer ends in the middle of a line";
-            Err(EngineError::other(EngineErrorKind::Failed, "load", OBJECT, why))
-        }
-        Err(error) => Err(EngineError::new("load", OBJECT, error)),
+        Err(error) => Err(EngineError::new("load", ARCHIVE, error)),
     }
 }
 

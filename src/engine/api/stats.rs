@@ -39,7 +39,7 @@ impl Engine {
         // Not one-shot: the engine then measures twice, and the share of the CPU is that of the time between.
         let options = StatsOptionsBuilder::default().stream(false).one_shot(false).build();
         let mut answers = std::pin::pin!(self.docker().stats(container, Some(options)));
-        match tokio::time::timeout(MEASURE_TIMEOUT, answers.next()).await {
+        match tokio::time::timeout(MEASURE_TIMEOUT.min(self.call_limit()), answers.next()).await {
             Ok(Some(Ok(answer))) => Ok(usage(&answer)),
             Ok(Some(Err(error))) => {
                 let error = EngineError::new("measure", format!("container {container}"), error);

@@ -72,6 +72,11 @@ impl Engine {
         }
     }
 
+    /// Whether the engine is there, though a transfer broke off.
+    pub(in crate::engine) async fn answers(&self) -> bool {
+        self.is_there(probe_interval(self.stall_limits())).await
+    }
+
     /// Whether the engine answers a question within so long; another answer than a good one is an answer.
     async fn is_there(&self, within: Duration) -> bool {
         match timeout(within, self.ping()).await {

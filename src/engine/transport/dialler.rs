@@ -63,10 +63,7 @@ impl Dialler {
             // ssh has its own limit, and may be asking for a password.
             return Ok(EngineStream(Box::new(connections.open().await?)));
         }
-        tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await.unwrap_or_else(|_| {
-            let text = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
-            Err(io::Error::new(io::ErrorKind::TimedOut, text))
-        })
+        in_time(CONNECT_TIMEOUT, self.connect()).await
     }
 
     async fn connect(&self) -> io::Result<EngineStream> {
@@ -82,6 +79,14 @@ impl Dialler {
             Way::Ssh(connections) => Box::new(connections.open().await?),
         }))
     }
+}
+
+/// A host that does not answer is told after seconds, not when the kernel gives up.
+async fn in_time<T>(limit: Duration, connecting: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
+        let text = format!("no connection within {} s", limit.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+    })
 }
 
 impl Service<Uri> for Dialler {
@@ -128,5 +133,21 @@ impl AsyncWrite for EngineStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_does_not_answer_is_told_in_seconds() {
+        assert_eq!(CONNECT_TIMEOUT.as_secs(), 10);
+        let silent = in_time(Duration::from_millis(1), std::future::pending::<io::Result<()>>()).await.unwrap_err();
+        assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
+        assert!(silent.to_string().starts_with("no connection within"), "{silent}");
+        // One that refuses says so itself.
+        let refused = in_time(CONNECT_TIMEOUT, async { Err::<(), _>(io::ErrorKind::ConnectionRefused.into()) }).await;
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }

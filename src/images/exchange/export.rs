@@ -6,25 +6,27 @@
 //! its digests, so that nothing damaged can become an image.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::Value;
 
 use crate::failpoint;
-use crate::fs::{Digest, Hasher, Mode, Output, OutputOptions};
-use crate::images::error::{BlobDamage, ImagesError};
+use crate::fs::{Digest, Mode, Output, OutputOptions};
+use crate::images::disk_space::{self, DiskSpace, SpaceCheck};
+use crate::images::error::ImagesError;
 use crate::images::exchange::parts::{PartsWriter, part_path};
-use crate::images::formats::compression::{Compression, CompressionOptions, Encoder};
-use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, INDEX_TYPE, MANIFEST_TYPE, REF_NAME};
-use crate::images::formats::tar_reader::{END_MARK, file_header, padding};
+use crate::images::exchange::space;
+use crate::images::formats::archive_writer::{ArchiveWriter, blob_path, index_json, manifest_item, manifest_json};
+use crate::images::formats::compression::{CompressionOptions, Encoder};
+use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, MANIFEST_TYPE, REF_NAME};
 use crate::images::layers::plain_manifest;
 use crate::images::names::{containerd_name, engine_name};
-use crate::images::pipes::{CHUNK_BYTES, blocking};
-use crate::images::store::layer_check::{Unpacking, measure};
+use crate::images::pipes::blocking;
+use crate::images::store::layer_check::{LayerOf, UnpackFailure, measure, unpack_into};
 use crate::images::store::layout::{Layout, StoredImage, StoredLayer};
 use crate::manifest::Reference;
 use crate::report::{Activity, Reporter};
@@ -39,15 +41,24 @@ pub enum ExportTarget {
     Stream(Box<dyn Write + Send>),
 }
 
-/// How the file is compressed as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl ExportTarget {
+    /// What messages call it.
+    fn shown(&self) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Parts { output, .. } => part_path(output, 1).display().to_string(),
+            Self::Stream(_) => "-".to_owned(),
+        }
+    }
+}
+
+/// How to export.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExportOptions {
-    /// `docker load` of 20.10 reads gzip and uncompressed ones.
-    pub compression: Compression,
-    /// The compressor's own scale; its usual level where `None`.
-    pub level: Option<i32>,
-    /// Threads that compress; as many as there are cores, up to 8, where `None`.
-    pub threads: Option<u32>,
+    /// Of the file as a whole; `docker load` of 20.10 reads gzip and uncompressed ones.
+    pub compression: CompressionOptions,
+    /// What to do when the disk seems too small for the file.
+    pub space: SpaceCheck,
 }
 
 /// What `dpl images export` prints: what would be exported, or was.
@@ -65,6 +76,9 @@ pub struct ExportReport {
     pub layer_bytes: Option<u64>,
     /// Bytes written.
     pub written_bytes: u64,
+    /// What would be written where, for what `--dry-run` shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskSpace>,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
@@ -85,10 +99,16 @@ pub struct ExportedImage {
 pub async fn plan_export(
     store_dir: &Path,
     references: &[Reference],
-    output: &str,
+    target: ExportTarget,
+    options: ExportOptions,
 ) -> Result<ExportReport, ImagesError> {
-    let (folder, references, output) = (store_dir.to_owned(), references.to_vec(), output.to_owned());
-    blocking(move || Ok(Contents::read(&folder, &references)?.report(&output))).await
+    let (folder, references) = (store_dir.to_owned(), references.to_vec());
+    blocking(move || {
+        let contents = Contents::read(&folder, &references)?;
+        let disks = contents.disks(&target, options);
+        Ok(ExportReport { disks, ..contents.report(&target.shown()) })
+    })
+    .await
 }
 
 /// Writes one archive with all the images.
@@ -105,12 +125,9 @@ pub async fn export(
     let started = Instant::now();
     let (folder, references, reporter) = (store_dir.to_owned(), references.to_vec(), reporter.clone());
     blocking(move || {
-        let output = match &target {
-            ExportTarget::Path(path) => path.display().to_string(),
-            ExportTarget::Parts { output, .. } => part_path(output, 1).display().to_string(),
-            ExportTarget::Stream(_) => "-".to_owned(),
-        };
+        let output = target.shown();
         let contents = Contents::read(&folder, &references)?;
+        disk_space::check(&contents.disks(&target, options), options.space, &reporter)?;
         let total = contents.report(&output).layer_bytes;
         reporter.began(Activity::ExportImage, &output, total);
         match contents.write(target, options, &output, &reporter) {
@@ -180,6 +197,11 @@ impl Contents {
         all.filter(|(layer, _)| seen.insert(&layer.diff_id)).collect()
     }
 
+    fn disks(&self, target: &ExportTarget, options: ExportOptions) -> Vec<DiskSpace> {
+        let sizes = self.layers().into_iter().map(|(layer, _)| layer.uncompressed_bytes.unwrap_or(layer.size_bytes));
+        space::for_export(target, sizes.sum(), options.compression.compression)
+    }
+
     fn report(&self, output: &str) -> ExportReport {
         let image = |(name, at): &(String, usize)| ExportedImage {
             reference: name.clone(),
@@ -203,8 +225,7 @@ impl Contents {
         output: &str,
         reporter: &Reporter,
     ) -> Result<u64, ImagesError> {
-        let ExportOptions { compression, level, threads } = options;
-        let options = CompressionOptions { compression, level, threads };
+        let options = options.compression;
         let path = Path::new(output);
         let failed = |source| ImagesError::file("write", path, source);
         match target {
@@ -252,125 +273,62 @@ impl Contents {
             };
             sizes.insert(&layer.diff_id, bytes);
         }
-        let encoder = Encoder::new(Counted { inner: out, bytes: 0 }, &options).map_err(failed)?;
-        let mut archive = Archive { out: encoder, output, reporter, done_bytes: 0, total_bytes: sizes.values().sum() };
-        archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let total_bytes = sizes.values().sum();
+        let mut meter = reporter.meter(Activity::ExportImage, output, Some(total_bytes));
+        let mut archive = ArchiveWriter::new(Encoder::new(Counted { inner: out, bytes: 0 }, &options).map_err(failed)?);
+        archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(failed)?;
         for (layer, name) in self.layers() {
             failpoint!("images.export.before-layer");
-            archive.layer(&self.layout, layer, sizes[&layer.diff_id], name)?;
+            let (path, size_bytes) = (blob_path(&layer.diff_id), sizes[&layer.diff_id]);
+            let of = LayerOf { layout: &self.layout, layer, name };
+            let unpacked = unpack_into(&mut archive, (&path, size_bytes), of, |bytes| {
+                meter.add(bytes);
+                !reporter.asked_to_stop()
+            });
+            unpacked.map_err(|failure| match failure {
+                UnpackFailure::Write(source) => failed(source),
+                UnpackFailure::Stopped => ImagesError::Stopped,
+                UnpackFailure::Layer(error) => error,
+            })?;
         }
-        let mut items = Vec::new();
-        let mut index: Vec<Descriptor> = Vec::new();
+        let (items, index) = self.documents(&mut archive, &sizes).map_err(failed)?;
+        failpoint!("images.export.before-manifest");
+        archive.file("index.json", &index_json(&index)).map_err(failed)?;
+        archive.file("manifest.json", &manifest_json(&items)).map_err(failed)?;
+        let (encoder, _) = archive.finish().map_err(failed)?;
+        let counted = encoder.finish().map_err(failed)?;
+        Ok((counted.inner, counted.bytes))
+    }
+
+    /// Writes each image's configuration and manifest; gives what `manifest.json` and `index.json` say of them.
+    fn documents<W: Write>(
+        &self,
+        archive: &mut ArchiveWriter<W>,
+        sizes: &HashMap<&Digest, u64>,
+    ) -> io::Result<(Vec<Value>, Vec<Descriptor>)> {
+        let (mut items, mut index) = (Vec::new(), Vec::new());
         for (image, references) in &self.images {
             let layers: Vec<(Digest, u64)> =
                 image.layers.iter().map(|layer| (layer.diff_id.clone(), sizes[&layer.diff_id])).collect();
             let manifest = plain_manifest(&image.config_digest, image.config_bytes.len() as u64, &layers).to_bytes();
             let digest = Digest::of(&manifest);
-            archive.file(&blob(&image.config_digest), &image.config_bytes)?;
-            archive.file(&blob(&digest), &manifest)?;
+            archive.file(&blob_path(&image.config_digest), &image.config_bytes)?;
+            archive.file(&blob_path(&digest), &manifest)?;
             for reference in references {
                 let descriptor = Descriptor::new(MANIFEST_TYPE, digest.clone(), manifest.len() as u64)
                     .with(CONTAINERD_NAME, containerd_name(reference));
                 index.push(descriptor.with(REF_NAME, engine_name(reference).unwrap_or_default()));
             }
-            items.push(json!({
-                "Config": blob(&image.config_digest),
-                "RepoTags": references.iter().filter_map(engine_name).collect::<Vec<_>>(),
-                "Layers": layers.iter().map(|(diff_id, _)| blob(diff_id)).collect::<Vec<_>>(),
-            }));
+            let paths: Vec<String> = layers.iter().map(|(diff_id, _)| blob_path(diff_id)).collect();
+            let names = references.iter().filter_map(engine_name).collect();
+            items.push(manifest_item(&blob_path(&image.config_digest), Some(names), &paths));
         }
-        let index = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": index});
-        failpoint!("images.export.before-manifest");
-        archive.file("index.json", &serde_json::to_vec(&index).expect("JSON values always serialise"))?;
-        archive.file("manifest.json", &serde_json::to_vec(&items).expect("JSON values always serialise"))?;
-        archive.put(&END_MARK)?;
-        let counted = archive.out.finish().map_err(failed)?;
-        Ok((counted.inner, counted.bytes))
+        Ok((items, index))
     }
 }
 
 /// What unfinished exports are called: others than the store's own, since they lie in anybody's folder.
 const MARK: &str = ".dpl-export-";
-
-fn blob(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
-}
-
-/// The archive while it is written.
-struct Archive<'a, W: Write> {
-    out: Encoder<Counted<W>>,
-    output: &'a str,
-    reporter: &'a Reporter,
-    done_bytes: u64,
-    total_bytes: u64,
-}
-
-/// Often enough for a bar that moves.
-const TOLD_EVERY_BYTES: u64 = 1 << 20;
-
-impl<W: Write> Archive<'_, W> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), ImagesError> {
-        self.out.write_all(bytes).map_err(|source| ImagesError::file("write", Path::new(self.output), source))
-    }
-
-    fn pad(&mut self, size: u64) -> Result<(), ImagesError> {
-        let zeros = [0; 512];
-        self.put(&zeros[..padding(size) as usize])
-    }
-
-    fn file(&mut self, path: &str, bytes: &[u8]) -> Result<(), ImagesError> {
-        let size = bytes.len() as u64;
-        self.put(&file_header(path, size))?;
-        self.put(bytes)?;
-        self.pad(size)
-    }
-
-    /// Unpacks a layer into the archive, and compares its digests and its size on the way.
-    fn layer(&mut self, layout: &Layout, layer: &StoredLayer, size: u64, name: &str) -> Result<(), ImagesError> {
-        let damaged = |why| {
-            let path = layout.blob_path(&layer.blob);
-            ImagesError::DamagedBlob { reference: name.to_owned(), path, why }
-        };
-        let (file, compression) = layout.open_layer(layer, name)?;
-        let mut unpacking = Unpacking::start(file, compression, layer.blob.clone());
-        self.put(&file_header(&blob(&layer.diff_id), size))?;
-        let mut hasher = Hasher::new();
-        let mut left = size;
-        let mut buffer = vec![0; CHUNK_BYTES];
-        loop {
-            if self.reporter.asked_to_stop() {
-                return Err(ImagesError::Stopped);
-            }
-            let read = match unpacking.reader.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => {
-                    let why = unpacking.verdict().err();
-                    return Err(damaged(why.unwrap_or(BlobDamage::WrongDigest)));
-                }
-            };
-            let expected = || BlobDamage::WrongDiffId { expected: layer.diff_id.clone() };
-            left = left.checked_sub(read as u64).ok_or_else(|| damaged(expected()))?;
-            hasher.update(&buffer[..read]);
-            self.put(&buffer[..read])?;
-            self.tell(read as u64);
-        }
-        unpacking.verdict().map_err(damaged)?;
-        if left != 0 || hasher.finish() != layer.diff_id {
-            return Err(damaged(BlobDamage::WrongDiffId { expected: layer.diff_id.clone() }));
-        }
-        self.pad(size)
-    }
-
-    fn tell(&mut self, bytes: u64) {
-        let before = self.done_bytes / TOLD_EVERY_BYTES;
-        self.done_bytes += bytes;
-        if self.done_bytes / TOLD_EVERY_BYTES != before {
-            self.reporter.advanced(Activity::ExportImage, self.output, self.done_bytes, Some(self.total_bytes));
-        }
-    }
-}
 
 /// Counts what is written.
 struct Counted<W> {

@@ -3,7 +3,7 @@
 //! What it comes in is read as data, in one pass. The index names the images when all of their blobs are durable.
 
 use std::collections::HashSet;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,9 +12,11 @@ use serde::Serialize;
 
 use crate::failpoint;
 use crate::fs::Digest;
+use crate::images::disk_space::{self, DiskSpace, SpaceCheck};
 use crate::images::error::ImagesError;
 use crate::images::exchange::inputs::{Input, Source};
-use crate::images::formats::compression::{Compression, CompressionOptions};
+use crate::images::exchange::space;
+use crate::images::formats::compression::CompressionOptions;
 use crate::images::formats::image_archive::{
     ArchiveError, ArchivedImage, LayerFile, LeftOut, PlatformWish, check_names, read_archive_for,
 };
@@ -23,6 +25,7 @@ use crate::images::formats::unpack_limit::UnpackLimit;
 use crate::images::names::engine_name;
 use crate::images::names::entry_names;
 use crate::images::pipes::blocking;
+use crate::images::stage::Stage;
 use crate::images::store::archives::{self, OpenArchive};
 use crate::images::store::collect::remove_unused;
 use crate::images::store::layer_batch::{BatchFailure, LayerBatch};
@@ -36,11 +39,7 @@ use crate::report::{Activity, Message, Reporter, in_one_line};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportOptions {
     /// Of layers that come uncompressed; those that come compressed stay as they are.
-    pub compression: Compression,
-    /// The compressor's own scale; its usual level where `None`.
-    pub level: Option<i32>,
-    /// Threads that compress; as many as there are cores, up to 8, where `None`.
-    pub threads: Option<u32>,
+    pub compression: CompressionOptions,
     /// Which image of an index of several platforms is meant.
     pub platform: Platform,
     /// Whether the operator asked for that platform: an image of another one is an error then.
@@ -49,6 +48,8 @@ pub struct ImportOptions {
     pub name: Option<Reference>,
     /// The project that the images are for; noted in the store, which several projects may share.
     pub project: Option<String>,
+    /// What to do when the store's disk seems too small.
+    pub space: SpaceCheck,
 }
 
 /// What `dpl images import` prints: what would be imported, or was.
@@ -65,6 +66,9 @@ pub struct ImportReport {
     pub left_out: Vec<ImportLeftOut>,
     /// Bytes written to the store, all images together; 0 where only writing would tell.
     pub new_bytes: u64,
+    /// What would be written where, for what `--dry-run` shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskSpace>,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
@@ -120,14 +124,16 @@ pub async fn plan_import(
     blocking(move || {
         let layout = Layout::open(&folder)?;
         let known = layout.as_ref().map(known_layers).unwrap_or_default();
-        let mut report = ImportReport { store: folder.display().to_string(), ..ImportReport::default() };
+        let inputs = Input::of(&files)?;
+        let disks = space::for_import(&folder, layout.as_ref(), &inputs, &options);
+        let mut report = ImportReport { store: folder.display().to_string(), disks, ..ImportReport::default() };
         let mut coming = HashSet::new();
-        for input in Input::of(&files)?.iter().filter(|input| input.is_readable_again()) {
+        for input in inputs.iter().filter(|input| input.is_readable_again()) {
             let (mut left_out, file) = (Vec::new(), &PathBuf::from(input.to_string()));
             let mut images = match input.open()? {
                 Source::Archive(archive) => read_documents(archive, options.wish(), &mut left_out)
                     .map_err(|source| ImagesError::Archive { origin: input.to_string(), source: Box::new(source) })?,
-                Source::Layout(source) => layout_images(&source, &options.platform, &mut left_out, |_| Ok(0))
+                Source::Layout(source) => layout_images(&source, &options, &mut left_out, |_| Ok(0))
                     .map_err(|failure| failure.in_file(file))?,
             };
             options.rename(file, &mut images)?;
@@ -162,6 +168,8 @@ pub async fn import(
         for input in inputs.iter().filter(|input| input.is_readable_again()) {
             input.open()?;
         }
+        let disks = space::for_import(&folder, Layout::open(&folder)?.as_ref(), &inputs, &options);
+        disk_space::check(&disks, options.space, &reporter)?;
         let store = StoreWriter::open(&folder)?;
         let mut import = Import { store, options, reporter, report: ImportReport::default() };
         for (done, input) in inputs.iter().enumerate() {
@@ -190,7 +198,7 @@ pub async fn import(
 }
 
 impl ImportOptions {
-    fn wish(&self) -> PlatformWish<'_> {
+    pub(super) fn wish(&self) -> PlatformWish<'_> {
         if self.is_platform_asked { PlatformWish::Asked(&self.platform) } else { PlatformWish::Usual(&self.platform) }
     }
 
@@ -227,10 +235,9 @@ impl Import {
     fn take_file(&mut self, input: &Input) -> Result<Message, ImagesError> {
         let file = &PathBuf::from(input.to_string());
         let known = known_layers(self.store.layout());
-        let ImportOptions { compression, level, threads, .. } = self.options;
-        let compression = CompressionOptions { compression, level, threads };
-        let writer = LayerWriter::new(self.store.layout().folder(), compression, known.clone());
+        let writer = LayerWriter::new(self.store.layout().folder(), self.options.compression, known.clone());
         let mut left_out = Vec::new();
+        let stage = Stage::begin("import, read", file.display());
         let source = input.open()?;
         // What is packed as a whole may hold layers that are packed again; the blobs of a layout are packed once. How large
         // a stream is nobody knows before its end.
@@ -272,10 +279,13 @@ impl Import {
             self.reporter.notice(message);
             self.report.left_out.push(left_out);
         }
+        stage.end(format_args!("{} images", images.len()));
+        let stage = Stage::begin("import, name", file.display());
         let before = self.report.images.len();
         self.join(file, &images, &batch)?;
         let taken = &self.report.images[before..];
         let new_bytes: u64 = taken.iter().map(|image| image.new_bytes).sum();
+        stage.end(format_args!("{new_bytes} bytes are new in the store"));
         Ok(message!("images-imported", images = taken.len(), new_bytes = new_bytes))
     }
 
@@ -300,10 +310,9 @@ impl Import {
         batch: &mut LayerBatch,
         left_out: &mut Vec<LeftOut>,
     ) -> Result<Vec<ArchivedImage<usize>>, BatchFailure> {
-        let mut done_bytes = 0;
+        let mut meter = self.reporter.meter(Activity::ImportImage, file.display().to_string(), None);
         read_archive_for(archive, self.options.wish(), left_out, |layer: LayerFile<'_>, body: &mut dyn Read| {
-            let mut body = Watched { inner: body, import: self, file, done_bytes: &mut done_bytes };
-            batch.take(&layer, &mut body)
+            batch.take(&layer, &mut meter.over(body))
         })
     }
 
@@ -314,9 +323,9 @@ impl Import {
         known: &KnownLayers,
         (batch, left_out): (&mut LayerBatch, &mut Vec<LeftOut>),
     ) -> Result<Vec<ArchivedImage<usize>>, BatchFailure> {
-        let mut done_bytes = 0;
+        let mut meter = self.reporter.meter(Activity::ImportImage, file.display().to_string(), None);
         let mut taken: Vec<(Digest, usize)> = Vec::new();
-        layout_images(source, &self.options.platform, left_out, |layer| {
+        layout_images(source, &self.options, left_out, |layer| {
             if let Some((_, at)) = taken.iter().find(|(diff_id, _)| *diff_id == layer.diff_id) {
                 return Ok(*at);
             }
@@ -324,8 +333,7 @@ impl Import {
                 Some(known) => batch.add_known(known.clone()),
                 None => {
                     let (mut blob, _) = source.open_layer(layer, &file.display().to_string())?;
-                    let mut body = Watched { inner: &mut blob, import: self, file, done_bytes: &mut done_bytes };
-                    let pending = batch.writer.take(&mut body, layer.size_bytes, Some(&layer.blob));
+                    let pending = batch.writer.take(&mut meter.over(&mut blob), layer.size_bytes, Some(&layer.blob));
                     let path = layer.blob.to_string();
                     let pending = pending.map_err(|error| BatchFailure::of(&path, error))?;
                     batch.add(&path, pending)?
@@ -433,27 +441,35 @@ fn stored_id(layout: &Layout, reference: &Reference) -> Option<Digest> {
     layout.missing_blob(&image).is_none().then_some(image.config_digest)
 }
 
-/// The images of a layout, with what `take` makes of each layer.
-fn layout_images<L>(
+const NO_NAME: &str = "it has no name (name:tag)";
+
+/// The images of a layout, with what `take` makes of each layer; those without a name only where one is given to them.
+pub(super) fn layout_images<L>(
     source: &Layout,
-    platform: &Platform,
+    options: &ImportOptions,
     left_out: &mut Vec<LeftOut>,
     mut take: impl FnMut(&StoredLayer) -> Result<L, BatchFailure>,
 ) -> Result<Vec<ArchivedImage<L>>, BatchFailure> {
     let mut images = Vec::new();
     let mut first_error = None;
     for (entry, name) in source.index.manifests.iter().zip(entry_names(&source.index.manifests)) {
-        let Some(name) = name else { continue };
-        let image = match source.read_image_for(entry, platform) {
+        let shown = || name.clone().unwrap_or_else(|| entry.shown_name());
+        let image = match source.read_image_for(entry, &options.platform) {
+            Ok(_) if name.is_none() && options.name.is_none() => {
+                left_out.push(LeftOut { name: shown(), why: NO_NAME.to_owned() });
+                continue;
+            }
             Ok(image) => image,
             Err(error @ (ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. })) => {
-                left_out.push(LeftOut { name, why: in_one_line(&error) });
+                left_out.push(LeftOut { name: shown(), why: in_one_line(&error) });
                 first_error.get_or_insert(error);
                 continue;
             }
+            // Nobody asked for it.
+            Err(_) if name.is_none() => continue,
             Err(error) => return Err(error.into()),
         };
-        let references = vec![name];
+        let references = name.into_iter().collect();
         let layers = image.layers.iter().map(&mut take).collect::<Result<_, _>>()?;
         let (config_digest, config_bytes, config) = (image.config_digest, image.config_bytes, image.config);
         images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
@@ -465,7 +481,7 @@ fn layout_images<L>(
     Ok(images)
 }
 
-/// What is left out of a file, names that are not valid included.
+/// What is left out of a file, images without a name and names that are not valid included.
 fn all_left_out<L>(file: &Path, images: &[ArchivedImage<L>], left_out: Vec<LeftOut>) -> Vec<ImportLeftOut> {
     let names = images.iter().flat_map(|image| &image.references);
     let invalid = names.filter_map(|name| {
@@ -473,12 +489,15 @@ fn all_left_out<L>(file: &Path, images: &[ArchivedImage<L>], left_out: Vec<LeftO
         Some(LeftOut { name: name.escape_debug().take(300).collect(), why: error.to_string() })
     });
     let from = file.display().to_string();
-    let all = left_out.into_iter().chain(invalid);
+    let unnamed = images.iter().filter(|image| image.references.is_empty());
+    let unnamed =
+        unnamed.map(|image| LeftOut { name: image.config_digest.short().to_owned(), why: NO_NAME.to_owned() });
+    let all = left_out.into_iter().chain(unnamed).chain(invalid);
     all.map(|LeftOut { name, why }| ImportLeftOut { from: from.clone(), name, why }).collect()
 }
 
 /// An archive's images without their layers' contents.
-fn read_documents(
+pub(super) fn read_documents(
     archive: OpenArchive,
     wish: PlatformWish<'_>,
     left_out: &mut Vec<LeftOut>,
@@ -488,32 +507,5 @@ fn read_documents(
         // In a raw archive, layers are jumped over.
         OpenArchive::Raw(source) => read_archive_for(source, wish, left_out, take),
         OpenArchive::Packed(source) => read_archive_for(source, wish, left_out, take),
-    }
-}
-
-/// Tells how far an import has come, and stops it when asked to.
-struct Watched<'a> {
-    inner: &'a mut dyn Read,
-    import: &'a Import,
-    file: &'a Path,
-    done_bytes: &'a mut u64,
-}
-
-/// Often enough for a bar that moves.
-const TOLD_EVERY_BYTES: u64 = 1 << 20;
-
-impl Read for Watched<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let reporter = &self.import.reporter;
-        if reporter.asked_to_stop() {
-            return Err(io::Error::other("stopped on request"));
-        }
-        let read = self.inner.read(buffer)?;
-        let before = *self.done_bytes / TOLD_EVERY_BYTES;
-        *self.done_bytes += read as u64;
-        if *self.done_bytes / TOLD_EVERY_BYTES != before {
-            reporter.advanced(Activity::ImportImage, self.file.display().to_string(), *self.done_bytes, None);
-        }
-        Ok(read)
     }
 }

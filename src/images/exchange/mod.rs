@@ -4,6 +4,7 @@ pub mod export;
 pub mod import;
 mod inputs;
 pub mod parts;
+mod space;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use super::import::{ImportOptions, ImportReport, import, plan_import};
 use crate::images::error::ImagesError;
-use crate::images::formats::compression::Compression;
+use crate::images::formats::compression::{Compression, CompressionOptions};
 use crate::images::formats::platform::Platform;
 use crate::images::formats::tar_reader::END_MARK;
 use crate::images::store::sample_archives::{archive_for, archive_of, entry};
@@ -11,9 +11,8 @@ use crate::report::{Reporter, in_one_line};
 
 fn options() -> ImportOptions {
     ImportOptions {
-        compression: Compression::Zstd,
-        level: None,
-        threads: Some(1),
+        compression: CompressionOptions { compression: Compression::Zstd, level: None, threads: Some(1) },
+        space: Default::default(),
         platform: "linux/amd64".parse::<Platform>().unwrap(),
         is_platform_asked: false,
         name: None,
@@ -84,4 +83,39 @@ async fn a_split_archive_comes_in_by_its_first_part() {
         fs::write(folder.path().join(format!("x.tar.{:03}", number + 1)), part).unwrap();
     }
     assert_eq!(take(&store, &[first], &options()).await.unwrap().images.len(), 1);
+}
+
+/// Keeps the keys of what is warned of.
+#[derive(Default)]
+struct Warnings(std::sync::Mutex<Vec<&'static str>>);
+
+impl crate::report::Listener for Warnings {
+    fn hear(&self, event: &crate::report::Event) {
+        if let crate::report::Event::Warning(message) = event {
+            self.0.lock().unwrap().push(message.key);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_image_for_another_architecture_comes_in_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = (folder.path().join("store"), folder.path().join("x.tar"));
+    for (architecture, expected) in [("arm64", &["images-other-architecture"][..]), ("amd64", &[])] {
+        fs::write(&file, archive_for(architecture, &["team/app:1"], architecture)).unwrap();
+        let warnings = std::sync::Arc::new(Warnings::default());
+        let reporter = Reporter::new(vec![warnings.clone()], tokio_util::sync::CancellationToken::new());
+        import(&store, std::slice::from_ref(&file), &options(), &reporter).await.unwrap();
+        assert_eq!(*warnings.0.lock().unwrap(), expected, "{architecture}");
+    }
+}
+
+#[tokio::test]
+async fn zeros_behind_a_packed_archive_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = (folder.path().join("store"), folder.path().join("x.tar.gz"));
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, &archive_of("team/app:1", "one")).unwrap();
+    fs::write(&file, [encoder.finish().unwrap(), vec![0; 100_000]].concat()).unwrap();
+    assert_eq!(take(&store, &[file], &options()).await.unwrap().images.len(), 1);
 }

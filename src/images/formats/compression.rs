@@ -72,6 +72,12 @@ pub struct CompressionOptions {
     pub threads: Option<u32>,
 }
 
+impl From<Compression> for CompressionOptions {
+    fn from(compression: Compression) -> Self {
+        Self { compression, ..Self::default() }
+    }
+}
+
 impl CompressionOptions {
     pub fn thread_count(&self) -> u32 {
         let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32).min(8);

@@ -36,6 +36,9 @@ const DOCKER_INDEX_TYPE: &str = "application/vnd.docker.distribution.manifest.li
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The normalised reference, where containerd looks for it.
 pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// What cosign (and hauler, with its code) says an entry is.
+const KIND: &str = "kind";
+const COSIGN_KINDS: &str = "dev.cosignproject.cosign/";
 /// When `dpl` saved the image, RFC 3339.
 pub const SAVED_AT: &str = "dpl.saved-at";
 /// What engines with the containerd store call the image: their manifests' digests, separated by spaces.
@@ -107,9 +110,16 @@ impl Descriptor {
         self.annotations.get(name).map(String::as_str)
     }
 
+    /// Whether it is something about an image, under the very name of that: cosign saves signatures and attestations so.
+    pub fn is_about_an_image(&self) -> bool {
+        let kind = self.annotation(KIND).and_then(|kind| kind.strip_prefix(COSIGN_KINDS));
+        kind.is_some_and(|kind| !matches!(kind, "image" | "imageIndex"))
+    }
+
     /// What messages and lists call an entry of an index: text from elsewhere, so without what could move a cursor.
     pub fn shown_name(&self) -> String {
-        const LONGEST: usize = 300;
+        // The longest reference: 255 bytes of name and 128 of tag.
+        const LONGEST: usize = 384;
         let name = self.annotation(REF_NAME).unwrap_or_else(|| self.digest.short());
         if name.len() <= LONGEST && !name.chars().any(char::is_control) {
             name.to_owned()
@@ -406,6 +416,15 @@ mod tests {
         assert!(Index::parse(deep.as_bytes()).is_err());
         let large = vec![b' '; DOCUMENT_LIMIT_BYTES as usize + 1];
         assert!(matches!(Index::parse(&large), Err(DocumentError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn the_longest_reference_is_shown_whole_and_nothing_moves_a_cursor() {
+        let entry = |name: &str| Descriptor::new("x", Digest::of(b"x"), 1).with(REF_NAME, name);
+        let longest = format!("{}:{}", "a".repeat(255), "b".repeat(128));
+        assert_eq!(entry(&longest).shown_name(), longest);
+        assert_eq!(entry("a\u{1b}[2J").shown_name(), "a\\u{1b}[2J");
+        assert_eq!(entry(&"a".repeat(1000)).shown_name().len(), 384);
     }
 
     #[test]

@@ -1,15 +1,77 @@
-//! Gzip on several threads: blocks become members of their own, written in order.
+//! Gzip: written on several threads, where blocks become members of their own, in order; read member by member.
 //!
 //! A file of several members is one gzip file (RFC 1952, section 2.2), which Go's reader in every engine, `gzip` and our
 //! own reader take as one stream.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use flate2::bufread::GzDecoder;
 use libdeflater::{CompressionLvl, Compressor};
+
+/// Reads all members of an archive that is packed as a whole. What follows the last one is left alone, as gzip and every
+/// engine do: tapes and `dd conv=sync` fill up with zeros, others append a signature. An archive that is cut off there is
+/// known by the end that its tar lacks. Layers are read more strictly: programs differ in what they make of such a one.
+pub struct GzipMembers<R: BufRead> {
+    /// Of the present member.
+    decoder: GzDecoder<Slot<R>>,
+    has_ended: bool,
+}
+
+/// The reader beneath; out of its place only while the decoder is made ready for the next member.
+struct Slot<R>(Option<R>);
+
+/// Of a member (RFC 1952, "ID1").
+const FIRST_BYTE: u8 = 0x1f;
+
+impl<R: BufRead> GzipMembers<R> {
+    pub fn new(reader: R) -> Self {
+        Self { decoder: GzDecoder::new(Slot(Some(reader))), has_ended: false }
+    }
+
+    /// Goes on to the next member, if there is one.
+    fn advance(&mut self) -> io::Result<()> {
+        self.has_ended = self.decoder.get_mut().fill_buf()?.first() != Some(&FIRST_BYTE);
+        if !self.has_ended {
+            let slot = self.decoder.reset(Slot(None));
+            self.decoder.reset(slot);
+        }
+        Ok(())
+    }
+}
+
+impl<R: BufRead> Read for GzipMembers<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !self.has_ended {
+            match self.decoder.read(buffer)? {
+                0 if !buffer.is_empty() => self.advance()?,
+                read => return Ok(read),
+            }
+        }
+        Ok(0)
+    }
+}
+
+impl<R: BufRead> Read for Slot<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.as_mut().map_or(Ok(0), |reader| reader.read(buffer))
+    }
+}
+
+impl<R: BufRead> BufRead for Slot<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.as_mut().map_or(Ok(&[]), BufRead::fill_buf)
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        if let Some(reader) = &mut self.0 {
+            reader.consume(bytes);
+        }
+    }
+}
 
 /// Sixteen windows of deflate: starting anew costs less than a percent of the ratio, and the blocks of sixteen threads
 /// stay below 20 MiB.

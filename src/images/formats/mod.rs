@@ -1,8 +1,9 @@
 //! Bytes to values and back: the documents of images, tar archives, compression. Knows no folder and no engine.
 
+pub mod archive_writer;
 pub mod compression;
 pub mod documents;
-mod gzip;
+pub mod gzip;
 pub mod image_archive;
 pub mod platform;
 pub mod tar_reader;

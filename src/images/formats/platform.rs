@@ -1,11 +1,11 @@
 //! Which image of an index of several platforms is meant.
 
-use crate::engine::image_architecture;
 use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
 
+use crate::engine::{EngineFacts, image_architecture, runs_natively};
 use crate::images::formats::documents::{Descriptor, ImageConfig};
 use crate::report::Message;
 
@@ -31,9 +31,17 @@ pub struct NoPlatform {
 pub struct InvalidPlatform(String);
 
 impl Platform {
-    /// This machine's. An engine that is far away may be another, and is named then.
+    /// This machine's, for commands that ask no engine.
     pub fn host() -> Self {
-        let architecture = image_architecture(std::env::consts::ARCH);
+        Self::of_architecture(image_architecture(std::env::consts::ARCH))
+    }
+
+    /// The engine's, which may be on another machine.
+    pub fn of_engine(facts: &EngineFacts) -> Self {
+        if facts.architecture.is_empty() { Self::host() } else { Self::of_architecture(&facts.architecture) }
+    }
+
+    fn of_architecture(architecture: &str) -> Self {
         Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }
     }
 
@@ -52,10 +60,33 @@ impl Platform {
         Some(Self { os: field("os")?, architecture: field("architecture")?, variant: field("variant") })
     }
 
-    fn is(&self, other: &Self) -> bool {
-        self.os == other.os
-            && self.architecture == other.architecture
-            && (self.variant.is_none() || self.variant == other.variant)
+    /// How well an image for `other` fits: the very one best, then one of a variant that this one can run (containerd,
+    /// `platforms.Only`).
+    fn fit(&self, other: &Self) -> Option<u32> {
+        const EXACT: u32 = u32::MAX;
+        const ANY_VARIANT: u32 = 1;
+        if self.os != other.os || self.architecture != other.architecture {
+            return None;
+        }
+        match (self.effective_variant(), other.effective_variant()) {
+            (wanted, found) if wanted == found => Some(EXACT),
+            (None, Some(_)) => Some(ANY_VARIANT),
+            // A processor runs what was made for those before it.
+            (Some(wanted), Some(found)) if self.architecture == "arm" => {
+                let number = |variant: &str| variant.trim_start_matches('v').parse::<u32>().ok();
+                let (wanted, found) = (number(wanted)?, number(found)?);
+                (found <= wanted).then_some(found)
+            }
+            _ => None,
+        }
+    }
+
+    /// Without what is meant anyway.
+    fn effective_variant(&self) -> Option<&str> {
+        match (self.architecture.as_str(), self.variant.as_deref()) {
+            ("arm64", Some("v8")) | ("amd64", Some("v1")) => None,
+            (_, variant) => variant,
+        }
     }
 
     /// Whether it is what buildkit puts beside an image to say how that was made.
@@ -70,8 +101,15 @@ impl Platform {
         if let [only] = images.as_slice() {
             return Ok(only);
         }
-        let is_wanted = |descriptor: &&&Descriptor| Self::of(descriptor).is_some_and(|platform| self.is(&platform));
-        images.iter().find(is_wanted).copied().ok_or_else(|| {
+        let mut best: Option<(u32, &Descriptor)> = None;
+        for image in &images {
+            let fit = Self::of(image).and_then(|platform| self.fit(&platform));
+            // Of two that fit alike, the first.
+            if let Some(fit) = fit.filter(|fit| best.is_none_or(|(known, _)| *fit > known)) {
+                best = Some((fit, image));
+            }
+        }
+        best.map(|(_, image)| image).ok_or_else(|| {
             let name = |descriptor: &&Descriptor| Self::of(descriptor).map(|platform| platform.to_string());
             NoPlatform { wanted: self.clone(), found: images.iter().filter_map(name).collect() }
         })
@@ -81,8 +119,7 @@ impl Platform {
 /// What to say of an image that a machine of `architecture` may not be able to run; binfmt may run it all the same.
 pub(in crate::images) fn other_architecture(name: &str, config: &ImageConfig, architecture: &str) -> Option<Message> {
     let image = config.architecture.as_str();
-    let runs = image == architecture || matches!((image, architecture), ("386", "amd64") | ("arm", "arm64"));
-    if runs || image.is_empty() || architecture.is_empty() {
+    if runs_natively(image, architecture) {
         return None;
     }
     let message = message!("images-other-architecture", reference = name, image = image, machine = architecture);
@@ -117,6 +154,7 @@ impl FromStr for Platform {
 mod tests {
     use super::*;
     use crate::fs::Digest;
+    use crate::report::Value;
 
     fn descriptor(platform: &str) -> Descriptor {
         let mut descriptor = Descriptor::new("x", Digest::of(platform.as_bytes()), 1);
@@ -138,6 +176,36 @@ mod tests {
         assert_eq!(chosen("linux/arm").unwrap(), all[0].digest);
         let error = chosen("linux/s390x").unwrap_err().to_string();
         assert_eq!(error, "it has images for linux/arm/v6, linux/arm/v7, linux/amd64 and none for linux/s390x");
+    }
+
+    #[test]
+    fn the_very_platform_goes_before_a_variant_of_it() {
+        let chosen = |all: &[&str], wanted: &str| {
+            let all: Vec<Descriptor> = all.iter().map(|platform| descriptor(platform)).collect();
+            let chosen = wanted.parse::<Platform>().unwrap().choose(&all).ok().map(|found| found.digest.clone());
+            chosen.and_then(|digest| all.iter().position(|one| one.digest == digest))
+        };
+        assert_eq!(chosen(&["linux/amd64/v3", "linux/amd64"], "linux/amd64"), Some(1));
+        assert_eq!(chosen(&["linux/amd64/v3", "linux/arm64"], "linux/amd64"), Some(0));
+        assert_eq!(chosen(&["linux/amd64", "linux/arm64/v8"], "linux/arm64"), Some(1));
+        assert_eq!(chosen(&["linux/amd64", "linux/arm64"], "linux/arm64/v8"), Some(1));
+        assert_eq!(chosen(&["linux/arm/v5", "linux/arm/v6", "linux/arm64"], "linux/arm/v7"), Some(1));
+        assert_eq!(chosen(&["linux/arm/v7", "linux/arm64"], "linux/arm/v6"), None);
+    }
+
+    #[test]
+    fn an_image_that_the_machine_may_not_run_is_told() {
+        let config = |architecture: &str| {
+            let text = serde_json::json!({"architecture": architecture, "rootfs": {"diff_ids": []}}).to_string();
+            ImageConfig::parse(text.as_bytes()).unwrap()
+        };
+        let told = other_architecture("team/app:1", &config("arm64"), "amd64").unwrap();
+        assert_eq!(told.key, "images-other-architecture");
+        assert!(
+            told.values.contains(&("image", Value::Text("arm64".to_owned())))
+                && told.values.contains(&("machine", Value::Text("amd64".to_owned())))
+        );
+        assert_eq!(other_architecture("team/app:1", &config("amd64"), "amd64"), None);
     }
 
     #[test]

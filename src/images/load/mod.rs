@@ -30,6 +30,7 @@ use crate::images::load::plan::{LoadLook, LoadStep, PlannedBatch, sort_as_asked}
 use crate::images::load::report::{LoadReport, LoadResult, LoadedImage};
 use crate::images::load::sources::{ArchiveCache, Batch, LoadImage};
 use crate::images::load::transfer::{PlannedTransfer, TransferDone, TransferState};
+use crate::images::stage::Stage;
 use crate::images::unique;
 use crate::manifest::Reference;
 use crate::report::{Activity, Reporter};
@@ -63,8 +64,11 @@ pub async fn load(
 ) -> Result<LoadReport, ImagesError> {
     let started = Instant::now();
     let references = unique(references)?;
+    let stage = Stage::begin("load, look", format_args!("{} images in {}", references.len(), images_dir.display()));
     let look = LoadLook::take(engine, images_dir, &references, ArchiveCache::ReadWrite, reporter).await?;
     let plan = look.plan(engine).await?;
+    let layers: u64 = plan.images.iter().map(|image| image.layers_to_send).sum();
+    stage.end(format_args!("{layers} layers are to be sent"));
     let store = engine.image_store().await?;
     let (named, coming) = (look.named.clone(), look.coming(store));
     for notice in plan.notices {
@@ -224,3 +228,6 @@ fn report_present(image: &LoadImage, reporter: &Reporter) -> LoadedImage {
         kept_as: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,23 +5,24 @@
 //! off before that, and the engine forgets what it got.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-
-use serde_json::json;
 
 use crate::engine::ImageStore;
 use crate::failpoint;
-use crate::fs::{Digest, Hasher};
-use crate::images::error::{BlobDamage, ImagesError};
+use crate::fs::Digest;
+use crate::images::error::ImagesError;
+use crate::images::formats::archive_writer::{
+    ArchiveWriter, LayerEntry, LayerFailure, blob_path, index_json, manifest_item, manifest_json,
+};
 use crate::images::formats::compression::PlainReader;
-use crate::images::formats::documents::{Descriptor, INDEX_TYPE, MANIFEST_TYPE};
+use crate::images::formats::documents::{Descriptor, MANIFEST_TYPE};
 use crate::images::formats::image_archive::ArchiveError;
-use crate::images::formats::tar_reader::{END_MARK, TarKind, TarReader, file_header, padding};
+use crate::images::formats::tar_reader::{TarKind, TarReader};
 use crate::images::layers::plain_manifest;
-use crate::images::pipes::{CHUNK_BYTES, TaskWriter};
+use crate::images::pipes::TaskWriter;
 use crate::images::store::archives;
-use crate::images::store::layer_check::Unpacking;
+use crate::images::store::layer_check::{LayerOf, UnpackFailure, unpack_into};
 use crate::images::store::layout::{Layout, StoredLayer};
 
 /// An image of a payload.
@@ -115,66 +116,62 @@ impl Payload {
 
     /// Writes all of it; gives the number of bytes.
     pub fn write(&self, out: TaskWriter, observer: &mut dyn UploadObserver) -> Result<u64, PayloadError> {
-        let mut archive_writer = ArchiveWriter { store: self.store, out, sizes: self.sizes(), written: 0, observer };
+        let mut archive = ArchiveWriter::new(out);
         failpoint!("images.load.before-archive");
         if self.store == ImageStore::Containerd {
-            archive_writer.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(hung_up)?;
         }
         match &self.origin {
-            Origin::Store { layout, name, layers } => self.send_stored(&mut archive_writer, layout, name, layers)?,
-            Origin::Archive { path, layers } => self.send_archived(&mut archive_writer, path, layers)?,
+            Origin::Store { layout, name, layers } => {
+                self.send_stored(&mut archive, observer, (layout, name, layers))?
+            }
+            Origin::Archive { path, layers } => self.send_archived(&mut archive, observer, (path, layers))?,
         }
         for image in &self.images {
-            archive_writer.file(&archive_writer.config_path(&image.config_digest), &image.config_bytes)?;
+            archive.file(&self.config_path(&image.config_digest), &image.config_bytes).map_err(hung_up)?;
             if self.store == ImageStore::Containerd {
                 let manifest = image.plain_manifest();
-                archive_writer.file(&archive_writer.blob_path(&Digest::of(&manifest)), &manifest)?;
+                archive.file(&blob_path(&Digest::of(&manifest)), &manifest).map_err(hung_up)?;
             }
         }
-        archive_writer.out.flush().map_err(|_| PayloadError::HungUp)?;
-        if !archive_writer.observer.may_close() {
+        archive.flush().map_err(hung_up)?;
+        if !observer.may_close() {
             return Err(PayloadError::Stopped);
         }
         failpoint!("images.load.before-manifest");
         let (name, document) = match self.store {
-            ImageStore::Classic => ("manifest.json", self.docker_manifest(&archive_writer)),
+            ImageStore::Classic => ("manifest.json", self.docker_manifest()),
             ImageStore::Containerd => ("index.json", self.index()),
         };
-        archive_writer.file(name, &document)?;
-        archive_writer.finish()
+        archive.file(name, &document).map_err(hung_up)?;
+        let (out, written_bytes) = archive.finish().map_err(hung_up)?;
+        out.finish().map_err(hung_up)?;
+        Ok(written_bytes)
     }
 
     fn send_stored(
         &self,
-        archive_writer: &mut ArchiveWriter<'_>,
-        layout: &Layout,
-        name: &str,
-        layers: &[StoredLayer],
+        archive: &mut ArchiveWriter<TaskWriter>,
+        observer: &mut dyn UploadObserver,
+        (layout, name, layers): (&Layout, &str, &[StoredLayer]),
     ) -> Result<(), PayloadError> {
+        let sizes = self.sizes();
         for diff_id in &self.send {
             let Some(layer) = layers.iter().find(|layer| layer.diff_id == *diff_id) else {
                 continue;
             };
-            let damaged = |why| {
-                let path = layout.blob_path(&layer.blob);
-                PayloadError::Images(ImagesError::DamagedBlob { reference: name.to_owned(), path, why })
-            };
-            let (file, compression) = layout.open_layer(layer, name)?;
-            let mut unpacking = Unpacking::start(file, compression, layer.blob.clone());
-            match archive_writer.layer(diff_id, &mut unpacking.reader) {
-                // The blob's own digest first: when it is wrong, what it unpacks to means nothing.
-                Err(LayerFailure::HungUp) => return Err(PayloadError::HungUp),
-                Err(LayerFailure::Stopped) => return Err(PayloadError::Stopped),
-                Err(LayerFailure::Read(_)) => {
-                    let why = unpacking.verdict().err();
-                    return Err(damaged(why.unwrap_or(BlobDamage::WrongDigest)));
+            let path = self.layer_path(diff_id);
+            let size_bytes = sizes.get(diff_id).copied().unwrap_or_default();
+            let unpacked = unpack_into(archive, (&path, size_bytes), LayerOf { layout, layer, name }, |bytes| {
+                observer.passed(bytes)
+            });
+            match unpacked {
+                Ok(()) => {
+                    failpoint!("images.load.after-layer");
                 }
-                Err(LayerFailure::Differs) => {
-                    let _ = io::copy(&mut unpacking.reader, &mut io::sink());
-                    let why = unpacking.verdict().err();
-                    return Err(damaged(why.unwrap_or(BlobDamage::WrongDiffId { expected: diff_id.clone() })));
-                }
-                Ok(()) => unpacking.verdict().map_err(damaged)?,
+                Err(UnpackFailure::Write(_)) => return Err(PayloadError::HungUp),
+                Err(UnpackFailure::Stopped) => return Err(PayloadError::Stopped),
+                Err(UnpackFailure::Layer(error)) => return Err(error.into()),
             }
         }
         Ok(())
@@ -182,11 +179,12 @@ impl Payload {
 
     fn send_archived(
         &self,
-        archive_writer: &mut ArchiveWriter<'_>,
-        path: &Path,
-        layers: &HashMap<String, Digest>,
+        archive: &mut ArchiveWriter<TaskWriter>,
+        observer: &mut dyn UploadObserver,
+        (path, layers): (&Path, &HashMap<String, Digest>),
     ) -> Result<(), PayloadError> {
-        let archive = |source| {
+        let sizes = self.sizes();
+        let unusable = |source| {
             PayloadError::Images(ImagesError::Archive { origin: path.display().to_string(), source: Box::new(source) })
         };
         let mut missing: HashSet<&Digest> = self.send.iter().collect();
@@ -196,7 +194,7 @@ impl Payload {
         let opened = archives::open(path).map_err(|source| ImagesError::file("read", path, source))?;
         let mut reader = TarReader::new(opened);
         while !missing.is_empty() {
-            let Some(entry) = reader.next_entry().map_err(|error| archive(error.into()))? else {
+            let Some(entry) = reader.next_entry().map_err(|error| unusable(error.into()))? else {
                 break;
             };
             let Some(diff_id) = layers.get(&entry.path).filter(|diff_id| missing.contains(diff_id)) else {
@@ -205,16 +203,21 @@ impl Payload {
             if !matches!(entry.kind, TarKind::File { .. }) {
                 continue;
             }
-            let unreadable = |source| archive(ArchiveError::Layer { path: entry.path.clone(), source });
+            let unreadable = |source| unusable(ArchiveError::Layer { path: entry.path.clone(), source });
             let (mut plain, _) = PlainReader::sniff(&mut reader).map_err(unreadable)?;
-            match archive_writer.layer(diff_id, &mut plain) {
-                Ok(()) => missing.remove(diff_id),
-                Err(LayerFailure::HungUp) => return Err(PayloadError::HungUp),
+            let size_bytes = sizes.get(diff_id).copied().unwrap_or_default();
+            let layer = LayerEntry { path: &self.layer_path(diff_id), diff_id, size_bytes };
+            match archive.layer(&layer, &mut plain, |bytes| observer.passed(bytes)) {
+                Ok(()) => {
+                    failpoint!("images.load.after-layer");
+                    missing.remove(diff_id)
+                }
+                Err(LayerFailure::Write(_)) => return Err(PayloadError::HungUp),
                 Err(LayerFailure::Stopped) => return Err(PayloadError::Stopped),
                 Err(LayerFailure::Read(source)) => return Err(unreadable(source)),
                 Err(LayerFailure::Differs) => {
                     let expected = diff_id.clone();
-                    return Err(archive(ArchiveError::WrongDiffId { path: entry.path.clone(), expected }));
+                    return Err(unusable(ArchiveError::WrongDiffId { path: entry.path.clone(), expected }));
                 }
             };
         }
@@ -222,129 +225,52 @@ impl Payload {
             None => Ok(()),
             Some(diff_id) => {
                 let path = layers.iter().find(|(_, layer)| *layer == diff_id).map(|(path, _)| path.clone());
-                Err(archive(ArchiveError::MissingFile { path: path.unwrap_or_else(|| diff_id.to_string()) }))
+                Err(unusable(ArchiveError::MissingFile { path: path.unwrap_or_else(|| diff_id.to_string()) }))
             }
         }
     }
 
-    /// No names: the image gets its name when it has been looked at.
-    fn docker_manifest(&self, archive_writer: &ArchiveWriter<'_>) -> Vec<u8> {
-        let items: Vec<_> = self
-            .images
-            .iter()
-            .map(|image| {
-                let layers: Vec<String> =
-                    image.layers.iter().map(|(diff_id, _)| archive_writer.layer_path(diff_id)).collect();
-                json!({"Config": archive_writer.config_path(&image.config_digest), "RepoTags": null, "Layers": layers})
-            })
-            .collect();
-        serde_json::to_vec(&items).expect("JSON values always serialise")
-    }
-
-    fn index(&self) -> Vec<u8> {
-        let manifests: Vec<Descriptor> = self
-            .images
-            .iter()
-            .map(|image| {
-                let manifest = image.plain_manifest();
-                Descriptor::new(MANIFEST_TYPE, Digest::of(&manifest), manifest.len() as u64)
-            })
-            .collect();
-        let index = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests});
-        serde_json::to_vec(&index).expect("JSON values always serialise")
-    }
-}
-
-/// The archive while it is written.
-struct ArchiveWriter<'a> {
-    store: ImageStore,
-    out: TaskWriter,
-    sizes: HashMap<Digest, u64>,
-    written: u64,
-    observer: &'a mut dyn UploadObserver,
-}
-
-/// Why a layer did not get through.
-enum LayerFailure {
-    HungUp,
-    Stopped,
-    Read(io::Error),
-    /// It is longer or shorter than said, or is another layer.
-    Differs,
-}
-
-impl ArchiveWriter<'_> {
     fn layer_path(&self, diff_id: &Digest) -> String {
         match self.store {
             ImageStore::Classic => format!("{}/layer.tar", diff_id.hex()),
-            ImageStore::Containerd => self.blob_path(diff_id),
+            ImageStore::Containerd => blob_path(diff_id),
         }
     }
 
     fn config_path(&self, digest: &Digest) -> String {
         match self.store {
             ImageStore::Classic => format!("{}.json", digest.hex()),
-            ImageStore::Containerd => self.blob_path(digest),
+            ImageStore::Containerd => blob_path(digest),
         }
     }
 
-    fn blob_path(&self, digest: &Digest) -> String {
-        format!("blobs/sha256/{}", digest.hex())
+    /// No names: the image gets its name when it has been looked at.
+    fn docker_manifest(&self) -> Vec<u8> {
+        let item = |image: &PayloadImage| {
+            let layers: Vec<String> = image.layers.iter().map(|(diff_id, _)| self.layer_path(diff_id)).collect();
+            manifest_item(&self.config_path(&image.config_digest), None, &layers)
+        };
+        manifest_json(&self.images.iter().map(item).collect::<Vec<_>>())
     }
 
-    fn file(&mut self, path: &str, bytes: &[u8]) -> Result<(), PayloadError> {
-        let size = bytes.len() as u64;
-        let hung_up = |_| PayloadError::HungUp;
-        self.put(&file_header(path, size)).map_err(hung_up)?;
-        self.put(bytes).map_err(hung_up)?;
-        self.pad(size).map_err(hung_up)
+    fn index(&self) -> Vec<u8> {
+        let manifests = self.images.iter().map(PayloadImage::plain_manifest);
+        let described: Vec<Descriptor> = manifests
+            .map(|manifest| Descriptor::new(MANIFEST_TYPE, Digest::of(&manifest), manifest.len() as u64))
+            .collect();
+        index_json(&described)
     }
+}
 
-    /// Sends a layer's uncompressed bytes and compares them with its diff ID and size.
-    fn layer(&mut self, diff_id: &Digest, plain: &mut impl Read) -> Result<(), LayerFailure> {
-        let size = self.sizes.get(diff_id).copied().ok_or(LayerFailure::Differs)?;
-        let hung_up = |_| LayerFailure::HungUp;
-        self.put(&file_header(&self.layer_path(diff_id), size)).map_err(hung_up)?;
-        let mut hasher = Hasher::new();
-        let mut left = size;
-        let mut buffer = vec![0; CHUNK_BYTES];
-        loop {
-            let read = match plain.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(LayerFailure::Read(error)),
-            };
-            left = left.checked_sub(read as u64).ok_or(LayerFailure::Differs)?;
-            if !self.observer.go_on() {
-                return Err(LayerFailure::Stopped);
-            }
-            hasher.update(&buffer[..read]);
-            self.put(&buffer[..read]).map_err(hung_up)?;
-            self.observer.sent(read as u64);
-        }
-        if left != 0 || hasher.finish() != *diff_id {
-            return Err(LayerFailure::Differs);
-        }
-        self.pad(size).map_err(hung_up)?;
-        failpoint!("images.load.after-layer");
-        Ok(())
+impl dyn UploadObserver + '_ {
+    /// Tells that so many bytes of layers were sent; whether to go on.
+    fn passed(&mut self, bytes: u64) -> bool {
+        self.sent(bytes);
+        self.go_on()
     }
+}
 
-    fn pad(&mut self, size: u64) -> io::Result<()> {
-        let zeros = [0; 512];
-        self.put(&zeros[..padding(size) as usize])
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)?;
-        self.written += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<u64, PayloadError> {
-        self.put(&END_MARK).map_err(|_| PayloadError::HungUp)?;
-        self.out.finish().map_err(|_| PayloadError::HungUp)?;
-        Ok(self.written)
-    }
+/// Whoever takes the archive ended the call, and says why.
+fn hung_up(_: io::Error) -> PayloadError {
+    PayloadError::HungUp
 }

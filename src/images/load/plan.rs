@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use crate::engine::{Engine, ImageStore, ImageView};
 use crate::images::disk_space::{self, DiskNeed, DiskPurpose};
 use crate::images::error::ImagesError;
-use crate::images::formats::platform::other_architecture;
+use crate::images::formats::platform::{Platform, other_architecture};
 use crate::images::layers::{EngineLayers, lacking_each};
 use crate::images::load::report::{LoadPlan, PlannedLoad, PlannedLoadResult};
 use crate::images::load::sources::{ArchiveCache, Batch, LoadImage, find_sources};
@@ -86,16 +86,19 @@ impl LoadLook {
         reporter: &Reporter,
     ) -> Result<Self, ImagesError> {
         let (folder, wanted, reporter) = (folder.to_owned(), references.to_vec(), reporter.clone());
-        let found = blocking(move || find_sources(&folder, &wanted, cache, &reporter)).await?;
+        let platform = Platform::of_engine(engine.facts().await?);
+        let found = blocking(move || find_sources(&folder, &platform, &wanted, cache, &reporter)).await?;
         let named = named(engine, references).await?;
         let mut notices = found.notices;
         let architecture = engine.facts().await?.architecture.clone();
+        let store = engine.image_store().await?;
         let mut batches = Vec::new();
         // Images of which the engine will have the layers and the configuration once the earlier steps are done.
         let mut coming = HashSet::new();
         for mut batch in found.batches {
             let mut images = Vec::new();
             for image in std::mem::take(&mut batch.images) {
+                check_layers(&image, store)?;
                 notices.extend(other_architecture(&image.name, &image.identity.config, &architecture));
                 let is_named = match named.get(&image.name) {
                     Some(view) => is_here(engine, &image, view).await?,
@@ -167,6 +170,18 @@ impl LoadLook {
         }
         Ok(plan)
     }
+}
+
+/// An engine of the classic store takes no image of more layers (moby, `layer.maxLayerDepth`), and says so only when it has
+/// got all of it.
+const MOST_LAYERS: usize = 125;
+
+pub(super) fn check_layers(image: &LoadImage, store: ImageStore) -> Result<(), ImagesError> {
+    let layers = image.identity.diff_ids().len();
+    if store == ImageStore::Classic && layers > MOST_LAYERS {
+        return Err(ImagesError::TooManyLayers { reference: image.name.clone(), layers, most: MOST_LAYERS });
+    }
+    Ok(())
 }
 
 /// The engine's ID of the image that each reference names now.

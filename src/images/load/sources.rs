@@ -8,6 +8,7 @@ use crate::fs::Digest;
 use crate::images::error::ImagesError;
 use crate::images::formats::documents::SAVED_AT;
 use crate::images::formats::image_archive::ArchivedImage;
+use crate::images::formats::platform::Platform;
 use crate::images::identity::Identity;
 use crate::images::load::payload::{Origin, Payload, PayloadImage};
 use crate::images::names::engine_name;
@@ -102,15 +103,16 @@ pub struct Found {
     pub notices: Vec<Message>,
 }
 
-/// Finds all images, and looks whether their blobs are there in full length.
+/// Finds all images, those for `platform` where there are several, and looks whether their blobs are there in full length.
 pub fn find_sources(
     folder: &Path,
+    platform: &Platform,
     references: &[Reference],
     cache: ArchiveCache,
     reporter: &Reporter,
 ) -> Result<Found, ImagesError> {
-    let layout = Layout::open(folder)?;
-    let mut archives = ArchiveFolder::open(folder)?.with_reporter(reporter);
+    let layout = Layout::open_for(folder, platform)?;
+    let mut archives = ArchiveFolder::open(folder)?.with_reporter(reporter).for_platform(platform);
     let mut unreadable = Vec::new();
     let mut found = Found { batches: Vec::new(), notices: Vec::new() };
     let mut missing = Vec::new();

@@ -16,6 +16,7 @@ use crate::images::load::sources::{Batch, LoadImage};
 use crate::images::load::tagging::{Retagged, retag};
 use crate::images::load::upload::{CloseGate, Outcome, UploadProgress, send};
 use crate::images::pipes::blocking;
+use crate::images::stage::Stage;
 use crate::report::{Activity, Reporter};
 
 /// How far all transfers of one load have come.
@@ -171,7 +172,10 @@ impl Transfer<'_> {
         }
         let subject = missing[0].image.name.clone();
         let progress = UploadProgress::new(self.reporter.clone(), subject, self.store, before, total_bytes);
+        let stage =
+            Stage::begin("load, send", format_args!("{} and {total_bytes} bytes of layers", missing[0].image.name));
         let outcome = send(self.engine, payload, Arc::new(progress), self.gate.clone()).await;
+        stage.end(&outcome);
         let (sent, refusal) = match outcome {
             Outcome::Sent { bytes } => (bytes, None),
             Outcome::Refused { bytes, error } => (bytes, Some(error)),

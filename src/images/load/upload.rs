@@ -1,6 +1,7 @@
 //! One load call: a thread writes the archive, the engine reads it as fast as it can, and how it ended is told apart.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,7 @@ use crate::images::error::ImagesError;
 use crate::images::load::payload::{Payload, PayloadError, UploadObserver};
 use crate::images::load::transfer::TransferState;
 use crate::images::pipes::{TaskWriter, blocking};
-use crate::report::{Activity, Reporter};
+use crate::report::{Activity, Meter, Reporter};
 
 /// How a load call ended.
 pub enum Outcome {
@@ -29,6 +30,18 @@ pub enum Outcome {
     Stopped,
     /// What was to be sent could not be read, or is damaged; no image can have come of it.
     Failed(ImagesError),
+}
+
+/// For the log.
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent { bytes } => write!(formatter, "{bytes} bytes sent"),
+            Self::Refused { bytes, error } => write!(formatter, "refused after {bytes} bytes: {}", error.cause()),
+            Self::Stopped => formatter.write_str("stopped"),
+            Self::Failed(error) => write!(formatter, "failed: {error}"),
+        }
+    }
 }
 
 /// What must be in the engine before an archive may be closed.
@@ -62,7 +75,6 @@ impl CloseGate {
 /// far as the engine shows that; for a part of it when it has been sent.
 pub struct UploadProgress {
     reporter: Reporter,
-    subject: String,
     shows_applying: bool,
     /// What an attempt that fell short sent; it counts, so that no bar runs backwards.
     before_bytes: u64,
@@ -70,15 +82,12 @@ pub struct UploadProgress {
     state: Mutex<ProgressState>,
 }
 
-#[derive(Default)]
 struct ProgressState {
     sent_bytes: u64,
     applied_bytes: HashMap<String, u64>,
-    told_bytes: u64,
+    meter: Meter,
 }
 
-/// Often enough for a bar that moves.
-const TOLD_EVERY_BYTES: u64 = 1 << 20;
 /// What sending takes of the time that a byte takes, where applying comes after it: about a quarter.
 const SENDING_PART: u64 = 4;
 
@@ -86,7 +95,9 @@ impl UploadProgress {
     pub fn new(reporter: Reporter, subject: String, store: ImageStore, before_bytes: u64, total_bytes: u64) -> Self {
         // The containerd store takes layers in as they come, and shows nothing of what it does with them.
         let shows_applying = store == ImageStore::Classic;
-        Self { reporter, subject, shows_applying, before_bytes, total_bytes, state: Mutex::default() }
+        let meter = reporter.meter(Activity::LoadImage, subject, Some(before_bytes + total_bytes));
+        let state = Mutex::new(ProgressState { sent_bytes: 0, applied_bytes: HashMap::new(), meter });
+        Self { reporter, shows_applying, before_bytes, total_bytes, state }
     }
 
     fn note(&self, change: impl FnOnce(&mut ProgressState)) {
@@ -98,12 +109,7 @@ impl UploadProgress {
         } else {
             state.sent_bytes
         };
-        let done = done.min(self.total_bytes);
-        if done >= state.told_bytes + TOLD_EVERY_BYTES || done == self.total_bytes && done > state.told_bytes {
-            state.told_bytes = done;
-            let (done, total) = (self.before_bytes + done, self.before_bytes + self.total_bytes);
-            self.reporter.advanced(Activity::LoadImage, &self.subject, done, Some(total));
-        }
+        state.meter.reach(self.before_bytes + done.min(self.total_bytes));
     }
 
     fn applied(&self, layer: String, bytes: u64) {

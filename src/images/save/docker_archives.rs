@@ -14,18 +14,20 @@ use crate::images::disk_space;
 use crate::images::error::ImagesError;
 use crate::images::formats::compression::{CompressionOptions, Encoder, PlainReader};
 use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
+use crate::images::formats::platform::Platform;
 use crate::images::formats::tar_reader::Streamed;
 use crate::images::identity::Identity;
 use crate::images::names::archive_name_beside;
 use crate::images::pipes::blocking;
 use crate::images::save::engine_export::{export_error, find, with_export};
+use crate::images::save::failures::SaveFailures;
 use crate::images::save::layer_sizes::LayerEstimates;
 use crate::images::save::options::SaveOptions;
 use crate::images::save::plan::{Wanted, Written, known_id};
 use crate::images::save::report::{PlannedSave, PlannedSaveResult, SaveReport, SaveResult, SavedImage};
 use crate::images::store::archives::{ArchiveFolder, OldArchive};
 use crate::images::store::lock::lock_folder;
-use crate::report::{Activity, Reporter};
+use crate::report::{Activity, Meter, Reporter};
 
 /// Writes an archive for each image whose archive is missing or holds another image.
 pub(in crate::images) async fn save_archives(
@@ -35,14 +37,15 @@ pub(in crate::images) async fn save_archives(
     options: &SaveOptions,
     reporter: &Reporter,
 ) -> Result<SaveReport, ImagesError> {
-    let image_store = engine.image_store().await?;
+    let facts = engine.facts().await?;
+    let (image_store, platform) = (facts.image_store, Platform::of_engine(facts));
     let mut report = SaveReport::default();
     let all = wanted.len();
     let (owned, options) = (folder.to_owned(), options.clone());
     let told_options = options.clone();
     let (_lock, jobs) = blocking(move || {
         let lock = lock_folder(&owned)?;
-        Ok::<_, ImagesError>((lock, plan_archives(&owned, wanted, &options, image_store)))
+        Ok::<_, ImagesError>((lock, plan_archives(&owned, wanted, &options, (image_store, &platform))))
     })
     .await?;
     let kind = Written::archives(&jobs);
@@ -55,7 +58,9 @@ pub(in crate::images) async fn save_archives(
         reporter.planned(Activity::SaveImage, coming.len(), Some(total_bytes));
     }
     let files: Vec<PathBuf> = jobs.iter().map(|job| job.path.clone()).collect();
-    for (done, job) in jobs.into_iter().enumerate() {
+    let mut failures = SaveFailures::default();
+    for job in jobs {
+        let done = report.images.len();
         if reporter.asked_to_stop() {
             return Err(ImagesError::Interrupted { done, all });
         }
@@ -69,11 +74,17 @@ pub(in crate::images) async fn save_archives(
                 reporter.began(Activity::SaveImage, &name, Some(job.wanted.view.size_bytes));
                 let told = reporter.clone();
                 let written = with_export(engine, &names, reporter, move |reader| job.write(reader, &told)).await;
-                let written = written.inspect_err(|error| reporter.failed(Activity::SaveImage, &name, error));
-                let (saved, exported_bytes) = written.map_err(|error| match error {
-                    ImagesError::Stopped => ImagesError::Interrupted { done, all },
-                    error => error,
-                })?;
+                let (saved, exported_bytes) = match written {
+                    Ok(written) => written,
+                    Err(error) => {
+                        reporter.failed(Activity::SaveImage, &name, &error);
+                        if !error.may_be_of_one_image() {
+                            return Err(error.counted(done, all));
+                        }
+                        failures.add(name, error);
+                        continue;
+                    }
+                };
                 report.exported_bytes += exported_bytes;
                 let message = message!("images-saved", new_bytes = saved.new_bytes);
                 reporter.done(Activity::SaveImage, &name, message);
@@ -83,10 +94,11 @@ pub(in crate::images) async fn save_archives(
         report.new_bytes += saved.new_bytes;
         report.images.push(saved);
     }
-    let owned = folder.to_owned();
+    let (owned, read_for) = (folder.to_owned(), Platform::of_engine(engine.facts().await?));
     // Read once more now, so that the next save and the next load need not.
     blocking(move || {
-        if let Ok(mut archives) = ArchiveFolder::open(&owned) {
+        if let Ok(archives) = ArchiveFolder::open(&owned) {
+            let mut archives = archives.for_platform(&read_for);
             for path in &files {
                 let _ = archives.read_file(path);
             }
@@ -94,7 +106,7 @@ pub(in crate::images) async fn save_archives(
         }
     })
     .await;
-    Ok(report)
+    failures.result(report, all)
 }
 
 /// What has to be done for each image; changes nothing.
@@ -102,17 +114,18 @@ pub(in crate::images) fn plan_archives(
     folder: &Path,
     wanted: Vec<Wanted>,
     options: &SaveOptions,
-    image_store: ImageStore,
+    (image_store, platform): (ImageStore, &Platform),
 ) -> Vec<ArchiveJob> {
-    let compression = options.compression_options();
+    let compression = options.compression;
     let listed = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<String> = listed.filter_map(|file| file.file_name().into_string().ok()).collect();
-    let mut known = ArchiveFolder::open(folder).ok();
+    let mut known = ArchiveFolder::open(folder).ok().map(|known| known.for_platform(platform));
     let jobs = wanted.into_iter().map(|wanted| {
         let name = archive_name_beside(&wanted.reference, files.iter().map(String::as_str));
         let file = format!("{name}.tar{}", compression.compression.suffix());
         files.push(file.clone());
-        let mut job = ArchiveJob { path: folder.join(file), image_store, compression, wanted, present: None };
+        let path = folder.join(file);
+        let mut job = ArchiveJob { path, image_store, platform: platform.clone(), compression, wanted, present: None };
         job.present = known.as_mut().and_then(|known| job.find_present(known));
         job
     });
@@ -123,6 +136,7 @@ pub(in crate::images) fn plan_archives(
 pub(in crate::images) struct ArchiveJob {
     path: PathBuf,
     image_store: ImageStore,
+    platform: Platform,
     compression: CompressionOptions,
     wanted: Wanted,
     /// The archive as it is, when it holds this very image.
@@ -171,9 +185,10 @@ impl ArchiveJob {
         let failed = |source| ImagesError::file("write", &self.path, source);
         let file = HashingWriter::new(DurableFile::create(&self.path, Mode::Shared).map_err(failed)?);
         let encoder = Encoder::new(file, &self.compression).map_err(failed)?;
-        let mut tee =
-            Tee { inner: reader, out: encoder, write_error: None, bytes: 0, told_bytes: 0, job: &self, reporter };
-        let images = read_archive(Streamed(&mut tee), hash_layer);
+        let engine_bytes = self.wanted.view.size_bytes;
+        let meter = reporter.meter(Activity::SaveImage, &self.wanted.name, Some(engine_bytes));
+        let mut tee = Tee { inner: reader, out: encoder, write_error: None, meter };
+        let images = read_archive(Streamed(&mut tee), &self.platform, hash_layer);
         if let Some(error) = tee.write_error.take() {
             return Err(failed(error));
         }
@@ -186,7 +201,7 @@ impl ArchiveJob {
                 return Err(export_error(ArchiveError::WrongDiffId { path, expected: expected.clone() }));
             }
         }
-        let exported_bytes = tee.bytes;
+        let exported_bytes = tee.meter.done_bytes();
         let (file, _, size_bytes) = tee.out.finish().map_err(failed)?.finish();
         failpoint!("images.save.before-archive");
         file.commit().map_err(failed)?;
@@ -210,32 +225,21 @@ fn hash_layer(file: LayerFile<'_>, body: &mut dyn Read) -> Result<Digest, Archiv
 }
 
 /// Writes all that is read through it.
-struct Tee<'a, R, W> {
+struct Tee<R, W> {
     inner: R,
     out: W,
     write_error: Option<io::Error>,
-    bytes: u64,
-    told_bytes: u64,
-    job: &'a ArchiveJob,
-    reporter: &'a Reporter,
+    meter: Meter,
 }
 
-const TOLD_EVERY_BYTES: u64 = 1 << 20;
-
-impl<R: Read, W: Write> Read for Tee<'_, R, W> {
+impl<R: Read, W: Write> Read for Tee<R, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         if let Err(error) = self.out.write_all(&buffer[..read]) {
             self.write_error = Some(error);
             return Err(io::Error::other("the archive can't be written"));
         }
-        self.bytes += read as u64;
-        if self.bytes - self.told_bytes >= TOLD_EVERY_BYTES {
-            self.told_bytes = self.bytes;
-            // The engine's own count of an image is without headers.
-            let total_bytes = self.job.wanted.view.size_bytes.max(self.bytes);
-            self.reporter.advanced(Activity::SaveImage, &self.job.wanted.name, self.bytes, Some(total_bytes));
-        }
+        self.meter.add(read as u64);
         Ok(read)
     }
 }

@@ -1,29 +1,19 @@
 //! How to save.
 
 use crate::images::disk_space::SpaceCheck;
-use crate::images::formats::compression::{Compression, CompressionOptions};
+use crate::images::formats::compression::CompressionOptions;
 
 /// How to save.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SaveOptions {
     /// Of layers that come uncompressed; those that come compressed stay as they are. Of the whole file for
     /// [`StoreFormat::DockerArchive`], where Docker 20.10 reads gzip and uncompressed ones only.
-    pub compression: Compression,
-    /// The compressor's own scale; its usual level where `None`.
-    pub level: Option<i32>,
-    /// Threads that compress; as many as there are cores, up to 8, where `None`.
-    pub threads: Option<u32>,
+    pub compression: CompressionOptions,
     pub format: StoreFormat,
     /// The project that the images are for; noted in the store, which several projects may share.
     pub project: Option<String>,
     /// What to do when a disk seems too small.
     pub space: SpaceCheck,
-}
-
-impl SaveOptions {
-    pub(in crate::images) fn compression_options(&self) -> CompressionOptions {
-        CompressionOptions { compression: self.compression, level: self.level, threads: self.threads }
-    }
 }
 
 /// What a save writes.

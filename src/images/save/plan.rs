@@ -11,6 +11,7 @@ use crate::fs::Digest;
 use crate::images::disk_space::{self, DiskNeed, DiskPurpose, DiskSpace};
 use crate::images::error::ImagesError;
 use crate::images::formats::compression::Compression;
+use crate::images::formats::platform::Platform;
 use crate::images::identity::Identity;
 use crate::images::names::engine_name;
 use crate::images::pipes::blocking;
@@ -63,18 +64,20 @@ pub async fn plan_save(
     options: &SaveOptions,
 ) -> Result<SavePlan, ImagesError> {
     let wanted = look_up(engine, &unique(references)?).await?;
-    let (folder, image_store, options) = (store_dir.to_owned(), engine.image_store().await?, options.clone());
+    let facts = engine.facts().await?;
+    let (image_store, platform) = (facts.image_store, Platform::of_engine(facts));
+    let (folder, options) = (store_dir.to_owned(), options.clone());
     let looking = options.clone();
     let looked = blocking(move || match looking.format {
         StoreFormat::Layout => {
-            let layout = Layout::open(&folder)?;
+            let layout = Layout::open_for(&folder, &platform)?;
             let known = layout.as_ref().map(known_layers).unwrap_or_default();
             let plans = wanted.into_iter().map(|wanted| plan(layout.as_ref(), image_store, wanted)).collect::<Vec<_>>();
             let document = document(&plans, image_store, &known);
             Ok::<_, ImagesError>((document, Written::layers(plans, known)))
         }
         StoreFormat::DockerArchive => {
-            let jobs = plan_archives(&folder, wanted, &looking, image_store);
+            let jobs = plan_archives(&folder, wanted, &looking, (image_store, &platform));
             let document = SavePlan { images: jobs.iter().map(|job| job.planned()).collect(), disks: Vec::new() };
             Ok((document, Written::archives(&jobs)))
         }
@@ -135,7 +138,7 @@ impl Written {
         if spooled == 0 {
             return Ok(Vec::new());
         }
-        let mut needs = vec![match options.compression {
+        let mut needs = vec![match options.compression.compression {
             Compression::None => DiskNeed::exactly(store, DiskPurpose::Store, written),
             Compression::Zstd | Compression::Gzip => DiskNeed::compressed(store, DiskPurpose::Store, written),
         }];

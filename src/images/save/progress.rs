@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use crate::fs::Digest;
 use crate::images::save::layer_sizes::LayerEstimates;
 use crate::images::save::plan::Wanted;
-use crate::report::{Activity, Reporter};
+use crate::report::{Activity, Meter, Reporter};
 
 /// Tells it. A layer counts for the first image that it belongs to.
 pub struct ExportProgress {
@@ -21,12 +21,9 @@ pub struct ExportProgress {
     current: usize,
 }
 
+/// One image; its total is an estimate until the layers' own sizes are seen.
 struct Subject {
-    name: String,
-    done_bytes: u64,
-    told_bytes: u64,
-    /// As estimated, until the layers' own sizes are seen.
-    total_bytes: u64,
+    meter: Meter,
 }
 
 struct ExpectedLayer {
@@ -34,9 +31,6 @@ struct ExpectedLayer {
     bytes: u64,
     subject: usize,
 }
-
-/// Often enough for a bar that moves.
-const TOLD_EVERY_BYTES: u64 = 1 << 20;
 
 impl ExportProgress {
     /// Of an export of these images.
@@ -51,8 +45,8 @@ impl ExportProgress {
                 bytes: estimates.of(diff_id),
                 subject,
             }));
-            let total_bytes = expected[before..].iter().map(|layer| layer.bytes).sum();
-            Subject { name: wanted.name.clone(), done_bytes: 0, told_bytes: 0, total_bytes }
+            let total_bytes: u64 = expected[before..].iter().map(|layer| layer.bytes).sum();
+            Subject { meter: reporter.meter(Activity::SaveImage, &wanted.name, Some(total_bytes)) }
         });
         let subjects = subjects.collect();
         Self { reporter, subjects, expected, current: 0 }
@@ -64,11 +58,11 @@ impl ExportProgress {
         if names.is_empty() {
             return;
         }
-        let total_bytes = self.subjects.iter().map(|subject| subject.total_bytes).sum();
+        let total_bytes = self.subjects.iter().filter_map(|subject| subject.meter.total_bytes()).sum();
         self.reporter.planned(Activity::SaveImage, names.len(), Some(total_bytes));
         for name in names {
-            let subject = self.subjects.iter().find(|subject| subject.name == *name);
-            let total_bytes = subject.map_or(0, |subject| subject.total_bytes);
+            let subject = self.subjects.iter().find(|subject| subject.meter.subject() == name);
+            let total_bytes = subject.and_then(|subject| subject.meter.total_bytes()).unwrap_or_default();
             self.reporter.began(Activity::SaveImage, name, Some(total_bytes));
         }
     }
@@ -85,8 +79,9 @@ impl ExportProgress {
         if let Some(at) = named.or_else(closest) {
             let layer = self.expected.swap_remove(at);
             self.current = layer.subject;
-            let subject = &mut self.subjects[layer.subject];
-            subject.total_bytes = (subject.total_bytes + size_bytes).saturating_sub(layer.bytes);
+            let meter = &mut self.subjects[layer.subject].meter;
+            let total_bytes = meter.total_bytes().unwrap_or_default() + size_bytes;
+            meter.set_total(total_bytes.saturating_sub(layer.bytes));
         }
     }
 
@@ -96,14 +91,8 @@ impl ExportProgress {
     }
 
     fn add(&mut self, bytes: u64) {
-        let Some(subject) = self.subjects.get_mut(self.current) else {
-            return;
-        };
-        subject.done_bytes += bytes;
-        if subject.done_bytes - subject.told_bytes >= TOLD_EVERY_BYTES || subject.done_bytes == subject.total_bytes {
-            subject.told_bytes = subject.done_bytes;
-            let total_bytes = subject.total_bytes.max(subject.done_bytes);
-            self.reporter.advanced(Activity::SaveImage, &subject.name, subject.done_bytes, Some(total_bytes));
+        if let Some(subject) = self.subjects.get_mut(self.current) {
+            subject.meter.add(bytes);
         }
     }
 }

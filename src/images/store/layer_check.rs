@@ -2,11 +2,12 @@
 //! digests on the way.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::thread::{self, JoinHandle};
 
 use crate::fs::{Digest, HashingReader};
 use crate::images::error::{BlobDamage, ImagesError};
+use crate::images::formats::archive_writer::{ArchiveWriter, LayerEntry, LayerFailure};
 use crate::images::formats::compression::{Compression, PlainReader};
 use crate::images::pipes::{ChunkReader, ChunkSender, chunk_channel, read_chunk};
 use crate::images::store::layout::{Layout, StoredLayer};
@@ -82,4 +83,51 @@ pub fn measure(layout: &Layout, layer: &StoredLayer, name: &str) -> Result<u64, 
     } else {
         Err(damaged(BlobDamage::WrongDiffId { expected: layer.diff_id.clone() }))
     }
+}
+
+/// A layer of a store, and what messages call its image.
+#[derive(Clone, Copy)]
+pub struct LayerOf<'a> {
+    pub layout: &'a Layout,
+    pub layer: &'a StoredLayer,
+    pub name: &'a str,
+}
+
+/// Why a layer of a store did not get into an archive.
+pub enum UnpackFailure {
+    /// The archive can't be written.
+    Write(io::Error),
+    /// Whoever watches wants no more.
+    Stopped,
+    /// The layer is damaged, or can't be read.
+    Layer(ImagesError),
+}
+
+/// Writes a layer into an archive, uncompressed, and compares its digests and its size on the way.
+pub fn unpack_into<W: Write>(
+    archive: &mut ArchiveWriter<W>,
+    (path, size_bytes): (&str, u64),
+    of: LayerOf<'_>,
+    goes_on: impl FnMut(u64) -> bool,
+) -> Result<(), UnpackFailure> {
+    let LayerOf { layout, layer, name } = of;
+    let (file, compression) = layout.open_layer(layer, name).map_err(UnpackFailure::Layer)?;
+    let mut unpacking = Unpacking::start(file, compression, layer.blob.clone());
+    let entry = LayerEntry { path, diff_id: &layer.diff_id, size_bytes };
+    let verdict = match archive.layer(&entry, &mut unpacking.reader, goes_on) {
+        Ok(()) => unpacking.verdict(),
+        Err(LayerFailure::Write(error)) => return Err(UnpackFailure::Write(error)),
+        Err(LayerFailure::Stopped) => return Err(UnpackFailure::Stopped),
+        // The blob's own digest first: when it is wrong, what it unpacks to means nothing.
+        Err(LayerFailure::Read(_)) => Err(unpacking.verdict().err().unwrap_or(BlobDamage::WrongDigest)),
+        Err(LayerFailure::Differs) => {
+            let _ = io::copy(&mut unpacking.reader, &mut io::sink());
+            let expected = layer.diff_id.clone();
+            Err(unpacking.verdict().err().unwrap_or(BlobDamage::WrongDiffId { expected }))
+        }
+    };
+    verdict.map_err(|why| {
+        let path = layout.blob_path(&layer.blob);
+        UnpackFailure::Layer(ImagesError::DamagedBlob { reference: name.to_owned(), path, why })
+    })
 }

@@ -17,6 +17,7 @@ use crate::images::formats::documents::{
     CONFIG_TYPE, CONTAINERD_NAME, Descriptor, ENGINE_IDS, ImageManifest, Index, MANIFEST_TYPE, PROJECTS, REF_NAME,
     SAVED_AT,
 };
+use crate::images::formats::platform::Platform;
 use crate::images::names::{containerd_name, engine_name, entry_names, has_bare_tag};
 use crate::images::store::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredLayer, open_regular};
 use crate::images::store::lock::{StoreLock, lock_folder, refuse_links, sweep};
@@ -53,8 +54,14 @@ pub struct AddedDocuments {
 }
 
 impl StoreWriter {
-    /// Opens the store, or makes an empty one, and removes what an interrupted writer left unfinished.
+    /// As [`StoreWriter::open_for`] this machine's platform.
     pub fn open(folder: &Path) -> Result<Self, ImagesError> {
+        Self::open_for(folder, &Platform::host())
+    }
+
+    /// Opens the store, or makes an empty one, and removes what an interrupted writer left unfinished. An index of several
+    /// platforms in it means the image for `platform`.
+    pub fn open_for(folder: &Path, platform: &Platform) -> Result<Self, ImagesError> {
         let own = folder.join(OWN_FOLDER);
         refuse_links(folder)?;
         for made in [&folder.join(BLOBS), &own.join(LAYERS)] {
@@ -64,12 +71,12 @@ impl StoreWriter {
         for swept in [folder.join(BLOBS), own.join(LAYERS)] {
             sweep(&swept).map_err(|source| ImagesError::file("clean up", &swept, source))?;
         }
-        let layout = match Layout::open(folder)? {
+        let layout = match Layout::open_for(folder, platform)? {
             Some(layout) => layout,
             None => {
                 // In this order: a layout without an index would be one that lost it.
                 write(&folder.join(INDEX_FILE), &Index::default().to_bytes())?;
-                Layout::open(folder)?.ok_or_else(|| ImagesError::NotAStore {
+                Layout::open_for(folder, platform)?.ok_or_else(|| ImagesError::NotAStore {
                     folder: folder.to_owned(),
                     why: "its index.json vanished",
                 })?
@@ -129,7 +136,7 @@ impl StoreWriter {
         }
         // Read again: other programs that write layouts know nothing of our lock.
         let folder = self.layout.folder().to_owned();
-        let fresh = Layout::open(&folder)?
+        let fresh = Layout::open_for(&folder, self.layout.platform())?
             .ok_or(ImagesError::NotAStore { folder: folder.clone(), why: "its index.json vanished" })?;
         let mut index = fresh.index;
         let saved_at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();

@@ -42,8 +42,7 @@ impl Reference {
     /// The form with registry and library that containerd keeps: `docker.io/library/redis:7`.
     pub fn normalised(&self) -> String {
         let (first, rest) = self.name.split_once('/').unwrap_or(("", &self.name));
-        let has_domain = first.contains(['.', ':']) || first == "localhost";
-        match (has_domain, first, rest) {
+        match (is_registry(first), first, rest) {
             (true, ..) => self.to_string(),
             (false, "", _) => format!("docker.io/library/{self}"),
             (false, ..) => format!("docker.io/{self}"),
@@ -94,11 +93,8 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     }
     let parts: Vec<&str> = name.split('/').collect();
     for (index, part) in parts.iter().enumerate() {
-        let is_domain = index == 0 && parts.len() > 1 && (part.contains(['.', ':']) || *part == "localhost");
-        if is_domain {
-            let (host, port) = part.split_once(':').unwrap_or((part, "1"));
-            let host_fine = host.split('.').all(is_host_label);
-            if !host_fine || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        if index == 0 && parts.len() > 1 && is_registry(part) {
+            if !is_host_and_port(part) {
                 return Err("the registry's host is malformed");
             }
         } else if !is_path_component(part) {
@@ -106,6 +102,30 @@ fn check_name(name: &str) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+/// Whether the part before the first slash names a registry (distribution, `splitDockerDomain`): a name of Docker Hub's has
+/// neither dots nor colons nor capitals.
+fn is_registry(first: &str) -> bool {
+    first == "localhost" || first.contains(|sign: char| matches!(sign, '.' | ':') || sign.is_ascii_uppercase())
+}
+
+/// `host`, `host:port`, `[::1]` or `[::1]:port`.
+fn is_host_and_port(part: &str) -> bool {
+    let (is_host, port) = match part.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((address, port))) => {
+            let is_address =
+                address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':') && address.contains(':');
+            (is_address, port)
+        }
+        Some(None) => return false,
+        None => {
+            let at = part.find(':').unwrap_or(part.len());
+            (part[..at].split('.').all(is_host_label), &part[at..])
+        }
+    };
+    let is_port = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 fn is_host_label(label: &str) -> bool {
@@ -168,6 +188,25 @@ mod tests {
     }
 
     #[test]
+    fn registries_have_addresses_of_ipv6_and_names_with_capitals() {
+        for (text, normalised) in [
+            ("[::1]:5000/v6:1", "[::1]:5000/v6:1"),
+            ("[2001:DB8::1]/team/app:1", "[2001:DB8::1]/team/app:1"),
+            ("MyHost/app:1", "MyHost/app:1"),
+            ("Registry.Example.com:5000/team/app:1", "Registry.Example.com:5000/team/app:1"),
+        ] {
+            assert_eq!(reference(text).to_string(), text);
+            assert_eq!(reference(text).normalised(), normalised);
+        }
+        assert_eq!(reference("[::1]:5000/v6").to_string(), "[::1]:5000/v6:latest");
+        for text in
+            ["[::1]:5000", "[::1/v6:1", "[]/v6:1", "[::1]x/v6:1", "[::1]:/v6:1", "[::g]/v6:1", "MyHost:1", "team/App:1"]
+        {
+            assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn the_fields_references_parse_as_they_are() {
         for text in ["metis/metis_worker_gpu:v1.5_no_subtask", "a/b__c:x", "a---b:1", "expert/metis_ui:v2.2.0"] {
             assert_eq!(reference(text).to_string(), text);
@@ -180,7 +219,7 @@ mod tests {
             "",
             ":x",
             &format!("sha256:{}", "ab".repeat(32)),
-            "Expert/ui",
+            "expert/UI",
             "a//b",
             "a:",
             "a:b c",

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::manifest::types::Reference;
 use crate::report::Message;
 use crate::services::snapshot::drift::{Drift, ImageDrift};
 
@@ -165,6 +166,8 @@ pub enum Warning {
     NetworkRecreated { network: String, services: Vec<String> },
     /// Another version of dpl wrote what a container was made from: changes of the manifest can't be seen.
     Incomparable { service: String, container: String },
+    /// The engine's machine may not be able to run the image.
+    OtherArchitecture { service: String, reference: Reference, image: String, machine: String },
 }
 
 impl Warning {
@@ -204,6 +207,15 @@ impl Warning {
             }
             Self::Incomparable { service, container } => {
                 message!("services-warning-incomparable", service = service, container = container)
+            }
+            Self::OtherArchitecture { service, reference, image, machine } => {
+                message!(
+                    "services-warning-other-architecture",
+                    service = service,
+                    reference = reference,
+                    image = image,
+                    machine = machine
+                )
             }
         }
     }
@@ -256,6 +268,11 @@ impl fmt::Display for Warning {
                 formatter,
                 "{service}: another version of dpl made {container}: whether its configuration is the manifest's can't \
                  be seen; `--force-recreate` applies it"
+            ),
+            Self::OtherArchitecture { service, reference, image, machine } => write!(
+                formatter,
+                "{service}: {reference} is an image for {image}, and the engine's machine is {machine}: it can only run \
+                 there under emulation"
             ),
             Self::HostUnseen => {
                 formatter.write_str("ports and folders of the engine's host, another machine, were not looked at")

@@ -1,8 +1,8 @@
 //! What stands in the way of a project on its engine, or will one day; for `doctor`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, runs_natively};
 use crate::manifest::model::MountKind;
 use crate::manifest::{Manifest, Variables, volumes_beside};
 use crate::services::container::labels;
@@ -41,6 +41,9 @@ pub struct Examination {
     pub leftovers: Vec<String>,
     /// Limits of the manifest that this host's kernel can't hold.
     pub unheld_limits: BTreeSet<&'static str>,
+    /// The engine's machine, and by architecture the images for others that no container runs.
+    pub machine: String,
+    pub other_architectures: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Who holds a port, or why it can't be had.
@@ -79,7 +82,19 @@ pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination
         dangling_volumes: dangling_volumes(manifest, &snapshot),
         leftovers: leftovers(engine, manifest, &snapshot).await?,
         unheld_limits: unheld_limits(manifest, &snapshot),
+        machine: snapshot.engine.architecture.clone(),
+        other_architectures: other_architectures(&snapshot),
     })
+}
+
+fn other_architectures(snapshot: &Observed) -> BTreeMap<String, BTreeSet<String>> {
+    let mut others: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (reference, image) in &snapshot.images {
+        if !runs_natively(&image.architecture, &snapshot.engine.architecture) {
+            others.entry(image.architecture.clone()).or_default().insert(reference.clone());
+        }
+    }
+    others
 }
 
 /// Containers beside those that serve, and throw-away ones that a killed run had no time to throw away.

@@ -56,7 +56,7 @@ fn shown_by(seen: &ObservedContainer, id: &str) -> Option<ObservedImage> {
         healthcheck: seen.view.healthcheck,
         volumes: seen.view.declared_volumes.clone(),
         postgres: postgres(&seen.view.environment.0),
-        same_as: BTreeSet::new(),
+        ..ObservedImage::default()
     })
 }
 
@@ -128,6 +128,7 @@ async fn look_at_image(
         volumes: image.volumes,
         postgres: postgres(&environment),
         same_as,
+        architecture: image.architecture,
     }))
 }
 

@@ -31,7 +31,8 @@ impl Observed {
 async fn look(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
     // What the engine is takes it as long to say as all the rest.
     let (facts, observed) = futures::try_join!(engine.facts(), look_at_all(engine, manifest))?;
-    let engine = EngineTraits { limits: facts.limits, ..observed.engine };
+    let architecture = facts.architecture.clone();
+    let engine = EngineTraits { limits: facts.limits, architecture, ..observed.engine.clone() };
     Ok(Observed { engine, ..observed })
 }
 

@@ -149,12 +149,16 @@ pub struct ObservedImage {
     pub postgres: BTreeMap<String, String>,
     /// Other IDs under which the same image is in use: the containerd store gives one image several.
     pub same_as: BTreeSet<String>,
+    /// As images name it (`amd64`); empty where it was not looked at, since a container of it runs.
+    pub architecture: String,
 }
 
 /// What the engine is, as far as a plan depends on it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct EngineTraits {
     pub api: (u32, u32),
+    /// Its machine's, as images name it.
+    pub architecture: String,
     /// Whether it shares this machine's files and ports.
     pub is_local: bool,
     pub limits: LimitSupport,

@@ -10,8 +10,8 @@ use std::time::Instant;
 use dpl::engine::{Address, Engine};
 use dpl::fs::Digest;
 use dpl::images::{
-    Compression, ExportOptions, ExportTarget, ImagesError, ImportOptions, Platform, SaveOptions, StoreFormat,
-    Thoroughness, export, import, plan_import, save, verify,
+    Compression, CompressionOptions, ExportOptions, ExportTarget, ImagesError, ImportOptions, Platform, SaveOptions,
+    SpaceCheck, StoreFormat, Thoroughness, export, import, plan_import, save, verify,
 };
 use dpl::manifest::Reference;
 use dpl::report::Reporter;
@@ -29,9 +29,9 @@ fn a_1() -> [Reference; 1] {
 fn import_options() -> ImportOptions {
     let platform = Platform::host();
     ImportOptions {
-        compression: Compression::Zstd,
-        level: None,
-        threads: Some(1),
+        compression: CompressionOptions { threads: Some(1), ..Compression::Zstd.into() },
+        // What a hostile document says of sizes is not for the disk to judge.
+        space: SpaceCheck::Ignore,
         platform,
         is_platform_asked: false,
         name: None,
@@ -48,7 +48,7 @@ fn source(folder: &Path) -> PathBuf {
 /// What a store has as `a:1`, as an archive of which every digest has been compared.
 async fn exported(store: &Path) -> Result<BTreeMap<String, Vec<u8>>, ImagesError> {
     let path = store.parent().unwrap().join("exported.tar");
-    let options = ExportOptions { compression: Compression::None, level: None, threads: None };
+    let options = ExportOptions { compression: Compression::None.into(), space: SpaceCheck::Ignore };
     let ended = export(store, &a_1(), ExportTarget::Path(path.clone()), options, &Reporter::default()).await;
     match ended {
         Ok(_) => {
@@ -268,7 +268,7 @@ async fn a_save_into_a_hostile_store_is_refused_or_right_and_leaves_nothing_outs
             println!("{name}");
             let index = fs::read_link(place.store().join("index.json")).ok();
             let begun = Instant::now();
-            let options = SaveOptions { format, compression: Compression::Gzip, ..SaveOptions::default() };
+            let options = SaveOptions { format, compression: Compression::Gzip.into(), ..SaveOptions::default() };
             let ended = save(&engine, &place.store(), &a_1(), &options, &Reporter::default()).await;
             assert!(begun.elapsed() < TIME_LIMIT, "{name} took {:?}", begun.elapsed());
             assert_eq!(place.outside(), before, "{name}: something was written outside");

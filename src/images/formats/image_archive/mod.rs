@@ -7,9 +7,11 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use crate::fs::Digest;
+use crate::images::formats::archive_writer::blob_path;
 use crate::images::formats::compression::{Compression, MAGIC_BYTES};
 use crate::images::formats::documents::{
     DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ImageConfig, ImageManifest, Index, parse,
@@ -142,9 +144,10 @@ pub enum PlatformWish<'a> {
     Asked(&'a Platform),
 }
 
-/// As [`read_archive_for`] this machine's platform.
+/// As [`read_archive_for`] a platform that nobody asked for.
 pub fn read_archive<S, L, E>(
     source: S,
+    platform: &Platform,
     take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
 ) -> Result<Vec<ArchivedImage<L>>, E>
 where
@@ -152,7 +155,30 @@ where
     L: Clone,
     E: From<ArchiveError>,
 {
-    read_archive_for(source, PlatformWish::Usual(&Platform::host()), &mut Vec::new(), take_layer)
+    read_archive_for(source, PlatformWish::Usual(platform), &mut Vec::new(), take_layer)
+}
+
+/// An image of an export that lacks something, and what.
+pub struct NotWhole {
+    /// As the archive writes them.
+    pub names: Vec<String>,
+    pub why: ArchiveError,
+}
+
+/// As [`read_archive`] of an engine's own export: an image that is not whole in the engine goes into `not_whole`, and the
+/// others are taken all the same.
+pub fn read_export<S, L, E>(
+    source: S,
+    platform: &Platform,
+    not_whole: &mut Vec<NotWhole>,
+    take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
+) -> Result<Vec<ArchivedImage<L>>, E>
+where
+    S: TarSource,
+    L: Clone,
+    E: From<ArchiveError>,
+{
+    Ok(read_files(source, take_layer)?.exported_images(platform, not_whole)?)
 }
 
 /// Reads an archive to its end. Where it has an index of several platforms, `platform` is meant. `take_layer` gets each
@@ -162,8 +188,20 @@ pub fn read_archive_for<S, L, E>(
     source: S,
     wish: PlatformWish<'_>,
     left_out: &mut Vec<LeftOut>,
-    mut take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
+    take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
 ) -> Result<Vec<ArchivedImage<L>>, E>
+where
+    S: TarSource,
+    L: Clone,
+    E: From<ArchiveError>,
+{
+    Ok(read_files(source, take_layer)?.images(wish, left_out)?)
+}
+
+fn read_files<S, L, E>(
+    source: S,
+    mut take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
+) -> Result<Files<L>, E>
 where
     S: TarSource,
     L: Clone,
@@ -199,8 +237,11 @@ where
         if is_attestation(&first) {
             continue;
         }
-        if is_document(&first) && (size_bytes <= DOCUMENT_LIMIT_BYTES || entry.path == MANIFEST) {
-            files.hold(entry.path, size_bytes, first, &mut reader)?;
+        if is_document(&first) {
+            // No document of an image is larger; what describes its packages may be.
+            if size_bytes <= DOCUMENT_LIMIT_BYTES || entry.path == MANIFEST || entry.path == INDEX {
+                files.hold(entry.path, size_bytes, first, &mut reader)?;
+            }
         } else {
             if files.layers.len() == LAYERS_LIMIT {
                 return Err(ArchiveError::TooManyLayers.into());
@@ -212,7 +253,7 @@ where
             files.layers.insert(entry.path, layer);
         }
     }
-    Ok(files.images(wish, left_out)?)
+    Ok(files)
 }
 
 /// What has been read of an archive.
@@ -277,15 +318,18 @@ impl<L: Clone> Files<L> {
         reader: &mut TarReader<S>,
     ) -> Result<(), ArchiveError> {
         if size > DOCUMENT_LIMIT_BYTES {
-            let source = DocumentError::TooLarge { what: MANIFEST, size_bytes: size };
-            return Err(ArchiveError::Document { path, source });
+            let what = if path == INDEX { INDEX } else { MANIFEST };
+            return Err(ArchiveError::Document { path, source: DocumentError::TooLarge { what, size_bytes: size } });
+        }
+        let mut bytes = first;
+        reader.read_to_end(&mut bytes).map_err(|error| reader.broken(error))?;
+        if !describes_an_image(&path, &bytes) {
+            return Ok(());
         }
         self.held_bytes += size;
         if self.held_bytes > DOCUMENTS_LIMIT_BYTES {
             return Err(ArchiveError::TooManyDocuments);
         }
-        let mut bytes = first;
-        reader.read_to_end(&mut bytes).map_err(|error| reader.broken(error))?;
         self.documents.insert(path, bytes);
         Ok(())
     }
@@ -348,19 +392,40 @@ impl<L: Clone> Files<L> {
 
     /// The images that `docker save` names.
     fn manifest_images(&self, manifest: &[u8]) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
-        let items: Vec<ManifestItem> =
-            parse(MANIFEST, manifest).map_err(|source| ArchiveError::Document { path: MANIFEST.to_owned(), source })?;
-        let named = |item: &ManifestItem, error| match error {
-            ArchiveError::MissingFile { path } => match item.repo_tags.iter().flatten().next() {
-                Some(name) => ArchiveError::ImageNotWhole { name: shown(name), path },
-                None => ArchiveError::MissingFile { path },
-            },
-            error => error,
+        manifest_items(manifest)?.iter().map(|item| self.image(item)).collect()
+    }
+
+    /// The images of an engine's export, and those that are not whole in it.
+    fn exported_images(
+        &self,
+        platform: &Platform,
+        not_whole: &mut Vec<NotWhole>,
+    ) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let Some(manifest) = self.documents.get(MANIFEST) else {
+            return self.images(PlatformWish::Usual(platform), &mut Vec::new());
         };
-        items.iter().map(|item| self.image(item).map_err(|error| named(item, error))).collect()
+        let mut images = Vec::new();
+        for item in manifest_items(manifest)? {
+            match self.image(&item) {
+                Ok(image) => images.push(image),
+                Err(why) => not_whole.push(NotWhole { names: item.repo_tags.unwrap_or_default(), why }),
+            }
+        }
+        if images.iter().all(|image| image.references.is_empty()) {
+            self.add_names_of_index(&mut images);
+        }
+        check_names(&images)?;
+        Ok(images)
     }
 
     fn image(&self, item: &ManifestItem) -> Result<ArchivedImage<L>, ArchiveError> {
+        self.read_image(item).map_err(|error| match (error, item.repo_tags.iter().flatten().next()) {
+            (ArchiveError::MissingFile { path }, Some(name)) => ArchiveError::ImageNotWhole { name: shown(name), path },
+            (error, _) => error,
+        })
+    }
+
+    fn read_image(&self, item: &ManifestItem) -> Result<ArchivedImage<L>, ArchiveError> {
         let config_path = &item.config;
         let config_bytes = self.find(&self.documents, config_path)?.clone();
         let config_digest = Digest::of(&config_bytes);
@@ -436,19 +501,19 @@ impl<L: Clone> Files<L> {
             move |source| ArchiveError::Document { path, source }
         };
         // An index of platforms may stand between the layout's own and the image.
-        let (mut descriptor, mut path) = (entry.clone(), blob_path(entry));
+        let (mut descriptor, mut path) = (entry.clone(), blob_path(&entry.digest));
         if descriptor.is_index() {
             let nested = Index::parse(self.blob(&descriptor)?).map_err(wrong(&path))?;
             let chosen = platform.choose(&nested.manifests);
             descriptor = chosen
                 .map_err(|source| ArchiveError::Platform { path: shown(&path), source: Box::new(source) })?
                 .clone();
-            path = blob_path(&descriptor);
+            path = blob_path(&descriptor.digest);
         }
         descriptor.check_is_manifest().map_err(wrong(&path))?;
         let manifest = ImageManifest::parse(self.blob(&descriptor)?).map_err(wrong(&path))?;
         let config_bytes = self.blob(&manifest.config)?.clone();
-        let config = ImageConfig::parse(&config_bytes).map_err(wrong(&blob_path(&manifest.config)))?;
+        let config = ImageConfig::parse(&config_bytes).map_err(wrong(&blob_path(&manifest.config.digest)))?;
         let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
         let config_digest = manifest.config.digest.clone();
         if layers != diff_ids {
@@ -459,7 +524,7 @@ impl<L: Clone> Files<L> {
             known.references.extend(references);
             return Ok(());
         }
-        let layers = manifest.layers.iter().map(|layer| self.find(&self.layers, &blob_path(layer)).cloned());
+        let layers = manifest.layers.iter().map(|layer| self.find(&self.layers, &blob_path(&layer.digest)).cloned());
         let layers = layers.collect::<Result<_, _>>()?;
         images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
         Ok(())
@@ -467,7 +532,7 @@ impl<L: Clone> Files<L> {
 
     /// A document of a layout, which must be the one that its name promises.
     fn blob(&self, descriptor: &Descriptor) -> Result<&Vec<u8>, ArchiveError> {
-        let path = blob_path(descriptor);
+        let path = blob_path(&descriptor.digest);
         let bytes = self.find(&self.documents, &path)?;
         if Digest::of(bytes) == descriptor.digest { Ok(bytes) } else { Err(ArchiveError::WrongDigest { path }) }
     }
@@ -488,6 +553,10 @@ impl<L: Clone> Files<L> {
     }
 }
 
+fn manifest_items(manifest: &[u8]) -> Result<Vec<ManifestItem>, ArchiveError> {
+    parse(MANIFEST, manifest).map_err(|source| ArchiveError::Document { path: MANIFEST.to_owned(), source })
+}
+
 /// No two images may have one name, however it is spelled: engines take the last of them, others the first.
 pub fn check_names<L>(images: &[ArchivedImage<L>]) -> Result<(), ArchiveError> {
     let mut owners: HashMap<String, &Digest> = HashMap::new();
@@ -502,10 +571,6 @@ pub fn check_names<L>(images: &[ArchivedImage<L>]) -> Result<(), ArchiveError> {
     Ok(())
 }
 
-fn blob_path(descriptor: &Descriptor) -> String {
-    format!("blobs/sha256/{}", descriptor.digest.hex())
-}
-
 /// Whether a file that begins so may be a layer: a tar archive, or something packed.
 fn may_be_layer(first: &[u8]) -> bool {
     let is_packed = Compression::of(&first[..first.len().min(MAGIC_BYTES)]) != Compression::None;
@@ -513,14 +578,41 @@ fn may_be_layer(first: &[u8]) -> bool {
     is_packed || first.get(USTAR_AT) == Some(b"ustar") || (first.len() == 512 && first.iter().all(|byte| *byte == 0))
 }
 
+/// JSON has no zeros; a tar header of the old kind, whose first file's name begins like JSON, has.
 fn is_document(first: &[u8]) -> bool {
-    matches!(first.first(), Some(b'{' | b'[')) && first.get(USTAR_AT) != Some(b"ustar")
+    matches!(first.first(), Some(b'{' | b'[')) && first.get(USTAR_AT) != Some(b"ustar") && !first.contains(&0)
+}
+
+/// Documents of this size are kept whatever they are, so that one that is named says itself what it lacks.
+const SMALL_BYTES: usize = 16 << 10;
+
+/// Whether a document is one of those that make an image: other programs keep lists of packages, signatures and
+/// statements beside it, megabytes of them for each.
+fn describes_an_image(path: &str, bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Fields {
+        #[serde(default, deserialize_with = "is_there")]
+        rootfs: bool,
+        #[serde(default, deserialize_with = "is_there")]
+        layers: bool,
+        #[serde(default, deserialize_with = "is_there")]
+        manifests: bool,
+    }
+    // What can't be read is kept, so that whoever names it can say what is wrong with it.
+    let is_one = |fields: Fields| fields.rootfs || fields.layers || fields.manifests;
+    let is_kept = path == MANIFEST || path == INDEX || bytes.len() <= SMALL_BYTES || bytes.first() == Some(&b'[');
+    is_kept || serde_json::from_slice(bytes).map_or(true, is_one)
 }
 
 /// What BuildKit keeps beside an image to say how it was made: megabytes where it lists all packages. No image needs it.
 fn is_attestation(first: &[u8]) -> bool {
     const IN_TOTO: &[u8] = b"https://in-toto.io/Statement/";
     first.first() == Some(&b'{') && first.windows(IN_TOTO.len()).any(|window| window == IN_TOTO)
+}
+
+/// Of a field that is there, even with `null`.
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// The digest that `blobs/sha256/<hex>` and `<hex>.json` promise.

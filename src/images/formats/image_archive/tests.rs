@@ -26,7 +26,7 @@ impl Archive {
 
     fn read(mut self) -> Result<Vec<ArchivedImage<String>>, ArchiveError> {
         self.0.extend(END_MARK);
-        read_archive(Streamed(self.0.as_slice()), |file: LayerFile<'_>, body| {
+        read_archive(Streamed(self.0.as_slice()), &Platform::host(), |file: LayerFile<'_>, body| {
             let mut content = String::new();
             body.read_to_string(&mut content).unwrap();
             Ok(format!("{}={content}", file.path))
@@ -157,4 +157,216 @@ fn documents_larger_than_any_image_needs_are_refused() {
         many = many.file(&format!("{number}.json"), &large);
     }
     assert!(matches!(many.read(), Err(ArchiveError::TooManyDocuments)));
+}
+
+/// The file of a blob, and its descriptor.
+fn blob(media_type: &str, bytes: &[u8]) -> (String, serde_json::Value) {
+    let digest = Digest::of(bytes);
+    let descriptor = serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
+    (format!("blobs/sha256/{}", digest.hex()), descriptor)
+}
+
+const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+const LIST_TYPE: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const DOCKER_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+impl Archive {
+    fn document(self, media_type: &str, document: &serde_json::Value) -> (Self, serde_json::Value) {
+        let bytes = serde_json::to_vec(document).unwrap();
+        let (path, descriptor) = blob(media_type, &bytes);
+        (self.file(&path, &bytes), descriptor)
+    }
+
+    /// An image without layers; its manifest's descriptor, with its platform, and its configuration's digest.
+    fn image(self, manifest_type: &str, architecture: &str) -> (Self, serde_json::Value, Digest) {
+        let config_type = match manifest_type {
+            DOCKER_TYPE => "application/vnd.docker.container.image.v1+json",
+            _ => "application/vnd.oci.image.config.v1+json",
+        };
+        let config = serde_json::json!({"os": "linux", "architecture": architecture, "rootfs": {"diff_ids": []}});
+        let (archive, config) = self.document(config_type, &config);
+        let id = config["digest"].as_str().unwrap().parse().unwrap();
+        let manifest =
+            serde_json::json!({"schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": null});
+        let (archive, mut manifest) = archive.document(manifest_type, &manifest);
+        manifest["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
+        (archive, manifest, id)
+    }
+
+    /// Ends it as a layout whose index has these entries.
+    fn index(self, entries: &[serde_json::Value]) -> Self {
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": entries});
+        self.file("index.json", &serde_json::to_vec(&index).unwrap())
+    }
+
+    fn read_for(mut self, wish: PlatformWish<'_>) -> (Result<Vec<ArchivedImage<u64>>, ArchiveError>, Vec<LeftOut>) {
+        self.0.extend(END_MARK);
+        let mut left_out = Vec::new();
+        let take = |file: LayerFile<'_>, _: &mut dyn Read| Ok(file.size_bytes);
+        let read = read_archive_for(Streamed(self.0.as_slice()), wish, &mut left_out, take);
+        (read, left_out)
+    }
+}
+
+fn named(mut descriptor: serde_json::Value, name: &str) -> serde_json::Value {
+    descriptor["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": name});
+    descriptor
+}
+
+fn platform(text: &str) -> Platform {
+    text.parse().unwrap()
+}
+
+/// What an engine of the containerd store saves of an image of two platforms: a `manifest.json` of its own one beside an
+/// index of both. The archive, and the IDs by platform.
+fn of_two_platforms(index_type: &str, manifest_type: &str, with_manifest: bool) -> (Archive, [Digest; 2]) {
+    let (archive, amd64, amd64_id) = Archive::default().image(manifest_type, "amd64");
+    let (archive, arm64, arm64_id) = archive.image(manifest_type, "arm64");
+    let nested = serde_json::json!({"schemaVersion": 2, "mediaType": index_type, "manifests": [amd64, arm64]});
+    let (archive, nested) = archive.document(index_type, &nested);
+    let archive = archive.index(&[named(nested, "team/multi:1.0")]);
+    let config = format!("blobs/sha256/{}", amd64_id.hex());
+    let ids = [amd64_id, arm64_id];
+    match with_manifest {
+        true => (archive.file("manifest.json", &manifest(&config, &["team/multi:1.0"], &[])), ids),
+        false => (archive, ids),
+    }
+}
+
+#[test]
+fn of_an_index_beside_a_manifest_json_the_platform_that_is_asked_for_is_taken() {
+    let chosen = |wish: PlatformWish<'_>, with_manifest| {
+        let (archive, ids) = of_two_platforms(INDEX_TYPE, MANIFEST_TYPE, with_manifest);
+        let images = archive.read_for(wish).0.unwrap();
+        assert_eq!(images[0].references, ["team/multi:1.0"]);
+        ids.iter().position(|id| *id == images[0].config_digest).unwrap()
+    };
+    let (amd64, arm64) = (platform("linux/amd64"), platform("linux/arm64"));
+    assert_eq!(chosen(PlatformWish::Asked(&arm64), true), 1);
+    assert_eq!(chosen(PlatformWish::Asked(&amd64), true), 0);
+    assert_eq!(chosen(PlatformWish::Asked(&arm64), false), 1);
+    assert_eq!(chosen(PlatformWish::Usual(&arm64), false), 1);
+    // Without a wish of the operator's, `manifest.json` counts, as it does for every engine.
+    assert_eq!(chosen(PlatformWish::Usual(&arm64), true), 0);
+    let (archive, _) = of_two_platforms(INDEX_TYPE, MANIFEST_TYPE, true);
+    let refused = archive.read_for(PlatformWish::Asked(&platform("linux/s390x"))).0;
+    assert!(matches!(refused, Err(ArchiveError::OtherPlatform { found, .. }) if found == "amd64"));
+}
+
+#[test]
+fn a_manifest_list_of_dockers_inside_an_archive_is_an_index() {
+    let (archive, ids) = of_two_platforms(LIST_TYPE, DOCKER_TYPE, false);
+    let images = archive.read_for(PlatformWish::Usual(&platform("linux/arm64"))).0.unwrap();
+    assert_eq!(images[0].config_digest, ids[1]);
+}
+
+#[test]
+fn what_is_not_an_image_is_left_out_of_an_archive_by_name_and_never_called_damaged() {
+    let with_artifacts = |archive: Archive, mut entries: Vec<serde_json::Value>| {
+        let mut archive = archive;
+        for (config_type, layer_type, name) in [
+            (
+                "application/vnd.cncf.helm.config.v1+json",
+                "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+                "chart:1",
+            ),
+            ("application/vnd.oci.image.config.v1+json", "application/vnd.dev.cosign.simplesigning.v1+json", "app:sig"),
+            ("application/vnd.oci.empty.v1+json", "text/plain", "file:1"),
+        ] {
+            let (path, layer) = blob(layer_type, name.as_bytes());
+            let (next, config) =
+                archive.file(&path, name.as_bytes()).document(config_type, &serde_json::json!({"of": name}));
+            let document = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer]});
+            let (next, descriptor) = next.document(MANIFEST_TYPE, &document);
+            archive = next;
+            entries.push(named(descriptor, name));
+        }
+        let schema_1 = serde_json::json!({"schemaVersion": 1, "fsLayers": [], "manifests": null, "layers": null});
+        let (archive, old) = archive.document("application/vnd.docker.distribution.manifest.v1+prettyjws", &schema_1);
+        entries.push(named(old, "old:1"));
+        archive.index(&entries)
+    };
+    let (archive, image, id) = Archive::default().image(MANIFEST_TYPE, "amd64");
+    let amd64 = platform("linux/amd64");
+    let (read, left_out) = with_artifacts(archive, vec![named(image, "a:1")]).read_for(PlatformWish::Usual(&amd64));
+    let images = read.unwrap();
+    assert_eq!((images.len(), &images[0].config_digest), (1, &id));
+    let names: Vec<&str> = left_out.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["chart:1", "app:sig", "file:1", "old:1"]);
+    assert!(left_out.iter().all(|one| !one.why.contains("damaged")), "{left_out:?}");
+    // Nothing but such things is said by what the first of them is.
+    let (read, _) = with_artifacts(Archive::default(), Vec::new()).read_for(PlatformWish::Usual(&amd64));
+    assert!(read.is_err_and(|error| error.is_other_kind()));
+}
+
+#[test]
+fn names_that_only_the_index_has_are_those_of_a_manifest_json_without_any() {
+    let (archive, image, id) = Archive::default().image(MANIFEST_TYPE, "amd64");
+    let config = format!("blobs/sha256/{}", id.hex());
+    let items = serde_json::json!([{"Config": config, "RepoTags": null, "Layers": []}]);
+    let mut named = named(image, "1.0");
+    named["annotations"]["io.containerd.image.name"] = "docker.io/team/app:1.0".into();
+    let archive = archive.index(&[named]).file("manifest.json", &serde_json::to_vec(&items).unwrap());
+    let images = archive.read_for(PlatformWish::Usual(&platform("linux/amd64"))).0.unwrap();
+    assert_eq!(images[0].references, ["team/app:1.0"]);
+}
+
+#[test]
+fn lists_of_packages_and_statements_count_for_nothing_however_large() {
+    let name = format!("{}.json", Digest::of(&config(0)).hex());
+    let mut archive = Archive::default();
+    for number in 0..8 {
+        let mut list = format!(r#"{{"spdxVersion": "SPDX-2.3", "number": {number}, "packages": ""#).into_bytes();
+        list.resize(DOCUMENT_LIMIT_BYTES as usize - 2, b'p');
+        list.extend(b"\"}");
+        archive = archive.file(&format!("blobs/sha256/{}", Digest::of(&list).hex()), &list);
+    }
+    let mut larger = br#"{"predicate": ""#.to_vec();
+    larger.resize(DOCUMENT_LIMIT_BYTES as usize + 1, b'p');
+    let archive = archive
+        .file(&format!("blobs/sha256/{}", Digest::of(&larger).hex()), &larger)
+        .file(&name, &config(0))
+        .file("manifest.json", &manifest(&name, &["a:1"], &[]));
+    let mut bytes = archive.0;
+    bytes.extend(END_MARK);
+    let mut taken = Vec::new();
+    let images = read_archive(Streamed(bytes.as_slice()), &Platform::host(), |file: LayerFile<'_>, _| {
+        taken.push(file.path.to_owned());
+        Ok::<_, ArchiveError>(())
+    });
+    assert_eq!((images.unwrap().len(), taken), (1, Vec::new()));
+}
+
+#[test]
+fn an_old_tar_whose_first_file_is_called_like_json_is_a_layer() {
+    let mut layer = vec![0; 1024];
+    layer[..5].copy_from_slice(b"{json");
+    let archive = Archive::default()
+        .file("aa/layer.tar", &layer)
+        .file("c.json", &config(1))
+        .file("manifest.json", &manifest("c.json", &["a:1"], &["aa/layer.tar"]));
+    assert_eq!(archive.read().unwrap()[0].layers.len(), 1);
+}
+
+#[test]
+fn an_image_that_is_not_whole_in_an_export_keeps_no_other_from_being_read() {
+    let item = |name: &str, layer: &str| serde_json::json!({"Config": "c.json", "RepoTags": [name], "Layers": [layer]});
+    let items =
+        serde_json::json!([item("a:1", "aa/layer.tar"), item("b:1", "gone/layer.tar"), item("c:1", "aa/layer.tar")]);
+    let mut archive = Archive::default()
+        .file("aa/layer.tar", b"x")
+        .file("c.json", &config(1))
+        .file("manifest.json", &serde_json::to_vec(&items).unwrap());
+    archive.0.extend(END_MARK);
+    let (bytes, mut not_whole) = (archive.0, Vec::new());
+    let take = |file: LayerFile<'_>, _: &mut dyn Read| Ok::<_, ArchiveError>(file.size_bytes);
+    let images = read_export(Streamed(bytes.as_slice()), &Platform::host(), &mut not_whole, take).unwrap();
+    let names: Vec<&String> = images.iter().flat_map(|image| &image.references).collect();
+    assert_eq!(names, ["a:1", "c:1"]);
+    assert_eq!(not_whole[0].names, ["b:1"]);
+    assert!(matches!(&not_whole[0].why, ArchiveError::ImageNotWhole { path, .. } if path == "gone/layer.tar"));
+    // An archive that somebody gave is refused as it was.
+    let refused = read_archive(Streamed(bytes.as_slice()), &Platform::host(), take);
+    assert!(matches!(refused, Err(ArchiveError::ImageNotWhole { .. })));
 }

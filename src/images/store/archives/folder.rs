@@ -5,9 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::memory::{Known, Memory, Stamp, Unusable};
-use super::source::{Watch, open_watched};
+use super::source::open_watched;
 use super::{OldArchive, OpenArchive};
 use crate::images::error::ImagesError;
+use crate::images::formats::platform::Platform;
 use crate::images::names::{archive_name, engine_name};
 use crate::images::store::layout::LAYOUT_FILE;
 use crate::manifest::Reference;
@@ -26,6 +27,8 @@ pub struct ArchiveFolder {
     memory: Memory,
     learned: bool,
     reporter: Reporter,
+    /// Whose images are meant by an index of several platforms.
+    platform: Platform,
 }
 
 struct ArchiveFile {
@@ -52,7 +55,8 @@ impl ArchiveFolder {
             newer.then_with(|| one.name.cmp(&other.name))
         });
         let memory = Memory::read(folder);
-        Ok(Self { folder: folder.to_owned(), files, memory, learned: false, reporter: Reporter::default() })
+        let (folder, reporter, platform) = (folder.to_owned(), Reporter::default(), Platform::host());
+        Ok(Self { folder, files, memory, learned: false, reporter, platform })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -63,6 +67,11 @@ impl ArchiveFolder {
     pub fn with_reporter(mut self, reporter: &Reporter) -> Self {
         self.reporter = reporter.clone();
         self
+    }
+
+    /// Takes the images for `platform` where an archive has those of several; without this, this machine's.
+    pub fn for_platform(self, platform: &Platform) -> Self {
+        Self { platform: platform.clone(), ..self }
     }
 
     /// The newest archive that holds an image under this reference: among those with its name first, then among all.
@@ -147,7 +156,8 @@ impl ArchiveFolder {
     /// Lists the folder again, with all that is known of its archives.
     pub fn list_again(&self) -> Result<Self, ImagesError> {
         let listed = Self::open(&self.folder)?;
-        Ok(Self { memory: self.memory.clone(), learned: self.learned, reporter: self.reporter.clone(), ..listed })
+        let (reporter, platform) = (self.reporter.clone(), self.platform.clone());
+        Ok(Self { memory: self.memory.clone(), learned: self.learned, reporter, platform, ..listed })
     }
 
     /// What each archive of the folder holds, or why that can't be said; newest first.
@@ -162,14 +172,14 @@ impl ArchiveFolder {
     /// Whether an archive's documents are known, or can be had without unpacking all of it.
     fn is_cheap(&self, at: usize) -> bool {
         let ArchiveFile { name, stamp } = &self.files[at];
-        self.memory.get(name, stamp).is_some()
+        self.memory.get(name, stamp, &self.platform).is_some()
             || (name.ends_with(".tar") && matches!(super::open(&self.path(at)), Ok(OpenArchive::Raw(_))))
     }
 
     fn read(&mut self, at: usize) -> Result<OldArchive, ImagesError> {
         let ArchiveFile { name, stamp } = &self.files[at];
         let path = self.folder.join(name);
-        match self.memory.get(name, stamp) {
+        match self.memory.get(name, stamp, &self.platform) {
             Some(Known::Images(images)) => return Ok(OldArchive { path, images }),
             Some(Known::Unusable(Unusable { why, is_another_kind })) => {
                 return Err(ImagesError::UnusableArchive { path, why, is_another_kind });
@@ -178,18 +188,13 @@ impl ArchiveFolder {
         }
         let subject = path.display().to_string();
         let failed = |source| ImagesError::file("read", &path, source);
-        let watch = Watch {
-            reporter: self.reporter.clone(),
-            activity: Activity::ReadArchive,
-            subject: subject.clone(),
-            total_bytes: Some(stamp.size_bytes),
-        };
-        let opened = open_watched(&path, Some(watch)).map_err(failed)?;
+        let meter = self.reporter.meter(Activity::ReadArchive, &subject, Some(stamp.size_bytes));
+        let opened = open_watched(&path, Some(meter)).map_err(failed)?;
         let takes_long = matches!(opened, OpenArchive::Packed(_));
         if takes_long {
             self.reporter.began(Activity::ReadArchive, &subject, Some(stamp.size_bytes));
         }
-        let read = OldArchive::read_opened(&path, opened);
+        let read = OldArchive::read_opened(&path, opened, &self.platform);
         if takes_long {
             match &read {
                 Ok(archive) => {
@@ -202,7 +207,7 @@ impl ArchiveFolder {
         let (name, stamp) = (name.clone(), *stamp);
         match read {
             Ok(archive) => {
-                self.learned |= self.memory.add(&name, stamp, &archive.images);
+                self.learned |= self.memory.add(&name, stamp, &self.platform, &archive.images);
                 Ok(archive)
             }
             Err(_) if self.reporter.asked_to_stop() => Err(ImagesError::Interrupted { done: 0, all: 1 }),
@@ -212,7 +217,8 @@ impl ArchiveFolder {
                     && source.is_about_content()
                 {
                     let is_another_kind = error.is_another_kind_of_file();
-                    self.memory.add_unusable(&name, stamp, Unusable { why: in_one_line(source), is_another_kind });
+                    let unusable = Unusable { why: in_one_line(source), is_another_kind };
+                    self.memory.add_unusable(&name, stamp, &self.platform, unusable);
                     self.learned = true;
                 }
                 Err(error)

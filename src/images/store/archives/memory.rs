@@ -14,6 +14,7 @@ use super::ArchivedLayer;
 use crate::fs::{Digest, create_dir_durably};
 use crate::images::formats::documents::ImageConfig;
 use crate::images::formats::image_archive::ArchivedImage;
+use crate::images::formats::platform::Platform;
 use crate::images::store::layout::OWN_FOLDER;
 use crate::images::store::sidecar::{read_sidecar, write_sidecar};
 
@@ -55,6 +56,9 @@ pub(super) struct Memory {
 struct RememberedArchive {
     #[serde(flatten)]
     stamp: Stamp,
+    /// For which platform it was read: an index of several means one of them. Earlier versions knew this machine's only.
+    #[serde(default)]
+    platform: Option<String>,
     images: Vec<RememberedImage>,
     /// Why its images can't be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,8 +92,12 @@ impl Memory {
         read_sidecar(&folder.join(OWN_FOLDER).join(MEMORY)).unwrap_or_default()
     }
 
-    pub fn get(&self, name: &str, stamp: &Stamp) -> Option<Known> {
-        let known = self.archives.get(name).filter(|known| known.stamp == *stamp)?;
+    pub fn get(&self, name: &str, stamp: &Stamp, platform: &Platform) -> Option<Known> {
+        let is_it = |known: &&RememberedArchive| {
+            let platform_then = known.platform.clone().unwrap_or_else(|| Platform::host().to_string());
+            known.stamp == *stamp && platform_then == platform.to_string()
+        };
+        let known = self.archives.get(name).filter(is_it)?;
         if let Some(unusable) = &known.unusable {
             return Some(Known::Unusable(unusable.clone()));
         }
@@ -97,16 +105,24 @@ impl Memory {
     }
 
     /// Whether it was added; an image whose configuration is not UTF-8 can't be.
-    pub fn add(&mut self, name: &str, stamp: Stamp, images: &[ArchivedImage<ArchivedLayer>]) -> bool {
+    pub fn add(
+        &mut self,
+        name: &str,
+        stamp: Stamp,
+        platform: &Platform,
+        images: &[ArchivedImage<ArchivedLayer>],
+    ) -> bool {
         let Some(images) = images.iter().map(RememberedImage::of).collect() else {
             return false;
         };
-        self.archives.insert(name.to_owned(), RememberedArchive { stamp, images, unusable: None });
+        let platform = Some(platform.to_string());
+        self.archives.insert(name.to_owned(), RememberedArchive { stamp, platform, images, unusable: None });
         true
     }
 
-    pub fn add_unusable(&mut self, name: &str, stamp: Stamp, unusable: Unusable) {
-        let remembered = RememberedArchive { stamp, images: Vec::new(), unusable: Some(unusable) };
+    pub fn add_unusable(&mut self, name: &str, stamp: Stamp, platform: &Platform, unusable: Unusable) {
+        let platform = Some(platform.to_string());
+        let remembered = RememberedArchive { stamp, platform, images: Vec::new(), unusable: Some(unusable) };
         self.archives.insert(name.to_owned(), remembered);
     }
 

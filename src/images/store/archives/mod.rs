@@ -15,14 +15,16 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::folder::{ArchiveFolder, FoundArchive};
-pub use self::source::{OpenArchive, Watch, open, open_parts, open_stream, open_watched};
+pub use self::source::{OpenArchive, open, open_parts, open_stream, open_watched};
 use crate::fs::{Digest, HashingWriter};
 use crate::images::error::ImagesError;
 use crate::images::formats::compression::{Compression, MAGIC_BYTES, PlainReader};
 use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
+use crate::images::formats::platform::Platform;
 use crate::images::formats::unpack_limit::{LimitExceeded, UnpackLimit};
 use crate::images::names::engine_name;
 use crate::manifest::Reference;
+use crate::report::Meter;
 
 /// An archive whose content is known.
 #[derive(Debug, Clone)]
@@ -41,15 +43,15 @@ pub struct ArchivedLayer {
 
 impl OldArchive {
     /// Reads an archive's documents and the sizes of its layers, no more of the layers than it must.
-    fn read_opened(path: &Path, archive: OpenArchive) -> Result<Self, ImagesError> {
+    fn read_opened(path: &Path, archive: OpenArchive, platform: &Platform) -> Result<Self, ImagesError> {
         let origin = path.display().to_string();
         let failed = |source| ImagesError::file("read", path, source);
         let budget = UnpackLimit::of(fs::metadata(path).map_err(failed)?.len());
         let measure = |file: LayerFile<'_>, body: &mut dyn Read| measure(&file, body, &budget);
         let images = match archive {
             // In a raw archive, layers are jumped over.
-            OpenArchive::Raw(source) => read_archive(source, measure),
-            OpenArchive::Packed(source) => read_archive(source, measure),
+            OpenArchive::Raw(source) => read_archive(source, platform, measure),
+            OpenArchive::Packed(source) => read_archive(source, platform, measure),
         };
         let images = images.map_err(|source| ImagesError::Archive { origin, source: Box::new(source) })?;
         Ok(Self { path: path.to_owned(), images })
@@ -103,14 +105,15 @@ fn measure(file: &LayerFile<'_>, body: &mut dyn Read, budget: &UnpackLimit) -> R
 ///
 /// # Errors
 /// What is not an archive of images, or is damaged.
-pub fn verify(path: &Path, watch: Watch) -> Result<u64, ImagesError> {
+pub fn verify(path: &Path, meter: Meter) -> Result<u64, ImagesError> {
     let failed = |source| ImagesError::file("read", path, source);
     let damaged = |source| ImagesError::Archive { origin: path.display().to_string(), source: Box::new(source) };
     let limit = UnpackLimit::of(fs::metadata(path).map_err(failed)?.len());
     let hash = |file: LayerFile<'_>, body: &mut dyn Read| diff_id(&file, body, &limit);
-    let images = match open_watched(path, Some(watch)).map_err(failed)? {
-        OpenArchive::Raw(source) => read_archive(source, hash),
-        OpenArchive::Packed(source) => read_archive(source, hash),
+    let platform = &Platform::host();
+    let images = match open_watched(path, Some(meter)).map_err(failed)? {
+        OpenArchive::Raw(source) => read_archive(source, platform, hash),
+        OpenArchive::Packed(source) => read_archive(source, platform, hash),
     };
     let images: Vec<ArchivedImage<(String, Digest)>> = images.map_err(damaged)?;
     for image in &images {

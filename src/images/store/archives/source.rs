@@ -10,9 +10,10 @@ use bzip2::bufread::MultiBzDecoder;
 use liblzma::bufread::XzDecoder;
 
 use crate::images::formats::compression::{Compression, MAGIC_BYTES, PlainReader};
+use crate::images::formats::gzip::GzipMembers;
 use crate::images::formats::tar_reader::{Seekable, Streamed, TarSource};
 use crate::images::store::layout::open_regular;
-use crate::report::{Activity, Reporter};
+use crate::report::Meter;
 
 /// An archive's tar stream.
 pub enum OpenArchive {
@@ -31,16 +32,16 @@ pub fn open(path: &Path) -> io::Result<OpenArchive> {
     open_watched(path, None)
 }
 
-/// As [`open`], and tells `watch` how far a packed archive has been read; one that is asked to stop ends with an error.
-pub fn open_watched(path: &Path, watch: Option<Watch>) -> io::Result<OpenArchive> {
+/// As [`open`], and tells by `meter` how far a packed archive has been read; one that is asked to stop ends with an error.
+pub fn open_watched(path: &Path, meter: Option<Meter>) -> io::Result<OpenArchive> {
     let mut file = open_regular(path)?;
     let first = first_bytes(&mut file)?;
     io::Seek::rewind(&mut file)?;
     if is_plain(&first) {
         return Ok(OpenArchive::Raw(Seekable(file)));
     }
-    Ok(OpenArchive::Packed(match watch {
-        Some(watch) => Streamed(unpacked(Watched { inner: file, watch, done_bytes: 0 }, &first)?),
+    Ok(OpenArchive::Packed(match meter {
+        Some(meter) => Streamed(unpacked(Watched { inner: file, meter }, &first)?),
         None => Streamed(unpacked(file, &first)?),
     }))
 }
@@ -75,8 +76,10 @@ fn unpacked(reader: impl Read + Send + 'static, first: &[u8]) -> io::Result<Box<
     if first.starts_with(&BZIP2_MAGIC) {
         return Ok(Box::new(MultiBzDecoder::new(BufReader::new(reader))));
     }
-    let compression = Compression::of(&first[..first.len().min(MAGIC_BYTES)]);
-    Ok(Box::new(PlainReader::new(reader, compression)?))
+    match Compression::of(&first[..first.len().min(MAGIC_BYTES)]) {
+        Compression::Gzip => Ok(Box::new(GzipMembers::new(BufReader::new(reader)))),
+        compression => Ok(Box::new(PlainReader::new(reader, compression)?)),
+    }
 }
 
 impl Read for OpenArchive {
@@ -123,37 +126,15 @@ impl Read for Parts {
     }
 }
 
-/// Who is told how far an archive has been read.
-pub struct Watch {
-    pub reporter: Reporter,
-    pub activity: Activity,
-    pub subject: String,
-    /// Of the packed file.
-    pub total_bytes: Option<u64>,
-}
-
-/// Often enough for a bar that moves.
-const TOLD_EVERY_BYTES: u64 = 4 << 20;
-
+/// Reads a packed file, and tells how far.
 struct Watched<R> {
     inner: R,
-    watch: Watch,
-    done_bytes: u64,
+    meter: Meter,
 }
 
 impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Watch { reporter, activity, subject, total_bytes } = &self.watch;
-        if reporter.asked_to_stop() {
-            return Err(io::Error::other("stopped, as asked"));
-        }
-        let read = self.inner.read(buffer)?;
-        let before = self.done_bytes / TOLD_EVERY_BYTES;
-        self.done_bytes += read as u64;
-        if self.done_bytes / TOLD_EVERY_BYTES != before {
-            reporter.advanced(*activity, subject, self.done_bytes, *total_bytes);
-        }
-        Ok(read)
+        self.meter.over(&mut self.inner).read(buffer)
     }
 }
 
@@ -187,6 +168,27 @@ mod tests {
         };
         std::fs::write(&path, [bzip2(b"one "), bzip2(b"two")].concat()).unwrap();
         assert_eq!(read(open(&path)), b"one two");
+    }
+
+    #[test]
+    fn what_follows_gzips_members_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.tar.gz");
+        let gzip = |bytes: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let both = [gzip(b"one "), gzip(b"two")].concat();
+        for rest in [&[0; 70_000][..], b"", b"a signature", b"\0\0\x1f\x8b"] {
+            std::fs::write(&path, [&both, rest].concat()).unwrap();
+            assert_eq!(read(open(&path)), b"one two");
+        }
+        // What begins like a member is one; what is cut off is cut off.
+        for broken in [[&both[..], b"\x1f\x8b"].concat(), both[..both.len() - 3].to_vec()] {
+            std::fs::write(&path, broken).unwrap();
+            assert!(open(&path).unwrap().read_to_end(&mut Vec::new()).is_err());
+        }
     }
 
     #[test]

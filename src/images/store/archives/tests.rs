@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::images::formats::platform::Platform;
 use crate::images::load::sources::{ArchiveCache, find_sources};
 use crate::images::store::sample_archives::{archive_of, entry};
 use crate::report::Reporter;
@@ -76,15 +77,55 @@ fn a_broken_archive_with_the_right_name_does_not_hide_a_whole_one() {
     assert!(found.is_none());
     assert_eq!(unreadable[0].0, broken);
     let good = put(folder.path(), "delivery.tar", &whole, 1);
-    let found = find_sources(folder.path(), &[reference("team/app:1")], ArchiveCache::ReadOnly, &Reporter::default());
+    let found = find_sources(
+        folder.path(),
+        &Platform::host(),
+        &[reference("team/app:1")],
+        ArchiveCache::ReadOnly,
+        &Reporter::default(),
+    );
     let found = found.unwrap();
     assert_eq!(found.batches[0].place(), good);
     assert_eq!(found.notices[0].key, "images-archive-unreadable");
     // Without it the error says which archive may have had the image.
     fs::remove_file(good).unwrap();
-    let missing = find_sources(folder.path(), &[reference("team/app:1")], ArchiveCache::ReadOnly, &Reporter::default());
+    let missing = find_sources(
+        folder.path(),
+        &Platform::host(),
+        &[reference("team/app:1")],
+        ArchiveCache::ReadOnly,
+        &Reporter::default(),
+    );
     let text = missing.err().unwrap().to_string();
     assert!(text.contains("team-app_1.tar could not be read"), "{text}");
+}
+
+#[test]
+fn one_archive_is_read_without_the_others_of_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = put(folder.path(), "team-app_1.tar.gz", &gzip(&archive_of("team/app:1", "one")), 1);
+    put(folder.path(), "other.tar.gz", &gzip(&archive_of("team/other:1", "two")), 9);
+    let mut archives = ArchiveFolder::open(folder.path()).unwrap();
+    assert_eq!(archives.read_file(&path).unwrap().references(), ["team/app:1"]);
+    assert!(archives.read_file(&folder.path().join("gone.tar")).is_none());
+    archives.remember();
+    let known = fs::read_to_string(folder.path().join(".dpl-store/archives.json")).unwrap();
+    assert!(known.contains("team-app_1.tar.gz") && !known.contains("other.tar.gz"), "{known}");
+}
+
+#[test]
+fn what_an_archive_was_found_to_hold_for_one_platform_is_not_taken_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "team-app_1.tar", &archive_of("team/app:1", "one"), 1);
+    let read = |platform: &str| {
+        let archives = ArchiveFolder::open(folder.path()).unwrap();
+        let mut archives = archives.for_platform(&platform.parse().unwrap());
+        assert!(archives.find(&reference("team/app:1"), &mut Vec::new()).unwrap().is_some());
+        let learned = archives.has_learned();
+        archives.remember();
+        learned
+    };
+    assert_eq!(["linux/amd64", "linux/amd64", "linux/arm64"].map(read), [true, false, true]);
 }
 
 #[test]
@@ -140,16 +181,12 @@ fn what_is_not_an_archive_of_images_is_read_once() {
 fn a_layer_that_was_changed_is_found_by_verifying() {
     let folder = tempfile::tempdir().unwrap();
     let mut bytes = archive_of("team/app:1", "one");
-    let watch = |path: &Path| Watch {
-        reporter: Reporter::default(),
-        activity: crate::report::Activity::VerifyImage,
-        subject: path.display().to_string(),
-        total_bytes: None,
-    };
+    let meter =
+        |path: &Path| Reporter::default().meter(crate::report::Activity::VerifyImage, path.display().to_string(), None);
     let path = put(folder.path(), "a.tar", &bytes, 1);
-    assert_eq!(verify(&path, watch(&path)).unwrap(), 1);
+    assert_eq!(verify(&path, meter(&path)).unwrap(), 1);
     let at = bytes.windows(3).position(|window| window == b"one").unwrap();
     bytes[at] ^= 1;
     let path = put(folder.path(), "b.tar.gz", &gzip(&bytes), 1);
-    assert!(matches!(verify(&path, watch(&path)), Err(ImagesError::Archive { .. })));
+    assert!(matches!(verify(&path, meter(&path)), Err(ImagesError::Archive { .. })));
 }

@@ -32,6 +32,8 @@ pub(in crate::images) const OWN_FOLDER: &str = ".dpl-store";
 #[derive(Debug, Clone)]
 pub struct Layout {
     folder: PathBuf,
+    /// Whose image is meant by an index of several platforms.
+    platform: Platform,
     pub(in crate::images) index: Index,
 }
 
@@ -93,8 +95,13 @@ pub fn stored_names(folder: &Path) -> Vec<String> {
 }
 
 impl Layout {
-    /// `None` where the folder is missing or is no layout.
+    /// As [`Layout::open_for`] this machine's platform, for commands that ask no engine.
     pub fn open(folder: &Path) -> Result<Option<Self>, ImagesError> {
+        Self::open_for(folder, &Platform::host())
+    }
+
+    /// `None` where the folder is missing or is no layout. An index of several platforms means the image for `platform`.
+    pub fn open_for(folder: &Path, platform: &Platform) -> Result<Option<Self>, ImagesError> {
         let version = read_small(&folder.join(LAYOUT_FILE))?;
         let index_path = folder.join(INDEX_FILE);
         let index = read_small(&index_path)?;
@@ -118,14 +125,18 @@ impl Layout {
             (_, Some(bytes)) => {
                 let index =
                     Index::parse(&bytes).map_err(|source| ImagesError::Document { path: index_path, source })?;
-                Ok(Some(Self { folder: folder.to_owned(), index }))
+                Ok(Some(Self { folder: folder.to_owned(), platform: platform.clone(), index }))
             }
         }
     }
 
     /// A store whose index is this one, whatever its file says.
     pub(in crate::images) fn with_index(folder: &Path, index: Index) -> Self {
-        Self { folder: folder.to_owned(), index }
+        Self { folder: folder.to_owned(), platform: Platform::host(), index }
+    }
+
+    pub(in crate::images) fn platform(&self) -> &Platform {
+        &self.platform
     }
 
     pub fn folder(&self) -> &Path {
@@ -161,9 +172,9 @@ impl Layout {
         self.read_image(entry).map(Some)
     }
 
-    /// As [`Layout::read_image_for`] this machine's platform.
+    /// As [`Layout::read_image_for`] the platform that the store was opened for.
     pub fn read_image(&self, entry: &Descriptor) -> Result<StoredImage, ImagesError> {
-        self.read_image_for(entry, &Platform::host())
+        self.read_image_for(entry, &self.platform)
     }
 
     /// Reads the image that an index entry names. Where that is an index of several platforms, as other programs write

@@ -11,7 +11,7 @@ use crate::images::error::ImagesError;
 use crate::images::formats::documents::{Descriptor, REF_NAME};
 use crate::images::formats::platform::Platform;
 use crate::images::pipes::blocking;
-use crate::images::store::archives::{self, ArchiveFolder, Watch};
+use crate::images::store::archives::{self, ArchiveFolder};
 use crate::images::store::layer_check::measure;
 use crate::images::store::layout::{LAYOUT_FILE, Layout, StoredImage, distinct};
 use crate::images::store::name_records::lost_names;
@@ -127,8 +127,7 @@ fn verify_archives(
             Thoroughness::Full => {
                 let total_bytes = std::fs::metadata(&path).ok().map(|file| file.len());
                 reporter.began(Activity::VerifyImage, &subject, total_bytes);
-                let (reporter, subject) = (reporter.clone(), subject.clone());
-                archives::verify(&path, Watch { reporter, activity: Activity::VerifyImage, subject, total_bytes })
+                archives::verify(&path, reporter.meter(Activity::VerifyImage, &subject, total_bytes))
             }
         });
         match looked {
@@ -139,7 +138,7 @@ fn verify_archives(
                 }
             }
             Err(_) if reporter.asked_to_stop() => return Err(ImagesError::Interrupted { done, all: count }),
-            Err(error) if error.is_another_kind_of_file() => {}
+            Err(error) if error.is_another_kind_of_file() || error.is_for_other_platforms() => {}
             Err(error) => {
                 report.archives += 1;
                 let problem = in_one_line(&error);
@@ -154,7 +153,7 @@ fn verify_archives(
 
 /// What each layer was found to be, since images share them: its uncompressed size where it was read, or what is wrong.
 /// A blob that is right for one diff ID and size is not for another.
-type SeenLayers = HashMap<(Digest, Digest, u64), Result<Option<u64>, String>>;
+type SeenLayers = HashMap<(Digest, Digest, u64), Result<Option<u64>, ImagesError>>;
 
 fn verify_layout(
     layout: &Layout,
@@ -208,7 +207,7 @@ fn layout_problems(layout: &Layout) -> Vec<StoreProblem> {
         problem(LAYOUT_FILE, format!("{LAYOUT_FILE} is missing in {}", layout.folder().display()));
     }
     let mut seen: HashMap<String, &Digest> = HashMap::new();
-    for (entry, name) in layout.named_entries() {
+    for (entry, name) in layout.named_entries().filter(|(entry, _)| !entry.is_about_an_image()) {
         // Some programs read the one, some the other.
         let names: HashSet<String> = entry.annotation(REF_NAME).map(str::to_owned).into_iter().chain(name).collect();
         let mut others = names.into_iter().filter_map(|name| seen.insert(name, &entry.digest));
@@ -228,7 +227,7 @@ fn other_platforms(layout: &Layout, entry: &Descriptor) -> Vec<Descriptor> {
         return Vec::new();
     }
     let platforms = layout.platforms(entry).unwrap_or_default();
-    let chosen = Platform::host().choose(&platforms).map(|chosen| chosen.digest.clone()).ok();
+    let chosen = layout.platform().choose(&platforms).map(|chosen| chosen.digest.clone()).ok();
     let others = platforms.iter().filter(|other| chosen.as_ref() != Some(&other.digest));
     let is_there = |other: &&Descriptor| !Platform::is_attestation(other) && layout.blob_path(&other.digest).exists();
     others
@@ -250,12 +249,9 @@ fn verify_image(
     let mut problems = Vec::new();
     for layer in distinct(&image.layers) {
         let key = (layer.blob.clone(), layer.diff_id.clone(), layer.size_bytes);
-        let found = seen.entry(key).or_insert_with(|| {
-            let looked = match thoroughness {
-                Thoroughness::Quick => layout.open_layer(layer, &image.name).map(|_| None),
-                Thoroughness::Full => measure(layout, layer, &image.name).map(Some),
-            };
-            looked.map_err(|error| in_one_line(&error))
+        let found = seen.entry(key).or_insert_with(|| match thoroughness {
+            Thoroughness::Quick => layout.open_layer(layer, &image.name).map(|_| None),
+            Thoroughness::Full => measure(layout, layer, &image.name).map(Some),
         });
         match found {
             Ok(Some(bytes)) if layer.uncompressed_bytes.is_some_and(|said| said != *bytes) => {
@@ -263,7 +259,13 @@ fn verify_image(
                 problems.push(format!("{} unpacks to {bytes} bytes, unlike its manifest says", path.display()));
             }
             Ok(_) => {}
-            Err(problem) => problems.push(problem.clone()),
+            Err(error) => {
+                // The first image that needs the layer is not the only one.
+                if let ImagesError::DamagedBlob { reference, .. } = error {
+                    image.name.clone_into(reference);
+                }
+                problems.push(in_one_line(error));
+            }
         }
         done_bytes += layer.size_bytes;
         reporter.advanced(Activity::VerifyImage, &image.name, done_bytes, Some(total_bytes));

@@ -12,6 +12,7 @@ use super::cause::Warning;
 use super::converge::{ServicePlan, has_no_check};
 use super::replica::Replica;
 use super::{Namesakes, PlanInput, Recreate};
+use crate::engine::runs_natively;
 use crate::manifest::model::{Condition, Device, MountKind, NamespaceMode, ReadyProbe};
 use crate::services::container::fingerprint::Fingerprint;
 use crate::services::container::labels;
@@ -25,6 +26,7 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
         let check = Check { input, service_plan };
         if service_plan.makes_a_container() {
             problems.extend(check.image());
+            check.warn_of_architecture(builder);
             problems.extend(check.inputs());
             problems.extend(check.names());
             problems.extend(check.gpus());
@@ -83,6 +85,22 @@ impl Check<'_, '_> {
         let reference = &self.service_plan.service.image;
         let is_missing = self.input.snapshot.image(reference).is_none();
         is_missing.then(|| Problem::ImageMissing { service: self.service(), reference: reference.clone() })
+    }
+
+    /// Such a container may run under emulation, or end with `exec format error` when the old one has been stopped.
+    fn warn_of_architecture(&self, builder: &mut Builder) {
+        let reference = &self.service_plan.service.image;
+        let machine = &self.input.snapshot.engine.architecture;
+        if let Some(image) = self.input.snapshot.image(reference)
+            && !runs_natively(&image.architecture, machine)
+        {
+            builder.warn(Warning::OtherArchitecture {
+                service: self.service(),
+                reference: reference.clone(),
+                image: image.architecture.clone(),
+                machine: machine.clone(),
+            });
+        }
     }
 
     fn inputs(&self) -> Vec<Problem> {

@@ -334,6 +334,24 @@ fn what_another_version_of_dpl_made_is_said_to_be_incomparable() {
 }
 
 #[test]
+fn an_image_for_another_architecture_is_said_before_anything_is_stopped() {
+    let image = |architecture: &'static str| {
+        let stack = Stack::new().service("api", |_| {}).runs("api");
+        stack.with(move |stack| {
+            stack.snapshot.engine.architecture = "amd64".to_owned();
+            let image = stack.snapshot.images.get_mut("api:1").unwrap();
+            (image.id, image.architecture) = ("api@2".to_owned(), architecture.to_owned());
+        })
+    };
+    let plan = image("arm64").start(&["api"]);
+    assert!(plan.contains("warning: api: api:1 is an image for arm64, and the engine's machine is amd64"), "{plan}");
+    for architecture in ["amd64", "386", ""] {
+        let plan = image(architecture).start(&["api"]);
+        assert!(!plan.contains("is an image for"), "{plan}");
+    }
+}
+
+#[test]
 fn a_gpu_that_is_only_had_in_part_is_taken_in_part() {
     let gpu = |required| crate::manifest::model::Gpu { required, ..Default::default() };
     let stack = Stack::new().service("worker", |service| service.gpus = vec![gpu(true), gpu(false)]);

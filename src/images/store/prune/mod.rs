@@ -387,3 +387,6 @@ fn verify_replacements(archive: &OldArchive, layout: &Layout) -> Result<(), Imag
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

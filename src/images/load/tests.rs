@@ -1,0 +1,80 @@
+use std::fs;
+
+use tokio_util::sync::CancellationToken;
+
+use super::payload::{Origin, Payload, PayloadError, PayloadImage, UploadObserver};
+use super::*;
+use crate::images::error::BlobDamage;
+use crate::images::pipes::TaskWriter;
+use crate::images::store::layout::Layout;
+use crate::images::store::sample_layers::add_layer;
+use crate::images::store::writer::StoreWriter;
+
+struct Patient;
+
+impl UploadObserver for Patient {
+    fn sent(&mut self, _bytes: u64) {}
+
+    fn go_on(&self) -> bool {
+        true
+    }
+
+    fn may_close(&mut self) -> bool {
+        true
+    }
+}
+
+/// What is said of a store's only layer when it is sent after `change` changed its blob.
+fn said_of(change: impl FnOnce(&mut Vec<u8>)) -> Option<BlobDamage> {
+    let folder = tempfile::tempdir().unwrap();
+    drop(StoreWriter::open(folder.path()).unwrap());
+    let content = vec![7; 100_000];
+    let layer = add_layer(folder.path(), &content);
+    let layout = Layout::open(folder.path()).unwrap().unwrap();
+    let mut blob = content;
+    change(&mut blob);
+    fs::write(layout.blob_path(&layer.blob), blob).unwrap();
+    let image = PayloadImage {
+        config_digest: Digest::of(b"{}"),
+        config_bytes: b"{}".to_vec(),
+        layers: vec![(layer.diff_id.clone(), layer.size_bytes)],
+    };
+    let send = vec![layer.diff_id.clone()];
+    let origin = Origin::Store { layout, name: "team/app:1".to_owned(), layers: vec![layer] };
+    let payload = Payload { store: ImageStore::Classic, images: vec![image], send, origin };
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(64);
+    let written = payload.write(TaskWriter::new(sender, CancellationToken::new()), &mut Patient);
+    while receiver.try_recv().is_ok() {}
+    match written {
+        Ok(_) => None,
+        Err(PayloadError::Images(ImagesError::DamagedBlob { why, .. })) => Some(why),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn of_a_damaged_blob_its_own_digest_is_said_first() {
+    assert_eq!(said_of(|_| {}), None);
+    // What an uncompressed layer unpacks to is then another layer as well, which says less.
+    assert_eq!(said_of(|blob| blob[50_000] ^= 1), Some(BlobDamage::WrongDigest));
+    assert!(matches!(said_of(|blob| blob.truncate(50_000)), Some(BlobDamage::WrongSize { .. })));
+}
+
+#[test]
+fn an_image_with_more_layers_than_the_classic_store_takes_is_refused_before_anything_is_sent() {
+    let check = |count: usize, store| {
+        let diff_ids: Vec<Digest> = (0..count).map(|number| Digest::of(&number.to_be_bytes())).collect();
+        let config = serde_json::to_vec(&serde_json::json!({"rootfs": {"diff_ids": diff_ids}})).unwrap();
+        let digest = Digest::of(&config);
+        let parsed = crate::images::formats::documents::ImageConfig::parse(&config).unwrap();
+        let image = LoadImage {
+            reference: "team/app:1".parse().unwrap(),
+            name: "team/app:1".to_owned(),
+            identity: crate::images::identity::Identity::of_config(&digest, &parsed),
+            payload: PayloadImage { config_digest: digest, config_bytes: config, layers: Vec::new() },
+        };
+        plan::check_layers(&image, store).is_ok()
+    };
+    assert!(check(125, ImageStore::Classic) && !check(126, ImageStore::Classic));
+    assert!(check(140, ImageStore::Containerd));
+}
