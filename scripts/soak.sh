@@ -6,6 +6,7 @@
 #   soak.sh faults [WORD…]     the rows alone, or those tests of them whose names contain one of these; ends with faults.sh's table
 #   soak.sh kills              the 1,000 random kills alone
 #   soak.sh operators          the 200 schedules of two operators alone
+#   soak.sh servers            databases on hard servers (5,000 tables, 300,000 large objects), and ten rebuilds under 20 clients
 #   soak.sh plans              the generated stacks alone
 #   soak.sh archives           PostgreSQL 13, 15, 17 and 18: archives of a stock pg_dump restored on each, and on each newer one
 #   soak.sh fuzz [SECONDS]     the fuzz targets alone
@@ -24,6 +25,8 @@ plans() {
   echo '== 10,000 generated stacks for each property of plans, killed at every step'
   DPL_EVERY_STEP=1 DPL_GRAPHS=10000 cargo test --release --locked --features failpoints --lib --quiet -- plan::tests::generated plan::tests::simulated
 }
+
+servers() { DPL_MANY=25 NEXTEST_PROFILE=soak "$here/test.sh" real_servers:: under_load::; }
 
 # Each server restores its own archives in every format, and those of each older one as its own stock tools do.
 archives() {
@@ -60,8 +63,9 @@ case ${1:-} in
   faults) shift; faults "$@" ;;
   kills) faults random_kills:: ;;
   operators) faults two_operators:: ;;
+  servers) servers ;;
   plans) plans ;;
   archives) archives ;;
   fuzz) fuzz "${2:-600}" ;;
-  *) faults; plans; archives; fuzz "${1:-600}" ;;
+  *) faults; servers; plans; archives; fuzz "${1:-600}" ;;
 esac

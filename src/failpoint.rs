@@ -33,3 +33,14 @@ pub fn pass(name: &'static str) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
     }
 }
+
+/// Whether `DPL_PRETENDS` names this: a file system or a machine that can do less than the one of the tests.
+#[cfg(feature = "failpoints")]
+pub fn pretends(what: &str) -> bool {
+    std::env::var("DPL_PRETENDS").is_ok_and(|named| named.split(',').any(|name| name == what))
+}
+
+#[cfg(not(feature = "failpoints"))]
+pub const fn pretends(_what: &str) -> bool {
+    false
+}

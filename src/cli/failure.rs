@@ -29,6 +29,8 @@ pub enum Failure {
     Address(AddressError),
     /// The work itself failed.
     Work(Box<dyn Error + Send + Sync>),
+    /// Some of it was done; the document says what, and each failure what not.
+    Some { document: serde_json::Value, failures: Vec<Failure> },
     /// The operator asked for an end; the work stopped at a safe point.
     Interrupted,
     /// The operator said no.
@@ -61,6 +63,7 @@ impl Failure {
             Self::Usage { .. } | Self::Selector(_) | Self::Address(_) => 2,
             Self::Manifest(_) => 3,
             Self::Work(error) => work_exit_code(error.as_ref()),
+            Self::Some { failures, .. } => failures.iter().map(Self::exit_code).find(|code| *code > 2).unwrap_or(1),
             Self::Declined => 1,
             Self::Interrupted | Self::Left => 130,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
@@ -82,6 +85,7 @@ impl Failure {
                     || matches!(find::<ServicesError>(error.as_ref()), Some(ServicesError::Interrupted { .. }))
                     || matches!(find::<ImagesError>(error.as_ref()), Some(ImagesError::Interrupted { .. }))
             }
+            Self::Some { failures, .. } => failures.iter().all(Self::is_stop),
             _ => false,
         }
     }
@@ -94,6 +98,7 @@ impl Failure {
             Self::Manifest(error) => error.to_string(),
             Self::Address(error) => error.to_string(),
             Self::Work(error) => chain(error.as_ref()).join(": "),
+            Self::Some { failures, .. } => failures.iter().map(Self::summary).collect::<Vec<_>>().join("; "),
             Self::Interrupted => "interrupted".to_owned(),
             Self::Declined | Self::Left => "declined".to_owned(),
             Self::Terminal(error) | Self::Output(error) => error.to_string(),
@@ -112,6 +117,7 @@ impl Failure {
                 let particulars = find::<ServicesError>(error.as_ref()).map(ServicesError::particulars);
                 particulars.into_iter().flatten().for_each(|line| output.line(&format!("  {line}")));
             }
+            Self::Some { failures, .. } => failures.iter().for_each(|failure| _ = failure.show(output)),
             Self::Interrupted => output.line(&output.catalogue.text(&message!("interrupted"))),
             Self::Declined => output.line(&output.catalogue.text(&message!("declined"))),
             Self::Left => {}

@@ -265,11 +265,11 @@ pub fn act(operation: &dyn Operation, project: &Arc<Project>, session: &mut Sess
     if !session.global.dry_run {
         operation.confirm(project, session)?;
     }
-    let document = perform(operation, project, session)?;
-    if session.output.json {
-        session.output.document(&document)?;
+    let performed = perform(operation, project, session);
+    if let (true, Ok(document) | Err(Failure::Some { document, .. })) = (session.output.json, &performed) {
+        session.output.document(document)?;
     }
-    Ok(0)
+    performed.map(|_| 0)
 }
 
 /// Does it, or with `--dry-run` shows what would be done; gives the document that `--json` prints.

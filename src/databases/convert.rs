@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
 use super::documents::BackupDocument;
-use super::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
+use super::dump::{self, DumpOrder, Jobs, Level, LockPatience, PasswordHashes};
 use super::error::{DatabasesError, Said};
 use super::verify;
 use crate::databases::archive::names;
@@ -407,6 +407,7 @@ async fn place(
         jobs: conversion.jobs,
         level: Level::default(),
         hashes: PasswordHashes::default(),
+        patience: LockPatience::default(),
         operator: &conversion.operator,
         project: None,
     };

@@ -9,6 +9,15 @@ use crate::databases::archive::verification::Known;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BackupsDocument {
     pub backups: Vec<BackupDocument>,
+    /// Those of which none was made; the exit code is 1 then.
+    pub failed: Vec<FailedBackup>,
+}
+
+/// A database that could not be backed up or dumped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct FailedBackup {
+    pub database: String,
+    pub reason: String,
 }
 
 /// One backup, or one seed.

@@ -24,6 +24,15 @@ pub enum DatabasesError {
         #[source]
         source: Said,
     },
+    #[error(
+        "the server {server} answers in its own container alone, and the container that dumps or restores can't reach it: \
+         let it listen on 127.0.0.1 (listen_addresses, pg_hba.conf), or put its socket's folder on a volume"
+    )]
+    NoWay {
+        server: String,
+        #[source]
+        source: Said,
+    },
     #[error("the server {server} is PostgreSQL {version}; dpl works with 13 and later")]
     TooOld { server: String, version: String },
     #[error("a password with a line break or a NUL in it can't be handed to PostgreSQL's programs")]
@@ -97,6 +106,21 @@ pub enum DatabasesError {
         #[source]
         source: Said,
     },
+    #[error(
+        "`{database}` was not dumped: somebody else held a lock on one of its tables for more than {seconds} s; see \
+         pg_locks and pg_stat_activity, then run it again"
+    )]
+    LockedByOthers {
+        database: String,
+        seconds: u64,
+        #[source]
+        source: Said,
+    },
+    #[error(
+        "the session that held the lock on `{database}` has ended, so that another dpl may be at work on it; nothing was \
+         replaced, run it again"
+    )]
+    LockLost { database: String },
     #[error("the dump of `{database}` is not complete, and was thrown away: {missing}")]
     Incomplete { database: String, missing: String },
     #[error(
@@ -116,6 +140,12 @@ pub enum DatabasesError {
          its data ({folder}), and a full disk stops the server with all its databases; make room there, then run it again"
     )]
     DiskFull { database: String, folder: String, free_mebibytes: u64 },
+    #[error(
+        "`{database}` was not dumped: only {free_mebibytes} MiB are left at {}, on the disk where the server keeps its data, \
+         and it ends with all its databases where that is full ({reserve_mebibytes} MiB stay free for it); make room there, \
+         or name a folder on another disk", .folder.display()
+    )]
+    DumpDiskFull { database: String, folder: PathBuf, free_mebibytes: u64, reserve_mebibytes: u64 },
     #[error("`{database}` can't be rebuilt from {}:\n{}", .source_path.display(), lines(.problems))]
     Unfit { database: String, source_path: PathBuf, problems: Vec<String> },
     #[error("{} can't be restored: {why}", .path.display())]

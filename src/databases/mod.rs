@@ -35,13 +35,13 @@ pub use containers::throwaway::ServerImage;
 pub use convert::{Conversion, Converted, DefaultLocale, convert, convert_for_now};
 pub use described::roles::MissingRoles;
 pub use documents::{
-    BackupDocument, BackupsDocument, DatabaseDocument, DatabasesDocument, KeptBackup, PatchReport, PreserveReport,
-    PruneDatabase, PruneDocument, RebuildReport, RebuildsDocument, RollbackReport, RollbacksDocument, VerifiesDocument,
-    VerifyReport,
+    BackupDocument, BackupsDocument, DatabaseDocument, DatabasesDocument, FailedBackup, KeptBackup, PatchReport,
+    PreserveReport, PruneDatabase, PruneDocument, RebuildReport, RebuildsDocument, RollbackReport, RollbacksDocument,
+    VerifiesDocument, VerifyReport,
 };
 pub use dump::backup::{BackupFolder, BackupSettings, Shrink, backup};
 pub use dump::seed::{SeedSettings, dump_seed};
-pub use dump::{Jobs, Level, PasswordHashes};
+pub use dump::{Jobs, Level, LockPatience, PasswordHashes};
 pub use error::{DatabasesError, Said};
 pub use list::{
     BackupStamp, ServerDatabase, backup_stamps, backups, dump_at, is_kept, leftovers_of, list, unreadable_backups,
@@ -63,7 +63,7 @@ pub use replace::{
 pub use retention::prune::{PrunePlan, plan_prune};
 pub use retention::{BadBackups, Retention};
 pub use server::client::{Credentials, Secret};
-pub use server::connect::{Outside, Server};
+pub use server::connect::{Outside, Server, file_in};
 pub use sql::query::{Column, QueryResult, check_statements, query};
 pub use sql::shell::Shell;
 pub use verify::{Depth, VerifySettings, prove, verify, verify_files};

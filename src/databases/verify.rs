@@ -7,12 +7,14 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::documents::{BackupDocument, VerifyReport};
 use super::dump::{self, Jobs};
 use super::error::DatabasesError;
 use crate::databases::archive::contents::Contents;
+use crate::databases::archive::large_object_files::{Together, is_large_object};
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, Record};
 use crate::databases::archive::verification::{Failure, Known, Proof, Verification};
 use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach};
@@ -173,9 +175,9 @@ async fn try_out(
     settings: &VerifySettings,
     reporter: &Reporter,
 ) -> Result<String, DatabasesError> {
-    check_files(folder, record).await?;
-    if reporter.asked_to_stop() {
-        return Err(DatabasesError::Stopped { database: record.database.clone() });
+    tokio::select! {
+        checked = check_files(folder, record) => checked?,
+        () = reporter.stop_asked() => return Err(DatabasesError::Stopped { database: record.database.clone() }),
     }
     let name = tried_as(record);
     let throwaway = Throwaway::start(image, name).await?;
@@ -357,14 +359,23 @@ fn is_listed(contents: &Contents, folder: &Path, record: &Record) -> Result<(), 
 /// beside a `.dat.gz`.
 pub(super) async fn check_files(folder: &Path, record: &Record) -> Result<(), DatabasesError> {
     let (folder, record) = (folder.to_owned(), record.clone());
-    let checked = tokio::task::spawn_blocking(move || check_files_now(&folder, &record)).await;
+    let wanted = Arc::new(());
+    let is_wanted = Arc::downgrade(&wanted);
+    let checked = tokio::task::spawn_blocking(move || check_files_now(&folder, &record, &is_wanted)).await;
+    drop(wanted);
     checked.unwrap_or_else(|join| std::panic::resume_unwind(join.into_panic()))
 }
 
-fn check_files_now(folder: &Path, record: &Record) -> Result<(), DatabasesError> {
+/// Ends early when nobody waits for the answer any more.
+fn check_files_now(folder: &Path, record: &Record, is_wanted: &Weak<()>) -> Result<(), DatabasesError> {
+    let go_on = || match is_wanted.strong_count() {
+        0 => Err(DatabasesError::Stopped { database: record.database.clone() }),
+        _ => Ok(()),
+    };
     let damaged =
         |path: &Path, damage: &str| DatabasesError::Damaged { path: path.to_owned(), damage: damage.to_owned() };
     for file in &record.files {
+        go_on()?;
         let path = folder.join(&file.path);
         let metadata = match std::fs::symlink_metadata(&path) {
             Ok(metadata) => metadata,
@@ -386,14 +397,37 @@ fn check_files_now(folder: &Path, record: &Record) -> Result<(), DatabasesError>
     if record.archive == ArchiveFormat::Directory {
         let archive = folder.join(ARCHIVE);
         let named: HashSet<&str> = record.files.iter().map(|file| file.path.as_str()).collect();
+        let mut large_objects = Together::default();
         for entry in std::fs::read_dir(&archive).map_err(DatabasesError::file("list", &archive))? {
             let name = entry.map_err(DatabasesError::file("list", &archive))?.file_name();
-            if !named.contains(format!("{ARCHIVE}/{}", name.to_string_lossy()).as_str()) {
-                return Err(damaged(&archive.join(name), "it does not belong to the archive"));
+            let (path, name) = (archive.join(&name), name.to_string_lossy());
+            if named.contains(format!("{ARCHIVE}/{name}").as_str()) {
+                continue;
+            }
+            if record.large_object_files.is_none() || !is_large_object(&name) || !is_plain_file(&path)? {
+                return Err(damaged(&path, "it does not belong to the archive"));
+            }
+            go_on()?;
+            let (sha256, bytes) = hash_file(&path).map_err(DatabasesError::file("read", &path))?;
+            large_objects.add(&name, bytes, &sha256);
+        }
+        if let Some(wanted) = &record.large_object_files {
+            let found = large_objects.finish();
+            if found.count != wanted.count {
+                let damage = format!("it has {} files of large objects instead of {}", found.count, wanted.count);
+                return Err(damaged(&archive, &damage));
+            }
+            if found != *wanted {
+                return Err(damaged(&archive, "its large objects have another digest than they were written with"));
             }
         }
     }
     Ok(())
+}
+
+fn is_plain_file(path: &Path) -> Result<bool, DatabasesError> {
+    let metadata = std::fs::symlink_metadata(path).map_err(DatabasesError::file("look at", path))?;
+    Ok(metadata.is_file())
 }
 
 #[cfg(test)]
@@ -415,7 +449,8 @@ mod tests {
     }
 
     fn damage(folder: &Path, record: &Record) -> String {
-        match check_files_now(folder, record) {
+        let wanted = Arc::new(());
+        match check_files_now(folder, record, &Arc::downgrade(&wanted)) {
             Err(DatabasesError::Damaged { damage, .. }) => damage,
             other => panic!("{other:?}"),
         }
@@ -424,7 +459,15 @@ mod tests {
     #[test]
     fn an_untouched_dump_passes() {
         let (folder, record) = dump();
-        check_files_now(folder.path(), &record).unwrap();
+        let wanted = Arc::new(());
+        check_files_now(folder.path(), &record, &Arc::downgrade(&wanted)).unwrap();
+    }
+
+    #[test]
+    fn a_check_that_nobody_waits_for_ends() {
+        let (folder, record) = dump();
+        let ended = check_files_now(folder.path(), &record, &Weak::new());
+        assert!(matches!(ended, Err(DatabasesError::Stopped { .. })), "{ended:?}");
     }
 
     #[test]
@@ -448,5 +491,25 @@ mod tests {
         fs::rename(folder.path().join("archive/1.dat.gz"), folder.path().join("x")).unwrap();
         std::os::unix::fs::symlink("../x", folder.path().join("archive/1.dat.gz")).unwrap();
         assert_eq!(damage(folder.path(), &record), "it is no plain file");
+    }
+
+    #[test]
+    fn large_objects_with_one_digest_are_checked_each() {
+        let (folder, mut record) = dump();
+        let path = |index: u32| folder.path().join(format!("archive/blob_{index}.dat.gz"));
+        let mut together = Together::default();
+        for index in [16_400, 16_401] {
+            fs::write(path(index), index.to_string()).unwrap();
+            together.add(&format!("blob_{index}.dat.gz"), 5, &Digest::of(index.to_string().as_bytes()));
+        }
+        assert_eq!(damage(folder.path(), &record), "it does not belong to the archive");
+        record.large_object_files = Some(together.finish());
+        let wanted = Arc::new(());
+        check_files_now(folder.path(), &record, &Arc::downgrade(&wanted)).unwrap();
+        fs::write(path(16_401), "16402").unwrap();
+        let other = "its large objects have another digest than they were written with";
+        assert_eq!(damage(folder.path(), &record), other);
+        fs::remove_file(path(16_400)).unwrap();
+        assert_eq!(damage(folder.path(), &record), "it has 1 files of large objects instead of 2");
     }
 }

@@ -52,6 +52,11 @@ pages! {
     type_wrong: service(r#""ports": "80:80""#);
     truth_as_string: service(r#""privileged": "true""#);
     nul_character: service(r#""hostname": "a\u0000b""#);
+    seed_of_another_database: whole(
+        r#"{ "project": "shop", "services": { "db": { "image": "postgres:15" } }, "databases": {
+          "one": { "service": "db", "seed": "seeds/one" }, "two": { "service": "db", "seed": "seeds/one" },
+          "three": { "service": "db", "seed": "seeds/one/three" } } }"#
+    );
     // Values
     size_malformed: service(r#""shm_size": "64 megs""#);
     size_below_the_engines_minimum: service(r#""mem_limit": "1m""#);

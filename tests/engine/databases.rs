@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use dpl::databases::{
     self, Adaptation, BackupSettings, Credentials, DatabasesError, Dependents, DependentsError, Identity, Jobs, Level,
-    MissingRoles, NewDatabase, OldDatabase, Origin, PasswordHashes, Patches, Placement, RebuildOptions, RebuildReport,
-    Repeat, Secret, SeedSettings, Server, Shrink,
+    LockPatience, MissingRoles, NewDatabase, OldDatabase, Origin, PasswordHashes, Patches, Placement, RebuildOptions,
+    RebuildReport, Repeat, Secret, SeedSettings, Server, Shrink,
 };
 use dpl::engine::{Address, ContainerSpec, Engine, ExecSpec};
 use dpl::report::{Activity, Event, Listener, Message, Outcome, Reporter};
@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 /// Another version's, where `DPL_TEST_POSTGRES` names one.
-fn image() -> String {
+pub fn image() -> String {
     std::env::var("DPL_TEST_POSTGRES").unwrap_or_else(|_| "postgres:15".to_owned())
 }
 
@@ -55,20 +55,26 @@ async fn engine() -> Engine {
 
 impl Site {
     pub async fn start() -> Self {
-        Self::start_with(&image()).await
+        Self::start_as(&image(), |_| {}).await
     }
 
     pub async fn start_with(image: &str) -> Self {
+        Self::start_as(image, |_| {}).await
+    }
+
+    /// Starts one whose container is set up in another way.
+    pub async fn start_as(image: &str, change: impl FnOnce(&mut ContainerSpec)) -> Self {
         let engine = engine().await;
         let found = engine.inspect_image(image).await.unwrap();
         let image = found.unwrap_or_else(|| panic!("the test engine has no image {image}: run scripts/stand-ins.sh"));
-        let spec = ContainerSpec {
+        let mut spec = ContainerSpec {
             name: format!("dpl-test-{}", uuid()),
             image: image.id,
             environment: BTreeMap::from([("POSTGRES_PASSWORD".to_owned(), PASSWORD.to_owned())]),
             shm_size_bytes: Some(256 << 20),
             ..Default::default()
         };
+        change(&mut spec);
         let container = engine.create_container(&spec).await.unwrap();
         engine.start_container(&container).await.unwrap();
         wait_for_tcp(&engine, &container).await;
@@ -101,7 +107,8 @@ impl Site {
     pub async fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
         let database = database.replace('\\', "\\\\").replace('\'', "\\'");
         let command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d"].map(str::to_owned).into_iter();
-        let command = command.chain([format!("dbname='{database}' user=postgres")]).collect();
+        let options = "options='-c statement_timeout=0 -c lock_timeout=0'";
+        let command = command.chain([format!("dbname='{database}' user=postgres {options}")]).collect();
         let spec = ExecSpec { command, ..Default::default() };
         let result = self.engine.exec(&self.container, &spec, sql.as_bytes()).await.unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
@@ -119,6 +126,7 @@ impl Site {
             level: Level::default(),
             hashes: PasswordHashes::default(),
             shrink: Shrink::Refuse,
+            patience: LockPatience::default(),
             operator: "engineer".to_owned(),
         }
     }

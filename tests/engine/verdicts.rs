@@ -86,6 +86,12 @@ async fn a_superusers_objects_are_restored_in_the_throw_away_server_and_what_can
 async fn a_replaced_database_that_can_not_be_proved_blocks_nothing_and_live_rows_stay() {
     let site = site_with("CREATE TABLE t AS SELECT generate_series(1, 7) AS n").await;
     site.sql("expert", UNRESTORABLE).await;
+    // A seed that can't be restored takes no good one's place.
+    let good = std::fs::read(site.seed().join("backup.json")).unwrap();
+    let proved = dpl::databases::SeedSettings { verify: true, ..site.seed_settings() };
+    let refused = databases::dump_seed(&site.server, "expert", &proved, &site.reporter).await.unwrap_err();
+    assert!(matches!(refused, DatabasesError::NotTried { .. }), "{refused:?}");
+    assert_eq!(std::fs::read(site.seed().join("backup.json")).unwrap(), good);
     let count = async || site.sql("expert", "SELECT count(*) FROM t").await;
     let beside = async || {
         let mut there = site.databases().await;

@@ -204,8 +204,13 @@ pub const SAMPLE: &[Point] = &[
 ];
 
 /// Points that are not in the sample, and why: the soak takes them.
-const SOAK_ONLY: &[(&str, &str)] =
-    &[("images.load.before-full", "only the containerd store falls short: tests/engine/images_others.rs kills there")];
+const SOAK_ONLY: &[(&str, &str)] = &[
+    (
+        "databases.seed.old-is-aside",
+        "only a file system that can't exchange two names passes it: src/databases/archive/staging.rs has what comes after a kill",
+    ),
+    ("images.load.before-full", "only the containerd store falls short: tests/engine/images_others.rs kills there"),
+];
 
 #[test]
 fn every_point_in_the_code_is_killed_at_or_left_to_the_soak() {

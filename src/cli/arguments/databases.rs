@@ -110,7 +110,7 @@ pub struct LeftoverArguments {
 #[derive(Debug, Args)]
 pub struct DumpArguments {
     /// Tables that are dumped at once [default: one for each CPU, at most 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
     /// The compression level, from 1 (fastest) to 12 (smallest) [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=12))]
@@ -135,7 +135,7 @@ pub struct DatabaseVerifyArguments {
     #[arg(long)]
     pub quick: bool,
     /// Tables that are restored at once [default: one for each CPU, at most 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
     /// The image of the temporary server [default: the image of the database's server]
     #[arg(long, value_name = "IMAGE")]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::leftovers::quoted;
 use super::reach::image_of;
 use super::{database, dump_target, operator};
 use crate::cli::failure::Failure;
@@ -60,8 +61,8 @@ impl Operation for Convert {
     }
 
     fn command(&self) -> String {
-        let (file, target) = (self.file.display(), self.target.display());
-        format!("dpl db convert {file} --database {} --output {target}", self.database)
+        let (file, target) = (quoted(&self.file.to_string_lossy()), quoted(&self.target.to_string_lossy()));
+        format!("dpl db convert {file} --database {} --output {target}", quoted(&self.database))
     }
 
     fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
@@ -101,6 +102,6 @@ impl Operation for Convert {
             time = begun.elapsed().as_secs_f64()
         );
         session.output.say(&message);
-        document(&BackupsDocument { backups: vec![made] })
+        document(&BackupsDocument { backups: vec![made], failed: Vec::new() })
     }
 }

@@ -282,4 +282,45 @@ mod tests {
         });
         insta::assert_snapshot!(pages.join("\n"));
     }
+
+    #[test]
+    fn a_backup_that_is_late_bad_or_from_the_future_is_no_backup_for_whoever_watches() {
+        let now: jiff::Timestamp = "2026-02-10T12:00:00Z".parse().unwrap();
+        let mut backup = BackupDocument {
+            id: "shop/20260210T000000Z".to_owned(),
+            database: "shop".to_owned(),
+            path: String::new(),
+            bytes: 1,
+            server_version: String::new(),
+            created_at: "2026-02-10T00:00:00Z".to_owned(),
+            tables: 1,
+            rows: 1,
+            duration_ms: 1,
+            database_bytes: 1,
+            verified_at: Some("2026-02-05T00:00:00Z".to_owned()),
+            checked_at: None,
+            found_bad: None,
+            from_the_future: false,
+            untried: None,
+        };
+        let late = |backups: Vec<BackupDocument>, max_age: &str, verified: &str| -> Vec<&'static str> {
+            let database = DatabaseDocument { name: "shop".to_owned(), ..DatabaseDocument::default() };
+            let listed = DatabasesDocument { databases: vec![database], backups, unreadable: Vec::new() };
+            let arguments = DatabaseListArguments {
+                targets: crate::cli::arguments::TargetArguments { targets: Vec::new() },
+                max_age: Some(max_age.parse().unwrap()),
+                verified: Some(verified.parse().unwrap()),
+            };
+            super::late(&listed, &arguments, now).iter().map(|message| message.key).collect()
+        };
+        let (backup_late, verified_late) = ("db-list-backup-late", "db-list-verified-late");
+        assert_eq!(late(vec![backup.clone()], "36h", "7d"), Vec::<&str>::new());
+        assert_eq!(late(vec![backup.clone()], "11h", "7d"), [backup_late]);
+        assert_eq!(late(vec![backup.clone()], "36h", "5d"), [verified_late]);
+        assert_eq!(late(Vec::new(), "36h", "7d"), [backup_late, verified_late]);
+        backup.found_bad = Some("noise".to_owned());
+        assert_eq!(late(vec![backup.clone()], "36h", "7d"), [backup_late, verified_late]);
+        (backup.found_bad, backup.from_the_future) = (None, true);
+        assert_eq!(late(vec![backup], "36h", "7d"), [backup_late, verified_late]);
+    }
 }

@@ -24,7 +24,7 @@ use super::operations::{self, databases_of, path};
 use super::select;
 use super::select::Unselected;
 use super::session::{Project, Session};
-use crate::databases::{BackupFolder, BackupSettings, BadBackups, Jobs, Level, PasswordHashes, Shrink};
+use crate::databases::{BackupFolder, BackupSettings, BadBackups, Jobs, Level, LockPatience, PasswordHashes, Shrink};
 use crate::fs::follow_links;
 use crate::manifest::Manifest;
 use crate::manifest::model::{Database, Service};
@@ -107,6 +107,11 @@ pub fn run(command: &DatabaseCommand, session: &mut Session) -> Result<u8, Failu
     }
 }
 
+/// Names as they could be typed behind a command.
+fn typed(names: &[String]) -> String {
+    names.iter().map(|name| leftovers::quoted(name)).collect::<Vec<_>>().join(" ")
+}
+
 /// What `--allow-shrink` says.
 fn shrink(allowed: bool) -> Shrink {
     if allowed { Shrink::Allow } else { Shrink::Refuse }
@@ -167,6 +172,7 @@ fn backup_settings(project: &Project) -> Result<BackupSettings, Failure> {
         level: Level::default(),
         hashes: PasswordHashes::default(),
         shrink: Shrink::default(),
+        patience: LockPatience::default(),
         operator: operator(),
     })
 }

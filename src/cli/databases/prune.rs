@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::reach::connect;
 use super::rollback::kept_of;
-use super::{backup_settings, backups_folder, database};
+use super::{backup_settings, backups_folder, database, typed};
 use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, digest, document};
 use crate::cli::prompt;
@@ -156,7 +156,7 @@ impl Operation for Prune {
     fn command(&self) -> String {
         let keep_old = self.keep_old.map(|count| format!(" --keep-old {count}")).unwrap_or_default();
         let bad = if self.bad == BadBackups::Remove { " --remove-bad" } else { "" };
-        format!("dpl db prune {}{keep_old}{bad}", self.databases.join(" "))
+        format!("dpl db prune {}{keep_old}{bad}", typed(&self.databases))
     }
 
     fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {

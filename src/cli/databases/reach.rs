@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::dependents::start_services;
 use crate::cli::failure::Failure;
 use crate::cli::session::{Project, Session};
-use crate::databases::{Credentials, DatabasesError, Outside, Secret, Server, ServerImage};
+use crate::databases::{self, Credentials, DatabasesError, Outside, Secret, Server, ServerImage};
 use crate::engine::Engine;
 use crate::manifest::Manifest;
 use crate::manifest::model::{Database, POSTGRES_PORT};
@@ -24,7 +24,10 @@ pub enum WhenDown {
 
 /// Connects with what the manifest or the service's environment says of user and password.
 pub async fn connect(engine: &Engine, manifest: &Manifest, database: &Database) -> Result<Server, Failure> {
-    let credentials = credentials(manifest, database).map_err(|error| Failure::Work(Box::new(error)))?;
+    let mut credentials = credentials(manifest, database).map_err(|error| Failure::Work(Box::new(error)))?;
+    if database.service.is_some() {
+        take_from_files(engine, manifest, database, &mut credentials).await?;
+    }
     match outside(database) {
         Some(outside) => Ok(Server::connect_outside(engine, &outside, credentials).await?),
         None => {
@@ -128,6 +131,31 @@ fn outside(database: &Database) -> Option<Outside> {
         port: database.port.unwrap_or(POSTGRES_PORT),
         tools_image: database.tools_image.as_ref()?.to_string(),
     })
+}
+
+/// User and password that the service reads from files of its container, as PostgreSQL's image does: `POSTGRES_USER_FILE`.
+async fn take_from_files(
+    engine: &Engine,
+    manifest: &Manifest,
+    database: &Database,
+    credentials: &mut Credentials,
+) -> Result<(), Failure> {
+    let inputs = manifest.services.get(service(database)).map(Inputs::read).unwrap_or_default();
+    let container = manifest.container_name(service(database), 1);
+    let named = |own: bool, name: &str| inputs.value(name).filter(|path| own && !path.is_empty()).map(str::to_owned);
+    let asks_user = database.user.is_none() && inputs.value("POSTGRES_USER").is_none();
+    if let Some(path) = named(asks_user, "POSTGRES_USER_FILE")
+        && let Some(user) = databases::file_in(engine, &container, &path).await?
+    {
+        credentials.user = user;
+    }
+    let asks_password = database.password.is_none() && inputs.value("POSTGRES_PASSWORD").is_none();
+    if let Some(path) = named(asks_password, "POSTGRES_PASSWORD_FILE")
+        && let Some(password) = databases::file_in(engine, &container, &path).await?
+    {
+        credentials.password = Some(Secret::new(password));
+    }
+    Ok(())
 }
 
 fn credentials(manifest: &Manifest, database: &Database) -> Result<Credentials, InputError> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::replace::{ReplaceOptions, Replaced, Replacing};
 use super::would::{self, Act, Way};
-use super::{database, seed};
+use super::{database, seed, typed};
 use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, Weight, document};
 use crate::cli::prompt;
@@ -57,7 +57,7 @@ impl Operation for Rebuild {
     }
 
     fn command(&self) -> String {
-        format!("dpl db rebuild {}{}", self.databases.join(" "), self.options.flags())
+        format!("dpl db rebuild {}{}", typed(&self.databases), self.options.flags())
     }
 
     fn weight(&self, _project: &Project) -> Weight {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dependents::Users;
+use super::leftovers::quoted;
 use super::reach::{WhenDown, reach};
 use super::{backup_settings, database, operator, shrink, users};
 use crate::cli::arguments::ReplaceArguments;
@@ -88,7 +89,7 @@ impl ReplaceOptions {
             Replaced::Dropped => " --no-backup".to_owned(),
         };
         if let Some(name) = &self.beside {
-            flags += &format!(" --as {name}");
+            flags += &format!(" --as {}", quoted(name));
         }
         if self.additions == Additions::None {
             flags += " --exact";

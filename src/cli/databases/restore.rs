@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::backups_folder;
+use super::leftovers::quoted;
 use super::replace::{ReplaceOptions, Replaced, Replacing};
 use super::would::{self, Act, Way};
 use crate::cli::failure::Failure;
@@ -71,8 +72,8 @@ impl Restore {
     fn from(&self) -> String {
         match &self.from {
             From::LastBackup => String::new(),
-            From::Backup(id) => format!(" --backup {id}"),
-            From::File(path) => format!(" --file {}", path.display()),
+            From::Backup(id) => format!(" --backup {}", quoted(id)),
+            From::File(path) => format!(" --file {}", quoted(&path.to_string_lossy())),
         }
     }
 }
@@ -96,7 +97,7 @@ impl Operation for Restore {
     }
 
     fn command(&self) -> String {
-        format!("dpl db restore {}{}{}", self.database, self.from(), self.options.flags())
+        format!("dpl db restore {}{}{}", quoted(&self.database), self.from(), self.options.flags())
     }
 
     fn weight(&self, _project: &Project) -> Weight {

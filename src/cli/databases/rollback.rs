@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::dependents::Users;
 use super::reach::{WhenDown, connect, reach};
 use super::would::{self, Act, Way};
-use super::{database, users};
+use super::{database, typed, users};
 use crate::cli::failure::Failure;
 use crate::cli::operations::{Operation, digest, document};
 use crate::cli::prompt;
@@ -50,7 +50,7 @@ impl Operation for Rollback {
     }
 
     fn command(&self) -> String {
-        format!("dpl db rollback {}", self.databases.join(" "))
+        format!("dpl db rollback {}", typed(&self.databases))
     }
 
     fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::leftovers::quoted;
 use super::reach::image_of;
 use super::{backups_folder, database, operator};
 use crate::cli::arguments::DatabaseVerifyArguments;
@@ -123,7 +124,7 @@ impl Operation for Verify {
     }
 
     fn command(&self) -> String {
-        format!("dpl db verify {}", self.ids().replace(", ", " "))
+        format!("dpl db verify {}", self.dumps.iter().map(|dump| quoted(&dump.id)).collect::<Vec<_>>().join(" "))
     }
 
     fn show(&self, _project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::large_object_files::LargeObjectFiles;
 use super::names;
 use crate::databases::described::inventory::{Extension, Role, Table};
 use crate::databases::described::properties::Properties;
@@ -20,11 +21,11 @@ pub(in crate::databases) const RECORD_FILE: &str = "backup.json";
 /// The archive's name beside it.
 pub(in crate::databases) const ARCHIVE: &str = "archive";
 
-/// The format that this version writes, and the last one that it reads.
-const FORMAT: u32 = 1;
+/// The last format that this version reads. It writes the first one unless the record says what that one can't.
+const FORMAT: u32 = 2;
 
 /// A database of 100,000 tables makes some 30 MiB.
-const LARGEST_BYTES: u64 = 32 << 20;
+const LARGEST_BYTES: u64 = 128 << 20;
 
 /// A dump: where it is from, what must be in it, and the digest of each of its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,14 +52,17 @@ pub struct Record {
     /// Where objects of it lie that are not at the database's own place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tablespaces: Vec<String>,
-    /// Row counts in the dump's own snapshot.
+    /// Those of the dump's own snapshot, with the rows that the archive holds of each.
     pub tables: Vec<Table>,
     pub archive: ArchiveFormat,
     /// Whether it was made of a database that a rebuild or a restore had replaced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub of_replaced: bool,
-    /// All files of the archive.
+    /// All files of the archive but those below.
     pub files: Vec<FileEntry>,
+    /// Many large objects; from format 2 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub large_object_files: Option<LargeObjectFiles>,
 }
 
 /// Who made it, where and with what.
@@ -184,14 +188,15 @@ impl Record {
         bytes
     }
 
-    /// The format that new records have.
-    pub(in crate::databases) fn current_format() -> u32 {
-        FORMAT
+    /// The format of a new record: the oldest one that has what it says, so that older versions read it.
+    pub(in crate::databases) fn format_for(large_object_files: Option<&LargeObjectFiles>) -> u32 {
+        if large_object_files.is_some() { FORMAT } else { 1 }
     }
 
     /// All files together.
     pub(in crate::databases) fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        let named: u64 = self.files.iter().map(|file| file.bytes).sum();
+        named + self.large_object_files.as_ref().map_or(0, |files| files.bytes)
     }
 
     pub(in crate::databases) fn rows(&self) -> u64 {
@@ -244,6 +249,7 @@ pub(in crate::databases) mod tests {
             files: ["archive/toc.dat", "archive/3318.dat.gz"]
                 .map(|path| FileEntry { path: path.to_owned(), bytes: 10, sha256: Digest::of(path.as_bytes()) })
                 .into(),
+            large_object_files: None,
         }
     }
 
@@ -276,7 +282,7 @@ pub(in crate::databases) mod tests {
 
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
-        assert!(matches!(Record::parse(br#"{"format":2,"other":1}"#), Err(RecordError::Newer { found: 2 })));
+        assert!(matches!(Record::parse(br#"{"format":3,"other":1}"#), Err(RecordError::Newer { found: 3 })));
         assert!(matches!(Record::parse(b"{}"), Err(RecordError::Malformed(_))));
         assert!(matches!(Record::parse(b""), Err(RecordError::Malformed(_))));
     }

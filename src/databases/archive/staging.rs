@@ -1,18 +1,24 @@
 //! Where a dump is made before it has its name: a private folder beside its place, that appears there in one step or not
 //! at all.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::databases::error::DatabasesError;
 use crate::fs::{create_dir_durably, sync_dir};
 
 /// Nothing else that dpl writes begins so: what is cleared away is this module's.
 const TEMPORARY: &str = ".dpl-tmp-dump-";
+
+/// What stands before the name of something that is being replaced, where that takes two steps.
+const ASIDE: &str = ".dpl-replaced-";
 
 /// A private folder beside the place that its content is meant for. Dropped unpublished, it is removed; after a kill
 /// the next run removes it, since nobody holds its lock any more.
@@ -58,19 +64,51 @@ impl Staging {
         sync_dir(target.parent().unwrap_or(Path::new("."))).map_err(fail())
     }
 
-    /// Puts it where something is already, in one step, and removes what was there. A folder in which nobody but this
-    /// process works can't be replaced by a plain rename unless it is empty.
+    /// Puts it where something is already, and removes what was there: in one step where the file system can exchange two
+    /// names. A folder can't be replaced by a plain rename unless it is empty.
     pub fn exchange(mut self, target: &Path) -> Result<(), DatabasesError> {
         let fail = || DatabasesError::file("replace", target);
         sync_dir(&self.path).map_err(fail())?;
         let flags = rustix::fs::RenameFlags::EXCHANGE;
-        rustix::fs::renameat_with(rustix::fs::CWD, &self.path, rustix::fs::CWD, target, flags)
-            .map_err(|error| fail()(error.into()))?;
+        let exchanged = match crate::failpoint::pretends("fs.no-exchange") {
+            true => Err(Errno::INVAL),
+            false => rustix::fs::renameat_with(rustix::fs::CWD, &self.path, rustix::fs::CWD, target, flags),
+        };
+        match exchanged {
+            Ok(()) => {}
+            // NFS, CIFS, exFAT and NTFS know no exchange.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return self.replace_in_turn(target).map_err(fail()),
+            Err(Errno::BUSY | Errno::XDEV) => {
+                let why = "a file system is mounted there; name a folder in it";
+                return Err(fail()(io::Error::other(why)));
+            }
+            Err(error) => return Err(fail()(error.into())),
+        }
         sync_dir(target.parent().unwrap_or(Path::new("."))).map_err(fail())?;
         crate::failpoint!("databases.seed.before-old-removed");
         // From here on the folder's own name holds what was replaced.
         self.published = true;
         remove(&self.path).map_err(DatabasesError::file("remove", &self.path))
+    }
+
+    /// In two steps: what was there goes aside first. Killed in between, the next run puts it back ([`clear`]).
+    fn replace_in_turn(mut self, target: &Path) -> io::Result<()> {
+        let home = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut aside = OsString::from(ASIDE);
+        aside.push(name);
+        let aside = home.join(aside);
+        fs::rename(target, &aside)?;
+        sync_dir(home)?;
+        crate::failpoint!("databases.seed.old-is-aside");
+        if let Err(error) = fs::rename(&self.path, target) {
+            // As it was before; should that fail as well, the next run tries again.
+            let _ = fs::rename(&aside, target);
+            return Err(error);
+        }
+        self.published = true;
+        sync_dir(home)?;
+        remove(&aside)
     }
 }
 
@@ -120,8 +158,18 @@ pub(in crate::databases) fn leftovers(home: &Path) -> Result<Vec<PathBuf>, Datab
     Ok(found)
 }
 
-/// Removes them.
+/// Removes them, and puts back what a killed run had put aside and not replaced.
 pub(in crate::databases) fn clear(home: &Path) -> Result<(), DatabasesError> {
+    let aside = fs::read_dir(home).into_iter().flatten().flatten().filter_map(|entry| {
+        let name = entry.file_name().as_bytes().strip_prefix(ASIDE.as_bytes())?.to_owned();
+        Some((entry.path(), home.join(std::ffi::OsStr::from_bytes(&name))))
+    });
+    for (aside, target) in aside {
+        match fs::symlink_metadata(&target) {
+            Ok(_) => remove(&aside).map_err(DatabasesError::file("remove", &aside))?,
+            Err(_) => fs::rename(&aside, &target).map_err(DatabasesError::file("put back", &target))?,
+        }
+    }
     for path in leftovers(home)? {
         remove(&path).map_err(DatabasesError::file("remove", &path))?;
     }
@@ -218,5 +266,29 @@ mod tests {
             assert_eq!(names_in(&target), ["new"]);
         }
         assert_eq!(names_in(folder.path()), ["seed-false", "seed-true"]);
+    }
+
+    #[test]
+    fn without_an_exchange_a_folder_is_replaced_in_turn_and_comes_back_after_a_kill() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("seed");
+        let fill = |path: &Path, name: &str| {
+            fs::create_dir_all(path).unwrap();
+            fs::write(path.join(name), b"x").unwrap();
+        };
+        fill(&target, "first");
+        for turn in ["second", "third"] {
+            let staging = Staging::open(folder.path()).unwrap();
+            fill(staging.path(), turn);
+            staging.replace_in_turn(&target).unwrap();
+            assert_eq!((names_in(&target), names_in(folder.path())), (vec![turn.to_owned()], vec!["seed".to_owned()]));
+        }
+        // Killed between the steps, and behind both.
+        fs::rename(&target, folder.path().join(".dpl-replaced-seed")).unwrap();
+        drop(Staging::open(folder.path()).unwrap());
+        assert_eq!((names_in(folder.path()), names_in(&target)), (vec!["seed".to_owned()], vec!["third".to_owned()]));
+        fill(&folder.path().join(".dpl-replaced-seed"), "old");
+        drop(Staging::open(folder.path()).unwrap());
+        assert_eq!((names_in(folder.path()), names_in(&target)), (vec!["seed".to_owned()], vec!["third".to_owned()]));
     }
 }

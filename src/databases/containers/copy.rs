@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 
 use super::helper::{FILE, INSIDE};
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, is_archive_file};
-use crate::databases::dump::compress::{CompressedFile, Moved};
+use crate::databases::dump::BEHIND_ROWS;
+use crate::databases::dump::compress::{CompressedFile, Moved, ends_whole};
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::client::Client;
 use crate::engine::{ExecOutput, ExecSession, ExecSpec};
@@ -229,7 +230,7 @@ fn take(entry: &mut impl Read, target: &Path, name: &str) -> Result<CompressedFi
     let fail = || DatabasesError::file("write", target);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(fail())?;
     let mut hasher = Hasher::new();
-    let mut lines = name.ends_with(".gz").then(|| MultiGzDecoder::new(Lines(0)));
+    let mut lines = name.ends_with(".gz").then(|| MultiGzDecoder::new(Lines::default()));
     let mut chunk = vec![0; CHUNK];
     let mut bytes = 0;
     loop {
@@ -247,19 +248,26 @@ fn take(entry: &mut impl Read, target: &Path, name: &str) -> Result<CompressedFi
         }
     }
     file.sync_all().map_err(fail())?;
-    let lines = match lines {
-        Some(lines) => lines.finish().map_err(DatabasesError::file("decompress", target))?.0,
-        None => 0,
+    let Lines { count, last } = match lines {
+        Some(lines) => lines.finish().map_err(DatabasesError::file("decompress", target))?,
+        None => Lines::default(),
     };
-    Ok(CompressedFile { name: name.to_owned(), bytes, sha256: hasher.finish(), lines })
+    let is_whole = ends_whole(&last);
+    Ok(CompressedFile { name: name.to_owned(), bytes, sha256: hasher.finish(), lines: count, is_whole })
 }
 
-/// Counts lines, and keeps nothing.
-struct Lines(u64);
+/// Counts lines, and keeps nothing but the last few bytes.
+#[derive(Default)]
+struct Lines {
+    count: u64,
+    last: Vec<u8>,
+}
 
 impl Write for Lines {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.0 += buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.last.extend_from_slice(&buffer[buffer.len().saturating_sub(BEHIND_ROWS.len())..]);
+        self.last.drain(..self.last.len().saturating_sub(BEHIND_ROWS.len()));
+        self.count += buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
         Ok(buffer.len())
     }
 
@@ -295,14 +303,27 @@ mod tests {
     fn an_archive_goes_there_and_comes_back_with_digests_and_lines() {
         let [from, to] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         fs::create_dir(from.path().join(ARCHIVE)).unwrap();
-        let rows = gzip(&b"1\t2\n".repeat(200_000));
+        let rows = gzip(&[b"1\t2\n".repeat(200_000), BEHIND_ROWS.to_vec()].concat());
         fs::write(from.path().join("archive/1.dat.gz"), &rows).unwrap();
         fs::write(from.path().join("archive/toc.dat"), b"toc\n").unwrap();
         let files = unpack(&packed(from.path())[..], to.path(), &AtomicU64::new(0)).unwrap();
-        let known: Vec<(&str, u64)> = files.iter().map(|file| (file.name.as_str(), file.lines)).collect();
-        assert_eq!(known, [("1.dat.gz", 200_000), ("toc.dat", 0)]);
+        let known: Vec<(&str, u64, bool)> =
+            files.iter().map(|file| (file.name.as_str(), file.lines, file.is_whole)).collect();
+        assert_eq!(known, [("1.dat.gz", 200_003, true), ("toc.dat", 0, false)]);
         assert_eq!((files[0].bytes, files[0].sha256.clone()), (rows.len() as u64, Digest::of(&rows)));
         assert_eq!(fs::read(to.path().join("1.dat.gz")).unwrap(), rows);
+    }
+
+    #[test]
+    fn of_a_file_nothing_goes_there_but_the_file() {
+        let from = tempfile::tempdir().unwrap();
+        fs::write(from.path().join("secret"), b"not for anybody").unwrap();
+        fs::write(from.path().join("expert.dump"), b"PGDMP").unwrap();
+        let bytes = packed(&from.path().join("expert.dump"));
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let names: Vec<PathBuf> =
+            archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into()).collect();
+        assert_eq!(names, [Path::new(FILE)]);
     }
 
     #[test]

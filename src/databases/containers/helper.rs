@@ -62,6 +62,8 @@ pub(in crate::databases) struct HelperPlace {
     pub client: Client,
     pub image_id: String,
     pub network_mode: String,
+    /// The folder of the server's socket, where there is no other way.
+    pub socket: Option<MountSpec>,
     /// The value of [`HELPER_SERVER_LABEL`].
     pub label: String,
 }
@@ -79,10 +81,10 @@ enum Inside<'a> {
 impl Helper {
     /// Starts one that has the content of `folder` at [`INSIDE`], or where that is a file this one alone.
     pub async fn start(server: &Server, folder: &Path, access: Access, reach: Reach) -> Result<Self, DatabasesError> {
-        let mut place = server.helper_place();
-        if reach == Reach::Nothing {
-            place.network_mode = "none".to_owned();
-        }
+        let place = match reach {
+            Reach::Server => server.helper_place().await?,
+            Reach::Nothing => server.place_apart(),
+        };
         Self::start_on(&place, folder, access).await
     }
 
@@ -133,7 +135,7 @@ impl Helper {
         let spec = ContainerSpec {
             user: Some(format!("{}:{}", user.as_raw(), group.as_raw())),
             network_mode: Some(place.network_mode.clone()),
-            mounts: vec![mount],
+            mounts: std::iter::once(mount).chain(place.socket.clone()).collect(),
             ..idle(&place.image_id, &place.label)
         };
         crate::failpoint!("databases.helper.before-create");

@@ -14,7 +14,7 @@ use super::helper::{self, HelperPlace, idle, run_held, volume};
 use super::stale;
 use crate::databases::described::inventory::Role;
 use crate::databases::error::{DatabasesError, Said};
-use crate::databases::server::client::{Client, Credentials, Endpoint};
+use crate::databases::server::client::{Client, Credentials, Endpoint, Limits};
 use crate::databases::server::connect::{Place, Server};
 use crate::databases::server::home_session::HomeSession;
 use crate::databases::server::quoting;
@@ -94,10 +94,12 @@ impl ServerImage {
                 bin_dir: self.bin_dir.clone(),
                 endpoint: Endpoint::Socket,
                 credentials: Arc::new(Credentials { user: "postgres".to_owned(), password: None }),
+                limits: Limits::LiftKnown,
                 home_session: HomeSession::default(),
             },
             image_id: self.image_id.clone(),
             network_mode: "none".to_owned(),
+            socket: None,
             label: self.label.clone(),
         }
     }
@@ -224,6 +226,7 @@ async fn find_server(image: &ServerImage, container: &str) -> Result<Server, Dat
         bin_dir: image.bin_dir.clone(),
         endpoint: endpoint.clone(),
         credentials: Arc::new(Credentials { user: "postgres".to_owned(), password: None }),
+        limits: Limits::LiftKnown,
         home_session: HomeSession::default(),
     };
     let place = Place {

@@ -130,19 +130,24 @@ impl Inventory {
         Ok(())
     }
 
-    /// The tables' row counts, in the session's snapshot where it has one.
+    /// The tables' row counts.
     pub(in crate::databases) async fn count(session: &mut Session, tables: &mut [Table]) -> Result<(), DatabasesError> {
+        // Functions of indexes and conditions find what they name where the database has it: the planner looks into them.
+        session.run("take the database's own names", "RESET search_path;").await?;
         // As many in one statement as keeps it, and its plan, small.
         for some in tables.chunks_mut(200) {
             let counts: Vec<String> = some
                 .iter()
                 .map(|table| {
                     let from = quoting::qualified(&table.schema, &table.name);
-                    format!("SELECT {}::bigint AS oid, count(*) AS rows FROM ONLY {from}", table.oid)
+                    format!(
+                        "SELECT {}::pg_catalog.int8 AS oid, pg_catalog.count(*) AS rows FROM ONLY {from}",
+                        table.oid
+                    )
                 })
                 .collect();
             let query = format!(
-                "SELECT coalesce(json_object_agg(oid, rows), '{{}}') FROM ({}) AS t",
+                "SELECT coalesce(pg_catalog.json_object_agg(oid, rows), '{{}}') FROM ({}) AS t",
                 counts.join(" UNION ALL ")
             );
             let rows: BTreeMap<u32, u64> = session.query("count the rows", &query).await?;
@@ -216,7 +221,7 @@ const READ: &str = "SELECT json_build_object(
         UNION SELECT evtowner FROM pg_event_trigger
         UNION SELECT lomowner FROM pg_largeobject_metadata
         UNION SELECT unnest(polroles) FROM pg_policy
-        UNION SELECT umuser FROM pg_user_mapping
+        UNION SELECT umuser FROM pg_user_mappings
         UNION SELECT defaclrole FROM pg_default_acl
         -- What is granted to the first superuser stands in no list of dependencies.
         UNION SELECT unnest(ARRAY[a.grantor, a.grantee]) FROM pg_default_acl, aclexplode(defaclacl) AS a

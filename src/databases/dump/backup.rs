@@ -11,7 +11,7 @@ use crate::databases::archive::record::{Record, RecordError};
 use crate::databases::archive::staging::Staging;
 use crate::databases::archive::verification::{Known, Verification};
 use crate::databases::documents::BackupDocument;
-use crate::databases::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
+use crate::databases::dump::{self, DumpOrder, Jobs, Level, LockPatience, PasswordHashes};
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
 use crate::fs::escape;
@@ -25,6 +25,7 @@ pub struct BackupSettings {
     pub level: Level,
     pub hashes: PasswordHashes,
     pub shrink: Shrink,
+    pub patience: LockPatience,
     /// Who does it, for the record.
     pub operator: String,
 }
@@ -127,6 +128,7 @@ async fn place(
         jobs: settings.jobs,
         level: settings.level,
         hashes: settings.hashes,
+        patience: settings.patience,
         operator: &settings.operator,
         project: settings.folder.project.as_deref(),
     };

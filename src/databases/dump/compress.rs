@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use libdeflater::{CompressionLvl, Compressor};
 use rustix::fs::{FallocateFlags, inotify};
 
-use super::Level;
+use super::{BEHIND_ROWS, Level};
 use crate::databases::error::DatabasesError;
 use crate::fs::{Digest, Hasher};
 
@@ -75,6 +75,8 @@ pub(in crate::databases) struct CompressedFile {
     pub sha256: Digest,
     /// Lines in what was compressed.
     pub lines: u64,
+    /// Whether it ends as the rows of a table do; of large objects nothing is said by that.
+    pub is_whole: bool,
 }
 
 /// A watched folder; from here on no file in it is missed.
@@ -262,6 +264,7 @@ struct Followed {
     raw_path: PathBuf,
     raw: File,
     lines: AtomicU64,
+    is_whole: AtomicBool,
     target_path: PathBuf,
     target: Mutex<Target>,
 }
@@ -313,7 +316,7 @@ impl Followed {
             punched: 0,
         };
         let (raw_path, target) = (raw_path.to_owned(), Mutex::new(target));
-        Ok(Self { raw_path, raw, lines: AtomicU64::new(0), target_path, target })
+        Ok(Self { raw_path, raw, lines: AtomicU64::new(0), is_whole: AtomicBool::new(false), target_path, target })
     }
 
     /// Writes a member, and those behind it that waited for it; keeps it where others come before it.
@@ -339,6 +342,7 @@ impl Followed {
                 bytes: target.bytes,
                 sha256: std::mem::take(&mut target.hasher).finish(),
                 lines: self.lines.load(Ordering::SeqCst),
+                is_whole: self.is_whole.load(Ordering::SeqCst),
             });
         } else {
             self.punch(&mut target);
@@ -487,6 +491,9 @@ fn compress(
     file.raw.read_exact_at(raw, block.offset).map_err(DatabasesError::file("read", &file.raw_path))?;
     let lines = memchr::memchr_iter(b'\n', raw).count() as u64;
     file.lines.fetch_add(lines, Ordering::SeqCst);
+    if block.last {
+        file.is_whole.store(ends_whole(raw), Ordering::SeqCst);
+    }
     let length = compressor.gzip_compress(raw, member).expect("the bound is large enough for any input");
     file.write(block.index, &member[..length], block.last)
 }
@@ -498,6 +505,12 @@ fn sync_files(written: &Receiver<ToSync>, pool: &Pool) {
             return pool.fail(DatabasesError::file("write", &path)(error));
         }
     }
+}
+
+/// Whether rows end with what stands behind them, as far as their last bytes go: the last block may be short.
+pub(in crate::databases) fn ends_whole(last: &[u8]) -> bool {
+    let length = last.len().min(BEHIND_ROWS.len());
+    length > 0 && BEHIND_ROWS.ends_with(&last[last.len() - length..])
 }
 
 /// A worker that panicked has left an error or a hole that the checks behind notice; the lock itself is sound.
@@ -557,6 +570,14 @@ mod tests {
             assert!(!folder.path().join(name).exists());
         }
         assert_eq!(fs::read(folder.path().join("toc.dat")).unwrap(), b"toc\n");
+    }
+
+    #[test]
+    fn rows_that_end_too_early_are_told_from_whole_ones() {
+        for (whole, rows) in [(true, &b"1\ta\n\\.\n\n\n"[..]), (true, b"\n\n"), (false, b"1\ta\n\\.\n\n"), (false, b"")]
+        {
+            assert_eq!(ends_whole(rows), whole, "{rows:?}");
+        }
     }
 
     #[test]

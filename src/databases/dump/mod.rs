@@ -1,13 +1,18 @@
 //! A database's dump into a folder: archive and record, complete and proved, or an error.
 //!
-//! The only place that runs pg_dump. Rows are counted by the server in the snapshot that pg_dump works in, and again in
-//! what pg_dump wrote; a dump whose archive lacks a table or a row is an error, whatever the exit code was.
+//! The only place that runs pg_dump. Tables are listed in the snapshot that pg_dump works in, and their rows are counted
+//! in what pg_dump wrote, which ends with a mark where it is complete; a dump whose archive lacks a table, or the end of
+//! one, is an error, whatever the exit code was. The server is not asked to count: a database whose tables can be read
+//! may have indexes that a query can't be planned with, more tables than one transaction can lock, or a lock that
+//! somebody holds, and pg_dump copes with all of them.
 
 pub(super) mod backup;
 pub(super) mod compress;
+pub(super) mod room;
 pub(super) mod seed;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::num::NonZero;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -15,9 +20,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::compress::{CompressedFile, Follower, Moved, WriterSignal};
+use self::room::SharedRoom;
 use crate::databases::archive::contents::{self, Contents};
-use crate::databases::archive::names;
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, FileEntry, Maker, RECORD_FILE, Record};
+use crate::databases::archive::{large_object_files, names};
 use crate::databases::containers::copy;
 use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach, starting_beside};
 use crate::databases::described::inventory::{Inventory, Table, shorten};
@@ -88,7 +94,19 @@ pub enum PasswordHashes {
     Take,
 }
 
+/// How long somebody else's lock on a table is waited for: someone's ALTER TABLE in the way is an error after a while,
+/// rather than a queue behind us without end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockPatience(pub std::time::Duration);
+
+impl Default for LockPatience {
+    fn default() -> Self {
+        Self(std::time::Duration::from_secs(300))
+    }
+}
+
 /// What to dump.
+#[derive(Clone)]
 pub(in crate::databases) struct DumpOrder<'a> {
     /// The database's name on the server.
     pub database: &'a str,
@@ -100,12 +118,38 @@ pub(in crate::databases) struct DumpOrder<'a> {
     pub jobs: Jobs,
     pub level: Level,
     pub hashes: PasswordHashes,
+    pub patience: LockPatience,
     pub operator: &'a str,
     pub project: Option<&'a str>,
 }
 
 /// Dumps into `folder`, which is empty, private, and nobody else's. Everything in it is safe on disk afterwards.
 pub(in crate::databases) async fn dump(
+    server: &Server,
+    order: &DumpOrder<'_>,
+    folder: &Path,
+    reporter: &Reporter,
+) -> Result<Record, DatabasesError> {
+    match Box::pin(dump_once(server, order, folder, reporter)).await {
+        Err(error) if order.jobs.get() > 1 && lost_a_lock(&error) => {
+            reporter.warn(message!("databases-dumped-alone", database = order.recorded_as));
+            let archive_path = folder.join(ARCHIVE);
+            std::fs::remove_dir_all(&archive_path).map_err(DatabasesError::file("remove", &archive_path))?;
+            let alone = DumpOrder { jobs: Jobs(NonZero::<u16>::MIN), ..order.clone() };
+            Box::pin(dump_once(server, &alone, folder, reporter)).await
+        }
+        dumped => dumped,
+    }
+}
+
+/// Whether processes of one pg_dump got into each other's way: each takes its lock without waiting, and fails where somebody
+/// who wants the table alone stands between them. A single process has one lock for all (pg_dump's `lockTableForWorker`).
+fn lost_a_lock(error: &DatabasesError) -> bool {
+    let DatabasesError::Tool { program: "pg_dump", source, .. } = error else { return false };
+    source.text().contains("after the pg_dump parent process had gotten the initial ACCESS SHARE lock")
+}
+
+async fn dump_once(
     server: &Server,
     order: &DumpOrder<'_>,
     folder: &Path,
@@ -123,7 +167,19 @@ pub(in crate::databases) async fn dump(
     }
     let (helper, opened) = starting_beside(starting, Opened::open(server, order)).await?;
     let properties = opened.properties.clone();
+    let room = if helper.shares_folder { SharedRoom::of(server, folder).await } else { None };
+    let runs_out = async {
+        match &room {
+            Some(room) => room.runs_out(order.recorded_as).await,
+            None => std::future::pending().await,
+        }
+    };
     let dumped = tokio::select! {
+        biased;
+        error = runs_out => {
+            server.cancel_statements().await;
+            Err(error)
+        }
         dumped = write_archive(opened, order, &helper, &archive_path, reporter) => dumped,
         () = reporter.stop_asked() => {
             server.cancel_statements().await;
@@ -131,9 +187,10 @@ pub(in crate::databases) async fn dump(
         }
     };
     let checked = match dumped {
-        Ok((inventory, files)) => {
+        Ok((mut inventory, files)) => {
             let contents = list_archive(&helper, order.recorded_as).await;
-            contents.and_then(|contents| check(order, &contents, &inventory, &files)).map(|()| (inventory, files))
+            let checked = contents.and_then(|contents| count_rows(order, &contents, &mut inventory.tables, &files));
+            checked.map(|()| (inventory, files))
         }
         Err(error) => Err(error),
     };
@@ -150,9 +207,9 @@ pub(in crate::databases) async fn dump(
         tokio::task::spawn_blocking(move || entries(&folder, followed))
     };
     let ((), files) = futures::join!(helper.end(), listing);
-    let files = joined(files)?;
+    let (files, large_object_files) = large_object_files::gather(joined(files)?);
     let record = Record {
-        format: Record::current_format(),
+        format: Record::format_for(large_object_files.as_ref()),
         id: names::backup_id(order.recorded_as, order.stamp),
         database: order.recorded_as.to_owned(),
         created_at,
@@ -173,14 +230,17 @@ pub(in crate::databases) async fn dump(
         tablespaces: inventory.tablespaces,
         tables: inventory.tables,
         archive: ArchiveFormat::Directory,
-        of_replaced: order.since.is_some(),
+        of_replaced: names::read_beside(order.recorded_as, order.database).is_some(),
         files,
+        large_object_files,
     };
     sync_dir(&archive_path).map_err(DatabasesError::file("write", &archive_path))?;
     crate::failpoint!("databases.dump.before-record");
     let record_path = folder.join(RECORD_FILE);
-    write_durably(&record_path, &record.to_json(), Mode::Private)
-        .map_err(DatabasesError::file("write", &record_path))?;
+    let text = record.to_json();
+    // What can't be read back is no backup: that is to be known now.
+    Record::parse(&text).map_err(|source| DatabasesError::Record { path: record_path.clone(), source })?;
+    write_durably(&record_path, &text, Mode::Private).map_err(DatabasesError::file("write", &record_path))?;
     Ok(record)
 }
 
@@ -208,7 +268,7 @@ impl Opened {
     }
 }
 
-/// pg_dump, the compression beside it and the counting, all at once in one snapshot.
+/// pg_dump and the compression beside it, in one snapshot.
 async fn write_archive(
     opened: Opened,
     order: &DumpOrder<'_>,
@@ -216,7 +276,7 @@ async fn write_archive(
     archive_path: &Path,
     reporter: &Reporter,
 ) -> Result<(Inventory, Vec<CompressedFile>), DatabasesError> {
-    let Opened { mut session, snapshot, mut inventory, .. } = opened;
+    let Opened { mut session, snapshot, inventory, .. } = opened;
     let tables = inventory.tables.len() as u64;
     let progress = {
         let (reporter, subject) = (reporter.clone(), order.recorded_as.to_owned());
@@ -227,15 +287,21 @@ async fn write_archive(
         }
     };
     crate::failpoint!("databases.dump.before-pg-dump");
-    let work = Writing { order, helper, snapshot: &snapshot, archive_path };
-    let (written, followed) = {
-        let counting = Inventory::count(&mut session, &mut inventory.tables);
-        match helper.shares_folder {
-            true => work.follow(counting, progress).await?,
-            false => work.fetch(counting, progress).await?,
+    let work = Writing { order, helper, snapshot: &snapshot, archive_path, begun: Instant::now() };
+    let written = match helper.shares_folder {
+        true => work.follow(progress).await,
+        false => work.fetch(progress).await,
+    };
+    let (written, followed) = match written {
+        Ok(written) => written,
+        Err(error) => {
+            // A snapshot goes with its session: that this one ended is then the cause, and what pg_dump says is not.
+            session.run("hold the snapshot", "SELECT;").await?;
+            return Err(work.explain(error));
         }
     };
-    session.close().await?;
+    // What was dumped in its snapshot is whole, whatever has become of it since.
+    let _ = session.close().await;
     if !written.stderr.is_empty() {
         let said = String::from_utf8_lossy(&written.stderr).trim().to_owned();
         reporter.warn(message!("databases-tool-said", tool = "pg_dump", database = order.recorded_as, said = said));
@@ -249,13 +315,27 @@ struct Writing<'a> {
     helper: &'a Helper,
     snapshot: &'a str,
     archive_path: &'a Path,
+    begun: Instant,
 }
 
 impl Writing<'_> {
+    /// pg_dump speaks of a timeout that it has set itself.
+    fn explain(&self, error: DatabasesError) -> DatabasesError {
+        let patience = self.order.patience.0;
+        match error {
+            DatabasesError::Tool { source, .. }
+                if self.begun.elapsed() >= patience && source.text().contains("Query was: LOCK TABLE") =>
+            {
+                let database = self.order.recorded_as.to_owned();
+                DatabasesError::LockedByOthers { database, seconds: patience.as_secs(), source }
+            }
+            error => error,
+        }
+    }
+
     /// Writes raw into the folder that both sides see; compressed here meanwhile.
     async fn follow(
         &self,
-        counting: impl Future<Output = Result<(), DatabasesError>>,
         progress: impl Fn(Moved) + Send + Sync + 'static,
     ) -> Result<(ExecResult, Vec<CompressedFile>), DatabasesError> {
         let follower = Follower::watch(self.archive_path)?;
@@ -276,17 +356,13 @@ impl Writing<'_> {
             }
             result
         };
-        let both = async {
-            let (written, counted) = futures::join!(writing, counting);
-            written.and_then(|result| counted.map(|()| result))
-        };
-        tokio::pin!(both, following);
+        tokio::pin!(writing, following);
         // Compression that fails (a full disk) must not wait for pg_dump: the caller ends the helper, and it with it.
         tokio::select! {
-            written = &mut both => Ok((written?, joined(following.await)?)),
+            written = &mut writing => Ok((written?, joined(following.await)?)),
             followed = &mut following => {
                 let followed = joined(followed)?;
-                Ok((both.await?, followed))
+                Ok((writing.await?, followed))
             }
         }
     }
@@ -294,15 +370,11 @@ impl Writing<'_> {
     /// Writes into the helper's own volume, compressed there, since that is less to carry; then brings it here.
     async fn fetch(
         &self,
-        counting: impl Future<Output = Result<(), DatabasesError>>,
         progress: impl Fn(Moved) + Send + Sync,
     ) -> Result<(ExecResult, Vec<CompressedFile>), DatabasesError> {
         // pg_dump's own compressor has nine levels.
         let arguments = dump_arguments(self.helper, self.order, self.snapshot, self.order.level.get().min(9));
-        let writing = self.helper.client.tool("pg_dump", self.order.recorded_as, &arguments);
-        let (written, counted) = futures::join!(writing, counting);
-        let written = written?;
-        counted?;
+        let written = self.helper.client.tool("pg_dump", self.order.recorded_as, &arguments).await?;
         let followed = copy::fetch(&self.helper.client, self.archive_path, &progress).await?;
         Ok((written, followed))
     }
@@ -322,9 +394,7 @@ impl Drop for EndFollowing {
 }
 
 async fn export_snapshot(session: &mut Session) -> Result<String, DatabasesError> {
-    // One process counts, beside those of pg_dump: the server has other work.
-    let begin = "SET max_parallel_workers_per_gather = 0; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;";
-    session.run("begin a snapshot", begin).await?;
+    session.run("begin a snapshot", "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;").await?;
     session.query("export a snapshot", "SELECT to_json(pg_export_snapshot())").await
 }
 
@@ -337,8 +407,7 @@ fn dump_arguments(helper: &Helper, order: &DumpOrder<'_>, snapshot: &str, level:
         "--no-sync".to_owned(),
         format!("--jobs={}", order.jobs.get()),
         format!("--snapshot={snapshot}"),
-        // Someone's ALTER TABLE in the way: an error after a while is better than a queue behind us without end.
-        "--lock-wait-timeout=300000".to_owned(),
+        format!("--lock-wait-timeout={}", order.patience.0.as_millis()),
         "--no-password".to_owned(),
         format!("--dbname={}", helper.client.conninfo(order.database)),
     ]
@@ -351,15 +420,21 @@ pub(in crate::databases) async fn list_archive(helper: &Helper, database: &str) 
     Ok(contents::parse(&String::from_utf8_lossy(&listing.stdout)))
 }
 
-/// Every table that the snapshot has must be in the archive with every row.
-fn check(
+/// Every table that the snapshot has must be in the archive, to its end; gives each its rows.
+fn count_rows(
     order: &DumpOrder<'_>,
     contents: &Contents,
-    inventory: &Inventory,
+    tables: &mut [Table],
     files: &[CompressedFile],
 ) -> Result<(), DatabasesError> {
-    let lines: BTreeMap<&str, u64> = files.iter().map(|file| (file.name.as_str(), file.lines)).collect();
-    let missing = inventory.tables.iter().filter_map(|table| missing_in(contents, &lines, table)).collect();
+    let files: BTreeMap<&str, &CompressedFile> = files.iter().map(|file| (file.name.as_str(), file)).collect();
+    let mut missing = Vec::new();
+    for table in tables {
+        match rows_of(contents, &files, table) {
+            Ok(rows) => table.rows = rows,
+            Err(what) => missing.push(what),
+        }
+    }
     match shorten(missing) {
         None => Ok(()),
         Some(missing) => Err(DatabasesError::Incomplete { database: order.recorded_as.to_owned(), missing }),
@@ -367,18 +442,22 @@ fn check(
 }
 
 /// What `COPY` writes behind the rows: `\.` and two empty lines (pg_dump's `dumpTableData_copy`).
-const LINES_AFTER_ROWS: u64 = 3;
+pub(in crate::databases) const BEHIND_ROWS: &[u8; 5] = b"\\.\n\n\n";
+const LINES_BEHIND_ROWS: u64 = 3;
 
-fn missing_in(contents: &Contents, lines: &BTreeMap<&str, u64>, table: &Table) -> Option<String> {
+/// How many rows of a table the archive holds; what is missing of them in words.
+fn rows_of(contents: &Contents, files: &BTreeMap<&str, &CompressedFile>, table: &Table) -> Result<u64, String> {
     let name = format!("{}.{}", table.schema, table.name);
     let Some(dump_id) = contents.table_data.get(&table.oid) else {
-        return Some(format!("the rows of table {name} are not in it"));
+        return Err(format!("the rows of table {name} are not in it"));
     };
-    let Some(lines) = lines.get(format!("{dump_id}.dat.gz").as_str()) else {
-        return Some(format!("the file with the rows of table {name} is not in it"));
+    let Some(file) = files.get(format!("{dump_id}.dat.gz").as_str()) else {
+        return Err(format!("the file with the rows of table {name} is not in it"));
     };
-    let rows = lines.saturating_sub(LINES_AFTER_ROWS);
-    (rows != table.rows).then(|| format!("{rows} of the {} rows of table {name} are in it", table.rows))
+    match file.lines.checked_sub(LINES_BEHIND_ROWS) {
+        Some(rows) if file.is_whole => Ok(rows),
+        _ => Err(format!("the rows of table {name} end too early in it")),
+    }
 }
 
 /// All files of the archive with their digests: those that were compressed have theirs already.
@@ -408,8 +487,11 @@ fn entries(folder: &Path, followed: Vec<CompressedFile>) -> Result<Vec<FileEntry
 
 fn make_private(path: &Path) -> Result<(), DatabasesError> {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .map_err(DatabasesError::file("set the permissions of", path))
+    match std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
+        // A file system without permissions (FAT, some network shares), or one where somebody else is told to be the owner.
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => Ok(()),
+        set => set.map_err(DatabasesError::file("set the permissions of", path)),
+    }
 }
 
 #[cfg(test)]
@@ -421,14 +503,38 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_table_file_or_row_is_found() {
-        let contents = Contents { table_data: BTreeMap::from([(1, 101), (2, 102), (3, 103)]) };
-        let lines = BTreeMap::from([("101.dat.gz", 8), ("103.dat.gz", 3)]);
-        let words = |oid, rows| missing_in(&contents, &lines, &table(oid, rows));
-        assert_eq!(words(1, 5), None);
-        assert_eq!(words(3, 0), None);
-        assert_eq!(words(1, 6).unwrap(), "5 of the 6 rows of table public.t1 are in it");
-        assert_eq!(words(2, 0).unwrap(), "the file with the rows of table public.t2 is not in it");
-        assert_eq!(words(4, 0).unwrap(), "the rows of table public.t4 are not in it");
+    fn a_lock_that_was_lost_to_somebody_in_between_is_told_from_other_failures() {
+        let said = |text: &str| DatabasesError::Tool {
+            program: "pg_dump",
+            database: "d".to_owned(),
+            code: 1,
+            source: crate::databases::error::Said::new(text.as_bytes()),
+        };
+        let lost = "pg_dump: error: could not obtain lock on relation \"public.t\"\nThis usually means that someone requested an \
+             ACCESS EXCLUSIVE lock on the table after the pg_dump parent process had gotten the initial ACCESS SHARE lock on the \
+             table.";
+        assert!(lost_a_lock(&said(lost)));
+        assert!(!lost_a_lock(&said("pg_dump: error: query failed: ERROR:  permission denied for table t")));
+    }
+
+    #[test]
+    fn rows_are_counted_and_a_missing_table_file_or_end_is_found() {
+        let contents = Contents { table_data: BTreeMap::from([(1, 101), (2, 102), (3, 103), (5, 105), (6, 106)]) };
+        let file = |id: u32, lines, is_whole| CompressedFile {
+            name: format!("{id}.dat.gz"),
+            bytes: 1,
+            sha256: crate::fs::Digest::of(b""),
+            lines,
+            is_whole,
+        };
+        let files = [file(101, 8, true), file(103, 3, true), file(105, 8, false), file(106, 2, true)];
+        let files = files.iter().map(|file| (file.name.as_str(), file)).collect();
+        let rows = |oid| rows_of(&contents, &files, &table(oid, 0));
+        assert_eq!((rows(1), rows(3)), (Ok(5), Ok(0)));
+        assert_eq!(rows(2).unwrap_err(), "the file with the rows of table public.t2 is not in it");
+        assert_eq!(rows(4).unwrap_err(), "the rows of table public.t4 are not in it");
+        for cut in [5, 6] {
+            assert_eq!(rows(cut).unwrap_err(), format!("the rows of table public.t{cut} end too early in it"));
+        }
     }
 }

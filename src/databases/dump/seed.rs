@@ -9,7 +9,7 @@ use crate::databases::archive::staging::Staging;
 use crate::databases::archive::verification::{Known, Verification};
 use crate::databases::containers::throwaway::ServerImage;
 use crate::databases::documents::BackupDocument;
-use crate::databases::dump::{self, DumpOrder, Jobs, Level, PasswordHashes};
+use crate::databases::dump::{self, DumpOrder, Jobs, Level, LockPatience, PasswordHashes};
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::examine::source::{SourceKind, source_kind};
 use crate::databases::server::connect::Server;
@@ -70,6 +70,7 @@ async fn place(
         jobs: settings.jobs,
         level: settings.level,
         hashes: settings.hashes,
+        patience: LockPatience::default(),
         operator: &settings.operator,
         project: None,
     };

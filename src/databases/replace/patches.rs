@@ -105,7 +105,7 @@ impl Patches {
         }
         reporter.began(Activity::PatchDatabase, subject, None);
         crate::failpoint!("databases.rebuild.before-patches");
-        let result = self.run_on(helper, target, subject).await;
+        let result = self.run_on(helper, target, subject, reporter).await;
         crate::failpoint!("databases.rebuild.after-patches");
         match &result {
             Ok(reports) => {
@@ -118,7 +118,13 @@ impl Patches {
         result
     }
 
-    async fn run_on(&self, helper: &Helper, target: &str, subject: &str) -> Result<Vec<PatchReport>, DatabasesError> {
+    async fn run_on(
+        &self,
+        helper: &Helper,
+        target: &str,
+        subject: &str,
+        reporter: &Reporter,
+    ) -> Result<Vec<PatchReport>, DatabasesError> {
         let fail = |problems| DatabasesError::Patches { database: subject.to_owned(), problems };
         let patches = self.read().map_err(fail)?;
         let token = chance("dpl-mark");
@@ -151,6 +157,11 @@ impl Patches {
                 path,
                 source: Said::new(why.as_bytes()),
             });
+        }
+        // What a patch raises as a notice was meant for somebody.
+        let notices = script.with_places(&said, &patches);
+        for line in notices.lines().filter(|line| !line.trim().is_empty()) {
+            reporter.notice(message!("databases-patch-said", database = subject, said = line));
         }
         let mut before = Mark::default();
         Ok(patches

@@ -59,6 +59,11 @@ pub(in crate::databases) enum Endpoint {
         host: String,
         port: Option<u16>,
     },
+    /// The socket in a folder of the container.
+    SocketIn {
+        folder: String,
+        port: u16,
+    },
 }
 
 /// A container in which PostgreSQL's programs run, and how they reach the server from there.
@@ -71,7 +76,44 @@ pub(in crate::databases) struct Client {
     pub bin_dir: Option<String>,
     pub endpoint: Endpoint,
     pub credentials: Arc<Credentials>,
+    pub limits: Limits,
     pub home_session: HomeSession,
+}
+
+/// How the programs' sessions are freed from limits on time that the server, the role or the database sets: what dpl
+/// does may take hours, and a lock that it holds must not go because it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::databases) enum Limits {
+    /// The limits that every server from 13 on knows.
+    LiftKnown,
+    /// All those that a server of this version knows.
+    Lift { version_number: u32 },
+    /// None are: something between us and the server takes no options. Sessions that we hold set them by themselves.
+    Leave,
+}
+
+impl Limits {
+    /// The settings, as a session sets them (PostgreSQL, "Statement Behavior").
+    fn names(self) -> Vec<&'static str> {
+        let version_number = match self {
+            Self::LiftKnown | Self::Leave => 0,
+            Self::Lift { version_number } => version_number,
+        };
+        let mut names = vec!["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+        if version_number >= 140_000 {
+            names.push("idle_session_timeout");
+        }
+        if version_number >= 170_000 {
+            names.push("transaction_timeout");
+        }
+        names
+    }
+
+    /// As libpq's `options` takes them: they outweigh what role and database set, in every program.
+    fn options(self) -> Option<String> {
+        let options: Vec<String> = self.names().iter().map(|name| format!("-c {name}=0")).collect();
+        (self != Self::Leave).then(|| options.join(" "))
+    }
 }
 
 /// What the server knows the sessions of this process by.
@@ -84,17 +126,36 @@ pub(in crate::databases) fn application_name() -> &'static str {
 const TAKE_PASSWORD: &str = "IFS= read -r PGPASSWORD && export PGPASSWORD";
 
 impl Client {
-    /// The connection string for a database: everything but the password.
+    /// The connection string for a database, for work of ours: everything but the password.
     pub fn conninfo(&self, database: &str) -> String {
+        let words = self.plain_conninfo(database);
+        match self.limits.options() {
+            Some(options) => format!("{words} {}", quoting::conninfo("options", &options)),
+            None => words,
+        }
+    }
+
+    /// The same with the settings that any other client gets, for what a person does themselves.
+    pub fn plain_conninfo(&self, database: &str) -> String {
         let mut words = vec![
             quoting::conninfo("dbname", database),
             quoting::conninfo("user", &self.credentials.user),
             "connect_timeout='20'".to_owned(),
             quoting::conninfo("application_name", application_name()),
         ];
-        if let Endpoint::Tcp { host, port } = &self.endpoint {
-            words.push(quoting::conninfo("host", host));
-            words.extend(port.map(|port| format!("port='{port}'")));
+        match &self.endpoint {
+            Endpoint::Socket => {}
+            Endpoint::SocketIn { folder, port } => {
+                words.extend([quoting::conninfo("host", folder), format!("port='{port}'")]);
+            }
+            Endpoint::Tcp { host, port } => {
+                words.push(quoting::conninfo("host", host));
+                words.extend(port.map(|port| format!("port='{port}'")));
+                if matches!(host.as_str(), "127.0.0.1" | "::1") {
+                    // Nothing of it leaves the machine; a server that insists on encryption gets it all the same.
+                    words.push("sslmode='allow'".to_owned());
+                }
+            }
         }
         words.join(" ")
     }
@@ -234,14 +295,15 @@ impl Client {
     /// Opens a session that lives on between statements.
     pub async fn session(&self, database: &str) -> Result<Session, DatabasesError> {
         let mut session = self.open(database, &self.psql_arguments(database)).await?;
-        session.run("prepare a session", SESSION_SETTINGS).await?;
+        let limits: Vec<String> = self.limits.names().iter().map(|name| format!("SET {name} = 0;")).collect();
+        session.run("prepare a session", &format!("{SESSION_SETTINGS} {}", limits.join(" "))).await?;
         Ok(session)
     }
 
     /// Opens a session with psql's `options`, and with the settings that any other client gets.
     pub async fn plain_session(&self, database: &str, options: &[String]) -> Result<Session, DatabasesError> {
         let mut arguments = options.to_vec();
-        arguments.extend(["-d".to_owned(), format!("{} client_encoding='UTF8'", self.conninfo(database))]);
+        arguments.extend(["-d".to_owned(), format!("{} client_encoding='UTF8'", self.plain_conninfo(database))]);
         self.open(database, &arguments).await
     }
 
@@ -252,9 +314,10 @@ impl Client {
     }
 }
 
-/// No limit of the server's configuration may end a session that we hold, nor a table's policy hide rows from it.
-const SESSION_SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
-     SET idle_in_transaction_session_timeout = 0; SET row_security = off; SET search_path = pg_catalog;";
+/// What a session of ours needs beside [`Limits`]: no table's policy hides rows from it, and times are written as
+/// `backup.json` has them, whatever the server's own style is.
+const SESSION_SETTINGS: &str = "SET row_security = off; SET search_path = pg_catalog; SET DateStyle = 'ISO'; \
+     SET IntervalStyle = 'postgres'; SET extra_float_digits = 3;";
 
 /// A psql that stays connected: a transaction, an exported snapshot or a lock lives as long as it. When this process
 /// is killed its input ends, so it ends too, and the server rolls back.
@@ -434,6 +497,18 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_lifted_as_far_as_the_server_knows_them() {
+        let options = |version_number| Limits::Lift { version_number }.options().unwrap();
+        assert_eq!(
+            options(130_020),
+            "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
+        );
+        assert!(options(150_000).ends_with("-c idle_session_timeout=0"));
+        assert!(options(170_001).ends_with("-c idle_session_timeout=0 -c transaction_timeout=0"));
+        assert_eq!(Limits::Leave.options(), None);
+    }
 
     #[test]
     fn a_nul_in_a_statement_is_refused() {

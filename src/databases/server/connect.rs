@@ -5,15 +5,17 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
-use super::client::{Client, Credentials, Endpoint, Session, application_name};
+use super::client::{Client, Credentials, Endpoint, Limits, Session, application_name};
 use super::home_session::HomeSession;
 use super::quoting;
+use super::way::{self, Found, PRIVILEGED, Privileged, Seen, Way};
 use crate::databases::containers::helper::{self, HelperPlace};
 use crate::databases::containers::stale;
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::replace::swap::guard;
-use crate::engine::{ContainerHold, ContainerSpec, ContainerState, Engine};
+use crate::engine::{ContainerHold, ContainerSpec, ContainerState, Engine, ExecSpec};
 
 /// The first version that has all that this module relies on (`DROP DATABASE … WITH (FORCE)`).
 const OLDEST_VERSION: u32 = 130_000;
@@ -31,8 +33,10 @@ pub struct Server {
     home: &'static str,
     /// The network that helpers join, as `network_mode` takes it.
     pub(in crate::databases) network_mode: String,
-    /// Where the server listens, seen from there.
-    pub(in crate::databases) endpoint: Endpoint,
+    /// How helpers reach it from there: asked when the first one needs it.
+    way: Arc<OnceCell<Way>>,
+    port: u16,
+    listen_addresses: String,
     pub(in crate::databases) version: String,
     pub(in crate::databases) version_number: u32,
     /// The container that `client` works in, where it is ours: it lives as long as this.
@@ -40,6 +44,7 @@ pub struct Server {
 }
 
 /// What is known of a server before it has answered.
+#[derive(Clone)]
 pub(in crate::databases) struct Place {
     pub whereabouts: String,
     pub image_id: String,
@@ -61,6 +66,7 @@ struct Facts {
     version: String,
     version_number: u32,
     port: u16,
+    listen_addresses: String,
 }
 
 impl Server {
@@ -104,14 +110,46 @@ impl Server {
             bin_dir: None,
             endpoint: Endpoint::Socket,
             credentials: Arc::new(credentials),
+            limits: Limits::LiftKnown,
             home_session: HomeSession::default(),
         };
-        let mut server = Self::find(client, place, &ways).await?;
+        let found = Self::find(client.clone(), place.clone(), &ways).await;
+        let mut server = match found {
+            Err(DatabasesError::Login { source, .. }) if source.text().contains("Is the server running") => {
+                Self::find_elsewhere(client, place, source).await?
+            }
+            found => found?,
+        };
         // Wrappers on a PATH choose among installed versions and may need a home; the server's own folder is exact.
         // Only some roles may ask, and for others the PATH has to do.
-        let folder = server.client.query::<String>(server.home, "ask for the server's programs", BIN_DIR).await;
-        server.client.bin_dir = folder.ok().filter(|folder| folder.starts_with('/'));
+        let asked = server.client.query::<Privileged>(server.home, "ask for the server's programs", PRIVILEGED).await;
+        let Privileged { bin_dir, trusts_loopback } = asked.unwrap_or_default();
+        server.client.bin_dir = bin_dir.filter(|folder| folder.starts_with('/'));
+        if trusts_loopback == Some(true) {
+            // Set once only: nobody else has this value yet.
+            let _ = server.way.set(Way::to(Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: Some(server.port) }));
+        }
         Ok(server)
+    }
+
+    /// One that is not where it is looked for first: its socket is in another folder, or it has another port.
+    async fn find_elsewhere(client: Client, place: Place, refusal: Said) -> Result<Self, DatabasesError> {
+        let spec = ExecSpec { command: way::LISTENERS.map(str::to_owned).into(), ..Default::default() };
+        let tables = client.engine.exec(&client.container, &spec, b"").await?;
+        let endpoint = |seen| match seen {
+            Seen::Socket { folder, port } => Endpoint::SocketIn { folder, port },
+            Seen::Port(port) => Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: Some(port) },
+        };
+        let ways: Vec<_> = way::listeners(&String::from_utf8_lossy(&tables.stdout))
+            .into_iter()
+            .map(endpoint)
+            .flat_map(|endpoint| [(endpoint.clone(), "postgres"), (endpoint, "template1")])
+            .collect();
+        let (server, user) = (place.whereabouts.clone(), client.credentials.user.clone());
+        match ways.is_empty() {
+            true => Err(DatabasesError::Login { server, user, source: refusal }),
+            false => Self::find(client, place, &ways).await,
+        }
     }
 
     /// Connects to a server outside: from a container of the tools' image in the network of the engine's machine.
@@ -141,6 +179,7 @@ impl Server {
             bin_dir: None,
             endpoint: endpoint.clone(),
             credentials: Arc::new(credentials),
+            limits: Limits::LiftKnown,
             home_session: HomeSession::default(),
         };
         let found = Self::find(client, place, &[(endpoint.clone(), "postgres"), (endpoint, "template1")]).await;
@@ -156,25 +195,32 @@ impl Server {
         let mut refusal = None;
         for (endpoint, home) in ways {
             let home_session = HomeSession::keeping(home);
-            let client = Client { endpoint: endpoint.clone(), home_session, ..client.clone() };
-            match client.query::<Facts>(home, "ask the server what it is", FACTS).await {
+            let mut client = Client { endpoint: endpoint.clone(), home_session, ..client.clone() };
+            match ask_what_it_is(&mut client, home).await {
                 Ok(facts) if facts.version_number < OLDEST_VERSION => {
                     return Err(DatabasesError::TooOld { server: place.whereabouts, version: facts.version });
                 }
                 Ok(facts) => {
-                    let endpoint = match endpoint {
-                        Endpoint::Socket => Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: Some(facts.port) },
+                    // An address is the same for all who share its network; a socket is a file.
+                    let way = match endpoint {
+                        Endpoint::Socket | Endpoint::SocketIn { .. } => OnceCell::new(),
                         Endpoint::Tcp { host, port } => {
-                            Endpoint::Tcp { host: host.clone(), port: port.or(Some(facts.port)) }
+                            let endpoint = Endpoint::Tcp { host: host.clone(), port: port.or(Some(facts.port)) };
+                            OnceCell::from(Way::to(endpoint))
                         }
                     };
+                    if client.limits != Limits::Leave {
+                        client.limits = Limits::Lift { version_number: facts.version_number };
+                    }
                     return Ok(Self {
                         client,
                         whereabouts: place.whereabouts,
                         image_id: place.image_id,
                         home,
                         network_mode: place.network_mode,
-                        endpoint,
+                        way: Arc::new(way),
+                        port: facts.port,
+                        listen_addresses: facts.listen_addresses,
                         version: facts.version,
                         version_number: facts.version_number,
                         tools: None,
@@ -206,16 +252,32 @@ impl Server {
     }
 
     /// Where helpers stand that reach it.
-    pub(in crate::databases) fn helper_place(&self) -> HelperPlace {
-        HelperPlace {
-            client: Client {
-                endpoint: self.endpoint.clone(),
-                // It is the server's container that it is in.
-                home_session: HomeSession::default(),
-                ..self.client.clone()
-            },
-            image_id: self.image_id.clone(),
+    pub(in crate::databases) async fn helper_place(&self) -> Result<HelperPlace, DatabasesError> {
+        let found = Found {
+            client: &self.client,
+            home: self.home,
+            port: self.port,
+            listen_addresses: &self.listen_addresses,
+            whereabouts: &self.whereabouts,
+            image_id: &self.image_id,
+        };
+        let Way { endpoint, mount } = self.way.get_or_try_init(|| found.way()).await?.clone();
+        Ok(HelperPlace {
+            // It is the server's container that the kept session is in.
+            client: Client { endpoint, home_session: HomeSession::default(), ..self.client.clone() },
             network_mode: self.network_mode.clone(),
+            socket: mount,
+            ..self.place_apart()
+        })
+    }
+
+    /// Where helpers stand that reach nothing: they only read an archive.
+    pub(in crate::databases) fn place_apart(&self) -> HelperPlace {
+        HelperPlace {
+            client: Client { home_session: HomeSession::default(), ..self.client.clone() },
+            image_id: self.image_id.clone(),
+            network_mode: "none".to_owned(),
+            socket: None,
             label: self.client.container.clone(),
         }
     }
@@ -267,7 +329,32 @@ impl Server {
     }
 }
 
-const FACTS: &str = "SELECT json_build_object('version', current_setting('server_version'), \
-     'version_number', current_setting('server_version_num')::int, 'port', current_setting('port')::int)";
+/// The text of a file inside a running container, without the line breaks at its end, as a shell's `$(<FILE)` gives it;
+/// `None` where the container does not run or has no such file.
+pub async fn file_in(engine: &Engine, container: &str, path: &str) -> Result<Option<String>, DatabasesError> {
+    match engine.inspect_container(container).await? {
+        Some(view) if view.state == ContainerState::Running => {}
+        _ => return Ok(None),
+    }
+    let command = ["cat", "--", path].map(str::to_owned).into();
+    let spec = ExecSpec { command, user: Some("0:0".to_owned()), ..Default::default() };
+    let answer = engine.exec(container, &spec, b"").await?;
+    let text = String::from_utf8_lossy(&answer.stdout).trim_end_matches('\n').to_owned();
+    Ok((answer.exit_code == 0).then_some(text))
+}
 
-const BIN_DIR: &str = "SELECT to_json(setting) FROM pg_catalog.pg_config() WHERE name = 'BINDIR'";
+/// A pooler in between may take no options at the start of a connection; then there are none.
+async fn ask_what_it_is(client: &mut Client, home: &str) -> Result<Facts, DatabasesError> {
+    const OPERATION: &str = "ask the server what it is";
+    match client.query(home, OPERATION, FACTS).await {
+        Err(DatabasesError::Sql { source, .. }) if source.text().contains("startup parameter") => {
+            client.limits = Limits::Leave;
+            client.query(home, OPERATION, FACTS).await
+        }
+        answer => answer,
+    }
+}
+
+const FACTS: &str = "SELECT json_build_object('version', current_setting('server_version'), \
+     'version_number', current_setting('server_version_num')::int, 'port', current_setting('port')::int, \
+     'listen_addresses', current_setting('listen_addresses'))";

@@ -15,7 +15,7 @@ use crate::databases::error::DatabasesError;
 use crate::engine::{ExecOutput, ExecSession, ExecSpec};
 
 /// What is left alone: a few segments of the log, and what is written between two looks.
-const RESERVE_BYTES: u64 = 192 << 20;
+pub(in crate::databases) const RESERVE_BYTES: u64 = 192 << 20;
 
 /// The folders that a restore fills.
 #[derive(Debug, Clone, PartialEq, Eq)]

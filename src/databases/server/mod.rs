@@ -7,3 +7,4 @@ pub(super) mod connect;
 pub(super) mod disk_space;
 pub(super) mod home_session;
 pub(super) mod quoting;
+pub(super) mod way;

@@ -38,19 +38,20 @@ pub struct Shell {
 impl Shell {
     /// psql in `database`, with the messages of the image's own language.
     pub async fn open(server: &Server, database: &str) -> Result<Self, DatabasesError> {
-        let place = server.helper_place();
+        let place = server.helper_place().await?;
         if let Some(password) = &place.client.credentials.password {
             password.check()?;
         }
         let engine = &place.client.engine;
         stale::clear(engine).await?;
         let network_mode = Some(place.network_mode);
-        let spec = ContainerSpec { network_mode, ..idle(&place.image_id, &place.label) };
+        let mounts = place.socket.into_iter().collect();
+        let spec = ContainerSpec { network_mode, mounts, ..idle(&place.image_id, &place.label) };
         let container = engine.create_container(&spec).await?;
         let hold = run_held(engine, &container).await?;
         let client = Client { container, ..place.client };
         let mark = chance("dpl-ready");
-        let conninfo = format!("{} client_encoding='UTF8'", client.conninfo(database));
+        let conninfo = format!("{} client_encoding='UTF8'", client.plain_conninfo(database));
         let words = ["sh", "-c", SCRIPT, &mark, &client.program("psql"), "-w", "-d", &conninfo];
         // A history would be a file with all that was typed, passwords of new roles too.
         let environment = ["PSQL_HISTORY=/dev/null", "LC_CTYPE=C.UTF-8"].map(str::to_owned).into();

@@ -168,6 +168,8 @@ pub struct ContainerView {
     pub tty: bool,
     /// Whether the engine removes it when it ends.
     pub auto_remove: bool,
+    /// Its file system as the engine's machine has it while it runs; `None` where the engine does not say.
+    pub merged_dir: Option<String>,
     /// The logging driver's name, and its options.
     pub log_driver: String,
     pub log_options: BTreeMap<String, String>,
@@ -287,6 +289,7 @@ pub(in crate::engine) fn view(answer: ContainerInspectResponse) -> ContainerView
     published.sort_by_key(ToString::to_string);
     let endpoints = network_settings.networks.unwrap_or_default();
     ContainerView {
+        merged_dir: answer.graph_driver.and_then(|driver| driver.data.get("MergedDir").cloned()),
         id: answer.id.unwrap_or_default(),
         name: answer.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         image_id: answer.image.unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::obstacles;
 use super::source::Expected;
 use crate::databases::described::inventory::Role;
 use crate::databases::described::properties::Properties;
@@ -17,7 +18,6 @@ struct Facts {
     guarded_settings: Vec<String>,
     missing_extensions: Vec<String>,
     missing_tablespaces: Vec<String>,
-    prepared_transactions: u64,
     may: bool,
 }
 
@@ -53,8 +53,7 @@ pub(in crate::databases) async fn look(
     let query = FACTS
         .replace("$roles", &rows(roles))
         .replace("$extensions", &rows(expected.extensions.iter().map(String::as_str)))
-        .replace("$tablespaces", &rows(tablespaces))
-        .replace("$database", &quoting::literal(database));
+        .replace("$tablespaces", &rows(tablespaces));
     let facts: Facts = server.client.query(server.home(), "compare the server with the dump", &query).await?;
     if !facts.may {
         let user = &server.client.credentials.user;
@@ -82,13 +81,11 @@ pub(in crate::databases) async fn look(
     for tablespace in &facts.missing_tablespaces {
         problems.push(format!("the server has no tablespace `{tablespace}`: create it, or give --no-tablespaces"));
     }
-    if facts.prepared_transactions > 0 {
-        problems.push(format!(
-            "`{database}` has {} prepared transactions, which keep it from being renamed: commit or roll them back",
-            facts.prepared_transactions
-        ));
-    }
-    if let Some(space) = DiskSpace::of(server, &properties.tablespace).await? {
+    problems.extend(obstacles::of_extensions(server, &expected.extensions).await?);
+    // A role without the right to ask where the data lies is refused above, and that is the reason to tell.
+    if facts.may
+        && let Some(space) = DiskSpace::of(server, &properties.tablespace).await?
+    {
         problems.extend(space.problem(server, expected.size_bytes).await?);
     }
     Ok(Findings { problems, roles: made })
@@ -109,5 +106,4 @@ const FACTS: &str = "SELECT json_build_object(
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = n)),
   'missing_tablespaces', (SELECT coalesce(json_agg(DISTINCT n), '[]') FROM $tablespaces AS n
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = n)),
-  'prepared_transactions', (SELECT count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = $database),
   'may', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))";

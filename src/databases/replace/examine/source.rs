@@ -336,6 +336,18 @@ impl Source {
         adaptation: &Adaptation,
         reporter: &Reporter,
     ) -> Result<Expected, DatabasesError> {
+        tokio::select! {
+            read = self.read(server, adaptation, reporter) => read,
+            () = reporter.stop_asked() => Err(DatabasesError::Stopped { database: self.path.display().to_string() }),
+        }
+    }
+
+    async fn read(
+        &self,
+        server: &Server,
+        adaptation: &Adaptation,
+        reporter: &Reporter,
+    ) -> Result<Expected, DatabasesError> {
         match &self.record {
             Some(record) => {
                 verify::verify_digests(&self.folder, record, reporter).await?;
@@ -365,17 +377,16 @@ impl Source {
 
     /// What tells that nobody has touched it: name, size, number and time of change of each of its files.
     pub fn marks(&self) -> Result<Vec<Mark>, DatabasesError> {
-        let fail = || DatabasesError::file("look at", &self.folder);
         let files: Vec<PathBuf> = match (self.kind, &self.record) {
             (_, Some(record)) => {
-                let files = record.files.iter().map(|file| self.folder.join(&file.path));
-                files.chain([self.folder.join(RECORD_FILE)]).collect()
+                let files = match record.large_object_files {
+                    None => record.files.iter().map(|file| self.folder.join(&file.path)).collect(),
+                    // The record does not name them one by one.
+                    Some(_) => files_in(&self.folder.join(ARCHIVE))?,
+                };
+                files.into_iter().chain([self.folder.join(RECORD_FILE)]).collect()
             }
-            (SourceKind::Directory, None) => {
-                let entries = std::fs::read_dir(&self.folder).map_err(fail())?;
-                let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-                paths.collect::<Result<_, _>>().map_err(fail())?
-            }
+            (SourceKind::Directory, None) => files_in(&self.folder)?,
             _ => vec![self.folder.clone()],
         };
         let mut marks = Vec::new();
@@ -503,6 +514,12 @@ fn recorded(record: &Record) -> Expected {
     }
 }
 
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, DatabasesError> {
+    let fail = || DatabasesError::file("look at", folder);
+    let entries = std::fs::read_dir(folder).map_err(fail())?;
+    entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(fail())
+}
+
 /// For progress only: what can't be looked at has no size.
 fn size_of(path: &Path) -> u64 {
     let Ok(metadata) = std::fs::metadata(path) else { return 0 };
@@ -533,6 +550,38 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn newer_backups_that_are_not_taken_are_told_with_the_reason() {
+        use crate::databases::archive::record::tests::record;
+        use crate::databases::archive::verification::{Failure, Verification};
+        let folder = tempfile::tempdir().unwrap();
+        let make = |stamp: &str| {
+            let home = backup::folder_of(folder.path(), "expert").join(stamp);
+            std::fs::create_dir_all(&home).unwrap();
+            let created_at = names::time_of(stamp).unwrap();
+            let record = Record { id: format!("expert/{stamp}"), created_at, ..record() };
+            std::fs::write(home.join(RECORD_FILE), record.to_json()).unwrap();
+            home
+        };
+        let good = make("20260704T000000Z");
+        assert_eq!(last_backup(folder.path(), "expert").unwrap().unwrap().passed_over, []);
+        let bad = make("20260705T000000Z");
+        let mut verification = Verification::default();
+        let failure = Failure { at: jiff::Timestamp::now(), operator: String::new(), reason: "noise".to_owned() };
+        verification.refuted(failure);
+        verification.write(&bad).unwrap();
+        let unreadable = make("20260706T000000Z");
+        std::fs::write(unreadable.join(RECORD_FILE), b"{").unwrap();
+        let future = make("21350704T000000Z");
+        let LastBackup { path, passed_over } = last_backup(folder.path(), "expert").unwrap().unwrap();
+        assert_eq!(path, good);
+        let why = |path: &Path| passed_over.iter().find(|over| over.path == path).map(|over| over.reason.clone());
+        assert_eq!(why(&bad), Some(PassedOverBecause::Bad));
+        assert_eq!(why(&future), Some(PassedOverBecause::FromTheFuture));
+        assert!(matches!(why(&unreadable), Some(PassedOverBecause::Unreadable(_))));
+        assert_eq!(passed_over.len(), 3);
+    }
 
     #[test]
     fn a_file_is_known_by_what_it_holds() {

@@ -36,8 +36,9 @@ impl RowCopy {
         let mut new_session = server.client.session(new).await?;
         // Conditions and operators are found where the database's own users find them. Values travel as text: every digit
         // of them, and dates in one style, whatever the database's own settings are (pg_dump does the same).
-        const AS_TEXT: &str =
-            "RESET search_path; SET extra_float_digits = 3; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';";
+        const AS_TEXT: &str = "RESET search_path; SET extra_float_digits = 3; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
+             SELECT FROM pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) \
+             WHERE pg_catalog.getdatabaseencoding() = 'SQL_ASCII';";
         old_session.run("prepare a session", AS_TEXT).await?;
         new_session.run("prepare a session", AS_TEXT).await?;
         let backend = old_session.query("ask for a session's process", "SELECT to_json(pg_backend_pid())").await?;

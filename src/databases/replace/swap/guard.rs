@@ -14,8 +14,9 @@ use crate::databases::server::quoting::ident;
 use crate::engine::{ExecOutput, ExecSession};
 
 /// Tries for two minutes: the renames may be under way on the server, and then it has to wait for them. The file tells
-/// [`LINGERING`] that somebody is at work.
-const SCRIPT: &str = r#"mark=/tmp/dpl-guard-$$; trap 'rm -f "$mark"' EXIT; : 2>/dev/null >"$mark"
+/// [`LINGERING`] that somebody is at work; in a server's own container nobody asks for it, and there may be no place to
+/// write one: a redirection that fails ends a shell, but not the one around it.
+const SCRIPT: &str = r#"mark=/tmp/dpl-guard-$$; trap 'rm -f "$mark"' EXIT; (: >"$mark") 2>/dev/null
 echo set
 IFS= read -r word; [ "$word" = done ] && exit 0
 turn=0

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 
 use self::renames::{Swap, SwapOutcome};
+use crate::databases::archive::names;
 use crate::databases::documents::PreserveReport;
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::preserve::Preservation;
+use crate::databases::server::client::application_name;
 use crate::databases::server::connect::Server;
+use crate::databases::server::quoting::literal;
 use crate::report::{Activity, Reporter, in_one_line};
 
 /// The services that use a database: whoever knows them stops and starts them.
@@ -45,9 +48,12 @@ impl SwapAroundServices<'_> {
     /// Stops the dependents, swaps, and starts them again, whether or not the swap was done.
     pub async fn run(&self, preservation: &Preservation) -> Result<Swapped, DatabasesError> {
         let (reporter, database) = (self.reporter, self.swap.database);
+        self.ensure_locked().await?;
         let begun = Instant::now();
         let stopped = self.dependents.stop().await.map_err(|error| self.failed("stop", error));
         let swapped = match stopped {
+            // Stopping them takes a while, and somebody may have thought better of it.
+            Ok(()) if reporter.asked_to_stop() => Err(DatabasesError::Stopped { database: database.to_owned() }),
             Ok(()) => {
                 reporter.began(Activity::SwapDatabase, database, None);
                 self.swap.run(self.server, preservation, reporter).await
@@ -77,6 +83,22 @@ impl SwapAroundServices<'_> {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// The session with the lock has waited through the restore. Where it ended meanwhile, somebody else may have begun.
+    async fn ensure_locked(&self) -> Result<(), DatabasesError> {
+        let (server, database) = (self.server, self.swap.database);
+        let key = names::lock_key(database);
+        let query = format!(
+            "SELECT to_json(EXISTS (SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.application_name = {} \
+             AND (l.classid::bigint << 32) | l.objid::bigint = {key}))",
+            literal(application_name())
+        );
+        match server.client.query(server.maintenance(database), "look for the lock", &query).await? {
+            true => Ok(()),
+            false => Err(DatabasesError::LockLost { database: database.to_owned() }),
         }
     }
 

@@ -57,7 +57,7 @@ impl Swap<'_> {
         reporter: &Reporter,
     ) -> Result<SwapOutcome, DatabasesError> {
         let guard = Guard::set(server, self.database).await?;
-        let result = self.swap(server, preservation).await;
+        let result = self.swap(server, preservation, reporter).await;
         if result.is_err()
             && let Err(reopening) = open(server, self.database).await
         {
@@ -70,7 +70,12 @@ impl Swap<'_> {
         result
     }
 
-    async fn swap(&self, server: &Server, preservation: &Preservation) -> Result<SwapOutcome, DatabasesError> {
+    async fn swap(
+        &self,
+        server: &Server,
+        preservation: &Preservation,
+        reporter: &Reporter,
+    ) -> Result<SwapOutcome, DatabasesError> {
         let mut session = server.maintenance_session(self.database).await?;
         // Both ends are inside before the doors close.
         let row_copy = RowCopy::open(server, self.database, self.new, preservation).await?;
@@ -78,11 +83,17 @@ impl Swap<'_> {
         let begun = Instant::now();
         session.run("end new connections", &close_statement(self.database)).await?;
         crate::failpoint!("databases.rebuild.after-close");
-        let preserved = self.carry(&mut session, row_copy, preservation).await?;
+        let preserved = tokio::select! {
+            preserved = self.carry(&mut session, row_copy, preservation) => preserved?,
+            () = reporter.stop_asked() => {
+                server.cancel_statements().await;
+                return Err(DatabasesError::Stopped { database: self.database.to_owned() });
+            }
+        };
         let mut session = Some(session);
         let mut failure = None;
         let mut pause = Duration::from_millis(20);
-        while failure.is_none() || begun.elapsed() < PATIENCE {
+        while failure.is_none() || begun.elapsed() < PATIENCE && !reporter.asked_to_stop() {
             if failure.is_some() {
                 // A server that does not answer is not asked hundreds of times.
                 tokio::time::sleep(pause).await;
