@@ -149,6 +149,6 @@ fn a_question_without_a_terminal_is_an_error_with_the_question_in_it() {
     let run = chinese().run(&["db", "rebuild", "minerva"]).failure(2);
     assert_eq!(
         run.stderr,
-        "错误: 没有终端可供提问：minerva 将被种子中的数据替换。请输入它的名称以继续：\n  提示: 如果回答为“是”，请加 --yes\n"
+        "错误: 没有终端可供提问：minerva 将被交付转储中的数据替换。请输入它的名称以继续：\n  提示: 如果回答为“是”，请加 --yes\n"
     );
 }
