@@ -51,7 +51,8 @@ pub struct StartArguments {
     /// How many containers are created or started at once [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub parallel: Option<u32>,
-    /// How long one service may take to become ready [default: as the manifest or the health check says, else 2m]
+    /// How long one service may take to become ready [default: as in the manifest, else 5m with a health check, 2m
+    /// without]
     #[arg(long, value_name = "TIME")]
     pub wait_timeout: Option<String>,
     /// Do not wait until services are ready, except where another service or a replacement depends on it
