@@ -34,6 +34,30 @@ need_nextest() {
     die "cargo could not install cargo-nextest $version (https://nexte.st/docs/installation)"
 }
 
+# need_compose FOLDER: Docker Compose 2 or later. Where there is none, that of a newer Debian is kept in FOLDER, which comes
+# into PATH. Apt's own lists and sources stay as they are.
+need_compose() {
+  local folder=$1 mirror options work suite=${DPL_COMPOSE_SUITE:-trixie}
+  PATH=$PATH:$folder
+  docker compose version >/dev/null 2>&1 && return
+  docker-compose version --short 2>/dev/null | grep -q '^v\?[2-9]' && return
+  # An older one must not hide it.
+  PATH=$folder:$PATH
+  [[ ! -x $folder/docker-compose ]] || return 0
+  echo "${0##*/}: bringing Docker Compose from Debian $suite" >&2
+  mirror=$(debian_mirror)
+  work=$(mktemp -d) && mkdir -p "$work/lists/partial" "$folder"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$work/sources.list"
+  options=(-o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$work/lists"
+    -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root -o Acquire::Check-Valid-Until=false
+    -o Dir::Etc::preferencesparts=/dev/null
+    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
+  (cd "$work" && apt-get "${options[@]}" update -qq && apt-get "${options[@]}" download -qq docker-compose &&
+    dpkg -x docker-compose_*.deb unpacked && cp unpacked/usr/libexec/docker/cli-plugins/docker-compose "$folder/") >&2 ||
+    die "Docker Compose could not be brought from Debian $suite"
+  rm -rf "$work"
+}
+
 # The first archive of apt's own configuration that calls itself Debian (not its security or backports part).
 debian_mirror() {
   local ask=(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian') found
