@@ -75,9 +75,7 @@ pub async fn verify(
                 }
                 Depth::Restore => {
                     verification.proved_by_restore(proof);
-                    let message =
-                        message!("databases-dump-verified", tables = record.tables.len(), rows = record.rows());
-                    message
+                    message!("databases-dump-verified", tables = record.tables.len(), rows = record.rows())
                 }
             };
             reporter.done(Activity::VerifyDump, subject.as_str(), message);

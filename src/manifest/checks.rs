@@ -189,12 +189,17 @@ impl<'a> Checker<'a> {
 
     /// A job that the engine starts again has no end.
     fn jobs(&mut self) {
+        // Who waits for the end of which service, the first one of several.
+        let mut waits: HashMap<&str, &str> = HashMap::new();
         for (name, service) in self.services() {
-            let waits = |other: &Service| {
-                let dependency = other.depends_on.get(name);
-                dependency.is_some_and(|one| one.condition == Condition::ServiceCompletedSuccessfully)
-            };
-            let waiting = self.services().into_iter().find(|(_, other)| waits(other)).map(|(other, _)| other);
+            let jobs = service
+                .depends_on
+                .iter()
+                .filter(|(_, dependency)| dependency.condition == Condition::ServiceCompletedSuccessfully);
+            jobs.for_each(|(job, _)| _ = waits.entry(job.as_str()).or_insert(name));
+        }
+        for (name, service) in self.services() {
+            let waiting = waits.get(name).copied();
             let probe = service.ready.as_ref().map(|ready| &ready.probe);
             let says_so = matches!(probe, Some(ReadyProbe::Completed(_)));
             if waiting.is_none() && !says_so {

@@ -134,11 +134,10 @@ struct Settle {
 
 impl Operation for Settle {
     fn announcement(&self) -> Message {
-        let message = match self.act {
+        match self.act {
             Act::Drop => message!("will-drop-leftover", name = &self.leftover.name),
             Act::Keep => message!("will-keep-leftover", name = &self.leftover.name),
-        };
-        message
+        }
     }
 
     fn command(&self) -> String {

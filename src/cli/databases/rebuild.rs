@@ -70,7 +70,6 @@ impl Operation for Rebuild {
                 Replaced::Dropped => message!("confirm-rebuild-unsaved", database = name),
                 Replaced::BackedUp | Replaced::Kept(_) => message!("confirm-rebuild", database = name),
             };
-            let question = question;
             prompt::confirm_by_name(session, &question, name)?;
         }
         Ok(())

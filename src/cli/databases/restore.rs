@@ -49,15 +49,12 @@ impl Restore {
         }
         let last = last_backup(&backups_folder(project)?, &self.database)?;
         let passed_over = last.map(|last| last.passed_over).unwrap_or_default();
-        let said = passed_over.into_iter().map(|passed| {
-            let message = match passed.reason {
-                PassedOverBecause::Unreadable(why) => {
-                    message!("restore-passes-unreadable", path = passed.path.display(), why = why)
-                }
-                PassedOverBecause::Bad => message!("restore-passes-bad", path = passed.path.display()),
-                PassedOverBecause::FromTheFuture => message!("restore-passes-future", path = passed.path.display()),
-            };
-            message
+        let said = passed_over.into_iter().map(|passed| match passed.reason {
+            PassedOverBecause::Unreadable(why) => {
+                message!("restore-passes-unreadable", path = passed.path.display(), why = why)
+            }
+            PassedOverBecause::Bad => message!("restore-passes-bad", path = passed.path.display()),
+            PassedOverBecause::FromTheFuture => message!("restore-passes-future", path = passed.path.display()),
         });
         Ok(said.collect())
     }
@@ -85,15 +82,14 @@ impl Operation for Restore {
             From::Backup(id) => Some(id.clone()),
             From::File(path) => Some(path.display().to_string()),
         };
-        let message = match (&source, &self.options.beside) {
+        match (&source, &self.options.beside) {
             (Some(_), Some(_)) => {
                 message!("will-restore-beside", targets = &self.database, source = source.unwrap_or_default())
             }
             (Some(_), None) => message!("will-restore", targets = &self.database, source = source.unwrap_or_default()),
             (None, Some(_)) => message!("will-restore-last-beside", targets = &self.database),
             (None, None) => message!("will-restore-last", targets = &self.database),
-        };
-        message
+        }
     }
 
     fn command(&self) -> String {

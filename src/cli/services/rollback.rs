@@ -230,17 +230,15 @@ impl Rollback {
             session.output.say(&message);
         }
         print_or(&plan.plan, &message!("rollback-nothing"), session)?;
-        let lists: [(&Vec<String>, fn(String) -> Message); 4] = [
-            (&plan.new_services, |all| message!("rollback-new-services", targets = all)),
-            (&plan.started_since, |all| message!("rollback-started-since", targets = all)),
-            (&plan.past_env_files, |all| message!("rollback-past-env", targets = all)),
-            (&self.unrecorded_env, |all| message!("rollback-env-unknown", targets = all)),
-        ];
-        for (services, message) in lists {
+        let say = |services: &[String], message: fn(String) -> Message| {
             if !services.is_empty() {
                 session.output.say(&message(services.join(", ")));
             }
-        }
+        };
+        say(&plan.new_services, |all| message!("rollback-new-services", targets = all));
+        say(&plan.started_since, |all| message!("rollback-started-since", targets = all));
+        say(&plan.past_env_files, |all| message!("rollback-past-env", targets = all));
+        say(&self.unrecorded_env, |all| message!("rollback-env-unknown", targets = all));
         for backup in &plan.backups {
             let message = message!("rollback-backup", database = &backup.database, id = &backup.id);
             session.output.say(&message);

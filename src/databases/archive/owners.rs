@@ -48,8 +48,7 @@ impl<'a> Owned<'a> {
         let (object, owner) = line.strip_prefix("ALTER ")?.strip_suffix(';')?.rsplit_once(" OWNER TO ")?;
         let (owner, rest) = identifier(owner)?;
         let has_kind = |kind: &&str| object.strip_prefix(*kind).is_some_and(|name| name.starts_with(' '));
-        (rest.is_empty() && KINDS.iter().any(|kind| has_kind(&kind)) && is_name(object))
-            .then_some(Self { object, owner })
+        (rest.is_empty() && KINDS.iter().any(has_kind) && is_name(object)).then_some(Self { object, owner })
     }
 
     /// The statement that gives it to another owner.

@@ -22,7 +22,7 @@ pub(in crate::images) enum Input {
 /// An opened input.
 pub(in crate::images) enum Source {
     Archive(OpenArchive),
-    Layout(Layout),
+    Layout(Box<Layout>),
 }
 
 const FIRST_PART: &str = ".001";
@@ -58,7 +58,9 @@ impl Input {
             Self::Path(path) if path.is_dir() => {
                 let why = "it has no oci-layout and no index.json";
                 let layout = Layout::open(path)?;
-                layout.map(Source::Layout).ok_or_else(|| ImagesError::NotAStore { folder: path.clone(), why })
+                layout
+                    .map(|layout| Source::Layout(Box::new(layout)))
+                    .ok_or_else(|| ImagesError::NotAStore { folder: path.clone(), why })
             }
             Self::Path(path) => archives::open(path).map(Source::Archive).map_err(failed),
             Self::Parts(parts) => archives::open_parts(parts).map(Source::Archive).map_err(failed),

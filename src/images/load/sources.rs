@@ -132,13 +132,12 @@ pub fn find_sources(
         match archives.find(reference, &mut unreadable)? {
             Some(FoundArchive { archive, others }) => {
                 found.notices.extend(others.iter().map(|other| {
-                    let message = message!(
+                    message!(
                         "images-archives-differ",
                         reference = &name,
                         used = archive.path.display(),
                         other = other.display()
-                    );
-                    message
+                    )
                 }));
                 found.notices.extend(
                     unreadable[passed_over..]

@@ -162,6 +162,8 @@ pub enum Warning {
     HostUnseen,
     /// The old container lives in a namespace of a container that is replaced as well: it can't run again.
     NoWayBack { service: String, provider: String },
+    /// It would restart with another service, but could not start again: the service whose namespace it shares does not run.
+    NotRestarted { service: String, with: String, provider: String },
     /// A network is made anew: the services in it are down meanwhile, and their old containers can't run again.
     NetworkRecreated { network: String, services: Vec<String> },
     /// Another version of dpl wrote what a container was made from: changes of the manifest can't be seen.
@@ -200,6 +202,9 @@ impl Warning {
             Self::HostUnseen => message!("services-warning-host-unseen"),
             Self::NoWayBack { service, provider } => {
                 message!("services-warning-no-way-back", service = service, provider = provider)
+            }
+            Self::NotRestarted { service, with, provider } => {
+                message!("services-warning-not-restarted", service = service, with = with, provider = provider)
             }
             Self::NetworkRecreated { network, services } => {
                 let services = services.join(", ");
@@ -258,6 +263,10 @@ impl fmt::Display for Warning {
                 formatter,
                 "{service}: if its new container fails, the old one can't run again: it shares a namespace of \
                  {provider}'s old container"
+            ),
+            Self::NotRestarted { service, with, provider } => write!(
+                formatter,
+                "{service} is not restarted with {with}: {provider}, whose namespace it shares, does not run"
             ),
             Self::NetworkRecreated { network, services } => write!(
                 formatter,

@@ -33,6 +33,8 @@ pub(super) struct ServicePlan<'a> {
     pub places: Vec<(Replica<'a>, Decision<'a>)>,
     /// Containers beyond `scale`.
     pub surplus: Vec<&'a ObservedContainer>,
+    /// It would restart with the first of these, but can't: the second, whose namespace it shares, does not run.
+    pub left_running: Option<(&'a str, &'a str)>,
 }
 
 impl ServicePlan<'_> {
@@ -105,16 +107,29 @@ fn service_plan<'a>(
         }
         _ => (1..=wanted).collect(),
     };
+    // What lives on in the namespace of a container that has ended could not be started again.
+    let needs = input.graph.needs(name);
+    let ended = needs.iter().find(|(provider, need)| {
+        let change = changes.get(provider).copied().unwrap_or(Change::Nothing);
+        need.namespace && change == Change::Nothing && !input.snapshot.runs(provider)
+    });
+    let mut left_running = None;
     let places = numbers
         .into_iter()
         .map(|number| {
             let adopts = *goal != Goal::Nothing && input.request.options.namesakes == Namesakes::Adopt;
             let replica = Replica::of(input.snapshot, name, number, adopts);
             let decision = decide(input, service, &replica, goal, |seen| is_done(input, seen, is_one_shot));
-            let decision = input.graph.needs(name).into_iter().fold(decision, |decision, (other, need)| {
+            let decision = needs.iter().fold(decision, |decision, &(other, need)| {
                 let change = changes.get(other).copied().unwrap_or(Change::Nothing);
                 let follows = need.restart && input.request.options.dependencies == Dependencies::Start;
-                if need.namespace || follows {
+                let restarts = follows && !need.namespace && matches!(change, Change::Restarted | Change::Renewed);
+                if let Some((provider, _)) = ended.filter(|_| restarts && *goal == Goal::Nothing) {
+                    if replica.main.is_some_and(ObservedContainer::is_up) {
+                        left_running = Some((other, *provider));
+                    }
+                    decision
+                } else if need.namespace || follows {
                     affected(decision, &replica, change, need.namespace, other)
                 } else {
                     decision
@@ -130,7 +145,7 @@ fn service_plan<'a>(
         }
         _ => Vec::new(),
     };
-    ServicePlan { name, service, is_chosen, is_one_shot, places, surplus }
+    ServicePlan { name, service, is_chosen, is_one_shot, places, surplus, left_running }
 }
 
 /// What runs in a network that is made anew gets a new container, chosen or not; so does what would be started in it.

@@ -60,6 +60,10 @@ pub(super) fn build<'a>(input: &PlanInput<'a>, service_plans: &[ServicePlan<'a>]
     let (ends, turns) = (BTreeMap::new(), BTreeMap::new());
     let mut assembly = Assembly { input, service_plans, builder, resources, vacated, ends, turns };
     for service_plan in service_plans {
+        if let Some((with, provider)) = service_plan.left_running {
+            let (service, with) = (service_plan.name.to_owned(), with.to_owned());
+            assembly.builder.warn(Warning::NotRestarted { service, with, provider: provider.to_owned() });
+        }
         assembly.service(service_plan);
     }
 }

@@ -423,6 +423,25 @@ proptest! {
     }
 }
 
+#[test]
+fn a_guest_of_a_provider_that_does_not_run_is_not_restarted_with_another() {
+    let shape = Shape {
+        needs: vec![(0, 1, 2), (0, 4, 4)],
+        states: vec![1, 3, 0, 0, 2, 0, 0, 1],
+        chosen: vec![false, true, false, false, false, false, false, false],
+        action: Action::Start,
+        chance: 0,
+        moment: 0,
+        late: false,
+    };
+    let mut world = world(&shape);
+    let plan = world.plan(Action::Start, &chosen(&shape));
+    world.run(&plan, None, false, false).unwrap();
+    assert!(world.stack.snapshot.runs("s0"));
+    let said = |warning: &Warning| matches!(warning, Warning::NotRestarted { service, .. } if service == "s0");
+    assert!(plan.warnings.iter().any(said), "{}", text(Ok(plan)));
+}
+
 /// Kills a run and makes another one, which must come to the end.
 fn killed_and_run_again(shape: &Shape) -> Result<(), TestCaseError> {
     let mut world = world(shape);
