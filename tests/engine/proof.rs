@@ -141,9 +141,9 @@ fn an_old_container_that_somebody_removed_meanwhile_is_not_called_kept() {
     let run = run.stderr(std::process::Stdio::piped()).spawn().unwrap();
     let kept = format!("{}.dpl-kept", stack.container("web"));
     let name = stack.container("web");
-    let runs = || stack.docker(&["ps", "-q", "--filter", &format!("name=^{name}$")]) != "";
+    let runs = || !stack.docker(&["ps", "-q", "--filter", &format!("name=^{name}$")]).is_empty();
     eventually(15, "the new container runs", || {
-        stack.docker(&["ps", "-aq", "--filter", &format!("name=^{kept}$")]) != "" && runs()
+        !stack.docker(&["ps", "-aq", "--filter", &format!("name=^{kept}$")]).is_empty() && runs()
     });
     stack.docker(&["rm", "-v", &kept]);
     let output = run.wait_with_output().unwrap();
