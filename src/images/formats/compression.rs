@@ -66,7 +66,7 @@ const GZIP_LEVEL: i32 = 6;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CompressionOptions {
     pub compression: Compression,
-    /// The compressor's own scale; [`ZSTD_LEVEL`] and [`GZIP_LEVEL`] where `None`.
+    /// The compressor's own scale; 2 for zstd and 6 for gzip where `None`.
     pub level: Option<i32>,
     /// Threads that compress; as many as there are cores, up to 8, where `None`.
     pub threads: Option<u32>,

@@ -166,9 +166,7 @@ impl Payload {
                 observer.passed(bytes)
             });
             match unpacked {
-                Ok(()) => {
-                    failpoint!("images.load.after-layer");
-                }
+                Ok(()) => layer_is_sent(),
                 Err(UnpackFailure::Write(_)) => return Err(PayloadError::HungUp),
                 Err(UnpackFailure::Stopped) => return Err(PayloadError::Stopped),
                 Err(UnpackFailure::Layer(error)) => return Err(error.into()),
@@ -209,7 +207,7 @@ impl Payload {
             let layer = LayerEntry { path: &self.layer_path(diff_id), diff_id, size_bytes };
             match archive.layer(&layer, &mut plain, |bytes| observer.passed(bytes)) {
                 Ok(()) => {
-                    failpoint!("images.load.after-layer");
+                    layer_is_sent();
                     missing.remove(diff_id)
                 }
                 Err(LayerFailure::Write(_)) => return Err(PayloadError::HungUp),
@@ -273,4 +271,9 @@ impl dyn UploadObserver + '_ {
 /// Whoever takes the archive ended the call, and says why.
 fn hung_up(_: io::Error) -> PayloadError {
     PayloadError::HungUp
+}
+
+/// Where the fault tests end a load between two layers.
+fn layer_is_sent() {
+    failpoint!("images.load.after-layer");
 }
