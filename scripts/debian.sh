@@ -34,16 +34,16 @@ need_nextest() {
     die "cargo could not install cargo-nextest $version (https://nexte.st/docs/installation)"
 }
 
-# need_compose FOLDER: Docker Compose 2 or later. Where there is none, that of a newer Debian is kept in FOLDER, which comes
-# into PATH. Apt's own lists and sources stay as they are.
+# need_compose FOLDER: Docker Compose 2.30 or later, the first that knows `gpus`. Where there is none, that of a newer Debian
+# is kept in FOLDER, which comes into PATH. Apt's own lists and sources stay as they are.
 need_compose() {
-  local folder=$1 mirror options work suite=${DPL_COMPOSE_SUITE:-trixie}
-  PATH=$PATH:$folder
-  docker compose version >/dev/null 2>&1 && return
-  docker-compose version --short 2>/dev/null | grep -q '^v\?[2-9]' && return
+  local folder=$1 mirror options work suite=${DPL_COMPOSE_SUITE:-forky} words version
   # An older one must not hide it.
   PATH=$folder:$PATH
-  [[ ! -x $folder/docker-compose ]] || return 0
+  for words in docker-compose 'docker compose'; do
+    version=$($words version --short 2>/dev/null) || continue
+    ! printf '%s\n' 2.30 "${version#v}" | sort --version-sort --check=quiet || return 0
+  done
   echo "${0##*/}: bringing Docker Compose from Debian $suite" >&2
   mirror=$(debian_mirror)
   work=$(mktemp -d) && mkdir -p "$work/lists/partial" "$folder"

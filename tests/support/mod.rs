@@ -139,11 +139,13 @@ pub fn repository() -> PathBuf {
 
 /// Docker Compose as it is called here: the docker command's plugin, or a program of its own, of version 2 or later.
 pub fn compose_command() -> Option<Vec<&'static str>> {
-    [vec!["docker", "compose"], vec!["docker-compose"]].into_iter().find(|words| {
+    [vec!["docker-compose"], vec!["docker", "compose"]].into_iter().find(|words| {
         let asked = Command::new(words[0]).args(&words[1..]).args(["version", "--short"]).output();
         asked.is_ok_and(|output| {
             let version = String::from_utf8_lossy(&output.stdout).trim().trim_start_matches('v').to_owned();
-            output.status.success() && version.split('.').next().and_then(|major| major.parse().ok()) >= Some(2_u32)
+            let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
+            // The first that knows `gpus`.
+            output.status.success() && (numbers.next(), numbers.next()) >= (Some(2), Some(30))
         })
     })
 }
