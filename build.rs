@@ -114,8 +114,11 @@ fn values(sentence: &str) -> Result<Vec<String>, String> {
         let (name, form) = parts[0].split_once(':').unwrap_or((parts[0], ""));
         let is_name = name.starts_with(|letter: char| letter.is_ascii_lowercase())
             && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_' || letter.is_ascii_digit());
-        if !is_name || !["", "size", "time"].contains(&form) || ![1, 3].contains(&parts.len()) {
-            return Err(format!("`{{{}}}` is neither a value, a size, a time nor a choice of two forms", inside.0));
+        if !is_name || !["", "size", "time", "lines"].contains(&form) || ![1, 3].contains(&parts.len()) {
+            return Err(format!(
+                "`{{{}}}` is neither a value, a size, a time, lines nor a choice of two forms",
+                inside.0
+            ));
         }
         if !values.iter().any(|known| known == name) {
             values.push(name.to_owned());

@@ -53,10 +53,11 @@ classify() { # REFERENCE
     postgres)
       kind=postgres major=${tag%%[!0-9]*} ports=5432
       case $major in
+        13) suite=bullseye ;;
         15) suite=bookworm ;;
         17) suite=trixie ;;
         18) suite=forky ;;
-        *) die "$1: Debian has PostgreSQL 15, 17 and 18 for a stand-in" ;;
+        *) die "$1: Debian has PostgreSQL 13, 15, 17 and 18 for a stand-in" ;;
       esac ;;
     redis) kind=redis ports=6379 ;;
     rabbitmq) ports='5672 15672' ;;
@@ -104,9 +105,9 @@ pack() { # FOLDER NAME [TAR-OPTION…]
 
 # Makes a suite's base layer, and a folder of the packages that its servers need beyond it. Sets base and packages.
 debian_packages() { # SUITE
-  local root=$cache/work/root digest servers='postgresql-15 redis-server' server fetch
+  local root=$cache/work/root digest servers='postgresql-15 redis-server' server fetch merged=()
   digest=$(digest_of debian_packages debian_root "$1")
-  case $1 in trixie) servers=postgresql-17 ;; forky) servers=postgresql-18 ;; esac
+  case $1 in bullseye) servers=postgresql-13 ;; trixie) servers=postgresql-17 ;; forky) servers=postgresql-18 ;; esac
   base=base-$1-$digest packages=$cache/packages-$1-$digest
   [[ ! -e $cache/layers/$base.id ]] || return 0
   echo "stand-ins.sh: fetching Debian $1" >&2
@@ -116,9 +117,13 @@ debian_packages() { # SUITE
   fetch='set -eu; export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"'
   for server in $servers; do
     mkdir -p "$packages/${server%%-*}/partial"
+    # With an extension that is no part of the server, has rows of its own, and must be loaded at its start.
+    [[ $server != postgresql-* ]] || server+=" $server-cron"
     fetch+="; apt-get --yes --quiet --download-only -o APT::Sandbox::User=root -o Dir::Cache::archives='$packages/${server%%-*}' install $server"
   done
-  debian_root "$1" "$root" --include=busybox --customize-hook="$fetch"
+  # By itself bullseye has folders /bin and /lib, which the links of a layer would hide.
+  [[ $1 != bullseye ]] || merged=(--setup-hook=/usr/share/mmdebstrap/hooks/merged-usr/setup00.sh)
+  debian_root "$1" "$root" --include=busybox --customize-hook="$fetch" "${merged[@]}"
   # /etc/apt would name the mirror, perl is there for Debian's tools only, and devices come with a container.
   pack "$root" "$base" --exclude='./dev/*' --exclude='./var/cache/*' --exclude='./var/lib/apt/*' --exclude='./var/log/*' \
     --exclude=./etc/apt --exclude=./etc/resolv.conf --exclude=./etc/hostname --exclude='./etc/dpkg/dpkg.cfg.d/*' \

@@ -4,6 +4,8 @@
 #   test.sh               everything
 #   test.sh FILTER…       only the tests whose names contain one of these
 #
+# PROPTEST_RNG_SEED (a number; 1 unless it is set) chooses the cases of the property tests, DPL_FAULTS_SEED those of the fault tests.
+#
 # DPL_TEST_ENGINES names engines on which the tests of images run as well: addresses (unix://…), or names of engine.sh's
 # engines, separated by commas. On an engine of engine.sh they run inside its network.
 #
@@ -16,7 +18,7 @@ source "$here/debian.sh"
 
 [[ $EUID == 0 ]] || die 'the tests start Docker Engines in network namespaces of their own: run them as root'
 command -v cargo >/dev/null || die 'there is no cargo: install Rust (https://rustup.rs)'
-need cc=build-essential strace skopeo buildah podman zsh fish busybox=busybox-static psql=postgresql-client pg_restore=postgresql-client docker=docker.io dockerd=docker.io nsenter=util-linux script=bsdutils sshd=openssh-server ssh=openssh-client openssl ip=iproute2 iptables=iptables python3
+need cc=build-essential strace skopeo buildah podman zsh fish tcsh busybox=busybox-static psql=postgresql-client pg_restore=postgresql-client docker=docker.io dockerd=docker.io nsenter=util-linux script=bsdutils sshd=openssh-server ssh=openssh-client openssl ip=iproute2 iptables=iptables python3 minisign zstd
 
 need_nextest
 need_compose "$PWD/target/compose"
@@ -29,31 +31,62 @@ if [[ $# == 0 ]]; then
   cargo fmt --check
 fi
 
-part 'building the tests'
-binaries=target/nextest/binaries.json
-mkdir -p target/nextest
-cargo nextest list --locked --cargo-quiet --features failpoints --tests --list-type binaries-only --message-format json >"$binaries"
-
-part 'a private engine with stand-ins'
 # Two clones of the project have two engines.
 clone=$(cksum <<<"$PWD" | cut -d ' ' -f 1)
 engine=test-$clone
 # Those of the group `own-engines` of .config/nextest.toml: one for each of its places.
 export DPL_TEST_OWN_ENGINES=own-$clone
+# Engines and the tests' folders sync at every step and outlive no run: they are kept in memory where there is plenty.
+# Short, since sockets have short paths and terminals few columns.
+memory=/tmp/d$((clone % 10000))
+elsewhere=${DPL_ENGINES:-}
+[[ ! -d $memory ]] || export DPL_ENGINES=$memory/engines
 end() {
-  [[ ! ${lints:-} ]] || kill -- "-$lints" 2>/dev/null || true
-  local name
+  local name job
+  for job in ${lints:-} ${preparing:-}; do kill -- "-$job" 2>/dev/null || true; done
   for name in "$engine" "$DPL_TEST_OWN_ENGINES"-{0,1}; do "$here/engine.sh" down "$name"; done
+  ! mountpoint -q "$memory" || umount "$memory" 2>/dev/null || umount --lazy "$memory"
+  rmdir "$memory" 2>/dev/null || true
 }
 trap end EXIT
 end
+available=$(sed -nE 's/^MemAvailable: *([0-9]+) kB$/\1/p' /proc/meminfo)
+# Of the machine itself, for what is built.
+build_tmp=${TMPDIR:-/tmp}
+if ((available > 12 << 20)); then
+  mkdir "$memory"
+  mount -t tmpfs -o size=8g,mode=1777 dpl-tests "$memory"
+  export DPL_ENGINES=$memory/engines TMPDIR=$memory
+elif [[ $elsewhere ]]; then
+  export DPL_ENGINES=$elsewhere
+else
+  unset DPL_ENGINES
+fi
+
+part 'building the tests, and beside it a private engine with stand-ins'
+binaries=target/nextest/binaries.json
+mkdir -p target/nextest
+prepare() {
+  local address
+  address=$("$here/engine.sh" up "$engine")
+  export DOCKER_HOST=${address#DOCKER_HOST=}
+  # A dpl that is being built can list no images.
+  export DPL=/nonexistent
+  "$here/stand-ins.sh"
+  for other in ${DPL_TEST_POSTGRES:-} ${DPL_TEST_POSTGRES_FROM:-}; do
+    printf '{"project": "postgres", "services": {"db": {"image": "%s"}}}\n' "$other" >target/postgres.json
+    "$here/stand-ins.sh" target/postgres.json
+  done
+}
+set -m
+(set -e; prepare) >target/nextest/engine.log 2>&1 &
+preparing=$!
+set +m
+TMPDIR=$build_tmp cargo nextest list --locked --cargo-quiet --features failpoints --tests --list-type binaries-only --message-format json >"$binaries"
+wait "$preparing" || { cat target/nextest/engine.log >&2; die 'the private engine could not be prepared'; }
+preparing=''
 DOCKER_HOST=$("$here/engine.sh" up "$engine")
 export DOCKER_HOST=${DOCKER_HOST#DOCKER_HOST=}
-DPL=target/debug/dpl "$here/stand-ins.sh"
-for other in ${DPL_TEST_POSTGRES:-} ${DPL_TEST_POSTGRES_FROM:-}; do
-  printf '{"project": "postgres", "services": {"db": {"image": "%s"}}}\n' "$other" >target/postgres.json
-  DPL=target/debug/dpl "$here/stand-ins.sh" target/postgres.json
-done
 
 # Lints and documentation take what the tests leave of the machine, and are shown after them.
 lint() {
@@ -69,7 +102,9 @@ if [[ $# == 0 ]]; then
   set +m
 fi
 
-part 'tests'
+# Property tests try the same cases in every run: what lands must not depend on chance. scripts/soak.sh takes others.
+export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1}
+part "tests, with PROPTEST_RNG_SEED=$PROPTEST_RNG_SEED"
 export DPL_TEST_ENGINE=$DOCKER_HOST
 unset DOCKER_HOST
 failed='' tests=0 failures=0 report=target/nextest/${NEXTEST_PROFILE:-default}/tests.xml

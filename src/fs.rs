@@ -4,11 +4,26 @@
 //! user says where to write and that is not a regular file. Knows nothing of what the files mean.
 
 mod digest;
+mod disk;
 mod durable;
 mod names;
 mod output;
+mod regular;
 
-pub use digest::{Digest, Hasher, HashingReader, HashingWriter, InvalidDigest, hash_file};
-pub use durable::{DurableFile, Mode, create_dir_durably, sync_dir, write_durably};
-pub use names::escape;
+pub use digest::{Digest, Hasher, HashingReader, HashingWriter, InvalidDigest, as_told, hash_file};
+pub use disk::Disk;
+pub use durable::{
+    DurableFile, Mode, TEMPORARY_MARK, create_dir_durably, sync_dir, write_durably, write_durably_alone,
+};
+pub use names::{escape, serialize_shown};
 pub use output::{Output, OutputOptions, OutputTarget, StreamKind, follow_links, write_output};
+pub use regular::open_regular;
+
+use rustix::io::Errno;
+
+use crate::report::Message;
+
+/// What to do where a file system knows no locks.
+pub fn lock_hint(error: &std::io::Error) -> Option<Message> {
+    (Errno::from_io_error(error) == Some(Errno::NOLCK)).then(|| message!("hint-no-locks"))
+}

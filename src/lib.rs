@@ -4,12 +4,15 @@
 //! docs/architecture.md):
 //!
 //! - [`cli`]: arguments, menu, prompts, tables, progress, error pages.
+//! - [`packages`]: what a release changes, in one file.
+//! - [`sites`]: other machines: dpl at the other end of an ssh connection.
 //! - [`databases`]: PostgreSQL: dump, backup, rebuild, restore.
 //! - [`services`]: containers: snapshot, plan, run, readiness, status, logs.
 //! - [`images`]: the image store; save, load, import and export.
 //! - [`manifest`]: the typed service manifest: reading, checking, selecting.
 //! - [`engine`]: the Docker Engine in our words.
 //! - [`state`]: what is remembered between runs.
+//! - [`ssh`]: connections of the system's own ssh.
 //! - [`catalogue`]: every sentence that a person reads, in two languages.
 //! - [`report`]: events that work emits while it runs.
 //! - [`fs`]: durable writes and digests.
@@ -29,6 +32,9 @@ pub mod fs;
 mod fuzz_seeds;
 pub mod images;
 pub mod manifest;
+pub mod packages;
 pub mod report;
 pub mod services;
+pub mod sites;
+pub mod ssh;
 pub mod state;

@@ -1,6 +1,6 @@
 //! Events that work emits while it runs, and the wish to stop that reaches it.
 //!
-//! Rooms that work know nothing of terminals: they emit an [`Event`], and whoever listens draws it, prints it or
+//! Modules that do work know nothing of terminals: they emit an [`Event`], and a listener draws it, prints it or
 //! writes it down. What a person reads is named by a [`Message`]: a key of the catalogue and its values, never a
 //! finished sentence.
 
@@ -11,7 +11,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// A sentence of the catalogue: its key and the values of its placeholders. Made by `message!` alone, which knows the keys
-/// and what each takes (`build.rs`). It is no text yet: only the catalogue of a language makes one of it.
+/// and what each takes (`build.rs`). It is no text yet: only the catalogue of a language makes one of it; documents have its
+/// English text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub key: &'static str,
@@ -24,6 +25,10 @@ pub enum Value {
     Text(String),
     /// A sentence inside a sentence, in the same language.
     Message(Message),
+    /// Several of them: `{name:lines}` puts each on a line of its own, `{name}` one behind another.
+    Several(Vec<Message>),
+    /// Names and the like, with what stands between them in the language.
+    List(Vec<String>),
 }
 
 /// What can be given to `message!`: all that can be shown, and messages.
@@ -43,10 +48,95 @@ impl ToValue for Message {
     }
 }
 
+/// Several sentences as one value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Several(pub Vec<Message>);
+
+impl ToValue for Several {
+    fn to_value(&self) -> Value {
+        Value::Several(self.0.clone())
+    }
+}
+
+/// Several names as one value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed(Vec<String>);
+
+impl Listed {
+    pub fn of<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> Self {
+        Self(names.into_iter().map(|name| name.to_string()).collect())
+    }
+}
+
+impl ToValue for Listed {
+    fn to_value(&self) -> Value {
+        Value::List(self.0.clone())
+    }
+}
+
+/// What says something to a person: an error of ours above all, without its causes.
+pub trait Told {
+    fn message(&self) -> Message;
+
+    /// What to do about it, where something can be done and the sentence does not say it.
+    fn hint(&self) -> Option<Message> {
+        None
+    }
+}
+
+impl Told for Message {
+    fn message(&self) -> Message {
+        self.clone()
+    }
+}
+
+impl<T: Told + ?Sized> Told for &T {
+    fn message(&self) -> Message {
+        (**self).message()
+    }
+
+    fn hint(&self) -> Option<Message> {
+        (**self).hint()
+    }
+}
+
+impl<T: Told + ?Sized> Told for Box<T> {
+    fn message(&self) -> Message {
+        (**self).message()
+    }
+
+    fn hint(&self) -> Option<Message> {
+        (**self).hint()
+    }
+}
+
 impl Message {
     #[doc(hidden)]
     pub const fn without_values(key: &'static str) -> Self {
         Self { key, values: Vec::new() }
+    }
+
+    /// How many bytes its texts have, those of sentences inside it too.
+    pub fn text_bytes(&self) -> usize {
+        let of_value = |value: &Value| match value {
+            Value::Text(text) => text.len(),
+            Value::Message(message) => message.text_bytes(),
+            Value::Several(messages) => messages.iter().map(Self::text_bytes).sum(),
+            Value::List(names) => names.iter().map(String::len).sum(),
+        };
+        self.values.iter().map(|(_, value)| of_value(value)).sum()
+    }
+
+    /// Changes every text in it, those of sentences inside it too.
+    pub fn change_texts(&mut self, change: &dyn Fn(&str) -> String) {
+        for (_, value) in &mut self.values {
+            match value {
+                Value::Text(text) => *text = change(text),
+                Value::Message(message) => message.change_texts(change),
+                Value::Several(messages) => messages.iter_mut().for_each(|message| message.change_texts(change)),
+                Value::List(names) => names.iter_mut().for_each(|name| *name = change(name)),
+            }
+        }
     }
 
     #[doc(hidden)]
@@ -88,6 +178,14 @@ pub enum Activity {
     SwapDatabase,
     DropDatabase,
     RemoveBackup,
+    FetchBackup,
+    FetchJournal,
+    SendFile,
+    PlaceFile,
+    CreateRelease,
+    RemoveRelease,
+    WritePackage,
+    ReadPackage,
 }
 
 impl Activity {
@@ -124,6 +222,14 @@ impl Activity {
             Self::SwapDatabase => "swap-database",
             Self::DropDatabase => "drop-database",
             Self::RemoveBackup => "remove-backup",
+            Self::FetchBackup => "fetch-backup",
+            Self::FetchJournal => "fetch-journal",
+            Self::SendFile => "send-file",
+            Self::PlaceFile => "place-file",
+            Self::CreateRelease => "create-release",
+            Self::RemoveRelease => "remove-release",
+            Self::WritePackage => "write-package",
+            Self::ReadPackage => "read-package",
         }
     }
 }
@@ -134,7 +240,7 @@ pub enum Outcome {
     /// Done; the message says in what way (`saved`, `unchanged`, …).
     Done(Message),
     /// It failed; the error itself travels as the operation's result.
-    Failed { reason: String },
+    Failed { reason: Message },
 }
 
 /// Something that happened while work runs.
@@ -220,8 +326,8 @@ impl Reporter {
         self.emit(Event::Ended { activity, subject: subject.into(), outcome: Outcome::Done(message) });
     }
 
-    pub fn failed(&self, activity: Activity, subject: impl Into<String>, reason: impl fmt::Display) {
-        let outcome = Outcome::Failed { reason: reason.to_string() };
+    pub fn failed(&self, activity: Activity, subject: impl Into<String>, reason: impl Told) {
+        let outcome = Outcome::Failed { reason: reason.message() };
         self.emit(Event::Ended { activity, subject: subject.into(), outcome });
     }
 

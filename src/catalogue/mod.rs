@@ -4,8 +4,11 @@
 //! compile.
 //!
 //! A line is `key = sentence`. `{name}` is replaced by a value, `{name:size}` by that many bytes and `{name:time}` by that
-//! many seconds as people say them; `{name|one|many}` is `one` where the value is 1, else `many`. `{{` and `}}` are braces.
+//! many seconds as people say them; `{name:lines}` by several sentences, each on a line of its own; `{name|one|many}` is `one`
+//! where the value is 1, else `many`. `{{` and `}}` are braces.
 
+pub mod by_key;
+mod errors;
 mod language;
 #[cfg(test)]
 mod tests;
@@ -16,11 +19,18 @@ use std::time::Duration;
 
 use crate::report::{Message, Value};
 
+pub(crate) use errors::told;
+pub use errors::{SentenceError, as_error, causes, hint, io_error, one_line};
 pub use language::Language;
 pub use units::size;
 
 /// Every key and its sentence in English and in Chinese, sorted by key (written by `build.rs`).
 static SENTENCES: &[(&str, [&str; 2])] = include!(concat!(env!("OUT_DIR"), "/sentences.rs"));
+
+/// The English text of a message, for what programs read.
+pub fn english(message: &Message) -> String {
+    Catalogue::english().text(message)
+}
 
 /// The sentences of one language.
 #[derive(Debug)]
@@ -98,6 +108,23 @@ impl Catalogue {
         self.text(&message)
     }
 
+    /// Names in one line, with what stands between them.
+    pub fn list<T: AsRef<str>>(&self, names: &[T]) -> String {
+        let between = match self.language {
+            Language::English => ", ",
+            Language::Chinese => "、",
+        };
+        names.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(between)
+    }
+
+    /// What stands between two sentences in one line.
+    fn between_sentences(&self) -> &'static str {
+        match self.language {
+            Language::English => "; ",
+            Language::Chinese => "；",
+        }
+    }
+
     fn fill(&self, sentence: &str, values: &[(&'static str, Value)]) -> String {
         let mut filled = String::with_capacity(sentence.len() + 32);
         let mut rest = sentence;
@@ -127,8 +154,19 @@ impl Catalogue {
         let name = parts.next().unwrap_or_default();
         let (name, form) = name.split_once(':').unwrap_or((name, ""));
         let value = match values.iter().find(|(key, _)| *key == name) {
-            Some((_, Value::Text(text))) => Cow::Borrowed(text.as_str()),
+            Some((_, Value::Text(text))) => without_controls(text),
             Some((_, Value::Message(message))) => Cow::Owned(self.text(message)),
+            Some((_, Value::Several(messages))) if form == "lines" => {
+                Cow::Owned(messages.iter().map(|message| format!("\n  {}", self.text(message))).collect())
+            }
+            Some((_, Value::Several(messages))) => {
+                let texts: Vec<String> = messages.iter().map(|message| self.text(message)).collect();
+                Cow::Owned(texts.join(self.between_sentences()))
+            }
+            Some((_, Value::List(names))) => {
+                let names: Vec<Cow<str>> = names.iter().map(|name| without_controls(name)).collect();
+                Cow::Owned(self.list(&names))
+            }
             None => Cow::Borrowed(""),
         };
         match (parts.next(), parts.next(), form) {
@@ -138,4 +176,18 @@ impl Catalogue {
             _ => value,
         }
     }
+}
+
+/// Values come from elsewhere: a file's name, a container's label, a server's answer. What would move a terminal's cursor or
+/// colour its text is shown, not done; lines stay lines.
+fn without_controls(text: &str) -> Cow<'_, str> {
+    let is_done = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    if !text.contains(is_done) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |letter: char| match is_done(letter) {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    Cow::Owned(text.chars().map(shown).collect())
 }

@@ -24,8 +24,22 @@ fn values_and_plurals_are_filled_in() {
 }
 
 #[test]
+fn names_are_listed_as_the_language_does_it() {
+    let message = message!("words", text = crate::report::Listed::of(["redis", "web"]));
+    let said = Language::ALL.map(|language| Catalogue::of(language).text(&message));
+    assert_eq!(said, ["redis, web", "redis、web"]);
+}
+
+#[test]
 fn a_value_is_never_read_as_a_placeholder() {
     assert_eq!(filled("{a} {b}", &[("a", "{b}"), ("b", "}{")]), "{b} }{");
+}
+
+#[test]
+fn a_value_moves_no_cursor_and_colours_nothing() {
+    assert_eq!(filled("{a}", &[("a", "a\u{1b}[31m\u{7}\u{9b}2J\r\n\tb")]), "a\\u{1b}[31m\\u{7}\\u{9b}2J\\r\n\tb");
+    let names = message!("words", text = crate::report::Listed::of(["a\u{8}", "b"]));
+    assert_eq!(english(&names), "a\\u{8}, b");
 }
 
 #[test]
@@ -48,7 +62,7 @@ fn placeholders(sentence: &str) -> BTreeSet<String> {
 /// None was left as it was in English, but for words that are the same.
 #[test]
 fn every_chinese_sentence_is_chinese() {
-    const SAME: [&str; 3] = ["column-id", "column-cpu", "word-blob"];
+    const SAME: [&str; 5] = ["column-id", "column-cpu", "word-blob", "noun-env-file", "hint-site-attach"];
     let placeholder = Regex::new(r"\{[^}]*\}").unwrap();
     let is_english = |sentence: &str| {
         let text = placeholder.replace_all(sentence, "");
@@ -60,6 +74,22 @@ fn every_chinese_sentence_is_chinese() {
         .map(|(key, _)| key)
         .collect();
     assert!(english.is_empty(), "{english:?}");
+}
+
+/// Commands, paths and the like are in backticks or stand alone; three English words in a row are a phrase that was left.
+#[test]
+fn no_chinese_sentence_has_an_english_phrase_in_it() {
+    let left_out = Regex::new(r"`[^`]*`|\{[^}]*\}|\([^)]*\)|（[^）]*）").unwrap();
+    let phrase = Regex::new(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b").unwrap();
+    assert!(phrase.is_match("无法读取 it is not there"), "the pattern finds one");
+    let found: Vec<&str> = lines(Language::Chinese)
+        .filter(|(_, sentence)| {
+            let text = left_out.replace_all(sentence, "");
+            phrase.find_iter(&text).any(|words| !words.as_str().starts_with("dpl ") && !words.as_str().contains(" db "))
+        })
+        .map(|(key, _)| key)
+        .collect();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 /// What stands for a placeholder, `name` or `name:form`, in a sample.

@@ -9,24 +9,25 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use futures::StreamExt;
+use bytes::Bytes;
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
 
 use super::documents::BackupDocument;
 use super::dump::{self, DumpOrder, Jobs, Level, LockPatience, PasswordHashes};
 use super::error::{DatabasesError, Said};
+use super::stopping::{in_thread, unless_stopped};
 use super::verify;
 use crate::databases::archive::names;
 use crate::databases::archive::script;
 use crate::databases::archive::staging::Staging;
 use crate::databases::archive::verification::{Known, Verification};
+use crate::databases::containers::feed::{Fed, feed_exec};
 use crate::databases::containers::throwaway::{self, ServerImage, Throwaway};
 use crate::databases::described::properties::Properties;
 use crate::databases::replace::examine::source::{SourceKind, source_kind};
 use crate::databases::server::connect::Server;
 use crate::databases::server::quoting::ident;
-use crate::engine::{ExecOutput, ExecSession};
 use crate::report::{Activity, Reporter};
 
 /// What to convert, and to what.
@@ -69,16 +70,17 @@ pub async fn convert(
     let why = match source_kind(file)? {
         SourceKind::Sql => None,
         SourceKind::Packed(packing) => Some(packing.advice()),
-        SourceKind::Other => Some("it is not SQL in plain text"),
-        _ => Some("it is an archive already: `dpl db restore --file` takes it as it is"),
+        SourceKind::Other => Some(message!("source-not-sql")),
+        _ => Some(message!("source-archive")),
     };
     if let Some(why) = why {
         return Err(DatabasesError::NoArchive { path: file.clone(), why });
     }
     let subject = file.display().to_string();
-    let bytes = std::fs::metadata(file).map_err(DatabasesError::file("look at", file))?.len();
+    let bytes = std::fs::metadata(file).map_err(DatabasesError::file(message!("verb-look-at"), file))?.len();
     reporter.began(Activity::ConvertDump, subject.as_str(), Some(bytes));
-    let target = std::path::absolute(&conversion.target).map_err(DatabasesError::file("find", &conversion.target))?;
+    let target = std::path::absolute(&conversion.target)
+        .map_err(DatabasesError::file(message!("verb-find"), &conversion.target))?;
     let conversion = Conversion { target, ..conversion.clone() };
     let result = run(image, &conversion, &subject, reporter).await;
     match &result {
@@ -116,25 +118,23 @@ async fn run(
     subject: &str,
     reporter: &Reporter,
 ) -> Result<BackupDocument, DatabasesError> {
-    let roles = scan(&conversion.file).await?;
-    let throwaway = Throwaway::start(image, &conversion.database).await?;
+    crate::failpoint!("databases.convert.before-scan");
+    let roles = unless_stopped(reporter, &conversion.database, scan(&conversion.file)).await?;
+    let throwaway = Throwaway::start(image, &conversion.database, reporter).await?;
     let work = async {
         throwaway::create_roles(&throwaway, &[], roles.iter().map(String::as_str)).await?;
         fill(&throwaway.server, conversion, subject, reporter).await?;
         let database = choose(&throwaway.server, conversion).await?;
         place(&throwaway.server, conversion, &database, reporter).await
     };
-    let made = tokio::select! {
-        made = work => made,
-        () = reporter.stop_asked() => Err(DatabasesError::Stopped { database: conversion.database.clone() }),
-    };
+    let made = throwaway.run(&conversion.database, reporter, work).await;
     throwaway.end().await;
     made
 }
 
 /// The text, unpacked where it is packed.
 fn open(path: &Path) -> Result<(Box<dyn Read + Send>, Position), DatabasesError> {
-    let fail = || DatabasesError::file("read", path);
+    let fail = || DatabasesError::file(message!("verb-read"), path);
     let mut head = [0; 2];
     let packed = File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head == [0x1f, 0x8b];
     let file = File::open(path).map_err(fail())?;
@@ -176,12 +176,13 @@ async fn scan(path: &Path) -> Result<BTreeSet<String>, DatabasesError> {
     /// No statement that names a role is longer; rows are.
     const LONGEST_LINE: usize = 64 << 10;
     let path = path.to_owned();
-    let scanned = tokio::task::spawn_blocking(move || {
-        let fail = || DatabasesError::file("read", &path);
+    in_thread(move |wanted| {
+        let fail = || DatabasesError::file(message!("verb-read"), &path);
         let mut reader = BufReader::with_capacity(1 << 18, open(&path)?.0);
         let (mut facts, mut script_end) = (script::ScriptFacts::default(), script::ScriptEnd::default());
         let (mut line, mut is_cut) = (Vec::new(), false);
         loop {
+            wanted.go_on(&path.display().to_string())?;
             let buffer = reader.fill_buf().map_err(fail())?;
             let is_last = buffer.is_empty();
             let end = buffer.iter().position(|byte| *byte == b'\n');
@@ -211,8 +212,8 @@ async fn scan(path: &Path) -> Result<BTreeSet<String>, DatabasesError> {
                 };
             }
         }
-    });
-    scanned.await.unwrap_or_else(|join| std::panic::resume_unwind(join.into_panic()))
+    })
+    .await
 }
 
 /// Runs the text with psql, all of it: a plain dump is full of statements that fail for no reason that matters.
@@ -240,86 +241,55 @@ async fn fill(
         }
         None => format!("CREATE DATABASE {} TEMPLATE template0;", ident(PLAIN)),
     };
-    server.client.execute(server.home(), "create a database", &create).await?;
-    let arguments: Vec<String> = ["-X", "-q", "-w", "-b", "-v", "ON_ERROR_STOP=0", "-o", "/dev/null", "-d"]
+    server.client.execute(server.home(), || message!("sql-create-a-database"), &create).await?;
+    // As a file its complaints are marked as such, with their lines: that `\i` finds no file too.
+    let arguments: Vec<String> = ["-X", "-q", "-w", "-b", "-v", "ON_ERROR_STOP=0", "-o", "/dev/null", "-f", "-", "-d"]
         .map(str::to_owned)
         .into_iter()
         .chain([server.client.conninfo(PLAIN)])
         .collect();
+    // A dump of a whole server that drops first drops the database that they are in, too.
+    server.client.kept.clear();
     crate::failpoint!("databases.convert.before-fill");
     let session = server.client.start("psql", &arguments).await?;
     let (reader, position) = open(&conversion.file)?;
-    let (complaints, exit_code) = feed(session, reader, &conversion.file, || {
-        reporter.advanced(Activity::ConvertDump, subject, position.bytes(), None);
-    })
-    .await?;
+    /// The first errors are those that matter; the others follow from them.
+    const MOST_SAID: usize = 256 << 10;
+    let (path, reporter, subject) = (conversion.file.clone(), reporter.clone(), subject.to_owned());
+    let fed = feed_exec(session, MOST_SAID, move |blocks| {
+        pass_on(reader, &path, blocks, || {
+            reporter.advanced(Activity::ConvertDump, subject.as_str(), position.bytes(), None);
+        })
+    });
+    let Fed { exit_code, said } = fed.await?;
+    let complaints = String::from_utf8_lossy(&said).into_owned();
     let serious = serious(&complaints);
     if exit_code != 0 && exit_code != 3 || !serious.is_empty() {
         let said = if serious.is_empty() { complaints } else { serious.join("\n") };
         return Err(DatabasesError::Unconvertible {
             path: conversion.file.clone(),
-            source: Said::new(said.as_bytes()),
+            source: Said::of_script(said.as_bytes(), message!("script-one-file")),
         });
     }
     Ok(())
 }
 
-/// Feeds psql, and gives what it said and how it ended.
-async fn feed(
-    mut session: ExecSession,
-    mut reader: Box<dyn Read + Send>,
+/// Hands on what a file holds, until nobody takes it any more.
+fn pass_on(
+    mut reader: impl Read,
     path: &Path,
+    blocks: &mpsc::Sender<Bytes>,
     progress: impl Fn(),
-) -> Result<(String, i64), DatabasesError> {
-    /// The first errors are those that matter; the others follow from them.
-    const MOST_SAID: usize = 256 << 10;
-    let (sender, mut blocks) = tokio::sync::mpsc::channel::<std::io::Result<Vec<u8>>>(4);
-    let reading = tokio::task::spawn_blocking(move || {
-        loop {
-            let mut block = vec![0; 256 << 10];
-            let read = reader.read(&mut block).map(|read| {
-                block.truncate(read);
-                block
-            });
-            let is_end = read.as_ref().map_or(true, Vec::is_empty);
-            if sender.blocking_send(read).is_err() || is_end {
-                return;
-            }
+) -> Result<(), DatabasesError> {
+    loop {
+        let mut block = vec![0; 256 << 10];
+        let read = reader.read(&mut block).map_err(DatabasesError::file(message!("verb-read"), path))?;
+        block.truncate(read);
+        if block.is_empty() || blocks.blocking_send(block.into()).is_err() {
+            return Ok(());
         }
-    });
-    let mut said = Vec::new();
-    let fed = {
-        let ExecSession { output, input, .. } = &mut session;
-        let feed = async {
-            while let Some(block) = blocks.recv().await {
-                let block = block.map_err(DatabasesError::file("read", path))?;
-                if block.is_empty() || input.write_all(&block).await.is_err() {
-                    break;
-                }
-                progress();
-            }
-            blocks.close();
-            let _ = input.shutdown().await;
-            Ok::<(), DatabasesError>(())
-        };
-        let listen = async {
-            while let Some(chunk) = output.next().await {
-                if let ExecOutput::Stderr(bytes) = chunk?
-                    && said.len() < MOST_SAID
-                {
-                    said.extend_from_slice(&bytes);
-                }
-            }
-            Ok::<(), DatabasesError>(())
-        };
-        let (fed, listened) = futures::join!(feed, listen);
-        fed.and(listened)
-    };
-    // It ends with the channel.
-    let _ = reading.await;
-    fed?;
-    let code = session.exit_code().await?;
-    Ok((String::from_utf8_lossy(&said).into_owned(), code))
+        progress();
+    }
 }
 
 /// The complaints that mean that something is missing.
@@ -374,8 +344,8 @@ async fn choose(server: &Server, conversion: &Conversion) -> Result<String, Data
     const OTHERS: &str = "SELECT coalesce(json_agg(datname ORDER BY datname), '[]') FROM pg_catalog.pg_database
       WHERE NOT datistemplate AND datname NOT IN ('postgres', 'dpl converts')";
     let made = Made {
-        plain: server.client.query(PLAIN, "look what is in it", OBJECTS).await?,
-        others: server.client.query(server.home(), "list the databases", OTHERS).await?,
+        plain: server.client.query(PLAIN, || message!("sql-look-for-its-objects"), OBJECTS).await?,
+        others: server.client.query(server.home(), || message!("sql-list-the-databases"), OTHERS).await?,
     };
     match made.others.as_slice() {
         [] => Ok(PLAIN.to_owned()),
@@ -384,7 +354,7 @@ async fn choose(server: &Server, conversion: &Conversion) -> Result<String, Data
         others => Err(DatabasesError::SeveralDatabases {
             path: conversion.file.clone(),
             database: conversion.database.clone(),
-            found: others.join(", "),
+            found: others.to_vec(),
         }),
     }
 }
@@ -458,9 +428,11 @@ mod tests {
     #[test]
     fn what_every_plain_dump_complains_of_is_passed_over() {
         let said = "psql:<stdin>:7: ERROR:  unrecognized configuration parameter \"transaction_timeout\"\n\
-            invalid command \\restrict\nNOTICE:  nothing\npsql:<stdin>:9: ERROR:  role \"app\" already exists\n";
+            psql:<stdin>:8: error: invalid command \\restrict\nNOTICE:  nothing\npsql:<stdin>:9: ERROR:  role \"app\" already exists\n";
         assert_eq!(serious(said), Vec::<&str>::new());
         let said = "psql:<stdin>:9: ERROR:  relation \"t\" does not exist\nLINE 1: x\n";
         assert_eq!(serious(said), ["psql:<stdin>:9: ERROR:  relation \"t\" does not exist"]);
+        let said = "psql:<stdin>:2: error: more.sql: No such file or directory\n";
+        assert_eq!(serious(said).len(), 1);
     }
 }

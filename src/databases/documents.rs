@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::databases::archive::verification::Known;
+use crate::databases::archive::verification::{Failure, Known};
+use crate::report::Message;
 
 /// What `db backup` and `db dump` made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -47,11 +48,11 @@ pub struct BackupDocument {
     /// When its files were last read and found to be what was written: RFC 3339, UTC.
     pub checked_at: Option<String>,
     /// Why it was found bad the last time that somebody looked.
-    pub found_bad: Option<String>,
+    pub found_bad: Option<Message>,
     /// Whether it is of a time that has not come yet: a clock was wrong.
     pub from_the_future: bool,
     /// Why a restore of it could not be tried the last time, which says nothing about it.
-    pub untried: Option<String>,
+    pub untried: Option<Message>,
 }
 
 impl BackupDocument {
@@ -62,9 +63,9 @@ impl BackupDocument {
             database_bytes: record.size_bytes,
             verified_at: verification.restored_at().map(|time| time.to_string()),
             checked_at: verification.files_at().map(|time| time.to_string()),
-            found_bad: verification.failed.as_ref().map(|failure| failure.reason.clone()),
+            found_bad: verification.failed.as_ref().map(Failure::reason),
             from_the_future: false,
-            untried: verification.untried.as_ref().map(|failure| failure.reason.clone()),
+            untried: verification.untried.as_ref().map(Failure::reason),
             id: record.id.clone(),
             database: record.database.clone(),
             path: path.to_string_lossy().into_owned(),
@@ -151,10 +152,22 @@ pub struct RollbackReport {
     pub dependents_stopped_ms: u64,
 }
 
+/// A database of a server that the manifest does not have, and that stands beside none of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct OtherDatabase {
+    pub name: String,
+    /// The service of the server, or where it is.
+    pub service: String,
+    /// On the server's disk, indexes included.
+    pub size_bytes: u64,
+}
+
 /// What `db list` shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DatabasesDocument {
     pub databases: Vec<DatabaseDocument>,
+    /// What else their servers have; empty where databases were named.
+    pub others: Vec<OtherDatabase>,
     pub backups: Vec<BackupDocument>,
     /// Folders among the backups that can't be read as one.
     pub unreadable: Vec<String>,
@@ -201,9 +214,9 @@ pub struct VerifyReport {
     /// How long that took, in milliseconds.
     pub duration_ms: u64,
     /// What is wrong with it; `null` for a good one, and for one that could not be tried.
-    pub damage: Option<String>,
+    pub damage: Option<Message>,
     /// Why a restore could not be tried, which says nothing about the dump.
-    pub untried: Option<String>,
+    pub untried: Option<Message>,
 }
 
 /// What `db prune` does, or would do.

@@ -2,59 +2,61 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::catalogue::told;
 use crate::databases::archive::record::RecordError;
 use crate::engine::{ContainerState, EngineError};
+use crate::report::{Listed, Message, Several, Told};
+use crate::services::ServicesError;
 
 /// An operation on a database that did not do what it was asked. Unless a variant says otherwise, the database that
 /// was there before is there still, under its name and as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabasesError {
     /// Not transparent: whoever looks for the engine's error among the causes must find it.
-    #[error("{0}")]
     Engine(#[from] EngineError),
-    #[error("there is no container {container}; start the database's service first, or give --start")]
-    NoContainer { container: String },
-    #[error("container {container} is {}; start the database's service first, or give --start", .state.word())]
-    NotRunning { container: String, state: ContainerState },
-    #[error("role `{user}` can't log in to the PostgreSQL server {server}")]
+    NoContainer {
+        container: String,
+    },
+    NotRunning {
+        container: String,
+        state: ContainerState,
+    },
     Login {
         /// `in container shop-db-1`, `at db.example:5432`.
-        server: String,
+        server: Message,
         user: String,
         #[source]
         source: Said,
     },
-    #[error(
-        "the server {server} answers in its own container alone, and the container that dumps or restores can't reach it: \
-         let it listen on 127.0.0.1 (listen_addresses, pg_hba.conf), or put its socket's folder on a volume"
-    )]
     NoWay {
-        server: String,
+        server: Message,
         #[source]
         source: Said,
     },
-    #[error("the server {server} is PostgreSQL {version}; dpl works with 13 and later")]
-    TooOld { server: String, version: String },
-    #[error("a password with a line break or a NUL in it can't be handed to PostgreSQL's programs")]
+    TooOld {
+        server: Message,
+        version: String,
+    },
     UnusablePassword,
-    #[error("can't {operation} in database `{database}`: a name, a value or a statement has a NUL in it")]
-    Nul { operation: &'static str, database: String },
-    #[error("there is no database `{database}` on the server {server}")]
-    NotFound { database: String, server: String },
-    #[error("can't {operation} in database `{database}`")]
+    Nul {
+        operation: Message,
+        database: String,
+    },
+    NotFound {
+        database: String,
+        server: Message,
+    },
     Sql {
-        operation: &'static str,
+        operation: Message,
         database: String,
         #[source]
         source: Said,
     },
-    #[error("the server's answer when asked to {operation} is not what this question is answered with")]
     Answer {
-        operation: &'static str,
+        operation: Message,
         #[source]
         source: serde_json::Error,
     },
-    #[error("{program} of database `{database}` ended with exit code {code}")]
     Tool {
         program: &'static str,
         database: String,
@@ -63,123 +65,139 @@ pub enum DatabasesError {
         source: Said,
     },
     /// Inside this module only: files then travel another way.
-    #[error("containers of this engine don't see the folders of this machine")]
     Unseen,
-    #[error("copying {} through the engine ended with exit code {code}", .folder.display())]
     CopyFailed {
         folder: PathBuf,
         code: i64,
         #[source]
         source: Said,
     },
-    #[error("a throw-away server from the image of {server} did not come up")]
     Throwaway {
-        server: String,
+        server: Message,
         #[source]
         source: Said,
     },
     /// Nothing is said about the dump by that.
-    #[error("{id} can't be tried out here: {reason}")]
-    NotTried { id: String, reason: String },
-    #[error("`{database}` can't be tried out in a throw-away server: {problem}")]
-    NoRoom { database: String, problem: String },
-    #[error("there is no image {image} on the engine: load it first")]
-    NoToolsImage { image: String },
-    #[error("can't {operation} {}", .path.display())]
+    NotTried {
+        id: String,
+        reason: Message,
+    },
+    NoRoom {
+        database: String,
+        problem: Message,
+    },
+    NoToolsImage {
+        image: String,
+    },
     File {
-        operation: &'static str,
+        operation: Message,
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
-    #[error("{} does not describe a backup", .path.display())]
     Record {
         path: PathBuf,
         #[source]
         source: RecordError,
     },
-    #[error("{} is damaged: {damage}; take another copy of it", .path.display())]
-    Damaged { path: PathBuf, damage: String },
-    #[error("{} was made by a newer pg_dump than this server's pg_restore can read; it is whole", .path.display())]
+    Damaged {
+        path: PathBuf,
+        damage: Message,
+    },
     NewerArchive {
         path: PathBuf,
         #[source]
         source: Said,
     },
-    #[error(
-        "`{database}` was not dumped: somebody else held a lock on one of its tables for more than {seconds} s; see \
-         pg_locks and pg_stat_activity, then run it again"
-    )]
     LockedByOthers {
         database: String,
         seconds: u64,
         #[source]
         source: Said,
     },
-    #[error(
-        "the session that held the lock on `{database}` has ended, so that another dpl may be at work on it; nothing was \
-         replaced, run it again"
-    )]
-    LockLost { database: String },
-    #[error("the dump of `{database}` is not complete, and was thrown away: {missing}")]
-    Incomplete { database: String, missing: String },
-    #[error(
-        "the {what} of `{database}` would have {new_bytes} bytes, less than half of the last one's {old_bytes}; \
-         look at the database, then run it again with --allow-shrink"
-    )]
-    Shrunk { what: &'static str, database: String, new_bytes: u64, old_bytes: u64 },
-    #[error(
-        "`{database}` has {} now, and its last {what} has them; look at the database, then run it again with --allow-shrink",
-        if *.tables == 0 { "no tables" } else { "no rows" }
-    )]
-    Emptied { what: &'static str, database: String, tables: usize },
-    #[error("the database restored from {} is not what was dumped: {difference}", .source_path.display())]
-    RestoredOtherwise { source_path: PathBuf, difference: String },
-    #[error(
-        "the new `{database}` was given up, and is dropped again: only {free_mebibytes} MiB were left where the server keeps \
-         its data ({folder}), and a full disk stops the server with all its databases; make room there, then run it again"
-    )]
-    DiskFull { database: String, folder: String, free_mebibytes: u64 },
-    #[error(
-        "`{database}` was not dumped: only {free_mebibytes} MiB are left at {}, on the disk where the server keeps its data, \
-         and it ends with all its databases where that is full ({reserve_mebibytes} MiB stay free for it); make room there, \
-         or name a folder on another disk", .folder.display()
-    )]
-    DumpDiskFull { database: String, folder: PathBuf, free_mebibytes: u64, reserve_mebibytes: u64 },
-    #[error("`{database}` can't be rebuilt from {}:\n{}", .source_path.display(), lines(.problems))]
-    Unfit { database: String, source_path: PathBuf, problems: Vec<String> },
-    #[error("{} can't be restored: {why}", .path.display())]
-    NoArchive { path: PathBuf, why: &'static str },
-    #[error("{} can't be converted: psql had something to say of it", .path.display())]
+    LockLost {
+        database: String,
+    },
+    Incomplete {
+        database: String,
+        missing: Message,
+    },
+    Shrunk {
+        what: Dumped,
+        database: String,
+        new_bytes: u64,
+        old_bytes: u64,
+    },
+    Emptied {
+        what: Dumped,
+        database: String,
+        tables: usize,
+    },
+    RestoredOtherwise {
+        source_path: PathBuf,
+        difference: Message,
+    },
+    DiskFull {
+        database: String,
+        folder: String,
+        free_mebibytes: u64,
+    },
+    DumpDiskFull {
+        database: String,
+        folder: PathBuf,
+        free_mebibytes: u64,
+        reserve_mebibytes: u64,
+    },
+    /// A dump on a volume, or a throw-away server.
+    EngineDiskFull {
+        database: String,
+        folder: PathBuf,
+        free_mebibytes: u64,
+        reserve_mebibytes: u64,
+    },
+    Unfit {
+        database: String,
+        source_path: PathBuf,
+        problems: Vec<Message>,
+    },
+    NoArchive {
+        path: PathBuf,
+        why: Message,
+    },
     Unconvertible {
         path: PathBuf,
         #[source]
         source: Said,
     },
-    #[error("{} makes several databases ({found}), and none of them is `{database}`; say which with --database", .path.display())]
-    SeveralDatabases { path: PathBuf, database: String, found: String },
-    #[error("patch {} can't be applied to the new `{database}`, which is dropped again", .path.display())]
+    SeveralDatabases {
+        path: PathBuf,
+        database: String,
+        found: Vec<String>,
+    },
     Patch {
         database: String,
         path: PathBuf,
         #[source]
         source: Said,
     },
-    #[error("the patches of `{database}` can't be applied:\n{}", lines(.problems))]
-    Patches { database: String, problems: Vec<String> },
-    #[error("rows of `{database}` can't live on in the new one:\n{}", lines(.problems))]
-    CannotPreserve { database: String, problems: Vec<String> },
-    #[error("{name} was not replaced by a rebuild, so that it can't be kept for a rollback")]
-    NotKept { name: String },
-    #[error(
-        "no replaced `{database}` is kept; `dpl db rebuild --keep-old 1` keeps one, and `dpl db restore` has the backups"
-    )]
-    NothingKept { database: String },
-    #[error(
-        "`{database}` has {count} prepared transactions, which keep it from being renamed: commit or roll them back"
-    )]
-    Prepared { database: String, count: u64 },
-    #[error("there is no backup {id} of `{database}` below {}", .folder.display())]
+    Patches {
+        database: String,
+        problems: Vec<Message>,
+    },
+    CannotPreserve {
+        database: String,
+        problems: Vec<Message>,
+    },
+    NotKept {
+        name: String,
+    },
+    NothingKept {
+        database: String,
+    },
+    CannotRollBack {
+        database: String,
+        problems: Vec<Message>,
+    },
     NoBackup {
         id: String,
         database: String,
@@ -188,65 +206,268 @@ pub enum DatabasesError {
         nearest: Option<String>,
         last: Option<String>,
     },
-    #[error("another dpl is at work on database `{database}`; wait until it is through")]
-    Busy { database: String },
-    #[error("can't {operation} the services that use database `{database}`")]
+    Busy {
+        database: String,
+    },
     Dependents {
-        operation: &'static str,
+        operation: DependentsOperation,
         database: String,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    #[error(
-        "database `{database}` is gone, and `{old}` holds its last state: a rebuild was interrupted by hand. \
-         Rename it back: ALTER DATABASE … RENAME TO …, then ALTER DATABASE … ALLOW_CONNECTIONS true"
-    )]
-    Orphaned { database: String, old: String },
-    #[error("connections to `{database}` came back as fast as they were ended; stop what opens them and try again")]
+    Orphaned {
+        database: String,
+        old: String,
+    },
     NeverQuiet {
         database: String,
         #[source]
         source: Box<DatabasesError>,
     },
     /// The server ended under the work; what was said first is the cause.
-    #[error(
-        "the server {server} ended in the middle of it (exit code {code}); `dpl logs` of its service may say why. \
-         Start it with `dpl start`, then run this again: it clears up first"
-    )]
     ServerEnded {
-        server: String,
+        server: Message,
         code: i64,
         #[source]
         source: Box<DatabasesError>,
     },
     /// The new database is in place; what comes after the swap was not done. Running it again does that, and no more.
-    #[error("`{database}` has the new data, but what follows the swap is not done")]
     AfterSwap {
         database: String,
         #[source]
         source: Box<DatabasesError>,
     },
-    #[error("the statement at line {line} failed")]
     Statement {
         /// From 1, in what was given.
         line: usize,
         #[source]
         source: Said,
     },
-    #[error("line {line}: {reason}")]
-    NotAStatement { line: usize, reason: &'static str },
-    #[error("stopped before `{database}` was changed")]
-    Stopped { database: String },
+    NotAStatement {
+        line: usize,
+        reason: Message,
+    },
+    Stopped {
+        database: String,
+    },
 }
 
-/// What a program or the server wrote on its error stream.
+impl Told for DatabasesError {
+    fn message(&self) -> Message {
+        match self {
+            Self::Engine(error) => error.message(),
+            Self::NoContainer { container } => message!("error-databases-no-container", container = container),
+            Self::NotRunning { container, state } => {
+                message!("error-databases-not-running", container = container, state = state.message())
+            }
+            Self::Login { user, server, .. } => message!("error-databases-login", user = user, server = server),
+            Self::NoWay { server, .. } => message!("error-databases-no-way", server = server),
+            Self::TooOld { server, version } => message!("error-databases-too-old", server = server, version = version),
+            Self::UnusablePassword => message!("error-databases-unusable-password"),
+            Self::Nul { operation, database } => {
+                message!("error-databases-nul", operation = operation, database = database)
+            }
+            Self::NotFound { database, server } => {
+                message!("error-databases-not-found", database = database, server = server)
+            }
+            Self::Sql { operation, database, .. } => {
+                message!("error-databases-sql", operation = operation, database = database)
+            }
+            Self::Answer { operation, .. } => message!("error-databases-answer", operation = operation),
+            Self::Tool { program, database, code, .. } => {
+                message!("error-databases-tool", program = program, database = database, code = code)
+            }
+            Self::Unseen => message!("error-databases-unseen"),
+            Self::CopyFailed { folder, code, .. } => {
+                message!("error-databases-copy-failed", folder = folder.display(), code = code)
+            }
+            Self::Throwaway { server, .. } => message!("error-databases-throwaway", server = server),
+            Self::NotTried { id, reason } => message!("error-databases-not-tried", id = id, reason = reason),
+            Self::NoRoom { database, problem } => {
+                message!("error-databases-no-room", database = database, problem = problem)
+            }
+            Self::NoToolsImage { image } => message!("error-databases-no-tools-image", image = image),
+            Self::File { operation, path, .. } => {
+                message!("error-file", operation = operation, path = path.display())
+            }
+            Self::Record { path, .. } => message!("error-databases-record", path = path.display()),
+            Self::Damaged { path, damage } => {
+                message!("error-databases-damaged", path = path.display(), damage = damage)
+            }
+            Self::NewerArchive { path, .. } => message!("error-databases-newer-archive", path = path.display()),
+            Self::LockedByOthers { database, seconds, .. } => {
+                message!("error-databases-locked-by-others", database = database, seconds = seconds)
+            }
+            Self::LockLost { database } => message!("error-databases-lock-lost", database = database),
+            Self::Incomplete { database, missing } => {
+                message!("error-databases-incomplete", database = database, missing = missing)
+            }
+            Self::Shrunk { what, database, new_bytes, old_bytes } => message!(
+                "error-databases-shrunk",
+                what = what.message(),
+                database = database,
+                new_bytes = new_bytes,
+                old_bytes = old_bytes
+            ),
+            Self::Emptied { what, database, tables: 0 } => {
+                message!("error-databases-no-tables", database = database, what = what.message())
+            }
+            Self::Emptied { what, database, .. } => {
+                message!("error-databases-no-rows", database = database, what = what.message())
+            }
+            Self::RestoredOtherwise { source_path, difference } => message!(
+                "error-databases-restored-otherwise",
+                source_path = source_path.display(),
+                difference = difference
+            ),
+            Self::DiskFull { database, free_mebibytes, folder } => message!(
+                "error-databases-disk-full",
+                database = database,
+                free_mebibytes = free_mebibytes,
+                folder = folder
+            ),
+            Self::DumpDiskFull { database, free_mebibytes, folder, reserve_mebibytes } => message!(
+                "error-databases-dump-disk-full",
+                database = database,
+                free_mebibytes = free_mebibytes,
+                folder = folder.display(),
+                reserve_mebibytes = reserve_mebibytes
+            ),
+            Self::EngineDiskFull { database, free_mebibytes, folder, reserve_mebibytes } => message!(
+                "error-databases-engine-disk-full",
+                database = database,
+                free_mebibytes = free_mebibytes,
+                folder = folder.display(),
+                reserve_mebibytes = reserve_mebibytes
+            ),
+            Self::Unfit { database, source_path, problems } => message!(
+                "error-databases-unfit",
+                source_path = source_path.display(),
+                database = database,
+                problems = Several(problems.clone())
+            ),
+            Self::NoArchive { path, why } => message!("error-databases-no-archive", path = path.display(), why = why),
+            Self::Unconvertible { path, .. } => message!("error-databases-unconvertible", path = path.display()),
+            Self::SeveralDatabases { path, found, database } => {
+                message!(
+                    "error-databases-several-databases",
+                    path = path.display(),
+                    found = Listed::of(found),
+                    database = database
+                )
+            }
+            Self::Patch { path, database, .. } => {
+                message!("error-databases-patch", path = path.display(), database = database)
+            }
+            Self::Patches { database, problems } => {
+                message!("error-databases-patches", database = database, problems = Several(problems.clone()))
+            }
+            Self::CannotPreserve { database, problems } => {
+                message!("error-databases-cannot-preserve", database = database, problems = Several(problems.clone()))
+            }
+            Self::NotKept { name } => message!("error-databases-not-kept", name = name),
+            Self::NothingKept { database } => message!("error-databases-nothing-kept", database = database),
+            Self::CannotRollBack { database, problems } => {
+                message!("error-databases-cannot-roll-back", database = database, problems = Several(problems.clone()))
+            }
+            Self::NoBackup { id, database, folder, .. } => {
+                message!("error-databases-no-backup", id = id, database = database, folder = folder.display())
+            }
+            Self::Busy { database } => message!("error-databases-busy", database = database),
+            Self::Dependents { operation: DependentsOperation::Stop, database, .. } => {
+                message!("error-databases-dependents-stop", database = database)
+            }
+            Self::Dependents { operation: DependentsOperation::Start, database, .. } => {
+                message!("error-databases-dependents-start", database = database)
+            }
+            Self::Orphaned { database, old } => message!("error-databases-orphaned", database = database, old = old),
+            Self::NeverQuiet { database, .. } => message!("error-databases-never-quiet", database = database),
+            Self::ServerEnded { server, code, .. } => {
+                message!("error-databases-server-ended", server = server, code = code)
+            }
+            Self::AfterSwap { database, .. } => message!("error-databases-after-swap", database = database),
+            Self::Statement { line, .. } => message!("error-databases-statement", line = line),
+            Self::NotAStatement { line, reason } => {
+                message!("error-databases-not-a-statement", line = line, reason = reason)
+            }
+            Self::Stopped { database } => message!("error-databases-stopped", database = database),
+        }
+    }
+
+    fn hint(&self) -> Option<Message> {
+        match self {
+            Self::Patch { database, .. } | Self::Patches { database, .. } | Self::CannotPreserve { database, .. } => {
+                Some(message!("hint-exact", database = database))
+            }
+            Self::AfterSwap { database, .. } => Some(message!("hint-after-swap", database = database)),
+            Self::Login { .. } => Some(message!("hint-login")),
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Some(message!("hint-disk-full"))
+            }
+            // As programs in containers say it in C's language.
+            Self::Tool { source, .. } | Self::CopyFailed { source, .. }
+                if source.text().contains("No space left on device") =>
+            {
+                Some(message!("hint-disk-full"))
+            }
+            Self::NoBackup { nearest: Some(meant), .. } => Some(message!("hint-backup-meant", meant = meant)),
+            Self::NoBackup { last: Some(last), database, .. } => {
+                Some(message!("hint-backup-last", last = last, database = database))
+            }
+            _ => None,
+        }
+    }
+}
+told!(
+    DatabasesError, RecordError, Said;
+    crate::services::as_told, crate::images::as_told
+);
+
+/// What is being done with SQL: finishes the sentence "can't …".
+pub(in crate::databases) type Operation = fn() -> Message;
+
+/// Of what kind a dump is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dumped {
+    Backup,
+    Seed,
+}
+
+impl Told for Dumped {
+    fn message(&self) -> Message {
+        match self {
+            Self::Backup => message!("noun-backup"),
+            Self::Seed => message!("noun-seed"),
+        }
+    }
+}
+
+/// What is done to the services that use a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DependentsOperation {
+    Stop,
+    Start,
+}
+
+/// What a program or the server wrote on its error stream, or what we say of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Said(String);
+pub struct Said(Message);
+
+impl Told for Said {
+    fn message(&self) -> Message {
+        self.0.clone()
+    }
+}
+
+impl From<Message> for Said {
+    fn from(message: Message) -> Self {
+        Self(message)
+    }
+}
 
 impl Said {
-    pub(super) fn text(&self) -> &str {
-        &self.0
+    pub(super) fn text(&self) -> String {
+        self.to_string()
     }
 
     /// The last lines of a program's standard error; a program that said nothing is told as such.
@@ -255,32 +476,61 @@ impl Said {
         let text = String::from_utf8_lossy(stderr);
         let text = text.trim();
         if text.is_empty() {
-            return Self("it gave no reason".to_owned());
+            return Self(message!("tool-no-reason"));
         }
         let from = text.char_indices().rev().take_while(|(index, _)| text.len() - index <= KEPT).last();
-        Self(text[from.map_or(0, |(index, _)| index)..].to_owned())
+        Self(message!("words", text = &text[from.map_or(0, |(index, _)| index)..]))
+    }
+}
+
+impl Said {
+    /// What psql said of a script; `advice` follows where that reads other files, which psql does not find in its container.
+    pub(super) fn of_script(stderr: &[u8], advice: Message) -> Self {
+        let said = Self::new(stderr);
+        match said.text().contains(": No such file or directory") {
+            true => {
+                let more = Several(vec![message!("script-reads-files", advice = advice)]);
+                Self(message!("words-and-more", text = said.0, more = more))
+            }
+            false => said,
+        }
     }
 }
 
 impl DatabasesError {
+    /// The same, of a database that is called `name` for now, by the name that people know it by.
+    pub(in crate::databases) fn shown_as(self, name: &str, known: &str) -> Self {
+        let inside = |source: Box<Self>| Box::new(source.shown_as(name, known));
+        match self {
+            Self::Sql { operation, database, source } if database == name => {
+                Self::Sql { operation, database: known.to_owned(), source }
+            }
+            Self::NeverQuiet { database, source } => Self::NeverQuiet { database, source: inside(source) },
+            Self::ServerEnded { server, code, source } => Self::ServerEnded { server, code, source: inside(source) },
+            Self::AfterSwap { database, source } => Self::AfterSwap { database, source: inside(source) },
+            error => error,
+        }
+    }
+
     /// Whether it is the end that somebody asked for, and nothing else went wrong.
     pub fn is_stop(&self) -> bool {
         match self {
             Self::Stopped { .. } => true,
             Self::AfterSwap { source, .. } => source.is_stop(),
+            // Whoever stops them hears of it too.
+            Self::Dependents { source, .. } => {
+                let cause = source.downcast_ref::<ServicesError>();
+                matches!(cause, Some(ServicesError::Interrupted { .. }))
+            }
             _ => false,
         }
     }
 
     /// For `map_err` on file operations; `operation` and `path` finish the sentence "can't …".
-    pub(super) fn file(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(super) fn file(operation: Message, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { operation, path, source }
     }
-}
-
-fn lines(problems: &[String]) -> String {
-    problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -295,7 +545,47 @@ mod tests {
     }
 
     #[test]
+    fn a_script_that_reads_other_files_is_told_what_to_do_instead() {
+        let do_so = || message!("words", text = "do so");
+        let said = Said::of_script(b"psql:<stdin>:3: error: more.sql: No such file or directory", do_so()).to_string();
+        assert!(said.starts_with("psql:<stdin>:3:") && said.ends_with(": do so"), "{said}");
+        assert_eq!(Said::of_script(b"ERROR: no", do_so()).to_string(), "ERROR: no");
+    }
+
+    #[test]
     fn silence_is_told() {
         assert_eq!(Said::new(b" \n").to_string(), "it gave no reason");
+    }
+
+    #[test]
+    fn services_that_were_asked_to_end_while_they_stop_are_no_fault_of_the_database() {
+        let stopping = |source: ServicesError| DatabasesError::Dependents {
+            operation: DependentsOperation::Stop,
+            database: "expert".to_owned(),
+            source: Box::new(source),
+        };
+        assert!(stopping(ServicesError::Interrupted { report: Box::default() }).is_stop());
+        assert!(!stopping(ServicesError::UnknownService("api".to_owned())).is_stop());
+    }
+
+    #[test]
+    fn a_full_disk_and_a_refused_password_are_told_with_what_to_do() {
+        let path = std::path::Path::new("backups");
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let full = DatabasesError::file(message!("verb-store-backup"), path)(full);
+        let refused = DatabasesError::Login {
+            server: message!("server-in-container", container = "db"),
+            user: "app".to_owned(),
+            source: Said::new(b"no"),
+        };
+        let dumping = DatabasesError::Tool {
+            program: "pg_dump",
+            database: "expert".to_owned(),
+            code: 1,
+            source: Said::new(b"pg_dump: error: could not write to file: No space left on device"),
+        };
+        for error in [full, dumping, refused] {
+            assert!(error.hint().is_some(), "{error}");
+        }
     }
 }

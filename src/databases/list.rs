@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::documents::BackupDocument;
 use super::error::DatabasesError;
 use crate::databases::archive::names;
+use crate::databases::archive::record::Record;
 use crate::databases::archive::verification::Known;
 use crate::databases::dump::backup::{self, BackupFolder};
 use crate::databases::server::connect::Server;
@@ -30,7 +31,7 @@ pub async fn list(server: &Server) -> Result<Vec<ServerDatabase>, DatabasesError
             AND a.pid <> pg_catalog.pg_backend_pid()),
           'allows_connections', d.datallowconn) ORDER BY d.datname), '[]')
         FROM pg_catalog.pg_database d WHERE d.datname NOT IN ('template0', 'template1')";
-    server.client.query(server.home(), "list the databases", QUERY).await
+    server.client.query(server.home(), || message!("sql-list-the-databases"), QUERY).await
 }
 
 /// The names of those that an interrupted or a keeping rebuild of `database` left beside it.
@@ -82,6 +83,22 @@ pub fn unreadable_backups(
 /// The dump in a folder: a backup or a seed, wherever it lies.
 pub fn dump_at(folder: &Path) -> Result<BackupDocument, DatabasesError> {
     Ok(BackupDocument::new(&Known::read(folder)?, folder))
+}
+
+/// Where a dump of ours comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DumpOrigin {
+    pub database: String,
+    /// The project whose backup it is; a seed is nobody's alone.
+    pub project: Option<String>,
+    /// As [`Server::system_identifier`] says it, where it was asked.
+    pub server_identifier: Option<String>,
+}
+
+/// Where the dump in `folder` comes from.
+pub fn origin_of_dump(folder: &Path) -> Result<DumpOrigin, DatabasesError> {
+    let Record { database, made_by, server_identifier, .. } = Record::read(folder)?;
+    Ok(DumpOrigin { database, project: made_by.project, server_identifier })
 }
 
 #[cfg(test)]

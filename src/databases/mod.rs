@@ -14,6 +14,7 @@
 //! - `retention`: [`plan_prune`]: which backups go. `sql`: a person's own statements ([`query()`], [`Shell`]).
 
 mod archive;
+mod arrival;
 mod containers;
 mod convert;
 mod described;
@@ -27,24 +28,28 @@ mod replace;
 mod retention;
 mod server;
 mod sql;
+mod stopping;
 mod verify;
 
 pub use archive::record::RecordError;
+pub use archive::staging::put_seed_in_place;
+pub use arrival::{Arrival, Arriving, ArrivingFile, BACKUP_RECORD, MissingFile};
 pub use containers::helper::{HELPER_LABEL, HELPER_SERVER_LABEL};
 pub use containers::throwaway::ServerImage;
 pub use convert::{Conversion, Converted, DefaultLocale, convert, convert_for_now};
 pub use described::roles::MissingRoles;
 pub use documents::{
-    BackupDocument, BackupsDocument, DatabaseDocument, DatabasesDocument, FailedBackup, KeptBackup, PatchReport,
-    PreserveReport, PruneDatabase, PruneDocument, RebuildReport, RebuildsDocument, RollbackReport, RollbacksDocument,
-    VerifiesDocument, VerifyReport,
+    BackupDocument, BackupsDocument, DatabaseDocument, DatabasesDocument, FailedBackup, KeptBackup, OtherDatabase,
+    PatchReport, PreserveReport, PruneDatabase, PruneDocument, RebuildReport, RebuildsDocument, RollbackReport,
+    RollbacksDocument, VerifiesDocument, VerifyReport,
 };
 pub use dump::backup::{BackupFolder, BackupSettings, Shrink, backup};
 pub use dump::seed::{SeedSettings, dump_seed};
 pub use dump::{Jobs, Level, LockPatience, PasswordHashes};
-pub use error::{DatabasesError, Said};
+pub use error::{DatabasesError, DependentsOperation, Dumped, Said, as_told};
 pub use list::{
-    BackupStamp, ServerDatabase, backup_stamps, backups, dump_at, is_kept, leftovers_of, list, unreadable_backups,
+    BackupStamp, DumpOrigin, ServerDatabase, backup_stamps, backups, dump_at, is_kept, leftovers_of, list,
+    origin_of_dump, unreadable_backups,
 };
 pub use replace::drop_old::{OldDatabase, thin_out_kept};
 pub use replace::examine::source::{

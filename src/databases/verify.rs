@@ -7,12 +7,12 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::documents::{BackupDocument, VerifyReport};
 use super::dump::{self, Jobs};
-use super::error::DatabasesError;
+use super::error::{DatabasesError, in_one_line};
+use super::stopping::{Wanted, in_thread, unless_stopped};
 use crate::databases::archive::contents::Contents;
 use crate::databases::archive::large_object_files::{Together, is_large_object};
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, Record};
@@ -21,12 +21,12 @@ use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach};
 use crate::databases::containers::throwaway::{self, ServerImage, Throwaway};
 use crate::databases::described::inventory::{self, Inventory, shorten};
 use crate::databases::described::properties::Properties;
-use crate::databases::replace::restore::depends_on_order;
+use crate::databases::replace::parallel::in_parallel;
 use crate::databases::server::connect::Server;
 use crate::databases::server::disk_space::DiskSpace;
 use crate::databases::server::quoting;
-use crate::fs::hash_file;
-use crate::report::{Activity, Reporter, in_one_line};
+use crate::fs::{Digest, HashingReader, open_regular};
+use crate::report::{Activity, Listed, Message, Reporter};
 
 /// How much is proved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub async fn verify(
     let subject = record.id.clone();
     reporter.began(Activity::VerifyDump, subject.as_str(), Some(record.bytes()));
     let found = match settings.depth {
-        Depth::Files => check_on(image, folder, &record).await.map(|()| None),
+        Depth::Files => check_on(image, folder, &record, reporter).await.map(|()| None),
         Depth::Restore => try_out(image, folder, &record, settings, reporter).await.map(Some),
     };
     let (at, operator) = (jiff::Timestamp::now(), settings.operator.clone());
@@ -84,7 +84,7 @@ pub async fn verify(
         Err(error) => {
             let reason = in_one_line(&error);
             reporter.failed(Activity::VerifyDump, subject.as_str(), &reason);
-            let failure = Failure { at, operator, reason: reason.clone() };
+            let failure = Failure::new(at, operator, reason.clone());
             match Verdict::of(&error) {
                 Verdict::Damaged => {
                     verification.refuted(failure);
@@ -158,6 +158,7 @@ impl Verdict {
             | DatabasesError::Throwaway { .. }
             | DatabasesError::NotTried { .. }
             | DatabasesError::DiskFull { .. }
+            | DatabasesError::EngineDiskFull { .. }
             | DatabasesError::NoRoom { .. }
             | DatabasesError::ServerEnded { .. } => Self::NotTried,
             _ => Self::None,
@@ -173,34 +174,14 @@ async fn try_out(
     settings: &VerifySettings,
     reporter: &Reporter,
 ) -> Result<String, DatabasesError> {
-    tokio::select! {
-        checked = check_files(folder, record) => checked?,
-        () = reporter.stop_asked() => return Err(DatabasesError::Stopped { database: record.database.clone() }),
-    }
-    let name = tried_as(record);
-    let throwaway = Throwaway::start(image, name).await?;
+    unless_stopped(reporter, &record.database, check_files(folder, record)).await?;
+    let throwaway = Throwaway::start(image, tried_as(record), reporter).await?;
     let work = async {
         restore(&throwaway, folder, record, settings.jobs).await?;
         crate::failpoint!("databases.verify.before-compare");
         compare(&throwaway.server, folder, record).await
     };
-    let space = DiskSpace::of(&throwaway.server, "pg_default").await.ok().flatten();
-    let runs_out = async {
-        match &space {
-            Some(space) => space.runs_out(&throwaway.server, &record.database).await,
-            None => std::future::pending().await,
-        }
-    };
-    let compared = tokio::select! {
-        compared = work => compared,
-        error = runs_out => Err(error),
-        () = reporter.stop_asked() => Err(DatabasesError::Stopped { database: record.database.clone() }),
-    };
-    // A server that ended under the work is the reason, not what a tool says then.
-    let compared = match compared {
-        Err(error) => Err(throwaway.server.explain(error).await),
-        compared => compared,
-    };
+    let compared = throwaway.run(&record.database, reporter, work).await;
     let version = throwaway.server.version().to_owned();
     throwaway.end().await;
     compared.map(|()| version)
@@ -218,12 +199,10 @@ fn tried_as(record: &Record) -> &str {
 /// What the throw-away server lacks for this dump: said before it is tried.
 async fn lacks(throwaway: &Throwaway, record: &Record) -> Result<(), DatabasesError> {
     let server = &throwaway.server;
-    let not_tried = |reason: String| DatabasesError::NotTried { id: record.id.clone(), reason };
+    let not_tried = |reason: Message| DatabasesError::NotTried { id: record.id.clone(), reason };
     if record.server_version_number / 10_000 > server.major() {
         let (image, dump) = (server.version(), &record.server_version);
-        return Err(not_tried(format!(
-            "the image has PostgreSQL {image}, and the dump is from {dump}: name an image that is no older with --image"
-        )));
+        return Err(not_tried(message!("untried-older", image = image, dump = dump)));
     }
     let names: Vec<String> = record.extensions.iter().map(|extension| quoting::literal(&extension.name)).collect();
     let query = format!(
@@ -231,10 +210,11 @@ async fn lacks(throwaway: &Throwaway, record: &Record) -> Result<(), DatabasesEr
          WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = n)",
         names.join(", ")
     );
-    let missing: Vec<String> = server.client.query(server.home(), "look for the extensions", &query).await?;
+    let missing: Vec<String> =
+        server.client.query(server.home(), || message!("sql-look-for-the-extensions"), &query).await?;
     match missing.is_empty() {
         true => Ok(()),
-        false => Err(not_tried(format!("the image lacks the extensions {}", missing.join(", ")))),
+        false => Err(not_tried(message!("untried-extensions", extensions = Listed::of(&missing)))),
     }
 }
 
@@ -248,7 +228,7 @@ async fn restore(throwaway: &Throwaway, folder: &Path, record: &Record, jobs: Jo
     }
     throwaway::create_roles(throwaway, &record.roles, record.properties.roles().into_iter()).await?;
     let properties = Properties { tablespace: "pg_default".to_owned(), ..record.properties.clone() };
-    server.client.execute(server.home(), "create a database", &properties.create(name)).await?;
+    server.client.execute(server.home(), || message!("sql-create-a-database"), &properties.create(name)).await?;
     let helper = Helper::start(server, folder, Access::Read, Reach::Server).await?;
     crate::failpoint!("databases.verify.before-restore");
     let restored = async {
@@ -264,19 +244,20 @@ async fn restore(throwaway: &Throwaway, folder: &Path, record: &Record, jobs: Jo
                 format!("{INSIDE}/{ARCHIVE}"),
             ]
         };
-        match helper.client.tool("pg_restore", &record.database, &arguments(jobs.get())).await {
-            Err(error) if jobs.get() > 1 && depends_on_order(&error) => {
-                let again =
-                    format!("DROP DATABASE {0} WITH (FORCE); {1}", quoting::ident(name), properties.create(name));
-                server.client.execute(server.home(), "create a database", &again).await?;
-                helper.client.tool("pg_restore", &record.database, &arguments(1)).await
+        if jobs.get() > 1 {
+            let parallel = arguments(jobs.get());
+            let restoring = helper.client.tool("pg_restore", &record.database, &parallel);
+            if !in_parallel(server, name, restoring).await?.needs_order() {
+                return Ok(());
             }
-            restored => restored,
+            let again = format!("DROP DATABASE {0} WITH (FORCE); {1}", quoting::ident(name), properties.create(name));
+            server.client.execute(server.home(), || message!("sql-create-a-database"), &again).await?;
         }
+        helper.client.tool("pg_restore", &record.database, &arguments(1)).await.map(drop)
     };
     let restored = restored.await;
     helper.end().await;
-    restored.map(drop)
+    restored
 }
 
 async fn compare(server: &Server, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
@@ -287,7 +268,7 @@ async fn compare(server: &Server, folder: &Path, record: &Record) -> Result<(), 
     let mut difference = inventory::difference(&record.tables, &restored.tables);
     if difference.is_none() && restored.large_objects != record.large_objects {
         let (found, wanted) = (restored.large_objects, record.large_objects);
-        difference = Some(format!("it has {found} large objects instead of {wanted}"));
+        difference = Some(message!("difference-large-objects", found = found, wanted = wanted));
     }
     match difference {
         None => Ok(()),
@@ -305,7 +286,7 @@ pub async fn verify_files(
     let known = Known::read(folder)?;
     let subject = known.record.id.clone();
     reporter.began(Activity::VerifyDump, subject.as_str(), Some(known.record.bytes()));
-    match check(server, folder, &known.record).await {
+    match check(server, folder, &known.record, reporter).await {
         Ok(()) => {
             let message = message!("databases-dump-intact");
             reporter.done(Activity::VerifyDump, subject, message);
@@ -333,21 +314,27 @@ pub(super) async fn verify_digests(folder: &Path, record: &Record, reporter: &Re
     checked
 }
 
-pub(super) async fn check(server: &Server, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
-    check_on(&ServerImage::without_preload(server), folder, record).await
+async fn check(server: &Server, folder: &Path, record: &Record, reporter: &Reporter) -> Result<(), DatabasesError> {
+    check_on(&ServerImage::without_preload(server), folder, record, reporter).await
 }
 
-async fn check_on(image: &ServerImage, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
-    check_files(folder, record).await?;
+async fn check_on(
+    image: &ServerImage,
+    folder: &Path,
+    record: &Record,
+    reporter: &Reporter,
+) -> Result<(), DatabasesError> {
+    unless_stopped(reporter, &record.database, check_files(folder, record)).await?;
     let helper = Helper::start_on(&image.helper_place(), folder, Access::Read).await?;
-    let contents = dump::list_archive(&helper, &record.database).await;
+    let listing = dump::list_archive(&helper, &record.database);
+    let contents = unless_stopped(reporter, &record.database, listing).await;
     helper.end().await;
     is_listed(&contents?, folder, record)
 }
 
 fn is_listed(contents: &Contents, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
     let missing = record.tables.iter().filter(|table| !contents.table_data.contains_key(&table.oid));
-    match shorten(missing.map(|table| format!("table {}.{} is not in it", table.schema, table.name)).collect()) {
+    match shorten(missing.map(|table| message!("damage-table", schema = table.schema, table = table.name)).collect()) {
         None => Ok(()),
         Some(damage) => Err(DatabasesError::Damaged { path: folder.join(ARCHIVE), damage }),
     }
@@ -357,74 +344,79 @@ fn is_listed(contents: &Contents, folder: &Path, record: &Record) -> Result<(), 
 /// beside a `.dat.gz`.
 pub(super) async fn check_files(folder: &Path, record: &Record) -> Result<(), DatabasesError> {
     let (folder, record) = (folder.to_owned(), record.clone());
-    let wanted = Arc::new(());
-    let is_wanted = Arc::downgrade(&wanted);
-    let checked = tokio::task::spawn_blocking(move || check_files_now(&folder, &record, &is_wanted)).await;
-    drop(wanted);
-    checked.unwrap_or_else(|join| std::panic::resume_unwind(join.into_panic()))
+    in_thread(move |wanted| check_files_now(&folder, &record, wanted)).await
 }
 
 /// Ends early when nobody waits for the answer any more.
-fn check_files_now(folder: &Path, record: &Record, is_wanted: &Weak<()>) -> Result<(), DatabasesError> {
-    let go_on = || match is_wanted.strong_count() {
-        0 => Err(DatabasesError::Stopped { database: record.database.clone() }),
-        _ => Ok(()),
+fn check_files_now(folder: &Path, record: &Record, wanted: &Wanted) -> Result<(), DatabasesError> {
+    let hash = |path: &Path| {
+        wanted.go_on(&record.database)?;
+        let hashed = hash_while(path, wanted);
+        // What was read until nobody waited any more is no fault of the file's.
+        wanted.go_on(&record.database)?;
+        hashed.map_err(DatabasesError::file(message!("verb-read"), path))
     };
-    let damaged =
-        |path: &Path, damage: &str| DatabasesError::Damaged { path: path.to_owned(), damage: damage.to_owned() };
+    let damaged = |path: &Path, damage: Message| DatabasesError::Damaged { path: path.to_owned(), damage };
     for file in &record.files {
-        go_on()?;
         let path = folder.join(&file.path);
         let metadata = match std::fs::symlink_metadata(&path) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(damaged(&path, "it is missing")),
-            Err(error) => return Err(DatabasesError::file("look at", &path)(error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(damaged(&path, message!("damage-file-missing")));
+            }
+            Err(error) => return Err(DatabasesError::file(message!("verb-look-at"), &path)(error)),
         };
         if !metadata.is_file() {
-            return Err(damaged(&path, "it is no plain file"));
+            return Err(damaged(&path, message!("damage-not-plain")));
         }
         if metadata.len() != file.bytes {
-            let damage = format!("it has {} bytes instead of {}", metadata.len(), file.bytes);
-            return Err(damaged(&path, &damage));
+            let damage = message!("damage-file-size", found = metadata.len(), wanted = file.bytes);
+            return Err(damaged(&path, damage));
         }
-        let (sha256, _) = hash_file(&path).map_err(DatabasesError::file("read", &path))?;
+        let (sha256, _) = hash(&path)?;
         if sha256 != file.sha256 {
-            return Err(damaged(&path, "its content has another digest than it was written with"));
+            return Err(damaged(&path, message!("damage-file-digest")));
         }
     }
     if record.archive == ArchiveFormat::Directory {
         let archive = folder.join(ARCHIVE);
         let named: HashSet<&str> = record.files.iter().map(|file| file.path.as_str()).collect();
         let mut large_objects = Together::default();
-        for entry in std::fs::read_dir(&archive).map_err(DatabasesError::file("list", &archive))? {
-            let name = entry.map_err(DatabasesError::file("list", &archive))?.file_name();
+        for entry in std::fs::read_dir(&archive).map_err(DatabasesError::file(message!("verb-list"), &archive))? {
+            let name = entry.map_err(DatabasesError::file(message!("verb-list"), &archive))?.file_name();
             let (path, name) = (archive.join(&name), name.to_string_lossy());
             if named.contains(format!("{ARCHIVE}/{name}").as_str()) {
                 continue;
             }
             if record.large_object_files.is_none() || !is_large_object(&name) || !is_plain_file(&path)? {
-                return Err(damaged(&path, "it does not belong to the archive"));
+                return Err(damaged(&path, message!("damage-not-of-archive")));
             }
-            go_on()?;
-            let (sha256, bytes) = hash_file(&path).map_err(DatabasesError::file("read", &path))?;
+            let (sha256, bytes) = hash(&path)?;
             large_objects.add(&name, bytes, &sha256);
         }
         if let Some(wanted) = &record.large_object_files {
             let found = large_objects.finish();
             if found.count != wanted.count {
-                let damage = format!("it has {} files of large objects instead of {}", found.count, wanted.count);
-                return Err(damaged(&archive, &damage));
+                let damage = message!("damage-object-files", found = found.count, wanted = wanted.count);
+                return Err(damaged(&archive, damage));
             }
             if found != *wanted {
-                return Err(damaged(&archive, "its large objects have another digest than they were written with"));
+                return Err(damaged(&archive, message!("damage-object-digest")));
             }
         }
     }
     Ok(())
 }
 
+fn hash_while(path: &Path, wanted: &Wanted) -> std::io::Result<(Digest, u64)> {
+    let mut reader = HashingReader::new(wanted.reader(open_regular(path)?));
+    std::io::copy(&mut reader, &mut std::io::sink())?;
+    let (_, digest, bytes) = reader.finish();
+    Ok((digest, bytes))
+}
+
 fn is_plain_file(path: &Path) -> Result<bool, DatabasesError> {
-    let metadata = std::fs::symlink_metadata(path).map_err(DatabasesError::file("look at", path))?;
+    let metadata = std::fs::symlink_metadata(path).map_err(DatabasesError::file(message!("verb-look-at"), path))?;
     Ok(metadata.is_file())
 }
 
@@ -433,8 +425,8 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::catalogue::english;
     use crate::databases::archive::record::{FileEntry, tests::record};
-    use crate::fs::Digest;
 
     fn dump() -> (tempfile::TempDir, Record) {
         let folder = tempfile::tempdir().unwrap();
@@ -447,9 +439,9 @@ mod tests {
     }
 
     fn damage(folder: &Path, record: &Record) -> String {
-        let wanted = Arc::new(());
-        match check_files_now(folder, record, &Arc::downgrade(&wanted)) {
-            Err(DatabasesError::Damaged { damage, .. }) => damage,
+        let (_waits, wanted) = Wanted::new();
+        match check_files_now(folder, record, &wanted) {
+            Err(DatabasesError::Damaged { damage, .. }) => english(&damage),
             other => panic!("{other:?}"),
         }
     }
@@ -457,14 +449,15 @@ mod tests {
     #[test]
     fn an_untouched_dump_passes() {
         let (folder, record) = dump();
-        let wanted = Arc::new(());
-        check_files_now(folder.path(), &record, &Arc::downgrade(&wanted)).unwrap();
+        let (_waits, wanted) = Wanted::new();
+        check_files_now(folder.path(), &record, &wanted).unwrap();
     }
 
     #[test]
     fn a_check_that_nobody_waits_for_ends() {
         let (folder, record) = dump();
-        let ended = check_files_now(folder.path(), &record, &Weak::new());
+        let (_, wanted) = Wanted::new();
+        let ended = check_files_now(folder.path(), &record, &wanted);
         assert!(matches!(ended, Err(DatabasesError::Stopped { .. })), "{ended:?}");
     }
 
@@ -473,7 +466,7 @@ mod tests {
         let (folder, record) = dump();
         let path = folder.path().join("archive/1.dat.gz");
         fs::write(&path, b"archive/1.dat.gy").unwrap();
-        assert_eq!(damage(folder.path(), &record), "its content has another digest than it was written with");
+        assert_eq!(damage(folder.path(), &record), "its content does not match the digest that was recorded");
         fs::write(&path, b"archive/1").unwrap();
         assert_eq!(damage(folder.path(), &record), "it has 9 bytes instead of 16");
         fs::remove_file(&path).unwrap();
@@ -488,7 +481,7 @@ mod tests {
         fs::remove_file(folder.path().join("archive/1.dat")).unwrap();
         fs::rename(folder.path().join("archive/1.dat.gz"), folder.path().join("x")).unwrap();
         std::os::unix::fs::symlink("../x", folder.path().join("archive/1.dat.gz")).unwrap();
-        assert_eq!(damage(folder.path(), &record), "it is no plain file");
+        assert_eq!(damage(folder.path(), &record), "it is not a regular file");
     }
 
     #[test]
@@ -502,10 +495,10 @@ mod tests {
         }
         assert_eq!(damage(folder.path(), &record), "it does not belong to the archive");
         record.large_object_files = Some(together.finish());
-        let wanted = Arc::new(());
-        check_files_now(folder.path(), &record, &Arc::downgrade(&wanted)).unwrap();
+        let (_waits, wanted) = Wanted::new();
+        check_files_now(folder.path(), &record, &wanted).unwrap();
         fs::write(path(16_401), "16402").unwrap();
-        let other = "its large objects have another digest than they were written with";
+        let other = "its large objects do not match the digest that was recorded";
         assert_eq!(damage(folder.path(), &record), other);
         fs::remove_file(path(16_400)).unwrap();
         assert_eq!(damage(folder.path(), &record), "it has 1 files of large objects instead of 2");

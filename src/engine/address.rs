@@ -6,11 +6,14 @@
 
 use std::env;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::fs::Digest;
+use crate::report::{Message, Told};
+use crate::ssh::{Destination, host_and_port};
 
 /// The address of an engine: `unix://…`, `tcp://…` or `ssh://…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,9 +44,7 @@ impl TlsFiles {
 /// An ssh destination: `ssh://[USER@]HOST[:PORT][/SOCKET]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SshDestination {
-    pub user: Option<String>,
-    pub host: String,
-    pub port: Option<u16>,
+    pub host: Destination,
     /// The engine's socket on that host, where it is not the one that its docker command takes.
     pub socket: Option<String>,
 }
@@ -51,17 +52,37 @@ pub(super) struct SshDestination {
 /// No address can be made of what was given.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
-    #[error(
-        "`{0}` is not the address of an engine: unix://PATH, tcp://HOST:PORT, ssh://USER@HOST or the name of a Docker \
-         context"
-    )]
     Unknown(String),
-    #[error("`{0}`: a user or host that begins with `-` is refused, since ssh would take it for an option")]
     LeadingDash(String),
-    #[error("Docker context `{name}` can't be read from {path}")]
-    Context { name: String, path: PathBuf, source: std::io::Error },
-    #[error("Docker context `{name}` has no usable address in {path}")]
+    Context { name: String, path: PathBuf, source: io::Error },
     ContextContent { name: String, path: PathBuf },
+    NoContext { name: String },
+    Config { path: PathBuf, source: io::Error },
+}
+
+impl Told for AddressError {
+    fn message(&self) -> Message {
+        match self {
+            Self::Unknown(text) => message!("error-address-unknown", text = text),
+            Self::LeadingDash(text) => message!("error-address-dash", text = text),
+            Self::Context { name, path, .. } => {
+                message!("error-context-unreadable", name = name, path = path.display())
+            }
+            Self::ContextContent { name, path } => {
+                message!("error-context-content", name = name, path = path.display())
+            }
+            Self::NoContext { name } => message!("error-no-context", name = name),
+            Self::Config { path, .. } => message!("error-docker-config", path = path.display()),
+        }
+    }
+
+    fn hint(&self) -> Option<Message> {
+        match self {
+            Self::NoContext { .. } => Some(message!("hint-context")),
+            Self::Config { .. } => Some(message!("hint-docker-config")),
+            _ => None,
+        }
+    }
 }
 
 const LOCAL: &str = "unix:///var/run/docker.sock";
@@ -75,7 +96,11 @@ impl Address {
         if let Some(host) = non_empty("DOCKER_HOST") {
             return Self::parse(&host);
         }
-        match non_empty("DOCKER_CONTEXT").or_else(current_context) {
+        let chosen = match non_empty("DOCKER_CONTEXT") {
+            Some(name) => Some(name),
+            None => current_context(&docker_folder().join("config.json"))?,
+        };
+        match chosen {
             Some(name) if name != "default" => Self::of_context(&name),
             _ => Ok(Self::local()),
         }
@@ -90,6 +115,10 @@ impl Address {
             "default" => Ok(Self::local()),
             url if url.contains("://") => Self::of_url(url, tls_of_environment()),
             "" => Err(AddressError::Unknown(text.to_owned())),
+            // As the Docker CLI takes it; no context has a name with a colon.
+            host_and_port if text.contains(':') => {
+                Self::of_url(&format!("tcp://{host_and_port}"), tls_of_environment())
+            }
             name => Self::of_context(name),
         }
     }
@@ -112,8 +141,7 @@ impl Address {
             "ssh" => {
                 let address = Self { url: text.to_owned(), tls: None };
                 let destination = address.ssh_destination().ok_or_else(unknown)?;
-                let begins_with_dash = |part: &str| part.starts_with('-');
-                if begins_with_dash(&destination.host) || destination.user.as_deref().is_some_and(begins_with_dash) {
+                if destination.host.begins_with_dash() {
                     return Err(AddressError::LeadingDash(text.to_owned()));
                 }
                 Ok(address)
@@ -141,10 +169,9 @@ impl Address {
         let folder = Digest::of(name.as_bytes());
         let contexts = docker_folder().join("contexts");
         let path = contexts.join("meta").join(folder.hex()).join("meta.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| AddressError::Context {
-            name: name.to_owned(),
-            path: path.clone(),
-            source,
+        let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => AddressError::NoContext { name: name.to_owned() },
+            _ => AddressError::Context { name: name.to_owned(), path: path.clone(), source },
         })?;
         let endpoint = serde_json::from_str::<Meta>(&text)
             .ok()
@@ -205,41 +232,14 @@ impl Address {
             Some(place) => (&rest[..place], Some(&rest[place..]).filter(|path| *path != "/")),
             None => (rest, None),
         };
-        let (user, host) = match authority.rsplit_once('@') {
-            Some((user, host)) => (Some(user), host),
-            None => (None, authority),
-        };
-        let (host, port) = host_and_port(host)?;
-        // A password in an address would be shown in lists of processes.
-        let is_user = |user: &str| !user.is_empty() && !user.contains(':');
-        if !user.is_none_or(is_user) || host.is_empty() {
-            return None;
-        }
-        Some(SshDestination {
-            user: user.map(str::to_owned),
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port,
-            socket: socket.map(str::to_owned),
-        })
+        let host = Destination::of_authority(authority)?;
+        Some(SshDestination { host, socket: socket.map(str::to_owned) })
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.url)
-    }
-}
-
-/// `HOST[:PORT]`, the host as it stands there: an IPv6 address has its brackets.
-fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
-    let behind_brackets = text.rfind(']').map_or(0, |place| place + 1);
-    match text[behind_brackets..].find(':') {
-        None if behind_brackets == text.len() || behind_brackets == 0 => Some((text, None)),
-        None => None,
-        Some(place) => {
-            let (host, port) = (&text[..behind_brackets + place], &text[behind_brackets + place + 1..]);
-            Some((host, Some(port.parse().ok()?)))
-        }
     }
 }
 
@@ -270,14 +270,28 @@ fn docker_folder() -> PathBuf {
     }
 }
 
-fn current_context() -> Option<String> {
+/// The context that a configuration names. One that is there and can't be read is an error: work on the local engine in place
+/// of the chosen one would be work on the wrong engine.
+fn current_context(path: &Path) -> Result<Option<String>, AddressError> {
     #[derive(Deserialize)]
     struct Config {
         #[serde(rename = "currentContext")]
         current_context: Option<String>,
     }
-    let text = std::fs::read_to_string(docker_folder().join("config.json")).ok()?;
-    serde_json::from_str::<Config>(&text).ok()?.current_context.filter(|name| !name.is_empty())
+    let failed = |source| AddressError::Config { path: path.to_owned(), source };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    // As the Docker CLI reads it: an empty file says nothing, and what follows the first value does not count.
+    match serde_json::Deserializer::from_str(&text).into_iter::<Config>().next() {
+        None => Ok(None),
+        Some(Ok(config)) => Ok(config.current_context.filter(|name| !name.is_empty())),
+        Some(Err(error)) => Err(failed(error.into())),
+    }
 }
 
 #[cfg(test)]
@@ -311,16 +325,48 @@ mod tests {
     }
 
     #[test]
+    fn a_host_with_a_port_is_an_address_and_a_name_that_no_context_has_is_said() {
+        assert_eq!(Address::parse("127.0.0.1:1").unwrap().as_str(), "tcp://127.0.0.1:1");
+        let error = Address::parse("dpl-test-no-such-context").unwrap_err();
+        assert!(matches!(&error, AddressError::NoContext { name } if name == "dpl-test-no-such-context"), "{error:?}");
+    }
+
+    #[test]
+    fn a_configuration_of_docker_that_cannot_be_read_is_an_error_and_none_is_no_choice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        assert_eq!(current_context(&path).unwrap(), None);
+        for (text, expected) in [
+            ("", None),
+            ("{}", None),
+            (r#"{"currentContext": ""}"#, None),
+            (r#"{"currentContext": "site", "auths": {}}"#, Some("site")),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(current_context(&path).unwrap().as_deref(), expected, "{text}");
+        }
+        for text in [r#"{"currentContext": "site""#, r#"{"currentContext": 1}"#, "context"] {
+            std::fs::write(&path, text).unwrap();
+            let error = current_context(&path).unwrap_err();
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(current_context(&path).is_err());
+    }
+
+    #[test]
     fn ssh_destinations_are_taken_apart_and_never_read_as_options() {
         let parts = |text: &str| Address::of_url(text, None).unwrap().ssh_destination().unwrap();
-        let expected = SshDestination {
-            user: Some("site".to_owned()),
-            host: "host".to_owned(),
-            port: Some(2200),
-            socket: Some("/run/other.sock".to_owned()),
+        let host = |user: Option<&str>, host: &str, port| Destination {
+            user: user.map(str::to_owned),
+            host: host.to_owned(),
+            port,
         };
+        let expected =
+            SshDestination { host: host(Some("site"), "host", Some(2200)), socket: Some("/run/other.sock".to_owned()) };
         assert_eq!(parts("ssh://site@host:2200/run/other.sock"), expected);
-        let plain = SshDestination { user: None, host: "::1".to_owned(), port: None, socket: None };
+        let plain = SshDestination { host: host(None, "::1", None), socket: None };
         assert_eq!(parts("ssh://[::1]/"), plain);
         for text in ["ssh://-oProxyCommand=id", "ssh://-l@host", "ssh://site@-host:22"] {
             assert!(matches!(Address::of_url(text, None), Err(AddressError::LeadingDash(_))), "{text}");

@@ -124,9 +124,9 @@ impl Engine {
     /// Whether the engine answers at all (`GET /_ping`).
     pub async fn ping(&self) -> Result<(), EngineError> {
         let asked = self.with_timeout(self.docker.ping()).await;
-        asked
-            .map(drop)
-            .map_err(|error| EngineError::new("reach", format!("the Docker engine at {}", self.address), error))
+        asked.map(drop).map_err(|error| {
+            EngineError::new(message!("verb-reach"), message!("object-engine-at", address = self.address), error)
+        })
     }
 
     pub fn address(&self) -> &Address {
@@ -172,7 +172,7 @@ impl std::fmt::Debug for Engine {
 
 /// Whatever goes wrong at the first questions: nobody who could be worked with answers there.
 fn unreachable(address: &Address, error: bollard::errors::Error) -> EngineError {
-    let subject = format!("the Docker engine at {address}");
-    let inner = EngineError::new("reach", subject.clone(), error);
-    EngineError::other(EngineErrorKind::Unreachable, "reach", subject, inner.cause())
+    let subject = message!("object-engine-at", address = address);
+    let inner = EngineError::new(message!("verb-reach"), subject.clone(), error);
+    EngineError::other(EngineErrorKind::Unreachable, message!("verb-reach"), subject, inner.cause().clone()).at(address)
 }

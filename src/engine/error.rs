@@ -2,6 +2,10 @@
 
 use bollard::errors::Error as ApiError;
 
+use super::address::{Address, AddressError};
+use crate::catalogue::{one_line, told};
+use crate::report::{Message, Told};
+
 /// The meaning of a failed call (Docker Engine API, "Errors").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineErrorKind {
@@ -29,41 +33,75 @@ pub enum EngineErrorKind {
 
 /// A call to the engine that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-#[error("can't {operation} {object}")]
 pub struct EngineError {
     kind: EngineErrorKind,
-    operation: &'static str,
-    object: String,
+    /// In a box, since errors of all modules carry this one.
+    call: Box<Call>,
     #[source]
     cause: Cause,
 }
 
+/// Finishes the sentence "can't …".
+#[derive(Debug)]
+struct Call {
+    operation: Message,
+    object: Message,
+    /// Whether it went over a network.
+    is_over_network: bool,
+}
+
 /// What the engine, or the way to it, said.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Cause(String);
+pub struct Cause(Message);
+
+impl Told for EngineError {
+    fn message(&self) -> Message {
+        message!("error-engine", operation = self.call.operation, object = self.call.object)
+    }
+
+    fn hint(&self) -> Option<Message> {
+        match self.kind {
+            EngineErrorKind::Unreachable if self.call.is_over_network => Some(message!("hint-unreachable-network")),
+            EngineErrorKind::Unreachable => Some(message!("hint-unreachable")),
+            EngineErrorKind::Locked => Some(message!("hint-locked-engine")),
+            EngineErrorKind::LockLost => Some(message!("hint-lock-lost")),
+            EngineErrorKind::Stalled => Some(message!("hint-stalled")),
+            EngineErrorKind::TimedOut => Some(message!("hint-no-answer")),
+            _ => None,
+        }
+    }
+}
+
+impl Told for Cause {
+    fn message(&self) -> Message {
+        self.0.clone()
+    }
+}
 
 impl EngineError {
     /// `operation` and `object` finish the sentence "can't …": `start`, `container metis-api`.
-    pub(super) fn new(operation: &'static str, object: impl Into<String>, error: ApiError) -> Self {
+    pub(super) fn new(operation: Message, object: Message, error: ApiError) -> Self {
         let (kind, cause) = meaning(error);
-        Self { kind, operation, object: object.into(), cause: Cause(cause) }
+        Self::other(kind, operation, object, cause)
     }
 
-    pub(super) fn other(
-        kind: EngineErrorKind,
-        operation: &'static str,
-        object: impl Into<String>,
-        cause: impl Into<String>,
-    ) -> Self {
-        Self { kind, operation, object: object.into(), cause: Cause(cause.into()) }
+    pub(super) fn other(kind: EngineErrorKind, operation: Message, object: Message, cause: Message) -> Self {
+        let call = Box::new(Call { operation, object, is_over_network: false });
+        Self { kind, call, cause: Cause(cause) }
+    }
+
+    /// The same, of an engine at this address.
+    pub(super) fn at(mut self, address: &Address) -> Self {
+        self.call.is_over_network = !address.is_local();
+        self
     }
 
     /// The same, with a container's name in place of its ID, in the engine's own words too.
     pub fn about(mut self, id: &str, name: &str) -> Self {
         if id.len() >= 12 {
-            let named = |text: &str| text.replace(id, name);
-            (self.object, self.cause) = (named(&self.object), Cause(named(&self.cause.0)));
+            let named = &|text: &str| text.replace(id, name);
+            self.call.object.change_texts(named);
+            self.cause.0.change_texts(named);
         }
         self
     }
@@ -72,15 +110,30 @@ impl EngineError {
     /// again, and a new one does. There is no code for it; the words are libcontainerd's and containerd's.
     pub fn is_stale_runtime_task(&self) -> bool {
         let words = ["id already in use", ": already exists"];
-        self.kind == EngineErrorKind::Failed && words.iter().any(|words| self.cause.0.contains(words))
+        self.kind == EngineErrorKind::Failed && words.iter().any(|words| self.cause.to_string().contains(words))
+    }
+
+    /// Whether an image is just being removed: its layers go before its name. There is no code for it; the words are moby's
+    /// (`layer.ErrLayerDoesNotExist`).
+    pub fn is_layer_gone(&self) -> bool {
+        self.kind == EngineErrorKind::Failed && self.cause.to_string().contains("layer does not exist")
+    }
+
+    /// Whether the engine's own disk is full. There is no code for it; the words are the system's (`strerror` of ENOSPC and
+    /// EDQUOT).
+    pub fn is_disk_full(&self) -> bool {
+        let words = ["no space left on device", "disk quota exceeded"];
+        let said = self.cause.to_string().to_ascii_lowercase();
+        matches!(self.kind, EngineErrorKind::Failed | EngineErrorKind::Refused)
+            && words.iter().any(|words| said.contains(words))
     }
 
     pub fn kind(&self) -> EngineErrorKind {
         self.kind
     }
 
-    /// The engine's own words.
-    pub fn cause(&self) -> &str {
+    /// The engine's own words, or what we say of its silence.
+    pub fn cause(&self) -> &Message {
         &self.cause.0
     }
 
@@ -106,7 +159,7 @@ impl EngineError {
     }
 }
 
-fn meaning(error: ApiError) -> (EngineErrorKind, String) {
+fn meaning(error: ApiError) -> (EngineErrorKind, Message) {
     match error {
         ApiError::DockerResponseServerError { status_code, message } => {
             let kind = match status_code {
@@ -116,16 +169,14 @@ fn meaning(error: ApiError) -> (EngineErrorKind, String) {
                 409 => EngineErrorKind::Conflict,
                 _ => EngineErrorKind::Failed,
             };
-            (kind, format!("the engine answers {status_code}: {}", message.trim()))
+            (kind, message!("engine-answers", code = status_code, words = message.trim()))
         }
-        ApiError::RequestTimeoutError => (EngineErrorKind::TimedOut, "no answer in time".to_owned()),
+        ApiError::RequestTimeoutError => (EngineErrorKind::TimedOut, message!("engine-no-answer")),
         ApiError::SocketNotFoundError(path) => {
-            (EngineErrorKind::Unreachable, format!("there is no socket {}", path.trim_start_matches("unix://")))
+            (EngineErrorKind::Unreachable, message!("engine-no-socket", path = path.trim_start_matches("unix://")))
         }
-        ApiError::DockerStreamError { error } => (EngineErrorKind::Failed, error),
-        ApiError::JsonDataError { message, .. } => {
-            (EngineErrorKind::Failed, format!("the answer is no JSON that an engine would send: {message}"))
-        }
+        ApiError::DockerStreamError { error } => (EngineErrorKind::Failed, message!("words", text = error)),
+        ApiError::JsonDataError { message, .. } => (EngineErrorKind::Failed, message!("engine-no-json", why = message)),
         ApiError::HyperResponseError { .. } | ApiError::HyperLegacyError { .. } | ApiError::IOError { .. } => {
             (EngineErrorKind::Unreachable, innermost(&error))
         }
@@ -134,10 +185,57 @@ fn meaning(error: ApiError) -> (EngineErrorKind, String) {
 }
 
 /// The deepest cause: hyper wraps "connection refused" three times, and only that tells a reader anything.
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> Message {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    deepest.to_string()
+    one_line(deepest, |_| None)
+}
+
+told!(EngineError, Cause, AddressError; crate::fs::as_told);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_of_the_engine_is_told_from_other_failures() {
+        let said = |words: &str| {
+            let error = ApiError::DockerStreamError { error: words.to_owned() };
+            EngineError::new(message!("verb-load-object"), message!("object-archive"), error).is_disk_full()
+        };
+        assert!(said("Error processing tar file(exit status 1): write /x: no space left on device"));
+        assert!(said("failed to commit: write /x: disk quota exceeded"));
+        assert!(!said("unexpected EOF"));
+    }
+
+    #[test]
+    fn an_image_that_is_being_removed_is_told_from_one_that_is_broken() {
+        let gone = |status_code, message: &str| {
+            let error = ApiError::DockerResponseServerError { status_code, message: message.to_owned() };
+            EngineError::new(message!("verb-inspect"), message!("object-image", name = "a"), error).is_layer_gone()
+        };
+        assert!(gone(500, "layer does not exist"));
+        assert!(!gone(500, "open /var/lib/docker/image: input/output error") && !gone(404, "layer does not exist"));
+    }
+
+    #[test]
+    fn what_a_killed_engine_left_of_a_container_is_told_from_other_failures() {
+        let failed = |status_code, message: &str| {
+            let error = ApiError::DockerResponseServerError { status_code, message: message.to_owned() };
+            EngineError::new(message!("verb-start"), message!("object-container", name = "a"), error)
+                .is_stale_runtime_task()
+        };
+        // containerd 1.6 with dockerd 20.10, and containerd 1.7 with 26 and 28.
+        assert!(failed(500, "id already in use"));
+        assert!(failed(500, "failed to create task for container: task 0123: already exists: unknown"));
+        for (status, other) in [
+            (409, "Conflict. The container name \"/a\" is already in use"),
+            (404, "task not found: already exists"),
+            (500, "driver failed programming external connectivity: port is already allocated"),
+        ] {
+            assert!(!failed(status, other), "{other}");
+        }
+    }
 }

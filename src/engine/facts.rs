@@ -55,11 +55,13 @@ pub struct LimitSupport {
     pub cpus: bool,
     pub cpuset: bool,
     pub pids: bool,
+    pub swap: bool,
+    pub cpu_shares: bool,
 }
 
 impl Default for LimitSupport {
     fn default() -> Self {
-        Self { memory: true, cpus: true, cpuset: true, pids: true }
+        Self { memory: true, cpus: true, cpuset: true, pids: true, swap: true, cpu_shares: true }
     }
 }
 
@@ -74,6 +76,8 @@ impl EngineFacts {
             cpus: info.cpu_cfs_quota.unwrap_or(true),
             cpuset: info.cpu_set.unwrap_or(true),
             pids: info.pids_limit.unwrap_or(true),
+            swap: info.swap_limit.unwrap_or(true),
+            cpu_shares: info.cpu_shares.unwrap_or(true),
         };
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort();

@@ -34,7 +34,7 @@ pub use api::views::{
 pub use api::volumes::{VolumeSpec, VolumeView};
 pub use architecture::{image_architecture, runs_natively};
 pub use client::Engine;
-pub use error::{EngineError, EngineErrorKind};
+pub use error::{EngineError, EngineErrorKind, as_told};
 pub use facts::{ApiVersion, EngineFacts, ImageStore, LimitSupport};
 pub use limits::stall::StallLimits;
 pub use lock::{LockNews, LockRequest, LockTiming, LockView};

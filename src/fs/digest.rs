@@ -8,6 +8,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use crate::catalogue::told;
+use crate::report::{Message, Told};
+
 /// A digest `sha256:` and 64 lower-case hex digits (OCI image-spec, "Digests"); nothing else parses, so that it
 /// can't lead out of a folder when it becomes part of a path.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,12 +19,19 @@ pub struct Digest {
     hex: String,
 }
 
-/// The text is no `sha256:<64 hex digits>`.
+/// The text is not `sha256:<64 hex digits>`.
 #[derive(Debug, thiserror::Error)]
-#[error("`{text}` is no digest of the form sha256:<64 hex digits>")]
 pub struct InvalidDigest {
     text: String,
 }
+
+impl Told for InvalidDigest {
+    fn message(&self) -> Message {
+        message!("error-digest", text = self.text)
+    }
+}
+
+told!(InvalidDigest);
 
 impl Digest {
     /// The digest of `bytes`.
@@ -170,9 +180,9 @@ impl<R: Read> Read for HashingReader<R> {
     }
 }
 
-/// The digest and size in bytes of a file.
+/// The digest and size in bytes of a regular file.
 pub fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
-    let mut reader = HashingReader::new(std::fs::File::open(path)?);
+    let mut reader = HashingReader::new(super::open_regular(path)?);
     io::copy(&mut reader, &mut io::sink())?;
     let (_, digest, bytes) = reader.finish();
     Ok((digest, bytes))
@@ -195,6 +205,17 @@ mod tests {
         for text in ["", "sha256:", "sha512:00", "sha256:../../etc/passwd", &EMPTY.to_uppercase(), &EMPTY[..70]] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(hash_file(&pipe).is_err());
+        std::fs::write(folder.path().join("file"), b"").unwrap();
+        assert_eq!(hash_file(&folder.path().join("file")).unwrap(), (Digest::of(b""), 0));
     }
 
     #[test]

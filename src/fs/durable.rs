@@ -30,9 +30,9 @@ pub struct DurableFile {
 impl DurableFile {
     /// Starts a file beside `target`, in the same folder, so that the rename can't cross file systems.
     ///
-    /// The temporary name begins with `.dpl-tmp-`: whoever cleans up after a crash knows it by that.
+    /// The temporary name begins with [`TEMPORARY_MARK`]: whoever cleans up after a crash knows it by that.
     pub fn create(target: &Path, mode: Mode) -> io::Result<Self> {
-        Self::create_named(target, mode, ".dpl-tmp-")
+        Self::create_named(target, mode, TEMPORARY_MARK)
     }
 
     fn create_named(target: &Path, mode: Mode, prefix: &str) -> io::Result<Self> {
@@ -42,11 +42,16 @@ impl DurableFile {
             Mode::Shared => 0o644,
             Mode::Group(_) => 0o660,
         };
-        // The builder's own permissions pass through the umask, as files of any other program do.
+        // What the system says, without the path of the unfinished file, which nobody knows.
+        let mut refused = None;
         let named = tempfile::Builder::new()
             .prefix(prefix)
-            .permissions(fs::Permissions::from_mode(bits))
-            .tempfile_in(folder)?;
+            .make_in(folder, |path| {
+                // The mode passes through the umask, as that of any other program's files does.
+                let file = OpenOptions::new().read(true).write(true).create_new(true).mode(bits).open(path);
+                file.inspect_err(|error| refused = error.raw_os_error())
+            })
+            .map_err(|error| refused.map_or(error, io::Error::from_raw_os_error))?;
         let (file, temporary) = named.into_parts();
         if let Mode::Group(group) = mode {
             // Only a member may give a file to a group.
@@ -114,12 +119,23 @@ impl Write for DurableFile {
     }
 }
 
+/// What the names of unfinished files begin with.
+pub const TEMPORARY_MARK: &str = ".dpl-tmp-";
+
 /// How often a file is begun under another name when somebody takes it for a leftover.
 const MARKED_TRIES: u32 = 100;
 
 /// Replaces `path` by `bytes`, durably.
 pub fn write_durably(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
     let mut file = DurableFile::create(path, mode)?;
+    file.write_all(bytes)?;
+    file.commit()
+}
+
+/// As [`write_durably`], in a folder that has no other writers of [`DurableFile::create`], and that nobody else cleans up:
+/// what killed processes left there unfinished is removed.
+pub fn write_durably_alone(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
+    let mut file = DurableFile::create_marked(path, mode, TEMPORARY_MARK)?;
     file.write_all(bytes)?;
     file.commit()
 }
@@ -216,6 +232,28 @@ mod tests {
         names.sort();
         assert_eq!(names, [".mark-link", ".mark-pipe", "first", "kept", "second"]);
         assert_eq!(fs::read(path("second")).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error_that_names_no_unfinished_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let error =
+            DurableFile::create_marked(&folder.path().join("gone/x.tar"), Mode::Shared, ".mark-").err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!error.to_string().contains(".mark-"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_a_killed_writer_left_goes_with_the_next_write_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut left = DurableFile::create(&folder.path().join("record"), Mode::Private).unwrap();
+        left.write_all(b"half").unwrap();
+        let DurableFile { temporary, .. } = left;
+        temporary.keep().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        write_durably_alone(&folder.path().join("record"), b"whole", Mode::Private).unwrap();
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["record"]);
     }
 
     /// Cleaners and writers in one folder at once.

@@ -19,6 +19,11 @@ pub fn escape(name: &str) -> String {
     escaped
 }
 
+/// Serializes a path as what is shown of it: a name that is not UTF-8 is no reason to write no document at all.
+pub fn serialize_shown<S: serde::Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,6 +35,18 @@ mod tests {
         assert_eq!(escape("../../etc/passwd"), "%2E.%2F..%2Fetc%2Fpasswd");
         assert_eq!(escape("expert"), "expert");
         assert_eq!(escape("a b;\"c"), "a%20b%3B%22c");
+    }
+
+    #[test]
+    fn a_path_that_is_not_utf_8_is_written_as_it_is_shown() {
+        #[derive(serde::Serialize)]
+        struct Document {
+            #[serde(serialize_with = "serialize_shown")]
+            path: std::path::PathBuf,
+        }
+        let name = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"/p\xff/x");
+        let text = serde_json::to_string(&Document { path: name.into() }).unwrap();
+        assert_eq!(text, "{\"path\":\"/p\u{fffd}/x\"}");
     }
 
     proptest! {

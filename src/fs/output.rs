@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::durable::{DurableFile, Mode, folder_of};
+use crate::catalogue::io_error;
 
 /// How an output comes to be.
 pub struct OutputOptions<'a> {
@@ -72,7 +73,7 @@ impl OutputTarget {
         let (end, is_descriptor) = end_of_links(path)?;
         match kind {
             None => Ok(Self::New(end)),
-            Some(kind) if kind.is_dir() => Err(ErrorKind::IsADirectory.into()),
+            Some(kind) if kind.is_dir() => Err(io_error(ErrorKind::IsADirectory, message!("read-folder"))),
             Some(kind) if kind.is_file() && is_descriptor => Ok(Self::Stream(path.to_owned(), StreamKind::OpenFile)),
             Some(kind) if kind.is_file() => Ok(Self::Existing(end)),
             Some(kind) => Ok(Self::Stream(path.to_owned(), StreamKind::of(kind))),

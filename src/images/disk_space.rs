@@ -1,13 +1,12 @@
 //! Whether the disks have room for what is going to be written, looked at before anything is.
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::fs::Disk;
 use crate::images::error::ImagesError;
 use crate::report::Reporter;
 
@@ -40,6 +39,7 @@ pub enum DiskVerdict {
 /// A disk that will be written to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DiskSpace {
+    #[serde(serialize_with = "crate::fs::serialize_shown")]
     pub folder: PathBuf,
     pub purpose: DiskPurpose,
     /// What will be written at least.
@@ -141,7 +141,13 @@ pub fn check(spaces: &[DiskSpace], refusal: SpaceCheck, reporter: &Reporter) -> 
                     free_bytes,
                 });
             }
-            (DiskVerdict::TooLittle | DiskVerdict::Unsure, Some(free_bytes)) => reporter.warn(message!(
+            (DiskVerdict::TooLittle, Some(free_bytes)) => reporter.warn(message!(
+                "images-space-short",
+                folder = space.folder.display(),
+                needed = space.needed_bytes,
+                free = free_bytes
+            )),
+            (DiskVerdict::Unsure, Some(free_bytes)) => reporter.warn(message!(
                 "images-space-unsure",
                 folder = space.folder.display(),
                 at_most = space.needed_at_most_bytes,
@@ -154,31 +160,6 @@ pub fn check(spaces: &[DiskSpace], refusal: SpaceCheck, reporter: &Reporter) -> 
         }
     }
     Ok(())
-}
-
-struct Disk {
-    device: u64,
-    free_bytes: u64,
-}
-
-impl Disk {
-    /// The disk that `folder` lies on, or will when it is made.
-    fn of(folder: &Path) -> Option<Self> {
-        let absolute = std::path::absolute(folder).ok()?;
-        let present = absolute.ancestors().find_map(|above| Some((above, fs::metadata(above).ok()?)));
-        let (present, metadata) = present?;
-        let numbers = rustix::fs::statvfs(present).ok()?;
-        Some(Self { device: metadata.dev(), free_bytes: numbers.f_bavail.saturating_mul(numbers.f_frsize) })
-    }
-}
-
-/// Bytes as a person reads them.
-pub fn bytes_text(bytes: u64) -> String {
-    match bytes {
-        0..1_000_000 => format!("{bytes} bytes"),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.2} GB", bytes as f64 / 1e9),
-    }
 }
 
 #[cfg(test)]

@@ -172,7 +172,7 @@ pub async fn engine_prune(
 ) -> Result<EnginePruneReport, ImagesError> {
     let mut report = plan_engine_prune(engine, store, records, options).await?;
     if let Some(image) = report.images.iter().find(|image| !shown.images.contains(image)) {
-        let what = format!("{} would go now", image.name.as_ref().unwrap_or(&image.id));
+        let what = message!("changed-image-goes", image = image.name.as_ref().unwrap_or(&image.id));
         return Err(ImagesError::PlanChanged { what });
     }
     let wanted = std::mem::take(&mut report.images);

@@ -3,97 +3,155 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::catalogue::told;
 use crate::engine::{EngineError, EngineErrorKind};
 use crate::fs::Digest;
-use crate::images::disk_space::bytes_text;
 use crate::images::formats::documents::DocumentError;
 use crate::images::formats::image_archive::ArchiveError;
 use crate::images::formats::platform::NoPlatform;
 use crate::images::store::layout::{INDEX_FILE, OWN_FOLDER};
 use crate::images::store::lock::StoreHolder;
-use crate::report::Message;
+use crate::report::{Listed, Message, Several, Told};
 use crate::state::StateError;
 
 /// A save, a load or a look into a store that did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum ImagesError {
-    #[error("the engine has no image {}", list(.references))]
-    NotInEngine { references: Vec<String> },
-    #[error(
-        "there is no image {} in {}, neither in the store nor in an archive in it{}",
-        list(.references), .folder.display(), not_read(.unreadable)
-    )]
+    NotInEngine {
+        references: Vec<String>,
+    },
     NotInStore {
         references: Vec<String>,
         folder: PathBuf,
         /// Archives that could not be read, and why: the image may be in one of them.
-        unreadable: Vec<(PathBuf, String)>,
+        unreadable: Vec<(PathBuf, Message)>,
+        /// Whether the image of one of them is in the store, and only the index lost its name.
+        is_name_lost: bool,
     },
-    #[error("{} is not an archive of images that can be used: {why}", .path.display())]
     UnusableArchive {
         path: PathBuf,
-        why: String,
+        why: Message,
         /// Whether it is a tar archive of something else, and nothing is wrong with it.
         is_another_kind: bool,
+        /// Whether it has images for other platforms only, and nothing is wrong with it.
+        is_for_other_platforms: bool,
     },
-    #[error("{reference} names an image by digest alone, which no archive can carry")]
-    NoTag { reference: String, digest: String },
+    NoTag {
+        reference: String,
+        digest: String,
+    },
 
-    #[error(
-        "there is too little room in {}: at least {} will be written there, {} are free",
-        .folder.display(), bytes_text(*.needed_bytes), bytes_text(*.free_bytes)
-    )]
-    NoSpace { folder: PathBuf, needed_bytes: u64, free_bytes: u64 },
-    #[error("can't {operation} {}", .path.display())]
-    File { operation: &'static str, path: PathBuf, source: io::Error },
-    #[error("another dpl is writing to the image store {}{}", .folder.display(), by(.holder))]
-    StoreBusy { folder: PathBuf, holder: Option<Box<StoreHolder>> },
-    #[error("{} is not an image store that can be used: {why}", .folder.display())]
-    NotAStore { folder: PathBuf, why: &'static str },
-    #[error("{} is damaged", .path.display())]
-    Document { path: PathBuf, source: DocumentError },
-    #[error("{reference} is damaged in the store: {why} ({})", .path.display())]
-    DamagedBlob { reference: String, path: PathBuf, why: BlobDamage },
-    #[error("{reference} can't be read in the store, so that the blobs that it needs are not known")]
-    UnreadableImage { reference: String, source: Box<ImagesError> },
+    NoSpace {
+        folder: PathBuf,
+        needed_bytes: u64,
+        free_bytes: u64,
+    },
+    File {
+        operation: Message,
+        path: PathBuf,
+        source: io::Error,
+    },
+    StoreBusy {
+        folder: PathBuf,
+        holder: Option<Box<StoreHolder>>,
+    },
+    NotAStore {
+        folder: PathBuf,
+        why: Message,
+    },
+    Document {
+        path: PathBuf,
+        source: DocumentError,
+    },
+    DamagedBlob {
+        reference: String,
+        path: PathBuf,
+        why: BlobDamage,
+    },
+    UnreadableImage {
+        reference: String,
+        source: Box<ImagesError>,
+    },
     /// A chart, a signature or the like, which other programs keep in layouts too. Nothing is wrong with it.
-    #[error("{reference} in the store is not an image that an engine runs")]
-    OtherKind { reference: String, path: PathBuf, source: DocumentError },
-    #[error("what would be removed has changed since it was shown: {what}")]
-    PlanChanged { what: String },
-    #[error("there is no image {} in the store {}", list(.references), .folder.display())]
-    NotStored { references: Vec<String>, folder: PathBuf },
-    #[error("{}", needed_by(.images))]
-    StillNeeded { images: Vec<(String, String)> },
-    #[error("{reference} is an index of several platforms, of which none can be used here")]
-    NoPlatform { reference: String, source: Box<NoPlatform> },
+    OtherKind {
+        reference: String,
+        path: PathBuf,
+        source: DocumentError,
+    },
+    PlanChanged {
+        what: Message,
+    },
+    NotStored {
+        references: Vec<String>,
+        folder: PathBuf,
+    },
+    StillNeeded {
+        /// Each with who needs it.
+        images: Vec<(String, Message)>,
+    },
+    NoPlatform {
+        reference: String,
+        source: Box<NoPlatform>,
+    },
 
-    #[error("{origin} is not an archive of images that can be used")]
-    Archive { origin: String, source: Box<ArchiveError> },
-    #[error("the engine's export does not contain {reference} as the engine described it")]
-    ExportDiffers { reference: String },
-    #[error("the image {reference} is not whole in the engine")]
-    NotWholeInEngine { reference: String, source: Box<ArchiveError> },
+    Archive {
+        origin: String,
+        source: Box<ArchiveError>,
+    },
+    ExportDiffers {
+        reference: String,
+    },
+    ArrivedDiffers {
+        reference: String,
+    },
+    NotWholeInEngine {
+        reference: String,
+        source: Box<ArchiveError>,
+    },
     /// The others are saved; the source is why the first of these is not.
-    #[error("{} of {all} images could not be saved: {}", .failed.len(), list(.failed))]
-    NotAllSaved { failed: Vec<String>, all: usize, source: Box<ImagesError> },
+    NotAllSaved {
+        failed: Vec<String>,
+        all: usize,
+        source: Box<ImagesError>,
+    },
+
+    /// The others are loaded; the source is why the first of these can't be.
+    NotAllLoaded {
+        failed: Vec<String>,
+        all: usize,
+        source: Box<ImagesError>,
+    },
 
     /// More than any engine of the classic store takes (moby, `layer.maxLayerDepth`).
-    #[error("{reference} has {layers} layers, and this engine takes {most} at most")]
-    TooManyLayers { reference: String, layers: usize, most: usize },
+    TooManyLayers {
+        reference: String,
+        layers: usize,
+        most: usize,
+    },
 
     /// Not transparent: whoever looks for the engine's error among the causes must find it.
-    #[error("{0}")]
     Engine(#[from] EngineError),
-    #[error("{0}")]
     State(#[from] StateError),
-    #[error("{reference} did not become an image in the engine: {why}; what it had under that name is still there")]
-    FellShort { reference: String, why: Shortfall, source: Option<EngineError> },
-    #[error("stopped on request; {done} of {all} images were done")]
-    Interrupted { done: usize, all: usize },
-    #[error("stopped on request")]
+    /// A release of that name is there.
+    ReleaseExists {
+        name: String,
+    },
+    DamagedRelease {
+        name: String,
+        path: PathBuf,
+    },
+    FellShort {
+        reference: String,
+        why: Shortfall,
+        /// Whether the reference named an image before, which it still names, or which was kept.
+        had_image: bool,
+        source: Option<EngineError>,
+    },
+    Interrupted {
+        done: usize,
+        all: usize,
+    },
     Stopped,
-    #[error("not loaded, because another image failed")]
     GivenUp,
 }
 
@@ -107,16 +165,16 @@ pub enum BlobDamage {
     Undecodable(String),
 }
 
-impl std::fmt::Display for BlobDamage {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Told for BlobDamage {
+    fn message(&self) -> Message {
         match self {
-            Self::Missing => formatter.write_str("a blob is missing"),
+            Self::Missing => message!("damage-missing"),
             Self::WrongSize { size_bytes, expected_bytes } => {
-                write!(formatter, "a blob has {size_bytes} bytes instead of {expected_bytes}")
+                message!("damage-size", size = size_bytes, expected = expected_bytes)
             }
-            Self::WrongDigest => formatter.write_str("a blob's content does not have the digest that it is named by"),
-            Self::WrongDiffId { expected } => write!(formatter, "a layer does not unpack to {expected}"),
-            Self::Undecodable(why) => write!(formatter, "a layer can't be decompressed: {why}"),
+            Self::WrongDigest => message!("damage-digest"),
+            Self::WrongDiffId { expected } => message!("damage-diff-id", expected = expected),
+            Self::Undecodable(why) => message!("damage-undecodable", why = why),
         }
     }
 }
@@ -130,30 +188,107 @@ pub enum Shortfall {
     OtherTag,
 }
 
-impl std::fmt::Display for Shortfall {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::NoImage => "the engine does not have it after the load",
-            Self::OtherLayers => "the engine shows other layers for it",
-            Self::Incomplete => "the engine lacks parts of it",
-            Self::OtherTag => "the name leads to another image",
-        })
+impl Told for Shortfall {
+    fn message(&self) -> Message {
+        match self {
+            Self::NoImage => message!("shortfall-no-image"),
+            Self::OtherLayers => message!("shortfall-other-layers"),
+            Self::Incomplete => message!("shortfall-incomplete"),
+            Self::OtherTag => message!("shortfall-other-tag"),
+        }
     }
 }
 
-impl ImagesError {
-    /// What to do about it, where something can be done: a sentence of the catalogue.
-    pub fn hint(&self) -> Option<Message> {
+impl Told for ImagesError {
+    fn message(&self) -> Message {
+        match self {
+            Self::NotInEngine { references } => message!("error-not-in-engine", references = list(references)),
+            Self::NotInStore { references, folder, unreadable, .. } => not_in_store(references, folder, unreadable),
+            Self::UnusableArchive { path, why, .. } => {
+                message!("error-unusable-archive", path = path.display(), why = why)
+            }
+            Self::NoTag { reference, .. } => message!("error-no-tag", reference = reference),
+            Self::NoSpace { folder, needed_bytes, free_bytes } => {
+                message!("error-no-space", folder = folder.display(), needed = needed_bytes, free = free_bytes)
+            }
+            Self::File { operation, path, .. } => {
+                message!("error-file", operation = operation, path = path.display())
+            }
+            Self::StoreBusy { folder, holder } => match holder.as_deref() {
+                None => message!("error-store-busy", folder = folder.display()),
+                Some(StoreHolder { user, host, pid, since }) => message!(
+                    "error-store-busy-by",
+                    folder = folder.display(),
+                    user = user,
+                    host = host,
+                    pid = pid,
+                    since = since
+                ),
+            },
+            Self::NotAStore { folder, why } => message!("error-not-a-store", folder = folder.display(), why = why),
+            Self::Document { path, .. } => message!("error-document-damaged", path = path.display()),
+            Self::DamagedBlob { reference, path, why } => {
+                message!("error-damaged-blob", reference = reference, why = why.message(), path = path.display())
+            }
+            Self::UnreadableImage { reference, .. } => message!("error-unreadable-image", reference = reference),
+            Self::OtherKind { reference, .. } => message!("error-other-kind", reference = reference),
+            Self::PlanChanged { what } => message!("error-plan-changed", what = what),
+            Self::NotStored { references, folder } => {
+                message!("error-not-stored", references = list(references), folder = folder.display())
+            }
+            Self::StillNeeded { images } => {
+                let needed = images.iter().map(|(image, by)| message!("error-image-needed", image = image, by = by));
+                message!("words", text = Several(needed.collect()))
+            }
+            Self::NoPlatform { reference, .. } => message!("error-no-platform-usable", reference = reference),
+            Self::Archive { origin, .. } => message!("error-archive", origin = origin),
+            Self::ExportDiffers { reference } => message!("error-export-differs", reference = reference),
+            Self::ArrivedDiffers { reference } => message!("error-arrived-differs", reference = reference),
+            Self::NotWholeInEngine { reference, .. } => message!("error-not-whole-in-engine", reference = reference),
+            Self::NotAllSaved { failed, all, .. } => {
+                message!("error-not-all-saved", count = failed.len(), all = all, failed = list(failed))
+            }
+            Self::NotAllLoaded { failed, all, .. } => {
+                message!("error-not-all-loaded", count = failed.len(), all = all, failed = list(failed))
+            }
+            Self::TooManyLayers { reference, layers, most } => {
+                message!("error-too-many-layers", reference = reference, layers = layers, most = most)
+            }
+            Self::ReleaseExists { name } => message!("error-release-exists", name = name),
+            Self::DamagedRelease { name, path } => {
+                message!("error-release-damaged", name = name, path = path.display())
+            }
+            Self::Engine(error) => error.message(),
+            Self::State(error) => error.message(),
+            Self::FellShort { reference, why, had_image: true, .. } => {
+                message!("error-fell-short-kept", reference = reference, why = why.message())
+            }
+            Self::FellShort { reference, why, .. } => {
+                message!("error-fell-short", reference = reference, why = why.message())
+            }
+            Self::Interrupted { done, all } => message!("error-images-interrupted", done = done, all = all),
+            Self::Stopped => message!("error-stopped"),
+            Self::GivenUp => message!("error-given-up"),
+        }
+    }
+
+    fn hint(&self) -> Option<Message> {
         match self {
             Self::NotInEngine { .. } => Some(message!("hint-image-into-engine")),
+            Self::NotInStore { is_name_lost: true, .. } => Some(message!("hint-images-lost")),
             Self::NotInStore { .. } => Some(message!("hint-image-into-store")),
             Self::NoTag { digest, .. } => Some(message!("hint-image-tag", digest = digest)),
             Self::NoSpace { .. } => Some(message!("hint-images-space")),
             Self::StoreBusy { .. } => Some(message!("hint-locked")),
+            Self::Document { .. } if self.is_of_a_changed_entry() => Some(message!("hint-images-entry")),
             Self::Document { path, .. } if path.ends_with(INDEX_FILE) => Some(message!("hint-images-repair")),
             Self::Document { .. } => Some(message!("hint-store-again")),
             Self::NotAStore { folder, .. } if folder.join(OWN_FOLDER).is_dir() => Some(message!("hint-images-repair")),
+            Self::DamagedBlob { why: BlobDamage::Missing, .. } => Some(message!("hint-blob-missing")),
             Self::DamagedBlob { path, .. } => Some(message!("hint-blob-again", path = path.display())),
+            Self::UnreadableImage { source, .. } if source.is_of_a_changed_entry() => {
+                Some(message!("hint-images-entry"))
+            }
             Self::UnreadableImage { reference, .. } => Some(message!("hint-image-unreadable", reference = reference)),
             Self::PlanChanged { .. } => Some(message!("hint-plan-again")),
             Self::NotStored { .. } => Some(message!("hint-images-list")),
@@ -161,11 +296,20 @@ impl ImagesError {
             Self::ExportDiffers { .. } => Some(message!("hint-save-again")),
             Self::NotWholeInEngine { .. } => Some(message!("hint-image-not-whole")),
             Self::TooManyLayers { .. } => Some(message!("hint-image-layers")),
-            Self::NotAllSaved { source, .. } => source.hint(),
+            Self::ReleaseExists { name } => Some(message!("hint-release-exists", name = name)),
+            Self::DamagedRelease { name, .. } => Some(message!("hint-release-damaged", name = name)),
+            Self::FellShort { source: Some(said), .. } if said.is_disk_full() => {
+                Some(message!("hint-engine-disk-full"))
+            }
+            Self::File { source, .. } => crate::fs::lock_hint(source),
             _ => None,
         }
     }
+}
 
+told!(ImagesError; crate::images::formats::as_told, crate::engine::as_told, crate::manifest::as_told, crate::state::as_told);
+
+impl ImagesError {
     /// Whether a file that lies where archives of images do is an archive of something else.
     pub fn is_another_kind_of_file(&self) -> bool {
         match self {
@@ -179,7 +323,24 @@ impl ImagesError {
 
     /// Whether an archive has images for other platforms only, and nothing is wrong with it.
     pub(in crate::images) fn is_for_other_platforms(&self) -> bool {
-        matches!(self, Self::Archive { source, .. } if matches!(**source, ArchiveError::Platform { .. }))
+        match self {
+            Self::Archive { source, .. } => matches!(**source, ArchiveError::Platform { .. }),
+            Self::UnusableArchive { is_for_other_platforms, .. } => *is_for_other_platforms,
+            _ => false,
+        }
+    }
+
+    /// Whether an entry of the index was changed after `dpl` wrote it, or two have one name.
+    fn is_of_a_changed_entry(&self) -> bool {
+        matches!(
+            self,
+            Self::Document { source: DocumentError::BrokenSeal { .. } | DocumentError::NameTwice { .. }, .. }
+        )
+    }
+
+    /// Whether the engine does not have what it had a moment ago.
+    pub(in crate::images) fn is_gone(&self) -> bool {
+        matches!(self, Self::Engine(error) if error.is_not_found())
     }
 
     /// Whether it may be that one image of several is at fault: then the others can still be exported without it.
@@ -197,23 +358,22 @@ impl ImagesError {
         }
     }
 
-    pub(in crate::images) fn file(operation: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(in crate::images) fn file(operation: Message, path: &Path, source: io::Error) -> Self {
         Self::File { operation, path: path.to_owned(), source }
     }
 }
 
-fn needed_by(images: &[(String, String)]) -> String {
-    images.iter().map(|(image, by)| format!("{image} is needed by {by}")).collect::<Vec<_>>().join("; ")
+fn not_in_store(references: &[String], folder: &Path, unreadable: &[(PathBuf, Message)]) -> Message {
+    let (references, folder) = (list(references), folder.display());
+    if unreadable.is_empty() {
+        return message!("error-not-in-store", references = references, folder = folder);
+    }
+    let unread =
+        unreadable.iter().map(|(path, why)| message!("error-archive-unread", path = path.display(), why = why));
+    let unread = Several(unread.collect());
+    message!("error-not-in-store-unread", references = references, folder = folder, unread = unread)
 }
 
-fn by(holder: &Option<Box<StoreHolder>>) -> String {
-    holder.as_ref().map(|holder| format!(" ({holder})")).unwrap_or_default()
-}
-
-fn not_read(archives: &[(PathBuf, String)]) -> String {
-    archives.iter().map(|(path, why)| format!("; {} could not be read: {why}", path.display())).collect()
-}
-
-fn list(references: &[String]) -> String {
-    references.join(", ")
+fn list(references: &[String]) -> Listed {
+    Listed::of(references)
 }

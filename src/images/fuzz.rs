@@ -1,4 +1,4 @@
-//! What the fuzz targets of this room do with any bytes: nothing panics, and what is read is what is there. The seeds in
+//! What the fuzz targets of this module do with any bytes: nothing panics, and what is read is what is there. The seeds in
 //! `fuzz/seeds`, to which every finding is added, run as ordinary tests.
 
 use std::fmt::Debug;

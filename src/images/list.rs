@@ -8,14 +8,15 @@ use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::fs::Digest;
-use crate::images::error::ImagesError;
-use crate::images::formats::documents::{Descriptor, SAVED_AT};
+use crate::images::error::{ImagesError, in_one_line};
+use crate::images::formats::documents::{Descriptor, SAVED_AT, foreign_name};
 use crate::images::formats::platform::Platform;
 use crate::images::identity::Identity;
 use crate::images::pipes::blocking;
 use crate::images::store::archives::{ArchiveFolder, OldArchive};
-use crate::images::store::layout::{Layout, StoredImage};
-use crate::report::{Reporter, in_one_line};
+use crate::images::store::layout::{Layout, StoredImage, why_absent};
+use crate::images::store::name_records::lost_names;
+use crate::report::{Message, Reporter};
 
 /// What `dpl images list` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
@@ -26,6 +27,10 @@ pub struct ImageList {
     pub images: Vec<ListedImage>,
     /// Archives in the store's folder and in folders below it, newest first.
     pub archives: Vec<ListedArchive>,
+    /// References whose images are in the store and that its index does not name any more; `dpl images repair` restores
+    /// them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
 }
 
 /// An archive beside the store.
@@ -36,7 +41,7 @@ pub struct ListedArchive {
     pub size_bytes: u64,
     pub images: Vec<ListedArchiveImage>,
     /// Why it can't be used; null where it can.
-    pub problem: Option<String>,
+    pub problem: Option<Message>,
 }
 
 /// An image in an archive, under one of its references.
@@ -88,7 +93,7 @@ pub enum OtherKind {
 /// stays unknown whether the engine has them.
 ///
 /// # Errors
-/// A store that can't be read; one that is not there is empty.
+/// A store that can't be read, and a link that leads nowhere; one that is not there is empty.
 pub async fn list_images(
     engine: Option<&Engine>,
     images_dir: &Path,
@@ -100,24 +105,33 @@ pub async fn list_images(
         Some(engine) => Platform::of_engine(engine.facts().await?),
         None => Platform::host(),
     };
-    let (mut listed, archives) = blocking(move || {
+    let (layout, listed, archives, lost) = blocking(move || {
+        // That of a disk that is not mounted is not empty.
+        if let Some(why) = why_absent(&folder).filter(|_| folder.is_symlink()) {
+            return Err(ImagesError::NotAStore { folder, why });
+        }
         let layout = Layout::open_for(&folder, &platform)?;
         let archives = list_archives(&folder, &platform, layout.as_ref(), &reporter)?;
-        Ok::<_, ImagesError>((layout.as_ref().map(read_all).unwrap_or_default(), archives))
+        let listed = layout.as_ref().map(read_all).unwrap_or_default();
+        let lost = layout.as_ref().map(lost_names).transpose()?.unwrap_or_default();
+        let lost: Vec<String> = lost.into_iter().map(|record| record.name).collect();
+        Ok::<_, ImagesError>((layout, listed, archives, lost))
     })
     .await?;
     let mut images = Vec::new();
-    for (mut image, stored) in listed.drain(..) {
-        if let (Some(engine), Some(stored)) = (engine, stored) {
+    for (mut image, entry) in listed {
+        if let (Some(engine), Some(layout), Some(entry)) = (engine, &layout, entry) {
             let view = engine.inspect_image(&image.reference).await?;
             let store = engine.image_store().await?;
-            let is_it = |view| Identity::of_stored(&stored).is(store, view);
+            // Read again, so that the documents of all images are never held at once.
+            let stored = layout.read_image(&entry).ok();
+            let is_it = |view| stored.as_ref().is_some_and(|stored| Identity::of_stored(stored).is(store, view));
             image.in_engine = Some(view.as_ref().is_some_and(is_it));
         }
         image.services = services.get(&image.reference).cloned().unwrap_or_default();
         images.push(image);
     }
-    Ok(ImageList { store: images_dir.display().to_string(), images, archives })
+    Ok(ImageList { store: images_dir.display().to_string(), images, archives, lost })
 }
 
 fn list_archives(
@@ -159,25 +173,23 @@ fn archive_images(archive: &OldArchive, layout: Option<&Layout>) -> Vec<ListedAr
     images
 }
 
-fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<StoredImage>)> {
-    let read = |(entry, name)| {
+/// What there is to say of each entry of the index, and the entry where it leads to an image. Each image is read twice:
+/// thousands of names may lead to documents of megabytes.
+fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<Descriptor>)> {
+    // How many entries need a blob: what removing one of two names of an image frees is nothing.
+    let mut needs: HashMap<Digest, usize> = HashMap::new();
+    for image in layout.images() {
+        for blob in blobs(&image).into_keys() {
+            *needs.entry(blob).or_default() += 1;
+        }
+    }
+    let list = |(entry, name): (&Descriptor, Option<String>)| {
         let (image, kind) = match layout.read_image(entry) {
             Ok(image) => (Some(image), None),
             Err(ImagesError::OtherKind { .. }) => (None, Some(OtherKind::NotAnImage)),
             Err(ImagesError::NoPlatform { .. }) => (None, Some(OtherKind::OtherPlatform)),
             Err(_) => (None, Some(OtherKind::Damaged)),
         };
-        (entry, name, image, kind)
-    };
-    let entries: Vec<ReadEntry> = layout.named_entries().map(read).collect();
-    // How many entries need a blob: what removing one of two names of an image frees is nothing.
-    let mut needs: HashMap<Digest, usize> = HashMap::new();
-    for image in entries.iter().filter_map(|(_, _, image, _)| image.as_ref()) {
-        for (blob, _) in blobs(image) {
-            *needs.entry(blob).or_default() += 1;
-        }
-    }
-    let list = |(entry, name, image, kind): ReadEntry| {
         let own = |image: &StoredImage| {
             let own = blobs(image).into_iter().filter(|(blob, _)| needs.get(blob).is_none_or(|count| *count == 1));
             own.map(|(_, bytes)| bytes).sum()
@@ -193,13 +205,21 @@ fn read_all(layout: &Layout) -> Vec<(ListedImage, Option<StoredImage>)> {
             services: Vec::new(),
             kind,
         };
-        (listed, image)
+        (listed, image.map(|_| entry.clone()))
     };
-    entries.into_iter().map(list).collect()
+    let foreign = layout.index.foreign.iter().map(|entry| ListedImage {
+        reference: foreign_name(entry),
+        image_id: None,
+        layers: 0,
+        size_bytes: 0,
+        own_bytes: 0,
+        saved_at: None,
+        in_engine: None,
+        services: Vec::new(),
+        kind: Some(OtherKind::NotAnImage),
+    });
+    layout.named_entries().map(list).chain(foreign.map(|listed| (listed, None))).collect()
 }
-
-/// An entry of the index, its name, and the image that it leads to or what it is instead.
-type ReadEntry<'a> = (&'a Descriptor, Option<String>, Option<StoredImage>, Option<OtherKind>);
 
 /// Each blob of an image with its size.
 fn blobs(image: &StoredImage) -> HashMap<Digest, u64> {

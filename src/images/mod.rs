@@ -5,6 +5,7 @@
 //! paths only through [`crate::fs::Digest`] and [`crate::fs::escape`].
 
 mod disk_space;
+mod engine_layers;
 mod engine_prune;
 mod error;
 mod exchange;
@@ -14,7 +15,6 @@ mod formats;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod identity;
-mod layers;
 mod list;
 mod load;
 mod names;
@@ -22,31 +22,39 @@ mod pipes;
 mod save;
 mod stage;
 mod store;
+mod transfer;
+
+/// Writing tar archives, and what each of their headers is.
+pub mod archive {
+    pub use super::formats::archive_writer::{ArchiveWriter, LayerEntry, LayerFailure};
+    pub use super::formats::tar_reader::{BLOCK_BYTES, END_MARK, file_header, padding};
+}
 
 use std::collections::HashSet;
 
 pub use disk_space::{DiskPurpose, DiskSpace, DiskVerdict, SpaceCheck};
+pub use engine_layers::EngineLayers;
 pub use engine_prune::{
     EngineLeftover, EnginePruneOptions, EnginePruneReport, EngineRecords, KeptCause, KeptLeftover, LeftoverCause,
     engine_prune, plan_engine_prune,
 };
-pub use error::{BlobDamage, ImagesError, Shortfall};
+pub use error::{BlobDamage, ImagesError, Shortfall, as_told};
 pub use exchange::export::{ExportOptions, ExportReport, ExportTarget, ExportedImage, export, plan_export};
 pub use exchange::import::{
     ImportLeftOut, ImportOptions, ImportReport, ImportResult, ImportedImage, import, plan_import,
 };
-pub use exchange::parts::part_path;
+pub use exchange::parts::{part_path, replaced_part};
 pub use formats::compression::{Compression, CompressionOptions};
 pub use formats::documents::DocumentError;
 pub use formats::image_archive::ArchiveError;
 pub use formats::platform::{InvalidPlatform, NoPlatform, Platform};
 pub use formats::tar_reader::TarError;
-pub use list::{ImageList, ListedImage, OtherKind, list_images};
+pub use list::{ImageList, ListedArchive, ListedImage, OtherKind, list_images};
 pub use load::plan::plan_load;
 pub use load::report::{LoadPlan, LoadReport, LoadResult, LoadedImage, PlannedLoad, PlannedLoadResult};
 pub use load::tagging::rename;
 pub use load::{LoadOptions, load};
-pub use names::{KEPT_REPOSITORY, archive_name, kept_tag};
+pub use names::{KEPT_REPOSITORY, archive_name, engine_name, kept_tag};
 pub use save::options::{SaveOptions, StoreFormat};
 pub use save::plan::plan_save;
 pub use save::report::{PlannedSave, PlannedSaveResult, SavePlan, SaveReport, SaveResult, SavedImage};
@@ -59,9 +67,18 @@ pub use store::prune::{
     ArchivePruning, ArchiveState, KeptImage, PrunePlan, PruneReport, PrunedArchive, PrunedBlob, PrunedFile, plan_prune,
     prune,
 };
-pub use store::remove::{RemoveReport, StillNeeded, plan_remove, remove};
+pub use store::releases::{
+    KeptFile, NeededBlob, is_release_name, read_release, release_file, release_names, release_signature,
+    remove_release, write_release,
+};
+pub use store::remove::{RemoveReport, RemoveTargets, StillNeeded, plan_remove, remove};
 pub use store::repair::{RepairReport, RepairedName, plan_repair, repair};
 pub use store::verify::{StoreProblem, Thoroughness, VerifyReport, verify};
+pub use transfer::{
+    ARRIVAL_DAYS, Adopted, Adoption, ContentImage, ContentLayer, IncomingBlob, OutgoingBlob, OutgoingImage,
+    OutgoingImages, OutgoingLayer, PART, StoreContents, adopt, blob_file, has_arrived, incoming_folder,
+    layout_documents, open_incoming, outgoing_images, store_contents, sweep_arrivals,
+};
 
 use serde::Serialize;
 

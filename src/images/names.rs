@@ -122,6 +122,13 @@ pub(in crate::images) fn has_bare_tag(entry: &Descriptor) -> bool {
     entry.annotation(REF_NAME).is_some() && ref_name(entry).is_none()
 }
 
+/// All that programs may call an entry whose own name is `name`: some read `ref.name`, some containerd's annotation. A tag
+/// alone is what a person typed behind a repository; where the entry has a whole name, images of other repositories may have it.
+pub(in crate::images) fn all_names(entry: &Descriptor, name: Option<String>) -> HashSet<String> {
+    let is_whole = name.is_none() || !has_bare_tag(entry);
+    entry.annotation(REF_NAME).filter(|_| is_whole).map(str::to_owned).into_iter().chain(name).collect()
+}
+
 fn ref_name(entry: &Descriptor) -> Option<String> {
     parsed(entry.annotation(REF_NAME).filter(|text| text.contains([':', '/']))?)
 }

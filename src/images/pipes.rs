@@ -106,11 +106,17 @@ pub struct TaskReader {
     receiver: task::Receiver<io::Result<Vec<Bytes>>>,
     waiting: std::vec::IntoIter<Bytes>,
     current: Bytes,
+    read_bytes: u64,
 }
 
 impl TaskReader {
     pub fn new(receiver: task::Receiver<io::Result<Vec<Bytes>>>) -> Self {
-        Self { receiver, waiting: Vec::new().into_iter(), current: Bytes::new() }
+        Self { receiver, waiting: Vec::new().into_iter(), current: Bytes::new(), read_bytes: 0 }
+    }
+
+    /// How many bytes have been read so far.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 }
 
@@ -127,6 +133,7 @@ impl Read for TaskReader {
         }
         let read = buffer.len().min(self.current.len());
         self.current.copy_to_slice(&mut buffer[..read]);
+        self.read_bytes += read as u64;
         Ok(read)
     }
 }
@@ -248,6 +255,8 @@ mod tests {
         let mut writer = TaskWriter::new(sender, CancellationToken::new());
         writer.write_all(&vec![7; 3 * CHUNK_BYTES]).unwrap();
         writer.finish().unwrap();
-        assert_eq!(io::copy(&mut TaskReader::new(batched(receiver)), &mut io::sink()).unwrap(), 3 * CHUNK_BYTES as u64);
+        let mut reader = TaskReader::new(batched(receiver));
+        assert_eq!(io::copy(&mut reader, &mut io::sink()).unwrap(), 3 * CHUNK_BYTES as u64);
+        assert_eq!(reader.read_bytes(), 3 * CHUNK_BYTES as u64);
     }
 }

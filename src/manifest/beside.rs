@@ -3,7 +3,7 @@
 //! For what must not guess which images or data a project still needs. A file that looks like a manifest and can't be
 //! read is an error, never passed over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Manifest;
+use super::model::Service;
 use super::read::{Loaded, read_manifest};
 use super::steps::variables::Variables;
 use super::text::parse::LARGEST_TEXT;
 use super::text::problem::{ManifestErrors, Severity};
+use crate::report::{Message, Told};
 
 /// A manifest, and where it lies.
 #[derive(Debug)]
@@ -26,15 +28,21 @@ pub struct FoundManifest {
 /// Why it can't be said which manifests there are.
 #[derive(Debug, thiserror::Error)]
 pub enum BesideError {
-    #[error("can't look for other manifests in {}", .folder.display())]
     Folder { folder: PathBuf, source: io::Error },
-    #[error("can't read {}, which may be a manifest of this project", .path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error(
-        "{} looks like a manifest and can't be read as one, so that nobody knows what it needs ({problem}); mend it \
-         (`dpl check` says all that is wrong), or move it elsewhere", .path.display()
-    )]
-    Manifest { path: PathBuf, problem: String },
+    Manifest { path: PathBuf, problem: Message },
+}
+
+impl Told for BesideError {
+    fn message(&self) -> Message {
+        match self {
+            Self::Folder { folder, .. } => message!("error-beside-folder", folder = folder.display()),
+            Self::File { path, .. } => message!("error-beside-file", path = path.display()),
+            Self::Manifest { path, problem } => {
+                message!("error-beside-manifest", path = path.display(), problem = problem)
+            }
+        }
+    }
 }
 
 /// All manifests in the folder of `chosen`, and the whole ones that any of them extends, wherever those lie. Of any
@@ -67,7 +75,7 @@ fn manifests_in(
             continue;
         }
         let is_chosen = chosen == Some(path.as_path());
-        if !is_chosen && !looks_like_manifest(&path)? {
+        if !is_chosen && !looks_like_manifest(&path)? && !may_be_a_cut_off_manifest(&path)? {
             continue;
         }
         let loaded = read_manifest(&path, variables.clone())
@@ -95,6 +103,38 @@ pub fn volumes_beside(manifest: &Manifest, variables: &Variables) -> Result<BTre
     Ok(all.flat_map(|other| other.volumes.keys().map(|key| other.volume_name(key))).collect())
 }
 
+/// The volumes that services of manifests in the manifest's folder mount, each with its users: names of services, behind
+/// `PROJECT/` where that is another project.
+pub fn volume_users_beside(
+    manifest: &Manifest,
+    variables: &Variables,
+) -> Result<BTreeMap<String, BTreeSet<String>>, BesideError> {
+    let mut users: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    // One that was not read from a file has nothing beside it.
+    if manifest.folder.as_os_str().is_empty() {
+        return Ok(users);
+    }
+    for found in manifests_in(&manifest.folder, None, variables)? {
+        let other = &found.loaded.manifest;
+        for (_, name, service) in other.services.iter() {
+            let user = match other.project == manifest.project {
+                true => name.to_owned(),
+                false => format!("{}/{name}", other.project),
+            };
+            for volume in mounted_volumes(other, service) {
+                users.entry(volume).or_default().insert(user.clone());
+            }
+        }
+    }
+    Ok(users)
+}
+
+/// The names on the engine of the volumes that a service mounts by their keys.
+pub fn mounted_volumes(manifest: &Manifest, service: &Service) -> BTreeSet<String> {
+    let keys = service.volumes.iter().filter_map(|mount| mount.source.as_deref());
+    keys.filter(|key| manifest.volumes.contains_key(*key)).map(|key| manifest.volume_name(key)).collect()
+}
+
 /// What looks like a manifest in the first of these folders that has one: the first by name. Folders and files that can't be
 /// read have none.
 pub fn likely_manifest(folders: &[&Path]) -> Option<PathBuf> {
@@ -112,29 +152,44 @@ pub fn likely_manifest(folders: &[&Path]) -> Option<PathBuf> {
 /// A manifest says its project, or what it extends. A file that is only ever extended says neither, and means nothing
 /// by itself. What is not JSON at all is judged by its words: a manifest with a comma too many is still one.
 fn looks_like_manifest(path: &Path) -> Result<bool, BesideError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST_TEXT as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|source| BesideError::File { path: path.to_owned(), source })?;
+    let bytes = beginning(path)?;
     match serde_json::from_slice::<Value>(&bytes) {
         Ok(Value::Object(fields)) => Ok(fields.contains_key("extends")
             || fields.contains_key("project") && (fields.contains_key("services") || fields.contains_key("paths"))),
         Ok(_) => Ok(false),
-        Err(_) => {
-            let says = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
-            Ok(says(b"\"services\"") && (says(b"\"project\"") || says(b"\"extends\"")))
-        }
+        Err(_) => Ok(says(&bytes, "\"services\"") && (says(&bytes, "\"project\"") || says(&bytes, "\"extends\""))),
     }
 }
 
-fn first_problem(errors: &ManifestErrors) -> String {
+/// Whether the file was cut off while it was written, before it said that it is something else: it may have been a manifest.
+fn may_be_a_cut_off_manifest(path: &Path) -> Result<bool, BesideError> {
+    let bytes = beginning(path)?;
+    let is_cut_off = serde_json::from_slice::<Value>(&bytes).is_err_and(|error| error.is_eof());
+    let says_whose = says(&bytes, "\"project\"") || says(&bytes, "\"extends\"");
+    Ok(is_cut_off && (says_whose || !says(&bytes, ":")))
+}
+
+fn beginning(path: &Path) -> Result<Vec<u8>, BesideError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST_TEXT as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|source| BesideError::File { path: path.to_owned(), source })?;
+    Ok(bytes)
+}
+
+fn says(bytes: &[u8], word: &str) -> bool {
+    bytes.windows(word.len()).any(|window| window == word.as_bytes())
+}
+
+fn first_problem(errors: &ManifestErrors) -> Message {
     let Some(problem) = errors.problems.iter().find(|problem| problem.severity == Severity::Error) else {
-        return errors.to_string();
+        return errors.message();
     };
     match problem.span {
         Some(span) => {
             let (line, _) = errors.sources.line_and_column(span.file, span.start);
-            format!("{}, line {line}: {}", errors.sources.file(span.file).shown.display(), problem.message)
+            let file = errors.sources.file(span.file).shown.display();
+            message!("error-beside-problem", file = file, line = line, problem = problem.message)
         }
         None => problem.message.clone(),
     }
@@ -186,6 +241,25 @@ mod tests {
     }
 
     #[test]
+    fn who_mounts_a_volume_is_known_of_every_manifest_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let stack = |project: &str, service: &str, volumes: &str| {
+            format!(
+                r#"{{"project": "{project}", "services": {{"{service}": {{"image": "a:1", "volumes": ["data:/data"]}}}},
+                "volumes": {{"data": {volumes}}}}}"#
+            )
+        };
+        write("stack.json", &stack("p", "a", "{}"));
+        write("extra.json", &stack("p", "b", "{}"));
+        write("other.json", &stack("q", "c", r#"{"name": "p_data", "external": true}"#));
+        let read = read_manifest(&folder.path().join("stack.json"), Variables::default()).unwrap();
+        let users = volume_users_beside(&read.manifest, &Variables::default()).unwrap();
+        let names = ["a", "b", "q/c"].map(str::to_owned);
+        assert_eq!(users, [("p_data".to_owned(), names.into())].into());
+    }
+
+    #[test]
     fn a_file_that_looks_like_a_manifest_and_is_none_stops_everything() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("stack.json"), STACK).unwrap();
@@ -193,6 +267,10 @@ mod tests {
             (r#"{"project": "p", "services": {"a": {"image": "a:1"},}}"#, "line 1"),
             (r#"{"project": "p", "services": {"a": {}}}"#, "image"),
             (r#"{"extends": "nowhere.json"}"#, "nowhere.json"),
+            // Cut off while it was written.
+            (r#"{"project": "p", "serv"#, "line 1"),
+            ("{", "line 1"),
+            ("", "other.json"),
         ] {
             fs::write(folder.path().join("other.json"), text).unwrap();
             let error = look(folder.path()).unwrap_err().to_string();

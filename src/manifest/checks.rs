@@ -1,6 +1,7 @@
 //! Checks across fields: what every service for itself can't know.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::graph::Graph;
@@ -9,16 +10,18 @@ use super::model::{
     ReadyProbe, RestartPolicy, SecretSource, Service,
 };
 use super::selectors::reads_as_selector;
-use super::steps::env_file::{EnvProblem, env_entries};
+use super::steps::env_file::{EnvProblem, env_entries, read_capped};
 use super::text::node::{Node, Value};
-use super::text::problem::{Problems, nearest};
+use super::text::parse::LARGEST_TEXT;
+use super::text::problem::{Problems, Severity, nearest};
+use crate::report::Message;
 
 /// Runs every check on a manifest that was decoded, with errors or without. `root` has the places.
 pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     let mut checker = Checker { manifest, root, problems, missed: HashSet::new() };
     checker.names();
     checker.references();
-    checker.dependency_rings();
+    checker.dependency_cycles();
     checker.health();
     checker.jobs();
     checker.logs();
@@ -53,13 +56,16 @@ impl<'a> Checker<'a> {
                 let fine = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
                     && name.starts_with(|c: char| c.is_ascii_alphanumeric());
                 if what == "service" && !fine {
-                    let message = format!("`{name}` can't be the name of a service");
-                    let help = "letters, digits, `.`, `_` and `-`, beginning with a letter or digit";
+                    let message = message!("check-service-name", name = name);
+                    let help = message!("help-service-name");
                     self.problems.error_with_help(entry.key_span, message, help);
                 } else if name.is_empty() {
-                    self.problems.error(entry.key_span, "the name of a database can't be empty");
+                    self.problems.error(entry.key_span, message!("check-database-name"));
                 } else if reads_as_selector(name) {
-                    let message = format!("a {what} can't be called `{name}`: a selector would read it otherwise");
+                    let message = match what {
+                        "service" => message!("check-service-selector", name = name),
+                        _ => message!("check-database-selector", name = name),
+                    };
                     self.problems.error(entry.key_span, message);
                 }
             }
@@ -69,9 +75,9 @@ impl<'a> Checker<'a> {
             for (index, group) in service.groups.iter().enumerate() {
                 let span = self.root.place(&["services", name, "groups", &index.to_string()]);
                 if manifest.services.get(group).is_some() {
-                    self.problems.error(span, format!("the group `{group}` has the name of a service"));
+                    self.problems.error(span, message!("check-group-service", group = group));
                 } else if group.is_empty() || !group.chars().all(|c| c.is_alphanumeric() || "._-".contains(c)) {
-                    self.problems.error(span, format!("`{group}` can't be the name of a group"));
+                    self.problems.error(span, message!("check-group-name", group = group));
                 }
             }
         }
@@ -85,7 +91,7 @@ impl<'a> Checker<'a> {
                 self.service_exists(dependency, &["services", name, "depends_on", dependency], Place::Key);
                 if dependency == name {
                     let span = self.root.key_place(&["services", name, "depends_on", dependency]);
-                    self.problems.error(span, format!("`{name}` depends on itself"));
+                    self.problems.error(span, message!("check-depends-itself", name = name));
                 }
             }
             for (index, link) in service.links.iter().enumerate() {
@@ -130,21 +136,27 @@ impl<'a> Checker<'a> {
     }
 
     fn unknown<'n>(&mut self, what: &str, wanted: &str, known: impl Iterator<Item = &'n str>, span: super::Span) {
-        let message = format!("there is no {what} `{wanted}`");
+        let message = match what {
+            "service" => message!("check-no-service", name = wanted),
+            "network" => message!("check-no-network", name = wanted),
+            _ => message!("check-no-volume", name = wanted),
+        };
         match nearest(wanted, known) {
-            Some(meant) => self.problems.error_with_help(span, message, format!("did you mean `{meant}`?")),
+            Some(meant) => self.problems.error_with_help(span, message, message!("help-meant", meant = meant)),
             None if what == "service" => self.problems.error(span, message),
-            None => self.problems.error_with_help(span, message, format!("name it under `{what}s`")),
+            None => {
+                self.problems.error_with_help(span, message, message!("help-name-under", key = format_args!("{what}s")))
+            }
         }
     }
 
-    /// A ring of dependencies can never start; the whole ring is named, once.
-    fn dependency_rings(&mut self) {
+    /// A cycle of dependencies can never start; the whole cycle is named, once.
+    fn dependency_cycles(&mut self) {
         // One that depends on itself is reported where the dependency is written.
-        for mut ring in Graph::of(self.manifest).rings().into_iter().filter(|ring| ring.len() > 1) {
-            ring.push(ring[0]);
-            let span = self.root.key_place(&["services", ring[0]]);
-            self.problems.error(span, format!("services wait for each other: {}", ring.join(" → ")));
+        for mut cycle in Graph::of(self.manifest).cycles().into_iter().filter(|cycle| cycle.len() > 1) {
+            cycle.push(cycle[0]);
+            let span = self.root.key_place(&["services", cycle[0]]);
+            self.problems.error(span, message!("check-cycle", cycle = cycle.join(" → ")));
         }
     }
 
@@ -160,13 +172,12 @@ impl<'a> Checker<'a> {
                 let span = self.root.place(&["services", name, "depends_on", other, "condition"]);
                 match &provider.healthcheck {
                     Some(check) if check.is_off() => {
-                        let message = format!("`{other}` can't be healthy: its check is switched off");
-                        self.problems.error_with_help(span, message, "give it `ready`, or wait for `service_started`");
+                        let message = message!("check-never-healthy", other = other);
+                        self.problems.error_with_help(span, message, message!("help-ready-or-started"));
                     }
                     Some(_) => {}
                     None => {
-                        let message =
-                            format!("`{other}` has no `healthcheck` and no `ready` here: its image must have one");
+                        let message = message!("check-no-healthcheck", other = other);
                         self.problems.warning(span, message);
                     }
                 }
@@ -181,8 +192,8 @@ impl<'a> Checker<'a> {
             let driver = service.logging.as_ref().and_then(|logging| logging.driver.as_deref());
             if waits && driver == Some("none") {
                 let span = self.root.place(&["services", name, "ready", "log"]);
-                let message = "`log` waits for a line, and the logging driver `none` keeps none";
-                self.problems.error_with_help(span, message, "choose another probe or another driver");
+                let message = message!("check-log-not-kept");
+                self.problems.error_with_help(span, message, message!("help-other-probe"));
             }
         }
     }
@@ -208,12 +219,14 @@ impl<'a> Checker<'a> {
             let never_ends = matches!(service.restart, RestartPolicy::Always | RestartPolicy::UnlessStopped);
             if never_ends {
                 let span = self.root.place(&["services", name, "restart"]);
-                let who = waiting.map_or("`ready` waits".to_owned(), |other| format!("`{other}` waits"));
-                let message = format!("`{name}` is started again whenever it ends, and {who} for its end");
-                self.problems.error_with_help(span, message, "give it `restart: no` or `on-failure`");
+                let message = match waiting {
+                    None => message!("check-restarts-itself", name = name),
+                    Some(other) => message!("check-restarts-waited", name = name, other = other),
+                };
+                self.problems.error_with_help(span, message, message!("help-restart-no"));
             } else if let (Some(other), Some(_), false) = (waiting, probe, says_so) {
                 let span = self.root.place(&["services", name, "ready"]);
-                self.problems.warning(span, format!("`ready` is not used: `{other}` waits until `{name}` has ended"));
+                self.problems.warning(span, message!("check-ready-unused", other = other, name = name));
             }
         }
     }
@@ -228,7 +241,7 @@ impl<'a> Checker<'a> {
                     && other != name
                 {
                     let span = self.root.place(&["services", name, "container_name"]);
-                    let message = format!("the container name `{container}` belongs to service `{other}` already");
+                    let message = message!("check-container-taken", container = container, other = other);
                     self.problems.error(span, message);
                 }
             }
@@ -238,8 +251,8 @@ impl<'a> Checker<'a> {
                     && container.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
                 if !fine {
                     let span = self.root.place(&["services", name, "container_name"]);
-                    let help = "two or more letters, digits, `_`, `.` and `-`, beginning with a letter or digit";
-                    self.problems.error_with_help(span, format!("`{container}` can't be a container's name"), help);
+                    let help = message!("help-container-name");
+                    self.problems.error_with_help(span, message!("check-container-name", container = container), help);
                 }
             }
         }
@@ -261,9 +274,9 @@ impl<'a> Checker<'a> {
                     let span = self.root.place(&["services", name, "ports", &index.to_string()]);
                     let protocol = port.protocol.word();
                     let message = if owner == name {
-                        format!("port {published}/{protocol} of the host is published twice")
+                        message!("check-port-twice", published = published, protocol = protocol)
                     } else {
-                        format!("port {published}/{protocol} of the host is taken by service `{owner}` already")
+                        message!("check-port-taken", published = published, protocol = protocol, owner = owner)
                     };
                     self.problems.error(span, message);
                 }
@@ -276,19 +289,19 @@ impl<'a> Checker<'a> {
         for (name, service) in self.services() {
             let span = self.root.place(&["services", name, "scale"]);
             if service.replicas() > 100 {
-                self.problems.error(span, "more than 100 containers of one service");
+                self.problems.error(span, message!("check-scale"));
             }
             if service.replicas() < 2 {
                 continue;
             }
             if service.container_name.is_some() {
-                self.problems.error(span, "several containers can't share the fixed `container_name`");
+                self.problems.error(span, message!("check-scale-name"));
             }
             if service.ports.iter().any(|port| port.single_port().is_some()) {
-                self.problems.error(span, "several containers can't publish the same port of the host");
+                self.problems.error(span, message!("check-scale-port"));
             }
             if service.networks.values().any(|join| join.ipv4_address.is_some() || join.ipv6_address.is_some()) {
-                self.problems.error(span, "several containers can't have the same fixed address");
+                self.problems.error(span, message!("check-scale-address"));
             }
         }
     }
@@ -299,7 +312,7 @@ impl<'a> Checker<'a> {
             let fixed = |join: &NetworkJoin| join.mac_address.is_some();
             if service.mac_address.is_some() && service.networks.values().any(fixed) {
                 let span = self.root.key_place(&["services", name, "mac_address"]);
-                self.problems.error(span, "`mac_address` is set for a network as well: leave one of them out");
+                self.problems.error(span, message!("check-mac-twice"));
             }
             let Some(mode) = &service.network_mode else {
                 continue;
@@ -321,7 +334,7 @@ impl<'a> Checker<'a> {
             }
             for (field, _) in refused.into_iter().filter(|(_, present)| *present) {
                 let span = self.root.key_place(&["services", name, field]);
-                self.problems.error(span, format!("`{field}` has no meaning with `network_mode: {mode}`"));
+                self.problems.error(span, message!("check-mode-field", field = field, mode = mode));
             }
         }
     }
@@ -350,10 +363,9 @@ impl<'a> Checker<'a> {
             for (other, earlier) in &seeds[..index] {
                 let span = self.root.place(&["databases", name, "seed"]);
                 if seed == earlier {
-                    self.problems
-                        .error(span, format!("`{other}` has the same seed: each database needs one of its own"));
+                    self.problems.error(span, message!("check-same-seed", other = other));
                 } else if seed.starts_with(earlier) || earlier.starts_with(seed) {
-                    let message = format!("this seed and that of `{other}` lie one inside the other");
+                    let message = message!("check-nested-seed", other = other);
                     self.problems.error(span, message);
                 }
             }
@@ -370,7 +382,7 @@ impl<'a> Checker<'a> {
             }
             for (index, file) in service.env_file.iter().enumerate().filter(|(_, file)| file.required) {
                 let path = ["services", name, "env_file", &index.to_string()];
-                self.missing(&file.path, "the env_file", &path);
+                self.missing(&file.path, message!("noun-env-file"), &path);
             }
             for (index, file) in
                 service.env_file.iter().enumerate().filter(|(_, file)| file.format == EnvFormat::Dotenv)
@@ -381,7 +393,7 @@ impl<'a> Checker<'a> {
                 let source = mount.source.as_deref().filter(|_| mount.kind == MountKind::Bind);
                 if let Some(source) = source.filter(|_| !mount.bind.create_host_path) {
                     let path = ["services", name, "volumes", &index.to_string()];
-                    self.missing(Path::new(source), "the bind source", &path);
+                    self.missing(Path::new(source), message!("noun-bind-source"), &path);
                 }
             }
         }
@@ -395,38 +407,48 @@ impl<'a> Checker<'a> {
                 }
             }
             for (index, patch) in database.patches.iter().enumerate() {
-                self.missing(patch, "the patch", &["databases", name, "patches", &index.to_string()]);
+                self.missing(patch, message!("noun-patch"), &["databases", name, "patches", &index.to_string()]);
             }
         }
     }
 
     fn secret(&mut self, source: &SecretSource, path: &[&str]) {
         if let SecretSource::File(file) = source {
-            self.missing(file, "the secret's file", path);
+            let help = message!("hint-secret-file", path = file.display());
+            self.missing_with_help(file, message!("noun-secret-file"), path, Some(help));
         }
     }
 
     /// Lines of an `env_file` that can't be read, whatever the variables in them are; stopping a stack needs none of them.
     fn lines(&mut self, file: &Path, path: &[&str]) {
-        let Ok(text) = std::fs::read_to_string(file) else {
+        let Ok(text) = read_capped(file, LARGEST_TEXT as u64) else {
             return;
         };
         for (_, entry) in env_entries(&text, &|_| Some(String::new())) {
             if let Err(EnvProblem { line, why }) = entry {
-                let message = format!("{}, line {line}: {why}", file.display());
+                let message = message!("error-beside-problem", file = file.display(), line = line, problem = why);
                 self.problems.warning(self.root.place(path), message);
             }
         }
     }
 
+    fn missing(&mut self, file: &Path, what: Message, path: &[&str]) {
+        self.missing_with_help(file, what, path, None);
+    }
+
     /// Each file is missed once, where it is named first.
-    fn missing(&mut self, file: &Path, what: &str, path: &[&str]) {
-        if self.missed.contains(file) || file.exists() {
+    fn missing_with_help(&mut self, file: &Path, what: Message, path: &[&str], help: Option<Message>) {
+        // Below a folder that may not be read nobody knows.
+        let is_missing = match file.metadata() {
+            Ok(_) => false,
+            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        };
+        if !is_missing || self.missed.contains(file) {
             return;
         }
         self.missed.insert(file.to_owned());
-        let message = format!("{what} {} is not there", file.display());
-        self.problems.warning(self.root.place(path), message);
+        let message = message!("check-not-there", what = what, path = file.display());
+        self.problems.add(Severity::Warning, Some(self.root.place(path)), message, help);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the fuzz targets of this room do with any bytes. The seeds in `fuzz/seeds` run as ordinary tests.
+//! What the fuzz targets of this module do with any bytes. The seeds in `fuzz/seeds` run as ordinary tests.
 
 use std::collections::BTreeMap;
 use std::path::Path;

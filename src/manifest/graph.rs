@@ -1,8 +1,8 @@
 //! The dependency graph of a manifest's services: order, layers, who needs whom.
 //!
 //! Built from `depends_on` and from namespaces that are shared (`network_mode: service:x`, `pid`, `ipc`), which bind
-//! harder: a service can't be created before the one whose namespace it uses. A ring is an answer here
-//! ([`Graph::rings`]), never a panic; the manifest's checks refuse it.
+//! harder: a service can't be created before the one whose namespace it uses. A cycle is an answer here
+//! ([`Graph::cycles`]), never a panic; the manifest's checks refuse it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,7 +80,7 @@ impl<'m> Graph<'m> {
         found
     }
 
-    /// Layers, dependencies first; within a layer by number. Services of a ring come last, all in one layer.
+    /// Layers, dependencies first; within a layer by number. Services of a cycle come last, all in one layer.
     pub fn layers(&self) -> Vec<Vec<&'m str>> {
         let others =
             |place: usize| self.needs[place].iter().map(|(other, _)| *other).filter(move |other| *other != place);
@@ -109,8 +109,8 @@ impl<'m> Graph<'m> {
 
     /// Rings of services that need each other, each once, in the order of the needs; the first service is not repeated at
     /// the end. Empty if and only if there is none.
-    pub fn rings(&self) -> Vec<Vec<&'m str>> {
-        let mut rings = Vec::new();
+    pub fn cycles(&self) -> Vec<Vec<&'m str>> {
+        let mut cycles = Vec::new();
         let mut visits = vec![Visit::New; self.names.len()];
         for start in 0..self.names.len() {
             if visits[start] != Visit::New {
@@ -132,7 +132,7 @@ impl<'m> Graph<'m> {
                     Visit::Done => {}
                     Visit::Open => {
                         let from = path.iter().position(|(place, _)| place == next).unwrap_or_default();
-                        rings.push(path[from..].iter().map(|(place, _)| self.names[*place]).collect());
+                        cycles.push(path[from..].iter().map(|(place, _)| self.names[*place]).collect());
                     }
                     Visit::New => {
                         visits[*next] = Visit::Open;
@@ -141,11 +141,11 @@ impl<'m> Graph<'m> {
                 }
             }
         }
-        rings
+        cycles
     }
 }
 
-/// How far the search for rings has come with a service.
+/// How far the search for cycles has come with a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Visit {
     New,
@@ -234,10 +234,10 @@ mod tests {
     fn a_ring_is_found_and_does_not_hang_the_layers() {
         let manifest = manifest(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"]), ("d", &[])]);
         let graph = Graph::of(&manifest);
-        assert_eq!(graph.rings(), [["a", "b", "c"]]);
+        assert_eq!(graph.cycles(), [["a", "b", "c"]]);
         assert_eq!(graph.layers(), [vec!["d"], vec!["a", "b", "c"]]);
         let manifest = self::manifest(&[("self", &["self"])]);
-        assert_eq!(Graph::of(&manifest).rings(), [["self"]]);
+        assert_eq!(Graph::of(&manifest).cycles(), [["self"]]);
     }
 
     proptest! {
@@ -246,7 +246,7 @@ mod tests {
             let names: Vec<String> = (0..30).map(|number| format!("s{number}")).collect();
             let mut manifest = Manifest::default();
             for (number, name) in names.iter().enumerate() {
-                // Edges to higher numbers only: no rings.
+                // Edges to higher numbers only: no cycles.
                 let depends_on = edges
                     .iter()
                     .filter(|(from, to)| *from == number && to > from)
@@ -255,7 +255,7 @@ mod tests {
                 manifest.services.push(name.clone(), Some(Service { depends_on, ..Service::default() }));
             }
             let graph = Graph::of(&manifest);
-            prop_assert!(graph.rings().is_empty());
+            prop_assert!(graph.cycles().is_empty());
             let layers = graph.layers();
             let layer = |name: &str| layers.iter().position(|layer| layer.contains(&name)).unwrap();
             for name in &names {

@@ -17,17 +17,28 @@ mod read;
 mod reference;
 mod schema;
 mod selectors;
+mod sites;
 mod steps;
 mod text;
+mod used_files;
 
-pub use beside::{BesideError, FoundManifest, likely_manifest, manifests_beside, services_beside, volumes_beside};
-/// Where the value types are still looked for.
-pub use model as types;
-pub use model::{Manifest, Reference};
+pub use beside::{
+    BesideError, FoundManifest, likely_manifest, manifests_beside, mounted_volumes, services_beside,
+    volume_users_beside, volumes_beside,
+};
+pub use model::{FileUse, Manifest, Reference, UsedFile};
 pub use read::{Loaded, read_manifest, read_resolved, to_json};
 pub use schema::manifest_schema;
-pub use selectors::{Choices, Selection, SelectorError, narrow};
-pub use steps::env_file::{EnvEntry, EnvFileError, EnvProblem, env_entries, raw_entries, read_env_file};
+pub use selectors::{Choices, Noun, Selection, SelectorError, narrow};
+pub use sites::{Rate, Site, SiteList, SitesDocument, read_sites, sites_file};
+pub use steps::env_file::{EnvEntry, EnvFileError, EnvProblem, env_entries, raw_entries, read_capped, read_env_file};
 pub use steps::variables::Variables;
 pub use text::problem::{ManifestErrors, Problem, Severity, nearest};
 pub use text::source::{SourceFile, Sources, Span};
+
+use crate::catalogue::told;
+
+told!(
+    BesideError, ManifestErrors, SelectorError, EnvFileError, model::InvalidValue;
+    crate::fs::as_told
+);

@@ -12,9 +12,10 @@ use super::steps::merge::{EffectiveNulls, apply_defaults, drop_nulls, merge};
 use super::steps::variables::{Variables, escape_dollars, fill_in};
 use super::text::node::{Node, Value};
 use super::text::parse::{LARGEST_TEXT, parse};
-use super::text::problem::{ManifestErrors, Problem, Problems, Severity};
+use super::text::problem::{DocumentKind, ManifestErrors, Problem, Problems, Severity};
 use super::text::source::{SourceFile, Sources, Span, absolute};
-use super::{Manifest, checks};
+use super::{FileUse, Manifest, UsedFile, checks};
+use crate::report::{Message, Told as _};
 
 /// A manifest that was read, with what is worth a warning.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The files it was read from, the one asked for first.
     pub sources: Sources,
+    /// What else was read for it, or is granted to services: `env_file`s of its own, secrets and configs.
+    pub(super) beside: Vec<UsedFile>,
 }
 
 /// `extends` may go through so many files.
@@ -33,10 +36,20 @@ const LONGEST_CHAIN: usize = 8;
 /// # Errors
 /// Everything that is wrong with it at once.
 pub fn read_manifest(path: &Path, variables: Variables) -> Result<Loaded, ManifestErrors> {
-    let mut reader =
-        Reader { sources: Sources::default(), problems: Problems::default(), variables, bytes_left: LARGEST_TEXT };
+    let mut reader = Reader::new(variables);
     let manifest = reader.read(path);
     reader.finish(manifest)
+}
+
+/// Reads a JSON document that is no manifest: its files, what is wrong so far, and its root, where there is one.
+pub(super) fn read_document(path: &Path) -> (Sources, Problems, Option<Node>) {
+    let variables = Variables::default();
+    let mut reader = Reader::new(variables);
+    let root = reader.open(path, None).and_then(|file| {
+        let text = reader.sources.file(file).text.clone();
+        parse(file, &text, &mut reader.problems)
+    });
+    (reader.sources, reader.problems, root)
 }
 
 /// Reads a manifest that [`to_json`] wrote, as if it lay in the folder of the manifest at `path`.
@@ -48,8 +61,7 @@ pub fn read_resolved(
     path: &Path,
     variables: Variables,
 ) -> Result<Loaded, ManifestErrors> {
-    let mut reader =
-        Reader { sources: Sources::default(), problems: Problems::default(), variables, bytes_left: LARGEST_TEXT };
+    let mut reader = Reader::new(variables);
     let file = reader.add(path, format!("{document:#}"));
     let text = reader.sources.file(file).text.clone();
     let manifest = parse(file, &text, &mut reader.problems).and_then(|root| reader.join(vec![root]));
@@ -62,21 +74,32 @@ struct Reader {
     variables: Variables,
     /// What all files together may still have.
     bytes_left: usize,
+    beside: Vec<UsedFile>,
 }
 
 impl Reader {
+    fn new(variables: Variables) -> Self {
+        Self {
+            sources: Sources::default(),
+            problems: Problems::default(),
+            variables,
+            bytes_left: LARGEST_TEXT,
+            beside: Vec::new(),
+        }
+    }
+
     fn finish(self, manifest: Option<Manifest>) -> Result<Loaded, ManifestErrors> {
-        let Self { sources, problems, .. } = self;
+        let Self { sources, problems, beside, .. } = self;
         if problems.has_errors() {
-            return Err(ManifestErrors { sources, problems: problems.into_sorted() });
+            return Err(ManifestErrors { kind: DocumentKind::Manifest, sources, problems: problems.into_sorted() });
         }
         let warnings = problems.into_sorted();
         match manifest {
             Some(mut manifest) => {
                 manifest.folder = sources.file(0).folder.clone();
-                Ok(Loaded { manifest, warnings, sources })
+                Ok(Loaded { manifest, warnings, sources, beside })
             }
-            None => Err(ManifestErrors { sources, problems: warnings }),
+            None => Err(ManifestErrors { kind: DocumentKind::Manifest, sources, problems: warnings }),
         }
     }
 
@@ -109,8 +132,17 @@ impl Reader {
         }
         apply_defaults(&mut root, &mut effective, &mut self.problems);
         drop_nulls(&mut root, &effective, &mut self.problems);
-        grant_files(&mut root, &mut Expansion { problems: &mut self.problems, ports_left });
+        let granted = grant_files(&mut root, &mut Expansion { problems: &mut self.problems, ports_left });
         let home = self.variables.get("HOME").map(str::to_owned);
+        for (is_secret, file) in granted {
+            // What is wrong with one is told where a service mounts it.
+            let mut problems = Problems::default();
+            let mut context = Context { sources: &self.sources, problems: &mut problems, home: home.clone() };
+            if let Some(path) = <PathBuf as super::steps::decode::Decode>::decode(&file, &mut context) {
+                let purpose = if is_secret { FileUse::Secret } else { FileUse::Config };
+                self.beside.push(UsedFile { path, purpose });
+            }
+        }
         let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
         let mut manifest = decode_manifest(&root, &mut context)?;
         let variables = Arc::new(self.variables.of_files().clone());
@@ -130,22 +162,22 @@ impl Reader {
             let text = self.sources.file(file).text.clone();
             let root = parse(file, &text, &mut self.problems)?;
             if !matches!(root.value, Value::Object(_)) {
-                self.problems.error(root.span, format!("a manifest is an object, not {}", root.kind()));
+                self.problems.error(root.span, message!("read-not-object", kind = root.kind()));
                 return None;
             }
             seen.insert(absolute_path);
             if let Some(extends) = root.get("extends").filter(|extends| !matches!(extends.value, Value::Null)) {
                 let Some(name) = extends.as_text().filter(|name| !name.is_empty()) else {
-                    self.problems.error(extends.span, "`extends` must be the path of a manifest");
+                    self.problems.error(extends.span, message!("read-extends-path"));
                     return None;
                 };
                 let folder = self.sources.file(file).folder.clone();
                 if seen.contains(&absolute(&folder, Path::new(name))) {
-                    self.problems.error(extends.span, format!("`{name}` extends itself"));
+                    self.problems.error(extends.span, message!("read-extends-itself", name = name));
                     return None;
                 }
                 if roots.len() + 1 >= LONGEST_CHAIN {
-                    self.problems.error(extends.span, format!("more than {LONGEST_CHAIN} manifests extend each other"));
+                    self.problems.error(extends.span, message!("read-extends-chain", most = LONGEST_CHAIN));
                     return None;
                 }
                 let beside = shown.parent().map(|parent| parent.join(name)).unwrap_or_else(|| PathBuf::from(name));
@@ -157,8 +189,8 @@ impl Reader {
     }
 
     fn open(&mut self, shown: &Path, named_at: Option<Span>) -> Option<usize> {
-        let fail = |problems: &mut Problems, why: String| {
-            problems.add(Severity::Error, named_at, format!("can't read {}: {why}", shown.display()), None);
+        let fail = |problems: &mut Problems, why: Message| {
+            problems.add(Severity::Error, named_at, message!("read-cannot", path = shown.display(), why = why), None);
             None
         };
         let mut bytes = Vec::new();
@@ -167,14 +199,14 @@ impl Reader {
             return fail(&mut self.problems, plain(&error));
         }
         let Some(left) = self.bytes_left.checked_sub(bytes.len()) else {
-            return fail(&mut self.problems, "a manifest has at most 512 KiB".to_owned());
+            return fail(&mut self.problems, message!("read-too-large"));
         };
         self.bytes_left = left;
         let text = match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
-                return fail(&mut self.problems, format!("it is not UTF-8 text, from byte {at} on"));
+                return fail(&mut self.problems, message!("read-not-utf8", at = at));
             }
         };
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
@@ -205,13 +237,14 @@ impl Reader {
                     continue;
                 };
                 let read = read_env_file(&path, &|name| self.variables.get(name).map(str::to_owned));
+                self.beside.push(UsedFile { path: path.clone(), purpose: FileUse::Environment });
                 match read {
                     Ok(lines) => self.variables.add_file(lines),
                     Err(EnvFileError::Read { path, source }) => {
-                        let message = format!("can't read the env_file {}: {}", path.display(), plain(&source));
+                        let message = message!("read-env-file", path = path.display(), why = plain(&source));
                         self.problems.error(name.span, message);
                     }
-                    Err(error) => self.problems.error(name.span, error.to_string()),
+                    Err(error) => self.problems.error(name.span, error.message()),
                 }
             }
         }
@@ -219,11 +252,11 @@ impl Reader {
 }
 
 /// An I/O error without the number that the operating system gives it.
-fn plain(error: &std::io::Error) -> String {
+fn plain(error: &std::io::Error) -> Message {
     match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
-        _ => error.to_string(),
+        std::io::ErrorKind::NotFound => message!("read-no-file"),
+        std::io::ErrorKind::IsADirectory => message!("read-folder"),
+        _ => message!("words", text = error),
     }
 }
 

@@ -5,17 +5,46 @@
 use std::collections::BTreeSet;
 
 use super::model::Manifest;
+use super::sites::SiteList;
 use super::text::problem::nearest;
+use crate::report::{Listed, Message, Told};
 
 /// What can be chosen from: services or databases, numbered apart.
 #[derive(Debug, Clone, Default)]
 pub struct Choices {
-    noun: &'static str,
+    noun: Noun,
     /// Number, name, groups.
     entries: Vec<Choice>,
     /// Numbers that are empty, and what was removed from them.
     removed: Vec<(usize, String)>,
     last_number: usize,
+}
+
+/// What is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Noun {
+    #[default]
+    Service,
+    Database,
+    Site,
+}
+
+impl Noun {
+    fn one(self) -> Message {
+        match self {
+            Self::Service => message!("noun-service"),
+            Self::Database => message!("noun-database"),
+            Self::Site => message!("noun-site"),
+        }
+    }
+
+    fn many(self) -> Message {
+        match self {
+            Self::Service => message!("noun-services"),
+            Self::Database => message!("noun-databases"),
+            Self::Site => message!("noun-sites"),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -27,15 +56,23 @@ struct Choice {
 
 /// A selector that means nothing, in one line that says what there is or was meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct SelectorError(String);
+pub struct SelectorError(Message);
 
-impl std::fmt::Display for SelectorError {
+impl SelectorError {
     /// What was typed is in it: line breaks and other control characters are shown, not done.
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.chars().try_for_each(|letter| match letter.is_control() {
-            true => write!(formatter, "{}", letter.escape_default()),
-            false => write!(formatter, "{letter}"),
-        })
+    fn new(mut message: Message) -> Self {
+        let shown = |letter: char| match letter.is_control() {
+            true => letter.escape_default().to_string(),
+            false => letter.to_string(),
+        };
+        message.change_texts(&|text| text.chars().map(shown).collect());
+        Self(message)
+    }
+}
+
+impl Told for SelectorError {
+    fn message(&self) -> Message {
+        self.0.clone()
     }
 }
 
@@ -83,7 +120,7 @@ impl Choices {
     pub fn services(manifest: &Manifest) -> Self {
         let services = &manifest.services;
         Self {
-            noun: "service",
+            noun: Noun::Service,
             entries: services
                 .iter()
                 .map(|(number, name, service)| Choice { number, name: name.to_owned(), groups: service.groups.clone() })
@@ -99,7 +136,7 @@ impl Choices {
     pub fn databases(manifest: &Manifest) -> Self {
         let databases = &manifest.databases;
         Self {
-            noun: "database",
+            noun: Noun::Database,
             entries: databases
                 .iter()
                 .map(|(number, name, _)| Choice { number, name: name.to_owned(), groups: Vec::new() })
@@ -111,8 +148,18 @@ impl Choices {
         }
     }
 
-    /// What the choices are called: `service` or `database`.
-    pub fn noun(&self) -> &'static str {
+    /// The sites of a list, by name and group.
+    pub fn sites(list: &SiteList) -> Self {
+        let entries = list.sites.iter().enumerate().map(|(place, (name, site))| Choice {
+            number: place + 1,
+            name: name.clone(),
+            groups: site.groups.clone(),
+        });
+        Self { noun: Noun::Site, entries: entries.collect(), removed: Vec::new(), last_number: list.sites.len() }
+    }
+
+    /// What the choices are.
+    pub fn noun(&self) -> Noun {
         self.noun
     }
 
@@ -151,6 +198,7 @@ impl Choices {
         }
         for token in tokens(&rest)? {
             match token.strip_prefix('!') {
+                Some("") => return Err(SelectorError::new(message!("selector-nothing-left-out"))),
                 Some(token) => left_out.extend(self.matching(token, &parse(token)?)?),
                 None => match parse(&token)? {
                     Term::All => is_all = true,
@@ -159,7 +207,7 @@ impl Choices {
             }
         }
         if chosen.is_empty() && left_out.is_empty() && !is_all {
-            return Err(SelectorError(format!("name the {}s: `{}` chooses none", self.noun, rest.trim())));
+            return Err(SelectorError::new(message!("selector-none", nouns = self.noun.many(), text = rest.trim())));
         }
         is_all |= chosen.is_empty();
         let mut selection = Selection::default();
@@ -173,9 +221,9 @@ impl Choices {
             }
         }
         if selection.names.is_empty() {
-            return Err(SelectorError(match self.entries.is_empty() {
-                true => format!("the manifest has no {}s", self.noun),
-                false => format!("no {} is left of `{}`", self.noun, rest.trim()),
+            return Err(SelectorError::new(match self.entries.is_empty() {
+                true => message!("selector-manifest-has-none", nouns = self.noun.many()),
+                false => message!("selector-nothing-left", noun = self.noun.one(), text = rest.trim()),
             }));
         }
         Ok(selection)
@@ -190,36 +238,36 @@ impl Choices {
     }
 
     fn nothing_matches(&self, token: &str, term: &Term) -> SelectorError {
-        let noun = self.noun;
+        let (noun, nouns) = (self.noun.one(), self.noun.many());
         let numbers = match self.last_number {
-            0 => format!("the manifest has no {noun}s"),
-            last => format!("the numbers go from 1 to {last}"),
+            0 => message!("selector-manifest-has-none", nouns = nouns),
+            last => message!("selector-numbers", last = last),
         };
-        SelectorError(match term {
-            Term::All => format!("the manifest has no {noun}s"),
+        SelectorError::new(match term {
+            Term::All => message!("selector-manifest-has-none", nouns = nouns),
             Term::Numbers { first, last } if first == last => {
                 match self.removed.iter().find(|(number, _)| number == first) {
-                    Some((number, name)) => format!("number {number} is empty: `{name}` was removed"),
-                    None => format!("there is no {noun} {token}: {numbers}"),
+                    Some((number, name)) => message!("selector-removed", number = number, name = name),
+                    None => message!("selector-no-number", noun = noun, number = token, numbers = numbers),
                 }
             }
-            Term::Numbers { .. } => format!("there are no {noun}s {token}: {numbers}"),
-            Term::Glob(glob) => format!("no {noun} matches `{glob}`"),
+            Term::Numbers { .. } => message!("selector-no-range", nouns = nouns, range = token, numbers = numbers),
+            Term::Glob(glob) => message!("selector-no-glob", noun = noun, glob = glob),
             Term::Group(group) => {
                 let groups: BTreeSet<&str> =
                     self.entries.iter().flat_map(|entry| entry.groups.iter().map(String::as_str)).collect();
                 match nearest(group, groups.iter().copied()) {
-                    Some(meant) => format!("there is no group `@{group}`: did you mean `@{meant}`?"),
-                    None if groups.is_empty() => format!("there is no group `@{group}`: no {noun} is in a group"),
+                    Some(meant) => message!("selector-group-meant", group = group, meant = meant),
+                    None if groups.is_empty() => message!("selector-no-groups", group = group, noun = noun),
                     None => {
                         let groups: Vec<String> = groups.iter().map(|group| format!("@{group}")).collect();
-                        format!("there is no group `@{group}`: there are {}", groups.join(", "))
+                        message!("selector-groups-are", group = group, groups = Listed::of(&groups))
                     }
                 }
             }
             Term::Name(name) => match nearest(name, self.entries.iter().map(|entry| entry.name.as_str())) {
-                Some(meant) => format!("there is no {noun} `{name}`: did you mean `{meant}`?"),
-                None => format!("there is no {noun} `{name}`: `dpl list` shows what there is"),
+                Some(meant) => message!("selector-name-meant", noun = noun, name = name, meant = meant),
+                None => message!("selector-no-name", noun = noun, name = name),
             },
         })
     }
@@ -250,12 +298,12 @@ fn tokens(text: &str) -> Result<Vec<String>, SelectorError> {
     let mut tokens = Vec::new();
     let mut token = String::new();
     let mut open = false;
-    let unbalanced = || SelectorError(format!("the brackets of `{}` don't match", text.trim()));
+    let unbalanced = || SelectorError::new(message!("selector-brackets", text = text.trim()));
     for character in text.chars().map(narrow) {
         match character {
             '[' if open || !token.trim_start_matches('!').is_empty() => return Err(unbalanced()),
             '[' if token == "!" => {
-                return Err(SelectorError("`!` leaves out one thing: write `!2,!3` instead of `![2, 3]`".to_owned()));
+                return Err(SelectorError::new(message!("selector-not-one")));
             }
             '[' => open = true,
             ']' if !open => return Err(unbalanced()),
@@ -289,6 +337,9 @@ pub fn narrow(character: char) -> char {
     }
 }
 
+/// What people write between the ends of a range; `～` has become `~` by then.
+const DASHES: [char; 4] = ['-', '~', '–', '—'];
+
 fn parse(token: &str) -> Result<Term, SelectorError> {
     if token == "all" {
         return Ok(Term::All);
@@ -299,15 +350,17 @@ fn parse(token: &str) -> Result<Term, SelectorError> {
     if let Some(number) = number(token) {
         return Ok(Term::Numbers { first: number, last: number });
     }
-    if let Some((first, last)) = token.split_once("..").or_else(|| token.split_once('-')) {
+    if let Some((first, last)) = token.split_once("..").or_else(|| token.split_once(DASHES)) {
+        // A Chinese dash is two characters.
+        let last = last.trim_start_matches('—');
         let is_range = |text: &str| text.is_empty() || number(text).is_some();
         if is_range(first) && is_range(last) {
             return match (number(first), number(last)) {
                 (Some(first), Some(last)) if first <= last => Ok(Term::Numbers { first, last }),
                 (Some(first), Some(last)) => {
-                    Err(SelectorError(format!("`{token}` runs backwards: write {last}..{first}")))
+                    Err(SelectorError::new(message!("selector-backwards", text = token, first = last, last = first)))
                 }
-                _ => Err(SelectorError(format!("`{token}` is not a range: write both ends, as in 17..25"))),
+                _ => Err(SelectorError::new(message!("selector-not-a-range", text = token))),
             };
         }
     }
@@ -352,10 +405,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_range_is_written_with_any_dash_and_an_exclamation_mark_alone_is_told() {
+        for text in ["3-5", "3..5", "3~5", "3～5", "3–5", "3—5", "3——5", "３～５"] {
+            let names = choices().select(&[text]).unwrap_or_else(|error| panic!("{text}: {error}")).into_names();
+            assert_eq!(names, ["metis-api", "metis_worker", "metis_worker_gpu"], "{text}");
+        }
+        for text in ["!", "！", "1,!"] {
+            let said = choices().select(&[text]).unwrap_err().to_string();
+            assert!(said.contains("leaves out"), "{text}: {said}");
+        }
+    }
+
     fn choices() -> Choices {
         let names = ["postgres", "redis", "metis-api", "metis_worker", "metis_worker_gpu", "nginx"];
         Choices {
-            noun: "service",
+            noun: Noun::Service,
             entries: names
                 .iter()
                 .enumerate()
@@ -475,7 +540,7 @@ mod tests {
 
     fn numbered(last: usize) -> Choices {
         let entries = (1..=last).map(|number| Choice { number, name: format!("s{number}"), groups: Vec::new() });
-        Choices { noun: "service", entries: entries.collect(), removed: Vec::new(), last_number: last }
+        Choices { noun: Noun::Service, entries: entries.collect(), removed: Vec::new(), last_number: last }
     }
 
     proptest! {

@@ -6,44 +6,95 @@ use std::time::Duration;
 
 use super::container::environment::InputError;
 use super::reports::ServicesReport;
-use crate::engine::EngineError;
-use crate::manifest::types::Reference;
-use crate::report::in_one_line;
+use crate::catalogue::{hint, told};
+use crate::engine::{ContainerState, EngineError};
+use crate::manifest::model::Reference;
+use crate::report::{Listed, Message, Told};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServicesError {
-    #[error("can't see what runs of project {project}")]
-    Observe { project: String, source: EngineError },
-    #[error("the manifest has no service {0}")]
+    Observe {
+        project: String,
+        source: EngineError,
+    },
     UnknownService(String),
-    #[error("these services need each other in a ring: {}", .0.join(", "))]
-    Ring(Vec<String>),
+    Cycle(Vec<String>),
     /// Found before anything was changed.
-    #[error("{} in the way, and nothing was changed", counted(.0.len(), "problem stands", "problems stand"))]
     Problems(Vec<Problem>),
-    #[error("{}", failed(.failures))]
-    Failed { failures: Vec<ServiceFailure>, report: Box<ServicesReport> },
+    Failed {
+        failures: Vec<ServiceFailure>,
+        report: Box<ServicesReport>,
+    },
     /// The operator asked for an end; the report says what was done.
-    #[error("stopped as asked; what was in hand is finished, or back as it was")]
-    Interrupted { report: Box<ServicesReport> },
-    #[error("can't try whether the engine gives GPUs to containers")]
-    GpuProbe { source: EngineError },
-    #[error("can't look at ports and folders of the engine's host")]
-    Survey { source: EngineError },
-    #[error("can't read the log of service {service}")]
-    Log { service: String, source: EngineError },
-    #[error("service {service} has no container{of_number}: `dpl start {service}` makes it")]
-    NoContainer { service: String, of_number: String },
-    #[error("container {container} does not run, it is {state}: `dpl start {service}` brings it up")]
-    NotRunning { service: String, container: String, state: &'static str },
+    Interrupted {
+        report: Box<ServicesReport>,
+    },
+    GpuProbe {
+        source: EngineError,
+    },
+    Survey {
+        source: EngineError,
+    },
+    Log {
+        service: String,
+        source: EngineError,
+    },
+    NoContainer {
+        service: String,
+        number: Option<u32>,
+    },
+    NotRunning {
+        service: String,
+        container: String,
+        state: ContainerState,
+    },
+}
+
+impl Told for ServicesError {
+    fn message(&self) -> Message {
+        match self {
+            Self::Observe { project, .. } => message!("error-services-observe", project = project),
+            Self::UnknownService(name) => message!("error-services-unknown-service", name = name),
+            Self::Cycle(services) => message!("error-services-cycle", services = Listed::of(services)),
+            Self::Problems(problems) => message!("error-services-problems", count = problems.len()),
+            Self::Failed { failures, .. } => failed(failures),
+            Self::Interrupted { .. } => message!("error-services-interrupted"),
+            Self::GpuProbe { .. } => message!("error-services-gpu-probe"),
+            Self::Survey { .. } => message!("error-services-survey"),
+            Self::Log { service, .. } => message!("error-services-log", service = service),
+            Self::NoContainer { service, number: None } => message!("error-services-no-container", service = service),
+            Self::NoContainer { service, number: Some(number) } => {
+                message!("error-services-no-container-number", service = service, number = number)
+            }
+            Self::NotRunning { service, container, state } => {
+                message!(
+                    "error-services-not-running",
+                    container = container,
+                    state = state.message(),
+                    service = service
+                )
+            }
+        }
+    }
+
+    /// Each service has failed by itself; what helps the first of them helps all.
+    fn hint(&self) -> Option<Message> {
+        match self {
+            Self::Failed { failures, .. } => failures.iter().find_map(|failure| hint(&failure.error, as_told)),
+            _ => None,
+        }
+    }
 }
 
 impl ServicesError {
-    /// What belongs under the error's own line, one item a line, with causes.
-    pub fn particulars(&self) -> Vec<String> {
+    /// What belongs under the error's own line, one item a line, with causes; and how deep each is indented.
+    pub fn particulars(&self) -> Vec<(usize, Message)> {
         match self {
-            Self::Problems(problems) => problems.iter().map(|problem| in_one_line(problem)).collect(),
-            Self::Failed { failures, .. } => failures.iter().flat_map(ServiceFailure::lines).collect(),
+            Self::Problems(problems) => problems.iter().map(|problem| (0, in_one_line(problem))).collect(),
+            Self::Failed { failures, report } => {
+                let lines = failures.iter().flat_map(ServiceFailure::lines);
+                lines.chain(not_done(failures, report).map(|message| (0, message))).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -76,123 +127,200 @@ impl ServicesError {
     }
 }
 
+/// The services that were left out because of what failed; nobody should have to find that out.
+fn not_done(failures: &[ServiceFailure], report: &ServicesReport) -> Option<Message> {
+    let failed = |name: &str| failures.iter().any(|failure| failure.service == name);
+    let open = report.services.iter().filter(|service| service.result.is_open() && !failed(&service.name));
+    let names: Vec<&str> = open.map(|service| service.name.as_str()).collect();
+    (!names.is_empty()).then(|| message!("error-services-not-done", services = Listed::of(&names)))
+}
+
 /// What failed, each service once.
-fn failed(failures: &[ServiceFailure]) -> String {
+fn failed(failures: &[ServiceFailure]) -> Message {
     let services: BTreeSet<&str> = failures.iter().map(|failure| failure.service.as_str()).collect();
     let resources = failures.iter().filter(|failure| failure.service.is_empty()).count();
-    let services = services.iter().filter(|service| !service.is_empty()).count();
-    let of_services = counted(services, "service", "services");
-    let of_resources = counted(resources, "network or volume", "networks or volumes");
-    match (services, resources) {
-        (_, 0) => format!("{of_services} failed"),
-        (0, _) => format!("{of_resources} failed"),
-        _ => format!("{of_services} and {of_resources} failed"),
+    match services.iter().filter(|service| !service.is_empty()).count() {
+        0 => message!("error-services-failed-resources", resources = resources),
+        services if resources == 0 => message!("error-services-failed", services = services),
+        services => message!("error-services-failed-both", services = services, resources = resources),
     }
 }
 
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
+told!(
+    ServicesError, Problem, StepError, NotReady, InputError;
+    crate::engine::as_told, crate::manifest::as_told, crate::state::as_told
+);
 
 /// Something that would make a plan fail, known beforehand.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Problem {
-    #[error("{service}: the engine has no image {reference}: load, pull or build it")]
     ImageMissing { service: String, reference: Reference },
-    #[error(
-        "{services}: the image {id}, which {reference} named then, is no longer in the engine: load the delivery that brought it, and roll back again"
-    )]
-    PastImageGone { services: String, reference: String, id: String },
-    #[error(
-        "{service}: a container named {container} exists, and dpl did not make it: `dpl start --adopt {service}` takes it over"
-    )]
+    PastImageGone { services: Vec<String>, reference: String, id: String },
     NameTaken { service: String, container: String },
-    #[error("{service}: container {container} is project {project}'s: give one of the two another container_name")]
     NameOfProject { service: String, container: String, project: String },
-    #[error("{service}: container {container} is service {other}'s: give one of the two another container_name")]
     NameOfService { service: String, container: String, other: String },
-    #[error(
-        "{service}: container {container} was started with --rm, so nothing could bring it back: stop it yourself first"
-    )]
+    NameAsideTaken { service: String, container: String },
     NamesakeVanishes { service: String, container: String },
-    #[error("{service}: port {port} of the host is held by container {holder}")]
     PortTaken { service: String, port: String, holder: String },
-    #[error(
-        "{service}: port {port} of the host is held by container {holder}, which gives it up only later: stop {other} first"
-    )]
     PortFreedLater { service: String, port: String, holder: String, other: String },
-    #[error("{service}: port {port} of the host is held by {holder}")]
-    PortHeld { service: String, port: String, holder: String },
-    #[error(
-        "the engine can't publish any port now: the host's packet filter was probably reloaded; restart the engine (`systemctl restart docker`), which puts its rules back"
-    )]
+    PortHeld { service: String, port: String, holder: Message },
     NoPortsPublished,
-    #[error("{service}: the host has no address {address} to publish a port on")]
     NoSuchAddress { service: String, address: String },
-    #[error(
-        "{service}: network {network} gives out fixed addresses like {address} only with a subnet of its own (ipam)"
-    )]
     AddressWithoutSubnet { service: String, address: String, network: String },
-    #[error("{service}: address {address} is not in network {network}, which has {subnets}")]
-    AddressOutside { service: String, address: String, network: String, subnets: String },
-    #[error("{service}: address {address} of network {network} is container {holder}'s")]
+    AddressOutside { service: String, address: String, network: String, subnets: Vec<String> },
     AddressTaken { service: String, address: String, network: String, holder: String },
-    #[error(
-        "{service}: the data in {folder} were written by PostgreSQL {written_by}, and {reference} is PostgreSQL {image}: back them up with the old image, and restore into an empty folder"
-    )]
     OtherPostgres { service: String, folder: String, written_by: String, image: String, reference: Reference },
-    #[error("{service}: {path} does not exist, and is to be mounted at {target}: make it, or set create_host_path")]
     SourceMissing { service: String, path: String, target: String },
-    #[error(
-        "{service}: {path}, mounted at {target}, was there when {container} was started, and is gone: put it back, or make it anew yourself"
-    )]
+    DeviceMissing { service: String, path: String },
     SourceVanished { service: String, path: String, target: String, container: String },
-    #[error("which containers no manifest of the project names can't be said: {why}")]
-    OrphansUnknown { why: String },
-    #[error("{service}: its environment can't be made")]
+    SourceMoved { service: String, path: String, target: String, container: String, was: String },
+    OrphansUnknown { why: Message },
+    VolumesUnknown { why: Message },
     Input { service: String, source: InputError },
-    #[error("{service}: the engine can't give it the GPU that it requires")]
     GpuMissing { service: String },
-    #[error("{service}: {field} needs an engine with API {api}, and this one is older")]
+    RuntimeMissing { service: String, runtime: String, known: Vec<String> },
     EngineTooOld { service: String, field: &'static str, api: &'static str },
-    #[error("{service}: it shares a namespace of container {container}, which does not exist")]
     NamespaceMissing { service: String, container: String },
-    #[error("network {name} is external and does not exist: make it, or drop `external`")]
+    NamespaceDown { service: String, container: String },
     NetworkMissing { name: String },
-    #[error(
-        "network {name} differs from the manifest ({fields}): `--recreate-networks` recreates it with the containers in it"
-    )]
-    NetworkDiffers { name: String, fields: String },
-    #[error("network {name} can't be recreated: container {container} is in it; stop that one, or disconnect it")]
+    NetworkDiffers { name: String, fields: Vec<String> },
     NetworkInUse { name: String, container: String },
-    #[error("network {name} differs from the manifest, and dpl did not make it: remove it yourself, or set `external`")]
     NetworkNotOurs { name: String },
-    #[error(
-        "{service}: `ready.log` waits for a line, and its logging driver `none` keeps none: choose another proof or another driver"
-    )]
     LogNotKept { service: String },
-    #[error(
-        "{service}: it waits until {other} is healthy, and neither the manifest nor image {reference} has a check: give {other} a `healthcheck` or `ready`, or wait for `service_started`"
-    )]
     NothingProvesHealth { service: String, other: String, reference: Reference },
-    #[error("the engine has two networks named {name}: remove one of them by its ID")]
     NetworkTwice { name: String },
-    #[error(
-        "{service}: container {container} writes to {data} as well: stop it, or give the service a place of its own"
-    )]
     DataInUse { service: String, data: String, container: String },
-    #[error(
-        "{service}: container {container} writes to {data} as well, and the engine starts it again (restart: always): remove it, or `docker update --restart no {container}`"
-    )]
     DataOfReturning { service: String, data: String, container: String },
-    #[error("{service}: service {other} writes to {data} as well, which holds a database server's data")]
     DatabaseShared { service: String, data: String, other: String },
-    #[error("volume {name} is external and does not exist: make it, or drop `external`")]
     VolumeMissing { name: String },
-    #[error(
-        "volume {name} differs from the manifest ({fields}): dpl does not touch the data in it; name another volume, or remove this one yourself"
-    )]
-    VolumeDiffers { name: String, fields: String },
+    VolumeDiffers { name: String, fields: Vec<String> },
+}
+
+impl Told for Problem {
+    fn message(&self) -> Message {
+        match self {
+            Self::ImageMissing { service, reference } => {
+                message!("problem-image-missing", service = service, reference = reference)
+            }
+            Self::PastImageGone { services, id, reference } => {
+                message!("problem-past-image-gone", services = Listed::of(services), id = id, reference = reference)
+            }
+            Self::NameTaken { service, container } => {
+                message!("problem-name-taken", service = service, container = container)
+            }
+            Self::NameOfProject { service, container, project } => {
+                message!("problem-name-of-project", service = service, container = container, project = project)
+            }
+            Self::NameOfService { service, container, other } => {
+                message!("problem-name-of-service", service = service, container = container, other = other)
+            }
+            Self::NamesakeVanishes { service, container } => {
+                message!("problem-namesake-vanishes", service = service, container = container)
+            }
+            Self::PortTaken { service, port, holder } => {
+                message!("problem-port-taken", service = service, port = port, holder = holder)
+            }
+            Self::PortFreedLater { service, port, holder, other } => {
+                message!("problem-port-freed-later", service = service, port = port, holder = holder, other = other)
+            }
+            Self::PortHeld { service, port, holder } => {
+                message!("problem-port-held", service = service, port = port, holder = holder)
+            }
+            Self::NoPortsPublished => message!("problem-no-ports-published"),
+            Self::NoSuchAddress { service, address } => {
+                message!("problem-no-such-address", service = service, address = address)
+            }
+            Self::AddressWithoutSubnet { service, network, address } => {
+                message!("problem-address-without-subnet", service = service, network = network, address = address)
+            }
+            Self::AddressOutside { service, address, network, subnets } => message!(
+                "problem-address-outside",
+                service = service,
+                address = address,
+                network = network,
+                subnets = Listed::of(subnets)
+            ),
+            Self::AddressTaken { service, address, network, holder } => message!(
+                "problem-address-taken",
+                service = service,
+                address = address,
+                network = network,
+                holder = holder
+            ),
+            Self::OtherPostgres { service, folder, written_by, reference, image } => message!(
+                "problem-other-postgres",
+                service = service,
+                folder = folder,
+                written_by = written_by,
+                reference = reference,
+                image = image
+            ),
+            Self::DeviceMissing { service, path } => message!("problem-device-missing", service = service, path = path),
+            Self::SourceMissing { service, path, target } => {
+                message!("problem-source-missing", service = service, path = path, target = target)
+            }
+            Self::SourceVanished { service, path, target, container } => message!(
+                "problem-source-vanished",
+                service = service,
+                path = path,
+                target = target,
+                container = container
+            ),
+            Self::SourceMoved { service, path, target, container, was } => message!(
+                "problem-source-moved",
+                service = service,
+                path = path,
+                target = target,
+                container = container,
+                was = was
+            ),
+            Self::OrphansUnknown { why } => message!("problem-orphans-unknown", why = why),
+            Self::NameAsideTaken { service, container } => {
+                message!("problem-name-aside-taken", service = service, container = container)
+            }
+            Self::VolumesUnknown { why } => message!("problem-volumes-unknown", why = why),
+            Self::Input { service, .. } => message!("problem-input", service = service),
+            Self::GpuMissing { service } => message!("problem-gpu-missing", service = service),
+            Self::RuntimeMissing { service, runtime, known } => {
+                message!("problem-runtime-missing", service = service, runtime = runtime, known = Listed::of(known))
+            }
+            Self::EngineTooOld { service, field, api } => {
+                message!("problem-engine-too-old", service = service, field = field, api = api)
+            }
+            Self::NamespaceMissing { service, container } => {
+                message!("problem-namespace-missing", service = service, container = container)
+            }
+            Self::NamespaceDown { service, container } => {
+                message!("problem-namespace-down", service = service, container = container)
+            }
+            Self::NetworkMissing { name } => message!("problem-network-missing", name = name),
+            Self::NetworkDiffers { name, fields } => {
+                message!("problem-network-differs", name = name, fields = Listed::of(fields))
+            }
+            Self::NetworkInUse { name, container } => {
+                message!("problem-network-in-use", name = name, container = container)
+            }
+            Self::NetworkNotOurs { name } => message!("problem-network-not-ours", name = name),
+            Self::LogNotKept { service } => message!("problem-log-not-kept", service = service),
+            Self::NothingProvesHealth { service, other, reference } => {
+                message!("problem-nothing-proves-health", service = service, other = other, reference = reference)
+            }
+            Self::NetworkTwice { name } => message!("problem-network-twice", name = name),
+            Self::DataInUse { service, container, data } => {
+                message!("problem-data-in-use", service = service, container = container, data = data)
+            }
+            Self::DataOfReturning { service, container, data } => {
+                message!("problem-data-of-returning", service = service, container = container, data = data)
+            }
+            Self::DatabaseShared { service, other, data } => {
+                message!("problem-database-shared", service = service, other = other, data = data)
+            }
+            Self::VolumeMissing { name } => message!("problem-volume-missing", name = name),
+            Self::VolumeDiffers { name, fields } => {
+                message!("problem-volume-differs", name = name, fields = Listed::of(fields))
+            }
+        }
+    }
 }
 
 impl Problem {
@@ -208,49 +336,122 @@ impl Problem {
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
     /// Not transparent: whoever looks for the engine's error among the causes must find it.
-    #[error("{0}")]
     Engine(#[from] EngineError),
-    #[error(transparent)]
     Input(#[from] InputError),
-    #[error("can't get random numbers for the labels of container {container}")]
-    Random { container: String, source: std::io::Error },
-    #[error("container {container} {what} since the plan was made: look again, and run it again")]
-    Stale { container: String, what: &'static str },
-    #[error("what was begun could not be taken back: container {container} is left")]
-    LeftBehind { container: String },
-    #[error("service {provider}, whose namespace it shares, has no container")]
-    NoProvider { provider: String },
+    Random {
+        container: String,
+        source: std::io::Error,
+    },
+    Stale {
+        container: String,
+        how: Stale,
+    },
+    LeftBehind {
+        container: String,
+    },
+    NoProvider {
+        provider: String,
+    },
     /// The operator asked for an end before its turn had come.
-    #[error("an end was asked for before it was begun")]
     NotBegun,
-    #[error(transparent)]
     NotReady(#[from] NotReady),
+}
+
+impl Told for StepError {
+    fn message(&self) -> Message {
+        match self {
+            Self::Engine(error) => error.message(),
+            Self::Input(error) => error.message(),
+            Self::Random { container, .. } => message!("error-step-random", container = container),
+            Self::Stale { container, how } => how.message(container),
+            Self::LeftBehind { container } => message!("error-step-left-behind", container = container),
+            Self::NoProvider { provider } => message!("error-step-no-provider", provider = provider),
+            Self::NotBegun => message!("error-step-not-begun"),
+            Self::NotReady(error) => error.message(),
+        }
+    }
+}
+
+/// What became of a container after the plan was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stale {
+    Removed,
+    Renamed,
+    Started,
+    /// The step is not one that makes a container.
+    NotToBeMade,
+    WithoutService,
+}
+
+impl Stale {
+    fn message(self, container: &str) -> Message {
+        match self {
+            Self::Removed => message!("error-step-stale-removed", container = container),
+            Self::Renamed => message!("error-step-stale-renamed", container = container),
+            Self::Started => message!("error-step-stale-started", container = container),
+            Self::NotToBeMade => message!("error-step-stale-not-made", container = container),
+            Self::WithoutService => message!("error-step-stale-no-service", container = container),
+        }
+    }
 }
 
 /// Why a container does not count as ready.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
-    #[error("container {container} has ended with {exit}")]
-    Ended { container: String, exit: Exit },
-    #[error("container {container} restarts again and again: {restarts} times so far, last with {exit}")]
-    RestartLoop { container: String, restarts: u64, exit: Exit },
-    #[error("the health check of container {container} says unhealthy")]
-    Unhealthy { container: String },
-    #[error("container {container} is not ready after {} s: {last}", .waited.as_secs())]
-    TimedOut { container: String, waited: Duration, last: String },
-    #[error("container {container} was removed while it was waited for")]
-    Gone { container: String },
-    #[error("`{pattern}` is no regular expression")]
-    Pattern { pattern: String, source: regex::Error },
-    #[error(
-        "nothing can be tried on container {container}: it is not reachable from here, and no image of the project has a shell with curl, nc, wget or bash"
-    )]
-    OutOfReach { container: String },
-    #[error("the operator asked for an end while container {container} was waited for")]
-    Interrupted { container: String },
+    Ended {
+        container: String,
+        exit: Exit,
+    },
+    RestartLoop {
+        container: String,
+        restarts: u64,
+        exit: Exit,
+    },
+    Unhealthy {
+        container: String,
+    },
+    TimedOut {
+        container: String,
+        waited: Duration,
+        last: Message,
+    },
+    Gone {
+        container: String,
+    },
+    Pattern {
+        pattern: String,
+        source: regex::Error,
+    },
+    OutOfReach {
+        container: String,
+    },
+    Interrupted {
+        container: String,
+    },
     /// Not transparent: whoever looks for the engine's error among the causes must find it.
-    #[error("{0}")]
     Engine(#[from] EngineError),
+}
+
+impl Told for NotReady {
+    fn message(&self) -> Message {
+        match self {
+            Self::Ended { container, exit } => {
+                message!("not-ready-ended", container = container, exit = exit.message())
+            }
+            Self::RestartLoop { container, restarts, exit } => {
+                message!("not-ready-restart-loop", container = container, restarts = restarts, exit = exit.message())
+            }
+            Self::Unhealthy { container } => message!("not-ready-unhealthy", container = container),
+            Self::TimedOut { container, waited, last } => {
+                message!("not-ready-timed-out", container = container, waited = waited.as_secs(), last = last)
+            }
+            Self::Gone { container } => message!("not-ready-gone", container = container),
+            Self::Pattern { pattern, .. } => message!("not-ready-pattern", pattern = pattern),
+            Self::OutOfReach { container } => message!("not-ready-out-of-reach", container = container),
+            Self::Interrupted { container } => message!("not-ready-interrupted", container = container),
+            Self::Engine(error) => error.message(),
+        }
+    }
 }
 
 /// How a container ended.
@@ -260,24 +461,27 @@ pub struct Exit {
     pub out_of_memory: bool,
 }
 
-impl std::fmt::Display for Exit {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "exit code {}", self.code)?;
+impl Told for Exit {
+    fn message(&self) -> Message {
         let signal = match self.code - 128 {
-            2 => " (SIGINT)",
-            3 => " (SIGQUIT)",
-            4 => " (SIGILL)",
-            6 => " (SIGABRT)",
-            7 => " (SIGBUS)",
-            8 => " (SIGFPE)",
-            9 => " (SIGKILL)",
-            11 => " (SIGSEGV)",
-            13 => " (SIGPIPE)",
-            15 => " (SIGTERM)",
+            2 => "SIGINT",
+            3 => "SIGQUIT",
+            4 => "SIGILL",
+            6 => "SIGABRT",
+            7 => "SIGBUS",
+            8 => "SIGFPE",
+            9 => "SIGKILL",
+            11 => "SIGSEGV",
+            13 => "SIGPIPE",
+            15 => "SIGTERM",
             _ => "",
         };
-        formatter.write_str(signal)?;
-        if self.out_of_memory { formatter.write_str(", out of memory") } else { Ok(()) }
+        match (signal, self.out_of_memory) {
+            ("", false) => message!("exit-code", code = self.code),
+            ("", true) => message!("exit-code-memory", code = self.code),
+            (signal, false) => message!("exit-signal", code = self.code, signal = signal),
+            (signal, true) => message!("exit-signal-memory", code = self.code, signal = signal),
+        }
     }
 }
 
@@ -290,6 +494,10 @@ pub enum WayBack {
     PutBack,
     /// It has its place again, and does not run; `error` says why, where its start failed.
     Down { container: String, error: Option<StepError> },
+    /// It has its place again and runs, and its health check fails.
+    Unhealthy { container: String },
+    /// It has its place again and runs; its health check has not answered yet.
+    Starting { container: String },
     /// It could not be put back: what it is called now, and why.
     Failed { container: String, error: Option<StepError> },
     /// Nothing is missing of what was there, and the new container could not be put away.
@@ -303,36 +511,32 @@ impl WayBack {
     pub(super) fn container(&self) -> Option<&str> {
         match self {
             Self::NotNeeded | Self::PutBack => None,
-            Self::Down { container, .. } | Self::Failed { container, .. } | Self::Left { container, .. } => {
-                Some(container)
-            }
+            Self::Down { container, .. }
+            | Self::Unhealthy { container }
+            | Self::Starting { container }
+            | Self::Failed { container, .. }
+            | Self::Left { container, .. } => Some(container),
             Self::OldGone { left } => left.as_deref(),
         }
     }
 
-    fn line(&self) -> Option<String> {
-        let why = |error: &Option<StepError>| {
-            error.as_ref().map_or(String::new(), |error| format!(": {}", in_one_line(error)))
+    fn line(&self) -> Option<Message> {
+        let with_why = |message: Message, error: &Option<StepError>| match error {
+            Some(error) => message!("because", what = message, why = in_one_line(error)),
+            None => message,
         };
         Some(match self {
             Self::NotNeeded => return None,
-            Self::PutBack => "the old container is back as it was".to_owned(),
-            Self::Down { container, error } => {
-                format!("the old container is back as {container}, and does not run{}", why(error))
-            }
-            Self::Failed { container, error } => {
-                format!("the old container is kept as {container} and could not be put back{}", why(error))
-            }
+            Self::PutBack => message!("way-back-done"),
+            Self::Down { container, error } => with_why(message!("way-back-down", container = container), error),
+            Self::Unhealthy { container } => message!("way-back-unhealthy", container = container),
+            Self::Starting { container } => message!("way-back-starting", container = container),
+            Self::Failed { container, error } => with_why(message!("way-back-failed", container = container), error),
             Self::Left { container, error } => {
-                format!("the new container {container} is left and could not be removed: {}", in_one_line(error))
+                message!("because", what = message!("way-back-left", container = container), why = in_one_line(error))
             }
-            Self::OldGone { left: Some(left) } => {
-                format!("somebody removed the old container meanwhile, so the new one is left as {left}")
-            }
-            Self::OldGone { left: None } => {
-                "somebody removed the old container meanwhile, and the new one is gone too: `dpl start` makes another"
-                    .to_owned()
-            }
+            Self::OldGone { left: Some(left) } => message!("way-back-old-gone", left = left),
+            Self::OldGone { left: None } => message!("way-back-both-gone"),
         })
     }
 }
@@ -351,14 +555,61 @@ pub struct ServiceFailure {
 }
 
 impl ServiceFailure {
-    fn lines(&self) -> Vec<String> {
-        let mut lines = vec![match self.service.as_str() {
-            "" => in_one_line(&self.error),
-            service => format!("{service}: {}", in_one_line(&self.error)),
-        }];
-        lines.extend(self.health.iter().map(|line| format!("  health check: {line}")));
-        lines.extend(self.log.iter().map(|line| format!("  log: {line}")));
-        lines.extend(self.way_back.line().map(|line| format!("  {line}")));
+    fn lines(&self) -> Vec<(usize, Message)> {
+        let error = in_one_line(&self.error);
+        let headline = match self.service.as_str() {
+            "" => error,
+            service => message!("because", what = service, why = error),
+        };
+        let mut lines = vec![(0, headline)];
+        lines.extend(self.health.iter().map(|line| (1, message!("failure-health-line", line = line))));
+        lines.extend(self.log.iter().map(|line| (1, message!("failure-log-line", line = line))));
+        lines.extend(self.way_back.line().map(|line| (1, line)));
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::english;
+    use crate::services::reports::{ServiceOutcome, ServiceResult};
+
+    #[test]
+    fn services_and_resources_that_failed_are_counted_each_by_itself() {
+        let failure = |service: &str| {
+            let error = StepError::LeftBehind { container: String::new() };
+            let (log, health) = (Vec::new(), Vec::new());
+            ServiceFailure { service: service.to_owned(), error, way_back: WayBack::NotNeeded, log, health }
+        };
+        let said =
+            |services: &[&str]| english(&failed(&services.iter().map(|service| failure(service)).collect::<Vec<_>>()));
+        assert_eq!(said(&["", ""]), "2 networks or volumes failed");
+        assert_eq!(said(&["db", "db"]), "1 service failed");
+        assert_eq!(said(&["db", "api", ""]), "2 services and 1 network or volume failed");
+    }
+
+    #[test]
+    fn what_was_left_out_because_of_a_failure_is_named() {
+        let result =
+            |name: &str, result| ServiceResult { name: name.to_owned(), result, cause: String::new(), milliseconds: 1 };
+        let services = vec![
+            result("db", ServiceOutcome::Failed),
+            result("api", ServiceOutcome::Skipped),
+            result("ui", ServiceOutcome::Partly),
+            result("redis", ServiceOutcome::Started),
+        ];
+        let report = |services| Box::new(ServicesReport { services, ..ServicesReport::default() });
+        let failures = || {
+            let error = StepError::LeftBehind { container: "p-db-1".to_owned() };
+            let (log, health) = (Vec::new(), Vec::new());
+            vec![ServiceFailure { service: "db".to_owned(), error, way_back: WayBack::NotNeeded, log, health }]
+        };
+        let last = |report| {
+            let particulars = ServicesError::Failed { failures: failures(), report }.particulars();
+            english(&particulars.last().unwrap().1)
+        };
+        assert_eq!(last(report(services.clone())), "not finished because of that: api, ui");
+        assert!(last(report(services[..1].to_vec())).starts_with("db: "));
     }
 }

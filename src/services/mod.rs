@@ -11,11 +11,14 @@ mod plan;
 mod reports;
 mod request;
 mod run;
+#[cfg(test)]
+#[path = "../../tests/support/fake_engine.rs"]
+mod scripted_engine;
 mod show;
 mod snapshot;
 
 pub use container::environment::{InputError, Inputs, read_secret};
-pub use error::{Exit, NotReady, Problem, ServiceFailure, ServicesError, StepError, WayBack};
+pub use error::{Exit, NotReady, Problem, ServiceFailure, ServicesError, StepError, WayBack, as_told};
 pub use plan::{After, AnonymousVolumes, Cause, Operation, Plan, Step, StepId, Target, Until, Warning, plan};
 pub use reports::{
     ContainerStats, ContainerStatus, ServiceOutcome, ServiceResult, ServiceStatus, ServicesReport, StatsReport,
@@ -26,7 +29,7 @@ pub use run::executor::{ExecuteOptions, execute};
 pub use run::outage::OutageWait;
 pub use run::run;
 pub use show::dependencies::{Dependencies as DependencyGraph, DependencyEdge, DependencyNode, dependencies};
-pub use show::elsewhere::other_folders;
+pub use show::elsewhere::{OtherFolder, other_folders};
 pub use show::enter::serving_container;
 pub use show::examine::{Examination, PortHolder, examine};
 pub use show::logs::{LogOptions, ServiceLogLine, logs};

@@ -120,7 +120,8 @@ pub struct ServiceStatus {
     pub state: String,
     /// `healthy`, `unhealthy`, `starting` or `none`; the worst of its containers.
     pub health: String,
-    /// `image`, and the manifest's fields in which its containers differ from what is wanted.
+    /// `image`, and the manifest's fields in which its containers differ from what is wanted; `replacement` where an
+    /// interrupted one left a container beside, `environment (unreadable)` where a file or a secret of it can't be read.
     pub drift: Vec<String>,
     /// RFC 3339, by the engine's clock: when the latest of its containers came into its state. Absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::StateError;
-use crate::fs::{Mode, create_dir_durably, write_durably};
+use crate::fs::{Mode, create_dir_durably, write_durably_alone};
 
 /// Folder → manifest, both absolute.
 type Chosen = BTreeMap<PathBuf, PathBuf>;
@@ -30,7 +30,7 @@ pub fn choose_manifest(folder: &Path, manifest: &Path) -> Result<(), StateError>
     chosen.insert(folder.to_owned(), manifest.to_owned());
     let text = serde_json::to_vec_pretty(&chosen).map_err(|error| write(error.into()))?;
     create_dir_durably(path.parent().unwrap_or(Path::new("/"))).map_err(write)?;
-    write_durably(&path, &text, Mode::Shared).map_err(write)
+    write_durably_alone(&path, &text, Mode::Shared).map_err(write)
 }
 
 fn read(path: &Path) -> Chosen {

@@ -145,6 +145,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::report::Told as _;
 
     fn deployment(action: u64, image: &str) -> Deployment {
         Deployment {
@@ -195,7 +196,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::beside(&folder.path().join("stack.json"), "p");
         state.create().unwrap();
-        std::fs::write(state.file(FILE), "{").unwrap();
-        assert!(Deployments::read(&state).is_err());
+        for text in ["{", ""] {
+            std::fs::write(state.file(FILE), text).unwrap();
+            let hint = Deployments::read(&state).unwrap_err().hint().map(|hint| crate::catalogue::english(&hint));
+            assert!(hint.is_some_and(|hint| hint.contains("deployments.json away")), "{text:?}");
+        }
     }
 }

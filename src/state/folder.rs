@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{FORMAT, StateError};
-use crate::fs::{Mode, create_dir_durably, write_durably};
+use crate::fs::{Mode, create_dir_durably, open_regular, write_durably_alone};
 
 /// A project's state on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl StateDir {
             Readers::Owner => Mode::Private,
             Readers::Group => Mode::Group(self.group()),
         };
-        write_durably(&self.file(name), &text, mode).map_err(|source| self.write_error(source))
+        write_durably_alone(&self.file(name), &text, mode).map_err(|source| self.write_error(source))
     }
 
     /// Makes the folder of the project. A new `.dpl/` is for its group as well.
@@ -166,11 +166,12 @@ fn share(folder: &Path, group: Option<u32>, mode: u32) {
 
 /// A record of any folder, an older dpl's included, which has no number of its format.
 pub(super) fn read_record<T: DeserializeOwned + Default>(path: &Path) -> Result<T, StateError> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
+    let mut text = Vec::new();
+    match open_regular(path).and_then(|mut file| io::Read::read_to_end(&mut file, &mut text)) {
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
         Err(source) => return Err(StateError::Read { path: path.to_owned(), source }),
-    };
+    }
     let wrong = |error: serde_json::Error| StateError::Read { path: path.to_owned(), source: error.into() };
     let value: Value = serde_json::from_slice(&text).map_err(wrong)?;
     match value.get("format").and_then(Value::as_u64) {

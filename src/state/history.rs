@@ -140,6 +140,13 @@ pub fn history(entries: &[Entry], at_work: bool) -> Vec<PastAction> {
     actions
 }
 
+/// Whether an action after this one began to change containers and did not end well: what runs may be of its making.
+pub fn was_broken_off_since(actions: &[PastAction], action: u64) -> bool {
+    let is_open = |past: &PastAction| !matches!(past.result, ActionResult::Done | ActionResult::Running);
+    let changes = |past: &PastAction| past.steps.iter().any(|step| step.activity.ends_with("-container"));
+    actions.iter().any(|past| past.number > action && is_open(past) && changes(past))
+}
+
 /// The action of that number that began last: a journal that was put together from two may have two.
 fn of(
     told: &mut [(PastAction, Timestamp, Vec<Timestamp>)],
@@ -238,6 +245,18 @@ mod tests {
         assert_eq!((told[0].result, told[1].result), (ActionResult::CutOff, ActionResult::Interrupted));
         assert_eq!(told[0].open_steps().map(|step| step.subject.as_str()).collect::<Vec<_>>(), ["b"]);
         assert_eq!(told[0].steps[0].error.as_deref(), Some("no space"));
+    }
+
+    #[test]
+    fn an_action_that_changed_containers_and_did_not_end_well_may_have_made_what_runs() {
+        let touched =
+            |action| Entry::Step { action, at: at(1), activity: "create-container".into(), subject: "web".into() };
+        let broken_off = |entries: &[Entry]| was_broken_off_since(&history(entries, false), 1);
+        assert!(broken_off(&[begin(1), end(1, 0), begin(2), touched(2)]), "killed");
+        assert!(broken_off(&[begin(1), end(1, 0), begin(2), touched(2), end(2, 1)]), "failed");
+        assert!(!broken_off(&[begin(1), end(1, 0), begin(2), touched(2), end(2, 0)]), "it went well");
+        assert!(!broken_off(&[begin(1), end(1, 0), begin(2), step(2, "image")]), "no container was touched");
+        assert!(!broken_off(&[begin(1), touched(1)]), "that is the one asked about");
     }
 
     #[test]

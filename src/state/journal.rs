@@ -46,6 +46,7 @@ pub struct Action {
     pub operator: Operator,
     /// The version of dpl.
     pub version: String,
+    #[serde(serialize_with = "crate::fs::serialize_shown")]
     pub manifest: PathBuf,
     pub manifest_digest: Digest,
     /// The engine's address.
@@ -109,7 +110,8 @@ impl Lines {
     }
 }
 
-pub(super) const FILE: &str = "journal.jsonl";
+/// The journal's name in the folder of a project's state.
+pub const FILE: &str = "journal.jsonl";
 
 /// A line is some hundred bytes; what is longer was not written by us.
 const LONGEST_LINE: u64 = 64 * 1024;

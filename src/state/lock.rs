@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::StateError;
 use super::folder::StateDir;
 use super::operator::Operator;
+use crate::report::{Message, Told};
 
 /// Who holds the lock, and what for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,10 +81,10 @@ impl Holder {
     }
 }
 
-impl std::fmt::Display for Holder {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Told for Holder {
+    fn message(&self) -> Message {
         let Self { user, host, pid, what, since, .. } = self;
-        write!(formatter, "{user} is at work on this project: `{what}` since {since} (process {pid} on {host})")
+        message!("lock-holder", user = user, what = what, since = since, pid = pid, host = host)
     }
 }
 

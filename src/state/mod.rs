@@ -12,21 +12,27 @@ mod journal;
 mod loads;
 mod lock;
 mod operator;
+mod receipts;
 mod stopped;
 
 pub use chosen::{choose_manifest, chosen_manifest};
 pub use deployments::{DeployedService, Deployment, Deployments};
 pub use divide::undivided_manifests;
 pub use folder::StateDir;
-pub use history::{ActionResult, PastAction, PastStep, StepResult, history};
-pub use journal::{Action, ActionEnd, Entry, Journal, StepEnd, read_journal};
+pub use history::{ActionResult, PastAction, PastStep, StepResult, history, was_broken_off_since};
+pub use journal::{Action, ActionEnd, Entry, FILE as JOURNAL, Journal, StepEnd, read_journal};
 pub use loads::{EngineLoads, LoadLog, LoadOrigin, LoadRecord, Loads};
 pub use lock::{Holder, Lock, at_work};
 pub use operator::Operator;
+pub use receipts::{Receipt, add_receipt, newest_release, receipts};
 pub use stopped::{note_stopped_services, stopped_services};
 
 use std::io;
 use std::path::PathBuf;
+
+use crate::catalogue::told;
+use crate::fs::lock_hint;
+use crate::report::{Message, Told};
 
 /// The format of what this dpl writes. Records without a number are older ones, and are read; newer ones are refused.
 const FORMAT: u32 = 1;
@@ -35,21 +41,59 @@ const FORMAT: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The folder, or a file in it, can't be made or written.
-    #[error("can't write {path}, where dpl keeps its state")]
-    Write { path: PathBuf, source: io::Error },
-    #[error("can't read {path}")]
-    Read { path: PathBuf, source: io::Error },
+    Write {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Read {
+        path: PathBuf,
+        source: io::Error,
+    },
     /// A record in a format that is not known here.
-    #[error("{path} was written by a newer dpl (format {format}, known up to {FORMAT})")]
-    Newer { path: PathBuf, format: u64 },
+    Newer {
+        path: PathBuf,
+        format: u64,
+    },
     /// Somebody else is at work on this project.
-    #[error("{}", held_by(.0))]
     Locked(Box<Option<Holder>>),
 }
 
-fn held_by(holder: &Option<Holder>) -> String {
-    match holder {
-        Some(holder) => holder.to_string(),
-        None => "somebody else is at work on this project".to_owned(),
+impl Told for StateError {
+    fn message(&self) -> Message {
+        match self {
+            Self::Write { path, .. } => message!("error-state-write", path = path.display()),
+            Self::Read { path, .. } => message!("error-state-read", path = path.display()),
+            Self::Newer { path, format } => {
+                message!("error-state-newer", path = path.display(), format = format, known = FORMAT)
+            }
+            Self::Locked(holder) => match holder.as_ref() {
+                Some(holder) => holder.message(),
+                None => message!("lock-somebody"),
+            },
+        }
+    }
+
+    fn hint(&self) -> Option<Message> {
+        match self {
+            Self::Locked(_) => Some(message!("hint-locked")),
+            Self::Newer { .. } => Some(message!("hint-state-newer")),
+            // It is there, and is no JSON of ours.
+            Self::Read { path, source }
+                if matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            {
+                let path_shown = path.display();
+                match path.file_name().is_some_and(|name| name == deployments::FILE) {
+                    true => Some(message!("hint-deployments-damaged", path = path_shown)),
+                    false => Some(message!("hint-state-damaged", path = path_shown)),
+                }
+            }
+            Self::Write { source, .. } | Self::Read { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => Some(message!("hint-state-permission")),
+                io::ErrorKind::ReadOnlyFilesystem => Some(message!("hint-state-read-only")),
+                _ => lock_hint(source),
+            },
+        }
     }
 }
+
+told!(StateError; crate::fs::as_told);

@@ -12,7 +12,8 @@ const END: &str = r#"{"entry":"end","action":N,"at":"2026-11-22T21:30:04Z","exit
 
 fn site(journal: &[(&str, u32)]) -> Site {
     let mut site = Site::with_manifest(STACK);
-    site.set("TZ", "UTC");
+    // The host's own zone changes nothing.
+    site.set("TZ", "Asia/Shanghai");
     let lines = journal.iter().map(|(line, number)| format!("{}\n", line.replace('N', &number.to_string())));
     site.write(".dpl/journal.jsonl", &lines.collect::<String>());
     site
@@ -24,9 +25,9 @@ fn each_action_is_a_line_with_its_end() {
     let run = site.run(&["history", "stack.json"]).success();
     assert_eq!(
         run.stdout,
-        "NO  BEGAN                TOOK   WHO      RESULT   COMMAND\n \
-         1  2026-11-22 21:30:00  4.0 s  li@site  done     dpl load web\n \
-         2  2026-11-22 21:30:00  -      li@site  cut off  dpl load web\n"
+        "NO  BEGAN                 TOOK   WHO      RESULT   COMMAND\n \
+         1  2026-11-22T21:30:00Z  4.0 s  li@site  done     dpl load web\n \
+         2  2026-11-22T21:30:00Z  -      li@site  cut off  dpl load web\n"
     );
     assert_eq!(site.run(&["history", "stack.json", "-n", "1"]).success().stdout.lines().count(), 2);
 }
@@ -44,10 +45,18 @@ fn an_action_that_was_cut_off_shows_the_step_that_it_was_in() {
 }
 
 #[test]
+fn the_steps_of_an_action_are_named_in_the_language_of_the_reader() {
+    let site = site(&[(BEGIN, 1), (PLAN, 1), (STEP, 1)]);
+    let run = site.run(&["history", "show", "1", "stack.json", "--lang", "zh"]).success();
+    assert!(run.stdout.contains("加载镜像  web:1") && !run.stdout.contains("load-image"), "{}", run.stdout);
+    assert!(run.stdout.contains("计划") && !run.stdout.contains("plan "), "{}", run.stdout);
+}
+
+#[test]
 fn an_action_that_is_not_there_and_a_journal_that_is_empty_are_said() {
     let site = site(&[(BEGIN, 1), (END, 1)]);
     let run = site.run(&["history", "show", "9", "stack.json"]).failure(2);
-    assert_eq!(run.stderr, "error: there is no action 9 in the journal\n  hint: they go up to 1\n");
+    assert_eq!(run.stderr, "error: the journal has no action 9\n  hint: they go up to 1\n");
     let run = Site::with_manifest(STACK).run(&["history", "stack.json"]).success();
     assert_eq!(run.stderr, "nothing was done on this project yet, as far as this host knows\n");
 }

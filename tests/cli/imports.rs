@@ -17,16 +17,19 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     let with = |modules: &[&'static str]| [modules, &base].concat();
     let low = ["manifest", "engine", "state"];
     BTreeMap::from([
-        ("cli", with(&["databases", "services", "images", "manifest", "engine", "state"])),
+        ("cli", with(&["packages", "sites", "databases", "services", "images", "manifest", "engine", "state"])),
+        ("packages", with(&["sites", "databases", "services", "images", "manifest", "engine", "state"])),
+        ("sites", with(&["databases", "services", "images", "manifest", "engine", "state", "ssh"])),
         ("databases", with(&["services", "images", "manifest", "engine", "state"])),
         ("services", with(&low)),
         ("images", with(&low)),
         ("manifest", base.clone()),
-        ("engine", base.clone()),
+        ("engine", with(&["ssh"])),
+        ("ssh", base.clone()),
         ("state", base.clone()),
         ("catalogue", vec!["report"]),
         ("report", vec!["failpoint"]),
-        ("fs", vec!["failpoint"]),
+        ("fs", vec!["catalogue", "report", "failpoint"]),
         ("failpoint", vec![]),
         ("fuzz_seeds", vec![]),
         ("main", vec!["cli"]),
@@ -34,12 +37,15 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             "lib",
             vec![
                 "cli",
+                "packages",
+                "sites",
                 "databases",
                 "services",
                 "images",
                 "manifest",
                 "engine",
                 "state",
+                "ssh",
                 "catalogue",
                 "report",
                 "fs",
@@ -51,19 +57,30 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
 
 /// The order inside a module: each step may name those after it, none before it, and none beside it. What is not listed is
 /// free.
-const INSIDE: [(&str, &[&[&str]]); 5] = [
+const INSIDE: [(&str, &[&[&str]]); 7] = [
+    ("cli", &[&["commands"], &["session"], &["grammar"], &["ask"], &["text"]]),
+    ("databases", &[&["retention"], &["replace"], &["archive"], &["described"], &["server"]]),
+    ("databases", &[&["convert"], &["dump"], &["archive"], &["described"], &["server"]]),
     ("engine", &[&["lock"], &["api"], &["transport"], &["address"]]),
     (
         "images",
-        &[&["save", "load", "exchange", "list", "engine_prune"], &["identity"], &["store", "layers"], &["formats"]],
+        &[
+            &["save", "load", "exchange", "transfer", "list", "engine_prune"],
+            &["identity"],
+            &["store", "engine_layers"],
+            &["formats"],
+        ],
     ),
-    ("manifest", &[&["beside"], &["read"], &["checks"], &["selectors"], &["graph", "steps"], &["model", "text"]]),
-    ("services", &[&["show", "run"], &["plan"], &["container"]]),
-    ("services", &[&["show", "run"], &["snapshot"], &["container"]]),
+    (
+        "manifest",
+        &[&["beside", "used_files"], &["read"], &["checks"], &["selectors"], &["graph", "steps"], &["model", "text"]],
+    ),
+    ("services", &[&["show", "run"], &["plan"], &["snapshot"], &["container"]]),
 ];
 
-/// Crates that belong to one module.
-const OWNED: [(&str, &str); 4] = [("bollard", "engine"), ("openssh", "engine"), ("clap", "cli"), ("indicatif", "cli")];
+/// Crates that belong to one module, or to a few.
+const OWNED: [(&str, &[&str]); 4] =
+    [("bollard", &["engine"]), ("openssh", &["engine", "sites"]), ("clap", &["cli"]), ("indicatif", &["cli"])];
 
 const PRINTS: [&str; 5] = ["println", "eprintln", "print", "eprint", "dbg"];
 
@@ -256,7 +273,7 @@ fn wrongs(name: &str, text: &str, inside: &[(&str, &[&[&str]])]) -> Vec<String> 
         if *is_ours && allowed.contains_key(first) && first != here && !may.contains(&first) {
             wrong.push(format!("{name}:{line}: {here} must not name {first}"));
         }
-        if !is_ours && OWNED.iter().any(|(owned, owner)| first == *owned && here != *owner) {
+        if !is_ours && OWNED.iter().any(|(owned, owner)| first == *owned && !owner.contains(&here)) {
             wrong.push(format!("{name}:{line}: {first} belongs to another module"));
         }
         if !is_ours && here != "cli" && path.ends_with(&["process".to_owned(), "exit".to_owned()]) {
@@ -276,37 +293,6 @@ fn wrongs(name: &str, text: &str, inside: &[(&str, &[&[&str]])]) -> Vec<String> 
         wrong.extend(paths.prints.iter().map(|line| format!("{name}:{line}: only cli prints")));
     }
     wrong
-}
-
-/// The stages of services, and those that each may name; tests may name all.
-const STAGES: [(&str, &[&str]); 5] = [
-    ("container", &[]),
-    ("snapshot", &["container"]),
-    ("plan", &["snapshot", "container"]),
-    ("run", &["plan", "snapshot", "container"]),
-    ("show", &["plan", "snapshot", "container"]),
-];
-
-#[test]
-fn the_stages_of_services_name_only_earlier_ones() {
-    let mut wrong = Vec::new();
-    let path = regex::Regex::new(r"crate::services::([a-z]+)").unwrap();
-    for (stage, may) in STAGES {
-        let mut files = Vec::new();
-        sources(&repository().join("src/services").join(stage), &mut files);
-        assert!(files.len() > 3, "{stage}");
-        for (name, text) in files.iter().filter(|(name, _)| !name.contains("/tests")) {
-            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-            for found in path.captures_iter(code) {
-                let there = found[1].to_owned();
-                let is_stage = STAGES.iter().any(|(other, _)| *other == there);
-                if is_stage && there != stage && !may.contains(&there.as_str()) {
-                    wrong.push(format!("{name}: {stage} must not name {there}"));
-                }
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -362,4 +348,26 @@ fn an_import_the_wrong_way_is_found_however_it_is_written() {
     }
     assert_eq!(found("images/load.rs", "use super::save::Saved;").len(), 1, "they stand beside each other");
     assert_eq!(found("images/store/tests.rs", "use crate::images::save::Saved;"), Vec::<String>::new());
+}
+
+#[test]
+fn the_stages_of_services_name_only_earlier_ones() {
+    let found = |name: &str, text: &str| wrongs(name, text, &INSIDE);
+    for (name, text) in [
+        ("services/container/spec.rs", "use crate::services::snapshot::Snapshot;"),
+        ("services/snapshot/host.rs", "use crate::services::{error::ServicesError, plan::Plan};"),
+        ("services/snapshot/host.rs", "fn f() -> super::super::plan::Plan { todo!() }"),
+        ("services/plan/decide.rs", "use crate::services::run::undo::UndoLog;"),
+        ("services/run/executor.rs", "use crate::services::show::status::status;"),
+        ("services/show/examine.rs", "use crate::services::{run, snapshot::Snapshot};"),
+    ] {
+        assert_eq!(found(name, text).len(), 1, "{name}: {text}");
+    }
+    for (name, text) in [
+        ("services/run/executor.rs", "use crate::services::{container::labels, plan::Plan, snapshot::Snapshot};"),
+        ("services/show/examine.rs", "use crate::services::plan::plan;"),
+        ("services/plan/tests/simulated.rs", "use crate::services::run::undo::UndoLog;"),
+    ] {
+        assert_eq!(found(name, text), Vec::<String>::new(), "{name}: {text}");
+    }
 }

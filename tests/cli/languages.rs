@@ -95,6 +95,49 @@ fn failures_are_said_in_the_language_with_the_same_exit_code() {
     }
 }
 
+/// Errors of each module that come without an engine: what they are about, and what they say at least.
+#[test]
+fn causes_of_every_module_are_in_the_language_of_the_session() {
+    let mut site = chinese();
+    site.write("else.tar", &"neither a tar nor anything else that is an archive of images\n".repeat(20));
+    site.write("others/broken.json", r#"{"project": "p", "services": {"a": {"imag": "a b", "ports": ["99999999"]}}}"#);
+    site.write("damaged/stack.json", STACK);
+    site.write("damaged/images/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+    site.write("damaged/images/index.json", "{\"manifests");
+    site.set("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let failures: [(&[&str], &str); 14] = [
+        (&["images", "list", "-f", "damaged/stack.json"], "index.json 已损坏"),
+        (&["images", "import", "else.tar"], "它不是 tar 归档"),
+        (&["images", "export", "nobody:1", "--output", "x.tar"], "中没有镜像 nobody:1"),
+        (&["images", "import", "nowhere.tar"], "无法读取：nowhere.tar"),
+        (&["check", "others/broken.json"], "未知的键 `imag`"),
+        (&["check", "nowhere.json"], "没有此文件"),
+        (&["list", "@nobody"], "没有分组 `@nobody`"),
+        (&["list", "9..3"], "`9..3` 的顺序反了"),
+        (&["list", "99"], "编号为 1 到 3"),
+        (&["load", "nowhere.tar"], "没有服务 `nowhere.tar`"),
+        (&["status"], "没有套接字 /nowhere/docker.sock"),
+        (&["status", "-H", "ftp://host"], "不是引擎的地址"),
+        (&["start", "--wait-timeout", "soon"], "不是有效的时长"),
+        (&["images", "import", "else.tar", "--platform", "linux"], "不是有效的平台"),
+    ];
+    // What the system and the parser of JSON say stays as it is.
+    let of_others = ["No such file or directory", "EOF while parsing"];
+    for (arguments, said) in failures {
+        let run = site.run(arguments);
+        assert_ne!(run.code, 0, "{arguments:?}");
+        assert!(run.stderr.contains(said), "{arguments:?} does not say {said}:\n{}", run.stderr);
+        for line in run.stderr.lines().filter(|line| !of_others.iter().any(|words| line.contains(words))) {
+            // A line of a manifest page is the manifest's own.
+            let text = line.split('`').step_by(2).collect::<String>();
+            let words = text.split(|letter: char| !letter.is_ascii_alphabetic() && letter != ' ');
+            let phrase = words.map(str::trim).find(|words| words.split_whitespace().count() >= 3);
+            let is_quoted = line.trim_start().starts_with(|letter: char| letter.is_ascii_digit() || letter == '|');
+            assert!(is_quoted || phrase.is_none(), "{arguments:?} says in English: {phrase:?}\n{}", run.stderr);
+        }
+    }
+}
+
 #[test]
 fn the_language_is_the_flags_else_that_of_the_first_variable_that_is_set() {
     let title = |variables: &[(&str, &str)], arguments: &[&str]| {
@@ -149,6 +192,6 @@ fn a_question_without_a_terminal_is_an_error_with_the_question_in_it() {
     let run = chinese().run(&["db", "rebuild", "minerva"]).failure(2);
     assert_eq!(
         run.stderr,
-        "错误: 没有终端可供提问：minerva 将被交付转储中的数据替换。请输入它的名称以继续：\n  提示: 如果回答为“是”，请加 --yes\n"
+        "错误: 没有终端可供提问：minerva 将被交付转储中的数据替换。请输入它的名称以继续：\n  提示: 加 --yes 则不必输入名称 `minerva`，直接执行\n"
     );
 }

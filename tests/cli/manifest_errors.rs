@@ -49,6 +49,10 @@ pages! {
     image_malformed: stack(r#""web": { "image": "Web:1" }"#);
     key_unknown_with_a_near_one: service(r#""enviroment": {}"#);
     key_unknown_with_none_near: service(r#""colour": "red""#);
+    keys_of_compose: whole(
+        r#"{ "version": "3.8", "name": "shop", "include": ["x"], "project": "shop", "services": { "web": { "image": "web:1",
+          "build": ".", "pull_policy": "always", "volumes_from": ["db"], "extends": { "service": "db" } } } }"#
+    );
     type_wrong: service(r#""ports": "80:80""#);
     truth_as_string: service(r#""privileged": "true""#);
     nul_character: service(r#""hostname": "a\u0000b""#);
@@ -161,6 +165,32 @@ fn warnings_leave_the_manifest_usable() {
     insta::assert_snapshot!(page);
 }
 
+/// Below a folder that may not be looked into (a link that leads to itself stands for one here) nobody knows.
+#[test]
+fn what_can_not_be_looked_at_is_not_called_missing() {
+    let site = Site::with_manifest(
+        r#"{ "project": "shop", "services": { "web": { "image": "web:1",
+            "volumes": [{ "type": "bind", "source": "./loop/a", "target": "/a" },
+                        { "type": "bind", "source": "./stack.json/b", "target": "/b" },
+                        { "type": "bind", "source": "./gone", "target": "/c" }] } } }"#,
+    );
+    std::os::unix::fs::symlink("loop", site.file("loop")).unwrap();
+    let run = site.run(&["check", "stack.json"]).success();
+    assert!(run.stderr.contains("stack.json/b"), "{}", run.stderr);
+    assert!(run.stderr.contains("gone") && !run.stderr.contains("loop"), "{}", run.stderr);
+}
+
+#[test]
+fn a_probe_that_nobody_uses_is_said() {
+    let site = Site::with_manifest(
+        r#"{ "project": "shop", "services": {
+            "job": { "image": "web:1", "ready": { "tcp": 1 } },
+            "web": { "image": "web:1", "depends_on": { "job": { "condition": "service_completed_successfully" } } } } }"#,
+    );
+    let run = site.run(&["check", "stack.json"]).success();
+    assert!(run.stderr.contains("`ready` is not used"), "{}", run.stderr);
+}
+
 #[test]
 fn errors_are_a_document_with_places_on_request() {
     let site = Site::with_manifest("{\n  \"project\": \"shop\",\n  \"sevices\": {}\n}\n");
@@ -181,7 +211,7 @@ fn a_file_that_is_no_text_or_no_file_says_so() {
     std::fs::create_dir(site.file("folder.json")).unwrap();
     for (name, line) in [
         ("stack.json", "can't read stack.json: it is not UTF-8 text, from byte 1 on"),
-        ("large.json", "can't read large.json: a manifest has at most 512 KiB"),
+        ("large.json", "can't read large.json: the file has more than the 512 KiB that it may have"),
         ("folder.json", "can't read folder.json: it is a folder"),
         ("none.json", "can't read none.json: there is no such file"),
     ] {

@@ -25,7 +25,7 @@ fn assert_valid(schema: &Value, document: &Value) {
 fn both_manifests_pass_the_check_on_a_fresh_clone() {
     for name in ["local-docker.json", "prod-docker.json"] {
         let run = Site::new().run(&["check", &manifest(name)]).success();
-        assert!(run.stderr.contains("is right: 2"), "{}", run.stderr);
+        assert!(run.stderr.contains("is correct: 2"), "{}", run.stderr);
     }
 }
 
@@ -108,6 +108,8 @@ fn the_schema_refuses_what_the_reader_refuses() {
         json!({ "web": { "image": 1 } }),
         json!({ "web": { "image": "web:1", "restart": "sometimes" } }),
         json!({ "web": { "image": "web:1", "mem_limit": "much" } }),
+        json!({ "web": { "image": "web:1", "ports": [{ "target": 0 }] } }),
+        json!({ "web": { "image": "web:1", "ready": { "http": { "port": 0 } } } }),
     ] {
         assert!(!validator.is_valid(&json!({ "project": "p", "services": services })), "{services}");
     }

@@ -113,7 +113,7 @@ fn deploy_is_other_names_for_what_it_has_without_swarm() {
     assert_eq!(web["pids_limit"], 200);
     assert_eq!((&web["gpus"][0]["driver"], &web["gpus"][0]["count"]), (&json!("nvidia"), &json!("all")));
     let said = errors(&json!({ "deploy": { "update_config": { "parallelism": 2 }, "placement": {} } }));
-    assert!(said.contains("`deploy.update_config` has no meaning without Swarm"), "{said}");
+    assert!(said.contains("`deploy.update_config` has no effect without Swarm"), "{said}");
     assert!(said.contains("`deploy.placement`"), "{said}");
     let said = errors(&json!({ "mem_limit": "1g", "deploy": { "resources": { "limits": { "memory": "2g" } } } }));
     assert!(said.contains("set here and as `mem_limit`"), "{said}");
@@ -149,12 +149,12 @@ fn secrets_and_configs_are_files_that_are_mounted() {
     );
     assert!(errors(&json!({ "secrets": ["nobody"] })).contains("there is no secret `nobody`"));
     let said = errors(&json!({ "secrets": [{ "source": "nobody", "mode": 256 }] }));
-    assert!(said.contains("`mode` has no meaning for a file"), "{said}");
+    assert!(said.contains("`mode` has no effect on a file"), "{said}");
     let site = Site::with_manifest(
         r#"{ "project": "p", "secrets": { "a": { "environment": "A" } }, "services": { "web": { "image": "web:1" } } }"#,
     );
     let said = site.run(&["check", "stack.json"]).failure(3).stderr;
-    assert!(said.contains("`environment` of a secret is not carried out"), "{said}");
+    assert!(said.contains("`environment` of a secret is not supported"), "{said}");
 }
 
 #[test]
@@ -184,6 +184,9 @@ fn keys_of_compose_are_taken_and_their_values_checked() {
         (json!({ "links": ["a:b:c"] }), "not a valid link"),
         (json!({ "memswap_limit": "-2" }), "not a valid size"),
         (json!({ "command": [] }), "an empty `command` has no effect"),
+        (json!({ "image": format!("team/app:1@sha256:{}", "ab".repeat(32)) }), "names an image by a registry's digest"),
+        (json!({ "image": format!("team/app@sha256:{}", "ab".repeat(32)) }), "names an image by a registry's digest"),
+        (json!({ "image": format!("sha256:{}", "ab".repeat(32)) }), "sha256:"),
     ] {
         assert!(errors(&fields).contains(said), "{fields}: {}", errors(&fields));
     }
@@ -198,9 +201,9 @@ fn addresses_of_networks_are_checked() {
         (r#"{ "subnet": "10.1.0.0/33" }"#, "`10.1.0.0/33` is not a valid `subnet`"),
         (
             r#"{ "subnet": "10.1.0.0/16", "ip_range": "10.2.0.0/24" }"#,
-            "`ip_range` 10.2.0.0/24 lies outside of 10.1.0.0/16",
+            "`ip_range` 10.2.0.0/24 is outside of 10.1.0.0/16",
         ),
-        (r#"{ "subnet": "10.1.0.0/16", "gateway": "10.2.0.1" }"#, "`gateway` 10.2.0.1 lies outside of 10.1.0.0/16"),
+        (r#"{ "subnet": "10.1.0.0/16", "gateway": "10.2.0.1" }"#, "`gateway` 10.2.0.1 is outside of 10.1.0.0/16"),
         (r#"{ "gateway": "10.2.0" }"#, "`10.2.0` is not an IP address"),
     ] {
         let text = format!(

@@ -1,8 +1,10 @@
 //! Any bytes at all as a manifest: an error or a manifest, never a panic; and what is printed reads back the same.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use dpl::manifest::{Loaded, ManifestErrors, Variables, read_manifest, to_json};
+use dpl::manifest::{Loaded, ManifestErrors, Variables, manifest_schema, read_manifest, to_json};
+use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -106,7 +108,7 @@ fn service() -> impl Strategy<Value = Value> {
             "ports",
             vec![
                 json!([80, "81", "127.0.0.1::82", "[::1]:83:83/udp", "9000-9002:90-92"]),
-                json!([{ "target": 1, "published": "8" }]),
+                json!([{ "target": 1, "published": "8", "protocol": "UDP" }]),
             ],
         )
         .boxed(),
@@ -138,7 +140,7 @@ fn service() -> impl Strategy<Value = Value> {
         field("labels", vec![json!(["a=b", "c=d=e"]), json!({ "n": 1 })]).boxed(),
         field("stop_grace_period", vec![json!("1m"), json!("0s")]).boxed(),
         field("scale", vec![json!(1)]).boxed(),
-        field("expose", vec![json!([80, "81-83/udp"])]).boxed(),
+        field("expose", vec![json!([80, "81-83/UDP"])]).boxed(),
         field("devices", vec![json!(["/dev/null", "/dev/zero:/dev/z:r"])]).boxed(),
         field("tmpfs", vec![json!("/run:size=1m"), json!(["/a", "/b"])]).boxed(),
     ];
@@ -181,6 +183,11 @@ proptest! {
             .collect();
         let text = json!({ "project": "p", "services": services }).to_string();
         let loaded = read(text.as_bytes()).unwrap_or_else(|errors| panic!("{:?}\n{text}", errors.problems));
+        // An editor that checks by the schema complains of nothing that is read.
+        static SCHEMA: LazyLock<Validator> = LazyLock::new(|| jsonschema::validator_for(&manifest_schema()).unwrap());
+        let document = serde_json::from_str(&text).unwrap();
+        let refused: Vec<String> = SCHEMA.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        prop_assert!(refused.is_empty(), "{refused:?}\n{text}");
         let mut again = read(to_json(&loaded.manifest).to_string().as_bytes()).unwrap();
         // Each is read from a folder of its own.
         again.manifest.folder.clone_from(&loaded.manifest.folder);

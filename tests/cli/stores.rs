@@ -7,6 +7,137 @@ use crate::support::Site;
 
 const MANIFEST: &str = r#"{"project": "p", "paths": {"images": "store"}, "services": {"a": {"image": "a:1"}}}"#;
 
+/// `x.tar` with the image `a:1`, of no layer or of one with this content.
+fn write_archive(site: &Site, layer: Option<&[u8]>) {
+    let mut tar = tar::Builder::new(std::fs::File::create(site.file("x.tar")).unwrap());
+    let mut add = |name: &str, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, name, content).unwrap();
+    };
+    let diff_ids: Vec<String> = layer.iter().map(|layer| dpl::fs::Digest::of(layer).to_string()).collect();
+    let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}});
+    let layers: Vec<&str> = layer.iter().map(|_| "l/layer.tar").collect();
+    let manifest = serde_json::json!([{"Config": "c.json", "RepoTags": ["a:1"], "Layers": layers}]);
+    if let Some(layer) = layer {
+        add("l/layer.tar", layer);
+    }
+    add("c.json", config.to_string().as_bytes());
+    add("manifest.json", manifest.to_string().as_bytes());
+    tar.finish().unwrap();
+}
+
+#[test]
+fn an_export_is_compressed_as_its_name_says_unless_something_else_is_said() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, None);
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    let export = |more: &[&str]| {
+        site.run(&[&["images", "export", "a", "-f", "stack.json", "--yes"], more].concat()).success();
+        std::fs::read(site.file(more[1])).unwrap()
+    };
+    for name in ["out.tar.gz", "out.tgz"] {
+        assert!(export(&["--output", name]).starts_with(&[0x1f, 0x8b]), "{name}");
+        assert!(export(&["--output", name, "--compression", "none"]).ends_with(&[0; 512]), "{name}");
+    }
+    assert!(export(&["--output", "out.tar"]).ends_with(&[0; 512]));
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_no_sudden_end() {
+    let site = Site::with_manifest(MANIFEST);
+    let mut random = vec![0; 100_000];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
+    write_archive(&site, Some(&random));
+    let program = site.command(&["images", "import", "x.tar", "-f", "stack.json"]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -f 16; exec \"$0\" \"$@\""]).arg(program.get_program()).args(program.get_args());
+    limited.current_dir(site.path()).env_clear();
+    limited.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ended = limited.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("File too large"), "{said}");
+    // Without the limit it goes on.
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+}
+
+#[test]
+fn the_first_json_argument_of_an_import_is_the_manifest() {
+    let site = Site::with_manifest(MANIFEST);
+    site.write("other.json", &MANIFEST.replace("store", "elsewhere"));
+    write_archive(&site, None);
+    site.run(&["images", "import", "x.tar", "other.json"]).success();
+    assert!(site.file("elsewhere/index.json").exists() && !site.file("store").exists());
+    let said = site.run(&["images", "import", "other.json"]).failure(2).stderr;
+    assert!(said.contains("name the archive to import"), "{said}");
+    let digest = "0".repeat(64);
+    let said = site.run(&["images", "import", "x.tar", "-f", "stack.json", "--name", &format!("a@sha256:{digest}")]);
+    assert!(said.failure(2).stderr.contains("has no tag: write name:tag"));
+}
+
+#[test]
+fn an_import_of_what_the_store_has_says_unchanged() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, None);
+    let import = ["images", "import", "x.tar", "-f", "stack.json"];
+    assert!(site.run(&import).success().stderr.contains("1 image imported"));
+    let said = site.run(&import).success().stderr;
+    assert!(said.contains("unchanged") && !said.contains("1 image imported"), "{said}");
+}
+
+#[test]
+fn an_export_in_parts_says_how_many_there_are_and_one_into_no_folder_names_only_what_was_asked_for() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(&vec![7_u8; 5 << 19]));
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    let export = |more: &[&str]| site.run(&[&["images", "export", "a", "-f", "stack.json", "--yes"], more].concat());
+    let said = export(&["--output", "y.tar", "--split", "1m"]).success().stderr;
+    assert!(said.contains("3 parts, y.tar.001 to y.tar.003"), "{said}");
+    let said = export(&["--output", "gone/y.tar"]).failure(1).stderr;
+    assert!(said.contains("gone/y.tar") && !said.contains(".dpl-export-"), "{said}");
+}
+
+#[test]
+fn an_interrupt_ends_an_import_whose_standard_input_is_silent() {
+    let site = Site::with_manifest(MANIFEST);
+    let mut import = site.command(&["images", "import", "-", "-f", "stack.json", "--progress", "json"]);
+    let mut child = import.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let silent = child.stdin.take().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    // Its first line says that it has begun.
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{line}{rest}");
+    assert!(!rest.contains("not a usable archive"), "{rest}");
+    drop(silent);
+}
+
+#[test]
+fn a_store_that_is_not_there_is_said_to_be_missing() {
+    let site = Site::with_manifest(MANIFEST);
+    let verified = site.run(&["images", "verify", "-f", "stack.json"]).failure(1);
+    assert!(verified.stderr.contains("does not exist"), "{}", verified.stderr);
+    let removed = site.run(&["images", "remove", "c10ff1b5a95f", "--yes", "-f", "stack.json"]).failure(1);
+    assert!(removed.stderr.contains("there is no image c10ff1b5a95f"), "{}", removed.stderr);
+}
+
+#[test]
+fn a_repair_of_a_missing_index_claims_no_damaged_one() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, None);
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    std::fs::remove_file(site.file("store/index.json")).unwrap();
+    let repaired = site.run(&["images", "repair", "-f", "stack.json", "--yes"]).success();
+    assert!(repaired.stderr.contains("was missing"), "{}", repaired.stderr);
+    assert!(!repaired.stderr.contains("index.json.damaged"), "{}", repaired.stderr);
+    site.run(&["images", "verify", "-f", "stack.json"]).success();
+}
+
 #[test]
 fn lock_wait_waits_for_the_stores_lock_too() {
     let site = Site::with_manifest(MANIFEST);
@@ -37,16 +168,7 @@ fn lock_wait_waits_for_the_stores_lock_too() {
 #[test]
 fn the_stages_of_an_import_are_in_the_log_when_it_is_asked_for() {
     let mut site = Site::with_manifest(MANIFEST);
-    let file = site.file("x.tar");
-    let mut tar = tar::Builder::new(std::fs::File::create(&file).unwrap());
-    let config = r#"{"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}}"#;
-    let manifest = r#"[{"Config": "c.json", "RepoTags": ["a:1"], "Layers": []}]"#;
-    for (name, text) in [("c.json", config), ("manifest.json", manifest)] {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        tar.append_data(&mut header, name, text.as_bytes()).unwrap();
-    }
-    tar.finish().unwrap();
+    write_archive(&site, None);
     let import = ["images", "import", "x.tar", "-f", "stack.json"];
     assert!(!site.run(&import).success().stderr.contains("import, read"));
     site.set("DPL_LOG", "debug");

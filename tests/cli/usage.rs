@@ -33,7 +33,7 @@ const PAGES: &[(&[&str], &str, &str)] = &[
     (&["use", "a.json", "b"], "`dpl use` takes no more arguments, and got `b`", "`dpl use --help` shows what there is"),
     (
         &["start", "--parallel", "many"],
-        "`--parallel` can't be `many`: invalid digit found in string",
+        "`--parallel` can't be `many`: expected a whole number from 1 to 64",
         "`dpl start --help` shows what there is",
     ),
     (
@@ -43,6 +43,7 @@ const PAGES: &[(&[&str], &str, &str)] = &[
     ),
     (&["up"], "there is no command `up`", "did you mean `dpl start`?"),
     (&["ps"], "there is no command `ps`", "did you mean `dpl status`?"),
+    (&["images", "import", ""], "`FILE` needs a value", "`dpl images import --help` shows what there is"),
     (&["logs", "-f"], "`--manifest` needs a value", "`dpl logs --follow SERVICE` goes on with what is written"),
     (
         &["logs", "-f", "web"],
@@ -51,6 +52,56 @@ const PAGES: &[(&[&str], &str, &str)] = &[
     ),
     (&["schema", "staus"], "there is no document `staus`", "did you mean `status`?"),
 ];
+
+/// What a flag takes comes to its command as the type that this one reads.
+#[test]
+fn numbers_of_flags_are_taken() {
+    for words in [
+        &["start", "--parallel", "3", "--yes"][..],
+        &["exec", "--index", "1", "metis-api", "true"],
+        &["save", "--threads", "2", "--level", "3", "--yes"],
+        &["images", "import", "--threads", "2", "a.tar"],
+        &["history", "-n", "3"],
+        &["db", "backup", "--jobs", "2", "--level", "4", "--yes"],
+        &["db", "rebuild", "expert", "--keep-old", "1", "--yes"],
+        &["db", "prune", "expert", "--keep-old", "1", "--yes"],
+        &["logs", "--tail", "5"],
+    ] {
+        let run = site().run(&[&["-f", "stack.json", "-H", "unix:///nowhere.sock"], words].concat());
+        assert!(!run.stderr.contains("panicked") && run.code != 101 && run.code != 2, "{words:?}: {}", run.stderr);
+    }
+    // What is not there is an error of its own.
+    let run = site().run(&["-f", "stack.json", "history", "show", "1"]).failure(2);
+    assert!(run.stderr.contains("the journal has no action 1"), "{}", run.stderr);
+}
+
+#[test]
+fn what_is_wrong_with_a_value_is_said_in_the_language_of_the_operator() {
+    for (words, why) in [
+        (&["start", "--parallel", "65"][..], "应为 1 到 64 的整数"),
+        (&["exec", "--index", "0", "web", "true"], "应为不小于 1 的整数"),
+        (&["save", "--level", "x"], "应为整数"),
+        (&["logs", "--tail", "x"], "应为行数，或 `all`"),
+        (&["db", "restore", "shop", "--owner", "a=b=c"], "应为 OLD=NEW"),
+        (&["db", "list", "--max-age", "x"], "`x` 不是有效的时长"),
+        (&["history", "show", "x"], "应为不小于 1 的整数"),
+    ] {
+        let run = Site::new().run(&[&["--lang", "zh"], words].concat()).failure(2);
+        assert!(run.stderr.contains(why), "{words:?}: {}", run.stderr);
+        assert!(!run.stderr.contains("invalid") && !run.stderr.contains("expected"), "{words:?}: {}", run.stderr);
+    }
+}
+
+/// A file of another name, as one that was brought for another machine.
+#[test]
+fn what_was_meant_is_found_whatever_the_program_is_called() {
+    let site = Site::new();
+    let other = site.file("dpl-x86_64");
+    std::fs::copy(site.command(&[]).get_program(), &other).unwrap();
+    let output = std::process::Command::new(&other).args(["stop", "a", "--parallel", "0"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("error: `dpl stop` has no flag `--parallel`"), "{said}");
+}
 
 #[test]
 fn what_the_grammar_does_not_take_says_what_was_meant() {

@@ -66,6 +66,28 @@ fn use_remembers_for_the_folder_and_those_below() {
     assert!(String::from_utf8(output.stdout).unwrap().contains("web"));
 }
 
+/// Two sessions of one user share it, so that a command says which one it uses.
+#[test]
+fn what_is_remembered_is_the_users_own_and_said_wherever_it_is_used() {
+    let mut site = Site::with_manifest(STACK);
+    site.write("other.json", &STACK.replace("web", "api"));
+    site.run(&["use", "stack.json"]).success();
+    let home = site.path().to_owned();
+    let theirs = tempfile::tempdir().unwrap();
+    site.set("HOME", theirs.path().display().to_string());
+    site.run(&["list"]).failure(2);
+    site.run(&["use", "other.json"]).success();
+    assert!(site.run(&["list"]).success().stdout.contains("api"));
+    site.set("HOME", home.display().to_string());
+    let ours = site.run(&["list"]).success();
+    assert!(ours.stdout.contains("web"), "{}", ours.stdout);
+    // The same user's other session.
+    site.run(&["use", "other.json"]).success();
+    let run = site.run(&["list"]).success();
+    assert_eq!(run.stderr, "using SITE/other.json, remembered for this folder\n");
+    assert!(run.stdout.contains("api"));
+}
+
 #[test]
 fn use_refuses_a_manifest_that_is_wrong() {
     let site = Site::with_manifest("{}");

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use crate::support::Run;
+use crate::support::{Run, side_by_side};
 use crate::support_engine::{Stack, docker_on, eventually, free_port, unique};
 
 /// A web server, whose version its environment says, on top of a Redis.
@@ -88,8 +88,9 @@ fn a_failed_replacement_is_kept_for_a_look_and_goes_with_the_next_one() {
     assert!(run.stderr.contains("log: no licence") && run.stderr.contains("exit code 4"), "{}", run.stderr);
     assert!(run.stderr.contains("the old container is back as it was"), "{}", run.stderr);
     assert_eq!(stack.inspect("web", "{{.Id}} {{.State.Running}}"), format!("{before} true"));
-    eventually(10, "the old one serves", || answers(port));
+    eventually("the old one serves", || answers(port));
     let failed = format!("{}.dpl-failed", stack.container("web"));
+    assert!(run.stderr.contains(&format!("kept, stopped, as {failed}")), "{}", run.stderr);
     assert!(stack.docker(&["logs", &failed]).contains("no licence"));
     let policy =
         stack.docker(&["inspect", "--format", "{{.HostConfig.RestartPolicy.Name}} {{.State.Running}}", &failed]);
@@ -130,6 +131,13 @@ fn remove_takes_volumes_networks_and_orphans_by_word_alone_and_asks_naming_them(
         stack.docker(&["volume", "ls", "-q", "--filter", &format!("name={}_", stack.project)]),
         format!("{}_more", stack.project)
     );
+    // Each command as it could be typed again.
+    let history = stack.run(&["history"]).success().stdout;
+    for command in ["dpl remove a --volumes", "dpl remove a --networks --orphans", "dpl remove a "] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let has = |line: &&str| words.iter().all(|word| line.contains(word));
+        assert!(history.lines().any(|line| has(&line)), "no `{command}` in: {history}");
+    }
 }
 
 /// A container that somebody made by hand, with data in an anonymous volume.
@@ -159,7 +167,7 @@ fn a_container_made_by_hand_is_taken_over_only_when_asked_and_comes_back_when_it
     let name = stack.container("cache");
     let by_hand = stranger(&stack, &name, &[]);
     let run = stack.run(&["start"]).failure(1);
-    assert!(run.stderr.contains("dpl did not make it: `dpl start --adopt cache` takes it over"), "{}", run.stderr);
+    assert!(run.stderr.contains("dpl did not create it: `dpl start --adopt cache` takes it over"), "{}", run.stderr);
     let plan = stack.run(&["plan", "--adopt"]).success();
     assert!(plan.stdout.contains("it is taken over"), "{}", plan.stdout);
     assert_eq!(stack.inspect("cache", "{{.Id}} {{.State.Running}}"), format!("{by_hand} true"));
@@ -178,7 +186,7 @@ fn a_container_made_by_hand_is_taken_over_only_when_asked_and_comes_back_when_it
 
 #[test]
 fn a_takeover_that_was_killed_is_brought_to_its_end() {
-    for point in [
+    let points = [
         "after-create",
         "after-stop",
         "after-policy",
@@ -186,7 +194,8 @@ fn a_takeover_that_was_killed_is_brought_to_its_end() {
         "after-rename:2",
         "after-start",
         "before-remove",
-    ] {
+    ];
+    side_by_side(4, &points, |&point| {
         let mut stack = Stack::new(&one(""));
         let name = stack.container("cache");
         stranger(&stack, &name, &[]);
@@ -208,7 +217,7 @@ fn a_takeover_that_was_killed_is_brought_to_its_end() {
         assert_eq!(left, name, "{point}");
         assert_eq!(stack.inspect("cache", "{{.HostConfig.RestartPolicy.Name}}"), "unless-stopped", "{point}");
         discard(&stack, &name);
-    }
+    });
 }
 
 #[test]
@@ -224,8 +233,29 @@ fn what_nothing_could_bring_back_or_is_another_projects_is_not_taken_over() {
     let other = Stack::new(&one(&format!(r#", "container_name": "{name}""#)));
     other.run(&["start"]).success();
     let run = stack.run(&["start", "--adopt"]).failure(1);
-    assert!(run.stderr.contains(&format!("container {name} is project {}'s", other.project)), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("container {name} belongs to project {}", other.project)), "{}", run.stderr);
     discard(&stack, &name);
+}
+
+/// For a moment, a port that is tried is a port that is taken.
+#[test]
+fn a_plan_opens_none_of_the_ports_that_it_looks_at() {
+    let port = free_port();
+    let stack = Stack::new(&pair(port, "1"));
+    let opens = |arguments: &[&str]| {
+        let program = stack.site.command(&[arguments, &["-f", "stack.json"]].concat());
+        let mut traced = std::process::Command::new("strace");
+        traced.args(["--follow-forks", "-qqq", "--trace=bind", "--output=trace"]);
+        traced.arg(program.get_program()).args(program.get_args()).current_dir(stack.site.path()).env_clear();
+        traced.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let run = traced.output().unwrap();
+        assert!(run.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+        std::fs::read_to_string(stack.site.file("trace")).unwrap().contains(&format!("htons({port})"))
+    };
+    for look in [&["plan"][..], &["start", "--dry-run"], &["status"]] {
+        assert!(!opens(look), "{look:?}");
+    }
+    assert!(opens(&["start"]), "who is about to take it tries it first");
 }
 
 #[test]
@@ -237,7 +267,7 @@ fn a_port_that_somebody_holds_is_named_with_its_holder_before_anything_stops() {
 
     let listener = TcpListener::bind(("127.0.0.1", new)).unwrap();
     stack.rewrite(&pair(new, "1"));
-    let held = format!("web: port {new}/tcp of the host is held by process");
+    let held = format!("web: port {new}/tcp of the host is in use by process");
     for command in [vec!["restart", "web"], vec!["plan"], vec!["restart", "web", "--dry-run"]] {
         let run = stack.run(&command).failure(1);
         assert!(run.stderr.contains(&held), "{}", run.stderr);
@@ -253,14 +283,22 @@ fn a_port_that_somebody_holds_is_named_with_its_holder_before_anything_stops() {
     let socket = UdpSocket::bind(("0.0.0.0", new)).unwrap();
     stack.rewrite(&pair(new, "1").replace(&format!("{new}:80"), &format!("127.0.0.1:{new}:80/udp")));
     let run = stack.run(&["plan"]).failure(1);
-    assert!(run.stderr.contains(&format!("port 127.0.0.1:{new}/udp of the host is held by process")), "{}", run.stderr);
+    assert!(
+        run.stderr.contains(&format!("port 127.0.0.1:{new}/udp of the host is in use by process")),
+        "{}",
+        run.stderr
+    );
     drop(socket);
 
     let other = unique("holder");
     stack.docker(&["run", "-d", "--rm", "--name", &other, "-p", &format!("{new}:6379"), "redis:7.0"]);
     stack.rewrite(&pair(new, "1"));
     let run = stack.run(&["restart", "web"]).failure(1);
-    assert!(run.stderr.contains(&format!("port {new}/tcp of the host is held by container {other}")), "{}", run.stderr);
+    assert!(
+        run.stderr.contains(&format!("port {new}/tcp of the host is in use by container {other}")),
+        "{}",
+        run.stderr
+    );
     discard(&stack, &other);
     stack.rewrite(&pair(new, "1").replace(&format!("{new}:80"), &format!("192.0.2.77:{new}:80")));
     let run = stack.run(&["restart", "web"]).failure(1);
@@ -289,7 +327,7 @@ fn a_port_that_moves_from_one_service_to_another_is_given_up_first() {
     assert!(answers(port) && answers(third));
     stack.rewrite(&two(port, third));
     let run = stack.run(&["start"]).failure(1);
-    assert!(run.stderr.contains("gives it up only later: stop two first"), "{}", run.stderr);
+    assert!(run.stderr.contains("releases it only later: stop two first"), "{}", run.stderr);
     assert!(answers(port) && answers(third));
 }
 
@@ -399,13 +437,17 @@ fn ports_and_folders_of_another_machine_are_looked_at_over_there() {
 
     let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
     let failed = run(&["start"]).failure(1);
-    assert!(failed.stderr.contains("SITE/not-there does not exist"), "{}", failed.stderr);
-    assert!(!failed.stderr.contains("/there does not exist, and is to be mounted at /there"), "{}", failed.stderr);
-    assert!(failed.stderr.contains(&format!("port {port}/tcp of the host is held by a process")), "{}", failed.stderr);
+    assert!(failed.stderr.contains("SITE/not-there, to be mounted at /not-there, does not exist"), "{}", failed.stderr);
+    assert!(!failed.stderr.contains("to be mounted at /there, does not exist"), "{}", failed.stderr);
+    assert!(
+        failed.stderr.contains(&format!("port {port}/tcp of the host is in use by a process")),
+        "{}",
+        failed.stderr
+    );
     drop(listener);
     fs::create_dir(stack.site.file("not-there")).unwrap();
     let started = run(&["start"]).success();
-    assert!(started.stderr.contains("/made is not there and will be made"), "{}", started.stderr);
+    assert!(started.stderr.contains("/made does not exist and will be created"), "{}", started.stderr);
     assert!(stack.site.file("made").is_dir() && answers(port));
     let helpers = stack.docker(&["ps", "-aq", "--filter", &format!("label=dpl.probe={}", stack.project)]);
     assert_eq!(helpers, "");
@@ -463,7 +505,7 @@ fn probes_of_containers_that_are_out_of_reach_are_made_from_their_own_network() 
     let listener = TcpListener::bind(("0.0.0.0", held)).unwrap();
     stack.rewrite(&text.replace("BARE", &image).replace("WEBPORT", &held.to_string()));
     let run = run_outside(&stack, &["start", "full"]);
-    assert!(run.code == 1 && run.stderr.contains(&format!("port {held}/tcp of the host is held")), "{}", run.stderr);
+    assert!(run.code == 1 && run.stderr.contains(&format!("port {held}/tcp of the host is in use")), "{}", run.stderr);
     drop(listener);
     stack.run(&["remove", "all", "--yes"]).success();
     docker_on(&engine, &["rmi", &format!("{image}:1")]);
@@ -505,7 +547,7 @@ fn fixed_addresses_aliases_and_external_networks_are_kept_through_a_replacement(
     stack.rewrite(&text("2", &last));
     let run = stack.run(&["restart", "web"]).failure(1);
     assert!(
-        run.stderr.contains(&format!("address {taken} of network {}_back is container", stack.project)),
+        run.stderr.contains(&format!("address {taken} of network {}_back is in use by container", stack.project)),
         "{}",
         run.stderr
     );
@@ -546,13 +588,13 @@ fn what_lives_in_the_namespaces_of_a_failed_replacement_lives_in_those_of_the_ol
     stack.rewrite(&broken(&text).replace("\"V\": \"1\"", "\"V\": \"2\""));
     stack.run(&["restart", "host"]).failure(1);
     assert_eq!(ids(), before);
-    eventually(10, "the old container serves", || answers(port));
+    eventually("the old container serves", || answers(port));
     // The guest hears what happens in its host's network: it is the same one.
     let heard =
         stack.docker(&["exec", &stack.container("net"), "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/80 && echo heard"]);
     assert_eq!(heard, "heard");
     for service in ["net", "pid", "ipc"] {
-        eventually(10, service, || stack.inspect(service, "{{.State.Running}}") == "true");
+        eventually(service, || stack.inspect(service, "{{.State.Running}}") == "true");
     }
     stack.rewrite(&text.replace("\"V\": \"1\"", "\"V\": \"3\""));
     stack.run(&["restart", "host"]).success();
@@ -573,7 +615,7 @@ fn a_paused_container_goes_on_although_its_last_check_failed() {
     stack.run(&["start"]).success();
     let name = stack.container("web");
     stack.docker(&["exec", &name, "touch", "/tmp/ill"]);
-    eventually(20, "unhealthy", || stack.inspect("web", "{{.State.Health.Status}}") == "unhealthy");
+    eventually("unhealthy", || stack.inspect("web", "{{.State.Health.Status}}") == "unhealthy");
     stack.docker(&["exec", &name, "rm", "/tmp/ill"]);
     stack.docker(&["pause", &name]);
     let before = stack.inspect("web", "{{.Id}} {{.State.StartedAt}}");
@@ -582,9 +624,9 @@ fn a_paused_container_goes_on_although_its_last_check_failed() {
     assert_eq!(stack.inspect("web", "{{.Id}} {{.State.StartedAt}}"), before);
     // One that stays ill is told so.
     stack.docker(&["exec", &name, "touch", "/tmp/ill"]);
-    eventually(20, "unhealthy", || stack.inspect("web", "{{.State.Health.Status}}") == "unhealthy");
+    eventually("unhealthy", || stack.inspect("web", "{{.State.Health.Status}}") == "unhealthy");
     let run = stack.run(&["start"]).failure(1);
-    assert!(run.stderr.contains("says unhealthy"), "{}", run.stderr);
+    assert!(run.stderr.contains("reports unhealthy"), "{}", run.stderr);
 }
 
 #[test]

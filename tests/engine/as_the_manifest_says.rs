@@ -38,6 +38,8 @@ fn networks_volumes_and_images_that_differ_are_said_by_plan_start_and_status() {
     let status = stack.run(&["status", "--json"]).success().json();
     let drift = status["services"][0]["drift"].to_string();
     assert!(drift.contains(&format!("networks.{}_default.internal", stack.project)), "{drift}");
+    let doctor = stack.run(&["doctor"]).failure(1);
+    assert!(doctor.stdout.contains("differs from the manifest (internal, labels.tier)"), "{}", doctor.stdout);
 
     // What was taken out of the manifest counts as what was put in.
     stack.rewrite(&one(
@@ -91,6 +93,8 @@ fn a_folder_that_another_container_writes_to_is_a_conflict_before_anything_start
     stack.docker(&["run", "-d", "--name", &name, "-v", &format!("{}:/d", data.display()), "redis:7.0"]);
     let run = stack.run(&["start"]).failure(1);
     assert!(run.stderr.contains(&format!("container {name} writes to")), "{}", run.stderr);
+    let doctor = stack.run(&["doctor"]).failure(1);
+    assert!(doctor.stdout.contains(&format!("container {name} writes to")), "{}", doctor.stdout);
     assert_eq!(stack.docker(&["ps", "-aq", "--filter", &format!("name={}-cache", stack.project)]), "");
     stack.docker(&["stop", "-t", "1", &name]);
     stack.docker(&["update", "--restart", "always", &name]);
@@ -140,6 +144,6 @@ fn doctor_leaves_the_helpers_of_a_running_action_alone() {
     stack.run(&["doctor"]);
     assert_eq!(docker_on(&stack.engine, &["inspect", "-f", "{{.Name}}", &name]), format!("/{name}"));
     // One that a killed run left goes with the next action that needs a helper, which has the lock.
-    eventually(1, "it is there", || !stack.docker(&["ps", "-aq", "--filter", &format!("name={name}")]).is_empty());
+    eventually("it is there", || !stack.docker(&["ps", "-aq", "--filter", &format!("name={name}")]).is_empty());
     discard(&stack, &name);
 }

@@ -51,7 +51,7 @@ impl Shop {
         stack.site.write("secret", MARKER);
         stack.run(&["start", "--yes"]).success();
         let shop = Self { stack, port };
-        eventually(60, "the server takes connections", || shop.try_psql("postgres", "select 1").is_ok());
+        eventually("the server takes connections", || shop.try_psql("postgres", "select 1").is_ok());
         for name in ["shop", "far", STRANGE] {
             shop.psql("postgres", &format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\"")));
         }
@@ -104,7 +104,7 @@ impl Shop {
 
     #[track_caller]
     fn leaves_no_helper(&self) {
-        eventually(20, "no helper is left", || self.helpers().is_empty());
+        eventually("no helper is left", || self.helpers().is_empty());
     }
 }
 
@@ -227,7 +227,7 @@ fn the_password_is_seen_nowhere() {
     assert!(helpers > 0, "no helper was looked at");
     // A program that shows a word to everybody is seen; it is another word, since other tests look for this one meanwhile.
     let mut shown = Command::new("sh").args(["-c", "read line", "pl4nted"]).stdin(Stdio::piped()).spawn().unwrap();
-    eventually(20, "the shell has its arguments", || !seen_in_processes("pl4nted").is_empty());
+    eventually("the shell has its arguments", || !seen_in_processes("pl4nted").is_empty());
     drop(shown.stdin.take());
     shown.wait().unwrap();
     fs::write(shop.stack.site.file("secret"), MARKER).unwrap();
@@ -310,7 +310,7 @@ fn a_shell_is_psql_with_the_terminal_and_ends_with_its_exit_code() {
     // Ctrl-C reaches psql, which goes on; so do letters that are no ASCII.
     session.send_line("select pg_sleep(600);").unwrap();
     let sleeps = "select count(*) from pg_stat_activity where query like 'select pg_sleep(6%'";
-    eventually(20, "the statement runs", || shop.psql("postgres", sleeps) == "1");
+    eventually("the statement runs", || shop.psql("postgres", sleeps) == "1");
     session.send_control('c').unwrap();
     session.exp_string("canceling statement due to user request").unwrap();
     session.send_line("select '档' || '案' as \"名\";").unwrap();
@@ -339,12 +339,12 @@ fn a_shell_that_nobody_attends_to_any_more_ends_and_its_transaction_with_it() {
         let mut session = terminal(&shop.stack, &["db", "shell", database], 80, 24);
         session.exp_string(&format!("{database}=# ")).unwrap();
         session.send_line("begin; create table held ();").unwrap();
-        eventually(20, "a transaction is open", || shop.psql("postgres", open) == "1");
+        eventually("a transaction is open", || shop.psql("postgres", open) == "1");
         // A pager is a process of psql's own.
         session.send_line("\\! echo pag''er; cat").unwrap();
         session.exp_string("pager").unwrap();
         session.process_mut().signal(signal).unwrap();
-        eventually(20, "nobody holds a lock", || shop.psql("postgres", open) == "0");
+        eventually("nobody holds a lock", || shop.psql("postgres", open) == "0");
     }
     shop.leaves_no_helper();
     let logs = shop.stack.docker(&["logs", &shop.stack.container("db")]);
@@ -359,10 +359,10 @@ fn ctrl_c_ends_a_statement_at_the_server_before_it_commits() {
     let mut running = shop.stack.site.command(&command).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let active = "select count(*) from pg_stat_activity where query like '%DELETE FROM stock%' and state = 'active' \
          and pid <> pg_backend_pid()";
-    eventually(30, "the statement runs", || shop.psql("postgres", active) == "1");
+    eventually("the statement runs", || shop.psql("postgres", active) == "1");
     rustix::process::kill_process(rustix::process::Pid::from_child(&running), rustix::process::Signal::INT).unwrap();
     assert_eq!(running.wait().unwrap().code(), Some(130));
-    eventually(5, "the statement has ended", || shop.psql("postgres", active) == "0");
+    eventually("the statement has ended", || shop.psql("postgres", active) == "0");
     assert_eq!(shop.psql("shop", "select count(*) from stock"), "40000");
 }
 
@@ -390,6 +390,80 @@ fn an_image_without_the_usual_user_verifies_and_an_older_one_says_that_it_is() {
     assert!(verified["verified"][0]["untried"].as_str().unwrap().contains("--image"), "{verified}");
     let listed = shop.run(&["db", "list", "shop", "--json"]).success().json();
     assert!(listed["backups"][0]["found_bad"].is_null(), "{listed}");
+}
+
+/// An image like the server's, changed by a script; its name.
+fn changed_image(stack: &Stack, script: &str) -> String {
+    let name = stack.container("db");
+    let (image, maker) = (format!("{name}-changed:test"), format!("{name}-maker"));
+    stack.docker(&["run", "--name", &maker, "--entrypoint", "sh", "postgres:15", "-c", script]);
+    stack.docker(&["commit", &maker, &image]);
+    stack.docker(&["rm", &maker]);
+    image
+}
+
+#[test]
+fn an_image_without_an_extension_says_nothing_of_a_dump_that_has_it() {
+    let shop = Shop::open();
+    shop.psql("shop", "CREATE EXTENSION pg_trgm");
+    shop.run(&["db", "backup", "shop", "--verify"]).success();
+    let image = changed_image(&shop.stack, "rm -f $(find / -name 'pg_trgm*' -path '*extension*')");
+    let verified = shop.run(&["db", "verify", "shop", "--image", &image, "--json"]).failure(1).json();
+    shop.stack.docker(&["rmi", &image]);
+    assert!(verified["verified"][0]["damage"].is_null(), "{verified}");
+    let untried = verified["verified"][0]["untried"].as_str().unwrap();
+    assert!(untried.contains("does not have the extensions pg_trgm"), "{untried}");
+    // What was proved stays proved.
+    let listed = shop.run(&["db", "list", "shop", "--json"]).success().json();
+    assert!(listed["backups"][0]["verified_at"].is_string() && listed["backups"][0]["found_bad"].is_null(), "{listed}");
+}
+
+/// The tools of a server outside need not have all libraries that it loads.
+#[test]
+fn a_server_with_libraries_that_the_tools_image_lacks_is_rebuilt_and_what_it_had_is_proved() {
+    let port = free_port();
+    let manifest = MANIFEST.replace("PORT", &port.to_string()).replace(
+        r#"["postgres", "-c", "fsync=off"]"#,
+        r#"["postgres", "-c", "fsync=off", "-c", "shared_preload_libraries=pg_cron"]"#,
+    );
+    let stack = Stack::new(&manifest);
+    stack.site.write("secret", MARKER);
+    stack.run(&["start", "--yes"]).success();
+    let image = changed_image(&stack, "rm -f $(find / -name 'pg_cron*')");
+    stack.rewrite(&manifest.replace(r#""tools_image": "postgres:15""#, &format!(r#""tools_image": "{image}""#)));
+    let shop = Shop { stack, port };
+    eventually("the server takes connections", || shop.try_psql("postgres", "select 1").is_ok());
+    shop.psql("postgres", "CREATE DATABASE far");
+    shop.psql("far", "CREATE TABLE t AS SELECT generate_series(1, 77) AS n");
+    shop.run(&["db", "dump", "far"]).success();
+    shop.psql("far", "TRUNCATE t");
+    let rebuilt = shop.run(&["db", "rebuild", "far", "--json"]).success().json();
+    assert!(rebuilt["rebuilds"][0]["backup"]["verified_at"].is_string(), "{rebuilt}");
+    assert_eq!(shop.psql("far", "select count(*) from t"), "77");
+    let tools = shop.stack.docker(&["run", "--rm", "--entrypoint", "find", &image, "/usr", "-name", "pg_cron.so"]);
+    assert_eq!(tools, "", "the library is there");
+    let own = shop.stack.docker(&["run", "--rm", "--entrypoint", "find", "postgres:15", "/usr", "-name", "pg_cron.so"]);
+    assert!(!own.is_empty(), "the server has none to load");
+    shop.stack.docker(&["rmi", &image]);
+}
+
+#[test]
+fn doctor_tells_a_password_that_the_server_does_not_take() {
+    let shop = Shop::open();
+    let of = |run: &Run| -> Vec<String> {
+        let document = run.json();
+        let checks = document["checks"].as_array().unwrap().iter().filter(|check| check["name"] == "databases");
+        checks.map(|check| format!("{} {} {}", check["verdict"], check["found"], check["advice"])).collect()
+    };
+    assert_eq!(of(&shop.stack.run(&["doctor", "--json"])), Vec::<String>::new());
+    // The socket is trusted, and the server outside is not reached by it.
+    shop.stack.site.write("secret", "wrong");
+    let refused = of(&shop.stack.run(&["doctor", "--json"]).failure(1));
+    let told = refused.iter().any(|check| {
+        check.contains("problem") && check.contains("can't log in") && check.contains("`user` and `password`")
+    });
+    assert!(told, "{refused:?}");
+    shop.leaves_no_helper();
 }
 
 #[test]
@@ -485,7 +559,7 @@ fn a_disk_of_the_server_that_runs_full_is_noticed_before_it_stops_the_server() {
         let failed = std::thread::scope(|scope| {
             let filling = (!is_refused).then(|| {
                 scope.spawn(|| {
-                    eventually(60, "the restore has begun", || {
+                    eventually("the restore has begun", || {
                         sql("postgres", "SELECT datname FROM pg_database").contains("~new~")
                     });
                     let fill = "dd if=/dev/zero of=/var/lib/postgresql/data/ballast bs=1M count=330";
@@ -562,7 +636,7 @@ fn a_full_disk_and_a_server_that_dies_leave_the_backups_that_there_were() {
     std::io::BufRead::read_line(&mut output, &mut said).unwrap();
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
-    eventually(60, "the backup waits for the table", || shop.psql("postgres", waits) != "0");
+    eventually("the backup waits for the table", || shop.psql("postgres", waits) != "0");
     shop.stack.docker(&["kill", &shop.stack.container("db")]);
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
@@ -573,7 +647,10 @@ fn a_full_disk_and_a_server_that_dies_leave_the_backups_that_there_were() {
     assert_eq!(kept, [first]);
     // What is not up is started on request, and only then.
     let refused = shop.run(&["db", "backup", "shop"]).failure(1);
-    assert!(refused.stderr.contains("--start"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("start it with `dpl start db`"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("or give --start"), "{}", refused.stderr);
+    let looked = shop.run(&["db", "leftovers"]).failure(1);
+    assert!(looked.stderr.contains("`dpl start db`") && !looked.stderr.contains("--start"), "{}", looked.stderr);
     shop.run(&["db", "backup", "shop", "--start"]).success();
 }
 

@@ -390,9 +390,11 @@ fn the_menu_takes_deploy_pys_numbers_from_a_pipe() {
     let run = menu(&stack, "2\n1\n4\n3\n0\n", &["--yes"]).failure(1);
     assert!(run.stderr.contains("redis:7.0"), "{}", run.stderr);
     assert!(answers(port));
-    let run = menu(&stack, "13\n", &[]).failure(2);
+    let run = menu(&stack, "expert\n", &[]).failure(2);
+    assert!(run.stderr.contains("`expert` is not an action: give a number from 1 to 14"), "{}", run.stderr);
+    let run = menu(&stack, "15\n", &[]).failure(2);
     assert!(
-        run.stderr.ends_with("error: there is no action 13: the numbers go from 1 to 12, and 0 leaves\n"),
+        run.stderr.ends_with("error: no action has the number 15: the numbers go from 1 to 14, and 0 leaves\n"),
         "{}",
         run.stderr
     );
@@ -468,7 +470,7 @@ fn worker(required: bool) -> String {
 fn a_gpu_is_asked_for_where_there_is_one_and_refused_beforehand_where_it_is_required_and_missing() {
     let without = Stack::new(&worker(true));
     let run = without.run(&["start"]).failure(1);
-    assert!(run.stderr.contains("gpu: the engine can't give it the GPU that it requires"), "{}", run.stderr);
+    assert!(run.stderr.contains("gpu: the engine can't provide the GPU that it requires"), "{}", run.stderr);
     assert_eq!(without.docker(&["ps", "-aq", "--filter", &format!("name={}", without.project)]), "");
     without.rewrite(&worker(false));
     let run = without.run(&["start"]).success();
@@ -486,6 +488,54 @@ fn a_gpu_is_asked_for_where_there_is_one_and_refused_beforehand_where_it_is_requ
     with.run(&["start"]).success();
     let requests = with.inspect("gpu", "{{json .HostConfig.DeviceRequests}}");
     assert!(requests.contains("\"Count\":-1") && requests.contains("[\"gpu\"]"), "{requests}");
+}
+
+#[test]
+fn what_a_rebuild_stopped_runs_again_without_the_gpu_and_on_its_old_image_whatever_its_name_leads_to_now() {
+    let stack = Stack::new(
+        r#"{ "project": "PROJECT", "paths": { "backups": "backups" },
+          "databases": { "shop": { "service": "db", "user": "postgres", "seed": "seeds/shop", "used_by": ["app"] } },
+          "services": {
+            "db": { "image": "postgres:15", "ready": { "tcp": 5432 },
+                    "environment": { "POSTGRES_HOST_AUTH_METHOD": "trust" } },
+            "app": { "image": "PROJECT/app:1", "stop_signal": "SIGKILL", "ready": { "running_for": "500ms" },
+              "gpus": [{ "driver": "nvidia", "count": "all", "capabilities": ["gpu"], "required": false }] } } }"#,
+    );
+    let image = format!("{}/app:1", stack.project);
+    stack.docker(&["tag", "expert/expert_api:latest", &image]);
+    stack.run(&["start"]).success();
+    stack.docker(&["exec", &stack.container("db"), "createdb", "-U", "postgres", "shop"]);
+    stack.run(&["db", "dump", "shop"]).success();
+    let life = || stack.inspect("app", "{{.Id}} {{.Image}} {{.State.Running}}");
+    let (before, started) = (life(), stack.inspect("app", "{{.State.StartedAt}}"));
+    assert!(before.ends_with(" true"), "{before}");
+    stack.docker(&["tag", "expert/expert_ui:latest", &image]);
+    let run = stack.run(&["db", "rebuild", "shop", "--yes"]).success();
+    assert_eq!(life(), before, "{}", run.stderr);
+    assert_ne!(stack.inspect("app", "{{.State.StartedAt}}"), started, "it was stopped meanwhile");
+    let requests = stack.inspect("app", "{{json .HostConfig.DeviceRequests}}");
+    assert!(!requests.contains("gpu"), "{requests}");
+    stack.docker(&["image", "rm", &image]);
+}
+
+#[test]
+fn a_runtime_that_the_engine_does_not_have_is_named_with_what_to_do() {
+    let manifest = worker(true).replace("\"stop_grace_period\"", "\"runtime\": \"nvidia\", \"stop_grace_period\"");
+    let stack = Stack::new(&manifest);
+    for command in [&["plan"][..], &["start"]] {
+        let run = stack.run(command).failure(1);
+        let said = "gpu: the engine has no runtime nvidia (";
+        assert!(run.stderr.contains(said) && run.stderr.contains("nvidia-ctk"), "{command:?}: {}", run.stderr);
+        assert!(!run.stderr.contains("can't try"), "{command:?}: {}", run.stderr);
+    }
+    let document = stack.run(&["doctor", "--json"]).failure(1).json();
+    let checks = document["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == "runtime").unwrap_or_else(|| panic!("{document}"));
+    assert_eq!(check["verdict"], "problem", "{check}");
+    assert!(check["found"].as_str().unwrap().starts_with("gpu: the engine has no runtime nvidia; it has "), "{check}");
+    assert!(check["found"].as_str().unwrap().contains("runc"), "{check}");
+    assert!(check["advice"].as_str().unwrap().contains("restart the engine"), "{check}");
+    assert!(checks.iter().all(|check| check["name"] != "gpu"), "{document}");
 }
 
 /// An engine may keep taking what nobody reads, or stop taking it: the command's end counts.

@@ -114,6 +114,13 @@ def prepared(text, project, folder):
         service.pop("depends_on", None)
         if service.get("runtime") not in runtimes:
             service.pop("runtime", None)
+        # The name inside stays as it is.
+        for place, device in enumerate(service.get("devices") or []):
+            if isinstance(device, str) and device.startswith("/") and not os.path.exists(device.split(":")[0]):
+                inside = device if ":" in device else f"{device}:{device}"
+                service["devices"][place] = "/dev/null:" + inside.split(":", 1)[1]
+            elif isinstance(device, dict) and not os.path.exists(device.get("source", "/")):
+                device["source"] = "/dev/null"
         if "cpuset" in service:
             service["cpuset"] = "0"
         if api < (1, 44):

@@ -95,7 +95,7 @@ pub fn skopeo(arguments: &[&str]) -> String {
 fn archives_of_every_compression_come_into_the_store_with_all_their_names() {
     let pair = pair();
     let (stack, site) = (&pair.stack, &pair.stack.site);
-    let raw = site.file("all.json");
+    let raw = site.file("all.tar");
     stack.docker(&["save", "--output", raw.to_str().unwrap(), &pair.a, &pair.b]);
     // gzip of several members, as parallel compressors write it.
     let mut members = fs::File::create(site.file("all.tar.gz")).unwrap();
@@ -106,8 +106,7 @@ fn archives_of_every_compression_come_into_the_store_with_all_their_names() {
     }
     fs::write(site.file("all.tar.zst"), zstd::encode_all(fs::File::open(&raw).unwrap(), 3).unwrap()).unwrap();
 
-    // What stands behind `images import` is a file, never a manifest.
-    for file in ["all.json", "all.tar.gz", "all.tar.zst"] {
+    for file in ["all.tar", "all.tar.gz", "all.tar.zst"] {
         let _ = fs::remove_dir_all(site.file("store"));
         let plan = stack.run(&["images", "import", "--dry-run", "--json", file]).success().json();
         assert!(!site.file("store").exists(), "a plan writes nothing");
@@ -319,6 +318,22 @@ fn layouts_of_other_programs_come_in_and_an_index_of_platforms_means_this_one() 
     // An index of two platforms over the two images, as multi-platform builds make them.
     let mut index: Value = serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
     let mut entries = index["manifests"].as_array().unwrap().clone();
+    let blob =
+        |digest: &Value| folder.join("blobs/sha256").join(digest.as_str().unwrap().trim_start_matches("sha256:"));
+    let put = |document: &Value| {
+        let bytes = document.to_string().into_bytes();
+        let digest = dpl::fs::Digest::of(&bytes);
+        fs::write(folder.join("blobs/sha256").join(digest.hex()), &bytes).unwrap();
+        (json!(digest.to_string()), json!(bytes.len()))
+    };
+    // The second image is for another architecture, as its own configuration says.
+    let read = |digest: &Value| serde_json::from_slice::<Value>(&fs::read(blob(digest)).unwrap()).unwrap();
+    let mut manifest = read(&entries[1]["digest"]);
+    let mut configuration = read(&manifest["config"]["digest"]);
+    configuration["architecture"] = "s390x".into();
+    (manifest["config"]["digest"], manifest["config"]["size"]) = put(&configuration);
+    let other_id = manifest["config"]["digest"].as_str().unwrap().to_owned();
+    (entries[1]["digest"], entries[1]["size"]) = put(&manifest);
     for (entry, architecture) in entries.iter_mut().zip([host_architecture(), "s390x"]) {
         entry["platform"] = json!({"os": "linux", "architecture": architecture});
         entry.as_object_mut().unwrap().remove("annotations");
@@ -338,7 +353,7 @@ fn layouts_of_other_programs_come_in_and_an_index_of_platforms_means_this_one() 
         run.json()["images"][0]["image_id"].as_str().unwrap().to_owned()
     };
     assert_eq!(chosen(&[]), pair.ids[0]);
-    assert_eq!(chosen(&["--platform", "linux/s390x"]), pair.ids[1]);
+    assert_eq!(chosen(&["--platform", "linux/s390x"]), other_id);
     let refused = stack.run(&["images", "import", "theirs", "--platform", "linux/riscv64"]).failure(1);
     assert!(refused.stderr.contains("linux/s390x") && refused.stderr.contains("linux/riscv64"), "{}", refused.stderr);
     stack.run(&["images", "verify"]).success();
@@ -351,15 +366,26 @@ fn host_architecture() -> &'static str {
     }
 }
 
+/// What an archive of this image is called.
+fn file_name(name: &str) -> String {
+    name.replace('/', "-").replace(':', "_")
+}
+
 #[test]
 fn archives_of_a_save_are_loaded_by_docker_under_their_names() {
     let pair = pair();
     let (stack, site) = (&pair.stack, &pair.stack.site);
+    let disk = tempfile::tempdir_in("/dev/shm").unwrap();
     for (compression, suffix) in [("gzip", ".tar.gz"), ("none", ".tar")] {
+        // One of the archives lies on another disk.
+        let (link, target) = (site.file(&format!("store/{}{suffix}", file_name(&pair.a))), disk.path().join(suffix));
+        fs::create_dir_all(site.file("store")).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
         stack.run(&["save", "--format", "docker-archive", "--compression", compression]).success();
+        assert!(link.is_symlink() && target.is_file());
         pair.wipe();
         for (name, id) in [(&pair.a, &pair.ids[0]), (&pair.b, &pair.ids[1])] {
-            let file = format!("store/{}{suffix}", name.replace('/', "-").replace(':', "_"));
+            let file = format!("store/{}{suffix}", file_name(name));
             assert!(suffix == ".tar" || has_several_members(&site.file(&file)));
             let loaded = stack.docker(&["load", "--input", site.file(&file).to_str().unwrap()]);
             assert!(loaded.contains(name.as_str()), "{loaded}");

@@ -6,7 +6,7 @@ use dpl::fs::Digest;
 use serde_json::{Value, json};
 
 use crate::images::bench::{layer, tar_of};
-use crate::support_engine::{Stack, eventually};
+use crate::support_engine::{Stack, eventually, is_whole};
 
 const TWO: &str = r#"{"project": "PROJECT", "paths": {"images": "store"}, "keep_releases": 2, "services": {
     "a": {"image": "PROJECT/a:1"}, "b": {"image": "PROJECT/b:1"}}}"#;
@@ -114,6 +114,9 @@ fn a_manifest_beside_keeps_its_images_and_a_broken_one_stops_the_prune() {
     stack.site.write("prod.json", &TWO.replace("PROJECT", &project).replace("\"b\":", "\"b\""));
     let refused = stack.run(&["images", "prune", "--yes"]).failure(1);
     assert!(refused.stderr.contains("prod.json") && refused.stderr.contains("line 2"), "{}", refused.stderr);
+    // What only reads goes on without it, and says so.
+    let verified = stack.run(&["images", "verify"]).success();
+    assert!(verified.stderr.contains("prod.json"), "{}", verified.stderr);
     assert_eq!(references(&stack.run(&["images", "list", "--json"]).success().json()).len(), 2);
     wipe(&stack, &[&format!("{project}/a:1"), &format!("{project}/b:1")]);
 }
@@ -181,7 +184,7 @@ impl Held {
         command.env("DPL_FAILPOINT", point).env("DPL_FAILPOINT_FREEZES", "1");
         let child = command.stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();
         let stat = format!("/proc/{}/stat", child.id());
-        eventually(60, point, || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+        eventually(point, || std::fs::read_to_string(&stat).unwrap().contains(") T "));
         Self(child)
     }
 
@@ -207,9 +210,10 @@ fn a_prune_beside_a_running_save_takes_nothing_of_it_and_a_save_waits_for_no_pru
     let base = layer(300_000);
     let prune = ["images", "prune", "--yes"];
     for point in ["images.save.before-blob", "images.save.after-blob:2", "images.save.before-index"] {
-        // What the last round saved is needed no more: there is something to prune each time.
         let ids = [make(&stack, "a:1", &[base.clone(), layer(3000)]), make(&stack, "b:1", &[layer(6000), layer(1000)])];
         let mut save = Held::at(&stack, &["save"], point);
+        // So that there is something to prune each time.
+        stack.site.write("store/blobs/sha256/.dpl-tmp-x", "half");
         assert!(stack.run(&prune).failure(5).stderr.contains("process"), "{point}");
         let said = || std::fs::read_to_string(stack.site.file("said")).unwrap();
         assert_eq!(save.goes_on(), 0, "{point}: {}", said());
@@ -322,6 +326,8 @@ fn images_are_kept_in_the_engine_for_the_last_releases_and_no_longer() {
     };
     assert_eq!(names("images"), [kept(1)]);
     let mut stays = names("kept");
+    // Containers of other tests on this engine keep images of theirs.
+    stays.retain(|name| (0..4).any(|at| *name == kept(at)));
     stays.sort();
     let mut wanted = vec![kept(0), kept(2)];
     wanted.sort();
@@ -373,7 +379,7 @@ fn images_without_a_name_go_when_a_load_left_them_or_all_are_meant() {
     assert!(ids(plan(&[]), "kept").contains(&foreign));
     assert!(ids(plan(&["--dangling"]), "images").contains(&foreign));
     stack.run(&["images", "prune", "--engine", "--yes"]).success();
-    let left = stack.docker(&["images", "--all", "--no-trunc", "--quiet"]);
-    assert!(!left.contains(&ours) && left.contains(&foreign), "{left}");
+    // Not by a list of all: an engine with the containerd store fails it while another test's images go.
+    assert!(!is_whole(&stack.engine, &ours) && is_whole(&stack.engine, &foreign));
     wipe(&stack, &[&name, &foreign]);
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use dpl::engine::{Address, Engine, ImageView};
 use dpl::fs::Digest;
 use dpl::images::{ImagesError, LoadOptions, LoadPlan, LoadReport, SaveOptions, SavePlan, SaveReport};
-use dpl::manifest::types::Reference;
+use dpl::manifest::model::Reference;
 use dpl::report::{Event, Listener, Reporter};
 use futures::StreamExt;
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use dpl::engine::ImageStore;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::images::bench::{Bench, Made, Recipe, gzip, layer, tar_of};
 use crate::support::Site;
+use crate::support_engine::eventually;
 
 /// The docker command on the engine of these tests; whether it did it, and what it said.
 fn docker(arguments: &[&str]) -> (bool, String) {
@@ -154,6 +155,44 @@ async fn an_image_loads_where_its_name_leads_to_one_without_layers() {
     bench.assert_is("app:1", &made).await;
     assert!(bench.can_be_exported("app:1", &made).await);
     bench.wipe(&["app:1"]).await;
+}
+
+/// Between its load and its name, an image is one that `docker image prune` removes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_pruned_before_it_has_its_name_is_sent_again() {
+    let bench = Bench::new("race").await;
+    let base = layer(200_000);
+    let made = bench.make("app:1", &Recipe::of([base.clone(), layer(2000)])).await;
+    bench.make("other:1", &Recipe::of([base])).await;
+    bench.save(&["app:1", "other:1"]).await.unwrap();
+    let manifest = json!({"project": "race", "paths": {"images": bench.store},
+        "services": {"app": {"image": bench.name("app:1")}}});
+    let mut site = Site::with_manifest(&manifest.to_string());
+    site.set("DOCKER_HOST", std::env::var("DPL_TEST_ENGINE").unwrap());
+    site.set("DPL_FAILPOINT", "images.load.before-tag").set("DPL_FAILPOINT_FREEZES", "1");
+    let label = format!("label=for={}", bench.name("x").trim_end_matches("/x"));
+    for what in ["it was sent", "it was there without a name"] {
+        match what {
+            "it was sent" => bench.wipe(&["app:1"]).await,
+            _ => docker_does(&["tag", &bench.name("other:1"), &bench.name("app:1")]),
+        }
+        let mut command = site.command(&["load", "--yes", "-f", "stack.json"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stat = format!("/proc/{}/stat", child.id());
+        eventually("the load is about to name it", || {
+            std::fs::read_to_string(&stat).unwrap().rsplit_once(") ").unwrap().1.starts_with('T')
+        });
+        docker_does(&["image", "prune", "--force", "--filter", &label]);
+        assert!(bench.engine.inspect_image(&made.config_digest).await.unwrap().is_none(), "{what}");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::CONT).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "{what}: {said}");
+        bench.assert_is("app:1", &made).await;
+        assert!(bench.can_be_exported("app:1", &made).await, "{what}");
+    }
+    // With what was kept of the name's other image.
+    docker_does(&["image", "prune", "--all", "--force", "--filter", &label]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

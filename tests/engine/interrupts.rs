@@ -25,11 +25,11 @@ fn interrupted_at(stack: &Stack, point: &str, arguments: &[&str]) -> (Option<i32
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).spawn().unwrap();
     let process = child.id();
     let state = || std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    eventually(60, "it has come to the point", || state().contains(") T "));
+    eventually("it has come to the point", || state().contains(") T "));
     for signal in ["-INT", "-CONT"] {
         assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
     }
-    eventually(60, "it has ended", || child.try_wait().unwrap().is_some());
+    eventually("it has ended", || child.try_wait().unwrap().is_some());
     let said = std::fs::read_to_string(stack.site.file("said")).unwrap();
     (child.wait().unwrap().code(), said)
 }

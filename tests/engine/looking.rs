@@ -1,10 +1,13 @@
 //! Commands that look at services or go into them, at a pipe and at a terminal.
 
+use std::io::BufRead as _;
 use std::process::Command;
 
+use dpl::fs::Digest;
 use rexpect::session::{PtySession, spawn_command};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
+use crate::images::bench::tar_of;
 use crate::support_engine::Stack;
 
 /// Two plain servers; nothing takes long.
@@ -98,6 +101,51 @@ fn exec_puts_the_terminal_back_when_it_is_told_to_end() {
     assert!(tcgetattr(&master).unwrap().local_modes.contains(LocalModes::ICANON));
 }
 
+/// The engine has no call that ends a command: what is said is what it shows.
+#[test]
+fn exec_that_is_told_to_end_says_that_the_command_goes_on() {
+    let stack = started();
+    let mut command =
+        stack.site.command(&["exec", "-f", "stack.json", "api", "sh", "-c", "echo begun; exec sleep 987"]);
+    let said = std::fs::File::create(stack.site.file("said")).unwrap();
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(said).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "begun\n");
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let said = std::fs::read_to_string(stack.site.file("said")).unwrap();
+    let name = stack.container("api");
+    assert!(said.contains(&format!("the command goes on in container {name}")), "{said}");
+    assert!(!said.contains("finished or as it was before"), "{said}");
+    assert!(stack.docker(&["top", &name, "-eo", "pid,args"]).contains("sleep 987"));
+}
+
+/// One log that nobody keeps takes none of the others away, and is still a log that could not be read.
+#[test]
+fn logs_name_a_service_whose_driver_keeps_nothing_show_all_others_and_end_with_1() {
+    let talks = |logging: &str| {
+        format!(
+            r#"{{ "image": "redis:7.0", "stop_signal": "SIGKILL", {logging} "command": ["sh", "-c", "echo hello; exec sleep 987"] }}"#
+        )
+    };
+    let stack = Stack::new(&format!(
+        r#"{{ "project": "PROJECT", "services": {{ "one": {}, "mute": {}, "two": {} }} }}"#,
+        talks(""),
+        talks(r#""logging": { "driver": "none" },"#),
+        talks("")
+    ));
+    stack.run(&["start"]).success();
+    let run = stack.run(&["logs"]).failure(1);
+    let mut lines: Vec<&str> = run.stdout.lines().collect();
+    lines.sort();
+    assert_eq!(lines, ["one  | hello", "two  | hello"], "{}", run.stderr);
+    assert!(run.stderr.contains("mute") && run.stderr.matches("error: ").count() == 1, "{}", run.stderr);
+    stack.run(&["logs", "one", "two"]).success();
+    assert_eq!(stack.run(&["logs", "mute"]).failure(1).stdout, "");
+}
+
 #[test]
 fn exec_without_a_terminal_pipes_what_comes_in_and_keeps_both_outputs_apart() {
     let stack = started();
@@ -130,7 +178,7 @@ fn exec_chooses_a_container_of_a_scaled_service_and_says_what_does_not_run() {
     assert!(run.stderr.contains("chooses several services"), "{}", run.stderr);
     stack.run(&["stop", "api"]).success();
     let run = exec(&["api", "true"]).failure(1);
-    assert!(run.stderr.contains("does not run, it is exited"), "{}", run.stderr);
+    assert!(run.stderr.contains("is not running, it is exited"), "{}", run.stderr);
     let run = stack.site.run(&["-f", "stack.json", "--dry-run", "exec", "api", "rm", "-rf", "a b"]).success();
     assert_eq!(run.stderr, "this would run in api: rm -rf 'a b'\n");
 }
@@ -200,7 +248,7 @@ fn following_goes_on_through_the_engines_own_restart() {
 #[test]
 fn logs_choose_by_time_and_pattern_and_merge_in_time_order() {
     let stack = talking();
-    crate::support_engine::eventually(20, "thirty lines", || {
+    crate::support_engine::eventually("thirty lines", || {
         stack.run(&["logs", "talker"]).success().stdout.lines().count() > 30
     });
     let lines = |flags: &[&str]| -> Vec<serde_json::Value> {
@@ -287,7 +335,7 @@ fn stats_are_those_of_docker_stats() {
     // Something to measure: one CPU's worth of work, memory that stays, and bytes on the network.
     let name = stack.container("worker");
     stack.docker(&["exec", "-d", &name, "sh", "-c", "head -c 20000000 /dev/zero >/dev/shm/x; while :; do :; done"]);
-    crate::support_engine::eventually(20, "the same numbers", || {
+    crate::support_engine::eventually("the same numbers", || {
         let document = stack.run(&["stats", "--json"]).success().json();
         let containers = document["containers"].as_array().unwrap();
         let ours = &containers.iter().find(|container| container["name"] == name.as_str()).unwrap()["usage"];
@@ -386,6 +434,35 @@ fn doctor_names_what_stands_in_the_way_and_what_to_do() {
 }
 
 #[test]
+fn doctor_warns_of_an_image_for_another_architecture() {
+    let image = format!("{}:1", crate::support_engine::unique("other-machine"));
+    let layer = tar_of(&[("file".to_owned(), image.clone().into_bytes())]);
+    let config = serde_json::json!({"architecture": "s390x", "os": "linux", "config": {"Cmd": ["/file"]},
+        "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer).to_string()]}});
+    let manifest = serde_json::json!([{"Config": "c.json", "RepoTags": [image], "Layers": ["l/layer.tar"]}]);
+    let archive = tar_of(&[
+        ("l/layer.tar".to_owned(), layer),
+        ("c.json".to_owned(), config.to_string().into_bytes()),
+        ("manifest.json".to_owned(), manifest.to_string().into_bytes()),
+    ]);
+    let text =
+        r#"{"project": "PROJECT", "services": {"a": {"image": "IMAGE"}, "b": {"image": "expert/expert_api:latest"}}}"#;
+    let stack = Stack::new(&text.replace("IMAGE", &image));
+    std::fs::write(stack.site.file("image.tar"), archive).unwrap();
+    stack.docker(&["load", "-i", stack.site.file("image.tar").to_str().unwrap()]);
+    let run = stack.run(&["doctor", "--json"]);
+    stack.docker(&["image", "rm", &image]);
+    let document = run.json();
+    let checks = document["checks"].as_array().unwrap();
+    let images: Vec<_> = checks.iter().filter(|check| check["name"] == "images").collect();
+    assert_eq!(images.len(), 1, "{document}");
+    assert_eq!(images[0]["verdict"], "warning", "{document}");
+    let found = images[0]["found"].as_str().unwrap();
+    assert!(found.starts_with("for s390x and not for ") && found.ends_with(&image), "{found}");
+    assert!(images[0]["advice"].is_string(), "{document}");
+}
+
+#[test]
 fn doctor_names_what_killed_runs_have_left() {
     let text = PAIR.replace("\"info\"", "\"debug\"");
     let mut stack = started();
@@ -409,4 +486,27 @@ fn doctor_names_what_killed_runs_have_left() {
     stack.docker(&["rm", "-f", &helper]);
     let document = stack.run(&["doctor", "--json"]).json();
     assert!(!document["checks"].as_array().unwrap().iter().any(|check| check["name"] == "leftovers"), "{document}");
+}
+
+#[test]
+fn doctor_names_volumes_that_no_container_uses_and_no_manifest_names() {
+    let text = r#"{ "project": "PROJECT", "defaults": { "stop_grace_period": "1s" }, "volumes": { "kept": {} },
+        "services": {
+          "cache": { "image": "redis:7.0" }, "old": { "image": "redis:7.0", "volumes": ["kept:/kept"] } } }"#;
+    let stack = Stack::new(text);
+    stack.run(&["start", "old"]).success();
+    let volumes = || {
+        let document = stack.run(&["doctor", "--json"]).json();
+        let checks = document["checks"].as_array().unwrap().clone();
+        checks.into_iter().filter(|check| check["name"] == "volumes").collect::<Vec<_>>()
+    };
+    assert_eq!(volumes().len(), 0, "a container uses it");
+    stack.rewrite(r#"{ "project": "PROJECT", "services": { "cache": { "image": "redis:7.0" } } }"#);
+    stack.run(&["remove", "--orphans", "--yes"]).success();
+    let found = volumes();
+    assert!(found.len() == 1 && found[0]["verdict"] == "warning", "{found:?}");
+    assert!(found[0]["found"].as_str().unwrap().ends_with(&format!("{}_kept", stack.project)), "{found:?}");
+    // Another manifest of the project names it.
+    stack.site.write("other.json", &text.replace("PROJECT", &stack.project));
+    assert_eq!(volumes().len(), 0);
 }

@@ -7,16 +7,21 @@ mod support;
 mod support_engine;
 #[path = "../support/ssh.rs"]
 mod support_ssh;
+#[path = "../support/wire.rs"]
+mod support_wire;
 
 mod actions;
 mod archives_of_others;
 mod as_the_manifest_says;
+mod at_sites;
 mod backups;
 mod chains;
 mod commands;
 mod compose;
 mod databases;
+mod ended_databases;
 mod exchange;
+mod fetching;
 mod foreign;
 mod foreign_archives;
 mod housekeeping;
@@ -37,6 +42,9 @@ mod replacing;
 mod restarts;
 mod restore_options;
 mod rollback;
+mod sending;
 mod services;
+mod site_kills;
+mod two_hosts;
 mod under_load;
 mod verdicts;

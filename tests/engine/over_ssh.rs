@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::support::PATIENCE;
 use crate::support_engine::{Stack, eventually, shared_engine};
 use crate::support_ssh::{Sshd, control_socket, masters, process_of};
 
@@ -84,12 +85,12 @@ fn a_connection_that_broke_is_replaced() {
         }
     });
     let starts = || said.lock().unwrap().matches("Ready to accept connections").count();
-    eventually(30, "the log is read", || starts() == 1);
+    eventually("the log is read", || starts() == 1);
     let master = masters(&stack.site)[known].clone();
     let process = process_of(&control_socket(&master)).expect("the connection is there");
     assert!(Command::new("kill").args(["-9", &process.to_string()]).status().unwrap().success());
     stack.docker(&["restart", "--time", "0", &stack.container("a")]);
-    let deadline = Instant::now() + Duration::from_secs(40);
+    let deadline = Instant::now() + PATIENCE;
     while starts() != 2 {
         let complaints = std::fs::read_to_string(&complaints).unwrap();
         let heard = said.lock().unwrap();

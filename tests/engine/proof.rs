@@ -142,15 +142,41 @@ fn an_old_container_that_somebody_removed_meanwhile_is_not_called_kept() {
     let kept = format!("{}.dpl-kept", stack.container("web"));
     let name = stack.container("web");
     let runs = || !stack.docker(&["ps", "-q", "--filter", &format!("name=^{name}$")]).is_empty();
-    eventually(15, "the new container runs", || {
+    eventually("the new container runs", || {
         !stack.docker(&["ps", "-aq", "--filter", &format!("name=^{kept}$")]).is_empty() && runs()
     });
     stack.docker(&["rm", "-v", &kept]);
     let output = run.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(&format!("so the new one is left as {name}")), "{said}");
+    assert!(said.contains(&format!("so the new one is kept as {name}")), "{said}");
     assert!(runs(), "{said}");
+}
+
+#[test]
+fn a_new_container_that_somebody_removed_before_its_turn_leaves_the_old_one_as_it_was() {
+    let stack = Stack::new(&web(r#""ready": { "tcp": 6379 }"#));
+    stack.run(&["start"]).success();
+    let old = stack.inspect("web", "{{.Id}}");
+    stack.rewrite(&web(r#""ready": { "tcp": 6379 }, "environment": { "V": "2" }"#));
+    let mut run = stack.site.command(&["start", "-f", "stack.json"]);
+    run.env("DPL_FAILPOINT", "services.execute.after-stop").env("DPL_FAILPOINT_FREEZES", "1");
+    let run = run.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let process = run.id();
+    let state = || std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    eventually("the old container has stopped", || state().contains(") T "));
+    // As `docker container prune` does.
+    stack.docker(&["rm", "-v", &format!("{}.dpl-next", stack.container("web"))]);
+    let go_on = std::process::Command::new("kill").args(["-CONT", &process.to_string()]).status().unwrap();
+    assert!(go_on.success());
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the old container is back as it was"), "{said}");
+    assert!(!said.contains("could not be restored"), "{said}");
+    assert_eq!(stack.inspect("web", "{{.Id}} {{.State.Running}}"), format!("{old} true"), "{said}");
+    stack.run(&["start"]).success();
+    assert!(stack.inspect("web", "{{.Config.Env}}").contains("V=2"));
 }
 
 #[test]
@@ -160,7 +186,7 @@ fn what_is_gone_or_would_be_left_is_said_before_anything_stops() {
     stack.run(&["start"]).success();
     std::fs::remove_file(stack.site.file("app.conf")).unwrap();
     let run = stack.run(&["restart", "web"]).failure(1);
-    assert!(run.stderr.contains("was there when") && run.stderr.contains("and is gone"), "{}", run.stderr);
+    assert!(run.stderr.contains("existed when") && run.stderr.contains("and is gone"), "{}", run.stderr);
     assert_eq!(stack.inspect("web", "{{.State.Running}}"), "true");
     assert!(!stack.site.file("app.conf").exists());
 

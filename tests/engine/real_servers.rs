@@ -1,43 +1,96 @@
 //! Servers as sites have them: hardened, with limits on everything, and full of what PostgreSQL can hold. On a real
 //! PostgreSQL that is set up so.
 
+use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use dpl::catalogue::english;
 use dpl::databases::{
-    self, BackupSettings, Credentials, DatabasesError, Identity, Jobs, LockPatience, OldDatabase, Origin, Patches,
-    PreservedRows, RebuildOptions, Server,
+    self, Adaptation, BackupSettings, Credentials, DatabasesError, Depth, Identity, Jobs, LockPatience, OldDatabase,
+    Origin, Owners, Part, Patches, Placement, PreservedRows, RebuildOptions, Secret, Server, ServerImage,
+    VerifySettings,
 };
-use dpl::engine::{ContainerSpec, ExecSession, ExecSpec};
+use dpl::engine::{ContainerSpec, ExecSession, ExecSpec, MountKind, MountSpec};
 
 use crate::databases::{Site, image};
-use crate::support_engine::{Stack, eventually};
+use crate::support_engine::{Stack, eventually, eventually_asked};
 
 /// How many tables there are; `DPL_MANY` makes more of everything (scripts/soak.sh).
 fn many(ordinary: u32) -> u32 {
     std::env::var("DPL_MANY").ok().and_then(|times| times.parse::<u32>().ok()).unwrap_or(1) * ordinary
 }
 
+/// The major version of the server that the tests are of.
+fn major() -> u32 {
+    let (_, tag) = image().rsplit_once(':').map(|(name, tag)| (name.to_owned(), tag.to_owned())).unwrap();
+    tag.parse().unwrap_or_else(|_| panic!("DPL_TEST_POSTGRES ends in a major version: {tag}"))
+}
+
+/// A key and a certificate that the server's user may read.
+fn certificate() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=server -days 2 -keyout key -out certificate 2>/dev/null \
+        && chmod 600 key && chown 999:999 . key certificate";
+    let made = Command::new("sh").args(["-ec", command]).current_dir(folder.path()).status().unwrap();
+    assert!(made.success());
+    folder
+}
+
 /// No statement, lock, session or transaction may take long here, nothing but the data folder can be written, and the lock
-/// table is small.
-fn hardened(spec: &mut ContainerSpec) {
+/// table is small. What comes over the network is encrypted, and libraries look into every statement.
+fn hardened(spec: &mut ContainerSpec, certificate: &Path) {
+    spec.mounts.push(MountSpec {
+        kind: MountKind::Bind { source: certificate.to_string_lossy().into_owned(), propagation: None },
+        target: "/certificate".to_owned(),
+        read_only: true,
+        selinux: None,
+    });
+    // Enough to lock each table, and not its indexes as well.
+    let locks = format!("max_locks_per_transaction={}", many(10));
     let settings = [
         "statement_timeout=40",
         "lock_timeout=40",
         "idle_in_transaction_session_timeout=200",
-        "idle_session_timeout=200",
-        "max_locks_per_transaction=10",
+        locks.as_str(),
         "max_connections=30",
         "extra_float_digits=0",
         "DateStyle=German",
         "IntervalStyle=sql_standard",
         "wal_level=logical",
+        "ssl=on",
+        "ssl_cert_file=/certificate/certificate",
+        "ssl_key_file=/certificate/key",
+        "shared_preload_libraries=pg_stat_statements,auto_explain",
+        "auto_explain.log_min_duration=0",
         "fsync=off",
     ];
-    let words = settings.iter().flat_map(|setting| ["-c".to_owned(), (*setting).to_owned()]);
+    // Those that came with later versions.
+    let later = [(14, "idle_session_timeout=200"), (17, "transaction_timeout=400")];
+    let later = later.iter().filter(|(from, _)| major() >= *from).map(|(_, setting)| setting);
+    let words = settings.iter().chain(later).flat_map(|setting| ["-c".to_owned(), (*setting).to_owned()]);
     spec.command = Some(["postgres".to_owned()].into_iter().chain(words).collect());
     spec.read_only = true;
     spec.tmpfs.insert("/var/run/postgresql".to_owned(), String::new());
+}
+
+/// Nobody comes in over the network without, not from its own machine either.
+async fn insist_on_encryption(site: &Site) {
+    let rules = r#"printf 'local all all trust\nhostnossl all all all reject\nhostssl all all all scram-sha-256\n' \
+        >"$PGDATA/pg_hba.conf""#;
+    shell(site, rules).await.unwrap();
+    site.sql("postgres", "SELECT pg_reload_conf()").await;
+    let unencrypted = "psql -w 'host=127.0.0.1 user=postgres sslmode=disable' -c 'SELECT 1' 2>&1";
+    let is_refused = async || shell(site, unencrypted).await.is_err_and(|said| said.contains("rejects"));
+    eventually_asked("it lets nobody in without encryption", is_refused).await;
+}
+
+/// What a script in the server's container prints; as an error where it fails.
+async fn shell(site: &Site, script: &str) -> Result<String, String> {
+    let spec = ExecSpec { command: ["sh", "-c", script].map(str::to_owned).into(), ..Default::default() };
+    let result = site.engine.exec(&site.container, &spec, b"").await.unwrap();
+    let said = String::from_utf8_lossy(&result.stdout).into_owned();
+    if result.exit_code == 0 { Ok(said) } else { Err(said) }
 }
 
 /// Fills `expert`. Each statement for itself: a transaction can't lock so many tables.
@@ -65,7 +118,7 @@ async fn fill(site: &Site) {
          ALTER TABLE secret FORCE ROW LEVEL SECURITY; CREATE POLICY p ON secret TO reader USING (n = 1);
          CREATE FUNCTION watched() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN NULL; END';
          CREATE EVENT TRIGGER watches ON ddl_command_end EXECUTE FUNCTION watched();
-         CREATE PUBLICATION everything FOR ALL TABLES;
+         CREATE PUBLICATION everything FOR ALL TABLES; CREATE EXTENSION pg_stat_statements;
          ALTER DATABASE expert SET statement_timeout = '20ms'; ALTER DATABASE expert SET extra_float_digits = 0;",
         partitions = many(40) - 1,
         objects = if many(1) > 1 { 300_000 } else { 1100 },
@@ -85,16 +138,14 @@ async fn until(site: &Site, what: &str) {
 }
 
 async fn until_in(site: &Site, database: &str, what: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while site.sql(database, what).await != "t" {
-        assert!(Instant::now() < deadline, "{what} never became true");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually_asked(what, async || site.sql(database, what).await == "t").await;
 }
 
 #[tokio::test]
 async fn a_hardened_server_full_of_everything_is_backed_up_verified_and_rebuilt() {
-    let site = Site::start_as(&image(), hardened).await;
+    let certificate = certificate();
+    let site = Site::start_as(&image(), |spec| hardened(spec, certificate.path())).await;
+    insist_on_encryption(&site).await;
     fill(&site).await;
     let before = site.sql("expert", SEEN).await;
     let made = databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
@@ -120,7 +171,7 @@ async fn a_hardened_server_full_of_everything_is_backed_up_verified_and_rebuilt(
     let refused = async |what: &str| {
         let error = site.rebuild("expert").await.unwrap_err();
         let DatabasesError::Unfit { problems, .. } = &error else { panic!("{error:?}") };
-        assert!(problems.iter().any(|problem| problem.contains(what)), "{problems:?}");
+        assert!(problems.iter().any(|problem| english(problem).contains(what)), "{problems:?}");
     };
     site.sql("expert", "SELECT pg_create_logical_replication_slot('debezium', 'pgoutput')").await;
     refused("debezium").await;
@@ -129,6 +180,18 @@ async fn a_hardened_server_full_of_everything_is_backed_up_verified_and_rebuilt(
         .await;
     refused("from_afar").await;
     site.sql("expert", "ALTER SUBSCRIPTION from_afar SET (slot_name = NONE); DROP SUBSCRIPTION from_afar").await;
+
+    // Nor does it go back to one that was kept, since its slots and subscriptions would stay with it.
+    let old = OldDatabase::Keep { count: 1, backup: site.backup_settings() };
+    let kept = RebuildOptions { old, ..site.rebuild_options() };
+    let kept = site.rebuild_from("expert", &site.seed(), &kept).await.unwrap().kept_as.unwrap();
+    site.sql("expert", "SELECT pg_create_logical_replication_slot('debezium', 'pgoutput')").await;
+    let nobody = crate::databases::Nobody::default();
+    let error = databases::rollback(&site.server, "expert", &nobody, &site.reporter).await.unwrap_err();
+    let DatabasesError::CannotRollBack { problems, .. } = &error else { panic!("{error:?}") };
+    assert!(problems.iter().any(|problem| english(problem).contains("debezium")), "{problems:?}");
+    site.sql("expert", "SELECT pg_drop_replication_slot('debezium')").await;
+    databases::drop_leftover(&site.server, "expert", &kept, &site.reporter).await.unwrap();
 
     // The lock of a session that ended meanwhile holds nobody off: nothing is replaced then.
     let ended = async {
@@ -165,7 +228,9 @@ async fn what_pg_dump_can_dump_can_be_backed_up_and_what_keeps_it_from_that_is_t
         "CREATE FUNCTION plain(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';
          CREATE FUNCTION searched(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT plain($1)';
          CREATE TABLE users (id int PRIMARY KEY, name text); CREATE INDEX ON users (searched(name));
-         INSERT INTO users SELECT n, n::text FROM generate_series(1, 7) AS n",
+         INSERT INTO users SELECT n, n::text FROM generate_series(1, 7) AS n;
+         -- With a large object it is dumped by several processes, however small it is.
+         SELECT lo_create(0)",
     )
     .await;
     let back_up = async |patience: u64, jobs: u16| {
@@ -198,7 +263,9 @@ async fn what_pg_dump_can_dump_can_be_backed_up_and_what_keeps_it_from_that_is_t
     drop(wanting);
     // The first error is told, and not what follows from it: a page that can't be read, of a copy that nobody has read yet.
     end_somebody(&site).await;
-    site.sql("postgres", "CREATE DATABASE broken TEMPLATE expert STRATEGY file_copy").await;
+    // Before 15 there was no other way.
+    let strategy = if site.server.major() >= 15 { "STRATEGY file_copy" } else { "" };
+    site.sql("postgres", &format!("CREATE DATABASE broken TEMPLATE expert {strategy}")).await;
     let file =
         site.sql("broken", "SELECT current_setting('data_directory') || '/' || pg_relation_filepath('users')").await;
     let noise = format!("head -c 8192 /dev/urandom | dd of={file} conv=notrunc");
@@ -206,6 +273,43 @@ async fn what_pg_dump_can_dump_can_be_backed_up_and_what_keeps_it_from_that_is_t
     assert_eq!(site.engine.exec(&site.container, &spec, b"").await.unwrap().exit_code, 0);
     let error = databases::backup(&site.server, "broken", &site.backup_settings(), &site.reporter).await.unwrap_err();
     assert!(format!("{error:?}").contains("invalid page"), "{error:?}");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_database_with_pg_cron_is_backed_up_and_proved_and_that_it_can_not_be_rebuilt_is_said_before() {
+    let site = Site::start_as(&image(), |spec| {
+        let words = [
+            "postgres",
+            "-c",
+            "shared_preload_libraries=pg_cron",
+            "-c",
+            "cron.database_name=expert",
+            "-c",
+            "fsync=off",
+        ];
+        spec.command = Some(words.map(str::to_owned).into());
+    })
+    .await;
+    site.sql("postgres", "CREATE DATABASE expert").await;
+    site.sql("expert", "CREATE EXTENSION pg_cron; CREATE TABLE t AS SELECT generate_series(1, 7) AS n").await;
+    site.sql("expert", "SELECT cron.schedule('0 3 * * *', 'VACUUM')").await;
+    let made = databases::backup(&site.server, "expert", &site.backup_settings(), &site.reporter).await.unwrap();
+    assert_eq!(made.rows, 7);
+    let how = VerifySettings { depth: Depth::Restore, jobs: Jobs::default(), operator: "engineer".to_owned() };
+    let preloads = ServerImage::of(&site.server).await;
+    let report = databases::verify(&preloads, made.path.as_ref(), &how, &site.reporter).await.unwrap();
+    assert_eq!((report.damage, report.untried), (None, None));
+    // Without the library it can't be tried, and is no worse for that.
+    let without = ServerImage::named(&site.engine, &image()).await.unwrap();
+    let report = databases::verify(&without, made.path.as_ref(), &how, &site.reporter).await.unwrap();
+    assert!(report.damage.is_none() && report.untried.is_some(), "{report:?}");
+    assert!(databases::backups(site.backups(), "expert").unwrap()[0].verified_at.is_some());
+
+    let refused = site.rebuild_from("expert", made.path.as_ref(), &site.rebuild_options()).await.unwrap_err();
+    let DatabasesError::Unfit { problems, .. } = &refused else { panic!("{refused:?}") };
+    assert!(problems.iter().any(|problem| english(problem).contains("cron.database_name")), "{problems:?}");
+    assert_eq!(site.sql("expert", "SELECT count(*) FROM cron.job").await, "1");
     site.end().await;
 }
 
@@ -267,38 +371,70 @@ async fn rows_of_an_encoding_that_nobody_declared_live_on() {
     // 档案 in GBK.
     let gbk = "convert_from('\\xb5b5b0b8', 'SQL_ASCII')";
     site.sql("expert", &format!("CREATE TABLE t (n int PRIMARY KEY, x text); INSERT INTO t VALUES (1, {gbk})")).await;
+    // A table may have such a name as well, and so may one in UTF-8.
+    let named = format!(
+        "DO $$ BEGIN EXECUTE pg_catalog.format('CREATE TABLE %I AS SELECT generate_series(1, 5) AS n', {gbk}); END $$"
+    );
+    site.sql("expert", &named).await;
+    site.sql("expert", "CREATE TABLE \"档案\" AS SELECT generate_series(1, 3) AS n").await;
     databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
     site.sql("expert", &format!("INSERT INTO t VALUES (2, {gbk})")).await;
     let rows = PreservedRows { table: "t".to_owned(), key: vec!["n".to_owned()], ..Default::default() };
     let options = RebuildOptions { preserve: vec![rows], ..site.rebuild_options() };
     site.rebuild_from("expert", &site.seed(), &options).await.unwrap();
     assert_eq!(site.sql("expert", "SELECT count(*) FROM t WHERE x::bytea = '\\xb5b5b0b8'").await, "2");
+    let names =
+        "SELECT count(*), sum(reltuples) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+         AND (relname::text::bytea = '\\xb5b5b0b8' OR relname = '档案')";
+    assert_eq!(site.sql("expert", names).await, "2|8");
     site.end().await;
+}
+
+/// A server that listens on its socket alone, with the databases `one` and `two`, and not the third one of its manifest.
+struct OnSocket {
+    stack: Stack,
+}
+
+impl OnSocket {
+    fn start() -> Self {
+        let stack = Stack::new(
+            r#"{"project": "PROJECT", "paths": {"backups": "backups"},
+              "databases": {"one": {"service": "db"}, "gone": {"service": "db"}, "two": {"service": "db"}},
+              "services": {"db": {"image": "postgres:15",
+                "command": ["postgres", "-c", "listen_addresses=", "-c", "port=5433", "-c", "fsync=off"],
+                "environment": {"POSTGRES_USER_FILE": "/run/user", "POSTGRES_PASSWORD_FILE": "/run/password"},
+                "volumes": ["./user:/run/user:ro", "./password:/run/password:ro"]}}}"#,
+        );
+        stack.site.write("user", "boss\n");
+        stack.site.write("password", "secret\n");
+        stack.run(&["start", "--yes"]).success();
+        let server = Self { stack };
+        eventually("the server answers", || server.psql("SELECT 1"));
+        for sql in ["CREATE DATABASE one", "CREATE DATABASE two"] {
+            assert!(server.psql(sql), "{sql}");
+        }
+        server
+    }
+
+    /// Runs a line of psql; whether it went well.
+    fn psql(&self, sql: &str) -> bool {
+        let container = self.stack.container("db");
+        let place = ["exec", "-i", &container, "psql", "-h", "/var/run/postgresql", "-p", "5433", "-U", "boss"];
+        let psql = format!("printf '%s' \"$0\" | docker {} -XqAt -v ON_ERROR_STOP=1 -d postgres", place.join(" "));
+        let mut command = Command::new("sh");
+        command.args(["-c", &psql, sql]).env("DOCKER_HOST", &self.stack.engine);
+        command.output().unwrap().status.success()
+    }
 }
 
 #[test]
 fn what_is_listed_through_the_socket_is_backed_up_and_one_that_fails_keeps_nobody_from_it() {
-    let stack = Stack::new(
-        r#"{"project": "PROJECT", "paths": {"backups": "backups"},
-          "databases": {"one": {"service": "db"}, "gone": {"service": "db"}, "two": {"service": "db"}},
-          "services": {"db": {"image": "postgres:15",
-            "command": ["postgres", "-c", "listen_addresses=", "-c", "port=5433", "-c", "fsync=off"],
-            "environment": {"POSTGRES_USER_FILE": "/run/user", "POSTGRES_PASSWORD_FILE": "/run/password"},
-            "volumes": ["./user:/run/user:ro", "./password:/run/password:ro"]}}}"#,
-    );
-    stack.site.write("user", "boss\n");
-    stack.site.write("password", "secret\n");
-    stack.run(&["start", "--yes"]).success();
-    let container = stack.container("db");
-    let engine = stack.engine.clone();
-    let psql = |sql: &str| {
-        let place = ["exec", &container, "psql", "-h", "/var/run/postgresql", "-p", "5433", "-U", "boss", "-XqAt"];
-        Command::new("docker").args(place).args(["-d", "postgres", "-c", sql]).env("DOCKER_HOST", &engine).output()
-    };
-    eventually(60, "the server answers", || psql("SELECT 1").is_ok_and(|output| output.status.success()));
-    for sql in ["CREATE DATABASE one", "CREATE DATABASE two"] {
-        assert!(psql(sql).unwrap().status.success());
-    }
+    let server = OnSocket::start();
+    let stack = &server.stack;
+    // What is the first superuser's, whom no list of dependencies names, beside what is another one's.
+    let others = "CREATE ROLE app; ALTER DATABASE two OWNER TO app;\n\\c two\nCREATE TABLE t (n int); ALTER TABLE t OWNER TO app; \
+         CREATE PUBLICATION p FOR TABLE t;";
+    assert!(server.psql(others));
     let listed = stack.run(&["db", "list", "--json"]).success().json();
     let there: Vec<&str> =
         listed["databases"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
@@ -314,19 +450,82 @@ fn what_is_listed_through_the_socket_is_backed_up_and_one_that_fails_keeps_nobod
         (vec!["one".to_owned(), "two".to_owned()], vec!["gone".to_owned()])
     );
     assert!(run.stderr.contains("there is no database `gone`"), "{}", run.stderr);
+    let record = |of: usize| {
+        let folder =
+            made["backups"][of]["path"].as_str().unwrap().replace("SITE", &stack.site.path().to_string_lossy());
+        let record = std::fs::read_to_string(format!("{folder}/backup.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&record).unwrap()
+    };
+    let roles = record(1)["roles"].as_array().unwrap().iter().map(|role| role["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(roles, ["app", "boss"]);
     stack.run(&["db", "restore", "one", "--yes", "--no-backup"]).success();
+    // Who watches hears of it by the exit code.
+    stack.run(&["db", "list", "one", "two", "--max-age", "36h"]).success();
+    stack.run(&["db", "list", "--max-age", "36h"]).failure(1);
+    stack.run(&["db", "list", "one", "--verified", "7d"]).failure(1);
+}
 
-    // The last bytes of the disk are the server's.
-    let mut stack = stack;
+#[test]
+fn the_last_bytes_of_a_disk_are_the_servers_and_an_id_of_another_database_is_refused() {
+    let OnSocket { mut stack } = OnSocket::start();
+    stack.run(&["db", "backup", "one", "--yes"]).success();
     let backups = |stack: &Stack| std::fs::read_dir(stack.site.file("backups/databases/one")).unwrap().count();
     let before = backups(&stack);
     stack.site.set("DPL_PRETENDS", "databases.shared-disk,databases.little-room");
     let full = stack.run(&["db", "backup", "one", "--yes"]).failure(1);
     assert!(full.stderr.contains("MiB are left at") && backups(&stack) == before, "{}", full.stderr);
+    // Nor is anything replaced whose backup could not be proved for want of room.
+    let unproved = stack.run(&["db", "restore", "one", "--yes"]).failure(1);
+    assert!(unproved.stderr.contains("is restored once more to verify it"), "{}", unproved.stderr);
+    assert!(unproved.stderr.contains("--keep-old 1") && backups(&stack) == before, "{}", unproved.stderr);
     stack.site.set("DPL_PRETENDS", "");
     stack.run(&["db", "backup", "one", "--yes"]).success();
     assert_eq!(backups(&stack), before + 1);
+    // One that is kept and would be one too many is backed up as well: what keeps it from that is told before.
+    stack.run(&["db", "restore", "one", "--yes", "--keep-old", "1"]).success();
+    stack.site.set("DPL_PRETENDS", "databases.shared-disk,databases.little-room");
+    let unproved = stack.run(&["db", "restore", "one", "--yes", "--keep-old", "1"]).failure(1);
+    assert!(unproved.stderr.contains("--keep-old 2") && backups(&stack) == before + 1, "{}", unproved.stderr);
+    stack.run(&["db", "restore", "one", "--yes", "--keep-old", "2"]).success();
+    stack.site.set("DPL_PRETENDS", "");
+    for leftover in stack.run(&["db", "leftovers", "--json"]).success().json()["leftovers"].as_array().unwrap() {
+        stack.run(&["db", "leftovers", "drop", leftover["name"].as_str().unwrap(), "--yes"]).success();
+    }
     let stack = stack;
+
+    // A backup's ID that names another database is refused as its folder is.
+    let listed = stack.run(&["db", "list", "--json"]).success().json();
+    let mut ids = listed["backups"].as_array().unwrap().iter().map(|backup| backup["id"].as_str().unwrap());
+    let id = ids.find(|id| id.starts_with("one/")).unwrap();
+    for how in ["--yes", "--dry-run"] {
+        let refused = stack.run(&["db", "restore", "two", "--backup", id, how]).failure(1);
+        assert!(refused.stderr.contains("it is a dump of `one`, not of `two`"), "{}", refused.stderr);
+    }
+    // A backup of this server's is no surprise, and one of another server's is told.
+    let other = "was made on another PostgreSQL server";
+    let restore = ["db", "restore", "one", "--backup", id, "--dry-run"];
+    assert!(!stack.run(&restore).success().stderr.contains(other));
+    let record = stack.site.file(&format!("backups/databases/{id}/backup.json"));
+    let text = std::fs::read_to_string(&record).unwrap();
+    assert!(text.contains("\"server_identifier\": \""), "{text}");
+    std::fs::write(&record, text.replace("\"server_identifier\": \"", "\"server_identifier\": \"1")).unwrap();
+    assert!(stack.run(&restore).success().stderr.contains(other));
+    std::fs::write(&record, text).unwrap();
+}
+
+#[test]
+fn what_stands_beside_the_databases_of_a_manifest_is_listed_kept_and_dropped() {
+    let server = OnSocket::start();
+    let stack = &server.stack;
+    stack.run(&["db", "backup", "one", "--yes"]).success();
+    // What is restored beside one stands beside none of the manifest's.
+    stack.run(&["db", "restore", "one", "--as", "copy"]).success();
+    let listed = stack.run(&["db", "list", "--json"]).success().json();
+    assert!(listed["others"].as_array().unwrap().iter().any(|other| other["name"] == "copy"), "{listed}");
+    let table = stack.run(&["db", "leftovers"]).success().stdout;
+    let row = table.lines().find(|line| line.contains("copy")).unwrap();
+    assert!(row.starts_with("- "), "{table}");
+    stack.run(&["db", "leftovers", "drop", "copy", "--yes"]).success();
 
     // What stands beside them is listed, kept for a rollback, and dropped.
     stack.run(&["db", "restore", "one", "--yes", "--keep-old", "1"]).success();
@@ -335,24 +534,7 @@ fn what_is_listed_through_the_socket_is_backed_up_and_one_that_fails_keeps_nobod
             "SELECT format('ALTER DATABASE %I RENAME TO %I', datname, replace(datname, '~{from}~', '~{to}~')) FROM \
              pg_database WHERE datname ~ '^one~' \\gexec"
         );
-        let place = [
-            "exec",
-            "-i",
-            &container,
-            "psql",
-            "-h",
-            "/var/run/postgresql",
-            "-p",
-            "5433",
-            "-U",
-            "boss",
-            "-d",
-            "postgres",
-        ];
-        let renamed = format!("printf '%s' \"$0\" | docker {} >/dev/null", place.join(" "));
-        assert!(
-            Command::new("sh").args(["-c", &renamed, &sql]).env("DOCKER_HOST", &engine).status().unwrap().success()
-        );
+        assert!(server.psql(&sql), "{sql}");
     };
     let left = || -> Vec<(String, String)> {
         let listed = stack.run(&["db", "leftovers", "list", "--json"]).success().json();
@@ -371,10 +553,6 @@ fn what_is_listed_through_the_socket_is_backed_up_and_one_that_fails_keeps_nobod
     stack.run(&["db", "leftovers", "drop", &left()[0].0, "--yes"]).success();
     assert_eq!(kinds(), Vec::<String>::new());
     stack.run(&["db", "leftovers", "drop", "two", "--yes"]).failure(2);
-    // Who watches hears of it by the exit code.
-    stack.run(&["db", "list", "one", "two", "--max-age", "36h"]).success();
-    stack.run(&["db", "list", "--max-age", "36h"]).failure(1);
-    stack.run(&["db", "list", "one", "--verified", "7d"]).failure(1);
 }
 
 #[tokio::test]
@@ -390,7 +568,74 @@ async fn a_role_that_owns_its_database_backs_it_up_and_is_told_what_it_may_not()
     let nobody = crate::databases::Nobody::default();
     let origin = Origin::Path(made.path.as_ref());
     let rebuilt = databases::rebuild(&server, "expert", origin, &nobody, &site.rebuild_options(), &site.reporter).await;
-    let Err(DatabasesError::Unfit { problems, .. }) = &rebuilt else { panic!("{rebuilt:?}") };
-    assert!(problems.iter().any(|problem| problem.contains("no superuser")), "{problems:?}");
+    let told = |rebuilt: Result<_, DatabasesError>, what: &str| {
+        let Err(DatabasesError::Unfit { problems, .. }) = &rebuilt else { panic!("{rebuilt:?}") };
+        assert!(problems.iter().any(|problem| english(problem).contains(what)), "{problems:?}");
+    };
+    told(rebuilt, "--as NEW --no-owner --no-privileges");
+    // Into a new database of its own it may.
+    for (name, pretends_large) in [("copy", false), ("large", true)] {
+        if pretends_large {
+            site.sql("expert", "SET ROLE app; SELECT lo_create(0)").await;
+        }
+        let made = databases::backup(&server, "expert", &site.backup_settings(), &site.reporter).await.unwrap();
+        let beside = |adaptation| RebuildOptions {
+            placement: Placement::Beside(name.to_owned()),
+            old: OldDatabase::Drop,
+            adaptation,
+            ..site.rebuild_options()
+        };
+        let rebuild = async |options: RebuildOptions| {
+            let origin = Origin::Path(made.path.as_ref());
+            databases::rebuild(&server, "expert", origin, &nobody, &options, &site.reporter).await
+        };
+        told(rebuild(beside(Adaptation::default())).await, "--as NEW --no-owner --no-privileges");
+        let its_own = Adaptation { owners: Owners::Restorer, privileges: Part::LeftOut, ..Adaptation::default() };
+        rebuild(beside(its_own)).await.unwrap();
+        assert_eq!(
+            site.sql(name, "SELECT count(*), min(tableowner) FROM t, pg_tables WHERE tablename = 't'").await,
+            "7|app"
+        );
+    }
+    site.sql("postgres", "ALTER ROLE app NOCREATEDB").await;
+    let origin = Origin::Path(made.path.as_ref());
+    let rebuilt = databases::rebuild(&server, "expert", origin, &nobody, &site.rebuild_options(), &site.reporter).await;
+    told(rebuilt, "CREATEDB");
     site.end().await;
+}
+
+/// A server that nobody reaches but through its socket, after it was reached over the network: what its rules say now.
+#[tokio::test]
+async fn a_server_whose_rules_refuse_every_address_is_dumped_through_its_socket_or_says_what_is_in_the_way() {
+    for (rules, in_memory) in [
+        ("local all all trust\nhost all all all reject\n", false),
+        // The password that the manifest has is not the server's any more.
+        ("local all all trust\nhost all all all scram-sha-256\n", false),
+        ("local all all trust\nhost all all all reject\n", true),
+    ] {
+        let site = Site::start_as(&image(), |spec| {
+            if in_memory {
+                spec.tmpfs.insert("/var/run/postgresql".to_owned(), "mode=1777".to_owned());
+            }
+        })
+        .await;
+        site.sql("postgres", "CREATE DATABASE expert; ALTER ROLE postgres PASSWORD 'another'").await;
+        site.sql("expert", "CREATE TABLE t AS SELECT generate_series(1, 7) AS n; SELECT lo_create(0)").await;
+        shell(&site, &format!("printf '{rules}' >\"$PGDATA/pg_hba.conf\"")).await.unwrap();
+        site.sql("postgres", "SELECT pg_reload_conf()").await;
+        let knock = "psql -w 'host=127.0.0.1 user=postgres' -c 'SELECT 1' 2>&1";
+        eventually_asked("nobody is let in any more", async || shell(&site, knock).await.is_err()).await;
+        let credentials = Credentials { user: "postgres".to_owned(), password: Some(Secret::new("wrong")) };
+        let server = Server::connect(&site.engine, &site.container, credentials).await.unwrap();
+        let made = databases::backup(&server, "expert", &site.backup_settings(), &site.reporter).await;
+        match in_memory {
+            false => assert_eq!(made.unwrap().rows, 7, "{rules}"),
+            true => {
+                let error = made.unwrap_err();
+                assert!(matches!(error, DatabasesError::NoWay { .. }), "{error:?}");
+                assert!(error.to_string().contains("put the folder of its socket on a volume"), "{error}");
+            }
+        }
+        site.end().await;
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use dpl::catalogue::english;
 use dpl::databases::{
     self, DatabasesError, OldDatabase, Patches, Placement, PreservedRows, RebuildOptions, Secret, Variable,
     VariableValue,
@@ -11,6 +12,7 @@ use dpl::databases::{
 use dpl::engine::ExecSpec;
 
 use crate::databases::{CHECKSUMS, EVERYTHING, Nobody, Site, wait_for_tcp};
+use crate::support_engine::eventually_asked;
 
 /// A table of settings that a delivery brings, and that a customer has changed.
 const SETTINGS: &str = r#"
@@ -114,7 +116,9 @@ async fn what_can_not_live_on_stops_the_rebuild_before_the_swap() {
     let problems = async |preserve: Vec<PreservedRows>| {
         let options = RebuildOptions { preserve, ..site.rebuild_options() };
         match site.rebuild_from("expert", &site.seed(), &options).await {
-            Err(DatabasesError::CannotPreserve { problems, .. } | DatabasesError::Unfit { problems, .. }) => problems,
+            Err(DatabasesError::CannotPreserve { problems, .. } | DatabasesError::Unfit { problems, .. }) => {
+                problems.iter().map(english).collect::<Vec<String>>()
+            }
             other => panic!("{other:?}"),
         }
     };
@@ -130,10 +134,23 @@ async fn what_can_not_live_on_stops_the_rebuild_before_the_swap() {
         problems(vec![rows("settings", &["nome"])]).await,
         ["`expert` has no column `nome` in table `settings` to preserve"]
     );
+    // The server's own words name the database as people do, though the rows go into one that has another name yet.
+    site.sql(
+        "expert",
+        "DELETE FROM \"档案 局\".\"Users\" WHERE id = 1;
+         INSERT INTO \"档案 局\".\"Users\" (id, \"名 字\") OVERRIDING SYSTEM VALUE VALUES (50, 'root')",
+    )
+    .await;
+    let options =
+        RebuildOptions { preserve: vec![rows("\"档案 局\".\"Users\"", &["id"])], ..site.rebuild_options() };
+    let error = site.rebuild_from("expert", &site.seed(), &options).await.unwrap_err();
+    let DatabasesError::Sql { database, source, .. } = &error else { panic!("{error:?}") };
+    assert!(database == "expert" && source.to_string().contains("duplicate key"), "{error:?}");
+    site.sql("expert", "UPDATE \"档案 局\".\"Users\" SET \"名 字\" = 'b' WHERE id = 50").await;
     let columns = vec!["user".to_owned()];
     let dangling = problems(vec![PreservedRows { columns, ..rows("notes", &["id"]) }]).await;
     assert!(
-        dangling[0].starts_with("1 rows of public.notes would point to rows that 档案 局.Users does not have"),
+        dangling[0].starts_with("1 rows of public.notes would refer to rows that 档案 局.Users does not have"),
         "{dangling:?}"
     );
     let twice = problems(vec![PreservedRows { columns: vec!["id".to_owned()], ..rows("notes", &["user"]) }]).await;
@@ -309,8 +326,8 @@ async fn a_restore_that_will_not_fit_and_a_prepared_transaction_are_told_at_once
     let DatabasesError::Unfit { problems, .. } = &error else { panic!("{error:?}") };
     // The new database, and the proof of the old one's backup beside it.
     assert_eq!(problems.len(), 3, "{problems:?}");
-    assert!(problems[0].contains("is damaged"), "{problems:?}");
-    assert!(problems[1..].iter().all(|problem| problem.contains("MiB are free")), "{problems:?}");
+    assert!(english(&problems[0]).contains("is damaged"), "{problems:?}");
+    assert!(problems[1..].iter().all(|problem| english(problem).contains("MiB are free")), "{problems:?}");
     site.end().await;
 }
 
@@ -319,11 +336,9 @@ async fn a_server_that_dies_in_the_middle_has_its_old_rows_and_the_next_run_clea
     let site = site_with("CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 200000) n").await;
     site.sql("expert", "DELETE FROM t WHERE n > 3").await;
     let kill = async {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !site.try_sql("postgres", "SELECT datname FROM pg_database").await.is_ok_and(|all| all.contains("~new~"))
-        {
-            assert!(Instant::now() < deadline, "the restore never began");
-        }
+        let all = "SELECT datname FROM pg_database";
+        let begins = async || site.try_sql("postgres", all).await.is_ok_and(|all| all.contains("~new~"));
+        eventually_asked("the restore begins", begins).await;
         site.engine.stop_container(&site.container, Some(Duration::ZERO)).await.unwrap();
         site.engine.start_container(&site.container).await.unwrap();
         wait_for_tcp(&site.engine, &site.container).await;
@@ -387,6 +402,11 @@ async fn a_plain_dump_is_run_without_a_network_and_restored_as_an_archive() {
     for bytes in hostile {
         assert!(convert(write(&site, "bad.sql", bytes)).await.is_err());
     }
+    // It reads no other file, and says what to do.
+    write(&site, "more.sql", b"CREATE TABLE more (n int);");
+    let error = convert(write(&site, "reads.sql", b"CREATE TABLE t (a int);\n\\i more.sql\n")).await.unwrap_err();
+    let said = std::error::Error::source(&error).unwrap().to_string();
+    assert!(said.contains("put their text into this one file"), "{said}");
     assert_eq!(site.sql("expert", CHECKSUMS).await, sums);
     let none = convert(write(&site, "a.dump", b"PGDMP")).await;
     assert!(matches!(none, Err(DatabasesError::NoArchive { .. })));

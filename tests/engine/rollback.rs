@@ -1,7 +1,7 @@
 //! `rollback`: services back to what they were before an action, by commands on a real engine.
 
 use crate::housekeeping::engine_id;
-use crate::support_engine::{Stack, free_port};
+use crate::support_engine::{Stack, eventually, free_port};
 
 fn web(port: u16, version: &str) -> String {
     r#"{ "project": "PROJECT",
@@ -125,7 +125,92 @@ fn a_stop_is_rolled_back_too_and_a_failed_way_back_leaves_what_runs() {
     assert!(run.stderr.contains("the old container is back as it was"), "{}", run.stderr);
     assert_eq!((stack.inspect("web", "{{.Id}}"), version(&stack)), (before, "2".into()));
 
-    std::fs::write(&recorded, "{").unwrap();
-    assert!(stack.run(&["stop", "web"]).failure(1).stderr.contains("deployments.json"));
+    std::fs::write(&recorded, "").unwrap();
+    let run = stack.run(&["restart", "web"]).failure(1);
+    assert!(run.stderr.contains("deployments.json") && run.stderr.contains("hint: "), "{}", run.stderr);
     assert_eq!(stack.inspect("web", "{{.State.Running}}"), "true", "nothing changes where it can't be written down");
+    // What goes down needs no way back.
+    let run = stack.run(&["stop", "web"]).success();
+    assert!(run.stderr.contains("deployments.json"), "{}", run.stderr);
+    assert_eq!(stack.inspect("web", "{{.State.Running}}"), "false");
+    assert_eq!(std::fs::read_to_string(&recorded).unwrap(), "", "it stays for whoever wants to look at it");
+}
+
+#[test]
+fn the_way_back_from_an_action_that_was_cut_off_is_the_last_record() {
+    let port = free_port();
+    let stack = Stack::new(&web(port, "1"));
+    bring(&stack, "one");
+    stack.run(&["start"]).success();
+    stack.rewrite(&web(port, "2"));
+    stack.run(&["start"]).success();
+    // The new container never gets ready; the kill comes while it is waited for.
+    stack.rewrite(&web(port, "3").replace("/health", "/nowhere"));
+    let mut start = stack.site.command(&["start", "web", "-f", "stack.json"]).spawn().unwrap();
+    let name = stack.container("web");
+    eventually("the new container runs", || {
+        let of_name = stack.docker(&["ps", "--format", "{{.ID}} {{.Names}}"]);
+        let id = of_name.lines().find_map(|line| line.strip_suffix(&name)?.strip_suffix(' ').map(str::to_owned));
+        id.is_some_and(|id| stack.docker(&["inspect", "--format", "{{.Config.Env}}", &id]).contains("VERSION=3"))
+    });
+    start.kill().unwrap();
+    start.wait().unwrap();
+    let back = stack.run(&["rollback", "--dry-run", "--json"]).success().json();
+    let actions = stack.run(&["history", "--json"]).success().json();
+    let actions = actions["actions"].as_array().unwrap().clone();
+    assert_eq!(back["after_action"], actions[actions.len() - 2]["number"], "{actions:?}");
+    stack.run(&["rollback", "--yes"]).success();
+    assert_eq!(version(&stack), "2");
+    // It is a record like any other: the next way back is that from version 2.
+    stack.run(&["rollback", "--yes"]).success();
+    assert_eq!(version(&stack), "1");
+}
+
+/// A program with data that another version of it may change.
+const FRAGILE: &str = r#"{ "project": "PROJECT",
+  "defaults": { "stop_grace_period": "1s" },
+  "services": {
+    "db": { "image": "redis:7.0", "volumes": ["data:/data"], "entrypoint": ["sh", "-c"], "command": ["COMMAND"] }
+  },
+  "volumes": { "data": {} } }"#;
+
+#[test]
+fn an_old_container_that_ends_a_moment_after_its_return_is_not_called_back() {
+    let first = "if [ -e /data/new ]; then sleep 1; exit 3; fi; exec sleep 86400";
+    let stack = Stack::new(&FRAGILE.replace("COMMAND", first));
+    stack.run(&["start"]).success();
+    stack.rewrite(&FRAGILE.replace("COMMAND", "touch /data/new; exit 7"));
+    let run = stack.run(&["start"]).failure(1);
+    assert!(run.stderr.contains("but it does not run"), "{}", run.stderr);
+    assert!(!run.stderr.contains("is back"), "{}", run.stderr);
+    // Its volume goes with the word for it: no other service needs it.
+    stack.run(&["remove", "db", "--volumes", "--yes"]).success();
+    let volumes = stack.docker(&["volume", "ls", "--quiet", "--filter", &format!("name={}_data", stack.project)]);
+    assert_eq!(volumes, "");
+}
+
+#[test]
+fn what_was_down_then_and_runs_now_is_named_and_left_as_it_is() {
+    let manifest = |version: &str| {
+        r#"{ "project": "PROJECT", "defaults": { "stop_grace_period": "1s", "ready": { "tcp": 6379 } }, "services": {
+             "cache": { "image": "redis:7.0" },
+             "web": { "image": "redis:7.0", "environment": { "VERSION": "NEWEST" } } } }"#
+            .replace("NEWEST", version)
+    };
+    let stack = Stack::new(&manifest("1"));
+    stack.run(&["start"]).success();
+    stack.run(&["stop", "web"]).success();
+    stack.rewrite(&manifest("2"));
+    stack.run(&["start", "web"]).success();
+    let web = stack.inspect("web", "{{.Id}}");
+    let plan = stack.run(&["rollback", "--dry-run", "--json"]).success().json();
+    assert_eq!(plan["started_since"], serde_json::json!(["web"]), "{plan}");
+    let run = stack.run(&["rollback", "--yes"]).success();
+    for line in ["every service that ran then is as it was then", "down then and running now, left as they are: web"] {
+        assert!(run.stderr.contains(line), "{line}: {}", run.stderr);
+    }
+    // The manifest says something else than what is there, and nothing else is claimed.
+    assert!(!run.stderr.contains("the manifest says"), "{}", run.stderr);
+    assert_eq!(stack.inspect("web", "{{.Id}} {{.State.Running}}"), format!("{web} true"));
+    assert_eq!(version(&stack), "2");
 }

@@ -6,8 +6,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use dpl::catalogue::english;
 use dpl::engine::{Address, Engine};
 use dpl::fs::Digest;
 use dpl::manifest::Manifest;
@@ -23,7 +24,12 @@ use dpl::services::{
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::support_engine::free_port;
+use crate::support_engine::{eventually, free_port};
+
+/// What belongs under an error's own line.
+fn particulars(error: &ServicesError) -> Vec<String> {
+    error.particulars().iter().map(|(_, line)| english(line)).collect()
+}
 
 /// A project of its own on the engine, taken away at the end.
 struct Site {
@@ -239,16 +245,10 @@ fn ask(port: u16, path: &str) -> Option<String> {
     head.contains(" 200 ").then(|| body.to_owned())
 }
 
-/// The answer once it is what is wanted, or what it is at the end.
-async fn ask_until(port: u16, path: &str, wanted: &str) -> Option<String> {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    loop {
-        let answer = ask(port, path);
-        if answer.as_deref() == Some(wanted) || Instant::now() > deadline {
-            return answer;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+/// Waits for this answer.
+#[track_caller]
+fn answers(port: u16, path: &str, wanted: &str) {
+    eventually(wanted, || ask(port, path).as_deref() == Some(wanted));
 }
 
 fn results(report: &ServicesReport) -> Vec<(&str, ServiceOutcome)> {
@@ -429,7 +429,7 @@ async fn a_replacement_that_never_gets_healthy_gives_way_to_the_old_container() 
     assert_eq!(outcomes, [("api", ServiceOutcome::Failed), ("ui", ServiceOutcome::Skipped)]);
 
     // The old one serves again, with its data and its policy, and nothing else is left.
-    assert_eq!(ask_until(port, "/version", "one").await.as_deref(), Some("one"));
+    answers(port, "/version", "one");
     assert_eq!(site.container_id(container).await, old);
     assert_eq!(site.container_id("t-unhealthy-ui-1").await, ui);
     assert_eq!(read_from_volume(&site, container).await, "kept");
@@ -481,12 +481,12 @@ async fn a_replacement_that_ends_fails_at_once_with_its_exit_code() {
     site.new_image("api", Image::running("two", "echo bad migration; exit 3")).await;
     // Not when the time for it is over, which would be said instead.
     let error = site.act(Action::Restart, &["api"]).await.unwrap_err();
-    let text = error.particulars().join("\n");
+    let text = particulars(&error).join("\n");
     assert!(
         text.contains("exit code 3") && text.contains("bad migration") && text.contains("back as it was"),
         "{text}"
     );
-    assert_eq!(ask_until(port, "/version", "one").await.as_deref(), Some("one"));
+    answers(port, "/version", "one");
     site.clean().await;
 }
 
@@ -496,7 +496,7 @@ async fn a_crash_loop_fails_at_once_and_a_late_dependency_does_not() {
     site.service("looping", Image::running("one", "echo again; exit 7"), |service| service.ready = http("/health"))
         .await;
     let error = site.act(Action::Start, &["looping"]).await.unwrap_err();
-    let text = error.particulars().join("\n");
+    let text = particulars(&error).join("\n");
     assert!(text.contains("restarts again and again") && text.contains("exit code 7"), "{text}");
 
     let once = "if test -f /once; then exec httpd -f -p 80 -h /www; else touch /once; exit 1; fi";
@@ -515,9 +515,9 @@ async fn a_busy_port_costs_nothing_that_ran() {
     site.change("api", |service| service.ports[0].published = Some(other));
     let before = site.engine.inspect_container("t-port-api-1").await.unwrap().unwrap();
     let error = site.act(Action::Restart, &["api"]).await.unwrap_err();
-    let text = error.particulars().join("\n");
+    let text = particulars(&error).join("\n");
     assert!(
-        text.contains(&format!("port {other}/tcp of the host is held by process"))
+        text.contains(&format!("port {other}/tcp of the host is in use by process"))
             && text.contains(&std::process::id().to_string()),
         "{text}"
     );
@@ -531,10 +531,10 @@ async fn a_busy_port_costs_nothing_that_ran() {
     let (how, reporter) = (ExecuteOptions::default(), Reporter::default());
     let error = services::execute(&site.engine, &site.manifest, &plan, &how, &reporter).await.unwrap_err();
     assert!(matches!(failures(&error)[0].way_back, WayBack::PutBack), "{error:?}");
-    assert_eq!(ask_until(port, "/version", "one").await.as_deref(), Some("one"));
+    answers(port, "/version", "one");
     drop(taken);
     site.act(Action::Restart, &["api"]).await.unwrap();
-    assert_eq!(ask_until(other, "/version", "one").await.as_deref(), Some("one"));
+    answers(other, "/version", "one");
     site.clean().await;
 }
 
@@ -575,7 +575,7 @@ async fn a_container_that_dpl_did_not_make_is_never_touched() {
     let _ = site.engine.discard_container(&spec.name).await;
     let stranger = site.engine.create_container(&spec).await.unwrap();
     let error = site.act(Action::Start, &["api"]).await.unwrap_err();
-    assert!(error.particulars()[0].contains("dpl did not make it"), "{error:?}");
+    assert!(particulars(&error)[0].contains("dpl did not create it"), "{error:?}");
     assert_eq!(site.container_id("t-stranger-api-1").await, stranger);
     site.engine.discard_container(&stranger).await.unwrap();
     site.clean().await;
@@ -592,7 +592,7 @@ async fn a_gpu_that_is_not_there_is_left_out_or_refused() {
     let again = site.plan(Action::Start, &["may"], options()).await.unwrap();
     assert!(again.is_empty(), "{again:?}");
     let error = site.act(Action::Start, &["must"]).await.unwrap_err();
-    assert_eq!(error.particulars(), ["must: the engine can't give it the GPU that it requires"]);
+    assert_eq!(particulars(&error), ["must: the engine can't provide the GPU that it requires"]);
     site.clean().await;
 }
 
@@ -627,7 +627,7 @@ async fn a_plan_that_has_become_stale_is_refused() {
     site.engine.rename_container(&old, "t-stale-elsewhere").await.unwrap();
     let (how, reporter) = (ExecuteOptions::default(), Reporter::default());
     let error = services::execute(&site.engine, &site.manifest, &plan, &how, &reporter).await.unwrap_err();
-    assert!(error.particulars()[0].contains("was renamed since the plan was made"), "{:?}", error.particulars());
+    assert!(particulars(&error)[0].contains("was renamed since the plan was made"), "{error:?}");
     assert_eq!(site.engine.list_containers(&[("dpl.project", "t-stale")]).await.unwrap(), [old]);
     site.clean().await;
 }

@@ -90,7 +90,7 @@ CREATE TABLE metrics.attached (value float8, kind text NOT NULL, dropped int, de
 ALTER TABLE metrics.samples ATTACH PARTITION metrics.attached FOR VALUES FROM ('2025-01-01') TO (MAXVALUE);
 CREATE INDEX ON metrics.samples (device, at); CREATE INDEX ON metrics.samples_2024_cpu USING brin (at);
 CREATE TABLE metrics.by_hash (id int PRIMARY KEY) PARTITION BY HASH (id); CREATE TABLE metrics.by_hash_0 PARTITION OF metrics.by_hash FOR VALUES WITH (MODULUS 2, REMAINDER 0); CREATE TABLE metrics.by_hash_1 PARTITION OF metrics.by_hash FOR VALUES WITH (MODULUS 2, REMAINDER 1);
-INSERT INTO metrics.samples SELECT timestamptz '2024-06-01' + n * interval '1 day', n % 10, (ARRAY['cpu', 'gpu', 'disk'])[n % 3 + 1], CASE n WHEN 7 THEN 'NaN' WHEN 8 THEN '-Infinity' ELSE n / 7.0 END FROM generate_series(1, 400) n;
+INSERT INTO metrics.samples SELECT timestamptz '2024-06-01' + n * interval '1 day', n % 10, (ARRAY['cpu', 'gpu', 'disk'])[n % 3 + 1], CASE n WHEN 7 THEN 'NaN' WHEN 8 THEN '-Infinity' ELSE n / 7.0::float8 END FROM generate_series(1, 400) n;
 INSERT INTO metrics.by_hash SELECT generate_series(1, 60);
 
 -- Pages: long texts, generated columns, rooms that can't be booked twice, rules.

@@ -7,6 +7,7 @@ use dpl::engine::{ExecSession, ExecSpec};
 use futures::StreamExt;
 
 use crate::databases::Site;
+use crate::support_engine::eventually_asked;
 
 /// How many rebuilds and clients there are: ten and twenty in the soak (`DPL_MANY`).
 fn sizes() -> (usize, usize) {
@@ -33,6 +34,12 @@ async fn shell(site: &Site, script: &str) -> String {
     String::from_utf8_lossy(&answer.stdout).into_owned()
 }
 
+/// Waits until a client has written into the database with this number.
+async fn somebody_writes(site: &Site, database: &str) {
+    let notes = format!("grep -l '^{database}|' /tmp/committed-* 2>/dev/null; :");
+    eventually_asked("somebody writes", async || !shell(site, &notes).await.is_empty()).await;
+}
+
 #[tokio::test]
 async fn no_row_is_lost_that_a_client_committed_before_or_after_a_swap() {
     let (rebuilds, clients) = sizes();
@@ -50,15 +57,12 @@ async fn no_row_is_lost_that_a_client_committed_before_or_after_a_swap() {
     let mut there = vec![site.sql("postgres", "SELECT oid FROM pg_database WHERE datname = 'expert'").await];
     for _ in 0..rebuilds {
         // Somebody has written into this one before it is replaced.
-        let of = format!("grep -l '^{}|' /tmp/committed-*", there.last().unwrap());
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while shell(&site, &format!("{of} 2>/dev/null; :")).await.is_empty() {
-            assert!(std::time::Instant::now() < deadline, "nobody wrote");
-        }
+        somebody_writes(&site, there.last().unwrap()).await;
         site.rebuild_from("expert", &site.seed(), &options).await.unwrap();
         there.push(site.sql("postgres", "SELECT oid FROM pg_database WHERE datname = 'expert'").await);
     }
-    shell(&site, "sleep 0.3; touch /tmp/stop").await;
+    somebody_writes(&site, there.last().unwrap()).await;
+    shell(&site, "touch /tmp/stop").await;
     for mut client in working {
         while client.output.next().await.is_some() {}
     }

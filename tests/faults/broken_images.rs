@@ -104,7 +104,7 @@ fn one_image_that_the_engine_can_not_give_keeps_no_other_from_being_saved() {
     let all = |images: &[Image; 3]| images.each_ref().map(|image| image.export.clone());
     let refused = Answer::Json(500, r#"{"message":"open /overlay2/l/GONE: no such file or directory"}"#);
     saves_all_but_b("the engine refuses all", |_| refused.clone(), &["no such file or directory"]);
-    let not_whole = ["the image b:1 is not whole in the engine", "hint:", "load, pull or build it again"];
+    let not_whole = ["the image b:1 is not complete in the engine", "hint:", "load, pull or build it again"];
     let gone = format!("{}.tar", Digest::of(&layer("b")).hex());
     let lacks = |images: &[Image; 3]| {
         let all = all(images);

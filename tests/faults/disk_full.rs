@@ -182,6 +182,71 @@ fn a_save_whose_sync_fails_leaves_a_whole_store_and_the_next_goes_on() {
     assert!(failed > 0);
 }
 
+/// A project on a disk that is delivered as it is: what dpl keeps of it lies elsewhere.
+#[test]
+fn a_project_on_read_only_media_is_worked_with_where_its_state_lies_elsewhere() {
+    let mut site = Site::with_manifest("{}");
+    let disk = SmallDisk::over(&site.file("media"), "size=8m");
+    site.write(
+        "media/stack.json",
+        r#"{"project": "p", "paths": {"images": "../store"}, "services": {"a": {"image": "a:1"}}}"#,
+    );
+    fs::write(site.file("media/x.tar"), Image::new("good").archive_with(|tar| tar)).unwrap();
+    disk.becomes("ro");
+    let run = |site: &Site, arguments: &[&str]| {
+        run_command(site, site.command(&[arguments, &["-f", "media/stack.json", "--yes"]].concat()))
+    };
+    let import = ["images", "import", "media/x.tar"];
+    let refused = run(&site, &import);
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("Read-only") && refused.stderr.contains("--state"), "{}", refused.stderr);
+    run(&site, &[&import[..], &["--state", "elsewhere"]].concat()).success("an import");
+    assert!(site.file("elsewhere/p").is_dir());
+    let by_variable = site.file("by-variable").to_str().unwrap().to_owned();
+    site.set("DPL_STATE", by_variable);
+    run(&site, &["images", "export", "a", "--output", "out.tar"]).success("an export");
+    assert!(site.file("by-variable/p").is_dir() && site.file("out.tar").is_file());
+    run(&site, &["images", "verify"]).success("a verify");
+}
+
+/// A file system without locks, as some network file systems are.
+#[test]
+fn a_store_on_a_disk_without_locks_is_named_with_what_to_do() {
+    let image = Image::new("good");
+    let mut site =
+        Site::with_manifest(r#"{"project": "p", "paths": {"images": "store"}, "services": {"a": {"image": "a:1"}}}"#);
+    let _engine = engine_for_all(&mut site, &image);
+    fs::write(site.file("x.tar"), image.archive_with(|tar| tar)).unwrap();
+    // The project's own lock as well, or the store's alone.
+    let (everywhere, store): (&[&str], _) = (&[], site.file("store/.dpl-store/lock"));
+    let in_store = ["--trace-path", store.to_str().unwrap()];
+    let without_locks = |arguments: &[&str], place: &[&str]| {
+        let program = site.command(&[arguments, &["--yes", "-f", "stack.json"]].concat());
+        let mut traced = Command::new("strace");
+        traced.args(["--follow-forks", "-qqq", "--output=/dev/null", "--trace=flock", "--inject=flock:error=ENOLCK"]);
+        traced.args(place);
+        traced.arg(program.get_program()).args(program.get_args()).current_dir(site.path()).env_clear();
+        traced.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        run_command(&site, traced)
+    };
+    for command in [LAYOUT, ARCHIVES, &["images", "import", "x.tar"]] {
+        for place in [everywhere, &in_store] {
+            let ended = without_locks(command, place);
+            let said = ended.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(ended.status.code(), Some(1), "{command:?}: {said}");
+            let words =
+                ["No locks available", "put the project on another one", if place.is_empty() { "" } else { "store" }];
+            assert!(words.iter().all(|words| said.contains(words)), "{command:?}: {said}");
+            assert!(!site.file("store/index.json").exists(), "{command:?}");
+        }
+    }
+    // What needs no lock goes on: looking, and writing an archive elsewhere.
+    run(&site, &["images", "import", "x.tar"]).success("the import");
+    without_locks(&["images", "verify"], everywhere).success("a verify");
+    without_locks(&["images", "export", "--output", "out.tar"], &in_store).success("an export");
+    assert!(site.file("out.tar").is_file());
+}
+
 /// An engine with the image `a:1`, which anyone may talk to.
 fn engine_for_all(site: &mut Site, image: &Image) -> FakeEngine {
     let socket = site.file("docker.sock");

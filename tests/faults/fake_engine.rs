@@ -105,6 +105,30 @@ fn an_engine_that_does_not_introduce_itself_can_not_be_reached() {
     }
 }
 
+#[tokio::test]
+async fn a_name_that_an_engine_cannot_have_names_nothing_in_it() {
+    const WORDS: &str = r#"{"message":"invalid reference format: repository name must be lowercase"}"#;
+    let fake = Fake::with(vec![("GET", "/images/Team", Answer::Json(400, WORDS))]);
+    let engine = Engine::connect(Address::resolve(Some(&fake.engine.address)).unwrap()).await.unwrap();
+    assert!(engine.inspect_image("Team/Foo:1").await.unwrap().is_none());
+    assert!(fake.asked_for("/images/Team"));
+}
+
+#[test]
+fn a_full_disk_of_the_engine_is_said_with_what_to_do_and_nothing_is_sent_again() {
+    const WORDS: &str = r#"{"errorDetail":{"message":"write /layer: no space left on device"},"error":"write /layer: no space left on device"}"#;
+    let fake = Fake::with(vec![
+        ("GET", "/images/json", Answer::Json(200, "[]")),
+        ("POST", "/images/load", Answer::Json(200, WORDS)),
+    ]);
+    fake.store_image();
+    let ended = fake.ends(&["load", "--no-space-check"], 1, &["no space left on device", "docker system df"]);
+    // There was no image of that name before.
+    assert!(!ended.stderr.contains("still there"), "{}", ended.stderr);
+    let sent = fake.engine.requests().iter().filter(|heard| heard.contains("/images/load")).count();
+    assert_eq!(sent, 1, "{}", ended.stderr);
+}
+
 #[test]
 fn a_list_that_does_not_come_ends_the_command_before_it_changes_anything() {
     for (what, answer) in broken_answers() {
@@ -268,7 +292,8 @@ async fn a_network_is_taken_from_containers_that_are_gone_and_from_no_others() {
         ("here", r#"{"Id":"n","Name":"n","Containers":{"c2":{"Name":"is-c2"}}}"#, false),
         ("just joining", r#"{"Id":"n","Name":"n","Containers":{"ep-2":{"Name":"is-c2"}}}"#, false),
     ];
-    for (what, network, lets_go) in ENDPOINTS {
+    // Each waits for some seconds, whether the engine lets go after all.
+    let checks = ENDPOINTS.map(|(what, network, lets_go)| async move {
         let fake = Fake::with(vec![
             ("DELETE", "/networks/n", Answer::Json(403, HELD)),
             ("GET", "/networks/n", Answer::Json(200, network)),
@@ -285,5 +310,6 @@ async fn a_network_is_taken_from_containers_that_are_gone_and_from_no_others() {
         let requests = fake.engine.requests();
         let mut asked = requests.iter().filter(|request| request.contains("/disconnect"));
         assert!(asked.all(|request| request.contains(r#""was-c1""#)), "{what}: {requests:?}");
-    }
+    });
+    futures::future::join_all(checks).await;
 }

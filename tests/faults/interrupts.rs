@@ -20,10 +20,10 @@ fn interrupted(mut subject: impl Subject, up_bytes: u64, down_bytes: u64) {
     let command = subject.command();
     let context = format!("{command:?}, interrupted");
     let child = begin(subject.site(), &[command.as_slice(), &["--host", &proxy.address]].concat());
-    eventually(60, "the transfer is held", || proxy.is_frozen.load(Ordering::SeqCst));
+    eventually("the transfer is held", || proxy.is_frozen.load(Ordering::SeqCst));
     let process = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
-    eventually(60, "it says that it stops", || said_so_far(subject.site()).contains("stopping"));
+    eventually("it says that it stops", || said_so_far(subject.site()).contains("stopping"));
     proxy.is_frozen.store(false, Ordering::SeqCst);
     let ended = end(subject.site(), child);
     assert_eq!(ended.status.code(), Some(130), "{context}: {ended:?}");

@@ -176,6 +176,27 @@ fn an_action_whose_journal_finds_no_room_changes_nothing() {
     subject.is_done("with room");
 }
 
+/// The locks are there by then, the engine's too.
+#[test]
+fn an_action_whose_journal_can_not_be_begun_changes_nothing_and_leaves_no_lock() {
+    let mut subject = Services::new(services::Deed::Stop);
+    subject.prepare();
+    let journal = subject.site().state("journal.jsonl");
+    let aside = journal.with_extension("aside");
+    fs::rename(&journal, &aside).unwrap();
+    fs::create_dir(&journal).unwrap();
+    let ended = run(subject.site(), &subject.command());
+    says_why(&ended, &["can't read", "journal.jsonl"], "a folder in its place");
+    fs::remove_dir(&journal).unwrap();
+    fs::rename(&aside, &journal).unwrap();
+    subject.is_untouched("a folder in its place");
+    let program = subject.site().command(&["lock", "status", "-f", "stack.json"]);
+    let status = run_command(subject.site(), program).success("who is at work");
+    assert!(status.stderr.contains("nobody is at work"), "{}", status.stderr);
+    run(subject.site(), &subject.command()).success("the next one");
+    subject.is_done("the next one");
+}
+
 #[test]
 fn another_users_folders_are_named_and_stay_as_they_are() {
     const NOBODY: u32 = 65_534;

@@ -144,7 +144,7 @@ pub const SAMPLE: &[Point] = &[
     at(Scene::PruneBackups, "databases.prune.before-rename", 2),
     at(Scene::PruneBackups, "databases.prune.after-rename", 2),
     at(Scene::PruneBackups, "databases.prune.after-remove", 2),
-    at(Scene::Dump, "databases.dump.before-pg-dump", 1),
+    at(Scene::Dump, "databases.dump.before-stream", 1),
     at(Scene::Dump, "databases.seed.before-exchange", 1),
     at(Scene::Dump, "databases.seed.before-old-removed", 1),
     at(Scene::Dump, "databases.seed.after-exchange", 1),
@@ -205,11 +205,30 @@ pub const SAMPLE: &[Point] = &[
 
 /// Points that are not in the sample, and why: the soak takes them.
 const SOAK_ONLY: &[(&str, &str)] = &[
+    ("databases.arrival.before-file", "it takes a site: tests/engine/fetching.rs kills there"),
+    ("databases.arrival.before-name", "it takes a site: tests/engine/fetching.rs kills there"),
+    ("databases.arrival.after-name", "it takes a site: tests/engine/fetching.rs kills there"),
+    (
+        "databases.convert.before-scan",
+        "nothing is made before it: tests/engine/ended_databases.rs presses Ctrl-C there",
+    ),
     (
         "databases.seed.old-is-aside",
-        "only a file system that can't exchange two names passes it: src/databases/archive/staging.rs has what comes after a kill",
+        "only a file system that can't exchange two names passes it: tests/engine/ended_databases.rs kills there",
     ),
     ("images.load.before-full", "only the containerd store falls short: tests/engine/images_others.rs kills there"),
+    ("sites.receive.after-piece", "it takes a site: tests/engine/site_kills.rs kills there"),
+    ("sites.receive.before-name", "it takes a site: tests/engine/site_kills.rs kills there"),
+    ("sites.receive.after-name", "it takes a site: tests/engine/site_kills.rs kills there"),
+    ("sites.place.before-file", "it takes a site: tests/engine/site_kills.rs kills there"),
+    ("sites.place.before-record", "it takes a site: tests/engine/site_kills.rs kills there"),
+    ("sites.place.before-clean", "it takes a site: tests/engine/site_kills.rs kills there"),
+    ("sites.place.before-seed", "it takes a site: tests/engine/site_kills.rs kills there"),
+    ("sites.place.after-seed", "it takes a site: tests/engine/site_kills.rs kills there"),
+    ("sites.place.before-seed-record", "it takes a site: tests/engine/site_kills.rs kills there"),
+    ("images.adopt.before-move", "it takes a site: tests/engine/site_kills.rs kills there"),
+    ("images.adopt.after-move", "it takes a site: tests/engine/site_kills.rs kills there"),
+    ("images.adopt.before-names", "it takes a site: tests/engine/site_kills.rs kills there"),
 ];
 
 #[test]

@@ -215,13 +215,13 @@ impl Operators {
         self.seen.lock().unwrap().changes.clear();
         let point = "services.execute.before-restart:2";
         let mut here = Self::begins(&self.here, "here", Some(point));
-        eventually(60, "it stands still in its work", || is_stopped(&here));
+        eventually("it stands still in its work", || is_stopped(&here));
         let mut there = Self::begins(&self.there, "there", None);
-        eventually(60, "the other one is done", || there.try_wait().unwrap().is_some());
+        eventually("the other one is done", || there.try_wait().unwrap().is_some());
         assert_eq!(there.wait().unwrap().code(), Some(0), "{}", self.said());
         assert!(is_stopped(&here), "{}", self.said());
         signal(&here, "CONT");
-        eventually(60, "it has ended", || here.try_wait().unwrap().is_some());
+        eventually("it has ended", || here.try_wait().unwrap().is_some());
         assert_eq!(here.wait().unwrap().code(), Some(5), "{}", self.said());
         let seen = self.seen.lock().unwrap();
         let at_work: Vec<&str> = seen.changes.iter().map(|change| change.by).collect();
@@ -282,7 +282,7 @@ fn two_operators_of_whom_one_is_frozen_never_write_at_once() {
                 let (mut late, mut lost) = (0, 0);
                 if lane == 0 {
                     operators.takes_over();
-                    eventually(10, "the lock is given back", || operators.locks().is_empty());
+                    eventually("the lock is given back", || operators.locks().is_empty());
                 }
                 for schedule in 0..schedules {
                     tally.case();
@@ -290,7 +290,7 @@ fn two_operators_of_whom_one_is_frozen_never_write_at_once() {
                     let (late_now, has_lost) = operators.meet(&mut chance, &context);
                     late += late_now;
                     lost += usize::from(has_lost);
-                    eventually(10, &format!("{context}: the lock is given back"), || operators.locks().is_empty());
+                    eventually(&format!("{context}: the lock is given back"), || operators.locks().is_empty());
                 }
                 println!("lane {lane}: {schedules} schedules, {lost} lost the lock, {late} calls were under way then");
                 // Whatever happened, the next one finds everything as it should be.

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Site, repository};
+use crate::support::{PATIENCE, Site, repository};
 
 /// The address of the private engine that the tests share.
 ///
@@ -39,13 +39,28 @@ pub fn is_whole(engine: &str, image: &str) -> bool {
     export.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
 }
 
-/// Waits until `holds`, or fails the test after `seconds`.
+/// Waits until `holds`, or fails the test when it does not.
 #[track_caller]
-pub fn eventually(seconds: u64, what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(seconds);
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(Instant::now() < deadline, "not within {seconds} s: {what}");
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// The same of what is asked of an engine or a server. Asked without a pause, they would have no time for what is waited for.
+#[track_caller]
+pub fn eventually_asked(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let place = std::panic::Location::caller();
+    async move {
+        let asking = async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let held = tokio::time::timeout(PATIENCE, asking).await;
+        assert!(held.is_ok(), "{place}: not within {PATIENCE:?}: {what}");
     }
 }
 
@@ -100,8 +115,10 @@ impl Stack {
         stack
     }
 
-    /// Writes the manifest anew.
+    /// Writes the manifest anew. Its `postgres:15` is another version where `DPL_TEST_POSTGRES` names one.
     pub fn rewrite(&self, manifest: &str) {
+        let postgres = std::env::var("DPL_TEST_POSTGRES").unwrap_or_else(|_| "postgres:15".to_owned());
+        let manifest = manifest.replace("\"postgres:15\"", &format!("\"{postgres}\""));
         self.site.write("stack.json", &manifest.replace("PROJECT", &self.project));
     }
 
@@ -189,6 +206,14 @@ impl PrivateEngine {
             .output()
             .unwrap();
         assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    }
+
+    /// Runs a line of shell in its network.
+    #[track_caller]
+    pub fn in_its_network(&self, line: &str) {
+        let space = format!("--net=/run/netns/{}", engine_sh(&["netns", &self.name]));
+        let done = Command::new("nsenter").args([&space, "sh", "-ec", line]).output().unwrap();
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// SIGKILL; its data stays.

@@ -5,7 +5,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 /// How the fake answers a request.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub enum Answer {
     WhenAsked { bytes: Vec<u8>, pieces: usize },
     /// Nothing: the connection is closed.
     Close,
+    /// One answer after the other, and the last one for ever.
+    Each(Vec<Answer>),
     /// A whole answer with a JSON body the first time, and from then on the connection is closed.
     OnceThenClose(u16, &'static str),
     /// A whole answer with a JSON body the first time, and from then on nothing, for ever.
@@ -40,8 +43,37 @@ pub struct FakeEngine {
     pub address: String,
     socket: PathBuf,
     rules: Vec<Rule>,
-    requests: Arc<Mutex<Vec<String>>>,
+    heard: Arc<Heard>,
     bodies: Arc<Mutex<Vec<Body>>>,
+}
+
+/// All requests so far; whoever waits for one is woken by each.
+#[derive(Default)]
+struct Heard {
+    requests: Mutex<Vec<String>>,
+    came: Condvar,
+}
+
+impl Heard {
+    fn add(&self, request: String) {
+        self.requests.lock().unwrap().push(request);
+        self.came.notify_all();
+    }
+
+    fn count(&self, word: &str) -> usize {
+        count(&self.requests.lock().unwrap(), word)
+    }
+
+    /// Waits until more than so many requests have this word in them; whether they came in time.
+    fn more_than(&self, most: usize, word: &str, time: Duration) -> bool {
+        let requests = self.requests.lock().unwrap();
+        let waited = self.came.wait_timeout_while(requests, time, |heard| count(heard, word) <= most).unwrap();
+        !waited.1.timed_out()
+    }
+}
+
+fn count(requests: &[String], word: &str) -> usize {
+    requests.iter().filter(|request| request.contains(word)).count()
 }
 
 /// What came in chunks with a request.
@@ -60,6 +92,9 @@ impl Body {
     }
 }
 
+/// As that of the other tests (support/mod.rs), which unit tests don't have.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// More of a body than this is not kept.
 const KEPT_BYTES: usize = 16 << 20;
 
@@ -73,16 +108,16 @@ impl FakeEngine {
     pub fn start(socket: &Path, rules: Vec<Rule>) -> Self {
         let listener = UnixListener::bind(socket).unwrap();
         let (socket, answers) = (socket.to_owned(), rules.clone());
-        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard: Arc<Heard> = Arc::default();
         let bodies: Arc<Mutex<Vec<Body>>> = Arc::default();
-        let (heard, taken) = (requests.clone(), bodies.clone());
+        let (told, taken) = (heard.clone(), bodies.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (rules, heard, taken) = (rules.clone(), heard.clone(), taken.clone());
+                let (rules, heard, taken) = (rules.clone(), told.clone(), taken.clone());
                 std::thread::spawn(move || serve(stream, &rules, &heard, &taken));
             }
         });
-        Self { address: format!("unix://{}", socket.display()), socket, rules: answers, requests, bodies }
+        Self { address: format!("unix://{}", socket.display()), socket, rules: answers, heard, bodies }
     }
 
     /// Another one at the same address: what a client sent before it gave up may come late, and is this one's no more.
@@ -98,11 +133,18 @@ impl FakeEngine {
 
     /// `METHOD /path`, and the body that came in one piece, of every request so far.
     pub fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        self.heard.requests.lock().unwrap().clone()
+    }
+
+    /// Waits until so many requests have this word in them, or fails the test when they don't.
+    #[track_caller]
+    pub fn wait_for(&self, count: usize, word: &str) {
+        let came = self.heard.more_than(count - 1, word, PATIENCE);
+        assert!(came, "not {count} times within {PATIENCE:?}: {word}: {:?}", self.requests());
     }
 }
 
-fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bodies: &Mutex<Vec<Body>>) {
+fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Heard, bodies: &Mutex<Vec<Body>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     loop {
         let mut line = String::new();
@@ -129,7 +171,7 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bod
         let bare = bare.unwrap_or_else(|| path.clone());
         let rule = rules.iter().find(|(wanted, beginning, _)| *wanted == method && bare.starts_with(beginning));
         if matches!(rule, Some((_, _, Answer::Deaf))) {
-            heard.lock().unwrap().push(format!("{method} {path}"));
+            heard.add(format!("{method} {path}"));
             stall();
         }
         let mut body = vec![0; length];
@@ -144,7 +186,7 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bod
                 return;
             }
         }
-        heard.lock().unwrap().push(format!("{method} {path} {}", String::from_utf8_lossy(&body)).trim_end().to_owned());
+        heard.add(format!("{method} {path} {}", String::from_utf8_lossy(&body)).trim_end().to_owned());
         // The version's prefix says nothing that a rule would ask for.
         let path = match path.strip_prefix("/v1.").and_then(|rest| rest.split_once('/')) {
             Some((_, rest)) => format!("/{rest}"),
@@ -155,7 +197,17 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bod
             .find(|(wanted, beginning, _)| *wanted == method && path.starts_with(beginning))
             .map(|(_, _, answer)| answer.clone())
             .unwrap_or_else(|| ordinary(&method, &path));
-        let is_first = || heard.lock().unwrap().iter().filter(|request| request.contains(&path)).count() == 1;
+        let is_first = || heard.count(&path) == 1;
+        let next = |answers: Vec<Answer>| {
+            let heard = heard.requests.lock().unwrap();
+            let asked = heard.iter().filter(|request| request.starts_with(&method) && request.contains(&path)).count();
+            let asked = asked.clamp(1, answers.len());
+            answers.into_iter().nth(asked - 1).unwrap_or(Answer::Close)
+        };
+        let answer = match answer {
+            Answer::Each(answers) => next(answers),
+            other => other,
+        };
         let answer = match answer {
             Answer::OnceThenClose(status, body) | Answer::OnceThenStall(status, body) if is_first() => {
                 Answer::Json(status, body)
@@ -190,13 +242,10 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bod
                 return;
             }
             Answer::WhenAsked { bytes, pieces } => {
-                let asked = || heard.lock().unwrap().iter().filter(|request| request.contains("/_ping")).count();
-                let mut before = asked();
+                let mut before = heard.count("/_ping");
                 for piece in bytes.chunks(bytes.len().div_ceil(pieces)) {
-                    while asked() == before {
-                        std::thread::park_timeout(std::time::Duration::from_millis(5));
-                    }
-                    before = asked();
+                    heard.more_than(before, "/_ping", Duration::MAX);
+                    before = heard.count("/_ping");
                     if stream.write_all(piece).is_err() {
                         return;
                     }
@@ -204,7 +253,7 @@ fn serve(mut stream: UnixStream, rules: &[Rule], heard: &Mutex<Vec<String>>, bod
                 let _ = stream.shutdown(std::net::Shutdown::Both);
                 return;
             }
-            Answer::Close | Answer::OnceThenClose(..) => {
+            Answer::Close | Answer::OnceThenClose(..) | Answer::Each(_) => {
                 let _ = stream.shutdown(std::net::Shutdown::Both);
                 return;
             }

@@ -4,8 +4,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
+
+/// What has not come by then never comes: long enough for a machine that is busy with other builds, since no test is there to
+/// find out how fast something is.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder with a manifest in it, and the program run beside it with nothing of the caller's environment.
 pub struct Site {
@@ -148,4 +153,29 @@ pub fn compose_command() -> Option<Vec<&'static str>> {
             output.status.success() && (numbers.next(), numbers.next()) >= (Some(2), Some(30))
         })
     })
+}
+
+/// Does the same for each case, as many side by side: for tests that wait for an engine more than they work.
+pub fn side_by_side<T: Sync>(at_once: usize, cases: &[T], each: impl Fn(&T) + Sync) {
+    in_lanes(at_once, cases, || (), |(), case| each(case));
+}
+
+/// The same where each case needs a place of its own: one is made for each lane, and used for one case after the other.
+pub fn in_lanes<T: Sync, P>(lanes: usize, cases: &[T], make: impl Fn() -> P + Sync, each: impl Fn(&mut P, &T) + Sync) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..lanes.min(cases.len()) {
+            scope.spawn(|| {
+                let mut place = make();
+                while let Some(case) = cases.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    each(&mut place, case);
+                }
+            });
+        }
+    });
+}
+
+/// The record of a backup or a seed as `db backup` and `db dump` write it; the dump itself is elsewhere.
+pub fn record_of_dump(database: &str) -> String {
+    include_str!("seed.json").replace("expert", database)
 }

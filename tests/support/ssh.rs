@@ -1,4 +1,4 @@
-//! Other people's ssh servers, on loopback: each with keys, a port and a configuration of its own.
+//! Other people's ssh servers, on loopback or at the other end of a wire: each with keys, a port and a configuration of its own.
 
 #![allow(dead_code)]
 
@@ -11,11 +11,13 @@ use tempfile::TempDir;
 
 use crate::support::Site;
 use crate::support_engine::{eventually, free_port};
+use crate::support_wire::Wire;
 
 /// An sshd; it ends with the test.
 pub struct Sshd {
     child: Child,
     folder: TempDir,
+    host: String,
     pub port: u16,
 }
 
@@ -23,9 +25,20 @@ impl Sshd {
     /// Lets root in with a key of its own; `more` are further lines of its configuration (sshd_config).
     #[track_caller]
     pub fn start(more: &str) -> Self {
+        Self::run(Command::new("/usr/sbin/sshd"), "127.0.0.1", free_port(), more)
+    }
+
+    /// As [`Sshd::start`], on the host behind a wire.
+    #[track_caller]
+    pub fn behind(wire: &Wire, more: &str) -> Self {
+        Self::run(wire.command("/usr/sbin/sshd"), &wire.site.to_string(), 2222, more)
+    }
+
+    #[track_caller]
+    fn run(mut sshd: Command, host: &str, port: u16, more: &str) -> Self {
         // The first line of a kind counts (sshd_config(5)), so that `more` may overrule what follows.
         let folder = TempDir::with_prefix("dpl-sshd-").unwrap();
-        let (path, port) = (folder.path().display().to_string(), free_port());
+        let path = folder.path().display().to_string();
         for key in ["host", "user"] {
             let made = Command::new("ssh-keygen")
                 .args(["-q", "-t", "ed25519", "-N", "", "-f", &format!("{path}/{key}")])
@@ -34,32 +47,37 @@ impl Sshd {
         }
         fs::copy(folder.path().join("user.pub"), folder.path().join("authorized_keys")).unwrap();
         let configuration = format!(
-            "{more}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {path}/host\nPidFile none\nAuthorizedKeysFile \
+            "{more}\nPort {port}\nListenAddress {host}\nHostKey {path}/host\nPidFile none\nAuthorizedKeysFile \
              {path}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
         );
         fs::write(folder.path().join("sshd_config"), configuration).unwrap();
         // Where Debian's sshd puts those that have not proved anything yet.
         fs::create_dir_all("/run/sshd").unwrap();
-        let mut child = Command::new("/usr/sbin/sshd")
+        let mut child = sshd
             .args(["-D", "-e", "-f", &format!("{path}/sshd_config")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        eventually(20, "sshd listens", || {
+        eventually("sshd listens", || {
             assert_eq!(child.try_wait().unwrap(), None, "{}", fs::read_to_string(folder.path().join("log")).unwrap());
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+            std::net::TcpStream::connect((host, port)).is_ok()
         });
-        Self { child, folder, port }
+        Self { child, folder, host: host.to_owned(), port }
+    }
+
+    /// What it has written down.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     pub fn address(&self) -> String {
-        format!("ssh://root@127.0.0.1:{}", self.port)
+        format!("ssh://root@{}:{}", self.host, self.port)
     }
 
     /// Gives the site a client that knows the key: it reads no configuration of this machine's user, and writes down how it
-    /// is called.
+    /// is called. Options in `SSH_OPTIONS` count before those of the program.
     pub fn admit(&self, site: &mut Site) {
         let (here, server) = (site.path().display().to_string(), self.folder.path().display());
         site.write(
@@ -69,8 +87,9 @@ impl Sshd {
                  GlobalKnownHostsFile /dev/null\n"
             ),
         );
-        let script =
-            format!("#!/bin/sh\necho \"$*\" >>{here}/ssh.calls\nexec /usr/bin/ssh -F {here}/ssh_config \"$@\"\n");
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >>{here}/ssh.calls\nexec /usr/bin/ssh -F {here}/ssh_config $SSH_OPTIONS \"$@\"\n"
+        );
         site.write("bin/ssh", &script);
         fs::set_permissions(site.file("bin/ssh"), fs::Permissions::from_mode(0o755)).unwrap();
         site.set("PATH", format!("{here}/bin:{}", std::env::var("PATH").unwrap()));

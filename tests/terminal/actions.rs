@@ -75,13 +75,15 @@ fn each_action_shows_its_plan_asks_does_it_and_comes_back() {
     choose(&mut terminal, "5", "expert").asks("Go on? [y/N]").keys("\r").says("nothing was changed").asks("action:");
 
     psql(&stack, "expert", "DELETE FROM workflow WHERE i > 10");
-    choose(&mut terminal, "6", "2").says("expert would be rebuilt from").says("Type its name to go on:");
+    choose(&mut terminal, "6", "2")
+        .says("expert would be rebuilt from")
+        .asks("expert will be replaced by its seed. Type its name to go on:");
     terminal.keys("expert\r").says("1 database rebuilt").asks("action:");
     assert_eq!(psql(&stack, "expert", "SELECT count(*) FROM workflow"), "100");
 
     // The newest backup is the one that the rebuild made, the one before it the whole one.
     choose(&mut terminal, "8", "2").asks("backup:").says("BACKUP").keys("1\r").says("expert would be restored from");
-    terminal.says("Type its name to go on:").keys("expert\r").says("expert restored from").asks("action:");
+    terminal.says("Type its name to go on:").asks(">").keys("expert\r").says("expert restored from").asks("action:");
     assert_eq!(psql(&stack, "expert", "SELECT count(*) FROM workflow"), "10");
 
     terminal.keys("9\r").says("running, healthy").asks("action:");
@@ -91,6 +93,10 @@ fn each_action_shows_its_plan_asks_does_it_and_comes_back() {
 
     choose(&mut terminal, "4", "api").says(&format!("stop {}", stack.container("api"))).asks("Go on? [Y/n]");
     terminal.keys("n\r").says("nothing was changed").asks("action:");
+    assert_eq!(stack.inspect("api", "{{.State.Running}}"), "true");
+    // An answer that was typed with the choice, before anybody could see what it agrees to, is none.
+    terminal.keys("4\r").asks("which:").keys("api\ry\r").asks("Go on? [Y/n]").keys("n\r").says("nothing was changed");
+    terminal.asks("action:");
     assert_eq!(stack.inspect("api", "{{.State.Running}}"), "true");
     choose(&mut terminal, "4", "api").asks("Go on? [Y/n]").keys("\r").says("1 service stopped").asks("action:");
     assert_eq!(stack.inspect("api", "{{.State.Running}}"), "false");
@@ -129,7 +135,7 @@ fn ctrl_c_in_an_action_stops_it_safely_and_comes_back_to_the_menu() {
     let stack = site();
     let mut terminal = menu(&stack, 100);
     choose(&mut terminal, "3", "slow").asks("Go on? [Y/n]").keys("\r");
-    eventually(60, "it waits", || {
+    eventually("it waits", || {
         fs::read_to_string(stack.site.state("journal.jsonl")).unwrap_or_default().contains("wait")
     });
     terminal.keys("\x03").says("stopping at the next safe point").says("stopped as asked").asks("action:");
@@ -148,6 +154,36 @@ fn an_error_shows_its_page_and_the_menu_again() {
     choose(&mut terminal, "2", "api").says("error: ").says("nowhere:1").asks("action:");
     choose(&mut terminal, "3", "api").says("nowhere:1").asks("action:");
     terminal.keys("9\r").says("missing").asks("action:").keys("0\r");
+    assert_eq!(terminal.end(), 0);
+}
+
+/// `doctor` tries a GPU with a container, which whoever has asked for the lock makes only with the lock.
+#[test]
+fn a_look_after_an_action_that_could_not_be_begun_takes_no_lock() {
+    let stack = Stack::new(
+        r#"{ "project": "PROJECT", "services": {
+             "api": {
+               "image": "expert/expert_api:latest", "stop_signal": "SIGKILL", "ready": { "log": "ready on port" },
+               "gpus": [{ "driver": "nvidia", "count": "all", "capabilities": ["gpu"], "required": false }] } } }"#,
+    );
+    stack.run(&["start"]).success();
+    let journal = stack.site.state("journal.jsonl");
+    let aside = journal.with_extension("aside");
+    fs::rename(&journal, &aside).unwrap();
+    fs::create_dir(&journal).unwrap();
+    let mut terminal = menu(&stack, 100);
+    choose(&mut terminal, "4", "api").asks("Go on? [Y/n]").keys("\r").says("error: ").asks("action:");
+    assert_eq!(stack.inspect("api", "{{.State.Running}}"), "true", "{}", terminal.text());
+    fs::remove_dir(&journal).unwrap();
+    fs::rename(&aside, &journal).unwrap();
+    terminal.keys("9\r").says("running").asks("action:");
+    terminal.keys("12\r").says("no GPU").asks("action:");
+    assert!(terminal.text().matches("error: ").count() <= 1, "{}", terminal.text());
+    let locks = stack.docker(&["ps", "-aq", "--filter", &format!("name={}-dpl-lock", stack.project)]);
+    assert_eq!(locks, "", "{}", terminal.text());
+    // And the next action has its own.
+    choose(&mut terminal, "4", "api").asks("Go on? [Y/n]").keys("\r").says("1 service stopped").asks("action:");
+    terminal.keys("0\r");
     assert_eq!(terminal.end(), 0);
 }
 

@@ -1,7 +1,7 @@
 //! What is typed and pressed in the menu, and what comes of it. No engine: lists say so, and numbers are numbers all the same.
 
 use crate::screen::Terminal;
-use crate::support::Site;
+use crate::support::{Site, record_of_dump};
 
 /// The services that the upgrade of the field replaces: 17 to 25.
 const UPGRADE: [&str; 9] = [
@@ -25,12 +25,16 @@ pub fn site() -> Site {
     });
     let databases = ["minerva", "expert", "metis"]
         .map(|name| format!(r#""{name}": {{ "service": "platform-1", "seed": "seeds/{name}" }}"#));
-    Site::with_manifest(&format!(
+    let site = Site::with_manifest(&format!(
         r#"{{ "project": "danganju", "paths": {{ "images": "images", "backups": "backups" }},
              "databases": {{ {} }}, "services": {{ {} }} }}"#,
         databases.join(", "),
         services.collect::<Vec<_>>().join(", ")
-    ))
+    ));
+    for database in ["minerva", "expert", "metis"] {
+        site.write(&format!("seeds/{database}/backup.json"), &record_of_dump(database));
+    }
+    site
 }
 
 /// The menu, asking for an action.
@@ -138,14 +142,14 @@ fn what_means_nothing_is_left_out() {
 fn an_action_that_does_not_exist_shows_its_page_and_the_menu_again() {
     let site = site();
     let mut terminal = menu(&site);
-    for typed in ["13", "26", "00", "-1", "99999999999999999999", "1.5", "１３"] {
+    for typed in ["15", "26", "00", "-1", "99999999999999999999", "1.5", "１５"] {
         terminal.keys(typed).keys("\r");
         let narrow = match typed {
-            "１３" => "13",
+            "１５" => "15",
             "00" => "0",
             typed => typed,
         };
-        terminal.says(&format!("error: there is no action {narrow}: the numbers go from 1 to 12, and 0 leaves"));
+        terminal.says(&format!("error: no action has the number {narrow}: the numbers go from 1 to 14, and 0 leaves"));
         terminal.asks("action:");
     }
     terminal.keys("\r").asks("action:").keys("  ").keys("\r").asks("action:").keys(" 0 \r");
@@ -163,6 +167,10 @@ fn a_target_that_does_not_exist_is_told_while_it_is_typed_and_when_it_is_entered
         ("25..17", "`25..17` runs backwards: write 17..25"),
         ("[17", "the brackets of `[17` don't match"),
         ("@mtis", "there is no group `@mtis`: did you mean `@metis`?"),
+        // Nothing chosen is never all.
+        ("[]", "name the services: `[]` chooses none"),
+        (",", "name the services: `,` chooses none"),
+        ("[ , ]", "name the services: `[ , ]` chooses none"),
     ] {
         terminal.keys("2\r").asks("which:").keys(typed).asks(&format!("which: {typed}")).says(why);
         terminal.keys("\r").says(&format!("error: {why}")).asks("action:");
@@ -201,6 +209,8 @@ fn a_rebuild_wants_the_name_and_anything_else_changes_nothing() {
         terminal.keys("6\r").asks("which:").keys("2\r").says("expert would be rebuilt from").asks(question);
         terminal.keys(wrong).says("nothing was changed").asks("action:");
     }
+    terminal.keys("6\r").asks("which:").keys("2\r").asks(question).keys("exprt\r");
+    terminal.says("that is not the name that was asked for, `expert`").says("nothing was changed").asks("action:");
     // With the name it would begin, and there is no engine.
     terminal.keys("6\r").asks("which:").keys("expert\r").asks(question).keys("expert\r").says("hint: is the engine");
     terminal.asks("action:").keys("0\r");

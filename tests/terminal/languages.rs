@@ -18,7 +18,7 @@ fn the_menu_is_chinese_and_its_words_and_those_of_commands_both_filter_it() {
     terminal.keys("备份").says(">  7  备份数据库").says("   8  从备份恢复数据库");
     assert!(!terminal.text().contains("重启服务"), "{}", terminal.text());
     terminal.keys("\x7f\x7f").asks("操作：").keys("db reb").says(">  6  用交付的转储重建数据库");
-    terminal.keys("\r").asks("对象：").says("警告: 状态未知：can't reach the Docker engine").says("编号  数据库");
+    terminal.keys("\r").asks("对象：").says("警告: 状态未知：无法连接").says("编号  数据库");
     terminal.keys("2\r").asks("expert 将被交付转储中的数据替换。请输入它的名称以继续：").keys("否\r");
     terminal.says("未做任何更改").asks("操作：").keys("0\r");
     assert_eq!(terminal.end(), 0);

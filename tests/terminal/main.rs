@@ -5,12 +5,17 @@
 mod support;
 #[path = "../support/engine.rs"]
 mod support_engine;
+#[path = "../support/ssh.rs"]
+mod support_ssh;
+#[path = "../support/wire.rs"]
+mod support_wire;
 
 mod actions;
 mod choosing;
 mod languages;
 mod leaving;
 mod screen;
+mod sites;
 mod sizes;
 #[path = "../support/tally.rs"]
 mod tally;

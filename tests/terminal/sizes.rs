@@ -18,7 +18,7 @@ fn lists_fit_40_and_80_columns() {
         let mut terminal = Terminal::open(&site, &["stack.json"], columns, 50);
         terminal.asks("action:").says("   1  save images");
         assert_fits(&terminal, columns.into());
-        assert_eq!(terminal.lines().iter().filter(|line| line.starts_with("  ")).count(), 15);
+        assert_eq!(terminal.lines().iter().filter(|line| line.starts_with("  ")).count(), 17);
         terminal.keys("1\r").asks("which:").says("  25  metis_worker_gpu");
         let from = terminal.lines().iter().position(|line| line == "which:").unwrap();
         let lines = terminal.lines().split_off(from);

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub(in crate::databases) struct Contents {
     /// A table's OID in the database that was dumped → the dump ID of its data.
     pub table_data: BTreeMap<u32, u32>,
+    /// The dump IDs of all data of tables, as they are listed.
+    pub in_order: Vec<u32>,
 }
 
 /// Reads lines like `3318; 0 16386 TABLE DATA public accounts postgres`; comments begin with `;`.
@@ -20,10 +22,11 @@ pub(in crate::databases) fn parse(listing: &str) -> Contents {
         let Ok(id) = id.parse::<u32>() else { continue };
         let mut words = rest.splitn(3, ' ');
         let (Some(_), Some(oid), Some(entry)) = (words.next(), words.next(), words.next()) else { continue };
-        if entry.starts_with("TABLE DATA ")
-            && let Ok(oid) = oid.parse()
-        {
-            contents.table_data.insert(oid, id);
+        if entry.starts_with("TABLE DATA ") {
+            contents.in_order.push(id);
+            if let Ok(oid) = oid.parse() {
+                contents.table_data.insert(oid, id);
+            }
         }
     }
     contents
@@ -44,6 +47,7 @@ mod tests {
     fn a_tables_data_is_known_by_the_tables_oid() {
         let contents = parse(LISTING);
         assert_eq!(contents.table_data, BTreeMap::from([(16386, 3318), (16390, 3319)]));
+        assert_eq!(contents.in_order, [3318, 3319]);
     }
 
     #[test]

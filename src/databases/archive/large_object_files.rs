@@ -2,10 +2,13 @@
 //! record has one digest for all of them, since a line for each would make it larger than what can be read back.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::record::{ARCHIVE, FileEntry};
+use crate::databases::error::DatabasesError;
 use crate::fs::{Digest, Hasher};
 
 /// So many are named one by one, as everything else is.
@@ -23,6 +26,30 @@ pub(in crate::databases) struct LargeObjectFiles {
 /// Whether an archive's file holds a large object (pg_dump's `pg_backup_directory.c`, `_StartLO`).
 pub(in crate::databases) fn is_large_object(name: &str) -> bool {
     name.strip_prefix("blob_").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// So many are synced one by one; a file system as a whole may have much to write that is others'.
+const SYNCED_ALONE: usize = 100;
+
+/// Makes files of `folder` safe on disk that were written a moment ago: each for itself costs a turn of the disk.
+pub(in crate::databases) fn sync(folder: &Path, names: &[String]) -> Result<(), DatabasesError> {
+    if names.len() > SYNCED_ALONE && syncfs_tells_errors(&rustix::system::uname().release().to_string_lossy()) {
+        let synced = File::open(folder).and_then(|opened| Ok(rustix::fs::syncfs(&opened)?));
+        return synced.map_err(DatabasesError::file(message!("verb-write"), folder));
+    }
+    for name in names {
+        let path = folder.join(name);
+        let synced = File::open(&path).and_then(|file| file.sync_data());
+        synced.map_err(DatabasesError::file(message!("verb-write"), &path))?;
+    }
+    Ok(())
+}
+
+/// Before Linux 5.8 it says nothing of what could not be written (syncfs(2)).
+fn syncfs_tells_errors(release: &str) -> bool {
+    let mut numbers =
+        release.split(|letter: char| !letter.is_ascii_digit()).map(|word| word.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(5), Some(8))
 }
 
 /// The files that a record names one by one, and the large objects together where they are many.
@@ -83,5 +110,24 @@ mod tests {
         let mut other = all(NAMED + 1);
         other[7].sha256 = Digest::of(b"other");
         assert_ne!(gather(other).1.unwrap().sha256, together.sha256);
+    }
+
+    #[test]
+    fn a_kernel_whose_syncfs_says_nothing_of_errors_syncs_file_by_file() {
+        for (release, tells) in
+            [("6.1.0-18-amd64", true), ("5.8.0", true), ("5.4.0-150-generic", false), ("3.10", false)]
+        {
+            assert_eq!(syncfs_tells_errors(release), tells, "{release}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_gone_are_an_error_of_few_and_many_are_synced_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..=SYNCED_ALONE).map(|index| format!("blob_{index}.dat.gz")).collect();
+        assert!(sync(folder.path(), &names[..1]).is_err());
+        names.iter().for_each(|name| std::fs::write(folder.path().join(name), name).unwrap());
+        sync(folder.path(), &names[..2]).unwrap();
+        sync(folder.path(), &names).unwrap();
     }
 }

@@ -8,4 +8,5 @@ pub(super) mod owners;
 pub(super) mod record;
 pub(super) mod script;
 pub(super) mod staging;
+pub(super) mod tar_stream;
 pub(super) mod verification;

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::large_object_files::LargeObjectFiles;
 use super::names;
-use crate::databases::described::inventory::{Extension, Role, Table};
+use crate::databases::described::inventory::{Extension, Givens, Role, Table};
 use crate::databases::described::properties::Properties;
 use crate::databases::error::DatabasesError;
 use crate::fs::Digest;
+use crate::report::{Message, Told};
 
 /// The file's name in the folder of a backup or a seed.
 pub(in crate::databases) const RECORD_FILE: &str = "backup.json";
@@ -42,6 +43,10 @@ pub struct Record {
     pub server_version: String,
     /// `150020`.
     pub server_version_number: u32,
+    /// The server's system identifier (`pg_control_system()`), of a backup whose server may be asked for it. A seed is for
+    /// any server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_identifier: Option<String>,
     pub properties: Properties,
     /// What it takes on the server's disk, indexes included.
     pub size_bytes: u64,
@@ -52,6 +57,8 @@ pub struct Record {
     /// Where objects of it lie that are not at the database's own place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tablespaces: Vec<String>,
+    #[serde(default, skip_serializing_if = "Givens::is_usual")]
+    pub givens: Givens,
     /// Those of the dump's own snapshot, with the rows that the archive holds of each.
     pub tables: Vec<Table>,
     pub archive: ArchiveFormat,
@@ -95,27 +102,34 @@ pub struct FileEntry {
     pub sha256: Digest,
 }
 
-/// Why bytes are no `backup.json`.
+/// Why bytes are not a valid `backup.json`.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    #[error("it can't be read")]
     Unreadable(#[source] std::io::Error),
-    #[error("it has more than {LARGEST_BYTES} bytes")]
     TooLarge,
-    #[error("it is no backup.json")]
     Malformed(#[source] serde_json::Error),
-    #[error("its format is {found}, made by a newer dpl; this one reads up to {FORMAT}")]
     Newer { found: u32 },
-    #[error("`{path}` is no file of an archive")]
     StrangePath { path: String },
-    #[error("`{id}` is no backup of `{database}`")]
     StrangeId { id: String, database: String },
-    #[error("it holds a NUL, which no name and no value of PostgreSQL's can have")]
     Nul,
-    #[error("it names no table of contents (archive/toc.dat), or an archive of the other format")]
     NoContents,
-    #[error("`{path}` is named twice")]
     Twice { path: String },
+}
+
+impl Told for RecordError {
+    fn message(&self) -> Message {
+        match self {
+            Self::Unreadable(_) => message!("record-unreadable"),
+            Self::TooLarge => message!("record-too-large", most = LARGEST_BYTES),
+            Self::Malformed(_) => message!("record-malformed"),
+            Self::Newer { found } => message!("record-newer", found = found, known = FORMAT),
+            Self::StrangePath { path } => message!("record-strange-path", path = path),
+            Self::StrangeId { id, database } => message!("record-strange-id", id = id, database = database),
+            Self::Nul => message!("record-nul"),
+            Self::NoContents => message!("record-no-contents"),
+            Self::Twice { path } => message!("record-twice", path = path),
+        }
+    }
 }
 
 /// Whether a string of the document has a NUL in it, which JSON can only say as `\u0000`. What reads SQL line by line
@@ -237,12 +251,14 @@ pub(in crate::databases) mod tests {
             },
             server_version: "15.20".to_owned(),
             server_version_number: 150_020,
+            server_identifier: None,
             properties: Properties { owner: "postgres".to_owned(), ..Default::default() },
             size_bytes: 8192,
             extensions: Vec::new(),
             roles: Vec::new(),
             large_objects: 0,
             tablespaces: Vec::new(),
+            givens: Givens::default(),
             tables: vec![Table { schema: "public".to_owned(), name: "档案".to_owned(), oid: 16386, rows: 3 }],
             archive: ArchiveFormat::Directory,
             of_replaced: false,

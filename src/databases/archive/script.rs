@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::databases::server::quoting::quoted_name;
+use crate::report::Message;
 
 /// What a schema's script needs around it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(in crate::databases) struct ScriptFacts {
     pub extensions: BTreeSet<String>,
     pub encoding: Option<String>,
     pub makes_public: bool,
+    /// How many tables it makes, with rows or without.
+    pub tables: u64,
 }
 
 /// How many rows of which table an archive holds.
@@ -77,11 +80,11 @@ impl ScriptEnd {
     }
 
     /// What is missing at the end of the text.
-    pub fn missing(&self) -> Option<String> {
+    pub fn missing(&self) -> Option<Message> {
         let head = |copy: &String| copy.chars().take(120).collect::<String>();
         match (&self.open_copy, self.open_headers.last()) {
-            (Some(copy), _) => Some(format!("it ends in the middle of the rows of `{}`", head(copy))),
-            (None, Some(header)) => Some(format!("its last line should be `{header} complete`, and is not there")),
+            (Some(copy), _) => Some(message!("damage-in-rows", table = head(copy))),
+            (None, Some(header)) => Some(message!("damage-last-line", header = header)),
             (None, None) => None,
         }
     }
@@ -95,6 +98,9 @@ impl ScriptFacts {
 
     /// Reads one line of a script. pg_dump writes each of these statements in one.
     pub fn read_line(&mut self, line: &str) {
+        // Its columns follow.
+        let is_table = ["CREATE TABLE ", "CREATE UNLOGGED TABLE "].iter().any(|words| line.starts_with(words));
+        self.tables += u64::from(is_table);
         let Some(line) = line.strip_suffix(';') else { return };
         if let Some(rest) = line.strip_prefix("ALTER DEFAULT PRIVILEGES FOR ROLE ") {
             self.roles.extend(identifier(rest).map(|(name, _)| name));
@@ -237,7 +243,7 @@ mod tests {
     fn missing(script: &str) -> Option<String> {
         let mut end = ScriptEnd::default();
         script.lines().for_each(|line| end.read_line(line));
-        end.missing()
+        end.missing().map(|missing| crate::catalogue::english(&missing))
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::catalogue::io_error;
 use crate::databases::error::DatabasesError;
 use crate::fs::{create_dir_durably, sync_dir};
 
@@ -39,16 +40,16 @@ impl Staging {
             let path = home.join(format!("{TEMPORARY}{token:016x}"));
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {
-                    let lock = File::open(&path).map_err(DatabasesError::file("open", &path))?;
+                    let lock = File::open(&path).map_err(DatabasesError::file(message!("verb-open"), &path))?;
                     // Some network file systems can't lock a folder; then nobody clears it away either.
                     let _ = lock.try_lock();
                     return Ok(Self { path, _lock: lock, published: false });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(DatabasesError::file("create", &path)(error)),
+                Err(error) => return Err(DatabasesError::file(message!("verb-create"), &path)(error)),
             }
         }
-        Err(DatabasesError::file("create a folder in", home)(io::ErrorKind::AlreadyExists.into()))
+        Err(DatabasesError::file(message!("verb-create-folder-in"), home)(io::ErrorKind::AlreadyExists.into()))
     }
 
     pub fn path(&self) -> &Path {
@@ -57,7 +58,7 @@ impl Staging {
 
     /// Gives it its name. Nothing of that name may be there.
     pub fn publish(mut self, target: &Path) -> Result<(), DatabasesError> {
-        let fail = || DatabasesError::file("put a backup at", target);
+        let fail = || DatabasesError::file(message!("verb-store-backup"), target);
         sync_dir(&self.path).map_err(fail())?;
         fs::rename(&self.path, target).map_err(fail())?;
         self.published = true;
@@ -67,8 +68,14 @@ impl Staging {
     /// Puts it where something is already, and removes what was there: in one step where the file system can exchange two
     /// names. A folder can't be replaced by a plain rename unless it is empty.
     pub fn exchange(mut self, target: &Path) -> Result<(), DatabasesError> {
-        let fail = || DatabasesError::file("replace", target);
-        sync_dir(&self.path).map_err(fail())?;
+        self.exchange_with(target)
+    }
+
+    fn exchange_with(&mut self, target: &Path) -> Result<(), DatabasesError> {
+        let fail = || DatabasesError::file(message!("verb-replace"), target);
+        if self.path.is_dir() {
+            sync_dir(&self.path).map_err(fail())?;
+        }
         let flags = rustix::fs::RenameFlags::EXCHANGE;
         let exchanged = match crate::failpoint::pretends("fs.no-exchange") {
             true => Err(Errno::INVAL),
@@ -79,8 +86,8 @@ impl Staging {
             // NFS, CIFS, exFAT and NTFS know no exchange.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return self.replace_in_turn(target).map_err(fail()),
             Err(Errno::BUSY | Errno::XDEV) => {
-                let why = "a file system is mounted there; name a folder in it";
-                return Err(fail()(io::Error::other(why)));
+                let why = message!("staging-mounted");
+                return Err(fail()(io_error(io::ErrorKind::Other, why)));
             }
             Err(error) => return Err(fail()(error.into())),
         }
@@ -88,11 +95,11 @@ impl Staging {
         crate::failpoint!("databases.seed.before-old-removed");
         // From here on the folder's own name holds what was replaced.
         self.published = true;
-        remove(&self.path).map_err(DatabasesError::file("remove", &self.path))
+        remove(&self.path).map_err(DatabasesError::file(message!("verb-remove"), &self.path))
     }
 
     /// In two steps: what was there goes aside first. Killed in between, the next run puts it back ([`clear`]).
-    fn replace_in_turn(mut self, target: &Path) -> io::Result<()> {
+    fn replace_in_turn(&mut self, target: &Path) -> io::Result<()> {
         let home = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let mut aside = OsString::from(ASIDE);
@@ -121,6 +128,22 @@ impl Drop for Staging {
     }
 }
 
+/// Puts a seed that lies beside its place, on the same disk, there; what was there is removed. On an error it stays where it
+/// is.
+pub fn put_seed_in_place(seed: &Path, target: &Path) -> Result<(), DatabasesError> {
+    if let Ok(metadata) = fs::symlink_metadata(target)
+        && (metadata.is_dir() || seed.is_dir())
+    {
+        let lock = File::open(seed).map_err(DatabasesError::file(message!("verb-open"), seed))?;
+        // Published as far as its end is concerned: what has arrived is not thrown away.
+        let mut staging = Staging { path: seed.to_owned(), _lock: lock, published: true };
+        return staging.exchange_with(target);
+    }
+    let fail = || DatabasesError::file(message!("verb-replace"), target);
+    fs::rename(seed, target).map_err(fail())?;
+    sync_dir(target.parent().unwrap_or(Path::new("."))).map_err(fail())
+}
+
 /// A name that [`clear`] takes for something unfinished.
 pub(in crate::databases) fn temporary(token: &str) -> String {
     format!("{TEMPORARY}{token}")
@@ -141,11 +164,11 @@ pub(in crate::databases) fn leftovers(home: &Path) -> Result<Vec<PathBuf>, Datab
     let entries = match fs::read_dir(home) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(DatabasesError::file("list", home)(error)),
+        Err(error) => return Err(DatabasesError::file(message!("verb-list"), home)(error)),
     };
     let mut found = Vec::new();
     for entry in entries {
-        let path = entry.map_err(DatabasesError::file("list", home))?.path();
+        let path = entry.map_err(DatabasesError::file(message!("verb-list"), home))?.path();
         let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
         // Anybody's pipe or link may have such a name: only a folder is opened.
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
@@ -166,12 +189,12 @@ pub(in crate::databases) fn clear(home: &Path) -> Result<(), DatabasesError> {
     });
     for (aside, target) in aside {
         match fs::symlink_metadata(&target) {
-            Ok(_) => remove(&aside).map_err(DatabasesError::file("remove", &aside))?,
-            Err(_) => fs::rename(&aside, &target).map_err(DatabasesError::file("put back", &target))?,
+            Ok(_) => remove(&aside).map_err(DatabasesError::file(message!("verb-remove"), &aside))?,
+            Err(_) => fs::rename(&aside, &target).map_err(DatabasesError::file(message!("verb-put-back"), &target))?,
         }
     }
     for path in leftovers(home)? {
-        remove(&path).map_err(DatabasesError::file("remove", &path))?;
+        remove(&path).map_err(DatabasesError::file(message!("verb-remove"), &path))?;
     }
     Ok(())
 }
@@ -184,15 +207,15 @@ fn create_private(path: &Path) -> Result<(), DatabasesError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The two folders that are ours; what is above them belongs to the site.
     let above = parent.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_dir_durably(above).map_err(DatabasesError::file("create", above))?;
+    create_dir_durably(above).map_err(DatabasesError::file(message!("verb-create"), above))?;
     for folder in [parent, path] {
         match fs::DirBuilder::new().mode(0o700).create(folder) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(DatabasesError::file("create", folder)(error)),
+            Err(error) => return Err(DatabasesError::file(message!("verb-create"), folder)(error)),
         }
         let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        sync_dir(parent).map_err(DatabasesError::file("create", folder))?;
+        sync_dir(parent).map_err(DatabasesError::file(message!("verb-create"), folder))?;
     }
     Ok(())
 }
@@ -278,7 +301,7 @@ mod tests {
         };
         fill(&target, "first");
         for turn in ["second", "third"] {
-            let staging = Staging::open(folder.path()).unwrap();
+            let mut staging = Staging::open(folder.path()).unwrap();
             fill(staging.path(), turn);
             staging.replace_in_turn(&target).unwrap();
             assert_eq!((names_in(&target), names_in(folder.path())), (vec![turn.to_owned()], vec!["seed".to_owned()]));

@@ -9,8 +9,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::record::{RECORD_FILE, Record};
+use crate::catalogue::{by_key, english};
 use crate::databases::error::DatabasesError;
-use crate::fs::{Digest, Mode, hash_file, write_durably};
+use crate::fs::{Digest, Mode, hash_file, write_durably_alone};
+use crate::report::Message;
 
 /// The file's name in the folder of a backup or a seed.
 const VERIFICATION_FILE: &str = "verified.json";
@@ -51,7 +53,21 @@ pub(in crate::databases) struct Proof {
 pub(in crate::databases) struct Failure {
     pub at: jiff::Timestamp,
     pub operator: String,
-    pub reason: String,
+    /// In English, for whoever reads the file without dpl, and for versions of dpl that do not know the sentence.
+    reason: String,
+    /// The same for readers of every language; older versions wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "by_key::known")]
+    sentence: Option<Message>,
+}
+
+impl Failure {
+    pub fn new(at: jiff::Timestamp, operator: String, reason: Message) -> Self {
+        Self { at, operator, reason: english(&reason), sentence: Some(reason) }
+    }
+
+    pub fn reason(&self) -> Message {
+        self.sentence.clone().unwrap_or_else(|| message!("words", text = &self.reason))
+    }
 }
 
 impl Verification {
@@ -100,13 +116,14 @@ impl Verification {
     /// Puts it beside the record, durably.
     pub fn write(mut self, folder: &Path) -> Result<(), DatabasesError> {
         let record = folder.join(RECORD_FILE);
-        let (sha256, _) = hash_file(&record).map_err(DatabasesError::file("read", &record))?;
+        let (sha256, _) = hash_file(&record).map_err(DatabasesError::file(message!("verb-read"), &record))?;
         self.record_sha256 = Some(sha256);
         let mut bytes = serde_json::to_vec_pretty(&self).expect("a verification has only string keys");
         bytes.push(b'\n');
         let path = folder.join(VERIFICATION_FILE);
         crate::failpoint!("databases.verify.before-result");
-        write_durably(&path, &bytes, Mode::Private).map_err(DatabasesError::file("write", &path))?;
+        write_durably_alone(&path, &bytes, Mode::Private)
+            .map_err(DatabasesError::file(message!("verb-write"), &path))?;
         crate::failpoint!("databases.verify.after-result");
         Ok(())
     }
@@ -153,7 +170,7 @@ mod tests {
         assert_eq!(known.restored_at(), Some("2026-07-04T10:15:30Z".parse().unwrap()));
         assert_eq!(known.files_at(), Some("2026-07-05T10:15:30Z".parse().unwrap()));
         let at = "2026-07-06T10:15:30Z".parse().unwrap();
-        known.refuted(Failure { at, operator: "engineer".to_owned(), reason: "damaged".to_owned() });
+        known.refuted(Failure::new(at, "engineer".to_owned(), message!("declined")));
         known.write(folder.path()).unwrap();
         let known = Verification::read(folder.path());
         assert_eq!((known.restored_at(), known.files_at()), (None, None));
@@ -164,7 +181,7 @@ mod tests {
     fn whole_files_do_not_mend_a_failed_restore() {
         let mut known = Verification::default();
         let at = "2026-07-06T10:15:30Z".parse().unwrap();
-        known.refuted(Failure { at, operator: String::new(), reason: String::new() });
+        known.refuted(Failure::new(at, String::new(), message!("declined")));
         known.proved_by_files(proof("2026-07-07T10:15:30Z"));
         assert!(known.failed.is_some());
         known.proved_by_restore(proof("2026-07-08T10:15:30Z"));
@@ -177,10 +194,23 @@ mod tests {
         let mut known = Verification::default();
         known.proved_by_restore(proof("2026-07-04T10:15:30Z"));
         let at = "2026-07-06T10:15:30Z".parse().unwrap();
-        known.not_tried(Failure { at, operator: String::new(), reason: "no space".to_owned() });
+        known.not_tried(Failure::new(at, String::new(), message!("declined")));
         known.write(folder.path()).unwrap();
         let known = Verification::read(folder.path());
         assert!(known.restored_at().is_some() && known.failed.is_none() && known.untried.is_some());
+    }
+
+    #[test]
+    fn a_reason_reads_back_in_every_language_and_one_of_another_version_in_its_own_words() {
+        let failure = Failure::new("2026-07-06T10:15:30Z".parse().unwrap(), String::new(), message!("declined"));
+        let mut value = serde_json::to_value(&failure).unwrap();
+        let read = |value: &serde_json::Value| serde_json::from_value::<Failure>(value.clone()).unwrap().reason();
+        assert_eq!(value["reason"], "nothing was changed");
+        assert_eq!(read(&value), message!("declined"));
+        value["sentence"]["key"] = "of-a-later-version".into();
+        assert_eq!(english(&read(&value)), "nothing was changed");
+        value.as_object_mut().unwrap().remove("sentence");
+        assert_eq!(english(&read(&value)), "nothing was changed");
     }
 
     #[test]

@@ -14,20 +14,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use futures::StreamExt;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
+use super::feed::{Fed, feed_exec};
 use super::helper::{FILE, INSIDE};
+use crate::databases::archive::large_object_files::{self, is_large_object};
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, is_archive_file};
+use crate::databases::archive::tar_stream::{BLOCK, Incoming, padding};
 use crate::databases::dump::BEHIND_ROWS;
 use crate::databases::dump::compress::{CompressedFile, Moved, ends_whole};
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::client::Client;
-use crate::engine::{ExecOutput, ExecSession, ExecSpec};
+use crate::engine::{ExecOutput, ExecSpec};
 use crate::fs::Hasher;
-
-/// The size of a tar block (POSIX, pax "ustar Interchange Format").
-const BLOCK: usize = 512;
+use crate::report::Message;
 
 /// How much is read or sent at once.
 const CHUNK: usize = 1 << 18;
@@ -39,40 +39,10 @@ fn command(words: &[&str]) -> Vec<String> {
 /// Copies all plain files of `folder`, and of the folders in it, to [`INSIDE`]; or one file, as [`FILE`].
 pub(in crate::databases) async fn send(client: &Client, folder: &Path) -> Result<(), DatabasesError> {
     let spec = ExecSpec { command: command(&["tar", "-xf", "-", "-C", INSIDE]), stdin: true, ..Default::default() };
-    let mut session = client.engine.start_exec(&client.container, &spec).await?;
-    let (blocks, mut waiting) = mpsc::channel::<Bytes>(8);
-    let reading = {
-        let folder = folder.to_owned();
-        tokio::task::spawn_blocking(move || pack(&folder, &blocks))
-    };
-    let mut stderr = Vec::new();
-    {
-        let ExecSession { output, input, .. } = &mut session;
-        let feed = async {
-            while let Some(block) = waiting.recv().await {
-                // A tar that has ended is judged by its exit code and by what it said.
-                if input.write_all(&block).await.is_err() {
-                    break;
-                }
-            }
-            drop(waiting);
-            let _ = input.shutdown().await;
-        };
-        let drain = async {
-            while let Some(chunk) = output.next().await {
-                if let ExecOutput::Stderr(bytes) = chunk? {
-                    stderr.extend_from_slice(&bytes);
-                }
-            }
-            Ok::<(), DatabasesError>(())
-        };
-        let (_, drained) = futures::join!(feed, drain);
-        drained?;
-    }
-    let packed = joined(reading.await);
-    let code = session.exit_code().await?;
-    packed?;
-    judge(code, &stderr, folder)
+    let session = client.engine.start_exec(&client.container, &spec).await?;
+    let packed = folder.to_owned();
+    let Fed { exit_code, said } = feed_exec(session, usize::MAX, move |blocks| pack(&packed, blocks)).await?;
+    judge(exit_code, &said, folder)
 }
 
 fn judge(code: i64, stderr: &[u8], folder: &Path) -> Result<(), DatabasesError> {
@@ -95,9 +65,9 @@ fn pack(folder: &Path, blocks: &mpsc::Sender<Bytes>) -> Result<(), DatabasesErro
     }
     let mut waiting = vec![(folder.to_owned(), PathBuf::new())];
     while let Some((path, name)) = waiting.pop() {
-        for entry in fs::read_dir(&path).map_err(DatabasesError::file("list", &path))? {
-            let entry = entry.map_err(DatabasesError::file("list", &path))?;
-            let kind = entry.file_type().map_err(DatabasesError::file("look at", &entry.path()))?;
+        for entry in fs::read_dir(&path).map_err(DatabasesError::file(message!("verb-list"), &path))? {
+            let entry = entry.map_err(DatabasesError::file(message!("verb-list"), &path))?;
+            let kind = entry.file_type().map_err(DatabasesError::file(message!("verb-look-at"), &entry.path()))?;
             let inside = name.join(entry.file_name());
             if kind.is_dir() {
                 send_header(&inside, tar::EntryType::Directory, 0, blocks)?;
@@ -118,7 +88,7 @@ fn send_header(
     blocks: &mpsc::Sender<Bytes>,
 ) -> Result<bool, DatabasesError> {
     let mut header = tar::Header::new_gnu();
-    header.set_path(name).map_err(DatabasesError::file("send", name))?;
+    header.set_path(name).map_err(DatabasesError::file(message!("verb-send"), name))?;
     header.set_entry_type(kind);
     header.set_size(bytes);
     header.set_mode(if kind.is_dir() { 0o700 } else { 0o600 });
@@ -130,7 +100,7 @@ fn send_header(
 
 /// `false` when nobody listens any more.
 fn send_file(path: &Path, name: &Path, blocks: &mpsc::Sender<Bytes>) -> Result<bool, DatabasesError> {
-    let fail = || DatabasesError::file("read", path);
+    let fail = || DatabasesError::file(message!("verb-read"), path);
     let mut file = File::open(path).map_err(fail())?;
     let length = file.metadata().map_err(fail())?.len();
     if !send_header(name, tar::EntryType::Regular, length, blocks)? {
@@ -145,8 +115,7 @@ fn send_file(path: &Path, name: &Path, blocks: &mpsc::Sender<Bytes>) -> Result<b
             return Ok(false);
         }
     }
-    let padding = length.next_multiple_of(BLOCK as u64) - length;
-    Ok(blocks.blocking_send(vec![0; padding as usize].into()).is_ok())
+    Ok(blocks.blocking_send(vec![0; padding(length)].into()).is_ok())
 }
 
 /// Brings the directory archive that a program wrote at `INSIDE/archive` to the empty folder `archive_path`, each file
@@ -162,7 +131,7 @@ pub(in crate::databases) async fn fetch(
     let done = Arc::new(AtomicU64::new(0));
     let writing = {
         let (archive_path, done) = (archive_path.to_owned(), done.clone());
-        let stream = Incoming { blocks: waiting, current: Bytes::new() };
+        let stream = Incoming::new(waiting);
         tokio::task::spawn_blocking(move || unpack(stream, &archive_path, &done))
     };
     let mut stderr = Vec::new();
@@ -184,29 +153,9 @@ pub(in crate::databases) async fn fetch(
     unpacked
 }
 
-/// The stream as a reader.
-struct Incoming {
-    blocks: mpsc::Receiver<Bytes>,
-    current: Bytes,
-}
-
-impl Read for Incoming {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.blocks.blocking_recv() {
-                Some(bytes) => self.current = bytes,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.current.len());
-        buffer[..length].copy_from_slice(&self.current.split_to(length));
-        Ok(length)
-    }
-}
-
 fn unpack(stream: impl Read, archive_path: &Path, done: &AtomicU64) -> Result<Vec<CompressedFile>, DatabasesError> {
-    let damaged = |damage: String| DatabasesError::Damaged { path: archive_path.to_owned(), damage };
-    let unreadable = |error: io::Error| damaged(format!("what the engine sent of it can't be read ({error})"));
+    let damaged = |damage: Message| DatabasesError::Damaged { path: archive_path.to_owned(), damage };
+    let unreadable = |error: io::Error| damaged(message!("damage-from-engine", error = error));
     let mut archive = tar::Archive::new(stream);
     let mut files: BTreeMap<String, CompressedFile> = BTreeMap::new();
     for entry in archive.entries().map_err(unreadable)? {
@@ -216,18 +165,20 @@ fn unpack(stream: impl Read, archive_path: &Path, done: &AtomicU64) -> Result<Ve
             continue;
         }
         if !entry.header().entry_type().is_file() || !is_archive_file(&path, ArchiveFormat::Directory) {
-            return Err(damaged(format!("the engine sent `{path}`, which is no file of an archive")));
+            return Err(damaged(message!("damage-strange-file", path = path)));
         }
         let name = path[ARCHIVE.len() + 1..].to_owned();
         let file = take(&mut entry, &archive_path.join(&name), &name)?;
         done.fetch_add(u64::from(name.ends_with(".gz")), Ordering::SeqCst);
         files.insert(name, file);
     }
+    let objects: Vec<String> = files.keys().filter(|name| is_large_object(name)).cloned().collect();
+    large_object_files::sync(archive_path, &objects)?;
     Ok(files.into_values().collect())
 }
 
 fn take(entry: &mut impl Read, target: &Path, name: &str) -> Result<CompressedFile, DatabasesError> {
-    let fail = || DatabasesError::file("write", target);
+    let fail = || DatabasesError::file(message!("verb-write"), target);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(fail())?;
     let mut hasher = Hasher::new();
     let mut lines = name.ends_with(".gz").then(|| MultiGzDecoder::new(Lines::default()));
@@ -238,18 +189,20 @@ fn take(entry: &mut impl Read, target: &Path, name: &str) -> Result<CompressedFi
             Ok(0) => break,
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(DatabasesError::file("receive", target)(error)),
+            Err(error) => return Err(DatabasesError::file(message!("verb-receive"), target)(error)),
         };
         file.write_all(&chunk[..length]).map_err(fail())?;
         hasher.update(&chunk[..length]);
         bytes += length as u64;
         if let Some(lines) = &mut lines {
-            lines.write_all(&chunk[..length]).map_err(DatabasesError::file("decompress", target))?;
+            lines.write_all(&chunk[..length]).map_err(DatabasesError::file(message!("verb-decompress"), target))?;
         }
     }
-    file.sync_all().map_err(fail())?;
+    if !is_large_object(name) {
+        file.sync_all().map_err(fail())?;
+    }
     let Lines { count, last } = match lines {
-        Some(lines) => lines.finish().map_err(DatabasesError::file("decompress", target))?,
+        Some(lines) => lines.finish().map_err(DatabasesError::file(message!("verb-decompress"), target))?,
         None => Lines::default(),
     };
     let is_whole = ends_whole(&last);

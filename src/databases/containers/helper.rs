@@ -90,7 +90,7 @@ impl Helper {
 
     /// As [`Helper::start`], where there may be no server.
     pub async fn start_on(place: &HelperPlace, folder: &Path, access: Access) -> Result<Self, DatabasesError> {
-        let folder = std::fs::canonicalize(folder).map_err(DatabasesError::file("find", folder))?;
+        let folder = std::fs::canonicalize(folder).map_err(DatabasesError::file(message!("verb-find"), folder))?;
         let engine = &place.client.engine;
         stale::clear(engine).await?;
         if engine.address().may_share_folders() {
@@ -168,7 +168,7 @@ impl Helper {
     /// The engine may be on another machine, or look paths up elsewhere: the folder's inode and time show that both
     /// sides mean the same one.
     async fn prove(&self, folder: &Path, inside: &str, access: Access) -> Result<(), DatabasesError> {
-        let here = std::fs::metadata(folder).map_err(DatabasesError::file("look at", folder))?;
+        let here = std::fs::metadata(folder).map_err(DatabasesError::file(message!("verb-look-at"), folder))?;
         let here = format!("{} {}", here.ino(), here.mtime());
         let mut test = format!("[ \"$(stat -c '%i %Y' {inside})\" = '{here}' ]");
         if access == Access::Write {

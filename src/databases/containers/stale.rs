@@ -8,7 +8,8 @@ use std::fs;
 
 use super::helper::HELPER_LABEL;
 use crate::databases::error::DatabasesError;
-use crate::engine::Engine;
+use crate::databases::server::guard;
+use crate::engine::{ContainerState, Engine, ExecSpec};
 
 /// The value of [`HELPER_LABEL`] on this module's containers.
 pub(in crate::databases) const MODULE: &str = "databases";
@@ -80,11 +81,18 @@ pub(in crate::databases) async fn clear(engine: &Engine) -> Result<(), Databases
     for id in engine.list_containers(&[(HELPER_LABEL, MODULE)]).await? {
         let Some(view) = engine.inspect_container(&id).await? else { continue };
         let maker = view.labels.get(MAKER_LABEL).and_then(|text| Maker::read(text));
-        if maker.is_some_and(|maker| maker.is_dead(&this, started)) {
+        let is_left = maker.is_some_and(|maker| maker.is_dead(&this, started));
+        if is_left && !(view.state == ContainerState::Running && is_guarding(engine, &id).await) {
             engine.discard_container(&id).await?;
         }
     }
     Ok(())
+}
+
+/// Whether somebody in it is about to open a database that a dead run had closed; it ends by itself after that.
+async fn is_guarding(engine: &Engine, container: &str) -> bool {
+    let spec = ExecSpec { command: guard::IS_SET.map(str::to_owned).into(), ..Default::default() };
+    engine.exec(container, &spec, b"").await.is_ok_and(|answer| answer.exit_code == 0)
 }
 
 #[cfg(test)]

@@ -16,9 +16,12 @@ use crate::databases::described::inventory::Role;
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::client::{Client, Credentials, Endpoint, Limits};
 use crate::databases::server::connect::{Place, Server};
-use crate::databases::server::home_session::HomeSession;
+use crate::databases::server::disk_space;
+use crate::databases::server::kept_sessions::KeptSessions;
 use crate::databases::server::quoting;
+use crate::databases::stopping::unless_stopped;
 use crate::engine::{ContainerHold, ContainerSpec, Engine, ExecOutput, ExecSession, ExecSpec};
+use crate::report::{Message, Reporter};
 
 /// Where its cluster and its socket are, inside.
 const HOME: &str = "/dpl-server";
@@ -43,7 +46,7 @@ pub struct ServerImage {
     /// `shared_preload_libraries` of the server that it stands in for: some extensions can't be created without.
     preload: String,
     /// For people, and for the label of its containers.
-    whereabouts: String,
+    whereabouts: Message,
     label: String,
 }
 
@@ -65,7 +68,10 @@ impl ServerImage {
     pub async fn of(server: &Server) -> Self {
         const PRELOAD: &str = "SELECT to_json(pg_catalog.current_setting('shared_preload_libraries'))";
         // Only some roles may ask; most servers have none.
-        let preload = server.client.query::<String>(server.home(), "ask for the preloaded libraries", PRELOAD).await;
+        let preload = server
+            .client
+            .query::<String>(server.home(), || message!("sql-ask-for-the-preloaded-libraries"), PRELOAD)
+            .await;
         Self { preload: preload.unwrap_or_default(), ..Self::without_preload(server) }
     }
 
@@ -78,7 +84,7 @@ impl ServerImage {
             image_id: image.id.clone(),
             bin_dir: None,
             preload: String::new(),
-            whereabouts: reference.to_owned(),
+            whereabouts: message!("words", text = reference),
             label: image.id,
         })
     }
@@ -95,7 +101,7 @@ impl ServerImage {
                 endpoint: Endpoint::Socket,
                 credentials: Arc::new(Credentials { user: "postgres".to_owned(), password: None }),
                 limits: Limits::LiftKnown,
-                home_session: HomeSession::default(),
+                kept: KeptSessions::default(),
             },
             image_id: self.image_id.clone(),
             network_mode: "none".to_owned(),
@@ -115,7 +121,7 @@ pub(in crate::databases) struct Throwaway {
 
 impl Throwaway {
     /// Makes an empty cluster and starts it, for a database that is called `database`.
-    pub async fn start(image: &ServerImage, database: &str) -> Result<Self, DatabasesError> {
+    pub async fn start(image: &ServerImage, database: &str, reporter: &Reporter) -> Result<Self, DatabasesError> {
         let engine = &image.engine;
         stale::clear(engine).await?;
         let spec = ContainerSpec {
@@ -129,13 +135,31 @@ impl Throwaway {
         let container = engine.create_container(&spec).await?;
         crate::failpoint!("databases.throwaway.after-create");
         let hold = run_held(engine, &container).await?;
-        match serve(image, &container, database).await {
+        match unless_stopped(reporter, database, serve(image, &container, database)).await {
             Ok(server) => Ok(Self { server, _hold: hold }),
             Err(error) => {
                 // The first error is the one to tell; what stays is found by its label.
                 let _ = engine.discard_container(&container).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Work in it, unless its disk is about to be full, which the servers of the stack share, or somebody asks for an end.
+    pub async fn run<T>(
+        &self,
+        database: &str,
+        reporter: &Reporter,
+        work: impl Future<Output = Result<T, DatabasesError>>,
+    ) -> Result<T, DatabasesError> {
+        let done = tokio::select! {
+            done = unless_stopped(reporter, database, work) => done,
+            error = disk_space::volume_runs_out(&self.server.client, HOME, database) => Err(error),
+        };
+        // A server that ended under the work is the reason, not what a tool says then.
+        match done {
+            Err(error) => Err(self.server.explain(error).await),
+            done => done,
         }
     }
 
@@ -227,10 +251,10 @@ async fn find_server(image: &ServerImage, container: &str) -> Result<Server, Dat
         endpoint: endpoint.clone(),
         credentials: Arc::new(Credentials { user: "postgres".to_owned(), password: None }),
         limits: Limits::LiftKnown,
-        home_session: HomeSession::default(),
+        kept: KeptSessions::default(),
     };
     let place = Place {
-        whereabouts: "without a network".to_owned(),
+        whereabouts: message!("server-temporary"),
         image_id: image.image_id.clone(),
         network_mode: format!("container:{container}"),
     };
@@ -281,5 +305,5 @@ pub(in crate::databases) async fn create_roles<'a>(
         );
     }
     let server = &throwaway.server;
-    server.client.execute(server.home(), "create the roles", &statements).await.map(drop)
+    server.client.execute(server.home(), || message!("sql-create-the-roles"), &statements).await.map(drop)
 }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::databases::error::DatabasesError;
-use crate::databases::server::client::Session;
 use crate::databases::server::quoting;
+use crate::databases::server::session::Session;
+use crate::report::{Message, Several};
 
 /// Everything in a database that a copy of it must have too, and what it needs around it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +23,46 @@ pub struct Inventory {
     /// Where objects of it lie that are not at the database's own place.
     #[serde(default)]
     pub tablespaces: Vec<String>,
+    #[serde(default)]
+    pub givens: Givens,
     /// The roles that own something, are granted something or have settings here, and those that they are members of.
     pub roles: Vec<Role>,
+}
+
+/// What every new database has, and so `pg_dump` says nothing of it: how this one differs there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Givens {
+    /// Who owns the schema `public`, where that is not the server's first superuser; from PostgreSQL 15 on pg_dump says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_owner: Option<String>,
+    /// Whether it has no schema `public`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_public: bool,
+    /// Whether it has no `plpgsql`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_plpgsql: bool,
+}
+
+impl Givens {
+    /// Whether it has all as it was given.
+    pub(in crate::databases) fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What makes a new database the same in that.
+    pub(in crate::databases) fn statements<'o>(&'o self, owner_of: impl FnOnce(&'o str) -> &'o str) -> String {
+        let mut statements = String::new();
+        if let Some(owner) = &self.public_owner {
+            statements += &format!("ALTER SCHEMA public OWNER TO {};\n", quoting::ident(owner_of(owner)));
+        }
+        if self.no_public {
+            statements += "DROP SCHEMA IF EXISTS public;\n";
+        }
+        if self.no_plpgsql {
+            statements += "DROP EXTENSION IF EXISTS plpgsql;\n";
+        }
+        statements
+    }
 }
 
 /// A table whose rows a dump holds. Partitions are tables of their own; the table above them has no rows.
@@ -85,7 +124,8 @@ pub struct Membership {
 impl Inventory {
     /// Everything but the rows.
     pub(in crate::databases) async fn read(session: &mut Session) -> Result<Self, DatabasesError> {
-        session.query("list what is in it", READ).await
+        session.allow_any_bytes().await?;
+        session.query(|| message!("sql-list-its-objects"), READ).await
     }
 
     /// Adds the roles' password hashes, which only a superuser may read.
@@ -95,7 +135,8 @@ impl Inventory {
     ) -> Result<(), DatabasesError> {
         const QUERY: &str = "SELECT coalesce(json_object_agg(rolname, rolpassword) \
              FILTER (WHERE rolpassword IS NOT NULL), '{}') FROM pg_authid";
-        let mut hashes: BTreeMap<String, String> = session.query("read the password hashes", QUERY).await?;
+        let mut hashes: BTreeMap<String, String> =
+            session.query(|| message!("sql-read-the-password-hashes"), QUERY).await?;
         for role in &mut self.roles {
             role.password_hash = hashes.remove(&role.name);
         }
@@ -113,7 +154,8 @@ impl Inventory {
         // Before 15 such numbers arrive late, and may be lost on the way.
         const INSERTED: &str = "SELECT coalesce(json_object_agg(relid::bigint, n_tup_ins - n_tup_del), '{}') \
              FROM pg_stat_all_tables WHERE current_setting('server_version_num')::int >= 150000";
-        let inserted: BTreeMap<u32, i64> = session.query("ask how many rows came in", INSERTED).await?;
+        let inserted: BTreeMap<u32, i64> =
+            session.query(|| message!("sql-ask-how-many-rows-were-inserted"), INSERTED).await?;
         let mut others = Vec::new();
         for table in tables.iter_mut() {
             let rows = inserted.get(&table.oid).and_then(|rows| u64::try_from(*rows).ok());
@@ -133,7 +175,7 @@ impl Inventory {
     /// The tables' row counts.
     pub(in crate::databases) async fn count(session: &mut Session, tables: &mut [Table]) -> Result<(), DatabasesError> {
         // Functions of indexes and conditions find what they name where the database has it: the planner looks into them.
-        session.run("take the database's own names", "RESET search_path;").await?;
+        session.run(|| message!("sql-reset-the-search-path"), "RESET search_path;").await?;
         // As many in one statement as keeps it, and its plan, small.
         for some in tables.chunks_mut(200) {
             let counts: Vec<String> = some
@@ -150,7 +192,7 @@ impl Inventory {
                 "SELECT coalesce(pg_catalog.json_object_agg(oid, rows), '{{}}') FROM ({}) AS t",
                 counts.join(" UNION ALL ")
             );
-            let rows: BTreeMap<u32, u64> = session.query("count the rows", &query).await?;
+            let rows: BTreeMap<u32, u64> = session.query(|| message!("sql-count-the-rows"), &query).await?;
             for table in some {
                 table.rows = rows.get(&table.oid).copied().unwrap_or_default();
             }
@@ -160,32 +202,41 @@ impl Inventory {
 }
 
 /// How a copy differs from what was dumped: the first few differences in words; `None` when it does not.
-pub(in crate::databases) fn difference(dumped: &[Table], restored: &[Table]) -> Option<String> {
+pub(in crate::databases) fn difference(dumped: &[Table], restored: &[Table]) -> Option<Message> {
     let key = |table: &Table| (table.schema.clone(), table.name.clone());
     let mut found: BTreeMap<_, _> = restored.iter().map(|table| (key(table), table.rows)).collect();
     let mut differences = Vec::new();
     for table in dumped {
         match found.remove(&key(table)) {
-            None => differences.push(format!("table {}.{} is missing", table.schema, table.name)),
-            Some(rows) if rows != table.rows => differences
-                .push(format!("table {}.{} has {rows} rows instead of {}", table.schema, table.name, table.rows)),
+            None => differences.push(message!("difference-table-missing", schema = table.schema, table = table.name)),
+            Some(rows) if rows != table.rows => differences.push(message!(
+                "difference-rows",
+                schema = table.schema,
+                table = table.name,
+                rows = rows,
+                wanted = table.rows
+            )),
             Some(_) => {}
         }
     }
-    differences.extend(found.into_keys().map(|(schema, name)| format!("table {schema}.{name} was not there")));
+    differences.extend(
+        found.into_keys().map(|(schema, name)| message!("difference-table-more", schema = schema, name = name)),
+    );
     shorten(differences)
 }
 
 /// The first three and how many more; `None` for an empty list.
-pub(in crate::databases) fn shorten(mut list: Vec<String>) -> Option<String> {
+pub(in crate::databases) fn shorten(mut list: Vec<Message>) -> Option<Message> {
     const SHOWN: usize = 3;
     if list.is_empty() {
         return None;
     }
     let more = list.len().saturating_sub(SHOWN);
     list.truncate(SHOWN);
-    let shown = list.join("; ");
-    Some(if more > 0 { format!("{shown}; and {more} more") } else { shown })
+    if more > 0 {
+        list.push(message!("differences-more", count = more));
+    }
+    Some(message!("words", text = Several(list)))
 }
 
 /// Tables that an extension owns are its own affair: pg_dump leaves their rows out, or takes some of them.
@@ -204,6 +255,11 @@ const READ: &str = "SELECT json_build_object(
     FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace),
   'tablespaces', (SELECT coalesce(json_agg(DISTINCT s.spcname), '[]')
     FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace WHERE s.spcname <> 'pg_global'),
+  'givens', json_build_object(
+    'public_owner', (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
+      WHERE nspname = 'public' AND nspowner <> 10 AND current_setting('server_version_num')::int < 150000),
+    'no_public', NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public'),
+    'no_plpgsql', NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'plpgsql')),
   'roles', (WITH RECURSIVE
       used AS (
         SELECT refobjid AS oid FROM pg_shdepend
@@ -216,7 +272,7 @@ const READ: &str = "SELECT json_build_object(
         UNION SELECT relowner FROM pg_class WHERE oid >= 16384
         UNION SELECT proowner FROM pg_proc WHERE oid >= 16384
         UNION SELECT typowner FROM pg_type WHERE oid >= 16384
-        UNION SELECT nspowner FROM pg_namespace WHERE oid >= 16384
+        UNION SELECT nspowner FROM pg_namespace WHERE oid >= 16384 OR nspname = 'public' AND nspowner <> 10
         UNION SELECT extowner FROM pg_extension WHERE oid >= 16384
         UNION SELECT evtowner FROM pg_event_trigger
         UNION SELECT lomowner FROM pg_largeobject_metadata
@@ -225,9 +281,22 @@ const READ: &str = "SELECT json_build_object(
         UNION SELECT defaclrole FROM pg_default_acl
         -- What is granted to the first superuser stands in no list of dependencies.
         UNION SELECT unnest(ARRAY[a.grantor, a.grantee]) FROM pg_default_acl, aclexplode(defaclacl) AS a
-        UNION SELECT a.grantee FROM pg_class c, aclexplode(c.relacl) AS a WHERE c.oid >= 16384
-        UNION SELECT a.grantee FROM pg_proc p, aclexplode(p.proacl) AS a WHERE p.oid >= 16384
-        UNION SELECT a.grantee FROM pg_namespace n, aclexplode(n.nspacl) AS a WHERE n.oid >= 16384
+        UNION SELECT unnest(ARRAY[a.grantor, a.grantee]) FROM (
+          SELECT relacl FROM pg_class WHERE oid >= 16384 UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid >= 16384
+          UNION ALL SELECT proacl FROM pg_proc WHERE oid >= 16384 UNION ALL SELECT nspacl FROM pg_namespace WHERE oid >= 16384
+          UNION ALL SELECT typacl FROM pg_type WHERE oid >= 16384 UNION ALL SELECT lomacl FROM pg_largeobject_metadata
+          UNION ALL SELECT fdwacl FROM pg_foreign_data_wrapper UNION ALL SELECT srvacl FROM pg_foreign_server
+          UNION ALL SELECT lanacl FROM pg_language WHERE oid >= 16384) AS granted (acl), aclexplode(acl) AS a
+        UNION SELECT fdwowner FROM pg_foreign_data_wrapper UNION SELECT srvowner FROM pg_foreign_server
+        UNION SELECT pubowner FROM pg_publication UNION SELECT stxowner FROM pg_statistic_ext
+        UNION SELECT lanowner FROM pg_language WHERE oid >= 16384
+        UNION SELECT collowner FROM pg_collation WHERE oid >= 16384
+        UNION SELECT conowner FROM pg_conversion WHERE oid >= 16384
+        UNION SELECT oprowner FROM pg_operator WHERE oid >= 16384
+        UNION SELECT opcowner FROM pg_opclass WHERE oid >= 16384
+        UNION SELECT opfowner FROM pg_opfamily WHERE oid >= 16384
+        UNION SELECT cfgowner FROM pg_ts_config WHERE oid >= 16384
+        UNION SELECT dictowner FROM pg_ts_dict WHERE oid >= 16384
         UNION SELECT datdba FROM pg_database WHERE datname = current_database()),
       closure AS (
         SELECT oid FROM used
@@ -251,6 +320,7 @@ const READ: &str = "SELECT json_build_object(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::english;
 
     fn table(name: &str, rows: u64) -> Table {
         Table { schema: "public".to_owned(), name: name.to_owned(), oid: 1, rows }
@@ -266,14 +336,28 @@ mod tests {
     fn missing_short_and_strange_tables_are_told() {
         let words = difference(&[table("a", 1), table("b", 2)], &[table("b", 3), table("c", 0)]).unwrap();
         assert_eq!(
-            words,
-            "table public.a is missing; table public.b has 3 rows instead of 2; table public.c was not there"
+            english(&words),
+            "table public.a is missing; table public.b has 3 rows instead of 2; table public.c did not exist"
+        );
+    }
+
+    #[test]
+    fn what_every_new_database_has_is_changed_only_where_it_was_otherwise() {
+        assert_eq!(Givens::default().statements(|owner| owner), "");
+        let givens = Givens { public_owner: Some("a b".to_owned()), no_public: false, no_plpgsql: true };
+        assert_eq!(
+            givens.statements(|owner| owner),
+            "ALTER SCHEMA public OWNER TO \"a b\";\nDROP EXTENSION IF EXISTS plpgsql;\n"
+        );
+        assert_eq!(
+            serde_json::from_str::<Givens>("{\"no_public\": true}").unwrap().statements(|owner| owner).lines().count(),
+            1
         );
     }
 
     #[test]
     fn a_long_list_is_cut() {
-        let list = (0..5).map(|index| index.to_string()).collect();
-        assert_eq!(shorten(list).unwrap(), "0; 1; 2; and 2 more");
+        let list = (0..5).map(|index| message!("words", text = index)).collect();
+        assert_eq!(english(&shorten(list).unwrap()), "0; 1; 2; and 2 more");
     }
 }

@@ -59,7 +59,7 @@ impl Properties {
         database: &str,
     ) -> Result<Option<Self>, DatabasesError> {
         let query = READ.replace("$database", &quoting::literal(database));
-        client.query(home, "read the database's properties", &query).await
+        client.query(home, || message!("sql-read-the-properties-of-the-database"), &query).await
     }
 
     /// `CREATE DATABASE` with all that can't be changed afterwards. From `template0`, so that nothing which a site
@@ -85,7 +85,11 @@ impl Properties {
             }
             _ => {}
         }
-        format!("{statement} TABLESPACE {};\n", quoting::ident(&self.tablespace))
+        // It is template0's own: naming it would need a right that not every role has that may create databases.
+        if self.tablespace != "pg_default" {
+            statement += &format!(" TABLESPACE {}", quoting::ident(&self.tablespace));
+        }
+        statement + ";\n"
     }
 
     /// Everything else, for a database that was just created: grants, settings, limit, comment, template flag. Not
@@ -200,10 +204,12 @@ mod tests {
         assert_eq!(
             plain().create("档案\"; drop"),
             "CREATE DATABASE \"档案\"\"; drop\" TEMPLATE template0 OWNER \"app\"\"x\" ENCODING 'UTF8' \
-             LC_COLLATE 'zh_CN.UTF-8' LC_CTYPE 'zh_CN.UTF-8' TABLESPACE \"pg_default\";\n"
+             LC_COLLATE 'zh_CN.UTF-8' LC_CTYPE 'zh_CN.UTF-8';\n"
         );
         let icu = Properties { locale_provider: "icu".to_owned(), locale: Some("zh".to_owned()), ..plain() };
-        assert!(icu.create("d").contains(" LOCALE_PROVIDER icu ICU_LOCALE 'zh' TABLESPACE"));
+        assert!(icu.create("d").ends_with(" LOCALE_PROVIDER icu ICU_LOCALE 'zh';\n"));
+        let fast = Properties { tablespace: "fast 快".to_owned(), ..plain() };
+        assert!(fast.create("d").ends_with(" TABLESPACE \"fast 快\";\n"));
     }
 
     #[test]

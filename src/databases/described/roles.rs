@@ -8,7 +8,7 @@ use super::properties;
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
 use crate::databases::server::quoting;
-use crate::report::Reporter;
+use crate::report::{Message, Reporter};
 
 /// What becomes of a dump that needs roles which the server lacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,21 +35,21 @@ impl Role {
 
     /// Why a person has to make it, and no file from elsewhere may: it would do more than work on the rows that come with
     /// it. `made` are the roles that are made with it; `guarded` the settings that only a superuser may change.
-    pub(in crate::databases) fn is_for_a_person(&self, made: &[String], guarded: &[String]) -> Option<&'static str> {
+    pub(in crate::databases) fn is_for_a_person(&self, made: &[String], guarded: &[String]) -> Option<Message> {
         let groups = self.memberships.iter().map(|membership| &membership.role).chain(&self.member_of);
         let setting = |value: &String| value.split_once('=').map(|(name, _)| name.to_ascii_lowercase());
         if self.name.starts_with("pg_") {
-            return Some("it is one of a newer PostgreSQL's own");
+            return Some(message!("role-newer"));
         }
         if self.superuser || self.replication || self.bypass_row_security || self.create_role {
-            return Some("it may do more than others");
+            return Some(message!("role-privileged"));
         }
         // Whatever such a role may do, directly or through others, its new member may too.
         if groups.into_iter().any(|group| !made.contains(group)) {
-            return Some("it is a member of roles that the server has already");
+            return Some(message!("role-member"));
         }
         let is_guarded = self.settings.iter().filter_map(setting).any(|name| guarded.contains(&name));
-        is_guarded.then_some("it has settings that only a superuser may change")
+        is_guarded.then_some(message!("role-settings"))
     }
 
     /// Everything that makes it as it was, but its password; for a server of this major version.
@@ -133,7 +133,7 @@ pub(in crate::databases) async fn create(
         );
     }
     statements.push("COMMIT;".to_owned());
-    server.client.execute(server.home(), "create the roles", &statements.join(";\n")).await?;
+    server.client.execute(server.home(), || message!("sql-create-the-roles"), &statements.join(";\n")).await?;
     for role in roles {
         let message = match role.login && role.password_hash.is_none() {
             _ if *role == Role::plain(&role.name) => message!("databases-role-made-plain", role = &role.name),

@@ -12,10 +12,10 @@ use crate::databases::archive::staging::Staging;
 use crate::databases::archive::verification::{Known, Verification};
 use crate::databases::documents::BackupDocument;
 use crate::databases::dump::{self, DumpOrder, Jobs, Level, LockPatience, PasswordHashes};
-use crate::databases::error::DatabasesError;
+use crate::databases::error::{DatabasesError, Dumped, in_one_line};
 use crate::databases::server::connect::Server;
-use crate::fs::escape;
-use crate::report::{Activity, Reporter, in_one_line};
+use crate::fs::{Disk, escape};
+use crate::report::{Activity, Message, Reporter};
 
 /// How and where to back up.
 #[derive(Debug, Clone)]
@@ -137,7 +137,7 @@ async fn place(
         let found = existing(&settings.folder, database)?;
         // A backup of what a rebuild replaced says that the database has been another one since.
         let last = found.last().map(|last| &last.known.record).filter(|last| !last.of_replaced);
-        refuse_shrunken("backup", &record, last)?;
+        refuse_shrunken(Dumped::Backup, &record, last)?;
     }
     let target = home.join(&stamp);
     crate::failpoint!("databases.backup.before-rename");
@@ -147,30 +147,29 @@ async fn place(
 }
 
 /// What would keep a backup of `database`, which has so many bytes on the server, from being written: said before the
-/// database is replaced that it is to be of.
-pub(in crate::databases) fn problem_of_place(folder: &BackupFolder, database: &str, bytes: u64) -> Option<String> {
+/// database is replaced that it is to be of. Where `enough` are kept none is needed.
+pub(in crate::databases) fn problem_of_place(
+    folder: &BackupFolder,
+    database: &str,
+    bytes: u64,
+    enough: usize,
+) -> Option<Message> {
     let home = folder_of(&folder.path, database);
     if let Err(error) = Staging::open(&home) {
-        return Some(format!("the replaced database could not be backed up: {}", in_one_line(&error)));
+        return Some(message!("unfit-no-backup", why = in_one_line(&error)));
     }
-    let space = rustix::fs::statvfs(&home).ok()?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let free = Disk::of(&home)?.free_bytes;
     // Rows as text under gzip seldom take more than a quarter of tables and indexes.
     let wanted = bytes / 4;
     (free < wanted).then(|| {
-        format!(
-            "the backup of the replaced database may take {} MiB in {}, and only {} MiB are free: make room there, or give \
-             --keep-old 1",
-            wanted.div_ceil(1 << 20),
-            home.display(),
-            free >> 20
-        )
+        let (wanted, free) = (wanted.div_ceil(1 << 20), free >> 20);
+        message!("unfit-backup-space", wanted = wanted, folder = home.display(), free = free, count = enough)
     })
 }
 
 /// Compares like with like: a level of compression that saves more makes no database smaller.
 pub(in crate::databases) fn refuse_shrunken(
-    what: &'static str,
+    what: Dumped,
     record: &Record,
     last: Option<&Record>,
 ) -> Result<(), DatabasesError> {
@@ -238,10 +237,10 @@ pub(in crate::databases) fn existing(folder: &BackupFolder, database: &str) -> R
     let entries = match fs::read_dir(&home) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        Err(error) => return Err(DatabasesError::file("list", &home)(error)),
+        Err(error) => return Err(DatabasesError::file(message!("verb-list"), &home)(error)),
     };
     for entry in entries {
-        let path = entry.map_err(DatabasesError::file("list", &home))?.path();
+        let path = entry.map_err(DatabasesError::file(message!("verb-list"), &home))?.path();
         let stamp = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if !names::is_stamp(&stamp) {
             continue;
@@ -280,6 +279,7 @@ fn free_stamp(home: &Path, time: jiff::Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::english;
     use crate::databases::archive::record::{RECORD_FILE, tests::record};
 
     #[test]
@@ -328,12 +328,15 @@ mod tests {
     fn a_place_that_can_not_be_written_or_is_too_small_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let at = BackupFolder::from(folder.path());
-        assert_eq!(problem_of_place(&at, "expert", 1 << 20), None);
-        assert!(problem_of_place(&at, "expert", u64::MAX).is_some_and(|problem| problem.contains("MiB are free")));
+        assert_eq!(problem_of_place(&at, "expert", 1 << 20, 1), None);
+        assert!(
+            problem_of_place(&at, "expert", u64::MAX, 1)
+                .is_some_and(|problem| english(&problem).contains("MiB are free"))
+        );
         let file = folder.path().join("file");
         fs::write(&file, b"").unwrap();
-        let problem = problem_of_place(&file.into(), "expert", 1).unwrap();
-        assert!(problem.contains("could not be backed up"), "{problem}");
+        let problem = problem_of_place(&file.into(), "expert", 1, 1).unwrap();
+        assert!(english(&problem).contains("can't be backed up"), "{problem:?}");
     }
 
     #[test]
@@ -355,8 +358,8 @@ mod tests {
     #[test]
     fn less_than_half_is_refused() {
         let (last, mut new) = (record(), record());
-        let refused = |new: &Record| refuse_shrunken("backup", new, Some(&last));
-        assert!(refuse_shrunken("backup", &new, None).is_ok());
+        let refused = |new: &Record| refuse_shrunken(Dumped::Backup, new, Some(&last));
+        assert!(refuse_shrunken(Dumped::Backup, &new, None).is_ok());
         assert!(refused(&new).is_ok());
         new.files[1].bytes = 0;
         assert!(refused(&new).is_ok());

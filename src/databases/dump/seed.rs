@@ -10,9 +10,10 @@ use crate::databases::archive::verification::{Known, Verification};
 use crate::databases::containers::throwaway::ServerImage;
 use crate::databases::documents::BackupDocument;
 use crate::databases::dump::{self, DumpOrder, Jobs, Level, LockPatience, PasswordHashes};
-use crate::databases::error::DatabasesError;
+use crate::databases::error::{DatabasesError, Dumped};
 use crate::databases::replace::examine::source::{SourceKind, source_kind};
 use crate::databases::server::connect::Server;
+use crate::databases::stopping::unless_stopped;
 use crate::databases::verify::{self, Depth, VerifySettings};
 use crate::report::{Activity, Reporter};
 
@@ -81,7 +82,7 @@ async fn place(
     let verification = match settings.verify {
         true => proved(server, settings, staging.path(), reporter).await?,
         false => {
-            verify::check_files(staging.path(), &record).await?;
+            unless_stopped(reporter, database, verify::check_files(staging.path(), &record)).await?;
             Verification::default()
         }
     };
@@ -114,12 +115,12 @@ fn refuse_shrunken(target: &Path, record: &Record) -> Result<(), DatabasesError>
         Ok(SourceKind::Backup) => {
             // One that can't be read is no measure.
             let last = Record::read(target).ok();
-            backup::refuse_shrunken("seed", record, last.as_ref())
+            backup::refuse_shrunken(Dumped::Seed, record, last.as_ref())
         }
         Ok(SourceKind::Custom | SourceKind::Directory | SourceKind::Tar | SourceKind::Sql)
             if record.tables.is_empty() =>
         {
-            Err(DatabasesError::Emptied { what: "seed", database: record.database.clone(), tables: 0 })
+            Err(DatabasesError::Emptied { what: Dumped::Seed, database: record.database.clone(), tables: 0 })
         }
         _ => Ok(()),
     }
@@ -139,7 +140,7 @@ mod tests {
         std::fs::create_dir(&seed).unwrap();
         assert!(refuse_shrunken(&seed, &empty).is_ok(), "what is there is no seed");
         std::fs::write(seed.join(RECORD_FILE), whole.to_json()).unwrap();
-        assert!(matches!(refuse_shrunken(&seed, &empty), Err(DatabasesError::Emptied { what: "seed", .. })));
+        assert!(matches!(refuse_shrunken(&seed, &empty), Err(DatabasesError::Emptied { what: Dumped::Seed, .. })));
         assert!(refuse_shrunken(&seed, &whole).is_ok());
         let plain = folder.path().join("seed.sql");
         std::fs::write(&plain, "CREATE TABLE t ();").unwrap();

@@ -68,7 +68,7 @@ impl DropOld<'_> {
             }
         };
         self.reporter.began(Activity::DropDatabase, self.database, None);
-        match renames::drop_aside(self.server, old.name).await {
+        match renames::drop_unless_stopped(self.server, old.name, self.reporter).await {
             Ok(()) => {
                 let message = match document {
                     Some(_) => message!("databases-old-dropped"),

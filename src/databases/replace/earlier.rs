@@ -5,9 +5,9 @@ use super::options::{Placement, RebuildOptions, Repeat};
 use super::swap::{after_swap, renames};
 use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::documents::{BackupDocument, RebuildReport};
-use crate::databases::error::DatabasesError;
+use crate::databases::error::{DatabasesError, in_one_line};
 use crate::databases::server::connect::Server;
-use crate::report::{Reporter, in_one_line};
+use crate::report::Reporter;
 
 /// A run that finds such databases before it begins.
 pub(super) struct Earlier<'a> {

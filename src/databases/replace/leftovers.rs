@@ -5,6 +5,7 @@ use super::swap::renames;
 use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
+use crate::report::Reporter;
 
 /// Why a database stands beside one of the manifest's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +43,14 @@ pub fn leftover_kind(database: &str, name: &str) -> Option<LeftoverKind> {
 }
 
 /// Drops a database, without a backup. `database` is the one that it stands beside: nobody works on that meanwhile.
-pub async fn drop_leftover(server: &Server, database: &str, name: &str) -> Result<(), DatabasesError> {
+pub async fn drop_leftover(
+    server: &Server,
+    database: &str,
+    name: &str,
+    reporter: &Reporter,
+) -> Result<(), DatabasesError> {
     let lock = DatabaseLock::take(server, database).await?;
-    let dropped = renames::drop_aside(server, name).await;
+    let dropped = renames::drop_unless_stopped(server, name, reporter).await;
     lock.release().await;
     dropped
 }

@@ -2,8 +2,8 @@
 
 use crate::databases::archive::names;
 use crate::databases::error::DatabasesError;
-use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
+use crate::databases::server::session::Session;
 
 /// Nobody else replaces the database as long as this lives.
 pub(super) struct DatabaseLock(Session);
@@ -13,7 +13,7 @@ impl DatabaseLock {
     pub async fn take(server: &Server, database: &str) -> Result<Self, DatabasesError> {
         let mut session = server.maintenance_session(database).await?;
         let query = format!("SELECT to_json(pg_try_advisory_lock({}))", names::lock_key(database));
-        match session.query("take the lock", &query).await? {
+        match session.query(|| message!("sql-take-the-lock"), &query).await? {
             true => Ok(Self(session)),
             false => Err(DatabasesError::Busy { database: database.to_owned() }),
         }

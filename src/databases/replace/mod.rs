@@ -10,11 +10,13 @@ pub(super) mod examine;
 pub(super) mod leftovers;
 mod lock;
 mod options;
+pub(super) mod parallel;
 pub(super) mod patches;
 pub(super) mod preserve;
 pub(super) mod recovery;
 pub(super) mod restore;
 pub(super) mod rollback;
+mod streamed;
 pub(super) mod swap;
 
 use self::drop_old::DropOld;
@@ -30,9 +32,9 @@ use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::described::roles;
 use crate::databases::documents::RebuildReport;
 use crate::databases::dump::backup::Physical;
-use crate::databases::error::DatabasesError;
+use crate::databases::error::{DatabasesError, in_one_line};
 use crate::databases::server::connect::Server;
-use crate::report::{Reporter, in_one_line};
+use crate::report::{Listed, Reporter};
 
 /// Rebuilds `database` from the dump that `origin` says. Errors other than
 /// [`DatabasesError::AfterSwap`] mean that the present database is as it was.
@@ -84,7 +86,7 @@ struct InPlace {
     report: RebuildReport,
 }
 
-/// The stages; each in a box of its own, since together they are more than a thread's stack likes to hold.
+/// The stages; each in a box of its own, since together they would overflow the 2 MiB stack of a test's thread.
 impl Rebuild<'_> {
     async fn run(&self) -> Result<RebuildReport, DatabasesError> {
         let Self { server, database, options, reporter, .. } = *self;
@@ -99,7 +101,7 @@ impl Rebuild<'_> {
             Ok(in_place) => in_place,
             Err(error) => {
                 self.discard(&new).await;
-                return Err(error);
+                return Err(error.shown_as(&new, self.name()));
             }
         };
         Box::pin(self.drop_old(in_place)).await.map_err(|error| after_swap(database, error))
@@ -159,7 +161,17 @@ impl Rebuild<'_> {
         for table in &preservation.absent {
             self.reporter.warn(message!("databases-preserve-absent", database = database, table = table));
         }
-        preservation.rehearse(server, database, &complete.new).await?;
+        for (table, heirs) in &preservation.heirs {
+            let heirs = Listed::of(heirs);
+            self.reporter.warn(message!("databases-preserve-heirs", database = database, heirs = heirs, table = table));
+        }
+        tokio::select! {
+            rehearsed = preservation.rehearse(server, database, &complete.new) => rehearsed?,
+            () = self.reporter.stop_asked() => {
+                server.cancel_statements().await;
+                return Err(DatabasesError::Stopped { database: database.to_owned() });
+            }
+        }
         Ok(Ready { complete, preservation })
     }
 
@@ -168,7 +180,7 @@ impl Rebuild<'_> {
         let Ready { complete: Complete { new, mut report, .. }, preservation } = ready;
         // Until now people have written to it: its name says when that ended.
         let stamp = names::stamp(jiff::Timestamp::now());
-        let aside = names::beside(self.database, self.options.old.kind(), &stamp);
+        let aside = self.free_name(&stamp).await?;
         let swap = SwapAroundServices {
             server: self.server,
             swap: Swap { database: self.database, new: &new, aside: &aside },
@@ -180,6 +192,18 @@ impl Rebuild<'_> {
         report.dependents_stopped_ms = swapped.dependents_stopped.as_millis() as u64;
         report.preserved = swapped.preserved;
         Ok(InPlace { aside: Some(aside), report })
+    }
+
+    /// A name for the database that is replaced, which none has yet: small ones can be replaced twice in one second.
+    async fn free_name(&self, stamp: &str) -> Result<String, DatabasesError> {
+        let name = |stamp: &str| names::beside(self.database, self.options.old.kind(), stamp);
+        let mut free = name(stamp);
+        let mut count = 1;
+        while self.server.has(&free).await? {
+            count += 1;
+            free = name(&format!("{stamp}-{count}"));
+        }
+        Ok(free)
     }
 
     /// What becomes of the database that was replaced.

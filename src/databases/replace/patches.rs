@@ -12,7 +12,7 @@ use crate::databases::containers::helper::Helper;
 use crate::databases::documents::PatchReport;
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::client::{Secret, chance};
-use crate::report::{Activity, Reporter};
+use crate::report::{Activity, Message, Reporter};
 
 /// All files together: they are held in memory.
 const LARGEST_BYTES: u64 = 16 << 20;
@@ -47,6 +47,17 @@ impl VariableValue {
     }
 }
 
+/// The database that is patched.
+#[derive(Clone, Copy)]
+pub(in crate::databases) struct Patched<'a> {
+    pub helper: &'a Helper,
+    /// The new database.
+    pub target: &'a str,
+    /// What it is for, as it is told.
+    pub subject: &'a str,
+    pub reporter: &'a Reporter,
+}
+
 /// A file that was read.
 struct Patch {
     path: PathBuf,
@@ -64,19 +75,19 @@ struct Mark {
 
 impl Patches {
     /// What can be told before there is a database: files that can't be read, and what they must not do.
-    pub(in crate::databases) fn problems(&self) -> Vec<String> {
+    pub(in crate::databases) fn problems(&self) -> Vec<Message> {
         let (patches, mut problems) = self.look();
         problems.extend(patches.iter().filter_map(Patch::problem));
         problems
     }
 
-    fn read(&self) -> Result<Vec<Patch>, Vec<String>> {
+    fn read(&self) -> Result<Vec<Patch>, Vec<Message>> {
         let (patches, problems) = self.look();
         if problems.is_empty() { Ok(patches) } else { Err(problems) }
     }
 
     /// The files that can be read, and what is wrong with the others.
-    fn look(&self) -> (Vec<Patch>, Vec<String>) {
+    fn look(&self) -> (Vec<Patch>, Vec<Message>) {
         let (mut patches, mut problems, mut bytes) = (Vec::new(), Vec::new(), 0);
         for path in &self.files {
             match read_patch(path, LARGEST_BYTES.saturating_sub(bytes)) {
@@ -84,28 +95,23 @@ impl Patches {
                     bytes += text.len() as u64;
                     patches.push(Patch { path: path.clone(), text });
                 }
-                Err(why) => problems.push(format!("patch {}: {why}", path.display())),
+                Err(why) => problems.push(message!("patch-problem", path = path.display(), why = why)),
             }
         }
         let unnameable = self.variables.iter().filter(|variable| !is_variable_name(&variable.name));
-        problems.extend(unnameable.map(|variable| format!("psql takes no variable called `{}`", variable.name)));
+        problems.extend(unnameable.map(|variable| message!("patch-variable", name = variable.name)));
         (patches, problems)
     }
 
-    /// Runs them on `target`; what they changed is kept only if all of them went well.
-    pub(in crate::databases) async fn run(
-        &self,
-        helper: &Helper,
-        target: &str,
-        subject: &str,
-        reporter: &Reporter,
-    ) -> Result<Vec<PatchReport>, DatabasesError> {
+    /// Runs them; what they changed is kept only if all of them went well.
+    pub(in crate::databases) async fn run(&self, on: Patched<'_>) -> Result<Vec<PatchReport>, DatabasesError> {
         if self.files.is_empty() {
             return Ok(Vec::new());
         }
+        let Patched { subject, reporter, .. } = on;
         reporter.began(Activity::PatchDatabase, subject, None);
         crate::failpoint!("databases.rebuild.before-patches");
-        let result = self.run_on(helper, target, subject, reporter).await;
+        let result = self.run_all(on).await;
         crate::failpoint!("databases.rebuild.after-patches");
         match &result {
             Ok(reports) => {
@@ -118,13 +124,8 @@ impl Patches {
         result
     }
 
-    async fn run_on(
-        &self,
-        helper: &Helper,
-        target: &str,
-        subject: &str,
-        reporter: &Reporter,
-    ) -> Result<Vec<PatchReport>, DatabasesError> {
+    async fn run_all(&self, on: Patched<'_>) -> Result<Vec<PatchReport>, DatabasesError> {
+        let Patched { helper, target, subject, reporter } = on;
         let fail = |problems| DatabasesError::Patches { database: subject.to_owned(), problems };
         let patches = self.read().map_err(fail)?;
         let token = chance("dpl-mark");
@@ -138,25 +139,18 @@ impl Patches {
         let culprit = patches.get(marks.len()).or(patches.last());
         let path = culprit.map(|patch| patch.path.clone()).unwrap_or_default();
         if result.exit_code != 0 {
-            let source = Said::new(script.with_places(&said, &patches).as_bytes());
+            let said = script.with_places(&said, &patches);
+            let source = Said::of_script(said.as_bytes(), message!("script-name-patches"));
             return Err(DatabasesError::Patch { database: subject.to_owned(), path, source });
         }
         if marks.len() < patches.len() + 1 {
-            let why = "it does not come to an end: a quote, a comment, a COPY or an \\if stays open in it";
-            return Err(DatabasesError::Patch {
-                database: subject.to_owned(),
-                path,
-                source: Said::new(why.as_bytes()),
-            });
+            let why = message!("patch-open");
+            return Err(DatabasesError::Patch { database: subject.to_owned(), path, source: why.into() });
         }
         if let Some(index) = marks.iter().position(|mark| !mark.same) {
             let path = patches.get(index).map(|patch| patch.path.clone()).unwrap_or_default();
-            let why = "it ends the transaction, or goes to another database; all patches are one transaction";
-            return Err(DatabasesError::Patch {
-                database: subject.to_owned(),
-                path,
-                source: Said::new(why.as_bytes()),
-            });
+            let why = message!("patch-ends-transaction");
+            return Err(DatabasesError::Patch { database: subject.to_owned(), path, source: why.into() });
         }
         // What a patch raises as a notice was meant for somebody.
         let notices = script.with_places(&said, &patches);
@@ -209,32 +203,29 @@ impl Patches {
 
 impl Patch {
     /// A file that connects elsewhere would change what it finds there, whatever becomes of this.
-    fn problem(&self) -> Option<String> {
+    fn problem(&self) -> Option<Message> {
         let connects = |line: &str| {
             let command = line.trim_start().split(char::is_whitespace).next().unwrap_or_default();
             matches!(command, "\\c" | "\\connect")
         };
         let line = self.text.lines().position(connects)?;
         let path = self.path.display();
-        Some(format!(
-            "patch {path}, line {}: \\connect leads to another database; patches run on the new one",
-            line + 1
-        ))
+        Some(message!("patch-connect", path = path, line = line + 1))
     }
 }
 
-fn read_patch(path: &Path, most: u64) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?;
+fn read_patch(path: &Path, most: u64) -> Result<String, Message> {
+    let size = std::fs::metadata(path).map_err(|error| message!("words", text = error))?;
     if !size.is_file() {
-        return Err("it is no file".to_owned());
+        return Err(message!("patch-not-file"));
     }
     if size.len() > most {
-        return Err(format!("the patches have more than {} MiB together", LARGEST_BYTES >> 20));
+        return Err(message!("patches-large", most = LARGEST_BYTES >> 20));
     }
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+    let bytes = std::fs::read(path).map_err(|error| message!("words", text = error))?;
+    let text = String::from_utf8(bytes).map_err(|_| message!("patch-utf8"))?;
     if text.contains('\0') {
-        return Err("it holds a NUL".to_owned());
+        return Err(message!("patch-nul"));
     }
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
@@ -329,6 +320,7 @@ fn marks(stdout: &str, token: &str) -> Vec<Mark> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::english;
 
     fn patch(path: &str, text: &str) -> Patch {
         Patch { path: path.into(), text: text.to_owned() }
@@ -354,7 +346,9 @@ mod tests {
 
     #[test]
     fn a_file_that_connects_elsewhere_is_refused() {
-        assert!(patch("a", "select 1;\n  \\c expert\n").problem().unwrap().contains("line 2"));
+        assert!(
+            patch("a", "select 1;\n  \\c expert\n").problem().is_some_and(|told| english(&told).contains("line 2"))
+        );
         assert_eq!(patch("a", "\\copy t from x\nselect '\\connect';").problem(), None);
     }
 
@@ -374,6 +368,6 @@ mod tests {
         let files = vec![folder.path().join("absent.sql"), latin, folder.path().to_owned()];
         let problems = Patches { files, variables: Vec::new() }.problems();
         assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(problems[1].ends_with("latin.sql: it is not UTF-8"), "{problems:?}");
+        assert!(english(&problems[1]).ends_with("latin.sql: it is not UTF-8"), "{problems:?}");
     }
 }

@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 use super::lock::DatabaseLock;
 use crate::databases::archive::names::{self, BesideKind};
-use crate::databases::error::DatabasesError;
+use crate::databases::error::{DatabasesError, in_one_line};
 use crate::databases::replace::swap::renames;
 use crate::databases::server::connect::Server;
-use crate::report::{Reporter, in_one_line};
+use crate::report::Reporter;
 
 /// A database as the server lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -163,7 +163,7 @@ pub(in crate::databases) async fn recover(
 pub(in crate::databases) async fn look(server: &Server) -> Result<Vec<Seen>, DatabasesError> {
     const QUERY: &str = "SELECT coalesce(json_agg(json_build_object('name', datname, 'allows_connections', \
          datallowconn, 'is_invalid', datconnlimit = -2) ORDER BY datname), '[]') FROM pg_catalog.pg_database";
-    server.client.query(server.home(), "list the databases", QUERY).await
+    server.client.query(server.home(), || message!("sql-list-the-databases"), QUERY).await
 }
 
 #[cfg(test)]

@@ -1,19 +1,23 @@
 //! A new database from a dump: created beside the present one, restored, compared, patched, analysed.
 
 use super::options::{Adaptation, Owners};
-use super::patches::Patches;
+use super::parallel::in_parallel;
+use super::patches::{Patched, Patches};
+use super::streamed::{Restoring, Streamed};
 use crate::databases::archive::owners::Owned;
 use crate::databases::containers::helper::{Access, Helper, Reach, starting_beside};
 use crate::databases::described::inventory::{self, Inventory, Table, shorten};
 use crate::databases::described::properties::Properties;
 use crate::databases::documents::PatchReport;
 use crate::databases::dump::Jobs;
+use crate::databases::dump::streamed::{MOST_TABLES, SMALL_BYTES, fits_in_lines};
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::examine::source::{Expected, Source, by_name};
 use crate::databases::replace::swap::renames;
 use crate::databases::server::connect::Server;
 use crate::databases::server::disk_space::DiskSpace;
 use crate::databases::server::quoting::qualified;
+use crate::databases::server::session::Session;
 use crate::report::{Activity, Reporter};
 
 /// A source that has been verified, and the database that it becomes.
@@ -32,33 +36,6 @@ pub(in crate::databases) struct Restore<'a> {
     pub drop_follows: bool,
 }
 
-/// Whether `pg_restore` failed at something that may depend on what other tables hold already: rows, and what checks them
-/// (the description of the archive's entry in what it says, which no language changes). One of several processes does not
-/// say at which entry it failed, and works on nothing but such.
-pub(in crate::databases) fn depends_on_order(error: &DatabasesError) -> bool {
-    let DatabasesError::Tool { program: "pg_restore", source, .. } = error else { return false };
-    let text = source.text();
-    if !text.contains("TOC entry ") {
-        // What libpq says of a server that is gone, and pg_restore of the end of one process (`parallel.c`), in C's language.
-        return text.contains("worker process died") && !text.contains("server closed the connection");
-    }
-    let entries = text.lines().filter_map(|line| line.split_once("TOC entry ")?.1.split_once("; "));
-    let mut described = entries.filter_map(|(_, entry)| entry.splitn(3, ' ').nth(2));
-    described.any(|entry| {
-        [
-            "TABLE DATA ",
-            "FK CONSTRAINT ",
-            "CHECK CONSTRAINT ",
-            "INDEX ",
-            "CONSTRAINT ",
-            "MATERIALIZED VIEW DATA ",
-            "SEQUENCE SET ",
-        ]
-        .iter()
-        .any(|kind| entry.starts_with(kind))
-    })
-}
-
 /// What came out.
 #[derive(Debug, Default)]
 pub(in crate::databases) struct Restored {
@@ -70,6 +47,111 @@ pub(in crate::databases) struct Restored {
 impl Restore<'_> {
     /// Makes the database, complete: nothing is missing but its name.
     pub async fn run(&self, server: &Server, reporter: &Reporter) -> Result<Restored, DatabasesError> {
+        let restored = match Box::pin(self.as_stream(server)).await? {
+            Some(streamed) => Box::pin(self.run_streamed(streamed, server, reporter)).await?,
+            None => Box::pin(self.run_with_helper(server, reporter)).await?,
+        };
+        if self.expected.inserts > 0 {
+            let message = message!(
+                "databases-inserts-not-compared",
+                source = &self.expected.label,
+                count = self.expected.inserts
+            );
+            reporter.warn(message);
+        }
+        crate::failpoint!("databases.rebuild.after-analyze");
+        Ok(restored)
+    }
+
+    /// The archive, where it is small, nothing but rows in tables, restored as it is, and the disk is far from full.
+    async fn as_stream(&self, server: &Server) -> Result<Option<Streamed>, DatabasesError> {
+        let Expected { size_bytes, bytes, tables, large_objects, .. } = self.expected;
+        let is_small = self.source.is_ours()
+            && size_bytes.max(bytes) <= &SMALL_BYTES
+            && tables.len() <= MOST_TABLES
+            && *large_objects == Some(0)
+            && self.patches.files.is_empty()
+            && !matches!(self.adaptation.owners, Owners::Mapped(_))
+            && fits_in_lines(&server.client, self.target)
+            && !crate::failpoint::pretends("databases.large");
+        if !is_small {
+            return Ok(None);
+        }
+        match DiskSpace::of(server, &self.properties.tablespace).await? {
+            Some(space) if space.is_ample(server, *size_bytes).await? => {
+                Streamed::open(server, &self.source.folder, self.subject).await
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn run_streamed(
+        &self,
+        streamed: Streamed,
+        server: &Server,
+        reporter: &Reporter,
+    ) -> Result<Restored, DatabasesError> {
+        let starting = Restoring::start(server, self.target, self.adaptation);
+        let (restoring, created) = futures::join!(starting, self.create(server, reporter));
+        created?;
+        let restoring = restoring?;
+        reporter.began(Activity::RestoreDatabase, self.subject, Some(self.expected.bytes));
+        let work = async {
+            streamed.send(restoring, self.subject).await?;
+            self.set_givens(server).await?;
+            let mut session = server.client.session(self.target).await?;
+            let restored = self.compare_in(&mut session).await?;
+            session.run(|| message!("sql-analyze-the-tables"), "ANALYZE;").await?;
+            session.close().await?;
+            Ok(restored)
+        };
+        let restored: Result<Restored, DatabasesError> = tokio::select! {
+            restored = work => restored,
+            () = reporter.stop_asked() => {
+                server.cancel_statements().await;
+                Err(DatabasesError::Stopped { database: self.subject.to_owned() })
+            }
+        };
+        match restored.map_err(|error| error.shown_as(self.target, self.subject)) {
+            Ok(restored) => {
+                self.tell_restored(&restored, reporter);
+                self.set_properties(server).await?;
+                Ok(restored)
+            }
+            Err(error) => {
+                reporter.failed(Activity::RestoreDatabase, self.subject, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn tell_restored(&self, restored: &Restored, reporter: &Reporter) {
+        let message = message!("databases-restored", tables = restored.tables, rows = restored.rows);
+        reporter.done(Activity::RestoreDatabase, self.subject, message);
+    }
+
+    async fn set_properties(&self, server: &Server) -> Result<(), DatabasesError> {
+        let alterations = self.properties.alterations(self.target);
+        if alterations.is_empty() {
+            return Ok(());
+        }
+        let home = server.home();
+        let set = server.client.execute(home, || message!("sql-set-the-properties-of-the-new-database"), &alterations);
+        set.await.map(drop)
+    }
+
+    /// What every database has, and this one otherwise.
+    async fn set_givens(&self, server: &Server) -> Result<(), DatabasesError> {
+        let restorer = server.client.credentials.user.as_str();
+        let givens = self.expected.givens.statements(|owner| self.adaptation.owners.of(owner, restorer));
+        if !givens.is_empty() {
+            server.client.execute(self.target, || message!("sql-set-what-every-database-has"), &givens).await?;
+        }
+        crate::failpoint!("databases.rebuild.after-restore");
+        Ok(())
+    }
+
+    async fn run_with_helper(&self, server: &Server, reporter: &Reporter) -> Result<Restored, DatabasesError> {
         let starting = Helper::start(server, &self.source.folder, Access::Read, Reach::Server);
         let (helper, ()) = starting_beside(starting, self.create(server, reporter)).await?;
         let space = DiskSpace::of(server, &self.properties.tablespace).await?;
@@ -101,7 +183,7 @@ impl Restore<'_> {
         crate::failpoint!("databases.rebuild.before-create");
         let statement = self.properties.create(self.target);
         let home = server.maintenance(self.target);
-        let created = server.client.execute(home, "create the new database", &statement).await;
+        let created = server.client.execute(home, || message!("sql-create-the-new-database"), &statement).await;
         crate::failpoint!("databases.rebuild.after-create");
         match created {
             Ok(_) => {
@@ -118,22 +200,21 @@ impl Restore<'_> {
 
     async fn run_in(&self, helper: &Helper, server: &Server, reporter: &Reporter) -> Result<Restored, DatabasesError> {
         reporter.began(Activity::RestoreDatabase, self.subject, Some(self.expected.bytes));
-        let mut restored = match self.fill(helper, server, reporter).await {
+        let filled = self.fill(helper, server, reporter).await;
+        let mut restored = match filled.map_err(|error| error.shown_as(self.target, self.subject)) {
             Ok(restored) => restored,
             Err(error) => {
                 reporter.failed(Activity::RestoreDatabase, self.subject, &error);
                 return Err(error);
             }
         };
-        let message = message!("databases-restored", tables = restored.tables, rows = restored.rows);
-        reporter.done(Activity::RestoreDatabase, self.subject, message);
-        let alterations = self.properties.alterations(self.target);
-        server.client.execute(server.home(), "set the new database's properties", &alterations).await?;
+        self.tell_restored(&restored, reporter);
+        self.set_properties(server).await?;
         if !self.patches.files.is_empty() {
-            restored.patches = self.patches.run(helper, self.target, self.subject, reporter).await?;
+            let on = Patched { helper, target: self.target, subject: self.subject, reporter };
+            restored.patches = self.patches.run(on).await?;
             self.analyze(helper).await?;
         }
-        crate::failpoint!("databases.rebuild.after-analyze");
         Ok(restored)
     }
 
@@ -144,32 +225,30 @@ impl Restore<'_> {
         self.make_way(server).await?;
         crate::failpoint!("databases.rebuild.before-restore");
         let parallel = self.source.can_be_read_in_parallel() && self.jobs.get() > 1;
-        match self.pg_restore(helper, if parallel { self.jobs.get() } else { 1 }).await {
-            // Rows that ask other tables' rows (constraints by function, tables of extensions) came before them: in the
-            // dump's own order, one after the other, they don't.
-            Err(error) if parallel && depends_on_order(&error) => {
-                reporter.warn(message!("databases-one-by-one", database = self.subject));
-                renames::drop_aside(server, self.target).await?;
-                server
-                    .client
-                    .execute(
-                        server.maintenance(self.target),
-                        "create the new database",
-                        &self.properties.create(self.target),
-                    )
-                    .await?;
-                self.make_way(server).await?;
-                self.pg_restore(helper, 1).await?;
-            }
-            restored => restored?,
+        let needs_order = match parallel {
+            true => in_parallel(server, self.target, self.pg_restore(helper, self.jobs.get())).await?.needs_order(),
+            false => false,
+        };
+        if needs_order {
+            reporter.warn(message!("databases-one-by-one", database = self.subject));
+            renames::drop_aside(server, self.target).await?;
+            let (home, statement) = (server.maintenance(self.target), self.properties.create(self.target));
+            server.client.execute(home, || message!("sql-create-the-new-database"), &statement).await?;
+            self.make_way(server).await?;
+        }
+        if needs_order || !parallel {
+            self.pg_restore(helper, 1).await?;
         }
         self.give_to_owners(helper, server).await?;
-        crate::failpoint!("databases.rebuild.after-restore");
+        self.set_givens(server).await?;
         let analysed = async { if self.patches.files.is_empty() { self.analyze(helper).await } else { Ok(()) } };
         // Only a drop would have to wait for that; other databases of the server feel it.
         let written = async {
             if self.drop_follows {
-                server.client.execute(server.home(), "write the new database to the disk", "CHECKPOINT;").await?;
+                server
+                    .client
+                    .execute(server.home(), || message!("sql-write-the-new-database-to-disk"), "CHECKPOINT;")
+                    .await?;
             }
             Ok(())
         };
@@ -180,7 +259,7 @@ impl Restore<'_> {
     async fn make_way(&self, server: &Server) -> Result<(), DatabasesError> {
         if self.expected.makes_public {
             let statement = "DROP SCHEMA IF EXISTS public;";
-            server.client.execute(self.target, "drop the empty schema public", statement).await?;
+            server.client.execute(self.target, || message!("sql-drop-the-empty-schema-public"), statement).await?;
         }
         Ok(())
     }
@@ -216,7 +295,7 @@ impl Restore<'_> {
         let statements = statements.join("\n");
         // A sequence that a column owns is refused before the column's table has its owner, which it gets with it.
         let twice = format!("\\set ON_ERROR_STOP 0\n{statements}\n\\set ON_ERROR_STOP 1\n{statements}\n");
-        server.client.execute(self.target, "give the objects to their owners", &twice).await.map(drop)
+        server.client.execute(self.target, || message!("sql-give-the-objects-to-their-owners"), &twice).await.map(drop)
     }
 
     async fn analyze(&self, helper: &Helper) -> Result<(), DatabasesError> {
@@ -233,10 +312,16 @@ impl Restore<'_> {
     /// A `.dat.gz` that was cut between two members restores without an error: only counting finds that.
     async fn compare(&self, server: &Server) -> Result<Restored, DatabasesError> {
         let mut session = server.client.session(self.target).await?;
-        let mut found = Inventory::read(&mut session).await?;
+        let restored = self.compare_in(&mut session).await?;
+        session.close().await?;
+        Ok(restored)
+    }
+
+    async fn compare_in(&self, session: &mut Session) -> Result<Restored, DatabasesError> {
+        let mut found = Inventory::read(session).await?;
         let expected = by_name(&self.expected.tables);
         let rows = |table: &Table| expected.get(&(table.schema.as_str(), table.name.as_str())).copied();
-        Inventory::count_restored(&mut session, &mut found.tables, rows).await?;
+        Inventory::count_restored(session, &mut found.tables, rows).await?;
         let mut difference = match self.expected.exhaustive {
             true => inventory::difference(&self.expected.tables, &found.tables),
             false => {
@@ -246,21 +331,25 @@ impl Restore<'_> {
                     let rows = match counted.get(&(table.schema.as_str(), table.name.as_str())) {
                         Some(rows) => *rows == table.rows,
                         // A partitioned table, whose rows are its partitions', or an extension's, which has its own.
-                        None => count_all(&mut session, table).await? >= table.rows,
+                        None => count_all(session, table).await? >= table.rows,
                     };
                     if !rows {
-                        differences.push(format!("table {}.{} has not {} rows", table.schema, table.name, table.rows));
+                        differences.push(message!(
+                            "difference-not-rows",
+                            schema = table.schema,
+                            table = table.name,
+                            rows = table.rows
+                        ));
                     }
                 }
                 shorten(differences)
             }
         };
-        session.close().await?;
         if let Some(wanted) = self.expected.large_objects
             && difference.is_none()
             && found.large_objects != wanted
         {
-            difference = Some(format!("it has {} large objects instead of {wanted}", found.large_objects));
+            difference = Some(message!("difference-large-objects", found = found.large_objects, wanted = wanted));
         }
         match difference {
             None => Ok(Restored {
@@ -275,39 +364,7 @@ impl Restore<'_> {
     }
 }
 
-async fn count_all(
-    session: &mut crate::databases::server::client::Session,
-    table: &Table,
-) -> Result<u64, DatabasesError> {
+async fn count_all(session: &mut Session, table: &Table) -> Result<u64, DatabasesError> {
     let query = format!("SELECT to_json(count(*)) FROM {}", qualified(&table.schema, &table.name));
-    session.query("count the rows", &query).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::databases::error::Said;
-
-    #[test]
-    fn rows_that_came_too_early_are_told_from_what_is_wrong_in_any_order() {
-        let said = |text: &str| DatabasesError::Tool {
-            program: "pg_restore",
-            database: "d".to_owned(),
-            code: 1,
-            source: Said::new(text.as_bytes()),
-        };
-        let data = "pg_restore: während PROCESSING TOC:\npg_restore: von TOC entry 3318; 0 16386 TABLE DATA layer postgres\n\
-                    pg_restore: Fehler: COPY failed for table \"layer\": ERROR: violates foreign key constraint";
-        assert!(depends_on_order(&said(data)));
-        let schema = "pg_restore: from TOC entry 215; 1259 16386 TABLE t postgres\npg_restore: error: no such role";
-        assert!(!depends_on_order(&said(schema)));
-        assert!(!depends_on_order(&said("pg_restore: error: could not connect")));
-        // As 15 says it with `--jobs`.
-        let several = "pg_restore: error: COPY failed for table \"c\": ERROR:  new row violates check constraint \"c_check\"\n\
-                       pg_restore: error: a worker process died unexpectedly";
-        assert!(depends_on_order(&said(several)));
-        let gone = "pg_restore: error: COPY failed for table \"c\": server closed the connection unexpectedly\n\
-                    pg_restore: error: a worker process died unexpectedly";
-        assert!(!depends_on_order(&said(gone)));
-    }
+    session.query(|| message!("sql-count-the-rows"), &query).await
 }

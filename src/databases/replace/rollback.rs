@@ -12,10 +12,11 @@ use super::recovery;
 use super::swap::{Dependents, SwapAroundServices};
 use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::documents::RollbackReport;
-use crate::databases::error::DatabasesError;
+use crate::databases::error::{DatabasesError, in_one_line};
+use crate::databases::replace::examine::obstacles;
 use crate::databases::replace::swap::renames::{self, Swap};
 use crate::databases::server::connect::Server;
-use crate::report::{Reporter, in_one_line};
+use crate::report::Reporter;
 
 /// Puts the database that was kept last in the place of `database`.
 pub async fn rollback(
@@ -53,9 +54,11 @@ async fn swap_back(
     let Some((_, stamp)) = names::read_beside(database, &wanted) else {
         return Err(DatabasesError::NothingKept { database: database.to_owned() });
     };
-    let prepared = renames::prepared_transactions(server, &[database, &wanted]).await?;
-    if prepared > 0 {
-        return Err(DatabasesError::Prepared { database: database.to_owned(), count: prepared });
+    // Slots and subscriptions go on in the database that they were made in, whatever it is called.
+    let mut problems = obstacles::of(server, database).await?;
+    problems.extend(obstacles::of(server, &wanted).await?);
+    if !problems.is_empty() {
+        return Err(DatabasesError::CannotRollBack { database: database.to_owned(), problems });
     }
     if reporter.asked_to_stop() {
         return Err(DatabasesError::Stopped { database: database.to_owned() });

@@ -83,7 +83,7 @@ pub enum BadBackups {
 
 /// For each backup, oldest first, the rules that keep it; one without any goes. Days are those of UTC, as in the names of
 /// the backups.
-pub(in crate::databases) fn decide(
+pub(in crate::databases) fn rules_that_keep(
     backups: &[Candidate],
     retention: &Retention,
     bad: BadBackups,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn kept(backups: &[Candidate], retention: &Retention) -> Vec<usize> {
-        let decided = decide(backups, retention, BadBackups::Remove);
+        let decided = rules_that_keep(backups, retention, BadBackups::Remove);
         (0..backups.len()).filter(|index| !decided[*index].is_empty()).collect()
     }
 
@@ -177,7 +177,7 @@ mod tests {
     fn nobody_removes_a_bad_one_unasked() {
         let mut backups: Vec<Candidate> = (1..5).map(|day| plain(&format!("2026-07-0{day}T10:00:00Z"))).collect();
         (backups[1].bad, backups[2].bad) = (true, true);
-        let kept = decide(&backups, &NONE, BadBackups::Keep);
+        let kept = rules_that_keep(&backups, &NONE, BadBackups::Keep);
         let kept: Vec<usize> = (0..4).filter(|index| !kept[*index].is_empty()).collect();
         assert_eq!(kept, [1, 2, 3]);
     }

@@ -55,7 +55,7 @@ pub fn plan_prune(
         leftovers: staging::leftovers(&backup::folder_of(folder, database))?,
         unreadable: broken.into_iter().map(|broken| broken.path).collect(),
     };
-    for (backup, reasons) in backups.iter().zip(super::decide(&candidates, retention, bad)) {
+    for (backup, reasons) in backups.iter().zip(super::rules_that_keep(&candidates, retention, bad)) {
         let document = BackupDocument::new(&backup.known, &backup.path);
         if reasons.is_empty() {
             plan.removed.push(document);
@@ -113,10 +113,10 @@ impl PrunePlan {
         debug_assert!(names::is_stamp(stamp), "the plan was made from folders with such names");
         let (path, aside) = (self.home.join(stamp), self.home.join(staging::temporary(&format!("gone-{stamp}"))));
         crate::failpoint!("databases.prune.before-rename");
-        fs::rename(&path, &aside).map_err(DatabasesError::file("remove", &path))?;
-        sync_dir(&self.home).map_err(DatabasesError::file("remove", &path))?;
+        fs::rename(&path, &aside).map_err(DatabasesError::file(message!("verb-remove"), &path))?;
+        sync_dir(&self.home).map_err(DatabasesError::file(message!("verb-remove"), &path))?;
         crate::failpoint!("databases.prune.after-rename");
-        staging::remove(&aside).map_err(DatabasesError::file("remove", &aside))?;
+        staging::remove(&aside).map_err(DatabasesError::file(message!("verb-remove"), &aside))?;
         crate::failpoint!("databases.prune.after-remove");
         Ok(())
     }

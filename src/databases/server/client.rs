@@ -11,9 +11,10 @@ use tokio::io::AsyncWriteExt;
 
 use futures::StreamExt;
 
-use super::home_session::HomeSession;
+use super::kept_sessions::KeptSessions;
 use super::quoting;
-use crate::databases::error::{DatabasesError, Said};
+use super::session::{Session, no_nul};
+use crate::databases::error::{DatabasesError, Operation, Said};
 use crate::engine::{Engine, ExecOutput, ExecResult, ExecSession, ExecSpec};
 
 /// A password; shown nowhere.
@@ -77,7 +78,8 @@ pub(in crate::databases) struct Client {
     pub endpoint: Endpoint,
     pub credentials: Arc<Credentials>,
     pub limits: Limits,
-    pub home_session: HomeSession,
+    /// Those of a helper are its own: none.
+    pub kept: KeptSessions,
 }
 
 /// How the programs' sessions are freed from limits on time that the server, the role or the database sets: what dpl
@@ -257,26 +259,43 @@ impl Client {
     pub fn psql_arguments(&self, database: &str) -> Vec<String> {
         let mut arguments: Vec<String> =
             ["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d"].map(str::to_owned).into();
-        // Names travel as UTF-8 in both directions, whatever the database's encoding.
-        arguments.push(format!("{} client_encoding='UTF8'", self.conninfo(database)));
+        arguments.push(self.session_conninfo(database));
         arguments
+    }
+
+    /// The same for a restore. It does not wait for the disk after each statement: what makes the new database known to
+    /// others does, and with it all that was written before is safe (PostgreSQL, "Asynchronous Commit").
+    pub fn restoring_conninfo(&self, database: &str) -> String {
+        let words = self.plain_conninfo(database);
+        match self.limits.options() {
+            Some(options) => {
+                let options = format!("{options} -c synchronous_commit=off");
+                format!("{words} {}", quoting::conninfo("options", &options))
+            }
+            None => words,
+        }
+    }
+
+    /// Names travel as UTF-8 in both directions, whatever the database's encoding.
+    pub fn session_conninfo(&self, database: &str) -> String {
+        format!("{} client_encoding='UTF8'", self.conninfo(database))
     }
 
     /// Runs statements, and gives what they print. `operation` finishes "can't …".
     pub async fn execute(
         &self,
         database: &str,
-        operation: &'static str,
+        operation: Operation,
         statements: &str,
     ) -> Result<Vec<u8>, DatabasesError> {
         no_nul(operation, database, statements)?;
-        if let Some(answer) = self.home_session.run(self, database, operation, statements).await {
+        if let Some(answer) = self.kept.run(self, database, operation, statements).await {
             return answer;
         }
         let result = self.run("psql", &self.psql_arguments(database), statements.as_bytes()).await?;
         if result.exit_code != 0 {
             let source = Said::new(&result.stderr);
-            return Err(DatabasesError::Sql { operation, database: database.to_owned(), source });
+            return Err(DatabasesError::Sql { operation: operation(), database: database.to_owned(), source });
         }
         Ok(result.stdout)
     }
@@ -285,19 +304,38 @@ impl Client {
     pub async fn query<T: DeserializeOwned>(
         &self,
         database: &str,
-        operation: &'static str,
+        operation: Operation,
         query: &str,
     ) -> Result<T, DatabasesError> {
         let stdout = self.execute(database, operation, &format!("{query};\n")).await?;
-        serde_json::from_slice(&stdout).map_err(|source| DatabasesError::Answer { operation, source })
+        serde_json::from_slice(&stdout).map_err(|source| DatabasesError::Answer { operation: operation(), source })
     }
 
-    /// Opens a session that lives on between statements.
+    /// A session that lives on between statements: one that is kept, or a new one.
     pub async fn session(&self, database: &str) -> Result<Session, DatabasesError> {
+        match self.kept.take(self, database).await {
+            Some(session) => Ok(session.kept_by(self)),
+            None => Ok(self.open_session(database).await?.kept_by(self)),
+        }
+    }
+
+    /// A new one.
+    pub async fn open_session(&self, database: &str) -> Result<Session, DatabasesError> {
         let mut session = self.open(database, &self.psql_arguments(database)).await?;
-        let limits: Vec<String> = self.limits.names().iter().map(|name| format!("SET {name} = 0;")).collect();
-        session.run("prepare a session", &format!("{SESSION_SETTINGS} {}", limits.join(" "))).await?;
+        session.run(|| message!("sql-prepare-a-session"), &self.session_settings()).await?;
         Ok(session)
+    }
+
+    /// What every session of ours begins with.
+    pub fn session_settings(&self) -> String {
+        match self.limits {
+            // The server's version is not known yet: whatever it knows of limits on time, none may end an idle session.
+            Limits::LiftKnown => format!("{SESSION_SETTINGS} {WITHOUT_LIMITS}"),
+            limits => {
+                let limits = limits.names().into_iter().map(|name| format!(" SET {name} = 0;"));
+                SESSION_SETTINGS.to_owned() + &limits.collect::<String>()
+            }
+        }
     }
 
     /// Opens a session with psql's `options`, and with the settings that any other client gets.
@@ -308,9 +346,7 @@ impl Client {
     }
 
     async fn open(&self, database: &str, arguments: &[String]) -> Result<Session, DatabasesError> {
-        let exec = self.start("psql", arguments).await?;
-        let mark = chance("dpl-mark");
-        Ok(Session { exec, mark, database: database.to_owned(), unread: Vec::new(), stderr: Vec::new() })
+        Ok(Session::new(self.start("psql", arguments).await?, database))
     }
 }
 
@@ -319,179 +355,13 @@ impl Client {
 const SESSION_SETTINGS: &str = "SET row_security = off; SET search_path = pg_catalog; SET DateStyle = 'ISO'; \
      SET IntervalStyle = 'postgres'; SET extra_float_digits = 3;";
 
-/// A psql that stays connected: a transaction, an exported snapshot or a lock lives as long as it. When this process
-/// is killed its input ends, so it ends too, and the server rolls back.
-pub(in crate::databases) struct Session {
-    exec: ExecSession,
-    /// What psql prints when it has done all that came before.
-    mark: String,
-    database: String,
-    unread: Vec<u8>,
-    stderr: Vec<u8>,
-}
-
-impl Session {
-    /// Runs statements, and gives what they print. After an error the session is over.
-    pub async fn run(&mut self, operation: &'static str, statements: &str) -> Result<Vec<u8>, DatabasesError> {
-        no_nul(operation, &self.database, statements)?;
-        let text = format!("{statements}\n\\echo {}\n", self.mark);
-        let end = format!("{}\n", self.mark).into_bytes();
-        let ExecSession { output, input, .. } = &mut self.exec;
-        let (unread, stderr) = (&mut self.unread, &mut self.stderr);
-        let feed = async {
-            // psql that has ended is judged by its exit code below.
-            let _ = input.write_all(text.as_bytes()).await;
-            let _ = input.flush().await;
-        };
-        let listen = async {
-            let mut searched = 0;
-            loop {
-                if let Some(at) = find(&unread[searched..], &end).map(|at| at + searched) {
-                    let answer = unread[..at].to_vec();
-                    unread.drain(..at + end.len());
-                    return Ok(Some(answer));
-                }
-                searched = unread.len().saturating_sub(end.len());
-                match output.next().await {
-                    Some(Ok(ExecOutput::Stdout(bytes))) => unread.extend_from_slice(&bytes),
-                    Some(Ok(ExecOutput::Stderr(bytes))) => stderr.extend_from_slice(&bytes),
-                    Some(Err(error)) => return Err(error),
-                    None => return Ok(None),
-                }
-            }
-        };
-        let (_, answer) = futures::join!(feed, listen);
-        match answer? {
-            Some(answer) => Ok(answer),
-            None => {
-                self.exec.exit_code().await?;
-                let source = Said::new(&self.stderr);
-                Err(DatabasesError::Sql { operation, database: self.database.clone(), source })
-            }
-        }
-    }
-
-    /// Copies what `from` gives into what this session is told to fill: two ends of one `COPY`, in text format and
-    /// UTF-8. Memory stays flat, whatever the rows. After an error both sessions are over.
-    pub async fn copy_from(
-        &mut self,
-        from: &mut Session,
-        operation: &'static str,
-        copy_out: &str,
-        copy_in: &str,
-    ) -> Result<(), DatabasesError> {
-        let told = async {
-            from.exec.input.write_all(format!("{copy_out};\n\\echo {}\n", from.mark).as_bytes()).await?;
-            from.exec.input.flush().await?;
-            self.exec.input.write_all(format!("{copy_in};\n").as_bytes()).await
-        };
-        // A psql that has ended is judged by its exit code below.
-        let _: std::io::Result<()> = told.await;
-        let end = format!("{}\n", from.mark).into_bytes();
-        loop {
-            if let Some(at) = find(&from.unread, &end) {
-                let mut rows: Vec<u8> = from.unread.drain(..at + end.len()).collect();
-                rows.truncate(at);
-                self.feed(operation, &rows).await?;
-                break;
-            }
-            // Only what can't be the beginning of the mark goes on.
-            let sure = from.unread.len().saturating_sub(end.len());
-            let rows: Vec<u8> = from.unread.drain(..sure).collect();
-            self.feed(operation, &rows).await?;
-            match from.exec.output.next().await.transpose()? {
-                Some(ExecOutput::Stdout(bytes)) => from.unread.extend_from_slice(&bytes),
-                Some(ExecOutput::Stderr(bytes)) => from.stderr.extend_from_slice(&bytes),
-                None => return Err(from.over(operation).await),
-            }
-        }
-        self.run(operation, "\\.").await.map(drop)
-    }
-
-    /// Writes to psql, and hears meanwhile whether it has ended.
-    async fn feed(&mut self, operation: &'static str, bytes: &[u8]) -> Result<(), DatabasesError> {
-        {
-            let ExecSession { output, input, .. } = &mut self.exec;
-            let write = async {
-                // As above: what it has to say, it says on its error stream.
-                let _ = input.write_all(bytes).await;
-            };
-            tokio::pin!(write);
-            loop {
-                tokio::select! {
-                    biased;
-                    chunk = output.next() => match chunk.transpose()? {
-                        Some(ExecOutput::Stdout(bytes)) => self.unread.extend_from_slice(&bytes),
-                        Some(ExecOutput::Stderr(bytes)) => self.stderr.extend_from_slice(&bytes),
-                        None => break,
-                    },
-                    () = &mut write => return Ok(()),
-                }
-            }
-        }
-        Err(self.over(operation).await)
-    }
-
-    /// The error of a session whose psql has ended.
-    async fn over(&mut self, operation: &'static str) -> DatabasesError {
-        match self.exec.exit_code().await {
-            Ok(_) => {
-                DatabasesError::Sql { operation, database: self.database.clone(), source: Said::new(&self.stderr) }
-            }
-            Err(error) => error.into(),
-        }
-    }
-
-    /// Runs one query that gives one JSON value.
-    pub async fn query<T: DeserializeOwned>(
-        &mut self,
-        operation: &'static str,
-        query: &str,
-    ) -> Result<T, DatabasesError> {
-        let answer = self.run(operation, &format!("{query};")).await?;
-        serde_json::from_slice(&answer).map_err(|source| DatabasesError::Answer { operation, source })
-    }
-
-    /// What the server has said beside its answers, since this was last asked.
-    pub fn take_notices(&mut self) -> String {
-        String::from_utf8_lossy(&std::mem::take(&mut self.stderr)).trim().to_owned()
-    }
-
-    /// Ends it in order.
-    pub async fn close(mut self) -> Result<(), DatabasesError> {
-        // Its pipe may be gone with it already; the exit code tells.
-        let _ = self.exec.close_input().await;
-        while let Some(chunk) = self.exec.output.next().await {
-            if let ExecOutput::Stderr(bytes) = chunk? {
-                self.stderr.extend_from_slice(&bytes);
-            }
-        }
-        match self.exec.exit_code().await? {
-            0 => Ok(()),
-            _ => Err(DatabasesError::Sql {
-                operation: "end a session",
-                database: self.database,
-                source: Said::new(&self.stderr),
-            }),
-        }
-    }
-}
-
-/// psql reads lines as C does: behind a NUL it would go on with the next line, whatever quotes are open.
-fn no_nul(operation: &'static str, database: &str, statements: &str) -> Result<(), DatabasesError> {
-    match statements.contains('\0') {
-        true => Err(DatabasesError::Nul { operation, database: database.to_owned() }),
-        false => Ok(()),
-    }
-}
+const WITHOUT_LIMITS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
+     ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', \
+     'transaction_timeout');";
 
 /// A word that nothing else holds.
 pub(in crate::databases) fn chance(kind: &str) -> String {
     format!("{kind}-{:016x}", std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0))
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 #[cfg(test)]
@@ -508,11 +378,5 @@ mod tests {
         assert!(options(150_000).ends_with("-c idle_session_timeout=0"));
         assert!(options(170_001).ends_with("-c idle_session_timeout=0 -c transaction_timeout=0"));
         assert_eq!(Limits::Leave.options(), None);
-    }
-
-    #[test]
-    fn a_nul_in_a_statement_is_refused() {
-        assert!(no_nul("test", "d", "SELECT '\u{1}'").is_ok());
-        assert!(matches!(no_nul("test", "d", "SELECT 'a\0'"), Err(DatabasesError::Nul { .. })));
     }
 }

@@ -4,18 +4,22 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
 
-use super::client::{Client, Credentials, Endpoint, Limits, Session, application_name};
-use super::home_session::HomeSession;
+use super::client::{Client, Credentials, Endpoint, Limits, application_name};
+use super::guard;
+use super::kept_sessions::KeptSessions;
 use super::quoting;
-use super::way::{self, Found, PRIVILEGED, Privileged, Seen, Way};
+use super::session::{Command, Session};
+use super::way::{self, HelperRoute, PRIVILEGED, Privileged, Seen, ServerBySocket};
+use crate::catalogue::english;
 use crate::databases::containers::helper::{self, HelperPlace};
 use crate::databases::containers::stale;
-use crate::databases::error::{DatabasesError, Said};
-use crate::databases::replace::swap::guard;
+use crate::databases::error::{DatabasesError, Operation, Said};
 use crate::engine::{ContainerHold, ContainerSpec, ContainerState, Engine, ExecSpec};
+use crate::report::Message;
 
 /// The first version that has all that this module relies on (`DROP DATABASE … WITH (FORCE)`).
 const OLDEST_VERSION: u32 = 130_000;
@@ -26,7 +30,7 @@ pub struct Server {
     /// Programs in the server's own container, or in one beside a server that has none.
     pub(in crate::databases) client: Client,
     /// For people: `in container shop-db-1`, `at db.example:5432`.
-    pub(in crate::databases) whereabouts: String,
+    pub(in crate::databases) whereabouts: Message,
     /// The image that supplies the tools: the one that the server runs, where it runs in a container.
     pub(in crate::databases) image_id: String,
     /// The database to be in when no other is meant: `postgres`, or `template1` where there is none.
@@ -34,7 +38,7 @@ pub struct Server {
     /// The network that helpers join, as `network_mode` takes it.
     pub(in crate::databases) network_mode: String,
     /// How helpers reach it from there: asked when the first one needs it.
-    way: Arc<OnceCell<Way>>,
+    way: Arc<OnceCell<HelperRoute>>,
     port: u16,
     listen_addresses: String,
     pub(in crate::databases) version: String,
@@ -46,7 +50,7 @@ pub struct Server {
 /// What is known of a server before it has answered.
 #[derive(Clone)]
 pub(in crate::databases) struct Place {
-    pub whereabouts: String,
+    pub whereabouts: Message,
     pub image_id: String,
     pub network_mode: String,
 }
@@ -103,7 +107,11 @@ impl Server {
         let tcp = || Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: None };
         let ways = [(Endpoint::Socket, "postgres"), (Endpoint::Socket, "template1"), (tcp(), "postgres")];
         let network_mode = format!("container:{}", view.id);
-        let place = Place { whereabouts: format!("in container {}", view.name), image_id: view.image_id, network_mode };
+        let place = Place {
+            whereabouts: message!("server-in-container", container = view.name),
+            image_id: view.image_id,
+            network_mode,
+        };
         let client = Client {
             engine: engine.clone(),
             container: view.id,
@@ -111,7 +119,7 @@ impl Server {
             endpoint: Endpoint::Socket,
             credentials: Arc::new(credentials),
             limits: Limits::LiftKnown,
-            home_session: HomeSession::default(),
+            kept: KeptSessions::default(),
         };
         let found = Self::find(client.clone(), place.clone(), &ways).await;
         let mut server = match found {
@@ -122,12 +130,17 @@ impl Server {
         };
         // Wrappers on a PATH choose among installed versions and may need a home; the server's own folder is exact.
         // Only some roles may ask, and for others the PATH has to do.
-        let asked = server.client.query::<Privileged>(server.home, "ask for the server's programs", PRIVILEGED).await;
+        let asked = server
+            .client
+            .query::<Privileged>(server.home, || message!("sql-ask-for-the-server-s-programs"), PRIVILEGED)
+            .await;
         let Privileged { bin_dir, trusts_loopback } = asked.unwrap_or_default();
         server.client.bin_dir = bin_dir.filter(|folder| folder.starts_with('/'));
         if trusts_loopback == Some(true) {
             // Set once only: nobody else has this value yet.
-            let _ = server.way.set(Way::to(Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: Some(server.port) }));
+            let _ = server
+                .way
+                .set(HelperRoute::to(Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: Some(server.port) }));
         }
         Ok(server)
     }
@@ -161,12 +174,12 @@ impl Server {
         let no_image = || DatabasesError::NoToolsImage { image: outside.tools_image.clone() };
         let image = engine.inspect_image(&outside.tools_image).await?.ok_or_else(no_image)?;
         stale::clear(engine).await?;
-        let whereabouts = format!("at {}:{}", outside.host, outside.port);
+        let whereabouts = message!("server-at", host = outside.host, port = outside.port);
         let network_mode = "host".to_owned();
         let spec = ContainerSpec {
             network_mode: Some(network_mode.clone()),
             entrypoint: Some(["sh", "-c", guard::LINGERING].map(str::to_owned).into()),
-            ..helper::idle(&image.id, &whereabouts)
+            ..helper::idle(&image.id, &english(&whereabouts))
         };
         crate::failpoint!("databases.outside.before-create");
         let container = engine.create_container(&spec).await?;
@@ -180,7 +193,7 @@ impl Server {
             endpoint: endpoint.clone(),
             credentials: Arc::new(credentials),
             limits: Limits::LiftKnown,
-            home_session: HomeSession::default(),
+            kept: KeptSessions::default(),
         };
         let found = Self::find(client, place, &[(endpoint.clone(), "postgres"), (endpoint, "template1")]).await;
         found.map(|server| Self { tools: Some(Arc::new(hold)), ..server })
@@ -194,8 +207,8 @@ impl Server {
     ) -> Result<Self, DatabasesError> {
         let mut refusal = None;
         for (endpoint, home) in ways {
-            let home_session = HomeSession::keeping(home);
-            let mut client = Client { endpoint: endpoint.clone(), home_session, ..client.clone() };
+            let kept = KeptSessions::in_database(home);
+            let mut client = Client { endpoint: endpoint.clone(), kept, ..client.clone() };
             match ask_what_it_is(&mut client, home).await {
                 Ok(facts) if facts.version_number < OLDEST_VERSION => {
                     return Err(DatabasesError::TooOld { server: place.whereabouts, version: facts.version });
@@ -206,7 +219,7 @@ impl Server {
                         Endpoint::Socket | Endpoint::SocketIn { .. } => OnceCell::new(),
                         Endpoint::Tcp { host, port } => {
                             let endpoint = Endpoint::Tcp { host: host.clone(), port: port.or(Some(facts.port)) };
-                            OnceCell::from(Way::to(endpoint))
+                            OnceCell::from(HelperRoute::to(endpoint))
                         }
                     };
                     if client.limits != Limits::Leave {
@@ -246,6 +259,12 @@ impl Server {
         self.version_number / 10_000
     }
 
+    /// What tells its data from every other server's, whatever its address is; `None` where nobody may ask.
+    pub async fn system_identifier(&self) -> Option<String> {
+        const QUERY: &str = "SELECT to_json(system_identifier::text) FROM pg_catalog.pg_control_system()";
+        self.client.query(self.home, || message!("sql-ask-which-server-it-is"), QUERY).await.ok()
+    }
+
     /// Whether it runs in no container of this engine.
     pub(in crate::databases) fn is_outside(&self) -> bool {
         self.tools.is_some()
@@ -253,7 +272,7 @@ impl Server {
 
     /// Where helpers stand that reach it.
     pub(in crate::databases) async fn helper_place(&self) -> Result<HelperPlace, DatabasesError> {
-        let found = Found {
+        let by_socket = ServerBySocket {
             client: &self.client,
             home: self.home,
             port: self.port,
@@ -261,10 +280,10 @@ impl Server {
             whereabouts: &self.whereabouts,
             image_id: &self.image_id,
         };
-        let Way { endpoint, mount } = self.way.get_or_try_init(|| found.way()).await?.clone();
+        let HelperRoute { endpoint, mount } = self.way.get_or_try_init(|| by_socket.way()).await?.clone();
         Ok(HelperPlace {
             // It is the server's container that the kept session is in.
-            client: Client { endpoint, home_session: HomeSession::default(), ..self.client.clone() },
+            client: Client { endpoint, kept: KeptSessions::default(), ..self.client.clone() },
             network_mode: self.network_mode.clone(),
             socket: mount,
             ..self.place_apart()
@@ -274,7 +293,7 @@ impl Server {
     /// Where helpers stand that reach nothing: they only read an archive.
     pub(in crate::databases) fn place_apart(&self) -> HelperPlace {
         HelperPlace {
-            client: Client { home_session: HomeSession::default(), ..self.client.clone() },
+            client: Client { kept: KeptSessions::default(), ..self.client.clone() },
             image_id: self.image_id.clone(),
             network_mode: "none".to_owned(),
             socket: None,
@@ -309,14 +328,43 @@ impl Server {
              WHERE application_name = {} AND state = 'active' AND pid <> pg_catalog.pg_backend_pid();",
             quoting::literal(application_name())
         );
-        let cancelled = self.client.execute(self.home, "cancel the statements", &statement);
+        let cancelled = self.client.execute(self.home, || message!("sql-cancel-the-statements"), &statement);
         // Whoever asked for an end does not wait for a server that does not answer.
         let _ = tokio::time::timeout(std::time::Duration::from_millis(1500), cancelled).await;
     }
 
     /// A session beside `database`.
     pub(in crate::databases) async fn maintenance_session(&self, database: &str) -> Result<Session, DatabasesError> {
+        if database == self.home {
+            // Nobody may be in it.
+            self.client.kept.clear();
+        }
         self.client.session(self.maintenance(database)).await
+    }
+
+    /// What a program beside the server prints, for small questions to the container's system; `None` where it can't tell.
+    pub(in crate::databases) async fn ask_system(&self, words: &[&str]) -> Result<Option<Vec<u8>>, DatabasesError> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        if words.iter().all(|word| !word.contains(['\n', '\r', '\0'])) && self.client.kept.home() == Some(self.home) {
+            let mut session = self.client.session(self.home).await?;
+            let (pieces, mut waiting) = mpsc::channel::<Bytes>(8);
+            let command = Command { words: &words, input: b"", largest_file: None };
+            let heard = async {
+                let mut heard = Vec::new();
+                while let Some(piece) = waiting.recv().await {
+                    heard.extend_from_slice(&piece);
+                }
+                heard
+            };
+            let asking = session.command(|| message!("sql-ask-where-the-server-keeps-its-data"), &command, pieces);
+            let (ended, heard) = futures::join!(asking, heard);
+            let ended = ended?;
+            session.close().await?;
+            return Ok((ended.exit_code == 0).then_some(heard));
+        }
+        let spec = ExecSpec { command: words, ..Default::default() };
+        let Ok(answer) = self.engine().exec(&self.client.container, &spec, b"").await else { return Ok(None) };
+        Ok((answer.exit_code == 0).then_some(answer.stdout))
     }
 
     /// Whether there is a database of exactly this name.
@@ -325,7 +373,7 @@ impl Server {
             "SELECT to_json(EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {}))",
             quoting::literal(database)
         );
-        self.client.query(self.maintenance(database), "look for a database", &query).await
+        self.client.query(self.maintenance(database), || message!("sql-look-for-a-database"), &query).await
     }
 }
 
@@ -345,7 +393,7 @@ pub async fn file_in(engine: &Engine, container: &str, path: &str) -> Result<Opt
 
 /// A pooler in between may take no options at the start of a connection; then there are none.
 async fn ask_what_it_is(client: &mut Client, home: &str) -> Result<Facts, DatabasesError> {
-    const OPERATION: &str = "ask the server what it is";
+    const OPERATION: Operation = || message!("sql-ask-the-server-for-its-version");
     match client.query(home, OPERATION, FACTS).await {
         Err(DatabasesError::Sql { source, .. }) if source.text().contains("startup parameter") => {
             client.limits = Limits::Leave;

@@ -1,4 +1,4 @@
-//! DiskSpace on the disk where a server keeps its data: how much a restore wants, and a watch while it goes on.
+//! Free space on the disk where a server keeps its data: how much a restore wants, and a watch while it goes on.
 //!
 //! A restore writes to the server's log (WAL) as well as to the tables. A disk without room for a table is an error of one
 //! statement; one without room for the log ends the whole server, which does not start again before somebody has made
@@ -9,10 +9,12 @@ use tokio::io::AsyncWriteExt;
 
 use futures::StreamExt;
 
+use super::client::Client;
 use super::connect::Server;
 use super::quoting;
 use crate::databases::error::DatabasesError;
 use crate::engine::{ExecOutput, ExecSession, ExecSpec};
+use crate::report::Message;
 
 /// What is left alone: a few segments of the log, and what is written between two looks.
 pub(in crate::databases) const RESERVE_BYTES: u64 = 192 << 20;
@@ -51,7 +53,8 @@ impl DiskSpace {
             return Ok(None);
         }
         let query = FACTS.replace("$tablespace", &quoting::literal(tablespace));
-        let facts: Facts = server.client.query(server.home(), "ask where it keeps its data", &query).await?;
+        let facts: Facts =
+            server.client.query(server.home(), || message!("sql-ask-where-the-server-keeps-its-data"), &query).await?;
         if facts.data_directory.is_empty() {
             return Ok(None);
         }
@@ -63,22 +66,13 @@ impl DiskSpace {
     }
 
     /// What is wrong with it for a database of so many bytes. Where `df` can't tell, nothing.
-    pub async fn problem(&self, server: &Server, bytes: u64) -> Result<Option<String>, DatabasesError> {
-        let mut command: Vec<String> = ["df", "-P", "-k", "--"].map(str::to_owned).into();
-        command.extend([self.data.clone(), self.log.clone()]);
-        let spec = ExecSpec { command, ..Default::default() };
-        let Ok(answer) = server.engine().exec(&server.client.container, &spec, b"").await else { return Ok(None) };
-        let answer = String::from_utf8_lossy(&answer.stdout);
-        let free: Vec<Free> = answer.lines().filter_map(Free::read).collect();
-        let [data, log] = &free[..] else { return Ok(None) };
+    pub async fn problem(&self, server: &Server, bytes: u64) -> Result<Option<Message>, DatabasesError> {
+        let Some([data, log]) = &self.free(server).await? else { return Ok(None) };
         let log_bytes = self.log_bytes.min(bytes);
         let short = |free: &Free, wanted: u64, folder: &str| {
             (free.bytes < wanted).then(|| {
                 let (wanted, free) = (wanted.div_ceil(1 << 20), free.bytes >> 20);
-                format!(
-                    "restoring it takes {wanted} MiB where the server keeps its data ({folder}), with its log and some \
-                     room to breathe, and only {free} MiB are free: make room there"
-                )
+                message!("unfit-disk", wanted = wanted, folder = folder, free = free)
             })
         };
         Ok(match data.file_system == log.file_system {
@@ -88,25 +82,59 @@ impl DiskSpace {
         })
     }
 
-    /// Resolves when less than the reserve is left, and never where nobody can tell.
-    pub async fn runs_out(&self, server: &Server, database: &str) -> DatabasesError {
-        match self.watch(server).await {
-            Some((folder, free_bytes)) => {
-                DatabasesError::DiskFull { database: database.to_owned(), folder, free_mebibytes: free_bytes >> 20 }
-            }
-            None => std::future::pending().await,
-        }
+    /// Whether there is so much room for so few bytes that nobody has to watch it while they are written.
+    pub async fn is_ample(&self, server: &Server, bytes: u64) -> Result<bool, DatabasesError> {
+        let free = self.free(server).await?;
+        Ok(free.is_some_and(|free| free.iter().all(|free| free.bytes / 4 > RESERVE_BYTES.max(bytes))))
     }
 
-    async fn watch(&self, server: &Server) -> Option<(String, u64)> {
-        let words = ["sh", "-c", WATCH, &self.data, &self.log].map(str::to_owned);
+    /// Of the data's place and of the log's.
+    async fn free(&self, server: &Server) -> Result<Option<[Free; 2]>, DatabasesError> {
+        let answer = server.ask_system(&["df", "-P", "-k", "--", &self.data, &self.log]).await?;
+        let answer = answer.unwrap_or_default();
+        let free: Vec<Free> = String::from_utf8_lossy(&answer).lines().filter_map(Free::read).collect();
+        Ok(free.try_into().ok())
+    }
+
+    /// Resolves when less than the reserve is left, and never where nobody can tell.
+    pub async fn runs_out(&self, server: &Server, database: &str) -> DatabasesError {
+        let (folder, free_bytes) = watch(&server.client, [&self.data, &self.log]).await;
+        let folder = folder.to_owned();
+        DatabasesError::DiskFull { database: database.to_owned(), folder, free_mebibytes: free_bytes >> 20 }
+    }
+}
+
+/// Resolves when less than the reserve is left where the engine keeps its volumes, one of which `client`'s container has at
+/// `folder`; never where nobody can tell. The servers of a stack usually have their data there too.
+pub(in crate::databases) async fn volume_runs_out(client: &Client, folder: &str, database: &str) -> DatabasesError {
+    let free_bytes = match crate::failpoint::pretends("databases.engine-disk-full") {
+        true => RESERVE_BYTES / 2,
+        false => watch(client, [folder, folder]).await.1,
+    };
+    let facts = client.engine.facts().await;
+    DatabasesError::EngineDiskFull {
+        database: database.to_owned(),
+        folder: facts.map(|facts| facts.root_dir.clone()).unwrap_or_default(),
+        free_mebibytes: free_bytes >> 20,
+        reserve_mebibytes: RESERVE_BYTES >> 20,
+    }
+}
+
+/// Resolves when less than the reserve is left at one of two folders of `client`'s container, with that folder and what is
+/// left; never where nobody can tell.
+async fn watch<'a>(client: &Client, folders: [&'a str; 2]) -> (&'a str, u64) {
+    let found = async {
+        let words = ["sh", "-c", WATCH, folders[0], folders[1]].map(str::to_owned);
         let spec = ExecSpec { command: words.into(), stdin: true, ..Default::default() };
-        let mut session = server.engine().start_exec(&server.client.container, &spec).await.ok()?;
+        let mut session = client.engine.start_exec(&client.container, &spec).await.ok()?;
         let found = follow(&mut session).await;
         // Its end is the end of its input.
         let _ = session.input.shutdown().await;
-        let (line, free_bytes) = found?;
-        Some((if line % 2 == 0 { self.data.clone() } else { self.log.clone() }, free_bytes))
+        found
+    };
+    match found.await {
+        Some((line, free_bytes)) => (folders[line % 2], free_bytes),
+        None => std::future::pending().await,
     }
 }
 
@@ -149,7 +177,8 @@ impl Free {
 const FACTS: &str = "SELECT json_build_object(
   'tablespace', (SELECT pg_catalog.pg_tablespace_location(oid) FROM pg_catalog.pg_tablespace
     WHERE spcname = $tablespace),
-  'data_directory', coalesce(pg_catalog.current_setting('data_directory', true), ''),
+  'data_directory', CASE WHEN pg_catalog.pg_has_role('pg_read_all_settings', 'usage')
+    THEN coalesce(pg_catalog.current_setting('data_directory', true), '') ELSE '' END,
   'log_megabytes', (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'max_wal_size'
     AND pg_catalog.current_setting('wal_level') <> 'minimal'))";
 

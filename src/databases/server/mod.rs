@@ -2,9 +2,12 @@
 //!
 //! Knows nothing of dumps, and of no database but the one that it is asked about.
 
+pub(super) mod any_bytes;
 pub(super) mod client;
 pub(super) mod connect;
 pub(super) mod disk_space;
-pub(super) mod home_session;
+pub(super) mod guard;
+pub(super) mod kept_sessions;
 pub(super) mod quoting;
+pub(super) mod session;
 pub(super) mod way;

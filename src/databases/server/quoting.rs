@@ -26,6 +26,12 @@ pub(in crate::databases) fn conninfo(keyword: &str, value: &str) -> String {
     format!("{keyword}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
+/// A word of a psql command (`\connect`), in one line whatever it contains (psql, "Meta-Commands").
+pub(in crate::databases) fn psql_word(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('\'', "\'\'").replace('\n', "\\n").replace('\r', "\\r");
+    format!("'{escaped}'")
+}
+
 /// The value of a setting as `SET name TO …` takes it. Settings that are lists of names are stored as text with the
 /// names quoted inside; written back as one constant they would become one strange name (pg_dumpall's
 /// `makeAlterConfigCommand` does the same).
@@ -96,6 +102,7 @@ mod tests {
         assert_eq!(qualified("a.b", "c"), "\"a.b\".\"c\"");
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal("a\\'b"), "E'a\\\\''b'");
+        assert_eq!(psql_word("dbname='a\\b'\n"), r"'dbname=''a\\b''\n'");
         assert_eq!(conninfo("dbname", "a=b' c\\"), "dbname='a=b\\' c\\\\'");
     }
 

@@ -8,48 +8,49 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::client::{Client, Endpoint};
-use super::home_session::HomeSession;
+use super::kept_sessions::KeptSessions;
 use crate::databases::containers::helper;
 use crate::databases::error::{DatabasesError, Said};
 use crate::engine::{ContainerSpec, ContainerView, ExecSpec, MountKind, MountSpec};
+use crate::report::Message;
 
 /// The way of a helper.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::databases) struct Way {
+pub(in crate::databases) struct HelperRoute {
     pub endpoint: Endpoint,
     /// The folder of the socket, where it takes one.
     pub mount: Option<MountSpec>,
 }
 
-impl Way {
+impl HelperRoute {
     pub fn to(endpoint: Endpoint) -> Self {
         Self { endpoint, mount: None }
     }
 }
 
 /// A server that was found through its socket.
-pub(super) struct Found<'a> {
+pub(super) struct ServerBySocket<'a> {
     pub client: &'a Client,
     pub home: &'static str,
     pub port: u16,
     pub listen_addresses: &'a str,
     /// The server, for people.
-    pub whereabouts: &'a str,
+    pub whereabouts: &'a Message,
     pub image_id: &'a str,
 }
 
 /// Where a socket's folder is inside a helper.
 const SOCKET: &str = "/dpl-socket";
 
-impl Found<'_> {
+impl ServerBySocket<'_> {
     /// The first way that is answered: an address, since that needs nothing of the engine, then the socket.
-    pub async fn way(&self) -> Result<Way, DatabasesError> {
+    pub async fn way(&self) -> Result<HelperRoute, DatabasesError> {
         let mut refusal = None;
         for host in addresses(self.listen_addresses) {
             let endpoint = Endpoint::Tcp { host, port: Some(self.port) };
             // The server's own container has the network that a helper joins.
             match answers(&self.client_at(endpoint.clone()), self.home).await? {
-                Ok(()) => return Ok(Way::to(endpoint)),
+                Ok(()) => return Ok(HelperRoute::to(endpoint)),
                 Err(said) => refusal = refusal.or(Some(said)),
             }
         }
@@ -62,17 +63,18 @@ impl Found<'_> {
             };
             let endpoint = Endpoint::SocketIn { folder: SOCKET.to_owned(), port: self.port };
             if self.is_socket_at(&mount, &endpoint).await {
-                return Ok(Way { endpoint, mount: Some(mount) });
+                return Ok(HelperRoute { endpoint, mount: Some(mount) });
             }
         }
-        let source = refusal.unwrap_or_else(|| Said::new(b"it listens on no address"));
-        Err(DatabasesError::NoWay { server: self.whereabouts.to_owned(), source })
+        let source = refusal.unwrap_or_else(|| message!("tool-no-address").into());
+        Err(DatabasesError::NoWay { server: self.whereabouts.clone(), source })
     }
 
     /// Where the folder of its socket is on the engine's machine, as far as that can be told.
     async fn socket_folders(&self) -> Result<Vec<PathBuf>, DatabasesError> {
         const FOLDERS: &str = "SELECT to_json(pg_catalog.current_setting('unix_socket_directories'))";
-        let asked = self.client.query::<String>(self.home, "ask for its socket", FOLDERS).await;
+        let asked =
+            self.client.query::<String>(self.home, || message!("sql-ask-for-the-server-s-socket"), FOLDERS).await;
         // Only some roles may ask; these are PostgreSQL's own and Debian's.
         let asked = asked.unwrap_or_else(|_| "/var/run/postgresql, /tmp".to_owned());
         let folders = asked.split(',').map(|folder| folder.trim().trim_matches('"').to_owned());
@@ -92,7 +94,7 @@ impl Found<'_> {
 
     /// The kept session is one through the socket, and says nothing of other ways.
     fn client_at(&self, endpoint: Endpoint) -> Client {
-        Client { endpoint, home_session: HomeSession::default(), ..self.client.clone() }
+        Client { endpoint, kept: KeptSessions::default(), ..self.client.clone() }
     }
 
     /// Whether a helper with this mount finds a socket that is answered.
@@ -110,7 +112,7 @@ impl Found<'_> {
 
 /// Whether the server answers; else what was said.
 async fn answers(client: &Client, home: &str) -> Result<Result<(), Said>, DatabasesError> {
-    match client.query::<u32>(home, "knock", "SELECT to_json(1)").await {
+    match client.query::<u32>(home, || message!("sql-try-the-connection"), "SELECT to_json(1)").await {
         Ok(_) => Ok(Ok(())),
         Err(DatabasesError::Sql { source, .. }) => Ok(Err(source)),
         Err(error) => Err(error),

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::statements::{self, Statement};
 use crate::databases::error::{DatabasesError, Said};
-use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
+use crate::databases::server::session::Session;
 
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,9 +98,12 @@ impl Marks {
 
 async fn run(session: &mut Session, statement: &Statement<'_>, marks: &Marks) -> Result<QueryResult, DatabasesError> {
     let place = |error| at_its_place(error, statement);
-    let described =
-        session.run("describe a statement", &format!("{}\n\\gdesc", statement.text)).await.map_err(place)?;
-    let answer = session.run("run a statement", &format!("{}\n;", statement.text)).await.map_err(place)?;
+    let described = session
+        .run(|| message!("sql-describe-a-statement"), &format!("{}\n\\gdesc", statement.text))
+        .await
+        .map_err(place)?;
+    let answer =
+        session.run(|| message!("sql-run-a-statement"), &format!("{}\n;", statement.text)).await.map_err(place)?;
     let notices = session.take_notices();
     let mut result = QueryResult { line: statement.line, notices, ..QueryResult::default() };
     let described = String::from_utf8_lossy(&described);

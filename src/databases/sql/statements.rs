@@ -4,6 +4,7 @@
 //! language: what is between is the server's to judge.
 
 use crate::databases::error::DatabasesError;
+use crate::report::Message;
 
 /// One statement, without the semicolon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(in crate::databases) fn split(text: &str) -> Result<Vec<Statement<'_>>, Data
             let verb = lexer.words.first().cloned().unwrap_or_default();
             let line = line_of(text, first);
             if verb == "COPY" && copies_from_input(&lexer.words) {
-                let reason = "COPY FROM STDIN wants its rows behind it, which is for `db shell`";
+                let reason = message!("statement-copy");
                 return Err(DatabasesError::NotAStatement { line, reason });
             }
             statements.push(Statement { text: statement, line, verb });
@@ -68,7 +69,7 @@ impl Lexer<'_> {
         &self.text[self.at..]
     }
 
-    fn fail<T>(&self, at: usize, reason: &'static str) -> Result<T, DatabasesError> {
+    fn fail<T>(&self, at: usize, reason: Message) -> Result<T, DatabasesError> {
         Err(DatabasesError::NotAStatement { line: line_of(self.text, at), reason })
     }
 
@@ -95,7 +96,7 @@ impl Lexer<'_> {
                 '\'' => self.quoted('\'', false)?,
                 '"' => self.quoted('"', false)?,
                 '$' => self.dollar()?,
-                '\\' => return self.fail(self.at, "psql's own commands are for `db shell`"),
+                '\\' => return self.fail(self.at, message!("statement-psql")),
                 '(' => self.step(|depth| depth + 1),
                 ')' => self.step(|depth| depth.saturating_sub(1)),
                 _ if letter.is_alphabetic() || letter == '_' => self.word()?,
@@ -127,7 +128,7 @@ impl Lexer<'_> {
             } else {
                 match self.rest().chars().next() {
                     Some(letter) => self.at += letter.len_utf8(),
-                    None => return self.fail(begun, "the comment that begins here is never closed"),
+                    None => return self.fail(begun, message!("statement-comment")),
                 }
             }
         }
@@ -147,7 +148,7 @@ impl Lexer<'_> {
                 self.at += self.rest().chars().next().map_or(0, char::len_utf8);
             }
         }
-        self.fail(begun, "the quote that begins here is never closed")
+        self.fail(begun, message!("statement-quote"))
     }
 
     /// `$$ … $$` or `$tag$ … $tag$`; any other dollar is a parameter.
@@ -168,7 +169,7 @@ impl Lexer<'_> {
                 self.at += 2 * tag.len() + end;
                 Ok(())
             }
-            None => self.fail(self.at, "the dollar quote that begins here is never closed"),
+            None => self.fail(self.at, message!("statement-dollar")),
         }
     }
 

@@ -21,10 +21,10 @@ impl Engine {
     /// Takes hold of a created container's input; to be called before it is started.
     pub async fn hold_container(&self, container: &str) -> Result<ContainerHold, EngineError> {
         let options = AttachContainerOptionsBuilder::default().stream(true).stdin(true).build();
-        let attached = self
-            .with_timeout(self.docker().attach_container(container, Some(options)))
-            .await
-            .map_err(|error| EngineError::new("attach to", format!("container {container}"), error))?;
+        let attached =
+            self.with_timeout(self.docker().attach_container(container, Some(options))).await.map_err(|error| {
+                EngineError::new(message!("verb-attach"), message!("object-container", name = container), error)
+            })?;
         Ok(ContainerHold { _input: Mutex::new(attached.input) })
     }
 }

@@ -26,7 +26,7 @@ impl Engine {
         let containers = self
             .with_timeout(self.docker().list_containers(Some(options.build())))
             .await
-            .map_err(|error| EngineError::new("list", "containers", error))?;
+            .map_err(|error| EngineError::new(message!("verb-list-objects"), message!("object-containers"), error))?;
         Ok(containers.into_iter().filter_map(|container| container.id).collect())
     }
 
@@ -36,7 +36,7 @@ impl Engine {
         let containers = self
             .with_timeout(self.docker().list_containers(Some(options)))
             .await
-            .map_err(|error| EngineError::new("list", "containers", error))?;
+            .map_err(|error| EngineError::new(message!("verb-list-objects"), message!("object-containers"), error))?;
         Ok(containers.into_iter().map(summary).collect())
     }
 
@@ -45,7 +45,8 @@ impl Engine {
         match self.with_timeout(self.docker().inspect_container(container, None)).await {
             Ok(answer) => Ok(Some(view(answer))),
             Err(error) => {
-                let error = EngineError::new("inspect", format!("container {container}"), error);
+                let error =
+                    EngineError::new(message!("verb-inspect"), message!("object-container", name = container), error);
                 if error.is_not_found() { Ok(None) } else { Err(error) }
             }
         }
@@ -62,12 +63,14 @@ impl Engine {
         let created = self
             .with_timeout(self.docker().create_container(Some(options.build()), spec.body()))
             .await
-            .map_err(|error| EngineError::new("create", format!("container {}", spec.name), error))?;
+            .map_err(|error| {
+                EngineError::new(message!("verb-create-object"), message!("object-container", name = spec.name), error)
+            })?;
         for attachment in spec.networks.iter().skip(1) {
             if let Err(error) = self.connect_network(&created.id, attachment).await {
                 // The first error is the one to tell; a container that stays behind is found by its labels.
                 let _ = self.remove_container(&created.id).await;
-                return Err(error);
+                return Err(error.about(&created.id, &spec.name));
             }
         }
         Ok(created.id)
@@ -76,8 +79,9 @@ impl Engine {
     /// Starts it; one that runs already is fine (`POST /containers/{id}/start`).
     pub async fn start_container(&self, container: &str) -> Result<(), EngineError> {
         self.ensure_locked().await?;
-        already_so(self.with_timeout(self.docker().start_container(container, None)).await)
-            .map_err(|error| EngineError::new("start", format!("container {container}"), error))
+        already_so(self.with_timeout(self.docker().start_container(container, None)).await).map_err(|error| {
+            EngineError::new(message!("verb-start"), message!("object-container", name = container), error)
+        })
     }
 
     /// Asks it to end and kills it after `grace` (its own grace period where `None`); one that does not run is fine.
@@ -90,8 +94,9 @@ impl Engine {
         let options = options.build();
         let more = grace.unwrap_or(LONGEST_GRACE);
         let stop = |docker: Docker| async move { docker.stop_container(container, Some(options)).await };
-        already_so(self.with_long_timeout(more, stop).await)
-            .map_err(|error| EngineError::new("stop", format!("container {container}"), error))
+        already_so(self.with_long_timeout(more, stop).await).map_err(|error| {
+            EngineError::new(message!("verb-stop"), message!("object-container", name = container), error)
+        })
     }
 
     /// Stops and starts it in one call, which the engine brings to its end even if nobody waits for the answer
@@ -101,32 +106,38 @@ impl Engine {
         let options = RestartContainerOptionsBuilder::default().build();
         let restart = |docker: Docker| async move { docker.restart_container(container, Some(options)).await };
         let restarted = self.with_long_timeout(LONGEST_GRACE, restart).await;
-        restarted.map_err(|error| EngineError::new("restart", format!("container {container}"), error))
+        restarted.map_err(|error| {
+            EngineError::new(message!("verb-restart"), message!("object-container", name = container), error)
+        })
     }
 
     /// Lets a paused container go on (`POST /containers/{id}/unpause`).
     pub async fn unpause_container(&self, container: &str) -> Result<(), EngineError> {
         self.ensure_locked().await?;
-        self.with_timeout(self.docker().unpause_container(container))
-            .await
-            .map_err(|error| EngineError::new("unpause", format!("container {container}"), error))
+        self.with_timeout(self.docker().unpause_container(container)).await.map_err(|error| {
+            EngineError::new(message!("verb-unpause"), message!("object-container", name = container), error)
+        })
     }
 
     pub async fn rename_container(&self, container: &str, name: &str) -> Result<(), EngineError> {
         self.ensure_locked().await?;
         let options = RenameContainerOptionsBuilder::default().name(name).build();
-        self.with_timeout(self.docker().rename_container(container, options))
-            .await
-            .map_err(|error| EngineError::new("rename", format!("container {container} to {name}"), error))
+        self.with_timeout(self.docker().rename_container(container, options)).await.map_err(|error| {
+            EngineError::new(
+                message!("verb-rename"),
+                message!("object-container-renamed", name = container, to = name),
+                error,
+            )
+        })
     }
 
     /// Changes the restart policy of an existing container (`POST /containers/{id}/update`).
     pub async fn set_restart_policy(&self, container: &str, policy: RestartPolicy) -> Result<(), EngineError> {
         self.ensure_locked().await?;
         let body = ContainerUpdateBody { restart_policy: Some(policy.policy()), ..Default::default() };
-        self.with_timeout(self.docker().update_container(container, body))
-            .await
-            .map_err(|error| EngineError::new("set the restart policy of", format!("container {container}"), error))
+        self.with_timeout(self.docker().update_container(container, body)).await.map_err(|error| {
+            EngineError::new(message!("verb-set"), message!("object-restart-policy", name = container), error)
+        })
     }
 
     /// Removes a stopped container; its volumes stay. One that is gone already is fine.
@@ -146,7 +157,11 @@ impl Engine {
         match self.with_timeout(self.docker().remove_container(container, Some(options))).await {
             Ok(()) => Ok(()),
             Err(error) => {
-                let error = EngineError::new("remove", format!("container {container}"), error);
+                let error = EngineError::new(
+                    message!("verb-remove-object"),
+                    message!("object-container", name = container),
+                    error,
+                );
                 match error {
                     error if error.is_not_found() => Ok(()),
                     error if error.is_conflict() => self.await_removal(container).await.map_err(|_| error),
@@ -168,7 +183,12 @@ impl Engine {
                 }
                 Some(_) => {
                     let kind = EngineErrorKind::Conflict;
-                    return Err(EngineError::other(kind, "remove", format!("container {container}"), "it stays"));
+                    return Err(EngineError::other(
+                        kind,
+                        message!("verb-remove-object"),
+                        message!("object-container", name = container),
+                        message!("engine-it-stays"),
+                    ));
                 }
             }
         }

@@ -34,7 +34,8 @@ impl Engine {
         ]);
         let options = EventsOptionsBuilder::default().filters(&filters).build();
         let events = self.docker().events(Some(options)).map(|event| {
-            let event = event.map_err(|error| EngineError::new("watch", "the engine's events", error))?;
+            let event = event
+                .map_err(|error| EngineError::new(message!("verb-watch-events"), message!("object-events"), error))?;
             let actor = event.actor.unwrap_or_default();
             Ok(ContainerEvent {
                 action: event.action.unwrap_or_default(),
@@ -43,6 +44,6 @@ impl Engine {
             })
         });
         // Hours may pass without an event; only an engine that answers nothing else either is gone.
-        while_engine_answers(self.clone(), ("watch", "the engine's events".to_owned()), events)
+        while_engine_answers(self.clone(), (message!("verb-watch-events"), message!("object-events")), events)
     }
 }

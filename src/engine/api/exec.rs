@@ -14,6 +14,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::engine::client::Engine;
 use crate::engine::error::{EngineError, EngineErrorKind};
 use crate::engine::limits::timeouts::while_engine_answers;
+use crate::report::Message;
 
 /// A command to run in a container (`POST /containers/{id}/exec`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,8 +51,6 @@ pub enum ExecEnd {
 /// nobody leaves a command of ours running by a key.
 const DETACH_KEYS: &str = "ctrl-^,ctrl-^,ctrl-]";
 
-const READ_OUTPUT: &str = "read the output of";
-
 /// A chunk that a command wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecOutput {
@@ -63,7 +62,7 @@ pub enum ExecOutput {
 pub struct ExecSession {
     engine: Engine,
     id: String,
-    object: String,
+    object: Message,
     pub output: Pin<Box<dyn Stream<Item = Result<ExecOutput, EngineError>> + Send>>,
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
 }
@@ -73,8 +72,9 @@ impl Engine {
     pub async fn start_exec(&self, container: &str, spec: &ExecSpec) -> Result<ExecSession, EngineError> {
         self.ensure_locked().await?;
         let program = spec.command.first().map(String::as_str).unwrap_or_default();
-        let object = format!("{program} in container {container}");
-        let fail = |error| EngineError::new("run", object.clone(), error);
+        let object = message!("object-program-in", program = program, name = container);
+        let output_of = message!("object-output-of", program = program, name = container);
+        let fail = |error| EngineError::new(message!("verb-run"), object.clone(), error);
         let config = ExecConfig {
             attach_stdin: Some(spec.stdin),
             attach_stdout: Some(true),
@@ -96,33 +96,40 @@ impl Engine {
             let body = serde_json::json!({ "Detach": false, "Tty": true });
             let path = format!("/exec/{}/start", created.id);
             let (output, input) = self.transport().hijack(&path, &body).await.map_err(fail)?;
-            let context = object.clone();
+            let context = output_of.clone();
             let output = output.map(move |chunk| match chunk {
                 Ok(bytes) => Ok(ExecOutput::Stdout(bytes)),
-                Err(error) => Err(EngineError::new(READ_OUTPUT, context.clone(), error)),
+                Err(error) => Err(EngineError::new(message!("verb-read-object"), context.clone(), error)),
             });
-            let output = Box::pin(while_engine_answers(self.clone(), (READ_OUTPUT, object.clone()), output));
+            let output =
+                Box::pin(while_engine_answers(self.clone(), (message!("verb-read-object"), output_of.clone()), output));
             return Ok(ExecSession { engine: self.clone(), id: created.id, object, output, input: Box::pin(input) });
         }
         let options = StartExecOptions { detach: false, tty: false, output_capacity: Some(1 << 20) };
         let started = self.with_timeout(self.docker().start_exec(&created.id, Some(options))).await.map_err(fail)?;
         let StartExecResults::Attached { output, input } = started else {
-            return Err(EngineError::other(EngineErrorKind::Failed, "run", object, "the engine did not attach to it"));
+            return Err(EngineError::other(
+                EngineErrorKind::Failed,
+                message!("verb-run"),
+                object,
+                message!("engine-not-attached"),
+            ));
         };
-        let context = object.clone();
+        let context = output_of.clone();
         let output = output.map(move |chunk| match chunk {
             Ok(LogOutput::StdOut { message }) => Ok(ExecOutput::Stdout(message)),
             Ok(LogOutput::StdErr { message }) => Ok(ExecOutput::Stderr(message)),
             // A frame of an unknown kind: in a binary stream the bytes behind it can't be trusted.
             Ok(_) => Err(EngineError::other(
                 EngineErrorKind::Failed,
-                READ_OUTPUT,
+                message!("verb-read-object"),
                 context.clone(),
-                "the engine's stream is damaged",
+                message!("engine-stream-damaged"),
             )),
-            Err(error) => Err(EngineError::new(READ_OUTPUT, context.clone(), error)),
+            Err(error) => Err(EngineError::new(message!("verb-read-object"), context.clone(), error)),
         });
-        let output = Box::pin(while_engine_answers(self.clone(), (READ_OUTPUT, object.clone()), output));
+        let output =
+            Box::pin(while_engine_answers(self.clone(), (message!("verb-read-object"), output_of.clone()), output));
         Ok(ExecSession { engine: self.clone(), id: created.id, object, output, input })
     }
 
@@ -245,13 +252,13 @@ impl ExecSession {
     }
 }
 
-async fn exit_code(engine: Engine, id: String, object: String) -> Result<i64, EngineError> {
+async fn exit_code(engine: Engine, id: String, object: Message) -> Result<i64, EngineError> {
     // The output can end a moment before the engine notes the exit.
     for _ in 0..200 {
         let exec = engine
             .with_timeout(engine.docker().inspect_exec(&id))
             .await
-            .map_err(|error| EngineError::new("inspect", object.clone(), error))?;
+            .map_err(|error| EngineError::new(message!("verb-inspect"), object.clone(), error))?;
         if let (Some(false), Some(code)) = (exec.running, exec.exit_code) {
             return Ok(code);
         }
@@ -259,8 +266,8 @@ async fn exit_code(engine: Engine, id: String, object: String) -> Result<i64, En
     }
     Err(EngineError::other(
         EngineErrorKind::TimedOut,
-        "learn the exit code of",
+        message!("verb-exit-code-of"),
         object,
-        "its output has ended, yet the engine says that it still runs",
+        message!("engine-still-running"),
     ))
 }

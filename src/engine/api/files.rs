@@ -15,20 +15,25 @@ impl Engine {
     /// The content of a small regular file, `None` where there is none (`GET /containers/{id}/archive`). A container
     /// that was never started will do: the engine looks through its mounts as well.
     pub async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
-        let object = format!("{path} of container {container}");
+        let object = message!("object-file-in", path = path, name = container);
         let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
         let mut stream = std::pin::pin!(self.docker().download_from_container(container, Some(options)));
         let mut archive = Vec::new();
         loop {
             match self.with_timeout(stream.try_next()).await {
                 Ok(Some(chunk)) if archive.len() + chunk.len() > LARGEST_ARCHIVE => {
-                    let cause = "it is larger than such a file can be";
-                    return Err(EngineError::other(EngineErrorKind::Refused, "read", object, cause));
+                    let cause = message!("engine-file-too-large");
+                    return Err(EngineError::other(
+                        EngineErrorKind::Refused,
+                        message!("verb-read-object"),
+                        object,
+                        cause,
+                    ));
                 }
                 Ok(Some(chunk)) => archive.extend_from_slice(&chunk),
                 Ok(None) => return Ok(first_file(&archive)),
                 Err(error) => {
-                    let error = EngineError::new("read", object, error);
+                    let error = EngineError::new(message!("verb-read-object"), object, error);
                     return if error.is_not_found() { Ok(None) } else { Err(error) };
                 }
             }

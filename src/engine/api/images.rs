@@ -17,6 +17,7 @@ use crate::engine::client::Engine;
 use crate::engine::error::{EngineError, EngineErrorKind};
 use crate::engine::facts::ImageStore;
 use crate::engine::limits::stall::{Turn, Watchdog};
+use crate::report::{Listed, Message};
 
 /// An image as the engine knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +75,9 @@ pub struct LoadProgress {
 /// How often a list of images is asked for when images come and go meanwhile.
 const LIST_ATTEMPTS: u32 = 5;
 
+/// So long after each attempt an image that is being removed has to go.
+const GOING: Duration = Duration::from_millis(50);
+
 impl Engine {
     /// All images but the merely intermediate ones (`GET /images/json`). The containerd store takes several
     /// milliseconds for each.
@@ -89,9 +93,9 @@ impl Engine {
             match self.with_timeout(self.docker().list_images(Some(options.clone()))).await {
                 Ok(images) => break images,
                 Err(error) => {
-                    let error = EngineError::new("list", "images", error);
-                    // The containerd store stumbles over an image that goes away while it counts.
-                    if attempts == LIST_ATTEMPTS || !error.is_not_found() {
+                    let error = EngineError::new(message!("verb-list-objects"), message!("object-images"), error);
+                    // Both stores stumble over an image that goes away while they count.
+                    if attempts == LIST_ATTEMPTS || !(error.is_not_found() || error.is_layer_gone()) {
                         return Err(error);
                     }
                 }
@@ -122,7 +126,8 @@ impl Engine {
         Ok(tags.collect())
     }
 
-    /// `None` when the engine has no such image (`GET /images/{name}/json`).
+    /// `None` when the engine has no such image (`GET /images/{name}/json`), or can't have one: it answers 400 to a name that
+    /// is not one to it (upper-case letters above all), and other programs write such names into stores.
     pub async fn inspect_image(&self, reference: &str) -> Result<Option<ImageView>, EngineError> {
         let mut attempts = 0;
         loop {
@@ -133,9 +138,13 @@ impl Engine {
             };
             // Since 28, an image without its configuration has an empty `RootFS`, which the API's own types forbid.
             let unreadable = matches!(error, ApiError::JsonDataError { .. });
-            let error = EngineError::new("inspect", format!("image {reference}"), error);
-            if error.is_not_found() {
+            let error = EngineError::new(message!("verb-inspect"), message!("object-image", name = reference), error);
+            if error.is_not_found() || error.kind() == EngineErrorKind::Refused {
                 return Ok(None);
+            }
+            if error.is_layer_gone() && attempts < LIST_ATTEMPTS {
+                tokio::time::sleep(GOING).await;
+                continue;
             }
             if !unreadable {
                 return Err(error);
@@ -153,7 +162,9 @@ impl Engine {
     /// made no layer (`GET /images/{name}/history`).
     pub async fn history_sizes(&self, reference: &str) -> Result<Vec<u64>, EngineError> {
         let history = self.with_timeout(self.docker().image_history(reference)).await;
-        let history = history.map_err(|error| EngineError::new("inspect", format!("image {reference}"), error))?;
+        let history = history.map_err(|error| {
+            EngineError::new(message!("verb-inspect"), message!("object-image", name = reference), error)
+        })?;
         Ok(history.iter().rev().map(|step| step.size.max(0) as u64).collect())
     }
 
@@ -191,9 +202,13 @@ impl Engine {
     pub async fn tag_image(&self, image: &str, name: &str, tag: &str) -> Result<(), EngineError> {
         self.ensure_locked().await?;
         let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
-        self.with_timeout(self.docker().tag_image(image, Some(options)))
-            .await
-            .map_err(|error| EngineError::new("tag", format!("image {image} as {name}:{tag}"), error))
+        self.with_timeout(self.docker().tag_image(image, Some(options))).await.map_err(|error| {
+            EngineError::new(
+                message!("verb-tag"),
+                message!("object-image-as", name = image, tag = format_args!("{name}:{tag}")),
+                error,
+            )
+        })
     }
 
     /// Removes a tag, and the image with its last one; without force, so an image that a container uses stays.
@@ -202,7 +217,9 @@ impl Engine {
         let options = RemoveImageOptionsBuilder::default().build();
         match self.with_timeout(self.docker().remove_image(reference, Some(options), None)).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(EngineError::new("remove", format!("image {reference}"), error)),
+            Err(error) => {
+                Err(EngineError::new(message!("verb-remove-object"), message!("object-image", name = reference), error))
+            }
         }
     }
 
@@ -213,10 +230,11 @@ impl Engine {
         references: &[String],
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
         let names: Vec<&str> = references.iter().map(String::as_str).collect();
-        let object = format!("image {}", references.join(", "));
-        let watchdog = Watchdog::new(self, "export", object.clone());
+        let object = message!("object-image", name = Listed::of(references));
+        let watchdog = Watchdog::new(self, message!("verb-export"), object.clone());
         let stream = self.transfers().export_images(&names);
-        let stream = stream.map(move |chunk| chunk.map_err(|error| EngineError::new("export", object.clone(), error)));
+        let stream = stream
+            .map(move |chunk| chunk.map_err(|error| EngineError::new(message!("verb-export"), object.clone(), error)));
         futures::stream::unfold(Some((Box::pin(stream), watchdog)), |transfer| async move {
             let (mut stream, watchdog) = transfer?;
             watchdog.restart_silence();
@@ -244,7 +262,7 @@ impl Engine {
             true => archive.left_stream(),
             false => gzip(archive).right_stream(),
         };
-        let watchdog = Arc::new(Watchdog::new(self, "load", ARCHIVE));
+        let watchdog = Arc::new(Watchdog::new(self, message!("verb-load-object"), ARCHIVE));
         let watching = Arc::clone(&watchdog);
         let body = futures::stream::unfold((Box::pin(archive), watching), |(mut archive, watchdog)| async move {
             // Asked for more: what was given before is on its way.
@@ -273,24 +291,27 @@ impl Engine {
     }
 }
 
-const ARCHIVE: &str = "the archive";
+const ARCHIVE: Message = message!("object-archive");
 
 /// An answer that ended early, though the engine is there: it, or what stands before it, ended this one call.
 fn broke_off(error: &EngineError) -> EngineError {
-    let why = format!("the engine's answer broke off: {}", error.cause());
-    EngineError::other(EngineErrorKind::Failed, "load", ARCHIVE, why)
+    let why = message!("engine-broke-off", why = error.cause());
+    EngineError::other(EngineErrorKind::Failed, message!("verb-load-object"), ARCHIVE, why)
 }
 
 fn load_line(line: Result<BuildInfo, ApiError>) -> Result<LoadProgress, EngineError> {
     match line {
         Ok(info) => match info.error_detail.and_then(|detail| detail.message) {
-            Some(message) => Err(EngineError::other(EngineErrorKind::Failed, "load", ARCHIVE, message)),
+            Some(words) => {
+                let words = message!("words", text = words);
+                Err(EngineError::other(EngineErrorKind::Failed, message!("verb-load-object"), ARCHIVE, words))
+            }
             None => {
                 let applied = info.progress_detail.and_then(|detail| u64::try_from(detail.current?).ok());
                 Ok(LoadProgress { applied: info.id.zip(applied) })
             }
         },
-        Err(error) => Err(EngineError::new("load", ARCHIVE, error)),
+        Err(error) => Err(EngineError::new(message!("verb-load-object"), ARCHIVE, error)),
     }
 }
 

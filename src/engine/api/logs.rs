@@ -59,7 +59,7 @@ impl Engine {
         if let Some(until) = query.until {
             options = options.until(until.clamp(0, i32::MAX.into()) as i32);
         }
-        let object = format!("the log of container {container}");
+        let object = message!("object-log", name = container);
         // Whoever follows waits for as long as nothing is written.
         let limit = if query.follow { Duration::MAX } else { self.stall_limits().moving };
         end_when_silent(limit, self.docker().logs(container, Some(options.build()))).map(move |chunk| match chunk {
@@ -67,7 +67,7 @@ impl Engine {
             Ok(LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message }) => {
                 Ok(line(LogSource::Stdout, &message))
             }
-            Err(error) => Err(EngineError::new("read", object.clone(), error)),
+            Err(error) => Err(EngineError::new(message!("verb-read-object"), object.clone(), error)),
         })
     }
 }

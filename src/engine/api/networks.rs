@@ -11,8 +11,11 @@ use super::spec::NetworkAttachment;
 use crate::engine::client::Engine;
 use crate::engine::error::{EngineError, EngineErrorKind};
 
-/// So long a network may be held by containers that have just gone.
+/// So long a network may be held by a container that is there, and perhaps just going.
 const LET_GO: Duration = Duration::from_secs(3);
+
+/// So long an engine with much to do may take to note that none is there any more.
+const ENGINE_NOTES: Duration = Duration::from_secs(10);
 
 /// After so long what holds it is looked at.
 const LETS_GO_BY_ITSELF: Duration = Duration::from_secs(1);
@@ -62,7 +65,7 @@ impl Engine {
         let networks = self
             .with_timeout(self.docker().list_networks(Some(options)))
             .await
-            .map_err(|error| EngineError::new("list", "networks", error))?;
+            .map_err(|error| EngineError::new(message!("verb-list-objects"), message!("object-networks"), error))?;
         Ok(networks.into_iter().map(view).collect())
     }
 
@@ -97,10 +100,9 @@ impl Engine {
             }),
             ..Default::default()
         };
-        let created = self
-            .with_timeout(self.docker().create_network(request))
-            .await
-            .map_err(|error| EngineError::new("create", format!("network {}", spec.name), error))?;
+        let created = self.with_timeout(self.docker().create_network(request)).await.map_err(|error| {
+            EngineError::new(message!("verb-create-object"), message!("object-network", name = spec.name), error)
+        })?;
         let is_another = |network: &NetworkView| network.name == spec.name && network.id != created.id;
         if self.list_networks().await?.iter().any(is_another) {
             self.remove_network(&created.id).await?;
@@ -117,22 +119,29 @@ impl Engine {
             let Err(error) = self.with_timeout(self.docker().remove_network(name)).await else {
                 return Ok(());
             };
-            let error = EngineError::new("remove", format!("network {name}"), error);
-            if error.kind() != EngineErrorKind::Forbidden || begun.elapsed() >= LET_GO {
+            let error =
+                EngineError::new(message!("verb-remove-object"), message!("object-network", name = name), error);
+            if error.kind() != EngineErrorKind::Forbidden || begun.elapsed() >= ENGINE_NOTES {
                 return Err(error);
             }
             if begun.elapsed() >= LETS_GO_BY_ITSELF {
-                self.let_go_of_the_gone(name).await?;
+                let is_held = self.let_go_of_the_gone(name).await?;
+                if is_held && begun.elapsed() >= LET_GO {
+                    return Err(error);
+                }
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Takes endpoints off a network whose containers are gone: an engine that was killed may keep them for ever.
-    async fn let_go_of_the_gone(&self, network: &str) -> Result<(), EngineError> {
-        let subject = || format!("network {network}");
+    /// Takes endpoints off a network whose containers are gone: an engine that was killed may keep them for ever. Gives whether
+    /// one is there that is not gone.
+    async fn let_go_of_the_gone(&self, network: &str) -> Result<bool, EngineError> {
+        let subject = || message!("object-network", name = network);
         let inspected = self.with_timeout(self.docker().inspect_network(network, None)).await;
-        let endpoints = inspected.map_err(|error| EngineError::new("inspect", subject(), error))?.containers;
+        let endpoints =
+            inspected.map_err(|error| EngineError::new(message!("verb-inspect"), subject(), error))?.containers;
+        let mut is_held = false;
         for (container, endpoint) in endpoints.unwrap_or_default() {
             // The engine looks for the endpoint by the name that the container had. One without a container goes by an ID of
             // its own, which one that is just joining has for a moment as well.
@@ -140,13 +149,14 @@ impl Engine {
             let is_gone = self.inspect_container(&name).await?.is_none()
                 && (container.starts_with("ep-") || self.inspect_container(&container).await?.is_none());
             if !is_gone {
+                is_held = true;
                 continue;
             }
             let request = NetworkDisconnectRequest { container: name, force: Some(true) };
             // The removal tells what it is worth.
             let _ = self.with_timeout(self.docker().disconnect_network(network, request)).await;
         }
-        Ok(())
+        Ok(is_held)
     }
 
     /// Joins a container to one more network (`POST /networks/{id}/connect`).
@@ -155,7 +165,8 @@ impl Engine {
         let request =
             NetworkConnectRequest { container: container.to_owned(), endpoint_config: Some(attachment.endpoint()) };
         self.with_timeout(self.docker().connect_network(&attachment.network, request)).await.map_err(|error| {
-            EngineError::new("join", format!("container {container} to network {}", attachment.network), error)
+            let object = message!("object-container-network", name = container, network = attachment.network);
+            EngineError::new(message!("verb-connect"), object, error)
         })
     }
 }

@@ -42,11 +42,16 @@ impl Engine {
         match tokio::time::timeout(MEASURE_TIMEOUT.min(self.call_limit()), answers.next()).await {
             Ok(Some(Ok(answer))) => Ok(usage(&answer)),
             Ok(Some(Err(error))) => {
-                let error = EngineError::new("measure", format!("container {container}"), error);
+                let error =
+                    EngineError::new(message!("verb-measure"), message!("object-container", name = container), error);
                 if error.is_not_found() { Ok(None) } else { Err(error) }
             }
             Ok(None) => Ok(None),
-            Err(_) => Err(EngineError::new("measure", format!("container {container}"), ApiError::RequestTimeoutError)),
+            Err(_) => Err(EngineError::new(
+                message!("verb-measure"),
+                message!("object-container", name = container),
+                ApiError::RequestTimeoutError,
+            )),
         }
     }
 }

@@ -9,6 +9,7 @@ use bollard::models::{
 
 use super::images::HealthTimes;
 use super::spec::{PublishedPort, RestartPolicy};
+use crate::report::{Message, Told};
 
 /// A container's life, as `State.Status` has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +40,20 @@ impl ContainerState {
             Self::Removing => "removing",
             Self::Exited => "exited",
             Self::Dead => "dead",
+        }
+    }
+}
+
+impl Told for ContainerState {
+    fn message(&self) -> Message {
+        match self {
+            Self::Created => message!("state-created"),
+            Self::Running => message!("state-running"),
+            Self::Paused => message!("state-paused"),
+            Self::Restarting => message!("state-restarting"),
+            Self::Removing => message!("state-removing"),
+            Self::Exited => message!("state-exited"),
+            Self::Dead => message!("state-dead"),
         }
     }
 }
@@ -108,6 +123,11 @@ pub struct LimitsView {
     pub cpuset: String,
     /// No limit where `None`.
     pub pids: Option<i64>,
+    /// Memory and swap together; -1: no limit. Where none was asked for, the engine sets what it thinks best.
+    pub memory_swap_bytes: i64,
+    pub cpu_shares: i64,
+    /// Microseconds of CPU time in each period; another way to say what `nano_cpus` says.
+    pub cpu_quota: i64,
 }
 
 /// A container as a list shows it (`GET /containers/json`).
@@ -124,6 +144,8 @@ pub struct ContainerSummary {
     pub published: Vec<PublishedPort>,
     /// Network name → its address there; without one while it does not run.
     pub addresses: BTreeMap<String, String>,
+    /// Seconds since 1970.
+    pub created: i64,
 }
 
 /// A container as the engine has it.
@@ -151,6 +173,8 @@ pub struct ContainerView {
     pub networks: BTreeMap<String, String>,
     /// Network name → the ID of the network that it joined, which may be gone; empty where the engine says none.
     pub network_ids: BTreeMap<String, String>,
+    /// Network name → the names under which others find it there, beside its own; older engines add its short ID.
+    pub network_aliases: BTreeMap<String, Vec<String>>,
     /// Ports of the host that it holds now, in the order of their text.
     pub published: Vec<PublishedPort>,
     pub environment: EnvironmentView,
@@ -208,6 +232,7 @@ pub(in crate::engine) fn summary(container: bollard::models::ContainerSummary) -
             .filter_map(|(name, endpoint)| Some((name, endpoint.ip_address.filter(|address| !address.is_empty())?)))
             .collect(),
         labels: container.labels.unwrap_or_default().into_iter().collect(),
+        created: container.created.unwrap_or_default(),
         // Legacy links add names with a second slash; the container's own has one.
         name: container
             .names
@@ -237,6 +262,9 @@ fn limits(host: &HostConfig) -> LimitsView {
         nano_cpus: positive(host.nano_cpus),
         cpuset: host.cpuset_cpus.clone().unwrap_or_default(),
         pids: host.pids_limit.filter(|limit| *limit > 0),
+        memory_swap_bytes: host.memory_swap.unwrap_or_default(),
+        cpu_shares: host.cpu_shares.unwrap_or_default(),
+        cpu_quota: host.cpu_quota.unwrap_or_default(),
     }
 }
 
@@ -329,6 +357,10 @@ pub(in crate::engine) fn view(answer: ContainerInspectResponse) -> ContainerView
         network_ids: endpoints
             .iter()
             .filter_map(|(name, endpoint)| Some((name.clone(), endpoint.network_id.clone()?)))
+            .collect(),
+        network_aliases: endpoints
+            .iter()
+            .map(|(name, endpoint)| (name.clone(), endpoint.aliases.clone().unwrap_or_default()))
             .collect(),
         networks: endpoints
             .into_iter()

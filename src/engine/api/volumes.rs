@@ -35,7 +35,7 @@ impl Engine {
         let answer = self
             .with_timeout(self.docker().list_volumes(Some(options)))
             .await
-            .map_err(|error| EngineError::new("list", "volumes", error))?;
+            .map_err(|error| EngineError::new(message!("verb-list-objects"), message!("object-volumes"), error))?;
         let volumes = answer.volumes.unwrap_or_default().into_iter().map(|volume| VolumeView {
             name: volume.name,
             driver: volume.driver,
@@ -55,16 +55,17 @@ impl Engine {
             labels: Some(map(&spec.labels)),
             ..Default::default()
         };
-        self.with_timeout(self.docker().create_volume(request))
-            .await
-            .map(drop)
-            .map_err(|error| EngineError::new("create", format!("volume {}", spec.name), error))
+        self.with_timeout(self.docker().create_volume(request)).await.map(drop).map_err(|error| {
+            EngineError::new(message!("verb-create-object"), message!("object-volume", name = spec.name), error)
+        })
     }
 
     pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         self.ensure_locked().await?;
         self.with_timeout(self.docker().remove_volume(name, Some(RemoveVolumeOptionsBuilder::default().build())))
             .await
-            .map_err(|error| EngineError::new("remove", format!("volume {name}"), error))
+            .map_err(|error| {
+                EngineError::new(message!("verb-remove-object"), message!("object-volume", name = name), error)
+            })
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::engine::client::Engine;
 use crate::engine::error::{EngineError, EngineErrorKind};
 use crate::engine::limits::timeouts::SILENT;
+use crate::report::Message;
 
 /// How long nothing may move in a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +52,8 @@ pub(in crate::engine) enum Turn {
 /// Watches one transfer.
 pub(in crate::engine) struct Watchdog {
     engine: Engine,
-    operation: &'static str,
-    object: String,
+    operation: Message,
+    object: Message,
     state: Mutex<(Turn, Instant)>,
 }
 
@@ -92,9 +93,9 @@ fn probe_interval(limits: StallLimits) -> Duration {
 }
 
 impl Watchdog {
-    pub fn new(engine: &Engine, operation: &'static str, object: impl Into<String>) -> Self {
+    pub fn new(engine: &Engine, operation: Message, object: Message) -> Self {
         let state = Mutex::new((Turn::Working, Instant::now()));
-        Self { engine: engine.clone(), operation, object: object.into(), state }
+        Self { engine: engine.clone(), operation, object, state }
     }
 
     fn state(&self) -> MutexGuard<'_, (Turn, Instant)> {
@@ -131,20 +132,19 @@ impl Watchdog {
             }
             unanswered = if self.engine.is_there(interval).await { 0 } else { unanswered + 1 };
             if unanswered >= UNANSWERED {
-                return self.error(EngineErrorKind::Unreachable, SILENT.to_owned());
+                return self.error(EngineErrorKind::Unreachable, SILENT);
             }
             if silence >= limit {
-                let whose = match turn {
-                    Turn::Working => "the engine was still at work by itself",
-                    _ => "the transfer was in the middle",
+                let cause = match turn {
+                    Turn::Working => message!("engine-stalled-working", seconds = silence.as_secs()),
+                    _ => message!("engine-stalled-moving", seconds = silence.as_secs()),
                 };
-                let text = format!("nothing has moved for {} s, though the engine answers; {whose}", silence.as_secs());
-                return self.error(EngineErrorKind::Stalled, text);
+                return self.error(EngineErrorKind::Stalled, cause);
             }
         }
     }
 
-    fn error(&self, kind: EngineErrorKind, text: String) -> EngineError {
-        EngineError::other(kind, self.operation, self.object.clone(), text)
+    fn error(&self, kind: EngineErrorKind, cause: Message) -> EngineError {
+        EngineError::other(kind, self.operation.clone(), self.object.clone(), cause)
     }
 }

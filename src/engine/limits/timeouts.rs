@@ -10,14 +10,16 @@ use bollard::Docker;
 use bollard::errors::Error;
 use futures::{Stream, StreamExt};
 
+use crate::catalogue::io_error;
 use crate::engine::client::Engine;
 use crate::engine::error::{EngineError, EngineErrorKind};
+use crate::report::Message;
 
 /// How long an ordinary call may take, until its answer is whole.
 pub(in crate::engine) const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What is said of an engine that leaves several questions unanswered.
-pub(in crate::engine) const SILENT: &str = "the engine answers nothing any more";
+pub(in crate::engine) const SILENT: Message = message!("engine-silent");
 
 impl Engine {
     /// The answer to an ordinary call.
@@ -42,7 +44,7 @@ impl Engine {
         let docker = self.docker().clone().with_timeout(limit);
         tokio::select! {
             answer = within(limit, call(docker)) => answer,
-            () = self.stops_answering() => Err(std::io::Error::other(SILENT).into()),
+            () = self.stops_answering() => Err(io_error(std::io::ErrorKind::Other, SILENT).into()),
         }
     }
 }
@@ -65,11 +67,11 @@ pub(in crate::engine) fn end_when_silent<T>(
 /// operation and its object, for the error.
 pub(in crate::engine) fn while_engine_answers<T: Send>(
     engine: Engine,
-    (operation, object): (&'static str, String),
+    (operation, object): (Message, Message),
     stream: impl Stream<Item = Result<T, EngineError>> + Send,
 ) -> impl Stream<Item = Result<T, EngineError>> + Send {
     futures::stream::unfold(Some(Box::pin(stream)), move |stream| {
-        let (engine, object) = (engine.clone(), object.clone());
+        let (engine, operation, object) = (engine.clone(), operation.clone(), object.clone());
         async move {
             let mut stream = stream?;
             tokio::select! {

@@ -33,7 +33,11 @@ impl Engine {
             match self.with_timeout(self.docker().create_container(Some(options), body.clone())).await {
                 Ok(created) => return Ok(Some(created.id)),
                 Err(error) => {
-                    let error = EngineError::new("create", format!("the lock {}", request.name), error);
+                    let error = EngineError::new(
+                        message!("verb-create-object"),
+                        message!("object-lock", name = request.name),
+                        error,
+                    );
                     if error.is_conflict() {
                         return Ok(None);
                     }
@@ -65,7 +69,11 @@ impl Engine {
                 let name = format!("{}:{}", IMAGE.0, IMAGE.1);
                 // A containerd store takes one of two imports at a time, and the other one has what it wanted.
                 let is_there = matches!(self.inspect_image(&name).await, Ok(Some(_)));
-                if is_there { Ok(()) } else { Err(EngineError::new("import", format!("the image {name}"), error)) }
+                if is_there {
+                    Ok(())
+                } else {
+                    Err(EngineError::new(message!("verb-import-object"), message!("object-image", name = name), error))
+                }
             }
         }
     }
@@ -95,7 +103,7 @@ impl Engine {
         match self.with_timeout(self.docker().update_container(id, body)).await {
             Ok(()) => Ok(true),
             Err(error) => {
-                let error = EngineError::new("write", format!("the lock {id}"), error);
+                let error = EngineError::new(message!("verb-write-object"), message!("object-lock", name = id), error);
                 if error.is_not_found() { Ok(false) } else { Err(error) }
             }
         }
@@ -107,7 +115,7 @@ impl Engine {
         match self.with_timeout(self.docker().remove_container(id, Some(options))).await {
             Ok(()) => Ok(()),
             Err(error) => {
-                let error = EngineError::new("remove", format!("the lock {id}"), error);
+                let error = EngineError::new(message!("verb-remove-object"), message!("object-lock", name = id), error);
                 // Somebody else is removing it at this moment.
                 if error.is_not_found() || error.is_conflict() { Ok(()) } else { Err(error) }
             }

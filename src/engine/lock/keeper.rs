@@ -131,12 +131,9 @@ impl LockKeeper {
     fn lost(&self) -> EngineError {
         EngineError::other(
             EngineErrorKind::LockLost,
-            "go on with",
-            "the work",
-            format!(
-                "the lock {} on the engine is no longer ours: somebody took it over or removed it",
-                self.request.name
-            ),
+            message!("verb-continue"),
+            message!("object-work"),
+            message!("engine-lock-lost", name = self.request.name),
         )
     }
 }
@@ -231,7 +228,8 @@ async fn acquire(engine: &Engine, request: &LockRequest) -> Result<String, Engin
         }
         if known.alive && begun.elapsed() >= request.patience {
             let holder = (request.describe)(&holder);
-            return Err(EngineError::other(EngineErrorKind::Locked, "change", "anything on this engine", holder));
+            let (operation, object) = (message!("verb-change"), message!("object-anything"));
+            return Err(EngineError::other(EngineErrorKind::Locked, operation, object, holder));
         }
         match news {
             Some(News::Somebody) => (request.notify)(LockNews::Watching { holder }),

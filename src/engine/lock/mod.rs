@@ -19,6 +19,7 @@ pub(super) use keeper::LockKeeper;
 
 use super::client::Engine;
 use super::error::EngineError;
+use crate::report::Message;
 
 /// Whose lock it is to be, and how to deal with the one who has it.
 #[derive(Clone)]
@@ -32,7 +33,7 @@ pub struct LockRequest {
     /// Whether the holder of this text is gone, as far as this machine knows by itself.
     pub is_gone: fn(&str) -> bool,
     /// The holder's text as an error says it.
-    pub describe: fn(&str) -> String,
+    pub describe: fn(&str) -> Message,
     /// How long to wait for one who is at work.
     pub patience: Duration,
     /// Called with what is worth a line.

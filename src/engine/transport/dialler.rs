@@ -17,6 +17,7 @@ use tower_service::Service;
 
 use super::ssh::SshConnections;
 use super::tls::Tls;
+use crate::catalogue::io_error;
 use crate::engine::address::Address;
 
 /// So long a connection may take to be made.
@@ -70,7 +71,7 @@ impl Dialler {
         Ok(EngineStream(match &*self.0 {
             Way::Socket(path) => match UnixStream::connect(path).await {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(io::Error::new(error.kind(), format!("there is no socket {}", path.display())));
+                    return Err(io_error(error.kind(), message!("engine-no-socket", path = path.display())));
                 }
                 stream => Box::new(stream?),
             },
@@ -84,8 +85,8 @@ impl Dialler {
 /// A host that does not answer is told after seconds, not when the kernel gives up.
 async fn in_time<T>(limit: Duration, connecting: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
-        let text = format!("no connection within {} s", limit.as_secs());
-        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        let why = message!("engine-no-connection", seconds = limit.as_secs());
+        Err(io_error(io::ErrorKind::TimedOut, why))
     })
 }
 

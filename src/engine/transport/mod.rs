@@ -6,7 +6,6 @@
 mod dialler;
 mod hijack;
 mod ssh;
-mod ssh_master;
 mod tls;
 
 use std::io;
@@ -21,6 +20,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use super::address::Address;
+use crate::catalogue::Catalogue;
 use dialler::Dialler;
 
 /// In which an engine names the version of its API, in each of its answers.
@@ -97,7 +97,7 @@ impl Call {
                 tracing::debug!(target: "dpl::engine", "{method} {path} {} in {ms} ms", answer.status().as_u16())
             }
             Err(error) => {
-                let cause = super::error::innermost(error);
+                let cause = Catalogue::english().text(&super::error::innermost(error));
                 tracing::debug!(target: "dpl::engine", "{method} {path} failed in {ms} ms: {cause}");
             }
         }

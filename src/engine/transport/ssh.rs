@@ -14,13 +14,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use openssh::{Child, ChildStderr, ChildStdin, ChildStdout, Session, Stdio};
+use openssh::{Child, ChildStdin, ChildStdout, Session, Stdio};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use super::ssh_master::{Master, last_words};
+use crate::catalogue::{Catalogue, io_error};
 use crate::engine::address::SshDestination;
+use crate::report::Message;
+use crate::ssh::{Master, Questions, last_words, read_words};
 
 /// Streams on one connection at a time, until its server refuses one: below the ten that servers allow by default.
 const STREAMS_EACH: usize = 8;
@@ -32,8 +34,6 @@ const HEAD_BEGINS: &[u8] = b"HTTP/1.";
 const HEAD_ENDS: &[u8] = b"\r\n\r\n";
 /// A login script prints less than this.
 const MOST_NOISE: usize = 64 << 10;
-/// Of what the far side says on its standard error, so much is kept.
-const MOST_WORDS: usize = 4 << 10;
 /// So long the reason for a stream's end may take to arrive behind it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -56,9 +56,9 @@ struct SshConnection {
 /// Why a connection gave no stream.
 enum NoStream {
     /// The server takes no more streams on it.
-    Refused(String),
+    Refused(Message),
     /// It has ended.
-    Gone(String),
+    Gone(Message),
     /// The engine's host says that it can't be done.
     Final(io::Error),
 }
@@ -89,9 +89,12 @@ impl SshConnections {
                     why
                 }
             };
-            tracing::debug!(target: "dpl::engine", "ssh to {}: no stream: {why}", self.destination.host);
+            tracing::debug!(target: "dpl::engine", "ssh to {}: no stream: {}", self.destination.host.host, Catalogue::english().text(&why));
             if attempt == ATTEMPTS {
-                return Err(io::Error::other(format!("ssh to {}: {why}", self.destination.host)));
+                return Err({
+                    let why = message!("engine-ssh-to", host = self.destination.host.host, why = why);
+                    io_error(io::ErrorKind::Other, why)
+                });
             }
             attempt += 1;
         }
@@ -107,8 +110,8 @@ impl SshConnections {
         let connection = match known.iter().find(has_room) {
             Some(connection) => Arc::clone(connection),
             None => {
-                let master = Master::start(&self.destination).await?;
-                tracing::debug!(target: "dpl::engine", "ssh to {}: connected", self.destination.host);
+                let master = Master::start(&self.destination.host, Questions::Allowed).await?;
+                tracing::debug!(target: "dpl::engine", "ssh to {}: connected", self.destination.host.host);
                 let session = Arc::new(Session::resume_mux(master.socket().into_boxed_path(), None));
                 let connection = Arc::new(SshConnection {
                     session,
@@ -161,8 +164,8 @@ async fn open(mut slot: Slot, destination: &SshDestination) -> Result<SshStream,
     }
     command.args(["system", "dial-stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().await.map_err(|error| match error {
-        openssh::Error::SshMux(why) => NoStream::Refused(why.to_string()),
-        openssh::Error::Disconnected => NoStream::Gone("the connection has ended".to_owned()),
+        openssh::Error::SshMux(why) => NoStream::Refused(message!("words", text = why)),
+        openssh::Error::Disconnected => NoStream::Gone(message!("engine-ssh-closed")),
         other => NoStream::Final(io::Error::other(other)),
     })?;
     let (Some(mut stdin), Some(mut stdout), Some(stderr)) =
@@ -202,16 +205,6 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
 
-/// Reads what the far side has to say until its end, so that it never has to wait to say it; gives the end of it.
-async fn read_words(mut stderr: ChildStderr) -> Vec<u8> {
-    let mut words = Vec::new();
-    while matches!(stderr.read_buf(&mut words).await, Ok(length) if length > 0) {
-        let surplus = words.len().saturating_sub(MOST_WORDS);
-        words.drain(..surplus);
-    }
-    words
-}
-
 /// Why a stream ended before the engine answered.
 async fn reason(
     session: &Session,
@@ -225,18 +218,19 @@ async fn reason(
     let said = last_words(&String::from_utf8_lossy(said));
     let ended = tokio::time::timeout(LAST_WORDS, child.wait()).await;
     if session.check().await.is_err() {
-        return NoStream::Gone("the connection has ended".to_owned());
+        return NoStream::Gone(message!("engine-ssh-closed"));
     }
-    let host = &destination.host;
+    let host = &destination.host.host;
     let status = match ended {
-        Ok(Ok(status)) => status.to_string(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "it still runs".to_owned(),
+        Ok(Ok(status)) => message!("words", text = status),
+        Ok(Err(error)) => message!("words", text = error),
+        Err(_) => message!("engine-dial-running"),
     };
-    NoStream::Final(io::Error::other(match said.is_empty() {
-        true => format!("`docker system dial-stdio` on {host} ended without a word ({status})"),
-        false => format!("`docker system dial-stdio` on {host} says: {said}"),
-    }))
+    let why = match said.is_empty() {
+        true => message!("engine-dial-silent", host = host, status = status),
+        false => message!("engine-dial-says", host = host, words = said),
+    };
+    NoStream::Final(io_error(io::ErrorKind::Other, why))
 }
 
 /// What one `docker system dial-stdio` takes and gives.

@@ -13,7 +13,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use crate::catalogue::io_error;
 use crate::engine::address::TlsFiles;
+use crate::report::ToValue;
 
 /// How a connection to one engine is encrypted.
 pub(super) struct Tls {
@@ -70,15 +72,18 @@ fn authorities(file: Option<&Path>) -> io::Result<RootCertStore> {
 fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let read = read.map_err(|error| unusable(file, error))?;
-    if read.is_empty() { Err(unusable(file, "there is no certificate in it")) } else { Ok(read) }
+    match read.is_empty() {
+        true => Err(unusable(file, message!("engine-no-certificate"))),
+        false => Ok(read),
+    }
 }
 
-fn unusable(file: &Path, why: impl std::fmt::Display) -> io::Error {
-    failed(format!("{}: {why}", file.display()))
+fn unusable(file: &Path, why: impl ToValue) -> io::Error {
+    failed(message!("because", what = file.display(), why = why))
 }
 
-fn failed(why: impl std::fmt::Display) -> io::Error {
-    io::Error::other(format!("TLS: {why}"))
+fn failed(why: impl ToValue) -> io::Error {
+    io_error(io::ErrorKind::Other, message!("because", what = "TLS", why = why))
 }
 
 /// Takes every certificate, as `DOCKER_TLS` without `DOCKER_TLS_VERIFY` asks for, and `SkipTLSVerify` of a context.

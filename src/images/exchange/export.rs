@@ -17,13 +17,13 @@ use serde_json::Value;
 use crate::failpoint;
 use crate::fs::{Digest, Mode, Output, OutputOptions};
 use crate::images::disk_space::{self, DiskSpace, SpaceCheck};
+use crate::images::engine_layers::plain_manifest;
 use crate::images::error::ImagesError;
-use crate::images::exchange::parts::{PartsWriter, part_path};
+use crate::images::exchange::parts::{PartsWriter, must_be_few, part_path};
 use crate::images::exchange::space;
 use crate::images::formats::archive_writer::{ArchiveWriter, blob_path, index_json, manifest_item, manifest_json};
-use crate::images::formats::compression::{CompressionOptions, Encoder};
+use crate::images::formats::compression::{Compression, CompressionOptions, Encoder};
 use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, MANIFEST_TYPE, REF_NAME};
-use crate::images::layers::plain_manifest;
 use crate::images::names::{containerd_name, engine_name};
 use crate::images::pipes::blocking;
 use crate::images::store::layer_check::{LayerOf, UnpackFailure, measure, unpack_into};
@@ -76,6 +76,9 @@ pub struct ExportReport {
     pub layer_bytes: Option<u64>,
     /// Bytes written.
     pub written_bytes: u64,
+    /// The files of an export in parts, `FILE.001` and on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
     /// What would be written where, for what `--dry-run` shows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<DiskSpace>,
@@ -105,6 +108,7 @@ pub async fn plan_export(
     let (folder, references) = (store_dir.to_owned(), references.to_vec());
     blocking(move || {
         let contents = Contents::read(&folder, &references)?;
+        contents.must_fit_into_parts(&target, options)?;
         let disks = contents.disks(&target, options);
         Ok(ExportReport { disks, ..contents.report(&target.shown()) })
     })
@@ -127,16 +131,18 @@ pub async fn export(
     blocking(move || {
         let output = target.shown();
         let contents = Contents::read(&folder, &references)?;
+        contents.must_fit_into_parts(&target, options)?;
         disk_space::check(&contents.disks(&target, options), options.space, &reporter)?;
         let total = contents.report(&output).layer_bytes;
         reporter.began(Activity::ExportImage, &output, total);
         match contents.write(target, options, &output, &reporter) {
-            Ok(written_bytes) => {
+            Ok((written_bytes, parts)) => {
                 let report = contents.report(&output);
                 let message = message!("images-exported", images = report.images.len(), bytes = written_bytes);
                 reporter.done(Activity::ExportImage, &output, message);
                 let seconds = started.elapsed().as_secs_f64();
-                Ok(ExportReport { done: true, written_bytes, seconds, ..report })
+                let parts = parts.iter().map(|part| part.display().to_string()).collect();
+                Ok(ExportReport { done: true, written_bytes, parts, seconds, ..report })
             }
             Err(error) => {
                 reporter.failed(Activity::ExportImage, &output, &error);
@@ -202,6 +208,19 @@ impl Contents {
         space::for_export(target, sizes.sum(), options.compression.compression)
     }
 
+    /// An archive that is not compressed is at least as large as its layers: one of too many parts is refused before it is
+    /// written.
+    fn must_fit_into_parts(&self, target: &ExportTarget, options: ExportOptions) -> Result<(), ImagesError> {
+        let ExportTarget::Parts { output, part_bytes } = target else {
+            return Ok(());
+        };
+        if options.compression.compression != Compression::None {
+            return Ok(());
+        }
+        let known: u64 = self.layers().into_iter().filter_map(|(layer, _)| layer.uncompressed_bytes).sum();
+        must_be_few(known, *part_bytes).map_err(|source| ImagesError::file(message!("verb-write"), output, source))
+    }
+
     fn report(&self, output: &str) -> ExportReport {
         let image = |(name, at): &(String, usize)| ExportedImage {
             reference: name.clone(),
@@ -218,16 +237,17 @@ impl Contents {
         }
     }
 
+    /// Gives the bytes written, and the parts of an archive in parts.
     fn write(
         &self,
         target: ExportTarget,
         options: ExportOptions,
         output: &str,
         reporter: &Reporter,
-    ) -> Result<u64, ImagesError> {
+    ) -> Result<(u64, Vec<PathBuf>), ImagesError> {
         let options = options.compression;
         let path = Path::new(output);
-        let failed = |source| ImagesError::file("write", path, source);
+        let failed = |source| ImagesError::file(message!("verb-write"), path, source);
         match target {
             ExportTarget::Path(path) => {
                 let gives_up = || reporter.asked_to_stop();
@@ -241,18 +261,18 @@ impl Contents {
                 out.flush().map_err(failed)?;
                 out.commit().map_err(failed)?;
                 failpoint!("images.export.after-rename");
-                Ok(bytes)
+                Ok((bytes, Vec::new()))
             }
             ExportTarget::Parts { output: path, part_bytes } => {
                 let out = PartsWriter::new(&path, part_bytes, MARK);
                 let (out, bytes) = self.write_all(out, options, output, reporter)?;
-                out.commit().map_err(failed)?;
-                Ok(bytes)
+                let parts = out.commit().map_err(failed)?;
+                Ok((bytes, parts))
             }
             ExportTarget::Stream(stream) => {
                 let (mut stream, bytes) = self.write_all(stream, options, output, reporter)?;
                 stream.flush().map_err(failed)?;
-                Ok(bytes)
+                Ok((bytes, Vec::new()))
             }
         }
     }
@@ -264,7 +284,7 @@ impl Contents {
         output: &str,
         reporter: &Reporter,
     ) -> Result<(W, u64), ImagesError> {
-        let failed = |source| ImagesError::file("write", Path::new(output), source);
+        let failed = |source| ImagesError::file(message!("verb-write"), Path::new(output), source);
         let mut sizes: HashMap<&Digest, u64> = HashMap::new();
         for (layer, name) in self.layers() {
             let bytes = match layer.uncompressed_bytes {

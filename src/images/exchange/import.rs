@@ -13,12 +13,13 @@ use serde::Serialize;
 use crate::failpoint;
 use crate::fs::Digest;
 use crate::images::disk_space::{self, DiskSpace, SpaceCheck};
-use crate::images::error::ImagesError;
+use crate::images::error::{ImagesError, in_one_line};
 use crate::images::exchange::inputs::{Input, Source};
 use crate::images::exchange::space;
 use crate::images::formats::compression::CompressionOptions;
+use crate::images::formats::documents::foreign_name;
 use crate::images::formats::image_archive::{
-    ArchiveError, ArchivedImage, LayerFile, LeftOut, PlatformWish, check_names, read_archive_for,
+    ArchiveContent, ArchiveError, ArchivedImage, DOCUMENTS_LIMIT_BYTES, LayerFile, LeftOut, PlatformWish, check_names,
 };
 use crate::images::formats::platform::{Platform, other_architecture};
 use crate::images::formats::unpack_limit::UnpackLimit;
@@ -33,7 +34,7 @@ use crate::images::store::layer_writer::LayerWriter;
 use crate::images::store::layout::{Layout, StoredLayer};
 use crate::images::store::writer::{KnownLayers, NewName, StoreWriter, known_layers};
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter, in_one_line};
+use crate::report::{Activity, Message, Reporter, Told as _};
 
 /// How to import.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +99,7 @@ pub struct ImportLeftOut {
     /// The file or folder.
     pub from: String,
     pub name: String,
-    pub why: String,
+    pub why: Message,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -122,14 +123,14 @@ pub async fn plan_import(
 ) -> Result<ImportReport, ImagesError> {
     let (folder, files, options) = (store_dir.to_owned(), files.to_vec(), options.clone());
     blocking(move || {
-        let layout = Layout::open(&folder)?;
+        let layout = Layout::open_for(&folder, &options.platform)?;
         let known = layout.as_ref().map(known_layers).unwrap_or_default();
         let inputs = Input::of(&files)?;
         let disks = space::for_import(&folder, layout.as_ref(), &inputs, &options);
         let mut report = ImportReport { store: folder.display().to_string(), disks, ..ImportReport::default() };
         let mut coming = HashSet::new();
         for input in inputs.iter().filter(|input| input.is_readable_again()) {
-            let (mut left_out, file) = (Vec::new(), &PathBuf::from(input.to_string()));
+            let (mut left_out, file) = (Vec::new(), input.path());
             let mut images = match input.open()? {
                 Source::Archive(archive) => read_documents(archive, options.wish(), &mut left_out)
                     .map_err(|source| ImagesError::Archive { origin: input.to_string(), source: Box::new(source) })?,
@@ -168,9 +169,10 @@ pub async fn import(
         for input in inputs.iter().filter(|input| input.is_readable_again()) {
             input.open()?;
         }
-        let disks = space::for_import(&folder, Layout::open(&folder)?.as_ref(), &inputs, &options);
+        let layout = Layout::open_for(&folder, &options.platform)?;
+        let disks = space::for_import(&folder, layout.as_ref(), &inputs, &options);
         disk_space::check(&disks, options.space, &reporter)?;
-        let store = StoreWriter::open(&folder)?;
+        let store = StoreWriter::open_for(&folder, &options.platform)?;
         let mut import = Import { store, options, reporter, report: ImportReport::default() };
         for (done, input) in inputs.iter().enumerate() {
             if import.reporter.asked_to_stop() {
@@ -180,10 +182,14 @@ pub async fn import(
             import.reporter.began(Activity::ImportImage, &subject, input.size_bytes());
             match import.take_file(input) {
                 Ok(message) => import.reporter.done(Activity::ImportImage, &subject, message),
+                // Reading was broken off: what it says of the archive is not true of it.
+                Err(_) if import.reporter.asked_to_stop() => {
+                    import.reporter.failed(Activity::ImportImage, &subject, &ImagesError::Stopped);
+                    return Err(ImagesError::Interrupted { done, all: inputs.len() });
+                }
                 Err(error) => {
                     import.reporter.failed(Activity::ImportImage, &subject, &error);
-                    let stopped = import.reporter.asked_to_stop();
-                    return Err(if stopped { ImagesError::Interrupted { done, all: inputs.len() } } else { error });
+                    return Err(error);
                 }
             }
         }
@@ -233,12 +239,12 @@ struct Import {
 
 impl Import {
     fn take_file(&mut self, input: &Input) -> Result<Message, ImagesError> {
-        let file = &PathBuf::from(input.to_string());
+        let file = input.path();
         let known = known_layers(self.store.layout());
         let writer = LayerWriter::new(self.store.layout().folder(), self.options.compression, known.clone());
         let mut left_out = Vec::new();
         let stage = Stage::begin("import, read", file.display());
-        let source = input.open()?;
+        let source = input.open_stoppable(&self.reporter)?;
         // What is packed as a whole may hold layers that are packed again; the blobs of a layout are packed once. How large
         // a stream is nobody knows before its end.
         let writer = match &source {
@@ -260,7 +266,9 @@ impl Import {
         let images = read.and_then(|images| settled.map(|()| images)).map_err(|failure| failure.in_file(file));
         let images = images.and_then(|mut images| {
             self.options.rename(file, &mut images)?;
-            named(file, &images)?;
+            for Named { image, .. } in named(file, &images)? {
+                batch.layers_of(image).map_err(|source| BatchFailure::Archive(source).in_file(file))?;
+            }
             Ok(images)
         });
         let images = match images {
@@ -285,8 +293,12 @@ impl Import {
         self.join(file, &images, &batch)?;
         let taken = &self.report.images[before..];
         let new_bytes: u64 = taken.iter().map(|image| image.new_bytes).sum();
+        let imported = taken.iter().filter(|image| image.result == ImportResult::Imported).count();
         stage.end(format_args!("{new_bytes} bytes are new in the store"));
-        Ok(message!("images-imported", images = taken.len(), new_bytes = new_bytes))
+        Ok(match imported {
+            0 => message!("images-unchanged"),
+            _ => message!("images-imported", images = imported, new_bytes = new_bytes),
+        })
     }
 
     /// The documents of a raw archive can be read before its layers: one without a name that can be used is refused
@@ -295,7 +307,7 @@ impl Import {
         if !matches!(archive, OpenArchive::Raw(_)) {
             return Ok(());
         }
-        let again = archives::open(file).map_err(|source| ImagesError::file("read", file, source))?;
+        let again = archives::open(file).map_err(|source| ImagesError::file(message!("verb-read"), file, source))?;
         let images = read_documents(again, self.options.wish(), &mut Vec::new());
         let origin = file.display().to_string();
         let mut images = images.map_err(|source| ImagesError::Archive { origin, source: Box::new(source) })?;
@@ -311,9 +323,9 @@ impl Import {
         left_out: &mut Vec<LeftOut>,
     ) -> Result<Vec<ArchivedImage<usize>>, BatchFailure> {
         let mut meter = self.reporter.meter(Activity::ImportImage, file.display().to_string(), None);
-        read_archive_for(archive, self.options.wish(), left_out, |layer: LayerFile<'_>, body: &mut dyn Read| {
-            batch.take(&layer, &mut meter.over(body))
-        })
+        let content: Result<_, BatchFailure> =
+            ArchiveContent::read(archive, |layer, body| batch.take(&layer, &mut meter.over(body)));
+        Ok(content?.images(self.options.wish(), left_out)?)
     }
 
     fn read_layout(
@@ -364,7 +376,10 @@ impl Import {
                     layers_new += 1;
                 }
             }
-            if let Some(message) = other_architecture(&name, &image.config, self.options.platform.architecture()) {
+            // Who names a platform knows what it is for.
+            if !self.options.is_platform_asked
+                && let Some(message) = other_architecture(&name, &image.config, self.options.platform.architecture())
+            {
                 self.reporter.warn(message);
             }
             let before = stored_id(self.store.layout(), &reference);
@@ -441,8 +456,6 @@ fn stored_id(layout: &Layout, reference: &Reference) -> Option<Digest> {
     layout.missing_blob(&image).is_none().then_some(image.config_digest)
 }
 
-const NO_NAME: &str = "it has no name (name:tag)";
-
 /// The images of a layout, with what `take` makes of each layer; those without a name only where one is given to them.
 pub(super) fn layout_images<L>(
     source: &Layout,
@@ -450,14 +463,19 @@ pub(super) fn layout_images<L>(
     left_out: &mut Vec<LeftOut>,
     mut take: impl FnMut(&StoredLayer) -> Result<L, BatchFailure>,
 ) -> Result<Vec<ArchivedImage<L>>, BatchFailure> {
-    let mut images = Vec::new();
+    let mut images: Vec<ArchivedImage<L>> = Vec::new();
+    let mut held_bytes = 0;
     let mut first_error = None;
     for (entry, name) in source.index.manifests.iter().zip(entry_names(&source.index.manifests)) {
         let shown = || name.clone().unwrap_or_else(|| entry.shown_name());
         let image = match source.read_image_for(entry, &options.platform) {
             Ok(_) if name.is_none() && options.name.is_none() => {
-                left_out.push(LeftOut { name: shown(), why: NO_NAME.to_owned() });
+                left_out.push(LeftOut { name: shown(), why: message!("error-image-no-name") });
                 continue;
+            }
+            Ok(image) if options.is_platform_asked && !options.platform.runs(&image.config) => {
+                let (found, wanted) = (image.config.architecture, options.platform.to_string());
+                return Err(ArchiveError::OtherPlatform { image: shown(), found, wanted }.into());
             }
             Ok(image) => image,
             Err(error @ (ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. })) => {
@@ -469,13 +487,30 @@ pub(super) fn layout_images<L>(
             Err(_) if name.is_none() => continue,
             Err(error) => return Err(error.into()),
         };
+        // Under how many names it may be: its documents are held once.
+        if let Some(known) = images.iter_mut().find(|known| known.config_digest == image.config_digest) {
+            known.references.extend(name);
+            continue;
+        }
+        held_bytes += image.config_bytes.len() as u64;
+        if held_bytes > DOCUMENTS_LIMIT_BYTES {
+            return Err(ArchiveError::TooManyDocuments.into());
+        }
         let references = name.into_iter().collect();
         let layers = image.layers.iter().map(&mut take).collect::<Result<_, _>>()?;
         let (config_digest, config_bytes, config) = (image.config_digest, image.config_bytes, image.config);
         images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
     }
+    left_out.extend(source.index.foreign.iter().map(|entry| {
+        let (name, why) = (foreign_name(entry), message!("error-entry-unusable"));
+        LeftOut { name, why }
+    }));
     match first_error {
         Some(error) if images.is_empty() => return Err(error.into()),
+        None if source.index.manifests.is_empty() && !source.index.foreign.is_empty() => {
+            let (first, why) = (foreign_name(&source.index.foreign[0]), message!("error-entry-unusable"));
+            return Err(ArchiveError::NothingUsable { first, why }.into());
+        }
         _ => check_names(&images)?,
     }
     Ok(images)
@@ -486,12 +521,12 @@ fn all_left_out<L>(file: &Path, images: &[ArchivedImage<L>], left_out: Vec<LeftO
     let names = images.iter().flat_map(|image| &image.references);
     let invalid = names.filter_map(|name| {
         let error = name.parse::<Reference>().err()?;
-        Some(LeftOut { name: name.escape_debug().take(300).collect(), why: error.to_string() })
+        Some(LeftOut { name: name.escape_debug().take(300).collect(), why: error.message() })
     });
     let from = file.display().to_string();
     let unnamed = images.iter().filter(|image| image.references.is_empty());
-    let unnamed =
-        unnamed.map(|image| LeftOut { name: image.config_digest.short().to_owned(), why: NO_NAME.to_owned() });
+    let unnamed = unnamed
+        .map(|image| LeftOut { name: image.config_digest.short().to_owned(), why: message!("error-image-no-name") });
     let all = left_out.into_iter().chain(unnamed).chain(invalid);
     all.map(|LeftOut { name, why }| ImportLeftOut { from: from.clone(), name, why }).collect()
 }
@@ -503,9 +538,5 @@ pub(super) fn read_documents(
     left_out: &mut Vec<LeftOut>,
 ) -> Result<Vec<ArchivedImage<u64>>, ArchiveError> {
     let take = |layer: LayerFile<'_>, _: &mut dyn Read| Ok::<_, ArchiveError>(layer.size_bytes);
-    match archive {
-        // In a raw archive, layers are jumped over.
-        OpenArchive::Raw(source) => read_archive_for(source, wish, left_out, take),
-        OpenArchive::Packed(source) => read_archive_for(source, wish, left_out, take),
-    }
+    ArchiveContent::read(archive, take)?.images(wish, left_out)
 }

@@ -1,12 +1,22 @@
 //! What an import reads: files, folders, the parts of a file that was split, and standard input.
 
+use std::ffi::OsStr;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::catalogue::io_error;
 use crate::images::error::ImagesError;
+use crate::images::exchange::parts::part_path;
 use crate::images::store::archives::{self, OpenArchive};
 use crate::images::store::layout::Layout;
+use crate::report::Reporter;
 
 /// One thing that is imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +35,7 @@ pub(in crate::images) enum Source {
     Layout(Box<Layout>),
 }
 
-const FIRST_PART: &str = ".001";
+const FIRST_PART: &[u8] = b".001";
 
 impl Input {
     /// What the arguments name: `-` is standard input; `FILE.001` stands for all the parts beside it, however many of
@@ -43,8 +53,8 @@ impl Input {
             } else if inputs.iter().any(|input| matches!(input, Self::Parts(parts) if parts.contains(file))) {
                 continue;
             } else {
-                inputs.push(match stem_of_first(file) {
-                    Some(stem) => Self::Parts(parts(file, &stem)?),
+                inputs.push(match without_number(file) {
+                    Some(whole) => Self::Parts(parts(file, &whole)?),
                     None => Self::Path(file.clone()),
                 });
             }
@@ -52,20 +62,47 @@ impl Input {
         Ok(inputs)
     }
 
+    /// What it is called: a file, the first of several parts, or `-`.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Path(path) => path,
+            Self::Parts(parts) => &parts[0],
+            Self::Stdin => Path::new("-"),
+        }
+    }
+
     pub fn open(&self) -> Result<Source, ImagesError> {
-        let failed = |source| ImagesError::file("read", Path::new(&self.to_string()), source);
+        let failed = |source| ImagesError::file(message!("verb-read"), self.path(), source);
         match self {
             Self::Path(path) if path.is_dir() => {
-                let why = "it has no oci-layout and no index.json";
+                let why = message!("store-without-index");
                 let layout = Layout::open(path)?;
                 layout
                     .map(|layout| Source::Layout(Box::new(layout)))
                     .ok_or_else(|| ImagesError::NotAStore { folder: path.clone(), why })
             }
-            Self::Path(path) => archives::open(path).map(Source::Archive).map_err(failed),
+            Self::Path(path) => match archives::open(path) {
+                Err(_) if is_stream(path) => {
+                    Err(failed(io_error(io::ErrorKind::Other, message!("error-input-stream"))))
+                }
+                opened => opened.map(Source::Archive).map_err(failed),
+            },
             Self::Parts(parts) => archives::open_parts(parts).map(Source::Archive).map_err(failed),
             Self::Stdin => archives::open_stream(io::stdin()).map(Source::Archive).map_err(failed),
         }
+    }
+
+    /// As [`Self::open`]; whoever waits for standard input stops when `reporter` is asked to.
+    pub fn open_stoppable(&self, reporter: &Reporter) -> Result<Source, ImagesError> {
+        if *self != Self::Stdin {
+            return self.open();
+        }
+        let failed = |source| ImagesError::file(message!("verb-read"), self.path(), source);
+        // Not through std's own buffer: what lies in there no poll sees.
+        let input = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+        let waiting = StoppableInput { input: File::from(input), reporter: reporter.clone() };
+        let buffered = BufReader::with_capacity(BUFFERED_BYTES, waiting);
+        archives::open_stream(buffered).map(Source::Archive).map_err(failed)
     }
 
     /// Whether it can be read as often as one likes.
@@ -84,31 +121,60 @@ impl Input {
     }
 }
 
-impl fmt::Display for Input {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Path(path) => path.display().fmt(formatter),
-            Self::Parts(parts) => parts[0].display().fmt(formatter),
-            Self::Stdin => formatter.write_str("-"),
+/// What is read of standard input at once.
+const BUFFERED_BYTES: usize = 128 << 10;
+/// So long a silent input is waited for before it is looked whether somebody asked for an end.
+const LOOKED_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// An input that may be silent for as long as it likes, and is waited for until somebody asks for an end.
+struct StoppableInput {
+    input: File,
+    reporter: Reporter,
+}
+
+impl Read for StoppableInput {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.reporter.asked_to_stop() {
+                return Err(io_error(io::ErrorKind::Other, message!("error-stopped")));
+            }
+            let mut watched = [PollFd::new(&self.input, PollFlags::IN)];
+            match poll(&mut watched, Some(&LOOKED_EVERY)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                // An end and an error are read as well.
+                Ok(_) => return self.input.read(buffer),
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }
 
-fn stem_of_first(file: &Path) -> Option<String> {
-    let name = file.file_name()?.to_str()?;
-    name.strip_suffix(FIRST_PART).filter(|stem| !stem.is_empty()).map(str::to_owned)
+/// What can be read only once: a pipe, `<(…)` of a shell, a device.
+fn is_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path().display().fmt(formatter)
+    }
+}
+
+/// `FILE` of `FILE.001`.
+fn without_number(file: &Path) -> Option<PathBuf> {
+    let stem = file.file_name()?.as_bytes().strip_suffix(FIRST_PART).filter(|stem| !stem.is_empty())?;
+    Some(file.with_file_name(OsStr::from_bytes(stem)))
 }
 
 /// `FILE.001`, `FILE.002` and on, as far as there are any.
-fn parts(first: &Path, stem: &str) -> Result<Vec<PathBuf>, ImagesError> {
-    let folder = first.parent().unwrap_or(Path::new(""));
-    let part = |number: usize| folder.join(format!("{stem}.{number:03}"));
+fn parts(first: &Path, whole: &Path) -> Result<Vec<PathBuf>, ImagesError> {
+    let part = |number: usize| part_path(whole, number);
     let parts: Vec<PathBuf> = (1..).map(part).take_while(|path| path.exists()).collect();
     // A gap would read as a file that is cut off, and nobody would know which part to bring.
     let next = parts.len() + 1;
     if !parts.is_empty() && (next + 1..next + 10).any(|number| part(number).exists()) {
-        let missing = io::Error::new(io::ErrorKind::NotFound, "this part is missing, and later ones are there");
-        return Err(ImagesError::file("read", &part(next), missing));
+        let missing = io_error(io::ErrorKind::NotFound, message!("error-part-missing"));
+        return Err(ImagesError::file(message!("verb-read"), &part(next), missing));
     }
     Ok(if parts.is_empty() { vec![first.to_owned()] } else { parts })
 }
@@ -133,5 +199,45 @@ mod tests {
         std::fs::remove_file(path("x.tar.002")).unwrap();
         let error = Input::of(&[path("x.tar.001")]).unwrap_err().to_string();
         assert!(error.contains("x.tar.002"), "{error}");
+    }
+
+    #[test]
+    fn a_silent_input_is_waited_for_until_somebody_asks_for_an_end() {
+        let (input, mut sender) = io::pipe().unwrap();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let reporter = Reporter::new(Vec::new(), stop.clone());
+        let mut waiting = StoppableInput { input: File::from(std::os::fd::OwnedFd::from(input)), reporter };
+        io::Write::write_all(&mut sender, b"some").unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(waiting.read(&mut buffer).unwrap(), 4);
+        let reading = std::thread::spawn(move || waiting.read(&mut buffer));
+        stop.cancel();
+        assert!(reading.join().unwrap().is_err());
+        drop(sender);
+    }
+
+    #[test]
+    fn a_pipe_is_refused_with_the_way_to_import_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("x.tar");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+        let error = Input::Path(pipe).open().err().unwrap();
+        let text = crate::catalogue::english(&crate::images::error::in_one_line(&error));
+        assert!(text.contains("dpl images import -"), "{text}");
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_stay_what_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
+        for name in [&b"b\xff.tar"[..], b"c\xff.tar.001", b"c\xff.tar.002"] {
+            std::fs::write(path(name), name).unwrap();
+        }
+        let inputs = Input::of(&[path(b"b\xff.tar"), path(b"c\xff.tar.001")]).unwrap();
+        let parts = [&b"c\xff.tar.001"[..], b"c\xff.tar.002"].map(path).to_vec();
+        assert_eq!(inputs, [Input::Path(path(b"b\xff.tar")), Input::Parts(parts)]);
+        assert_eq!(inputs[0].path(), path(b"b\xff.tar"));
+        assert!(inputs.iter().all(|input| input.open().is_ok()));
     }
 }

@@ -56,6 +56,25 @@ async fn an_image_for_another_platform_than_the_one_that_was_asked_for_is_refuse
 }
 
 #[tokio::test]
+async fn of_a_layout_whose_only_entry_can_not_be_used_that_entry_and_the_reason_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, source) = (folder.path().join("store"), folder.path().join("layout"));
+    fs::create_dir_all(source.join("blobs/sha256")).unwrap();
+    fs::write(source.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
+    let entry = serde_json::json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": format!("sha512:{}", "ab".repeat(64)),
+        "size": 7,
+        "annotations": {"org.opencontainers.image.ref.name": "team/odd:1"},
+    });
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": [entry]});
+    fs::write(source.join("index.json"), index.to_string()).unwrap();
+    let error = take(&store, &[source], &options()).await.unwrap_err();
+    let text = in_one_line(&error);
+    assert!(text.contains("team/odd:1: its digest is not SHA-256"), "{text}");
+}
+
+#[tokio::test]
 async fn what_a_refused_archive_brought_goes_again_and_what_was_there_stays() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
@@ -71,6 +90,15 @@ async fn what_a_refused_archive_brought_goes_again_and_what_was_there_stays() {
     let bad = folder.path().join("bad.tar.zst");
     fs::write(&bad, zstd::encode_all(bytes.as_slice(), 1).unwrap()).unwrap();
     assert!(take(&store, &[bad], &options()).await.is_err());
+    assert_eq!(blobs(&store), before);
+    // Its documents are right, and its layer is not what they say.
+    let mut bytes = archive_of("team/app:3", "three");
+    let at = bytes.windows(5).position(|window| window == b"three").unwrap();
+    bytes[at] ^= 1;
+    let changed = folder.path().join("changed.tar");
+    fs::write(&changed, bytes).unwrap();
+    let text = in_one_line(&take(&store, &[changed], &options()).await.unwrap_err());
+    assert!(text.contains("l/layer.tar"), "{text}");
     assert_eq!(blobs(&store), before);
 }
 

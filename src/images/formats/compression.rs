@@ -163,7 +163,7 @@ impl<W: Write> Encoder<W> {
             Compression::None => Self::None(writer),
             Compression::Gzip => {
                 let level = options.level.unwrap_or(GZIP_LEVEL);
-                Self::Gzip(Box::new(ParallelGzip::new(writer, level, options.thread_count())))
+                Self::Gzip(Box::new(ParallelGzip::new(writer, level, options.thread_count())?))
             }
             Compression::Zstd => {
                 let level = options.level.unwrap_or(ZSTD_LEVEL);

@@ -99,24 +99,32 @@ struct Job {
 
 impl<W: Write> ParallelGzip<W> {
     /// `level` is libdeflate's: 0 to 12, of which 1 to 9 mean about what they mean to gzip.
-    pub fn new(writer: W, level: i32, threads: u32) -> Self {
+    ///
+    /// # Errors
+    /// Not even one thread can be had. Fewer than were asked for only take longer.
+    pub fn new(writer: W, level: i32, threads: u32) -> io::Result<Self> {
         let level = CompressionLvl::new(level.clamp(0, 12)).expect("libdeflate has levels 0 to 12");
         let (jobs, waiting) = channel::<Job>();
         let waiting = Arc::new(Mutex::new(waiting));
         let threads = threads.clamp(1, MOST_THREADS) as usize;
-        let workers = (0..threads).map(|_| {
+        let mut workers = Vec::with_capacity(threads);
+        for _ in 0..threads {
             let waiting = Arc::clone(&waiting);
-            thread::spawn(move || work(&waiting, level))
-        });
-        Self {
+            match thread::Builder::new().spawn(move || work(&waiting, level)) {
+                Ok(worker) => workers.push(worker),
+                Err(error) if workers.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(Self {
             writer,
             block: Vec::with_capacity(BLOCK_BYTES),
             jobs,
             pending: VecDeque::new(),
             pending_limit: threads + 1,
             is_empty: true,
-            workers: workers.collect(),
-        }
+            workers,
+        })
     }
 
     fn submit(&mut self) -> io::Result<()> {
@@ -194,7 +202,7 @@ mod tests {
     use super::*;
 
     fn packed(bytes: &[u8], threads: u32) -> Vec<u8> {
-        let mut encoder = ParallelGzip::new(Vec::new(), 6, threads);
+        let mut encoder = ParallelGzip::new(Vec::new(), 6, threads).unwrap();
         for piece in bytes.chunks(70_001) {
             encoder.write_all(piece).unwrap();
         }
@@ -224,7 +232,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut encoder = ParallelGzip::new(Full, 1, 2);
+        let mut encoder = ParallelGzip::new(Full, 1, 2).unwrap();
         let written = encoder.write_all(&vec![7; 10 * BLOCK_BYTES]).and_then(|()| encoder.finish().map(drop));
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::StorageFull);
     }

@@ -8,3 +8,14 @@ pub mod image_archive;
 pub mod platform;
 pub mod tar_reader;
 pub mod unpack_limit;
+
+use crate::catalogue::told;
+
+told!(
+    image_archive::ArchiveError,
+    documents::DocumentError,
+    tar_reader::TarError,
+    platform::NoPlatform,
+    platform::InvalidPlatform;
+    crate::fs::as_told
+);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::engine::{EngineFacts, image_architecture, runs_natively};
 use crate::images::formats::documents::{Descriptor, ImageConfig};
-use crate::report::Message;
+use crate::report::{Listed, Message, Told};
 
 /// An operating system and an architecture, as images name them: `linux/amd64`, `linux/arm/v7`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,6 @@ pub struct Platform {
 
 /// An index has no image for the platform that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it has images for {} and none for {wanted}", .found.join(", "))]
 pub struct NoPlatform {
     wanted: Platform,
     found: Vec<String>,
@@ -27,8 +26,22 @@ pub struct NoPlatform {
 
 /// The text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a valid platform: write OS/ARCHITECTURE, as in linux/amd64 or linux/arm/v7")]
 pub struct InvalidPlatform(String);
+
+impl Told for NoPlatform {
+    fn message(&self) -> Message {
+        match self.found.is_empty() {
+            true => message!("error-no-platform-named", wanted = self.wanted),
+            false => message!("error-no-platform", found = Listed::of(&self.found), wanted = self.wanted),
+        }
+    }
+}
+
+impl Told for InvalidPlatform {
+    fn message(&self) -> Message {
+        message!("error-invalid-platform", text = self.0)
+    }
+}
 
 impl Platform {
     /// This machine's, for commands that ask no engine.
@@ -39,6 +52,11 @@ impl Platform {
     /// The engine's, which may be on another machine.
     pub fn of_engine(facts: &EngineFacts) -> Self {
         if facts.architecture.is_empty() { Self::host() } else { Self::of_architecture(&facts.architecture) }
+    }
+
+    /// Linux on this architecture, as images name it (`amd64`).
+    pub fn linux(architecture: &str) -> Self {
+        Self::of_architecture(architecture)
     }
 
     fn of_architecture(architecture: &str) -> Self {
@@ -175,7 +193,7 @@ mod tests {
         assert_eq!(chosen("linux/arm/v7").unwrap(), all[1].digest);
         assert_eq!(chosen("linux/arm").unwrap(), all[0].digest);
         let error = chosen("linux/s390x").unwrap_err().to_string();
-        assert_eq!(error, "it has images for linux/arm/v6, linux/arm/v7, linux/amd64 and none for linux/s390x");
+        assert_eq!(error, "it has images for linux/arm/v6, linux/arm/v7, linux/amd64, and none for linux/s390x");
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use crate::engine::{ImageStore, ImageView, run_config};
 use crate::fs::Digest;
+use crate::images::engine_layers::plain_manifest;
 use crate::images::formats::documents::ImageConfig;
 use crate::images::formats::image_archive::ArchivedImage;
-use crate::images::layers::plain_manifest;
 use crate::images::store::layout::StoredImage;
 
 /// What makes an image that image, wherever it lies.

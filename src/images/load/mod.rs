@@ -24,12 +24,13 @@ use crate::engine::{Engine, ImageStore};
 use crate::fs::Digest;
 use crate::images::announce_plan;
 use crate::images::disk_space::{self, SpaceCheck};
+use crate::images::engine_layers::EngineLayers;
 use crate::images::error::ImagesError;
-use crate::images::layers::EngineLayers;
-use crate::images::load::plan::{LoadLook, LoadStep, PlannedBatch, sort_as_asked};
+use crate::images::load::payload::Origin;
+use crate::images::load::plan::{LoadLook, LoadStep, sort_as_asked};
 use crate::images::load::report::{LoadReport, LoadResult, LoadedImage};
 use crate::images::load::sources::{ArchiveCache, Batch, LoadImage};
-use crate::images::load::transfer::{PlannedTransfer, TransferDone, TransferState};
+use crate::images::load::transfer::{PlannedTransfer, TransferState, name_only};
 use crate::images::stage::Stage;
 use crate::images::unique;
 use crate::manifest::Reference;
@@ -52,9 +53,10 @@ pub(in crate::images) const LOADS_AT_ONCE: usize = 3;
 /// Loads images from the store, or from old archives beside it, into the engine.
 ///
 /// # Errors
-/// Before anything is sent: a reference that nothing in the folder has (all of them named), an image of the store with
-/// a missing or truncated blob, an engine's disk without room for it. Later: what the engine refuses, and damage that
-/// only reading finds; the images before that one are loaded then, which the events tell.
+/// Before anything is sent: a reference that nothing in the folder has (all of them named), an engine's disk without room
+/// for it. Later: what the engine refuses, and damage that only reading finds; the images before that one are loaded then,
+/// which the events tell. When all others are loaded: images that the engine does not have and of which the store lacks a
+/// blob or a part of it.
 pub async fn load(
     engine: &Engine,
     images_dir: &Path,
@@ -65,7 +67,15 @@ pub async fn load(
     let started = Instant::now();
     let references = unique(references)?;
     let stage = Stage::begin("load, look", format_args!("{} images in {}", references.len(), images_dir.display()));
-    let look = LoadLook::take(engine, images_dir, &references, ArchiveCache::ReadWrite, reporter).await?;
+    let mut look = LoadLook::take(engine, images_dir, &references, ArchiveCache::ReadWrite, reporter).await?;
+    let failures = std::mem::take(&mut look.failures);
+    // Of an image that is alone the error says it.
+    for (name, error) in failures.iter().filter(|_| references.len() > 1) {
+        reporter.failed(Activity::LoadImage, name, error);
+    }
+    if !failures.is_empty() && failures.len() == references.len() {
+        return plan::not_all_loaded(failures, references.len()).map(|()| LoadReport::default());
+    }
     let plan = look.plan(engine).await?;
     let layers: u64 = plan.images.iter().map(|image| image.layers_to_send).sum();
     stage.end(format_args!("{layers} layers are to be sent"));
@@ -80,7 +90,7 @@ pub async fn load(
         releases.before_load(&named, &coming)?;
     }
     let total_bytes = plan.images.iter().filter_map(|image| image.bytes_to_send).sum();
-    let (mut images, mut bytes_sent) = (Vec::new(), 0);
+    let mut images = Vec::new();
     let steps = LoadSteps::of(look);
     for image in &steps.present {
         images.push(report_present(image, reporter));
@@ -88,10 +98,8 @@ pub async fn load(
     if steps.to_do() > 0 {
         reporter.planned(Activity::LoadImage, steps.to_do(), Some(total_bytes));
     }
-    let loaded = steps.carry_out(engine, store, reporter).await;
-    let Loaded { images: loaded, bytes_sent: sent, failure } = loaded;
+    let Loaded { images: loaded, failure } = steps.carry_out(engine, store, reporter).await;
     images.extend(loaded);
-    bytes_sent += sent;
     match failure {
         Some(ImagesError::Stopped) => Err(ImagesError::Interrupted { done: images.len(), all: references.len() }),
         Some(error) => Err(error),
@@ -101,7 +109,9 @@ pub async fn load(
                 let named = if is_changed { plan::named_ids(engine, &references).await? } else { named };
                 releases.after_load(&named)?;
             }
+            plan::not_all_loaded(failures, references.len())?;
             sort_as_asked(&mut images, &references, |image| &image.reference);
+            let bytes_sent = images.iter().map(|image| image.bytes_sent).sum();
             Ok(LoadReport { images, bytes_sent, seconds: started.elapsed().as_secs_f64() })
         }
     }
@@ -111,14 +121,13 @@ pub async fn load(
 struct LoadSteps {
     present: Vec<LoadImage>,
     transfers: Vec<PlannedTransfer>,
-    /// Images that the engine has, or will have when all is sent, without this name.
-    unnamed: Vec<(Batch, LoadImage)>,
+    /// Images that the engine has, or will have when all is sent, without this name, each with where it comes from.
+    unnamed: Vec<(LoadImage, Origin)>,
 }
 
 /// What came of it.
 struct Loaded {
     images: Vec<LoadedImage>,
-    bytes_sent: u64,
     failure: Option<ImagesError>,
 }
 
@@ -128,12 +137,12 @@ impl LoadSteps {
         // What the engine will have when all that comes before is there.
         let mut known = look.layers.clone();
         let mut bringing: Vec<HashSet<Digest>> = Vec::new();
-        for PlannedBatch { batch, images } in look.batches {
+        for Batch { origin, images } in look.batches {
             let mut missing = Vec::new();
             for (image, step) in images {
                 match step {
                     LoadStep::Keep => steps.present.push(image),
-                    LoadStep::Name => steps.unnamed.push((batch.clone(), image)),
+                    LoadStep::Name => steps.unnamed.push((image, origin.clone())),
                     LoadStep::Send => missing.push(image),
                 }
             }
@@ -149,17 +158,18 @@ impl LoadSteps {
             for image in &missing {
                 known.add(image.identity.diff_ids());
             }
-            steps.transfers.push(PlannedTransfer::new(place, batch, missing, before, after));
+            let batch = Batch { origin, images: missing };
+            steps.transfers.push(PlannedTransfer { place, batch, known: before, after });
         }
         steps
     }
 
     fn to_do(&self) -> usize {
-        self.unnamed.len() + self.transfers.iter().map(PlannedTransfer::image_count).sum::<usize>()
+        self.unnamed.len() + self.transfers.iter().map(|transfer| transfer.batch.images.len()).sum::<usize>()
     }
 
     async fn carry_out(self, engine: &Engine, store: ImageStore, reporter: &Reporter) -> Loaded {
-        let mut loaded = Loaded { images: Vec::new(), bytes_sent: 0, failure: None };
+        let mut loaded = Loaded { images: Vec::new(), failure: None };
         let (state, watcher) = watch::channel(TransferState { done: BTreeSet::new(), given_up: false });
         let mut next_place = self.transfers.len();
         let mut running = futures::stream::iter(self.transfers)
@@ -174,7 +184,7 @@ impl LoadSteps {
             });
         }
         drop(running);
-        for (batch, image) in self.unnamed {
+        for (image, origin) in self.unnamed {
             if loaded.failure.is_some() {
                 break;
             }
@@ -182,16 +192,22 @@ impl LoadSteps {
                 loaded.failure = Some(ImagesError::Stopped);
                 break;
             }
-            let result = match plan::unnamed(engine, &image).await {
-                Ok(Some(view)) => PlannedTransfer::name_only(engine, reporter, image, &view.id).await,
+            let named = match plan::unnamed(engine, &image).await {
+                Ok(Some(view)) => name_only(engine, reporter, &image, &view.id).await.map(Some),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
+            let result = match named {
+                Ok(Some(image)) => Ok(vec![image]),
+                Err(error) if !error.is_gone() => Err(error),
                 // It went away since it was looked for.
-                Ok(None) => {
-                    let nothing = EngineLayers::none(store);
-                    let transfer = PlannedTransfer::new(next_place, batch, vec![image], nothing, Vec::new());
+                Ok(None) | Err(_) => {
+                    let batch = Batch { origin, images: vec![image] };
+                    let (place, known) = (next_place, EngineLayers::none(store));
+                    let transfer = PlannedTransfer { place, batch, known, after: Vec::new() };
                     next_place += 1;
                     transfer.make(engine, reporter, watcher.clone()).await.1
                 }
-                Err(error) => Err(error),
             };
             loaded.take(result);
         }
@@ -200,12 +216,9 @@ impl LoadSteps {
 }
 
 impl Loaded {
-    fn take(&mut self, result: Result<TransferDone, ImagesError>) {
+    fn take(&mut self, result: Result<Vec<LoadedImage>, ImagesError>) {
         match result {
-            Ok(delivered) => {
-                self.images.extend(delivered.images);
-                self.bytes_sent += delivered.bytes_sent;
-            }
+            Ok(images) => self.images.extend(images),
             // The first failure is the one to tell; another one that only followed from it says less.
             Err(error) => match &self.failure {
                 None | Some(ImagesError::GivenUp) => self.failure = Some(error),

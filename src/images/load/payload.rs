@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::ImageStore;
 use crate::failpoint;
 use crate::fs::Digest;
+use crate::images::engine_layers::plain_manifest;
 use crate::images::error::ImagesError;
 use crate::images::formats::archive_writer::{
     ArchiveWriter, LayerEntry, LayerFailure, blob_path, index_json, manifest_item, manifest_json,
@@ -19,7 +20,6 @@ use crate::images::formats::compression::PlainReader;
 use crate::images::formats::documents::{Descriptor, MANIFEST_TYPE};
 use crate::images::formats::image_archive::ArchiveError;
 use crate::images::formats::tar_reader::{TarKind, TarReader};
-use crate::images::layers::plain_manifest;
 use crate::images::pipes::TaskWriter;
 use crate::images::store::archives;
 use crate::images::store::layer_check::{LayerOf, UnpackFailure, unpack_into};
@@ -53,11 +53,11 @@ impl PayloadImage {
     }
 }
 
-/// Where the layers come from.
+/// The one place that layers come from.
 #[derive(Debug, Clone)]
 pub enum Origin {
     Store {
-        layout: Layout,
+        layout: Box<Layout>,
         /// What the messages call the image.
         name: String,
         layers: Vec<StoredLayer>,
@@ -67,6 +67,34 @@ pub enum Origin {
         /// The diff IDs by the paths of their entries.
         layers: HashMap<String, Digest>,
     },
+}
+
+impl Origin {
+    /// The folder of the store, or the archive's file.
+    pub fn place(&self) -> &Path {
+        match self {
+            Self::Store { layout, .. } => layout.folder(),
+            Self::Archive { path, .. } => path,
+        }
+    }
+
+    /// Looks whether the store has these layers in full length. An image may be in it without layers that the engine has.
+    ///
+    /// # Errors
+    /// The first that is missing or truncated.
+    pub fn check_blobs(&self, layers: &[Digest]) -> Result<(), ImagesError> {
+        let Self::Store { layout, name, layers: stored } = self else { return Ok(()) };
+        let needed: Vec<StoredLayer> = stored.iter().filter(|layer| layers.contains(&layer.diff_id)).cloned().collect();
+        layout.missing_layer(&needed, name).map_or(Ok(()), Err)
+    }
+
+    /// Whether the uncompressed sizes of all layers are known.
+    pub fn knows_sizes(&self) -> bool {
+        match self {
+            Self::Store { layers, .. } => layers.iter().all(|layer| layer.uncompressed_bytes.is_some()),
+            Self::Archive { .. } => true,
+        }
+    }
 }
 
 /// What goes to the engine in one load.
@@ -189,7 +217,7 @@ impl Payload {
         if missing.is_empty() {
             return Ok(());
         }
-        let opened = archives::open(path).map_err(|source| ImagesError::file("read", path, source))?;
+        let opened = archives::open(path).map_err(|source| ImagesError::file(message!("verb-read"), path, source))?;
         let mut reader = TarReader::new(opened);
         while !missing.is_empty() {
             let Some(entry) = reader.next_entry().map_err(|error| unusable(error.into()))? else {

@@ -8,9 +8,9 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::engine::{Engine, ImageStore, ImageView};
 use crate::images::disk_space::{self, DiskNeed, DiskPurpose};
+use crate::images::engine_layers::{EngineLayers, lacking_each};
 use crate::images::error::ImagesError;
 use crate::images::formats::platform::{Platform, other_architecture};
-use crate::images::layers::{EngineLayers, lacking_each};
 use crate::images::load::report::{LoadPlan, PlannedLoad, PlannedLoadResult};
 use crate::images::load::sources::{ArchiveCache, Batch, LoadImage, find_sources};
 use crate::images::names::engine_name;
@@ -29,19 +29,16 @@ pub(in crate::images) enum LoadStep {
     Send,
 }
 
-/// Images that come from one place, each with what is to be done for it.
-pub(in crate::images) struct PlannedBatch {
-    pub batch: Batch,
-    pub images: Vec<(LoadImage, LoadStep)>,
-}
-
 /// Engine and store as a load found them.
 pub(in crate::images) struct LoadLook {
-    pub batches: Vec<PlannedBatch>,
+    /// Each image with what is to be done for it.
+    pub batches: Vec<Batch<(LoadImage, LoadStep)>>,
     /// What the engine has of layers; nothing is known where nothing is to be sent.
     pub layers: EngineLayers,
     /// The engine's ID of the image that each reference names.
     pub named: BTreeMap<String, String>,
+    /// Images that can't be loaded, in the order that they were asked for, and why.
+    pub failures: Vec<(String, ImagesError)>,
     pub notices: Vec<Message>,
 }
 
@@ -51,14 +48,26 @@ const INSPECTED_AT_ONCE: usize = 8;
 /// What [`super::load()`] would do now; changes nothing.
 ///
 /// # Errors
-/// Those that a load has before anything is sent: references that nothing in the folder has (all of them named), an
-/// image of the store with a missing or truncated blob.
+/// Those that a load finds before anything is sent: references that nothing in the folder has (all of them named), an
+/// image that the engine does not have and of which the store lacks a blob or a part of it.
 pub async fn plan_load(engine: &Engine, images_dir: &Path, references: &[Reference]) -> Result<LoadPlan, ImagesError> {
     let references = unique(references)?;
-    let look = LoadLook::take(engine, images_dir, &references, ArchiveCache::ReadOnly, &Reporter::default()).await?;
+    let mut look =
+        LoadLook::take(engine, images_dir, &references, ArchiveCache::ReadOnly, &Reporter::default()).await?;
+    not_all_loaded(std::mem::take(&mut look.failures), references.len())?;
     let mut plan = look.plan(engine).await?;
     sort_as_asked(&mut plan.images, &references, |image| &image.reference);
     Ok(plan)
+}
+
+/// The error for images that can't be loaded; of one that was alone it is its own.
+pub(super) fn not_all_loaded(failures: Vec<(String, ImagesError)>, all: usize) -> Result<(), ImagesError> {
+    let failed: Vec<String> = failures.iter().map(|(name, _)| name.clone()).collect();
+    match failures.into_iter().next() {
+        None => Ok(()),
+        Some((_, error)) if all == 1 => Err(error),
+        Some((_, error)) => Err(ImagesError::NotAllLoaded { failed, all, source: Box::new(error) }),
+    }
 }
 
 /// Whether the engine has all of an image. One without layers has nothing to lack: some engines show those as they
@@ -92,13 +101,12 @@ impl LoadLook {
         let mut notices = found.notices;
         let architecture = engine.facts().await?.architecture.clone();
         let store = engine.image_store().await?;
-        let mut batches = Vec::new();
+        let (mut batches, mut failures) = (Vec::new(), found.damaged);
         // Images of which the engine will have the layers and the configuration once the earlier steps are done.
         let mut coming = HashSet::new();
-        for mut batch in found.batches {
+        for batch in found.batches {
             let mut images = Vec::new();
-            for image in std::mem::take(&mut batch.images) {
-                check_layers(&image, store)?;
+            for image in batch.images {
                 notices.extend(other_architecture(&image.name, &image.identity.config, &architecture));
                 let is_named = match named.get(&image.name) {
                     Some(view) => is_here(engine, &image, view).await?,
@@ -108,21 +116,50 @@ impl LoadLook {
                     LoadStep::Keep
                 } else if coming.contains(&image.identity.config_digest) || unnamed(engine, &image).await?.is_some() {
                     LoadStep::Name
+                } else if let Err(error) = check_layers(&image, store) {
+                    failures.push((image.name, error));
+                    continue;
                 } else {
                     coming.insert(image.identity.config_digest.clone());
                     LoadStep::Send
                 };
                 images.push((image, step));
             }
-            batches.push(PlannedBatch { batch, images });
+            batches.push(Batch { origin: batch.origin, images });
         }
         let layers = if coming.is_empty() {
             EngineLayers::none(engine.image_store().await?)
         } else {
-            engine_layers(engine).await?
+            EngineLayers::of_engine(engine).await?
         };
         let named = named.into_iter().map(|(name, view)| (name, view.id)).collect();
-        Ok(Self { batches, layers, named, notices })
+        let mut look = Self { batches, layers, named, failures, notices };
+        look.leave_out_incomplete();
+        sort_as_asked(&mut look.failures, references, |(name, _)| name);
+        Ok(look)
+    }
+
+    /// Leaves out images that the store lacks a layer of which the engine will lack, too, when their turn comes.
+    pub(super) fn leave_out_incomplete(&mut self) {
+        let mut known = self.layers.clone();
+        let mut left_out = HashSet::new();
+        for Batch { origin, images } in &mut self.batches {
+            for (image, step) in std::mem::take(images) {
+                // It was to get its name from an image that does not come.
+                let comes_itself = left_out.contains(&image.identity.config_digest);
+                let step = if step == LoadStep::Name && comes_itself { LoadStep::Send } else { step };
+                if step == LoadStep::Send {
+                    if let Err(error) = origin.check_blobs(&known.lacking(image.identity.diff_ids())) {
+                        left_out.insert(image.identity.config_digest.clone());
+                        self.failures.push((image.name, error));
+                        continue;
+                    }
+                    known.add(image.identity.diff_ids());
+                    left_out.remove(&image.identity.config_digest);
+                }
+                images.push((image, step));
+            }
+        }
     }
 
     /// The IDs that the engine will give to what it gets, as far as they are known.
@@ -137,7 +174,7 @@ impl LoadLook {
         let mut known = self.layers.clone();
         let mut plan = LoadPlan { images: Vec::new(), disks: Vec::new(), notices: self.notices.clone() };
         let mut sent_together = Vec::new();
-        for PlannedBatch { batch, images } in &self.batches {
+        for Batch { origin, images } in &self.batches {
             let sent = || images.iter().filter(|(_, step)| *step == LoadStep::Send);
             let mut lacking = lacking_each(&known, sent().map(|(image, _)| image.identity.diff_ids())).into_iter();
             for (image, step) in images {
@@ -153,8 +190,8 @@ impl LoadLook {
                     },
                     layers_total: image.identity.diff_ids().len() as u64,
                     layers_to_send: lacking.len() as u64,
-                    bytes_to_send: (lacking.is_empty() || batch.knows_sizes()).then_some(bytes),
-                    from: batch.place().display().to_string(),
+                    bytes_to_send: (lacking.is_empty() || origin.knows_sizes()).then_some(bytes),
+                    from: origin.place().display().to_string(),
                 });
             }
             for (image, _) in sent() {
@@ -238,23 +275,4 @@ pub(in crate::images) async fn unnamed(engine: &Engine, image: &LoadImage) -> Re
         }
     }
     Ok(None)
-}
-
-/// The layers of all images that the engine has.
-async fn engine_layers(engine: &Engine) -> Result<EngineLayers, ImagesError> {
-    let listed = engine.list_images().await?;
-    let ids = listed.into_iter().filter(|image| image.complete).map(|image| image.id);
-    let views: Vec<Option<ImageView>> = futures::stream::iter(ids)
-        .map(|id| async move { engine.inspect_image(&id).await })
-        .buffer_unordered(INSPECTED_AT_ONCE)
-        .try_collect()
-        .await?;
-    let mut layers = EngineLayers::none(engine.image_store().await?);
-    for view in views.into_iter().flatten() {
-        let diff_ids: Result<Vec<_>, _> = view.diff_ids.iter().map(|diff_id| diff_id.parse()).collect();
-        if let Ok(diff_ids) = diff_ids {
-            layers.add(&diff_ids);
-        }
-    }
-    Ok(layers)
 }

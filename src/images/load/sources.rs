@@ -1,7 +1,7 @@
 //! Where each image of a load comes from: the store, else the newest old archive beside it.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::engine::ImageStore;
 use crate::fs::Digest;
@@ -15,6 +15,7 @@ use crate::images::names::engine_name;
 use crate::images::store::archives::{ArchiveFolder, ArchivedLayer, FoundArchive, OldArchive};
 use crate::images::store::layer_check::measure;
 use crate::images::store::layout::{Layout, StoredImage, StoredLayer};
+use crate::images::store::name_records::{lost_names, newer_record};
 use crate::manifest::Reference;
 use crate::report::{Message, Reporter};
 
@@ -28,64 +29,37 @@ pub struct LoadImage {
     pub payload: PayloadImage,
 }
 
-/// Images that come from one place and go in one load.
+/// Images that come from one place and go in one load, as far as is known of each.
 #[derive(Debug, Clone)]
-pub struct Batch {
-    pub images: Vec<LoadImage>,
-    origin: BatchOrigin,
-}
-
-#[derive(Debug, Clone)]
-enum BatchOrigin {
-    Store { layout: Layout, name: String, layers: Vec<StoredLayer> },
-    Archive { path: PathBuf, layers: HashMap<String, Digest> },
+pub struct Batch<I = LoadImage> {
+    pub origin: Origin,
+    pub images: Vec<I>,
 }
 
 impl Batch {
     /// Finds out how large layers are that nobody wrote down, as in a store of another program's, by unpacking them:
     /// only before something is sent.
-    pub fn measure(&mut self, images: &mut [LoadImage]) -> Result<(), ImagesError> {
-        let BatchOrigin::Store { layout, name, layers } = &mut self.origin else {
-            return Ok(());
-        };
-        if layers.iter().all(|layer| layer.uncompressed_bytes.is_some()) {
+    pub fn measure(&mut self) -> Result<(), ImagesError> {
+        if self.origin.knows_sizes() {
             return Ok(());
         }
+        let Origin::Store { layout, name, layers } = &mut self.origin else {
+            return Ok(());
+        };
         for layer in layers.iter_mut().filter(|layer| layer.uncompressed_bytes.is_none()) {
             layer.uncompressed_bytes = Some(measure(layout, layer, name)?);
         }
-        for image in images {
+        for image in &mut self.images {
             image.payload.layers = sizes(layers);
             image.identity.know_engine_id(image.payload.engine_id(ImageStore::Containerd));
         }
         Ok(())
     }
 
-    /// Whether the uncompressed sizes of all layers are known.
-    pub fn knows_sizes(&self) -> bool {
-        match &self.origin {
-            BatchOrigin::Store { layers, .. } => layers.iter().all(|layer| layer.uncompressed_bytes.is_some()),
-            BatchOrigin::Archive { .. } => true,
-        }
-    }
-
-    /// The folder of the store, or the archive's file.
-    pub fn place(&self) -> &Path {
-        match &self.origin {
-            BatchOrigin::Store { layout, .. } => layout.folder(),
-            BatchOrigin::Archive { path, .. } => path,
-        }
-    }
-
     /// What goes to the engine when it lacks the layers `send`.
-    pub fn payload(&self, store: ImageStore, images: Vec<PayloadImage>, send: Vec<Digest>) -> Payload {
-        let origin = match &self.origin {
-            BatchOrigin::Store { layout, name, layers } => {
-                Origin::Store { layout: layout.clone(), name: name.clone(), layers: layers.clone() }
-            }
-            BatchOrigin::Archive { path, layers } => Origin::Archive { path: path.clone(), layers: layers.clone() },
-        };
-        Payload { store, images, send, origin }
+    pub fn payload(&self, store: ImageStore, send: Vec<Digest>) -> Payload {
+        let images = self.images.iter().map(|image| image.payload.clone()).collect();
+        Payload { store, images, send, origin: self.origin.clone() }
     }
 }
 
@@ -100,10 +74,16 @@ pub enum ArchiveCache {
 /// What was found, and what the operator should know of it.
 pub struct Found {
     pub batches: Vec<Batch>,
+    /// Images of the store of which not even what they are is known, by name, and why.
+    pub damaged: Vec<(String, ImagesError)>,
     pub notices: Vec<Message>,
 }
 
-/// Finds all images, those for `platform` where there are several, and looks whether their blobs are there in full length.
+/// Finds all images, those for `platform` where there are several. Whether their blobs are there is looked at once it is known
+/// which of them are needed ([`Origin::check_blobs`]).
+///
+/// # Errors
+/// References that nothing in the folder has, all of them named; a folder that can't be read.
 pub fn find_sources(
     folder: &Path,
     platform: &Platform,
@@ -114,18 +94,31 @@ pub fn find_sources(
     let layout = Layout::open_for(folder, platform)?;
     let mut archives = ArchiveFolder::open(folder)?.with_reporter(reporter).for_platform(platform);
     let mut unreadable = Vec::new();
-    let mut found = Found { batches: Vec::new(), notices: Vec::new() };
+    let mut found = Found { batches: Vec::new(), damaged: Vec::new(), notices: Vec::new() };
     let mut missing = Vec::new();
     for reference in references {
         let Some(name) = engine_name(reference) else {
             continue;
         };
-        let stored = layout.as_ref().map(|layout| layout.image(reference).map(|image| (layout, image))).transpose()?;
+        let stored = layout.as_ref().map(|layout| layout.image(reference).map(|image| (layout, image))).transpose();
+        let (stored, other_kind) = match stored {
+            // The store has something else under that name, or an image for other platforms; an archive may have the one
+            // that is meant.
+            Err(error @ (ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. })) => (None, Some(error)),
+            Err(error) => {
+                found.damaged.push((name, error));
+                continue;
+            }
+            Ok(stored) => (stored, None),
+        };
         if let Some((layout, Some(image))) = stored {
+            if newer_record(layout, &name).is_some() {
+                found.notices.push(message!("images-record-newer", reference = &name));
+            }
             if let Some(message) = newer_archive(&mut archives, reference, &image) {
                 found.notices.push(message);
             }
-            found.batches.push(stored_batch(layout, reference, &name, image)?);
+            found.batches.push(stored_batch(layout, reference, &name, image));
             continue;
         }
         let passed_over = unreadable.len();
@@ -146,18 +139,22 @@ pub fn find_sources(
                 );
                 let image = archive.image(&name).cloned();
                 let image = image.map(|image| load_archived(reference, &name, &image));
-                let at = found.batches.iter().position(
-                    |batch| matches!(&batch.origin, BatchOrigin::Archive { path, .. } if *path == archive.path),
-                );
+                let at = found
+                    .batches
+                    .iter()
+                    .position(|batch| matches!(&batch.origin, Origin::Archive { path, .. } if *path == archive.path));
                 let at = at.unwrap_or_else(|| {
                     let layers = layer_paths(&archive.images);
-                    let origin = BatchOrigin::Archive { path: archive.path.clone(), layers };
+                    let origin = Origin::Archive { path: archive.path.clone(), layers };
                     found.batches.push(Batch { images: Vec::new(), origin });
                     found.batches.len() - 1
                 });
                 found.batches[at].images.extend(image);
             }
-            None => missing.push(name),
+            None => match other_kind {
+                Some(error) => found.damaged.push((name, error)),
+                None => missing.push(name),
+            },
         }
     }
     if cache == ArchiveCache::ReadWrite {
@@ -166,29 +163,23 @@ pub fn find_sources(
     if missing.is_empty() {
         Ok(found)
     } else {
-        Err(ImagesError::NotInStore { references: missing, folder: folder.to_owned(), unreadable })
+        let lost = layout.as_ref().and_then(|layout| lost_names(layout).ok()).unwrap_or_default();
+        let is_name_lost = lost.iter().any(|record| missing.contains(&record.name));
+        Err(ImagesError::NotInStore { references: missing, folder: folder.to_owned(), unreadable, is_name_lost })
     }
 }
 
-fn stored_batch(
-    layout: &Layout,
-    reference: &Reference,
-    name: &str,
-    mut image: StoredImage,
-) -> Result<Batch, ImagesError> {
+fn stored_batch(layout: &Layout, reference: &Reference, name: &str, mut image: StoredImage) -> Batch {
     name.clone_into(&mut image.name);
-    if let Some(error) = layout.missing_blob(&image) {
-        return Err(error);
-    }
     let payload = PayloadImage {
         config_digest: image.config_digest.clone(),
         config_bytes: image.config_bytes.clone(),
         layers: sizes(&image.layers),
     };
     let identity = Identity::of_stored(&image);
-    let origin = BatchOrigin::Store { layout: layout.clone(), name: name.to_owned(), layers: image.layers };
+    let origin = Origin::Store { layout: Box::new(layout.clone()), name: name.to_owned(), layers: image.layers };
     let image = LoadImage { reference: reference.clone(), name: name.to_owned(), identity, payload };
-    Ok(Batch { images: vec![image], origin })
+    Batch { images: vec![image], origin }
 }
 
 /// Sizes that are not known are 0 until [`Batch::measure`].

@@ -50,6 +50,9 @@ pub async fn retag(engine: &Engine, reference: &Reference, name: &str, id: &str)
     failpoint!("images.load.after-tag");
     match engine.inspect_image(name).await? {
         Some(view) if view.id == id => Ok(Retagged { kept_as }),
-        _ => Err(ImagesError::FellShort { reference: name.to_owned(), why: Shortfall::OtherTag, source: None }),
+        _ => {
+            let (reference, had_image) = (name.to_owned(), before.is_some());
+            Err(ImagesError::FellShort { reference, why: Shortfall::OtherTag, had_image, source: None })
+        }
     }
 }

@@ -1,5 +1,7 @@
-//! One transfer to the engine: the images that come from one place, thin first, in full where that falls short, each
-//! looked at afterwards and then given its name.
+//! One transfer to the engine: the images that come from one place, each looked at afterwards and then given its name.
+//!
+//! First without the layers that the engine has (a thin archive, docs/thin-load.md), then with all of them where the engine
+//! lacks one after all: it may have been pruned meanwhile, or have the image without its content.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,8 +10,8 @@ use tokio::sync::watch;
 
 use crate::engine::{Engine, EngineError, ImageStore};
 use crate::failpoint;
+use crate::images::engine_layers::{EngineLayers, lacking_each};
 use crate::images::error::{self, ImagesError};
-use crate::images::layers::{EngineLayers, lacking_each};
 use crate::images::load::plan::is_whole;
 use crate::images::load::report::{LoadResult, LoadedImage};
 use crate::images::load::sources::{Batch, LoadImage};
@@ -28,29 +30,15 @@ pub struct TransferState {
     pub given_up: bool,
 }
 
-/// Images to be delivered.
+/// A transfer that is to be made.
 pub struct PlannedTransfer {
-    place: usize,
-    batch: Batch,
-    images: Vec<Missing>,
+    pub place: usize,
+    /// The images that the engine has to get.
+    pub batch: Batch,
     /// What the engine has when those before are done.
-    known: EngineLayers,
+    pub known: EngineLayers,
     /// The places of those that bring layers which these images need.
-    after: Vec<usize>,
-}
-
-/// What a transfer did.
-#[derive(Default)]
-pub struct TransferDone {
-    pub images: Vec<LoadedImage>,
-    pub bytes_sent: u64,
-}
-
-/// An image that the engine has to get, and what is known of it now.
-struct Missing {
-    image: LoadImage,
-    layers_sent: u64,
-    bytes_sent: u64,
+    pub after: Vec<usize>,
 }
 
 /// A transfer under way.
@@ -63,25 +51,18 @@ struct Transfer<'a> {
     bytes_sent: u64,
     /// What all attempts sent of layers.
     layer_bytes: u64,
+    /// How many layers of each image the last attempt sent.
+    layers_sent: Vec<u64>,
 }
 
 impl PlannedTransfer {
-    pub fn new(place: usize, batch: Batch, images: Vec<LoadImage>, known: EngineLayers, after: Vec<usize>) -> Self {
-        let images = images.into_iter().map(|image| Missing { image, layers_sent: 0, bytes_sent: 0 }).collect();
-        Self { place, batch, images, known, after }
-    }
-
-    pub fn image_count(&self) -> usize {
-        self.images.len()
-    }
-
     /// Makes it; gives its place with the result.
     pub async fn make(
         self,
         engine: &Engine,
         reporter: &Reporter,
         state: watch::Receiver<TransferState>,
-    ) -> (usize, Result<TransferDone, ImagesError>) {
+    ) -> (usize, Result<Vec<LoadedImage>, ImagesError>) {
         let place = self.place;
         if reporter.asked_to_stop() {
             return (place, Err(ImagesError::Stopped));
@@ -89,10 +70,11 @@ impl PlannedTransfer {
         if state.borrow().given_up {
             return (place, Err(ImagesError::GivenUp));
         }
-        let names: Vec<String> = self.images.iter().map(|missing| missing.image.name.clone()).collect();
+        let names: Vec<String> = self.batch.images.iter().map(|image| image.name.clone()).collect();
         let gate = CloseGate::new(state, self.after.clone());
         let store = self.known.store();
-        let under_way = Transfer { engine, reporter, store, gate, bytes_sent: 0, layer_bytes: 0 };
+        let under_way =
+            Transfer { engine, reporter, store, gate, bytes_sent: 0, layer_bytes: 0, layers_sent: Vec::new() };
         let mut loaded = Vec::new();
         let result = under_way.run(self, &mut loaded).await;
         if let Err(error) = &result {
@@ -100,80 +82,108 @@ impl PlannedTransfer {
                 reporter.failed(Activity::LoadImage, name, error);
             }
         }
-        (place, result.map(|bytes_sent| TransferDone { images: loaded, bytes_sent }))
-    }
-
-    /// Names an image that the engine has.
-    pub async fn name_only(
-        engine: &Engine,
-        reporter: &Reporter,
-        image: LoadImage,
-        id: &str,
-    ) -> Result<TransferDone, ImagesError> {
-        reporter.began(Activity::LoadImage, &image.name, Some(0));
-        let loaded = finish(engine, reporter, &Missing { image, layers_sent: 0, bytes_sent: 0 }, id).await?;
-        Ok(TransferDone { images: vec![loaded], bytes_sent: 0 })
+        (place, result.map(|()| loaded))
     }
 }
 
+/// Names an image that the engine has.
+pub async fn name_only(
+    engine: &Engine,
+    reporter: &Reporter,
+    image: &LoadImage,
+    id: &str,
+) -> Result<LoadedImage, ImagesError> {
+    reporter.began(Activity::LoadImage, &image.name, Some(0));
+    finish(engine, reporter, (image, id), Sent::default()).await
+}
+
+/// What was sent for an image. What several images share counts for the first of them.
+#[derive(Default)]
+struct Sent {
+    layers: u64,
+    bytes: u64,
+}
+
+/// So often an image is sent again that somebody removed before it had its name.
+const SENT_AGAIN: usize = 3;
+
 impl Transfer<'_> {
-    /// Thin, and full where that falls short.
-    async fn run(mut self, transfer: PlannedTransfer, loaded: &mut Vec<LoadedImage>) -> Result<u64, ImagesError> {
-        let PlannedTransfer { batch, images, known, .. } = transfer;
-        let (batch, mut missing) = measured(batch, images).await?;
+    /// Brings the images and names them. An image without a name can be removed by whoever tidies up (`docker image prune`):
+    /// then it is sent again.
+    async fn run(mut self, transfer: PlannedTransfer, loaded: &mut Vec<LoadedImage>) -> Result<(), ImagesError> {
+        let PlannedTransfer { batch, known, .. } = transfer;
+        let batch = measured(batch).await?;
+        let mut again = 0;
+        loop {
+            self.bring(&batch, &known).await?;
+            match self.name(&batch.images, loaded).await {
+                Err(error) if error.is_gone() && again < SENT_AGAIN => {
+                    again += 1;
+                    let name = &batch.images[loaded.len()].name;
+                    self.reporter.notice(message!("images-load-again", reference = name));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Without the layers that the engine has; with all of them where what arrived is not whole.
+    async fn bring(&mut self, batch: &Batch, known: &EngineLayers) -> Result<(), ImagesError> {
         let all = EngineLayers::none(self.store);
-        let is_thin = missing.iter().any(|image| {
-            known.lacking(image.image.identity.diff_ids()).len() < all.lacking(image.image.identity.diff_ids()).len()
-        });
-        match self.attempt(&batch, &mut missing, &known).await? {
-            None => {}
-            Some(shortfall) if is_thin && !shortfall.is_final() => {
-                for image in &missing {
-                    let message = message!("images-load-full", reference = &image.image.name);
-                    self.reporter.notice(message);
-                }
-                failpoint!("images.load.before-full");
-                if let Some(shortfall) = self.attempt(&batch, &mut missing, &all).await? {
-                    self.clear_away(&missing).await;
-                    return Err(shortfall.into_error());
-                }
+        let lacking = |known: &EngineLayers, image: &LoadImage| known.lacking(image.identity.diff_ids()).len();
+        let is_thin = batch.images.iter().any(|image| lacking(known, image) < lacking(&all, image));
+        let Some(first) = self.attempt(batch, known).await? else {
+            return Ok(());
+        };
+        let is_tried_again = !first.is_final() && (is_thin || first.may_be_removed());
+        let last = if is_tried_again {
+            for image in &batch.images {
+                self.reporter.notice(match first.may_be_removed() {
+                    true => message!("images-load-again", reference = &image.name),
+                    false => message!("images-load-full", reference = &image.name),
+                });
             }
-            Some(shortfall) => {
-                self.clear_away(&missing).await;
-                return Err(shortfall.into_error());
-            }
+            failpoint!("images.load.before-full");
+            self.attempt(batch, &all).await?
+        } else {
+            Some(first)
+        };
+        let Some(shortfall) = last else {
+            return Ok(());
+        };
+        self.clear_away(&batch.images).await;
+        let had_image = matches!(self.engine.inspect_image(&shortfall.reference).await, Ok(Some(_)));
+        Err(shortfall.into_error(had_image))
+    }
+
+    /// Names those that have no name yet.
+    async fn name(&self, images: &[LoadImage], loaded: &mut Vec<LoadedImage>) -> Result<(), ImagesError> {
+        for (at, image) in images.iter().enumerate().skip(loaded.len()) {
+            let id = image.payload.engine_id(self.store);
+            let sent = Sent { layers: self.layers_sent[at], bytes: if at == 0 { self.bytes_sent } else { 0 } };
+            loaded.push(finish(self.engine, self.reporter, (image, &id), sent).await?);
         }
-        for image in &missing {
-            let id = image.image.payload.engine_id(self.store);
-            loaded.push(finish(self.engine, self.reporter, image, &id).await?);
-        }
-        Ok(self.bytes_sent)
+        Ok(())
     }
 
     /// Sends what `known` lacks of the images, and looks at what became of them.
-    async fn attempt(
-        &mut self,
-        batch: &Batch,
-        missing: &mut [Missing],
-        known: &EngineLayers,
-    ) -> Result<Option<Shortfall>, ImagesError> {
-        let lacking = lacking_each(known, missing.iter().map(|image| image.image.identity.diff_ids()));
-        let images = missing.iter().map(|image| image.image.payload.clone()).collect();
-        let payload = batch.payload(self.store, images, lacking.concat());
+    async fn attempt(&mut self, batch: &Batch, known: &EngineLayers) -> Result<Option<Shortfall>, ImagesError> {
+        let images = &batch.images;
+        let lacking = lacking_each(known, images.iter().map(|image| image.identity.diff_ids()));
+        let payload = batch.payload(self.store, lacking.concat());
         let total_bytes = payload.layer_bytes();
         // One stream for all of them: its progress is told under the first one's name.
         let before = self.layer_bytes;
         self.layer_bytes += total_bytes;
         if self.bytes_sent == 0 {
-            for (at, image) in missing.iter().enumerate() {
+            for (at, image) in images.iter().enumerate() {
                 let total = if at == 0 { total_bytes } else { 0 };
-                self.reporter.began(Activity::LoadImage, &image.image.name, Some(total));
+                self.reporter.began(Activity::LoadImage, &image.name, Some(total));
             }
         }
-        let subject = missing[0].image.name.clone();
+        let subject = images[0].name.clone();
+        let stage = Stage::begin("load, send", format_args!("{subject} and {total_bytes} bytes of layers"));
         let progress = UploadProgress::new(self.reporter.clone(), subject, self.store, before, total_bytes);
-        let stage =
-            Stage::begin("load, send", format_args!("{} and {total_bytes} bytes of layers", missing[0].image.name));
         let outcome = send(self.engine, payload, Arc::new(progress), self.gate.clone()).await;
         stage.end(&outcome);
         let (sent, refusal) = match outcome {
@@ -186,21 +196,18 @@ impl Transfer<'_> {
             Outcome::Failed(error) => return Err(error),
         };
         self.bytes_sent += sent;
-        for (at, image) in missing.iter_mut().enumerate() {
-            image.bytes_sent += if at == 0 { sent } else { 0 };
-            image.layers_sent = lacking[at].len() as u64;
-        }
-        self.judge(missing, refusal).await
+        self.layers_sent = lacking.iter().map(|layers| layers.len() as u64).collect();
+        self.judge(images, refusal).await
     }
 
     /// The engine's answers to a load prove nothing either way: only the images that it has afterwards do.
     async fn judge(
         &self,
-        missing: &[Missing],
+        images: &[LoadImage],
         mut refusal: Option<EngineError>,
     ) -> Result<Option<Shortfall>, ImagesError> {
-        for image in missing {
-            let id = image.image.payload.engine_id(self.store);
+        for image in images {
+            let id = image.payload.engine_id(self.store);
             let view = match self.engine.inspect_image(&id).await {
                 Ok(view) => view,
                 // An engine that went away during the load says so twice; the first time tells more.
@@ -208,20 +215,20 @@ impl Transfer<'_> {
             };
             let why = match view {
                 None => error::Shortfall::NoImage,
-                Some(view) if !is_whole(self.engine, &image.image, &view).await? => error::Shortfall::Incomplete,
-                Some(view) if !image.image.identity.is(self.store, &view) => error::Shortfall::OtherLayers,
+                Some(view) if !is_whole(self.engine, image, &view).await? => error::Shortfall::Incomplete,
+                Some(view) if !image.identity.is(self.store, &view) => error::Shortfall::OtherLayers,
                 Some(_) => continue,
             };
-            return Ok(Some(Shortfall { reference: image.image.name.clone(), why, refusal: refusal.take() }));
+            return Ok(Some(Shortfall { reference: image.name.clone(), why, refusal: refusal.take() }));
         }
         Ok(None)
     }
 
     /// Removes what a failed load left registered without a name. It is of no use, and the next load does not need
     /// it gone, so that a failure here changes nothing.
-    async fn clear_away(&self, missing: &[Missing]) {
-        for image in missing {
-            let id = image.image.payload.engine_id(self.store);
+    async fn clear_away(&self, images: &[LoadImage]) {
+        for image in images {
+            let id = image.payload.engine_id(self.store);
             let Ok(Some(view)) = self.engine.inspect_image(&id).await else {
                 continue;
             };
@@ -233,8 +240,12 @@ impl Transfer<'_> {
 }
 
 /// Gives a whole image its name.
-async fn finish(engine: &Engine, reporter: &Reporter, done: &Missing, id: &str) -> Result<LoadedImage, ImagesError> {
-    let image = &done.image;
+async fn finish(
+    engine: &Engine,
+    reporter: &Reporter,
+    (image, id): (&LoadImage, &str),
+    sent: Sent,
+) -> Result<LoadedImage, ImagesError> {
     let Retagged { kept_as } = retag(engine, &image.reference, &image.name, id).await?;
     if let Some(kept_as) = &kept_as {
         let message = message!("images-kept-under", reference = &image.name, kept = kept_as);
@@ -242,9 +253,9 @@ async fn finish(engine: &Engine, reporter: &Reporter, done: &Missing, id: &str) 
     }
     let message = message!(
         "images-loaded",
-        layers_sent = done.layers_sent,
+        layers_sent = sent.layers,
         layers_total = image.identity.diff_ids().len(),
-        bytes_sent = done.bytes_sent
+        bytes_sent = sent.bytes
     );
     reporter.done(Activity::LoadImage, &image.name, message);
     Ok(LoadedImage {
@@ -252,21 +263,17 @@ async fn finish(engine: &Engine, reporter: &Reporter, done: &Missing, id: &str) 
         image_id: image.identity.config_digest.to_string(),
         result: LoadResult::Loaded,
         layers_total: image.identity.diff_ids().len() as u64,
-        layers_sent: done.layers_sent,
-        bytes_sent: done.bytes_sent,
+        layers_sent: sent.layers,
+        bytes_sent: sent.bytes,
         total_bytes: image.payload.total_bytes(),
         kept_as,
     })
 }
 
-async fn measured(mut batch: Batch, mut missing: Vec<Missing>) -> Result<(Batch, Vec<Missing>), ImagesError> {
+async fn measured(mut batch: Batch) -> Result<Batch, ImagesError> {
     blocking(move || {
-        let mut images: Vec<LoadImage> = missing.iter().map(|missing| missing.image.clone()).collect();
-        batch.measure(&mut images)?;
-        for (missing, image) in missing.iter_mut().zip(images) {
-            missing.image = image;
-        }
-        Ok((batch, missing))
+        batch.measure()?;
+        Ok(batch)
     })
     .await
 }
@@ -280,12 +287,19 @@ struct Shortfall {
 }
 
 impl Shortfall {
-    /// Whether sending more can't help: the engine is gone, or hangs.
+    /// Whether sending more can't help: the engine is gone, hangs, or has no room.
     fn is_final(&self) -> bool {
-        self.refusal.as_ref().is_some_and(|refusal| refusal.is_unreachable() || refusal.is_stalled())
+        let is_final =
+            |refusal: &EngineError| refusal.is_unreachable() || refusal.is_stalled() || refusal.is_disk_full();
+        self.refusal.as_ref().is_some_and(is_final)
     }
 
-    fn into_error(self) -> ImagesError {
-        ImagesError::FellShort { reference: self.reference, why: self.why, source: self.refusal }
+    /// Whether it may have become an image that somebody removed since.
+    fn may_be_removed(&self) -> bool {
+        self.why == error::Shortfall::NoImage && self.refusal.is_none()
+    }
+
+    fn into_error(self, had_image: bool) -> ImagesError {
+        ImagesError::FellShort { reference: self.reference, why: self.why, had_image, source: self.refusal }
     }
 }

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::catalogue::Catalogue;
 use crate::engine::{Engine, EngineError, ImageStore};
 use crate::images::error::ImagesError;
 use crate::images::load::payload::{Payload, PayloadError, UploadObserver};
@@ -37,7 +38,9 @@ impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sent { bytes } => write!(formatter, "{bytes} bytes sent"),
-            Self::Refused { bytes, error } => write!(formatter, "refused after {bytes} bytes: {}", error.cause()),
+            Self::Refused { bytes, error } => {
+                write!(formatter, "refused after {bytes} bytes: {}", Catalogue::english().text(error.cause()))
+            }
             Self::Stopped => formatter.write_str("stopped"),
             Self::Failed(error) => write!(formatter, "failed: {error}"),
         }

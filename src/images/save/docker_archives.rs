@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::{Engine, ImageStore};
 use crate::failpoint;
-use crate::fs::{Digest, DurableFile, HashingReader, HashingWriter, Mode};
+use crate::fs::{Digest, HashingReader, HashingWriter, Mode, Output, OutputOptions, TEMPORARY_MARK};
 use crate::images::announce_plan;
 use crate::images::disk_space;
 use crate::images::error::ImagesError;
@@ -182,8 +182,11 @@ impl ArchiveJob {
 
     /// Writes the archive; gives the size of the export too.
     fn write(self, reader: impl Read, reporter: &Reporter) -> Result<(SavedImage, u64), ImagesError> {
-        let failed = |source| ImagesError::file("write", &self.path, source);
-        let file = HashingWriter::new(DurableFile::create(&self.path, Mode::Shared).map_err(failed)?);
+        let failed = |source| ImagesError::file(message!("verb-write"), &self.path, source);
+        // A link to another disk stays one. Nobody else is writing here: the folder is locked.
+        let gives_up = || reporter.asked_to_stop();
+        let opening = OutputOptions { mode: Mode::Shared, mark: TEMPORARY_MARK, gives_up: &gives_up };
+        let file = HashingWriter::new(Output::create(&self.path, &opening).map_err(failed)?);
         let encoder = Encoder::new(file, &self.compression).map_err(failed)?;
         let engine_bytes = self.wanted.view.size_bytes;
         let meter = reporter.meter(Activity::SaveImage, &self.wanted.name, Some(engine_bytes));

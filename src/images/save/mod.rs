@@ -7,6 +7,7 @@
 mod docker_archives;
 mod engine_export;
 mod failures;
+mod join;
 mod layer_sizes;
 pub mod options;
 pub mod plan;
@@ -20,12 +21,13 @@ use std::time::Instant;
 use crate::engine::Engine;
 use crate::images::announce_plan;
 use crate::images::disk_space;
-use crate::images::error::ImagesError;
+use crate::images::error::{ImagesError, in_one_line};
 use crate::images::formats::platform::Platform;
 use crate::images::pipes::blocking;
 use crate::images::save::docker_archives::save_archives;
 use crate::images::save::engine_export::with_export;
 use crate::images::save::failures::SavedTogether;
+use crate::images::save::join::Join;
 use crate::images::save::options::{SaveOptions, StoreFormat};
 use crate::images::save::plan::{Step, Wanted, Written, document, look_up, plan};
 use crate::images::save::progress::ExportProgress;
@@ -35,7 +37,7 @@ use crate::images::stage::Stage;
 use crate::images::store::writer::{KnownLayers, StoreWriter, known_layers};
 use crate::images::unique;
 use crate::manifest::Reference;
-use crate::report::{Activity, Reporter, in_one_line};
+use crate::report::{Activity, Reporter};
 
 /// Saves images of the engine into a store.
 ///
@@ -171,7 +173,8 @@ async fn export_together(
     progress.begin(plans.iter().filter(|plan| !matches!(plan.step, Step::Keep(_))).map(|plan| &plan.wanted.name));
     let exported: Vec<String> = exported.into_iter().map(|wanted| wanted.name).collect();
     let (project, options) = (options.project.clone(), options.compression);
-    let work = Work { store, plans, image_store, platform, options, project, known, reporter: reporter.clone() };
+    let join = Join { store, plans, image_store, project, reporter: reporter.clone() };
+    let work = Work { join, platform, options, known };
     let subjects: Vec<String> = work.changed().map(str::to_owned).collect();
     let export = Stage::begin("save, export", exported.join(", "));
     let result = if exported.is_empty() {

@@ -1,253 +1,63 @@
-//! One export on its way into the store: read in a thread, joined to images, and named.
+//! One export on its way into the store, read in a thread: each file that may be a layer goes into the store as it comes.
 
-use std::collections::HashSet;
-use std::io::{self, Read};
-
-use crate::engine::ImageStore;
 use crate::failpoint;
-use crate::fs::Digest;
 use crate::images::error::ImagesError;
 use crate::images::formats::compression::CompressionOptions;
-use crate::images::formats::documents::Descriptor;
-use crate::images::formats::image_archive::{ArchivedImage, NotWhole, read_export};
+use crate::images::formats::image_archive::{ArchiveContent, ArchivedImage};
 use crate::images::formats::platform::Platform;
 use crate::images::formats::tar_reader::Streamed;
-use crate::images::identity::Identity;
-use crate::images::names::engine_name;
 use crate::images::pipes::TaskReader;
-use crate::images::save::engine_export::{EXPORT, find};
+use crate::images::save::engine_export::EXPORT;
 use crate::images::save::failures::SavedTogether;
-use crate::images::save::plan::{Plan, Step, Wanted};
+use crate::images::save::join::{Join, ReadExport};
+use crate::images::save::plan::Step;
 use crate::images::save::progress::ExportProgress;
-use crate::images::save::report::{SaveReport, SaveResult, SavedImage};
-use crate::images::store::collect::remove_unused;
 use crate::images::store::layer_batch::{BatchFailure, LayerBatch, LayerDamage};
-use crate::images::store::layer_writer::{LayerWriter, TakenLayer};
-use crate::images::store::layout::{StoredImage, StoredLayer, distinct};
-use crate::images::store::writer::{KnownLayers, NewName, StoreWriter};
-use crate::report::{Activity, Reporter};
+use crate::images::store::layer_writer::LayerWriter;
+use crate::images::store::writer::KnownLayers;
 
 /// All that the thread needs.
 pub struct Work {
-    pub store: StoreWriter,
-    pub plans: Vec<Plan>,
-    pub image_store: ImageStore,
+    pub join: Join,
     pub platform: Platform,
     pub options: CompressionOptions,
-    pub project: Option<String>,
     pub known: KnownLayers,
-    pub reporter: Reporter,
 }
 
 impl Work {
     pub fn changed(&self) -> impl Iterator<Item = &str> {
-        self.plans.iter().filter(|plan| !matches!(plan.step, Step::Keep(_))).map(|plan| plan.wanted.name.as_str())
+        self.join.plans.iter().filter(|plan| !matches!(plan.step, Step::Keep(_))).map(|plan| plan.wanted.name.as_str())
     }
 
     fn new_batch(&mut self) -> LayerBatch {
         let known = std::mem::take(&mut self.known);
-        LayerBatch::new(LayerWriter::new(self.store.layout().folder(), self.options, known))
+        LayerBatch::new(LayerWriter::new(self.join.store.layout().folder(), self.options, known))
             .with_damage(LayerDamage::EndsItsImages)
     }
 
     /// For images that the store has: only their names change, if anything.
     pub fn finish_without_export(mut self) -> Result<SavedTogether, ImagesError> {
         let batch = self.new_batch();
-        self.finish(&ReadExport { images: Vec::new(), batch, bytes: 0 }, Vec::new())
+        self.join.finish(&ReadExport { images: Vec::new(), batch, bytes: 0 }, Vec::new())
     }
 
     pub fn take_export(
         mut self,
-        reader: TaskReader,
+        mut reader: TaskReader,
         mut progress: ExportProgress,
     ) -> Result<SavedTogether, ImagesError> {
         let mut batch = self.new_batch();
-        let mut counted = Counted { inner: reader, bytes: 0 };
         let mut not_whole = Vec::new();
-        let source = Streamed(&mut counted);
-        let read: Result<_, BatchFailure> = read_export(source, &self.platform, &mut not_whole, |file, body| {
+        let read: Result<_, BatchFailure> = ArchiveContent::read(Streamed(&mut reader), |file, body| {
             progress.layer(file.promised.as_ref(), file.size_bytes);
             let mut body = progress.watch(body);
             batch.take(&file, &mut body)
         });
         failpoint!("images.save.after-export");
         let settled = batch.settle();
-        let images: Vec<ArchivedImage<usize>> = read.map_err(|failure| failure.in_what_comes_from(EXPORT))?;
+        let images = read.and_then(|content| Ok(content.exported_images(&self.platform, &mut not_whole)?));
+        let images: Vec<ArchivedImage<usize>> = images.map_err(|failure| failure.in_what_comes_from(EXPORT))?;
         settled.map_err(|failure| failure.in_what_comes_from(EXPORT))?;
-        self.finish(&ReadExport { images, batch, bytes: counted.bytes }, not_whole)
-    }
-
-    /// Joins layers to images and lets the references name them; an image that is not whole keeps no other from it.
-    fn finish(mut self, export: &ReadExport, mut not_whole: Vec<NotWhole>) -> Result<SavedTogether, ImagesError> {
-        let mut together = SavedTogether::default();
-        let mut taken = Taken::default();
-        let (mut names, mut kept) = (Vec::new(), Vec::new());
-        for plan in &self.plans {
-            let wanted = &plan.wanted;
-            let (image, result, new_bytes) = match &plan.step {
-                Step::Keep(image) => (Stored::of(image), SaveResult::Unchanged, 0),
-                Step::Name(image) => (self.known_as(Stored::of(image), wanted), SaveResult::Saved, 0),
-                Step::Export => match export.find(wanted, self.image_store, &mut not_whole) {
-                    Ok(found) => {
-                        let Joined { image, new_bytes } = self.join(wanted, found, &mut taken)?;
-                        (image, SaveResult::Saved, new_bytes)
-                    }
-                    Err(error) => {
-                        self.reporter.failed(Activity::SaveImage, &wanted.name, &error);
-                        together.failures.add(wanted.name.clone(), error);
-                        continue;
-                    }
-                },
-            };
-            match result {
-                SaveResult::Unchanged => kept.push(wanted.reference.clone()),
-                SaveResult::Saved => names.push(NewName {
-                    reference: wanted.reference.clone(),
-                    manifest: image.manifest.clone(),
-                    engine_ids: image.engine_ids.clone(),
-                }),
-            }
-            together.report.images.push(SavedImage {
-                reference: wanted.name.clone(),
-                image_id: image.config_digest.to_string(),
-                result,
-                new_bytes,
-                total_bytes: image.total_bytes,
-            });
-        }
-        self.store.name_images_for(self.project.as_deref(), &names, &kept)?;
-        remove_unused(self.store.layout(), &export.batch, &taken.used)?;
-        let report = &mut together.report;
-        report.new_bytes = report.images.iter().map(|image| image.new_bytes).sum();
-        report.exported_bytes = export.bytes;
-        self.tell_done(report);
-        Ok(together)
-    }
-
-    fn tell_done(&self, report: &SaveReport) {
-        for image in &report.images {
-            let message = match image.result {
-                SaveResult::Saved => message!("images-saved", new_bytes = image.new_bytes),
-                SaveResult::Unchanged => message!("images-unchanged"),
-            };
-            self.reporter.done(Activity::SaveImage, &image.reference, message);
-        }
-    }
-
-    /// Writes an exported image's documents.
-    fn join(&self, wanted: &Wanted, found: ExportedImage<'_>, taken: &mut Taken) -> Result<Joined, ImagesError> {
-        let ExportedImage { image, layers } = found;
-        taken.used.extend(layers.iter().map(|layer| layer.layer.blob.clone()));
-        let is_new = |layer: &&&TakenLayer| taken.counted.insert(layer.layer.blob.clone());
-        let layer_bytes: u64 = layers.iter().filter(is_new).map(|layer| layer.new_bytes).sum();
-        let Joined { image: stored, new_bytes } = join(&self.store, image, &layers)?;
-        // A tag may have moved between the look and the export: then the ID that was seen is another image's.
-        let is_inspected = Identity::of_config(&image.config_digest, &image.config).is(self.image_store, &wanted.view);
-        let stored = if is_inspected { self.known_as(stored, wanted) } else { stored };
-        Ok(Joined { image: stored, new_bytes: layer_bytes + new_bytes })
-    }
-
-    /// Adds what engines with the containerd store call the image to what was seen before.
-    fn known_as(&self, mut image: Stored, wanted: &Wanted) -> Stored {
-        let known: Option<Digest> = wanted.view.id.parse().ok();
-        if self.image_store == ImageStore::Containerd && known.is_some() && !image.engine_ids.contains(&wanted.view.id)
-        {
-            image.engine_ids.push(wanted.view.id.clone());
-        }
-        image
-    }
-}
-
-/// An export that has been read to its end.
-struct ReadExport {
-    images: Vec<ArchivedImage<usize>>,
-    batch: LayerBatch,
-    bytes: u64,
-}
-
-/// An image of an export, with its layers in the store.
-struct ExportedImage<'a> {
-    image: &'a ArchivedImage<usize>,
-    layers: Vec<&'a TakenLayer>,
-}
-
-impl ReadExport {
-    fn find(
-        &self,
-        wanted: &Wanted,
-        store: ImageStore,
-        not_whole: &mut Vec<NotWhole>,
-    ) -> Result<ExportedImage<'_>, ImagesError> {
-        let reference = wanted.name.clone();
-        if let Some(image) = find(&self.images, wanted, store) {
-            let layers = self.batch.layers_of(image);
-            let layers =
-                layers.map_err(|source| ImagesError::NotWholeInEngine { reference, source: Box::new(source) })?;
-            return Ok(ExportedImage { image, layers });
-        }
-        let is_it = |text: &String| text.parse().ok().as_ref().and_then(engine_name).as_ref() == Some(&wanted.name);
-        match not_whole.iter().position(|image| image.names.iter().any(is_it)) {
-            Some(at) => {
-                let NotWhole { why, .. } = not_whole.swap_remove(at);
-                Err(ImagesError::NotWholeInEngine { reference, source: Box::new(why) })
-            }
-            None => Err(ImagesError::ExportDiffers { reference }),
-        }
-    }
-}
-
-/// Layers that images of an export have used.
-#[derive(Default)]
-struct Taken {
-    used: HashSet<Digest>,
-    /// Layers that several images share count for the first of them.
-    counted: HashSet<Digest>,
-}
-
-/// What the report and the index need to know of an image in the store.
-struct Stored {
-    manifest: Descriptor,
-    config_digest: Digest,
-    total_bytes: u64,
-    engine_ids: Vec<String>,
-}
-
-impl Stored {
-    fn of(image: &StoredImage) -> Self {
-        Self {
-            manifest: image.manifest.clone(),
-            config_digest: image.config_digest.clone(),
-            total_bytes: image.total_bytes(),
-            engine_ids: image.engine_ids.clone(),
-        }
-    }
-}
-
-struct Joined {
-    image: Stored,
-    new_bytes: u64,
-}
-
-fn join(store: &StoreWriter, image: &ArchivedImage<usize>, layers: &[&TakenLayer]) -> Result<Joined, ImagesError> {
-    let stored: Vec<StoredLayer> = layers.iter().map(|taken| taken.layer.clone()).collect();
-    failpoint!("images.save.before-config");
-    let added = store.add_image(&image.config_bytes, &stored)?;
-    let layer_bytes: u64 = distinct(&stored).map(|layer| layer.size_bytes).sum();
-    let total_bytes = layer_bytes + image.config_bytes.len() as u64 + added.manifest.size;
-    let config_digest = image.config_digest.clone();
-    let image = Stored { manifest: added.manifest, config_digest, total_bytes, engine_ids: Vec::new() };
-    Ok(Joined { image, new_bytes: added.new_bytes })
-}
-
-struct Counted<R> {
-    inner: R,
-    bytes: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.bytes += read as u64;
-        Ok(read)
+        self.join.finish(&ReadExport { images, batch, bytes: reader.read_bytes() }, not_whole)
     }
 }

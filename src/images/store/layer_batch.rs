@@ -170,7 +170,9 @@ impl BatchFailure {
             LayerWriteError::Undecodable(source) => Self::Archive(ArchiveError::Layer { path, source }),
             LayerWriteError::WrongDigest => Self::Archive(ArchiveError::WrongDigest { path }),
             LayerWriteError::Bomb => Self::Archive(ArchiveError::Bomb),
-            LayerWriteError::Store { path, source } => Self::Images(ImagesError::file("write to", &path, source)),
+            LayerWriteError::Store { path, source } => {
+                Self::Images(ImagesError::file(message!("verb-write-to"), &path, source))
+            }
         }
     }
 

@@ -19,9 +19,15 @@ pub(in crate::images) struct Unpacking {
 }
 
 impl Unpacking {
-    pub fn start(file: File, compression: Compression, blob: Digest) -> Self {
+    /// # Errors
+    /// No thread can be had.
+    fn start(file: File, compression: Compression, layout: &Layout, layer: &StoredLayer) -> Result<Self, ImagesError> {
         let (sender, reader) = chunk_channel();
-        Self { reader, thread: thread::spawn(move || unpack(file, compression, &blob, sender)) }
+        let blob = layer.blob.clone();
+        let thread = thread::Builder::new().spawn(move || unpack(file, compression, &blob, sender));
+        let thread = thread
+            .map_err(|source| ImagesError::file(message!("verb-read"), &layout.blob_path(&layer.blob), source))?;
+        Ok(Self { reader, thread })
     }
 
     /// Whether the blob is the one that its name says.
@@ -72,7 +78,7 @@ pub fn measure(layout: &Layout, layer: &StoredLayer, name: &str) -> Result<u64, 
         ImagesError::DamagedBlob { reference: name.to_owned(), path, why }
     };
     let (file, compression) = layout.open_layer(layer, name)?;
-    let mut unpacking = Unpacking::start(file, compression, layer.blob.clone());
+    let mut unpacking = Unpacking::start(file, compression, layout, layer)?;
     let mut plain = HashingReader::new(&mut unpacking.reader);
     let copied = io::copy(&mut plain, &mut io::sink());
     let (_, diff_id, bytes) = plain.finish();
@@ -112,7 +118,8 @@ pub fn unpack_into<W: Write>(
 ) -> Result<(), UnpackFailure> {
     let LayerOf { layout, layer, name } = of;
     let (file, compression) = layout.open_layer(layer, name).map_err(UnpackFailure::Layer)?;
-    let mut unpacking = Unpacking::start(file, compression, layer.blob.clone());
+    let unpacking = Unpacking::start(file, compression, layout, layer);
+    let mut unpacking = unpacking.map_err(UnpackFailure::Layer)?;
     let entry = LayerEntry { path, diff_id: &layer.diff_id, size_bytes };
     let verdict = match archive.layer(&entry, &mut unpacking.reader, goes_on) {
         Ok(()) => unpacking.verdict(),

@@ -3,7 +3,6 @@
 //!
 //! A layer gets its name when it is whole; one that the store has, under whatever compression, is only compared.
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,18 +48,6 @@ pub enum LayerWriteError {
         path: PathBuf,
         source: io::Error,
     },
-}
-
-impl fmt::Display for LayerWriteError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Source(_) => "it can't be read",
-            Self::Undecodable(_) => "it can't be decompressed",
-            Self::WrongDigest => "its content does not have the digest that it is named by",
-            Self::Bomb => "it unpacks to more than any such file holds",
-            Self::Store { .. } => "it can't be written to the store",
-        })
-    }
 }
 
 /// A layer that has been taken in.
@@ -133,7 +120,7 @@ impl LayerWriter {
             };
         }
         let mut chunk = read_chunk(body).map_err(LayerWriteError::Source)?;
-        let workers = self.start(Compression::of(&chunk), size_bytes, promised.cloned());
+        let workers = self.start(Compression::of(&chunk), size_bytes, promised.cloned())?;
         while !chunk.is_empty() {
             if workers.feed(&chunk).is_err() {
                 // A worker ended early: it knows why.
@@ -158,11 +145,18 @@ impl LayerWriter {
         self.known.get(digest).or_else(|| self.known.values().find(|layer| layer.blob == *digest))
     }
 
-    fn start(&self, compression: Compression, size_bytes: u64, promised: Option<Digest>) -> Workers {
+    fn start(
+        &self,
+        compression: Compression,
+        size_bytes: u64,
+        promised: Option<Digest>,
+    ) -> Result<Workers, LayerWriteError> {
+        // A limit on processes or memory can keep a thread from being started.
+        let failed = |source| LayerWriteError::Store { path: self.folder.clone(), source };
         let (hash_sender, hash_reader) = chunk_channel();
         let (write_sender, write_reader) = chunk_channel();
         let (decompressing, budget) = (Arc::clone(&self.decompressing), self.budget.clone());
-        let hashing = thread::spawn(move || match compression {
+        let hashing = thread::Builder::new().spawn(move || match compression {
             Compression::None => hash_raw(hash_reader),
             Compression::Gzip => hash_plain(hash_reader, compression, budget.as_deref()),
             Compression::Zstd => {
@@ -170,6 +164,7 @@ impl LayerWriter {
                 hash_plain(hash_reader, compression, budget.as_deref())
             }
         });
+        let hashing = hashing.map_err(failed)?;
         let mut job = WriteJob {
             folder: self.folder.clone(),
             encode: None,
@@ -190,8 +185,8 @@ impl LayerWriter {
             job.media_type = options.compression.layer_type();
             job.encode = Some((options, size_bytes));
         }
-        let writing = thread::spawn(move || job.run(write_reader));
-        Workers { hash_sender, write_sender, writing }
+        let writing = thread::Builder::new().spawn(move || job.run(write_reader)).map_err(failed)?;
+        Ok(Workers { hash_sender, write_sender, writing })
     }
 }
 

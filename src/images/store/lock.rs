@@ -7,14 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::fs::create_dir_durably;
+use crate::catalogue::io_error;
+use crate::fs::{TEMPORARY_MARK, create_dir_durably};
 use crate::images::error::ImagesError;
-use crate::images::store::layout::{BLOBS, OWN_FOLDER};
-use crate::images::store::writer::LAYERS;
+use crate::images::store::layout::{BLOBS, OWN_FOLDER, written_folders};
 use crate::state::Operator;
 
-/// What the names of unfinished files begin with.
-const TEMPORARY_PREFIX: &str = ".dpl-tmp-";
 const LOCK: &str = "lock";
 /// What the lock's file may say at most.
 const LARGEST_WRITER: u64 = 4096;
@@ -34,21 +32,14 @@ pub struct StoreHolder {
     pub since: String,
 }
 
-impl std::fmt::Display for StoreHolder {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { user, host, pid, since } = self;
-        write!(formatter, "{user} on {host}, process {pid}, since {since}")
-    }
-}
-
 impl StoreLock {
     /// Takes the folder's lock, or says who has it. The folder is made where it is missing; nothing in it is touched.
     pub fn take(folder: &Path) -> Result<Self, ImagesError> {
         let own = folder.join(OWN_FOLDER);
         refuse_links(folder)?;
-        create_dir_durably(&own).map_err(|source| ImagesError::file("make the folder", &own, source))?;
+        create_dir_durably(&own).map_err(|source| ImagesError::file(message!("verb-create-folder"), &own, source))?;
         let path = own.join(LOCK);
-        let failed = |source| ImagesError::file("lock", &path, source);
+        let failed = |source| ImagesError::file(message!("verb-lock"), &path, source);
         // Neither a link to a file elsewhere nor a pipe, which would be waited for.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let mut options = File::options();
@@ -93,31 +84,38 @@ fn read_holder(file: &mut File) -> Option<StoreHolder> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Locks a folder of images for one writer, and removes what an interrupted one left in it and in the store's own
-/// folder.
+/// Locks a folder of images for one writer, and removes what an interrupted one left in it.
 pub fn lock_folder(folder: &Path) -> Result<StoreLock, ImagesError> {
     let lock = StoreLock::take(folder)?;
-    for swept in [folder, &folder.join(OWN_FOLDER)] {
-        sweep(swept).map_err(|source| ImagesError::file("clean up", swept, source))?;
+    for swept in written_folders(folder) {
+        sweep(&swept).map_err(|source| ImagesError::file(message!("verb-clean-up"), &swept, source))?;
     }
     Ok(lock)
 }
 
 /// A store that comes from elsewhere could lead a writer into another folder.
 pub(in crate::images) fn refuse_links(folder: &Path) -> Result<(), ImagesError> {
-    let own = folder.join(OWN_FOLDER);
     let blobs = folder.join(BLOBS);
-    for path in [blobs.parent(), Some(&blobs), Some(&own), Some(&own.join(LAYERS))].into_iter().flatten() {
+    let inside = written_folders(folder).into_iter().filter(|path| path != folder);
+    for path in inside.chain(blobs.parent().map(Path::to_owned)) {
         if path.is_symlink() {
-            return Err(ImagesError::file("write to", path, io::Error::other("it is a link to elsewhere")));
+            return Err(ImagesError::file(
+                message!("verb-write-to"),
+                &path,
+                io_error(io::ErrorKind::Other, message!("error-link-elsewhere")),
+            ));
         }
     }
     Ok(())
 }
 
 /// Removes unfinished files; the lock must be held, so that nobody is writing them.
-pub(in crate::images) fn sweep(folder: &Path) -> io::Result<()> {
-    for file in fs::read_dir(folder)? {
+fn sweep(folder: &Path) -> io::Result<()> {
+    let listed = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listed => listed?,
+    };
+    for file in listed {
         let file = file?;
         if is_unfinished(&file) && !file.file_type()?.is_dir() {
             fs::remove_file(file.path())?;
@@ -128,11 +126,10 @@ pub(in crate::images) fn sweep(folder: &Path) -> io::Result<()> {
 
 /// The unfinished files of a store and their sizes. While somebody writes, they may be that writer's.
 pub(in crate::images) fn unfinished(folder: &Path) -> Result<Vec<(PathBuf, u64)>, ImagesError> {
-    let own = folder.join(OWN_FOLDER);
     let mut found = Vec::new();
-    for looked_at in [folder, &folder.join(BLOBS), &own, &own.join(LAYERS)] {
-        let failed = |source| ImagesError::file("list", looked_at, source);
-        let listed = match fs::read_dir(looked_at) {
+    for looked_at in written_folders(folder) {
+        let failed = |source| ImagesError::file(message!("verb-list"), &looked_at, source);
+        let listed = match fs::read_dir(&looked_at) {
             Ok(listed) => listed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(failed(error)),
@@ -153,5 +150,5 @@ pub(in crate::images) fn unfinished(folder: &Path) -> Result<Vec<(PathBuf, u64)>
 
 fn is_unfinished(file: &fs::DirEntry) -> bool {
     !file.file_type().is_ok_and(|kind| kind.is_dir())
-        && file.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes())
+        && file.file_name().as_encoded_bytes().starts_with(TEMPORARY_MARK.as_bytes())
 }

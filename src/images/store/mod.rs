@@ -10,6 +10,8 @@ pub mod lock;
 pub mod name_records;
 pub mod owners;
 pub mod prune;
+pub mod released;
+pub mod releases;
 pub mod remove;
 pub mod repair;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::images::formats::documents::Descriptor;
-use crate::images::names::engine_name;
+use crate::images::names::{engine_name, own_name};
 use crate::images::store::writer::projects_of;
 use crate::manifest::{FoundManifest, Manifest};
 
@@ -23,7 +23,7 @@ pub(in crate::images) enum Claim {
     Manifest { services: Vec<String> },
     /// It was saved for other projects too.
     Projects(Vec<String>),
-    /// It has no name, so that no manifest could name it: another program put it there.
+    /// It has no name, so that no manifest could name it.
     Unnamed,
 }
 
@@ -86,7 +86,9 @@ impl NeededImages {
         if !others.is_empty() {
             return Some(Claim::Projects(others));
         }
-        name.is_none().then_some(Claim::Unnamed)
+        // What `dpl` saved and whose name another image has now is replaced, as by a save.
+        let is_replaced = entry.is_sealed() && entry.seal_holds() && own_name(entry).is_some();
+        (name.is_none() && !is_replaced).then_some(Claim::Unnamed)
     }
 }
 

@@ -1,22 +1,33 @@
-//! Putting names back that a store's index lost: from the store's own records, where the images are still there.
+//! Putting names back that a store's index lost: from the store's own records, where the images are still there. Then
+//! layers are removed whose content is not what their digests say, so that the next save or import brings them again.
 //!
-//! An index that is missing or can't be read is set aside and made again from the records.
+//! An index that is missing or can't be read is set aside, and made again from the records and from the entries that can
+//! be read out of it. An entry that was changed after `dpl` wrote it gives way to its record.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::fs::{Digest, HashingReader, open_regular};
 use crate::images::error::ImagesError;
-use crate::images::formats::documents::{Descriptor, Index};
+use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, Index, REF_NAME};
+use crate::images::names::entry_names;
 use crate::images::pipes::blocking;
-use crate::images::store::layout::{INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER};
+use crate::images::store::collect::remove_file;
+use crate::images::store::layout::{INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredLayer, distinct, read_small};
 use crate::images::store::lock::StoreLock;
-use crate::images::store::name_records::{NameRecord, lost_names};
+use crate::images::store::name_records::{NameRecord, is_surely_newer, lost_names, newer_record, record_of};
 use crate::images::store::writer::{LAYOUT_VERSION, write};
 use crate::report::{Activity, Reporter};
+
+/// An index that could not be read, in the store's own folder.
+const DAMAGED_INDEX: &str = "index.json.damaged";
+/// An empty file in the store's own folder: there was no index when it was made again.
+const MISSING_INDEX: &str = "index.json.missing";
 
 /// What `dpl images repair` prints: what would be done, or was.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
@@ -25,12 +36,18 @@ pub struct RepairReport {
     pub store: String,
     /// Whether it has been done; false for what `--dry-run` shows.
     pub done: bool,
-    /// Whether the index could not be read and is made again, the old one kept as `.dpl-store/index.json.damaged`.
+    /// Whether the index could not be read, or was missing, and is made again.
     pub index_replaced: bool,
+    /// Whether the old index is kept as `.dpl-store/index.json.damaged`; false where it was missing.
+    pub index_kept: bool,
     /// Names that are put back.
     pub names: Vec<RepairedName>,
     /// Names whose images are not whole any more, and that stay out.
     pub not_whole: Vec<String>,
+    /// Names whose entries were changed or occur twice, and of which there is no record that could take their place.
+    pub not_restored: Vec<String>,
+    /// Digests of layers whose content is another one, and that are removed.
+    pub damaged_layers: Vec<String>,
 }
 
 /// A name that is put back.
@@ -47,10 +64,17 @@ pub struct RepairedName {
 /// A folder that was never a store.
 pub async fn plan_repair(images_dir: &Path) -> Result<RepairReport, ImagesError> {
     let folder = images_dir.to_owned();
-    blocking(move || Ok(plan(&folder)?.report)).await
+    blocking(move || {
+        let Plan { mut report, index, .. } = plan(&folder)?;
+        let layout = Layout::with_index(&folder, index);
+        report.damaged_layers = shown(&damaged_layers(&layout, &Reporter::default())?);
+        Ok(report)
+    })
+    .await
 }
 
-/// Puts lost names back, under the store's lock. Names that the index has stay as they are.
+/// Puts lost names back and removes damaged layers, under the store's lock. Names that the index has rightly stay as they
+/// are.
 ///
 /// # Errors
 /// Those of [`plan_repair`]; somebody else writes to the store.
@@ -59,41 +83,49 @@ pub async fn repair(images_dir: &Path, reporter: &Reporter) -> Result<RepairRepo
     blocking(move || {
         plan(&folder)?;
         let _lock = StoreLock::take(&folder)?;
-        let plan = plan(&folder)?;
-        if plan.report.index_replaced {
+        let Plan { mut report, index, is_changed } = plan(&folder)?;
+        if report.index_replaced {
             set_index_aside(&folder)?;
         }
-        if plan.report.index_replaced || !plan.entries.is_empty() {
-            let mut index = plan.index;
-            index.manifests.extend(plan.entries);
+        if is_changed {
             write(&folder.join(INDEX_FILE), &index.to_bytes())?;
         }
         if !folder.join(LAYOUT_FILE).exists() {
             write(&folder.join(LAYOUT_FILE), LAYOUT_VERSION)?;
         }
-        for name in &plan.report.names {
+        for name in &report.names {
             reporter.done(Activity::NameImage, &name.reference, message!("images-named"));
         }
-        Ok(RepairReport { done: true, ..plan.report })
+        let layout = Layout::with_index(&folder, index);
+        let damaged = damaged_layers(&layout, &reporter)?;
+        damaged.iter().try_for_each(|digest| remove_file(&layout.blob_path(digest)))?;
+        report.damaged_layers = shown(&damaged);
+        Ok(RepairReport { done: true, ..report })
     })
     .await
 }
 
+fn shown(digests: &[Digest]) -> Vec<String> {
+    digests.iter().map(ToString::to_string).collect()
+}
+
 struct Plan {
     report: RepairReport,
+    /// As it is to be.
     index: Index,
-    entries: Vec<Descriptor>,
+    is_changed: bool,
 }
 
 fn plan(folder: &Path) -> Result<Plan, ImagesError> {
-    let why = "it has no oci-layout and no index.json, and no records of its own";
-    let not_a_store = || ImagesError::NotAStore { folder: folder.to_owned(), why };
+    let why = message!("store-without-records");
+    let not_a_store = || ImagesError::NotAStore { folder: folder.to_owned(), why: why.clone() };
     let (layout, index_replaced) = match Layout::open(folder) {
         Ok(Some(layout)) => (layout, false),
         Ok(None) if folder.join(OWN_FOLDER).is_dir() => (Layout::with_index(folder, Index::default()), true),
         Ok(None) => return Err(not_a_store()),
         Err(ImagesError::Document { path, .. }) if path.ends_with(INDEX_FILE) => {
-            (Layout::with_index(folder, Index::default()), true)
+            let damaged = read_small(&path)?.unwrap_or_default();
+            (Layout::with_index(folder, Index::salvage(&damaged)), true)
         }
         Err(ImagesError::NotAStore { .. }) if !folder.join(INDEX_FILE).exists() => {
             (Layout::with_index(folder, Index::default()), true)
@@ -101,33 +133,146 @@ fn plan(folder: &Path) -> Result<Plan, ImagesError> {
         Err(error) => return Err(error),
     };
     let lost = lost_names(&layout)?;
-    if index_replaced && lost.is_empty() && !folder.join(INDEX_FILE).exists() && !folder.join(LAYOUT_FILE).exists() {
+    let index_kept = index_replaced && folder.join(INDEX_FILE).exists();
+    if index_replaced && lost.is_empty() && !index_kept && !folder.join(LAYOUT_FILE).exists() {
         return Err(not_a_store());
     }
-    let mut report = RepairReport { store: folder.display().to_string(), index_replaced, ..RepairReport::default() };
-    let mut entries = Vec::new();
+    let store = folder.display().to_string();
+    let mut report = RepairReport { store, index_replaced, index_kept, ..RepairReport::default() };
+    let mut index = layout.index.clone();
+    index.manifests = mended(&layout, &lost, &mut report);
     for NameRecord { name, entry } in lost {
-        let read = layout.read_image(&entry);
-        let image_id = match &read {
-            Ok(image) if layout.missing_blob(image).is_none() => Some(image.config_digest.to_string()),
-            Err(ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. }) => None,
-            _ => {
-                report.not_whole.push(name);
-                continue;
+        match image_of(&layout, &entry) {
+            Some(image_id) => {
+                report.names.push(RepairedName { reference: name, image_id });
+                index.manifests.push(entry);
             }
-        };
-        report.names.push(RepairedName { reference: name, image_id });
-        entries.push(entry);
+            None => report.not_whole.push(name),
+        }
     }
-    let index = layout.index;
-    Ok(Plan { report, index, entries })
+    let is_changed = index_replaced || index != layout.index;
+    Ok(Plan { report, index, is_changed })
 }
 
-/// Keeps what there is of an index that can't be read.
-fn set_index_aside(folder: &Path) -> Result<(), ImagesError> {
-    let (from, to) = (folder.join(INDEX_FILE), folder.join(OWN_FOLDER).join("index.json.damaged"));
-    match fs::rename(&from, &to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImagesError::file("set aside", &from, error)),
-        _ => Ok(()),
+/// The ID of the image that an entry leads to, `Some(None)` for what is no image that an engine runs here; `None` where
+/// it is not whole.
+fn image_of(layout: &Layout, entry: &Descriptor) -> Option<Option<String>> {
+    match layout.read_image(entry) {
+        Ok(image) if layout.missing_blob(&image).is_none() => Some(Some(image.config_digest.to_string())),
+        Err(ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. }) => Some(None),
+        _ => None,
     }
+}
+
+/// The entries of the index, where those that were changed, those of one name and those that are older than their
+/// records give way to intact records.
+fn mended(layout: &Layout, lost: &[NameRecord], report: &mut RepairReport) -> Vec<Descriptor> {
+    let entries = &layout.index.manifests;
+    let names = entry_names(entries);
+    let comes_back = |entry: &Descriptor| lost.iter().any(|record| record.entry.digest == entry.digest);
+    let mut mended = Vec::new();
+    let mut decided: HashSet<&String> = HashSet::new();
+    for (entry, name) in entries.iter().zip(&names) {
+        // One whose name is not what was written: the record brings it back under the right one.
+        let is_superseded = !entry.seal_holds() && comes_back(entry);
+        let Some(name) = name else {
+            mended.extend((!is_superseded).then(|| entry.clone()));
+            continue;
+        };
+        if !decided.insert(name) {
+            continue;
+        }
+        let named = entries.iter().zip(&names).filter(|(_, other)| other.as_deref() == Some(name.as_str()));
+        let same: Vec<&Descriptor> = named.map(|(entry, _)| entry).collect();
+        let is_changed = same.iter().any(|entry| !entry.seal_holds());
+        let is_twice = same.iter().any(|other| other.digest != entry.digest);
+        let record = record_of(layout.folder(), name).filter(|record| {
+            let is_one_of_them = same.iter().any(|entry| entry.digest == record.entry.digest);
+            let is_newer = newer_record(layout, name).is_some() && is_surely_newer(record, entry);
+            is_changed || is_twice && is_one_of_them || is_newer
+        });
+        let restored = record.and_then(|record| Some((image_of(layout, &record.entry)?, record)));
+        let Some((image_id, record)) = restored else {
+            if (is_changed || is_twice) && !is_superseded {
+                report.not_restored.push(name.clone());
+            }
+            mended.extend(same.into_iter().filter(|entry| entry.seal_holds() || !comes_back(entry)).cloned());
+            continue;
+        };
+        if is_changed || is_twice {
+            let is_other =
+                |other: &&&Descriptor| other.digest != record.entry.digest && layout.blob_path(&other.digest).exists();
+            let others = same.iter().filter(is_other);
+            mended.extend(others.map(|other| without_name(other)));
+        }
+        report.names.push(RepairedName { reference: name.clone(), image_id });
+        mended.push(record.entry);
+    }
+    mended
+}
+
+/// An entry that keeps what it leads to in the store, and is called nothing.
+fn without_name(entry: &Descriptor) -> Descriptor {
+    let mut entry = entry.clone().without(REF_NAME).without(CONTAINERD_NAME);
+    // What `dpl` said of it was said of an entry with a name.
+    entry.annotations.retain(|annotation, _| !annotation.starts_with("dpl."));
+    entry
+}
+
+/// Keeps what there is of an index that can't be read, or writes down that there was none: either way, what it named is
+/// not known.
+fn set_index_aside(folder: &Path) -> Result<(), ImagesError> {
+    let own = folder.join(OWN_FOLDER);
+    let from = folder.join(INDEX_FILE);
+    match fs::rename(&from, own.join(DAMAGED_INDEX)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => write(&own.join(MISSING_INDEX), b""),
+        Err(error) => Err(ImagesError::file(message!("verb-set-aside"), &from, error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// The file that tells that the index was made again, and may lack names that the old one had.
+pub(in crate::images) fn rebuilt_mark(folder: &Path) -> Option<PathBuf> {
+    let marks = [DAMAGED_INDEX, MISSING_INDEX].map(|mark| folder.join(OWN_FOLDER).join(mark));
+    marks.into_iter().find(|mark| mark.exists())
+}
+
+/// Layers of the length that their manifests say and of another content: no look at sizes finds them, so that a save
+/// would take them for whole.
+fn damaged_layers(layout: &Layout, reporter: &Reporter) -> Result<Vec<Digest>, ImagesError> {
+    let mut seen = HashSet::new();
+    let mut damaged = Vec::new();
+    for image in layout.images() {
+        reporter.began(Activity::VerifyImage, &image.name, None);
+        for layer in distinct(&image.layers) {
+            if reporter.asked_to_stop() {
+                return Err(ImagesError::Stopped);
+            }
+            if seen.insert(layer.blob.clone()) && is_damaged(layout, layer)? {
+                damaged.push(layer.blob.clone());
+            }
+        }
+        if image.layers.iter().any(|layer| damaged.contains(&layer.blob)) {
+            reporter.failed(Activity::VerifyImage, &image.name, message!("damage-digest"));
+        } else {
+            reporter.done(Activity::VerifyImage, &image.name, message!("images-read"));
+        }
+    }
+    Ok(damaged)
+}
+
+fn is_damaged(layout: &Layout, layer: &StoredLayer) -> Result<bool, ImagesError> {
+    let path = layout.blob_path(&layer.blob);
+    let failed = |source| ImagesError::file(message!("verb-read"), &path, source);
+    // What can't be opened can't be told to be another content.
+    let Ok(file) = open_regular(&path) else {
+        return Ok(false);
+    };
+    if file.metadata().map_err(failed)?.len() != layer.size_bytes {
+        return Ok(false);
+    }
+    let mut reader = HashingReader::new(file);
+    io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
+    let (_, digest, _) = reader.finish();
+    Ok(digest != layer.blob)
 }

@@ -1,4 +1,4 @@
-//! Layers for the tests of this room.
+//! Layers for the tests of this module.
 
 use std::fs;
 use std::path::Path;

@@ -9,8 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::fs::{Digest, Mode, write_durably};
-use crate::images::store::layout::open_regular;
+use crate::fs::{Digest, Mode, open_regular, write_durably};
 
 /// What is known of a thousand archives takes less.
 const LIMIT_BYTES: u64 = 8 << 20;

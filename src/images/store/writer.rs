@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::failpoint;
-use crate::fs::{Digest, Mode, create_dir_durably, write_durably};
+use crate::fs::{Digest, Mode, create_dir_durably, open_regular, write_durably};
 use crate::images::error::ImagesError;
 use crate::images::formats::documents::{
     CONFIG_TYPE, CONTAINERD_NAME, Descriptor, ENGINE_IDS, ImageManifest, Index, MANIFEST_TYPE, PROJECTS, REF_NAME,
@@ -19,15 +19,15 @@ use crate::images::formats::documents::{
 };
 use crate::images::formats::platform::Platform;
 use crate::images::names::{containerd_name, engine_name, entry_names, has_bare_tag};
-use crate::images::store::layout::{BLOBS, INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredLayer, open_regular};
-use crate::images::store::lock::{StoreLock, lock_folder, refuse_links, sweep};
+use crate::images::store::collect::reached_as_far_as_it_goes;
+use crate::images::store::layout::{BLOBS, INDEX_FILE, LAYERS, LAYOUT_FILE, Layout, OWN_FOLDER, StoredLayer};
+use crate::images::store::lock::{StoreLock, lock_folder, refuse_links};
 use crate::images::store::name_records::record_names;
+use crate::images::store::released::release;
 use crate::images::store::sidecar::{read_sidecar, write_sidecar};
 use crate::manifest::Reference;
 
 pub(in crate::images) const LAYOUT_VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-/// What is known of layers whose image may not be in the index yet.
-pub(in crate::images) const LAYERS: &str = "layers";
 
 /// A store, locked for writing until it is dropped.
 pub struct StoreWriter {
@@ -55,6 +55,7 @@ pub struct AddedDocuments {
 
 impl StoreWriter {
     /// As [`StoreWriter::open_for`] this machine's platform.
+    #[cfg(test)]
     pub fn open(folder: &Path) -> Result<Self, ImagesError> {
         Self::open_for(folder, &Platform::host())
     }
@@ -65,12 +66,10 @@ impl StoreWriter {
         let own = folder.join(OWN_FOLDER);
         refuse_links(folder)?;
         for made in [&folder.join(BLOBS), &own.join(LAYERS)] {
-            create_dir_durably(made).map_err(|source| ImagesError::file("make the folder", made, source))?;
+            create_dir_durably(made)
+                .map_err(|source| ImagesError::file(message!("verb-create-folder"), made, source))?;
         }
         let lock = lock_folder(folder)?;
-        for swept in [folder.join(BLOBS), own.join(LAYERS)] {
-            sweep(&swept).map_err(|source| ImagesError::file("clean up", &swept, source))?;
-        }
         let layout = match Layout::open_for(folder, platform)? {
             Some(layout) => layout,
             None => {
@@ -78,7 +77,7 @@ impl StoreWriter {
                 write(&folder.join(INDEX_FILE), &Index::default().to_bytes())?;
                 Layout::open_for(folder, platform)?.ok_or_else(|| ImagesError::NotAStore {
                     folder: folder.to_owned(),
-                    why: "its index.json vanished",
+                    why: message!("store-index-vanished"),
                 })?
             }
         };
@@ -87,7 +86,7 @@ impl StoreWriter {
             write(&version, LAYOUT_VERSION)?;
         }
         // What other programs and earlier versions named, too.
-        record_names(folder, &layout.index)?;
+        record_names(&layout, &layout.index, &[])?;
         Ok(Self { layout, _lock: lock })
     }
 
@@ -137,8 +136,9 @@ impl StoreWriter {
         // Read again: other programs that write layouts know nothing of our lock.
         let folder = self.layout.folder().to_owned();
         let fresh = Layout::open_for(&folder, self.layout.platform())?
-            .ok_or(ImagesError::NotAStore { folder: folder.clone(), why: "its index.json vanished" })?;
-        let mut index = fresh.index;
+            .ok_or(ImagesError::NotAStore { folder: folder.clone(), why: message!("store-index-vanished") })?;
+        let mut index = fresh.index.clone();
+        let (mut moved, mut replaced) = (Vec::new(), Vec::new());
         let saved_at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         for name in names {
             let exact = containerd_name(&name.reference);
@@ -150,12 +150,19 @@ impl StoreWriter {
                 if called.as_ref() == Some(&familiar) {
                     projects.extend(projects_of(&entry).into_iter().map(str::to_owned));
                     // By a tag alone, another program may still look for it.
-                    others.extend(has_bare_tag(&entry).then(|| entry.without(CONTAINERD_NAME)));
+                    if has_bare_tag(&entry) {
+                        others.push(entry.without(CONTAINERD_NAME));
+                    } else {
+                        replaced.push(entry);
+                    }
                 } else if called.is_some() || entry.annotation(CONTAINERD_NAME) != Some(&exact) {
                     others.push(entry);
+                } else {
+                    replaced.push(entry);
                 }
             }
             index.manifests = others;
+            moved.push(familiar.clone());
             let mut entry =
                 Descriptor::new(&name.manifest.media_type, name.manifest.digest.clone(), name.manifest.size)
                     .with(REF_NAME, familiar)
@@ -174,11 +181,12 @@ impl StoreWriter {
                 index.manifests[at] = claimed_by(entry, projects).sealed();
             }
         }
+        release(&fresh, &reached_as_far_as_it_goes(&fresh, &replaced));
         failpoint!("images.save.before-index");
         write(&folder.join(INDEX_FILE), &index.to_bytes())?;
         failpoint!("images.save.after-index");
         // After the index: a name that a save did not come to would look like one that the index lost.
-        record_names(&folder, &index)?;
+        record_names(&fresh, &index, &moved)?;
         self.layout.index = index;
         Ok(())
     }
@@ -293,5 +301,5 @@ fn is_file_with(path: &Path, bytes: &[u8]) -> bool {
 }
 
 pub(in crate::images) fn write(path: &Path, bytes: &[u8]) -> Result<(), ImagesError> {
-    write_durably(path, bytes, Mode::Shared).map_err(|source| ImagesError::file("write", path, source))
+    write_durably(path, bytes, Mode::Shared).map_err(|source| ImagesError::file(message!("verb-write"), path, source))
 }

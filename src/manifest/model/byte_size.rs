@@ -16,8 +16,7 @@ impl FromStr for ByteSize {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong =
-            || InvalidValue(format!("`{text}` is not a valid size: write bytes, or a number with b, k, m, g or t"));
+        let wrong = || InvalidValue(message!("invalid-size", text = text));
         let lower = text.trim().to_ascii_lowercase();
         let digits =
             lower.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(lower.len());

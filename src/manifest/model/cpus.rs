@@ -15,7 +15,7 @@ impl FromStr for Cpus {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || InvalidValue(format!("`{text}` is not a number of CPUs: write it as `2` or `0.5`"));
+        let wrong = || InvalidValue(message!("invalid-cpus", text = text));
         let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
         let plain = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
         if !plain(whole) || !plain(fraction) || fraction.len() > 9 || (whole.is_empty() && fraction.is_empty()) {

@@ -23,7 +23,7 @@ impl FromStr for GpuCount {
         match (text, text.parse::<u32>()) {
             ("all" | "-1", _) => Ok(Self::All),
             (_, Ok(count)) if count > 0 => Ok(Self::Exactly(count)),
-            _ => Err(InvalidValue(format!("`{text}` is not a number of GPUs: write `all`, or a number from 1"))),
+            _ => Err(InvalidValue(message!("invalid-gpus", text = text))),
         }
     }
 }

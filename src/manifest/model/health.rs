@@ -70,6 +70,7 @@ pub enum ReadyProbe {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HttpProbe {
     /// The container's port.
+    #[schemars(range(min = 1))]
     pub port: u16,
     /// The path, from `/`.
     pub path: String,

@@ -8,6 +8,7 @@ mod byte_size;
 mod cpus;
 mod database;
 mod devices;
+mod files;
 mod health;
 mod network;
 mod numbered;
@@ -22,10 +23,13 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::report::{Message, Told};
+
 pub use byte_size::{ByteSize, SwapLimit};
 pub use cpus::Cpus;
 pub use database::{Database, POSTGRES_PORT, Preserve, Retention};
 pub use devices::{Device, Gpu, GpuCount, Ulimit, is_cdi_name};
+pub use files::{FileUse, UsedFile};
 pub use health::{Healthcheck, HttpProbe, Ready, ReadyProbe};
 pub use network::{
     AddressPool, ExposedPort, ExtraHosts, HostAddress, HostPort, Ipam, Link, NamespaceMode, Network, NetworkJoin, Port,
@@ -39,10 +43,15 @@ pub use service::{
 };
 pub use storage::{BindOptions, Mount, MountKind, Tmpfs, TmpfsOptions, Volume, VolumeOptions};
 
-/// The text is no value of that type; says what one looks like.
+/// The text is not a value of that type; says what one looks like.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidValue(pub String);
+pub struct InvalidValue(pub Message);
+
+impl Told for InvalidValue {
+    fn message(&self) -> Message {
+        self.0.clone()
+    }
+}
 
 /// Serialises through `Display`, and describes itself in the schema as a string beside other forms.
 macro_rules! text_value {

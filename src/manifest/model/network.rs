@@ -113,8 +113,7 @@ impl fmt::Display for NamespaceMode {
 }
 
 /// A transport protocol.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
     #[default]
     Tcp,
@@ -151,6 +150,7 @@ pub struct Port {
 #[schemars(rename = "Port")]
 struct WrittenPort {
     /// The container's port.
+    #[schemars(range(min = 1))]
     target: u16,
     /// The host's port; one that the engine picks where absent, the first free one of a range `8000-8010`.
     #[serde(skip_serializing_if = "is_default")]
@@ -242,7 +242,7 @@ impl FromStr for Link {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (service, alias) = text.split_once(':').unwrap_or((text, text));
         if service.is_empty() || alias.is_empty() || alias.contains(':') {
-            return Err(InvalidValue(format!("`{text}` is not a valid link: write `SERVICE` or `SERVICE:ALIAS`")));
+            return Err(InvalidValue(message!("invalid-link", text = text)));
         }
         Ok(Self { service: service.to_owned(), alias: alias.to_owned() })
     }
@@ -275,11 +275,7 @@ impl FromStr for HostPort {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || {
-            InvalidValue(format!(
-                "`{text}` is not a valid port: a whole number from 1 to 65535, or a range `8000-8010`"
-            ))
-        };
+        let wrong = || InvalidValue(message!("invalid-host-port", text = text));
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let port = |text: &str| match text.parse::<u16>() {
             Ok(port) if port > 0 && !text.starts_with('+') => Ok(port),
@@ -338,7 +334,7 @@ impl FromStr for NamespaceMode {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || InvalidValue(format!("`{text}` is not a valid mode: host, service:NAME, container:NAME, …"));
+        let wrong = || InvalidValue(message!("invalid-mode", text = text));
         match text.split_once(':') {
             Some(("service", name)) if !name.is_empty() => Ok(Self::Service(name.to_owned())),
             Some(("container", name)) if !name.is_empty() => Ok(Self::Container(name.to_owned())),
@@ -368,10 +364,21 @@ impl FromStr for Protocol {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
             "sctp" => Ok(Self::Sctp),
-            _ => Err(InvalidValue(format!("`{text}` is not a valid protocol: tcp, udp or sctp"))),
+            _ => Err(InvalidValue(message!("invalid-protocol", text = text))),
         }
     }
 }
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.word())
+    }
+}
+
+text_value!(Protocol, "Protocol", {
+    "type": "string",
+    "pattern": "^([Tt][Cc][Pp]|[Uu][Dd][Pp]|[Ss][Cc][Tt][Pp])$|\\$"
+});
 
 impl FromStr for ExposedPort {
     type Err = InvalidValue;
@@ -380,9 +387,7 @@ impl FromStr for ExposedPort {
         let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         match port.parse::<u16>() {
             Ok(port) if port > 0 => Ok(Self { port, protocol: protocol.parse()? }),
-            _ => Err(InvalidValue(format!(
-                "`{text}` is not a valid port: 1 to 65535, with /udp or /sctp where it is not tcp"
-            ))),
+            _ => Err(InvalidValue(message!("invalid-port", text = text))),
         }
     }
 }
@@ -396,6 +401,6 @@ impl fmt::Display for ExposedPort {
 text_value!(ExposedPort, "ExposedPort", {
     "anyOf": [
         { "type": "integer", "minimum": 1, "maximum": 65535 },
-        { "type": "string", "pattern": "^[0-9]+(-[0-9]+)?(/(tcp|udp|sctp))?$|\\$" }
+        { "type": "string", "pattern": "^[0-9]+(-[0-9]+)?(/([Tt][Cc][Pp]|[Uu][Dd][Pp]|[Ss][Cc][Tt][Pp]))?$|\\$" }
     ]
 });

@@ -20,7 +20,7 @@ impl FromStr for Period {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || InvalidValue(format!("`{text}` is not a valid duration: write it as `1m30s`, `5s` or `500ms`"));
+        let wrong = || InvalidValue(message!("invalid-period", text = text));
         let mut rest = text.trim();
         if rest == "0" {
             return Ok(Self(Duration::ZERO));

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::{InvalidValue, text_value};
 use crate::fs::Digest;
+use crate::report::{Message, Told as _};
 
 /// An image reference in its familiar form: `expert/expert_ui:latest`, `postgres@sha256:…` (the grammar of
 /// distribution's reference package). Without a tag or a digest it means `latest`.
@@ -54,9 +55,9 @@ impl FromStr for Reference {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = |why: &str| InvalidValue(format!("`{text}` is not a valid image reference: {why}"));
+        let wrong = |why: Message| InvalidValue(message!("invalid-reference", text = text, why = why));
         let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest.parse::<Digest>().map_err(|error| wrong(&error.to_string()))?)),
+            Some((rest, digest)) => (rest, Some(digest.parse::<Digest>().map_err(|error| wrong(error.message()))?)),
             None => (text, None),
         };
         let (name, tag) = match rest.rsplit_once(':') {
@@ -68,14 +69,16 @@ impl FromStr for Reference {
             let mut bytes = tag.bytes();
             let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             if !first || tag.len() > 128 || !bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-                return Err(wrong("a tag has letters, digits, `.`, `_` and `-`, at most 128"));
+                return Err(wrong(message!("reference-tag")));
             }
         }
         let is_id = |hex: &str| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         if name == "sha256" && tag.is_some_and(is_id) {
-            return Err(wrong("an image's ID is the engine's own; write its name (name:tag)"));
+            return Err(wrong(message!("reference-id")));
         }
-        let name = name.strip_prefix("docker.io/").unwrap_or(name);
+        // The two names of Docker Hub mean the same.
+        let hub = name.strip_prefix("docker.io/").or_else(|| name.strip_prefix("index.docker.io/"));
+        let name = hub.unwrap_or(name);
         let name = name.strip_prefix("library/").filter(|rest| !rest.contains('/')).unwrap_or(name);
         check_name(name).map_err(wrong)?;
         let tag = match (tag, &digest) {
@@ -87,18 +90,18 @@ impl FromStr for Reference {
     }
 }
 
-fn check_name(name: &str) -> Result<(), &'static str> {
+fn check_name(name: &str) -> Result<(), Message> {
     if name.is_empty() || name.len() > LONGEST_NAME {
-        return Err("the name is empty or longer than 255 characters");
+        return Err(message!("reference-length"));
     }
     let parts: Vec<&str> = name.split('/').collect();
     for (index, part) in parts.iter().enumerate() {
         if index == 0 && parts.len() > 1 && is_registry(part) {
             if !is_host_and_port(part) {
-                return Err("the registry's host is malformed");
+                return Err(message!("reference-registry"));
             }
         } else if !is_path_component(part) {
-            return Err("its parts have lower-case letters and digits, separated by `.`, `_`, `__` or `-`");
+            return Err(message!("reference-parts"));
         }
     }
     Ok(())
@@ -177,6 +180,7 @@ mod tests {
     fn a_reference_without_a_tag_means_latest() {
         assert_eq!(reference("redis").to_string(), "redis:latest");
         assert_eq!(reference("docker.io/library/redis:7").to_string(), "redis:7");
+        assert_eq!(reference("index.docker.io/library/redis:7").to_string(), "redis:7");
         assert_eq!(reference("127.0.0.1:5000/a/b").to_string(), "127.0.0.1:5000/a/b:latest");
     }
 

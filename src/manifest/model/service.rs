@@ -316,9 +316,7 @@ impl FromStr for RestartPolicy {
                 // For the engine 0 is no limit, and its inspect says so.
                 Some(0) => Ok(Self::OnFailure(None)),
                 Some(count) => Ok(Self::OnFailure(Some(count))),
-                None => Err(InvalidValue(format!(
-                    "`{text}` is not a valid restart policy: no, always, unless-stopped, on-failure or on-failure:N"
-                ))),
+                None => Err(InvalidValue(message!("invalid-restart", text = text))),
             },
         }
     }

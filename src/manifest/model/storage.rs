@@ -100,9 +100,7 @@ impl FromStr for Tmpfs {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (target, options) = text.split_once(':').unwrap_or((text, ""));
         if !target.starts_with('/') {
-            return Err(InvalidValue(format!(
-                "`{text}` is not a valid tmpfs: write `/absolute/path` or `/path:size=64m`"
-            )));
+            return Err(InvalidValue(message!("invalid-tmpfs", text = text)));
         }
         Ok(Self { target: target.to_owned(), options: options.to_owned() })
     }

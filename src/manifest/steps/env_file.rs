@@ -2,19 +2,32 @@
 //! without a value is an error, never an empty string; and so is text behind a closing quote, which Compose drops.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::variables::{Dialect, Template};
+use crate::catalogue::io_error;
+use crate::fs::open_regular;
+use crate::report::{Message, Told};
 
 /// An `env_file` that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvFileError {
-    #[error("can't read the env_file {path}")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{path}:{line}: {why}")]
-    Line { path: PathBuf, line: usize, why: String },
-    #[error("the env_file {path} is larger than 1 MiB")]
+    Line { path: PathBuf, line: usize, why: Message },
     TooLarge { path: PathBuf },
+}
+
+impl Told for EnvFileError {
+    fn message(&self) -> Message {
+        match self {
+            Self::Read { path, .. } => message!("error-env-file-read", path = path.display()),
+            Self::Line { path, line, why } => {
+                message!("error-env-file-line", path = path.display(), line = line, why = why)
+            }
+            Self::TooLarge { path } => message!("error-env-file-large", path = path.display()),
+        }
+    }
 }
 
 const LARGEST_FILE: u64 = 1 << 20;
@@ -34,7 +47,7 @@ pub struct EnvEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvProblem {
     pub line: usize,
-    pub why: String,
+    pub why: Message,
 }
 
 /// The pairs of a file, in order; `lookup` has the values that win over the file's own in `${NAME}`.
@@ -43,21 +56,34 @@ pub fn read_env_file(
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<(String, String)>, EnvFileError> {
     let read = |source| EnvFileError::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(read)?.len() > LARGEST_FILE {
-        return Err(EnvFileError::TooLarge { path: path.to_owned() });
-    }
-    let text = std::fs::read_to_string(path).map_err(read)?;
+    let text = read_capped(path, LARGEST_FILE).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => EnvFileError::TooLarge { path: path.to_owned() },
+        _ => read(source),
+    })?;
     let wrong = |EnvProblem { line, why }| EnvFileError::Line { path: path.to_owned(), line, why };
     let mut pairs = Vec::new();
     for (line, entry) in env_entries(&text, lookup) {
         let entry = entry.map_err(wrong)?;
-        let value = entry.value.ok_or_else(|| wrong(EnvProblem { line, why: NO_PAIR.to_owned() }))?;
+        let value = entry.value.ok_or_else(|| wrong(EnvProblem { line, why: NO_PAIR }))?;
         pairs.push((entry.name, value));
     }
     Ok(pairs)
 }
 
-const NO_PAIR: &str = "a line is NAME=value, with a name without spaces";
+/// The text of a regular file of at most so many bytes. A pipe or a device is an error, never waited for.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`] for one that has more.
+pub fn read_capped(path: &Path, largest: u64) -> io::Result<String> {
+    let mut text = String::new();
+    let read = open_regular(path)?.take(largest + 1).read_to_string(&mut text)?;
+    if read as u64 > largest {
+        return Err(io_error(io::ErrorKind::FileTooLarge, message!("error-input-too-large")));
+    }
+    Ok(text)
+}
+
+const NO_PAIR: Message = message!("env-no-pair");
 
 /// The entries of a file and the lines that they begin on, from 1.
 ///
@@ -91,7 +117,7 @@ pub fn raw_entries(text: &str) -> Vec<(usize, Result<EnvEntry, EnvProblem>)> {
         let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value.to_owned())));
         let is_right = is_name(name) && value.as_ref().is_none_or(|value| !value.contains('\0'));
         let entry = EnvEntry { name: name.to_owned(), value };
-        (line, if is_right { Ok(entry) } else { Err(EnvProblem { line, why: NO_PAIR.to_owned() }) })
+        (line, if is_right { Ok(entry) } else { Err(EnvProblem { line, why: NO_PAIR }) })
     });
     entries.collect()
 }
@@ -135,14 +161,14 @@ impl<'t> Reader<'t> {
         line
     }
 
-    fn entry(&mut self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<EnvEntry, String> {
+    fn entry(&mut self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<EnvEntry, Message> {
         if let Some(rest) = self.rest.strip_prefix("export").filter(|rest| rest.starts_with(is_blank)) {
             self.rest = rest.trim_start_matches(is_blank);
         }
         let end = self.rest.find(['=', ':', '\n']).unwrap_or(self.rest.len());
         let name = self.rest[..end].trim_end();
         if !is_name(name) {
-            return Err(NO_PAIR.to_owned());
+            return Err(NO_PAIR);
         }
         let name = name.to_owned();
         if !self.rest[end..].starts_with(['=', ':']) {
@@ -163,13 +189,13 @@ impl<'t> Reader<'t> {
             }
         };
         if value.contains('\0') {
-            return Err("a NUL character can't be part of a value".to_owned());
+            return Err(message!("env-nul"));
         }
         Ok(EnvEntry { name, value: Some(value) })
     }
 
     /// A quoted value, which the quote begins: as it is, but for its escaped quotes.
-    fn quoted(&mut self, quote: char) -> Result<String, String> {
+    fn quoted(&mut self, quote: char) -> Result<String, Message> {
         let mut value = String::new();
         let mut is_escaped = false;
         for (index, character) in self.rest.char_indices().skip(1) {
@@ -177,7 +203,7 @@ impl<'t> Reader<'t> {
                 let (inside, behind) = (&self.rest[..index], &self.rest[index + 1..]);
                 let remark = behind.split('\n').next().unwrap_or_default().trim_start();
                 if !remark.is_empty() && !remark.starts_with('#') {
-                    return Err("something follows the closing quote".to_owned());
+                    return Err(message!("env-after-quote"));
                 }
                 self.line += inside.matches('\n').count();
                 self.rest = behind.trim_start_matches(is_blank);
@@ -193,13 +219,13 @@ impl<'t> Reader<'t> {
             is_escaped = false;
             value.push(character);
         }
-        Err("a quote has no end".to_owned())
+        Err(message!("env-open-quote"))
     }
 
-    fn fill(&mut self, text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    fn fill(&mut self, text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, Message> {
         let mut template = Template { lookup, dialect: Dialect::EnvFile, left: self.left };
         let filled = template.fill(text).map_err(|failure| match failure.help {
-            Some(help) => format!("{}; {help}", failure.message),
+            Some(help) => message!("env-with-help", message = failure.message, help = help),
             None => failure.message,
         })?;
         self.left = self.left.saturating_sub(filled.len());
@@ -302,9 +328,9 @@ mod tests {
     #[test]
     fn what_can_t_be_used_is_named_by_its_line_and_never_by_its_value() {
         for (line, why) in [
-            ("two secret words", NO_PAIR),
-            ("=secret", NO_PAIR),
-            ("A!=secret", NO_PAIR),
+            ("two secret words", "a line is NAME=value"),
+            ("=secret", "a line is NAME=value"),
+            ("A!=secret", "a line is NAME=value"),
             ("A='secret", "a quote has no end"),
             ("A=\"secret\" y", "something follows the closing quote"),
             ("A=$UNSET", "the variable UNSET has no value"),
@@ -314,9 +340,10 @@ mod tests {
         ] {
             let entries = env_entries(&format!("OK=\"1\n2\"\n\n{line}\n"), &outside);
             let (_, problem) = entries.into_iter().find(|(_, entry)| entry.is_err()).unwrap();
-            let problem = problem.unwrap_err();
-            assert_eq!(problem.line, 4, "{line}");
-            assert!(problem.why.starts_with(why) && !problem.why.contains("secret"), "{line}: {}", problem.why);
+            let EnvProblem { line: number, why: said } = problem.unwrap_err();
+            let said = crate::catalogue::Catalogue::english().text(&said);
+            assert_eq!(number, 4, "{line}");
+            assert!(said.starts_with(why) && !said.contains("secret"), "{line}: {said}");
         }
     }
 

@@ -66,7 +66,7 @@ pub(in crate::manifest) fn apply_defaults(root: &mut Node, effective: &mut Effec
     };
     let Entry { key_span, value: defaults, .. } = entries.remove(place);
     if !matches!(defaults.value, Value::Object(_)) {
-        problems.error(defaults.span, format!("`defaults` must be an object, not {}", defaults.kind()));
+        problems.error(defaults.span, message!("merge-defaults", kind = defaults.kind()));
         return;
     }
     let weight = defaults.weight();
@@ -75,7 +75,7 @@ pub(in crate::manifest) fn apply_defaults(root: &mut Node, effective: &mut Effec
     for service in services.iter_mut().filter(|service| matches!(service.value.value, Value::Object(_))) {
         total += weight;
         if total > MOST_BYTES {
-            problems.error(key_span, "`defaults` is too large for so many services");
+            problems.error(key_span, message!("merge-defaults-large"));
             return;
         }
         let own = std::mem::replace(&mut service.value, defaults.clone());
@@ -117,7 +117,7 @@ fn remove_nulls(entries: &mut Vec<Entry>, effective: &EffectiveNulls, problems: 
     entries.retain(|entry| {
         let is_null = matches!(entry.value.value, Value::Null);
         if is_null && !effective.0.contains(&entry.value.span) {
-            problems.warning(entry.key_span, format!("`{}` is null, which removes nothing here", entry.key));
+            problems.warning(entry.key_span, message!("merge-null", key = entry.key));
         }
         !is_null
     });

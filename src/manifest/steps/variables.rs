@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::manifest::text::node::{Node, Text, Value};
+use crate::report::Message;
 
 /// Where variables get their values: the process's environment first, then the manifest's `env_file`s.
 #[derive(Debug, Clone, Default)]
@@ -51,8 +52,8 @@ impl Variables {
 /// Why a string can't be filled in.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failure {
-    pub message: String,
-    pub help: Option<String>,
+    pub message: Message,
+    pub help: Option<Message>,
 }
 
 /// Whose rules a string is filled in by.
@@ -97,12 +98,12 @@ pub(in crate::manifest) fn fill_in(node: &mut Node, variables: &Variables, growt
 }
 
 /// A failure that `$$` may mend.
-fn wrong(message: impl Into<String>) -> Failure {
-    Failure { message: message.into(), help: Some("write `$$` for a dollar sign".to_owned()) }
+fn wrong(message: Message) -> Failure {
+    Failure { message, help: Some(message!("variable-dollar")) }
 }
 
 fn too_large() -> Failure {
-    Failure { message: "variables make this larger than 1 MiB".to_owned(), help: None }
+    Failure { message: message!("variable-growth"), help: None }
 }
 
 impl Template<'_> {
@@ -114,7 +115,7 @@ impl Template<'_> {
 
     fn fill_nested(&mut self, text: &str, depth: usize) -> Result<String, Failure> {
         if depth > DEEPEST_NESTING {
-            return Err(wrong("variables are nested too deeply"));
+            return Err(wrong(message!("variable-nested")));
         }
         let mut filled = String::new();
         let mut rest = text;
@@ -125,7 +126,7 @@ impl Template<'_> {
                 self.push(&mut filled, "$")?;
                 rest = tail;
             } else if let Some(tail) = rest.strip_prefix('{') {
-                let end = closing_brace(tail).ok_or_else(|| wrong("a `${` has no closing brace"))?;
+                let end = closing_brace(tail).ok_or_else(|| wrong(message!("variable-brace")))?;
                 let value = self.expression(&tail[..end], depth)?;
                 self.push(&mut filled, &value)?;
                 rest = &tail[end + 1..];
@@ -133,7 +134,7 @@ impl Template<'_> {
                 let end = name_length(rest);
                 let value = match (end, self.dialect) {
                     (0, Dialect::Manifest) => {
-                        return Err(wrong("a single `$` is neither a variable nor a dollar sign"));
+                        return Err(wrong(message!("variable-single-dollar")));
                     }
                     (0, Dialect::EnvFile) => "$".to_owned(),
                     _ => self.value_of(&rest[..end])?,
@@ -162,7 +163,7 @@ impl Template<'_> {
     fn expression(&mut self, text: &str, depth: usize) -> Result<String, Failure> {
         let (name, operation) = text.split_at(name_length(text));
         if name.is_empty() {
-            return Err(wrong(format!("`${{{text}}}` names no variable")));
+            return Err(wrong(message!("variable-no-name", expression = format_args!("${{{text}}}"))));
         }
         let (empty_counts_as_unset, operation) = match operation.strip_prefix(':') {
             Some(operation) => (true, operation),
@@ -176,18 +177,17 @@ impl Template<'_> {
             (Some('-'), None) => self.fill_nested(word, depth + 1),
             (Some('?'), None) => {
                 let why = self.fill_nested(word, depth + 1)?;
-                let message = if why.is_empty() {
-                    format!("the variable {name} has no value")
-                } else {
-                    format!("the variable {name} has no value: {why}")
+                let message = match why.is_empty() {
+                    true => message!("variable-no-value", name = name),
+                    false => message!("variable-no-value-why", name = name, why = why),
                 };
                 Err(Failure { message, help: None })
             }
             (Some('+'), Some(_)) => self.fill_nested(word, depth + 1),
             (Some('+'), None) => Ok(String::new()),
             _ => Err(Failure {
-                message: format!("`${{{text}}}` is not a valid variable expression"),
-                help: Some("write `${NAME}`, `${NAME:-default}` or `${NAME:?why}`".to_owned()),
+                message: message!("variable-expression", expression = format_args!("${{{text}}}")),
+                help: Some(message!("variable-forms")),
             }),
         }
     }
@@ -196,14 +196,11 @@ impl Template<'_> {
         match (self.lookup)(name) {
             Some(value) if !value.is_empty() || self.dialect == Dialect::EnvFile => Ok(value),
             _ => {
-                let place = match self.dialect {
-                    Dialect::Manifest => "in the environment or in an env_file, ",
-                    Dialect::EnvFile => "in the environment or above, write `$$` for a dollar sign, ",
+                let help = match self.dialect {
+                    Dialect::Manifest => message!("variable-set-manifest", name = name),
+                    Dialect::EnvFile => message!("variable-set-file", name = name),
                 };
-                Err(Failure {
-                    message: format!("the variable {name} has no value"),
-                    help: Some(format!("set it {place}or write `${{{name}:-default}}`")),
-                })
+                Err(Failure { message: message!("variable-no-value", name = name), help: Some(help) })
             }
         }
     }
@@ -256,7 +253,7 @@ mod tests {
         let variables = Variables::new(process.into());
         let lookup = |name: &str| variables.get(name).map(str::to_owned);
         let mut template = Template { lookup: &lookup, dialect: Dialect::Manifest, left: LARGEST_GROWTH };
-        template.fill(text).map_err(|failure| failure.message)
+        template.fill(text).map_err(|failure| crate::catalogue::Catalogue::english().text(&failure.message))
     }
 
     #[test]

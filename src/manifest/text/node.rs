@@ -1,6 +1,7 @@
 //! JSON values that know where they were written.
 
 use super::source::Span;
+use crate::report::Message;
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +21,8 @@ pub(in crate::manifest) enum Value {
     Object(Vec<Entry>),
     /// A string with a variable that has no value: an error only if nothing overrides it.
     Unresolved {
-        message: String,
-        help: Option<String>,
+        message: Message,
+        help: Option<Message>,
     },
     /// Something wrong that was reported already; readers pass it over in silence.
     Invalid,
@@ -64,15 +65,15 @@ impl Node {
     }
 
     /// What a person calls a value of this kind.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> Message {
         match &self.value {
-            Value::Null => "null",
-            Value::Bool(_) => "a truth value",
-            Value::Number(_) => "a number",
-            Value::String(_) | Value::Unresolved { .. } => "a string",
-            Value::Array(_) => "a list",
-            Value::Object(_) => "an object",
-            Value::Invalid => "something wrong",
+            Value::Null => message!("words", text = "null"),
+            Value::Bool(_) => message!("kind-bool"),
+            Value::Number(_) => message!("kind-number"),
+            Value::String(_) | Value::Unresolved { .. } => message!("kind-string"),
+            Value::Array(_) => message!("kind-list"),
+            Value::Object(_) => message!("kind-object"),
+            Value::Invalid => message!("kind-wrong"),
         }
     }
 
@@ -143,7 +144,9 @@ impl Node {
             + match &self.value {
                 Value::Null | Value::Bool(_) | Value::Invalid => 0,
                 Value::Number(text) | Value::String(Text { text, .. }) => text.len(),
-                Value::Unresolved { message, help } => message.len() + help.as_ref().map_or(0, String::len),
+                Value::Unresolved { message, help } => {
+                    message.text_bytes() + help.as_ref().map_or(0, Message::text_bytes)
+                }
                 Value::Array(items) => items.iter().map(Node::weight).sum(),
                 Value::Object(entries) => {
                     entries.iter().map(|entry| size_of::<Entry>() + entry.key.len() + entry.value.weight()).sum()

@@ -1,6 +1,7 @@
 //! What is wrong with a manifest, with places: all of it at once.
 
 use super::source::{Sources, Span};
+use crate::report::{Message, Told};
 
 /// Whether a problem makes the manifest unusable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,11 +14,11 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub severity: Severity,
-    pub message: String,
+    pub message: Message,
     /// `None` where there is no text to show, a file that can't be read for instance.
     pub span: Option<Span>,
     /// What would be right.
-    pub help: Option<String>,
+    pub help: Option<Message>,
 }
 
 /// A collector of problems.
@@ -31,26 +32,26 @@ pub struct Problems {
 const MOST_PROBLEMS: usize = 100;
 
 impl Problems {
-    pub fn add(&mut self, severity: Severity, span: Option<Span>, message: impl Into<String>, help: Option<String>) {
+    pub fn add(&mut self, severity: Severity, span: Option<Span>, message: Message, help: Option<Message>) {
         if self.found.len() >= MOST_PROBLEMS && severity == Severity::Error {
             self.left_out += 1;
             return;
         }
-        let problem = Problem { severity, message: message.into(), span, help };
+        let problem = Problem { severity, message, span, help };
         if !self.found.contains(&problem) {
             self.found.push(problem);
         }
     }
 
-    pub fn error(&mut self, span: Span, message: impl Into<String>) {
+    pub fn error(&mut self, span: Span, message: Message) {
         self.add(Severity::Error, Some(span), message, None);
     }
 
-    pub fn error_with_help(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.add(Severity::Error, Some(span), message, Some(help.into()));
+    pub fn error_with_help(&mut self, span: Span, message: Message, help: Message) {
+        self.add(Severity::Error, Some(span), message, Some(help));
     }
 
-    pub fn warning(&mut self, span: Span, message: impl Into<String>) {
+    pub fn warning(&mut self, span: Span, message: Message) {
         self.add(Severity::Warning, Some(span), message, None);
     }
 
@@ -62,17 +63,26 @@ impl Problems {
     pub fn into_sorted(mut self) -> Vec<Problem> {
         self.found.sort_by_key(|problem| (problem.span, problem.severity));
         if self.left_out > 0 {
-            let message = format!("and {} more errors", self.left_out);
+            let message = message!("manifest-more-errors", count = self.left_out);
             self.found.push(Problem { severity: Severity::Error, message, span: None, help: None });
         }
         self.found
     }
 }
 
-/// A manifest that can't be used: everything that is wrong with it, and the files to show it in.
+/// What a document is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DocumentKind {
+    #[default]
+    Manifest,
+    /// `sites.json`.
+    Sites,
+}
+
+/// A manifest, or a file of sites, that can't be used: everything that is wrong with it, and the files to show it in.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", self.headline())]
 pub struct ManifestErrors {
+    pub kind: DocumentKind,
     pub sources: Sources,
     /// Errors, and the warnings between them, in the order of their places.
     pub problems: Vec<Problem>,
@@ -83,12 +93,14 @@ impl ManifestErrors {
     pub fn count(&self) -> usize {
         self.problems.iter().filter(|problem| problem.severity == Severity::Error).count()
     }
+}
 
-    fn headline(&self) -> String {
+impl Told for ManifestErrors {
+    fn message(&self) -> Message {
         let name = self.sources.files().first().map(|file| file.shown.display().to_string()).unwrap_or_default();
-        match self.count() {
-            1 => format!("the manifest {name} has 1 error"),
-            count => format!("the manifest {name} has {count} errors"),
+        match self.kind {
+            DocumentKind::Manifest => message!("error-manifest", name = name, count = self.count()),
+            DocumentKind::Sites => message!("error-sites", name = name, count = self.count()),
         }
     }
 }

@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::manifest::model::{EnvFile, EnvFormat, EnvValue, SecretSource, Service};
-use crate::manifest::{EnvEntry, EnvProblem, env_entries, raw_entries};
+use crate::manifest::{EnvEntry, EnvProblem, env_entries, raw_entries, read_capped};
+use crate::report::{Message, Told};
 
 /// No environment is larger: the kernel's limit for one argument is 128 KiB, for all of them 2 MiB by default.
 const LARGEST_FILE: u64 = 2 << 20;
@@ -19,16 +20,39 @@ const LARGEST_FILE: u64 = 2 << 20;
 /// A value of the environment can't be had.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InputError {
-    #[error("env_file {path} can't be read")]
     EnvFile { path: PathBuf, source: Arc<io::Error> },
-    #[error("env_file {path}, line {line}: {what}")]
-    EnvFileLine { path: PathBuf, line: usize, what: String },
-    #[error("the secret for {variable} can't be read from {path}")]
+    EnvFileLine { path: PathBuf, line: usize, what: Message },
     SecretFile { variable: String, path: PathBuf, source: Arc<io::Error> },
-    #[error("the secret for {variable} is to come from the environment variable {name}, which is not set")]
     SecretVariable { variable: String, name: String },
-    #[error("the value of {variable} is no text that a variable can hold")]
     NotText { variable: String },
+}
+
+impl Told for InputError {
+    fn message(&self) -> Message {
+        match self {
+            Self::EnvFile { path, .. } => message!("error-input-env-file", path = path.display()),
+            Self::EnvFileLine { path, line, what } => {
+                message!("error-input-line", path = path.display(), line = line, what = what)
+            }
+            Self::SecretFile { variable, path, .. } => {
+                message!("error-input-secret-file", variable = variable, path = path.display())
+            }
+            Self::SecretVariable { variable, name } => {
+                message!("error-input-secret-variable", variable = variable, name = name)
+            }
+            Self::NotText { variable } => message!("error-input-not-text", variable = variable),
+        }
+    }
+
+    fn hint(&self) -> Option<Message> {
+        match self {
+            Self::SecretFile { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some(message!("hint-secret-file", path = path.display()))
+            }
+            Self::SecretVariable { name, .. } => Some(message!("hint-secret-variable", name = name)),
+            _ => None,
+        }
+    }
 }
 
 /// A service's environment as far as it can be read.
@@ -63,7 +87,7 @@ impl Inputs {
             inputs.values.extend(past.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
         for file in service.env_file.iter().filter(|_| service.past_env.is_none()) {
-            match read_capped(&file.path) {
+            match read_capped(&file.path, LARGEST_FILE) {
                 Ok(text) => inputs.add_file(service, file, &text),
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !file.required => {}
                 Err(error) => {
@@ -185,7 +209,7 @@ impl Inputs {
 pub fn read_secret(variable: &str, source: &SecretSource) -> Result<String, InputError> {
     match source {
         SecretSource::File(path) => {
-            let mut text = read_capped(path).map_err(|error| InputError::SecretFile {
+            let mut text = read_capped(path, LARGEST_FILE).map_err(|error| InputError::SecretFile {
                 variable: variable.to_owned(),
                 path: path.clone(),
                 source: Arc::new(error),
@@ -201,15 +225,6 @@ pub fn read_secret(variable: &str, source: &SecretSource) -> Result<String, Inpu
         SecretSource::Env(name) => std::env::var(name)
             .map_err(|_| InputError::SecretVariable { variable: variable.to_owned(), name: name.clone() }),
     }
-}
-
-fn read_capped(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let read = std::fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
-    if read as u64 > LARGEST_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than an environment can be"));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
@@ -262,6 +277,26 @@ mod tests {
     }
 
     #[test]
+    fn a_services_file_sees_what_the_manifests_own_file_sets() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("site.env", "DPL_TEST_DOMAIN=a.example\nDPL_TEST_HOST=of-the-site\n");
+        write("app.env", "URL=https://${DPL_TEST_DOMAIN}/\nAT=${DPL_TEST_HOST}\n");
+        let text = r#"{ "project": "p", "env_file": "site.env", "services": { "app": { "image": "a:1", "env_file": "app.env",
+            "environment": { "DPL_TEST_HOST": "of-the-service" } } } }"#;
+        write("stack.json", text);
+        let variables = crate::manifest::Variables::new(BTreeMap::new());
+        let loaded = crate::manifest::read_manifest(&folder.path().join("stack.json"), variables).unwrap();
+        let inputs = |loaded: &crate::manifest::Loaded| Inputs::read(loaded.manifest.services.get("app").unwrap());
+        let values = inputs(&loaded).environment().unwrap().clone();
+        assert_eq!((values["URL"].as_str(), values["AT"].as_str()), ("https://a.example/", "of-the-service"));
+        assert!(!values.contains_key("DPL_TEST_DOMAIN"), "it is for filling in, not for the container");
+        // A name alone takes its value, as it would take dpl's own.
+        write("app.env", "DPL_TEST_DOMAIN\n");
+        assert_eq!(inputs(&loaded).environment().unwrap()["DPL_TEST_DOMAIN"], "a.example");
+    }
+
+    #[test]
     fn one_newline_at_the_end_of_a_secret_does_not_count() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");
@@ -286,8 +321,8 @@ mod tests {
             texts,
             [
                 "the secret for PASSWORD can't be read from /nowhere/password",
-                "the secret for KEY is to come from the environment variable DPL_TEST_SURELY_UNSET, which is not set",
-                "the value of BAD is no text that a variable can hold",
+                "the secret for KEY is taken from the environment variable DPL_TEST_SURELY_UNSET, which is not set",
+                "the value of BAD contains a NUL, which a variable can't hold",
             ]
         );
         assert!(!format!("{inputs:?}").contains("hunter2"));
@@ -299,6 +334,18 @@ mod tests {
         let service = |required| Service { env_file: vec![file(required)], ..Service::default() };
         assert!(Inputs::read(&service(false)).environment().is_ok());
         assert!(Inputs::read(&service(true)).environment().is_err());
+    }
+
+    #[test]
+    fn a_pipe_or_a_device_is_no_env_file_and_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe.env");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        for path in [pipe, PathBuf::from("/dev/zero"), folder.path().to_owned()] {
+            let file = EnvFile { path, required: false, ..EnvFile::default() };
+            let inputs = Inputs::read(&Service { env_file: vec![file], ..Service::default() });
+            assert_eq!(inputs.errors().len(), 1, "{inputs:?}");
+        }
     }
 
     #[test]

@@ -257,17 +257,23 @@ fn links(manifest: &Manifest, service: &Service) -> Vec<String> {
     service.links.iter().flat_map(of_link).collect()
 }
 
+/// The names under which others find a container of the service in a network.
+pub(in crate::services) fn aliases(name: &str, service: &Service, key: &str) -> Vec<String> {
+    let stated = service.networks.get(key).map(|join| join.aliases.as_slice()).unwrap_or_default();
+    let mut aliases = vec![name.to_owned()];
+    aliases.extend(stated.iter().filter(|alias| *alias != name).cloned());
+    aliases
+}
+
 fn networks(manifest: &Manifest, name: &str, service: &Service) -> Vec<NetworkAttachment> {
     let links = links(manifest, service);
     // One address for the container is that of its first network, as it is on the command line.
     let first = service.network_keys().first().map(|key| (*key).to_owned());
     let attach = |key: &str| {
         let join = service.networks.get(key).cloned().unwrap_or_default();
-        let mut aliases = vec![name.to_owned()];
-        aliases.extend(join.aliases.into_iter().filter(|alias| alias != name));
         NetworkAttachment {
             network: manifest.network_name(key),
-            aliases,
+            aliases: aliases(name, service, key),
             ipv4_address: join.ipv4_address,
             ipv6_address: join.ipv6_address,
             link_local_ips: Vec::new(),

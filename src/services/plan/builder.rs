@@ -1,4 +1,4 @@
-//! Puts steps in order. A step only ever waits for steps before it, so a plan has no rings by the way it is made.
+//! Puts steps in order. A step only ever waits for steps before it, so no plan has a cycle.
 
 use super::step::{After, AnonymousVolumes, Operation, Step, StepId, Target};
 use super::{Cause, Expected, Plan, PlanInput, Warning};
@@ -141,7 +141,12 @@ pub(super) fn whatever_comes_of(step: StepId) -> After {
 }
 
 /// What puts an old container back in its place: its name, its policy, and its life where it served.
-pub(super) fn put_back(kept: &Target, name: &str, policy: RestartPolicy, served: bool) -> Vec<Operation> {
+pub(super) fn operations_that_restore(
+    kept: &Target,
+    name: &str,
+    policy: RestartPolicy,
+    served: bool,
+) -> Vec<Operation> {
     let named = Target { container: name.to_owned(), ..kept.clone() };
     let mut operations = vec![
         Operation::RenameContainer { target: kept.clone(), to: name.to_owned() },

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::manifest::types::Reference;
-use crate::report::Message;
+use crate::catalogue::english;
+use crate::manifest::model::Reference;
+use crate::report::{Listed, Message};
 use crate::services::snapshot::drift::{Drift, ImageDrift};
 
 /// The cause of a step.
@@ -42,7 +43,7 @@ pub enum Cause {
     /// A network that it is in is made anew.
     NetworkRecreated(String),
     /// The network differs from the manifest in these fields.
-    NetworkDiffers(String),
+    NetworkDiffers(Vec<String>),
 }
 
 impl Cause {
@@ -67,15 +68,15 @@ impl Cause {
             Self::Orphan => message!("services-cause-orphan"),
             Self::Adopted => message!("services-cause-adopted"),
             Self::NetworkRecreated(network) => message!("services-cause-network-recreated", network = network),
-            Self::NetworkDiffers(fields) => message!("services-cause-network-differs", fields = fields),
+            Self::NetworkDiffers(fields) => message!("services-cause-network-differs", fields = Listed::of(fields)),
         }
     }
 }
 
 fn drifted(drift: &Drift) -> Message {
-    let fields = drift.fields.join(", ");
+    let fields = Listed::of(&drift.fields);
     match &drift.image {
-        Some(ImageDrift::Changed { was, is }) if fields.is_empty() => {
+        Some(ImageDrift::Changed { was, is }) if drift.fields.is_empty() => {
             message!("services-cause-image", was = short(was), is = short(is))
         }
         Some(ImageDrift::Changed { was, is }) => {
@@ -88,44 +89,10 @@ fn drifted(drift: &Drift) -> Message {
     }
 }
 
-/// The text of plans in JSON, in English whatever the catalogue's language.
+/// The text of plans in JSON, in English whatever the language of the session.
 impl fmt::Display for Cause {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => formatter.write_str("it does not exist yet"),
-            Self::Drifted(drift) => {
-                match &drift.image {
-                    Some(ImageDrift::Changed { was, is }) => {
-                        write!(formatter, "image changed {} → {}", short(was), short(is))?;
-                    }
-                    Some(ImageDrift::Missing { reference }) => write!(formatter, "the engine has no {reference}")?,
-                    None => {}
-                }
-                if drift.image.is_some() && !drift.fields.is_empty() {
-                    formatter.write_str("; ")?;
-                }
-                if drift.fields.is_empty() {
-                    Ok(())
-                } else {
-                    write!(formatter, "configuration: {}", drift.fields.join(", "))
-                }
-            }
-            Self::Forced => formatter.write_str("to be made anew"),
-            Self::Down => formatter.write_str("it does not run"),
-            Self::Paused => formatter.write_str("it is paused"),
-            Self::Asked => formatter.write_str("asked for"),
-            Self::NeededBy(service) => write!(formatter, "{service} depends on it"),
-            Self::RestartsWith(service) => write!(formatter, "it restarts with {service}"),
-            Self::SharesNamespaceOf(service) => write!(formatter, "it shares a namespace of {service}"),
-            Self::NotReady => formatter.write_str("it has yet to prove that it is up"),
-            Self::RestartPolicy => formatter.write_str("its restart policy differs"),
-            Self::CutOff => formatter.write_str("an earlier run was cut off"),
-            Self::Surplus { scale } => write!(formatter, "scale is {scale}"),
-            Self::Orphan => formatter.write_str("the manifest names no such service"),
-            Self::Adopted => formatter.write_str("it is taken over"),
-            Self::NetworkRecreated(network) => write!(formatter, "network {network} is recreated"),
-            Self::NetworkDiffers(fields) => write!(formatter, "it differs from the manifest: {fields}"),
-        }
+        formatter.write_str(&english(&self.message()))
     }
 }
 
@@ -166,6 +133,10 @@ pub enum Warning {
     NotRestarted { service: String, with: String, provider: String },
     /// A network is made anew: the services in it are down meanwhile, and their old containers can't run again.
     NetworkRecreated { network: String, services: Vec<String> },
+    /// Containers of the project were created from another folder, by another clone of the manifests.
+    OtherFolder { folder: String },
+    /// Whether its environment differs is not known.
+    EnvironmentUnreadable { service: String, why: Message },
     /// Another version of dpl wrote what a container was made from: changes of the manifest can't be seen.
     Incomparable { service: String, container: String },
     /// The engine's machine may not be able to run the image.
@@ -177,7 +148,7 @@ impl Warning {
     pub fn message(&self) -> Message {
         match self {
             Self::StillNeeded { service, by } => {
-                message!("services-warning-still-needed", service = service, by = by.join(", "))
+                message!("services-warning-still-needed", service = service, by = Listed::of(by))
             }
             Self::NotOurs { service, container } => {
                 message!("services-warning-not-ours", service = service, container = container)
@@ -207,8 +178,12 @@ impl Warning {
                 message!("services-warning-not-restarted", service = service, with = with, provider = provider)
             }
             Self::NetworkRecreated { network, services } => {
-                let services = services.join(", ");
+                let services = Listed::of(services);
                 message!("services-warning-network-recreated", network = network, services = services)
+            }
+            Self::OtherFolder { folder } => message!("other-folder", folder = folder),
+            Self::EnvironmentUnreadable { service, why } => {
+                message!("services-warning-environment-unreadable", service = service, why = why)
             }
             Self::Incomparable { service, container } => {
                 message!("services-warning-incomparable", service = service, container = container)
@@ -228,64 +203,6 @@ impl Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::StillNeeded { service, by } => write!(formatter, "{service} is still needed by {}", by.join(", ")),
-            Self::NotOurs { service, container } => {
-                write!(formatter, "{service}: dpl did not make {container}, which stays as it is")
-            }
-            Self::WithoutGpu { service } => {
-                write!(formatter, "{service} runs without a GPU: the engine has none to give")
-            }
-            Self::GpuUnknown { service } => {
-                write!(formatter, "whether the engine has a GPU for {service} is not known yet")
-            }
-            Self::SourceIsMade { service, path } => write!(formatter, "{service}: the engine makes the folder {path}"),
-            Self::VolumeLeft { service, path, volume } => {
-                write!(
-                    formatter,
-                    "{service}: volume {volume} was at {path} and is no longer mounted; it stays on the engine"
-                )
-            }
-            Self::VolumeStays { service, path, volume } => {
-                write!(
-                    formatter,
-                    "{service}: anonymous volume {volume} ({path}) stays on the engine; the next container begins with \
-                     an empty one"
-                )
-            }
-            Self::NetworkStays { network, container } => {
-                write!(formatter, "network {network} stays: container {container}, not of this project, is in it")
-            }
-            Self::FailedKept { service, container } => {
-                write!(formatter, "{service}: {container}, which failed before, is still there")
-            }
-            Self::NoWayBack { service, provider } => write!(
-                formatter,
-                "{service}: if its new container fails, the old one can't run again: it shares a namespace of \
-                 {provider}'s old container"
-            ),
-            Self::NotRestarted { service, with, provider } => write!(
-                formatter,
-                "{service} is not restarted with {with}: {provider}, whose namespace it shares, does not run"
-            ),
-            Self::NetworkRecreated { network, services } => write!(
-                formatter,
-                "network {network} is recreated: {} are down meanwhile, and their old containers can't run again",
-                services.join(", ")
-            ),
-            Self::Incomparable { service, container } => write!(
-                formatter,
-                "{service}: another version of dpl made {container}: whether its configuration is the manifest's can't \
-                 be seen; `--force-recreate` applies it"
-            ),
-            Self::OtherArchitecture { service, reference, image, machine } => write!(
-                formatter,
-                "{service}: {reference} is an image for {image}, and the engine's machine is {machine}: it can only run \
-                 there under emulation"
-            ),
-            Self::HostUnseen => {
-                formatter.write_str("ports and folders of the engine's host, another machine, were not looked at")
-            }
-        }
+        formatter.write_str(&english(&self.message()))
     }
 }

@@ -141,14 +141,18 @@ pub(super) fn decide<'s>(
     }
 }
 
+/// What another service's change does to one that needs it.
+pub(super) struct Influence<'i> {
+    pub change: Change,
+    pub shares_namespace: bool,
+    /// The container that is there can't be started again as it is: what it shares belongs to a container that is gone.
+    pub blocks_start: bool,
+    pub by: &'i str,
+}
+
 /// What another service's change adds to a decision.
-pub(super) fn affected<'s>(
-    decision: Decision<'s>,
-    replica: &Replica<'s>,
-    change: Change,
-    shares_namespace: bool,
-    by: &str,
-) -> Decision<'s> {
+pub(super) fn affected<'s>(decision: Decision<'s>, replica: &Replica<'s>, influence: &Influence<'_>) -> Decision<'s> {
+    let Influence { change, shares_namespace, blocks_start, by } = *influence;
     let renewed = |main: Option<&'s ObservedContainer>, kept: Option<&'s ObservedContainer>| {
         // Where an earlier replacement was cut off, only one of its two containers can be the old one.
         let (gone, old) = match (main, kept) {
@@ -169,6 +173,10 @@ pub(super) fn affected<'s>(
     let lives = main.is_up() || followup != Followup::Nothing;
     match change {
         Change::Renewed if shares_namespace && lives => renewed(Some(main), replica.kept),
+        // It runs on in the namespace of a provider that an earlier run replaced: a restart would not find that one.
+        Change::Started | Change::Restarted if shares_namespace && blocks_start && main.is_up() => {
+            renewed(Some(main), replica.kept)
+        }
         Change::Started | Change::Restarted if shares_namespace && main.is_up() => Decision::Keep {
             main,
             set_policy,

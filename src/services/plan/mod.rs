@@ -86,8 +86,8 @@ pub fn plan(request: &Request, manifest: &Manifest, snapshot: &Snapshot) -> Resu
         return Err(ServicesError::UnknownService(unknown.clone()));
     }
     let graph = Graph::of(manifest);
-    if let Some(ring) = graph.rings().into_iter().next() {
-        return Err(ServicesError::Ring(ring.into_iter().map(str::to_owned).collect()));
+    if let Some(cycle) = graph.cycles().into_iter().next() {
+        return Err(ServicesError::Cycle(cycle.into_iter().map(str::to_owned).collect()));
     }
     let mut input = PlanInput { request, manifest, snapshot, graph: &graph, recreated_networks: BTreeSet::new() };
     input.recreated_networks = converge::recreated_networks(&input);

@@ -6,8 +6,9 @@ use super::builder::{Builder, Chain, must_succeed};
 use super::carry::is_anonymous;
 use super::cause::{Cause, Warning};
 use super::step::{AnonymousVolumes, Operation, StepId};
-use super::stop::{dependents_first, from_the_top, warn_of_dependents, warn_of_namesakes};
+use super::stop::{after_dependents, dependents_before_what_they_need, warn_of_dependents, warn_of_namesakes};
 use super::{After, Extent, Plan, PlanInput};
+use crate::manifest::mounted_volumes;
 use crate::services::container::labels;
 use crate::services::error::{Problem, ServicesError};
 use crate::services::snapshot::observed::ObservedContainer;
@@ -20,10 +21,10 @@ pub(super) fn plan(input: &PlanInput) -> Result<Plan, ServicesError> {
     let mut down: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
     let mut removed: Vec<StepId> = Vec::new();
     let mut gone: Vec<&ObservedContainer> = Vec::new();
-    for name in from_the_top(input).filter(|name| chosen.contains(name)) {
+    for name in dependents_before_what_they_need(input).filter(|name| chosen.contains(name)) {
         warn_of_dependents(input, name, &chosen, &mut builder);
         warn_of_namesakes(input, name, &mut builder);
-        let before = dependents_first(input, name, &down);
+        let before = after_dependents(input, name, &down);
         for seen in input.snapshot.containers.iter().filter(|seen| seen.service == name) {
             let steps = remove(&mut builder, seen, Cause::Asked, &before);
             down.entry(name).or_default().push(steps.down);
@@ -44,6 +45,9 @@ pub(super) fn plan(input: &PlanInput) -> Result<Plan, ServicesError> {
     let gone_ids: BTreeSet<&str> = gone.iter().map(|seen| seen.view.id.as_str()).collect();
     let rest: Vec<&ObservedContainer> =
         input.snapshot.containers.iter().filter(|seen| !gone_ids.contains(seen.view.id.as_str())).collect();
+    if let Some(why) = input.snapshot.volume_users_unknown.as_ref().filter(|_| extent.contains(&Extent::Volumes)) {
+        return Err(ServicesError::Problems(vec![Problem::VolumesUnknown { why: why.clone() }]));
+    }
     if !extent.contains(&Extent::Volumes) {
         warn_of_volumes(&gone, &rest, &mut builder);
     } else {
@@ -76,7 +80,7 @@ fn remove(builder: &mut Builder, seen: &ObservedContainer, cause: Cause, before:
 }
 
 /// Names the anonymous volumes that no container has any more.
-fn warn_of_volumes(gone: &[&ObservedContainer], rest: &[&ObservedContainer], builder: &mut Builder) {
+pub(super) fn warn_of_volumes(gone: &[&ObservedContainer], rest: &[&ObservedContainer], builder: &mut Builder) {
     for seen in gone {
         for mount in &seen.view.mounts {
             let is_used = |other: &&ObservedContainer| other.view.mounts.iter().any(|used| used.name == mount.name);
@@ -90,12 +94,25 @@ fn warn_of_volumes(gone: &[&ObservedContainer], rest: &[&ObservedContainer], bui
     }
 }
 
-/// Volumes that only the removed containers and the chosen services use: the project's own, and anonymous ones.
+/// Volumes that only the removed containers and the chosen services use: the project's own, and anonymous ones. A service
+/// needs its volumes whether it has a container now or not.
 fn volumes(input: &PlanInput, gone: &[&ObservedContainer], rest: &[&ObservedContainer]) -> BTreeSet<String> {
     let mounted = |seen: &ObservedContainer| -> Vec<String> {
         seen.view.mounts.iter().filter_map(|mount| mount.name.clone()).collect()
     };
-    let in_use: BTreeSet<String> = rest.iter().flat_map(|seen| mounted(seen)).collect();
+    let chosen = input.chosen();
+    let others = input.manifest.services.iter().filter(|(_, name, _)| !chosen.contains(name));
+    let of_others = others.flat_map(|(_, _, service)| mounted_volumes(input.manifest, service));
+    let elsewhere = input.snapshot.volume_users.iter();
+    let elsewhere = elsewhere.filter(|(_, users)| users.iter().any(|user| !chosen.contains(user.as_str())));
+    let foreign = input.snapshot.foreign_containers.iter().flat_map(|other| &other.mounts);
+    let in_use: BTreeSet<String> = rest
+        .iter()
+        .flat_map(|seen| mounted(seen))
+        .chain(of_others)
+        .chain(elsewhere.map(|(volume, _)| volume.clone()))
+        .chain(foreign.filter_map(|mount| mount.name.clone()))
+        .collect();
     let of_manifest = input
         .request
         .selection

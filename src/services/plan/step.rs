@@ -7,8 +7,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::cause::Cause;
-use crate::manifest::model::{HttpProbe, RestartPolicy};
-use crate::manifest::types::Period;
+use crate::manifest::model::{HttpProbe, Period, RestartPolicy};
 use crate::report::Message;
 
 /// A step's place in its plan, from 0.

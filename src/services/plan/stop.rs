@@ -11,10 +11,10 @@ pub(super) fn plan(input: &PlanInput) -> Plan {
     let mut builder = Builder::default();
     let chosen = input.chosen();
     let mut ends: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
-    for name in from_the_top(input).filter(|name| chosen.contains(name)) {
+    for name in dependents_before_what_they_need(input).filter(|name| chosen.contains(name)) {
         warn_of_dependents(input, name, &chosen, &mut builder);
         warn_of_namesakes(input, name, &mut builder);
-        let before = dependents_first(input, name, &ends);
+        let before = after_dependents(input, name, &ends);
         for seen in input.snapshot.containers.iter().filter(|seen| seen.service == name && seen.is_up()) {
             let mut chain = Chain::new(&mut builder, name, seen.number, Cause::Asked);
             chain.wait_for(&before);
@@ -27,12 +27,12 @@ pub(super) fn plan(input: &PlanInput) -> Plan {
 }
 
 /// Services, those that nobody needs first.
-pub(super) fn from_the_top<'a>(input: &PlanInput<'a>) -> impl Iterator<Item = &'a str> {
+pub(super) fn dependents_before_what_they_need<'a>(input: &PlanInput<'a>) -> impl Iterator<Item = &'a str> {
     input.graph.layers().into_iter().rev().flatten()
 }
 
 /// The steps of everything that needs a service, directly or through services that are not chosen themselves.
-pub(super) fn dependents_first(input: &PlanInput, name: &str, ends: &BTreeMap<&str, Vec<StepId>>) -> Vec<After> {
+pub(super) fn after_dependents(input: &PlanInput, name: &str, ends: &BTreeMap<&str, Vec<StepId>>) -> Vec<After> {
     let mut after = Vec::new();
     let mut seen = BTreeSet::new();
     let mut open = vec![name];

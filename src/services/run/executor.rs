@@ -11,10 +11,10 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::outcome::Outcomes;
 use super::perform::{self, Performer};
 use super::undo::UndoLog;
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineErrorKind};
 use crate::manifest::Manifest;
-use crate::report::{Reporter, in_one_line};
-use crate::services::error::{NotReady, ServiceFailure, ServicesError, StepError, WayBack};
+use crate::report::Reporter;
+use crate::services::error::{NotReady, ServiceFailure, ServicesError, StepError, WayBack, in_one_line};
 use crate::services::plan::{Operation, Plan, Step, StepId};
 use crate::services::reports::ServicesReport;
 
@@ -56,9 +56,10 @@ pub async fn execute(
     options: &ExecuteOptions,
     reporter: &Reporter,
 ) -> Result<ServicesReport, ServicesError> {
-    // Looked at when the snapshot was taken. One more than the processors, since a swap waits for disks and processes as well.
+    // Looked at when the snapshot was taken. With more at once than processors, what is down is down for longer, and all together
+    // take nearly as long; one alone would leave the engine idle while it waits for disks and processes.
     let cpus = engine.facts().await.map_or(1, |facts| facts.cpus);
-    let at_once = (options.parallel, usize::try_from(cpus).map_or(2, |cpus| cpus.saturating_add(1)));
+    let at_once = (options.parallel, usize::try_from(cpus).unwrap_or(2).max(2));
     let performer = Performer::new(engine, manifest, plan, at_once, reporter);
     let run = Run {
         plan,
@@ -176,7 +177,10 @@ impl Run<'_> {
             self.skip(step);
             return;
         }
-        if self.is_proved(step) && matches!(step.operation, Operation::RemoveContainer { .. }) {
+        // Who has lost the lock may not go on, whatever is left to do.
+        let is_lock_lost = matches!(&error, StepError::Engine(error) if error.kind() == EngineErrorKind::LockLost);
+        let is_tidying_up = self.is_proved(step) && matches!(step.operation, Operation::RemoveContainer { .. });
+        if is_tidying_up && !is_lock_lost {
             // The service serves; what is left beside it is another matter.
             let container = step.operation.target().map(|target| target.container.as_str()).unwrap_or_default();
             let message = message!("services-old-left", container = container, why = in_one_line(&error));
@@ -210,7 +214,9 @@ impl Run<'_> {
                 Some(error) => Some((error, way_back)),
                 // Nothing failed but the way back itself.
                 None => match way_back {
-                    WayBack::NotNeeded | WayBack::PutBack => None,
+                    WayBack::NotNeeded | WayBack::PutBack | WayBack::Unhealthy { .. } | WayBack::Starting { .. } => {
+                        None
+                    }
                     WayBack::Down { .. } if !performer.was_up(&undo) => None,
                     way_back => {
                         let container = way_back.container().unwrap_or("none").to_owned();
@@ -232,5 +238,103 @@ impl Run<'_> {
     fn went_back(&mut self, id: StepId, failure: Option<ServiceFailure>) {
         self.states[id] = if failure.is_some() { State::Failed } else { State::Skipped };
         self.failures.extend(failure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tempfile::TempDir;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::engine::Address;
+    use crate::report::{Event as Heard, Listener};
+    use crate::services::plan::{After, AnonymousVolumes, Cause, Target};
+    use crate::services::reports::ServiceOutcome;
+    use crate::services::scripted_engine::{Answer, FakeEngine};
+
+    const OLD: &str = "/containers/old/json";
+    const REFUSED: Answer = Answer::Json(409, r#"{"message": "removal of container old is already in progress"}"#);
+    const RUNNING: Answer = Answer::Json(200, r#"{"Id": "old", "State": {"Status": "running"}}"#);
+    const REMOVING: Answer = Answer::Json(200, r#"{"Id": "old", "State": {"Status": "removing"}}"#);
+    const GONE: Answer = Answer::Json(404, r#"{"message": "No such container"}"#);
+
+    #[derive(Default)]
+    struct Warnings(Mutex<Vec<&'static str>>);
+
+    impl Listener for Warnings {
+        fn hear(&self, event: &Heard) {
+            if let Heard::Warning(message) = event {
+                self.0.lock().unwrap().push(message.key);
+            }
+        }
+    }
+
+    /// An engine that refuses to remove container `old`, and shows it so.
+    async fn refusing(looks: Vec<Answer>) -> (Engine, FakeEngine, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = vec![
+            ("DELETE", "/containers/old", REFUSED),
+            ("GET", OLD, Answer::Each(looks)),
+            ("POST", "/containers/new/start", Answer::Json(204, "")),
+        ];
+        let fake = FakeEngine::start(&folder.path().join("docker.sock"), rules);
+        let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
+        (engine, fake, folder)
+    }
+
+    /// The end of a replacement: the new container starts, which settles it or does not, and the old one goes.
+    fn replacement(settles: bool) -> Plan {
+        let target = |id: &str| Target { container: format!("p-a-1.{id}"), id: Some(id.to_owned()), made_by: None };
+        let step = |id, operation, after, commits| Step {
+            id,
+            service: Some("a".to_owned()),
+            number: Some(1),
+            operation,
+            cause: Cause::Forced,
+            after,
+            undo: Vec::new(),
+            commits,
+        };
+        let start = Operation::StartContainer { target: target("new") };
+        let remove = Operation::RemoveContainer { target: target("old"), volumes: AnonymousVolumes::Keep };
+        let first = After { step: 0, whatever_comes_of_it: false };
+        let steps = vec![step(0, start, Vec::new(), settles), step(1, remove, vec![first], false)];
+        Plan { project: "p".to_owned(), steps, ..Plan::default() }
+    }
+
+    #[tokio::test]
+    async fn an_old_container_that_can_not_be_removed_is_a_warning_where_the_new_one_has_proved_itself() {
+        for settles in [true, false] {
+            let (engine, fake, _folder) = refusing(vec![RUNNING]).await;
+            let warnings = Arc::new(Warnings::default());
+            let reporter = Reporter::new(vec![warnings.clone()], CancellationToken::new());
+            let (manifest, plan) = (Manifest::default(), replacement(settles));
+            let executed = execute(&engine, &manifest, &plan, &ExecuteOptions::default(), &reporter).await;
+            let said = warnings.0.lock().unwrap().clone();
+            match executed {
+                Ok(report) if settles => {
+                    assert_eq!(report.services[0].result, ServiceOutcome::Started);
+                    assert_eq!(said, ["services-old-left"]);
+                }
+                Err(ServicesError::Failed { report, .. }) if !settles => {
+                    assert_eq!(report.services[0].result, ServiceOutcome::Failed);
+                    assert!(said.is_empty(), "{said:?}");
+                }
+                other => panic!("{settles}: {other:?}: {:?}", fake.requests()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_is_under_way_is_waited_for_and_a_refusal_is_an_error() {
+        let (engine, fake, _folder) = refusing(vec![REMOVING, REMOVING, GONE]).await;
+        engine.remove_container("old").await.unwrap();
+        let looks = fake.requests().iter().filter(|request| request.contains(OLD)).count();
+        assert_eq!(looks, 3, "{:?}", fake.requests());
+        let (engine, _fake, _folder) = refusing(vec![REMOVING, RUNNING]).await;
+        assert_eq!(engine.remove_container("old").await.unwrap_err().kind(), EngineErrorKind::Conflict);
     }
 }

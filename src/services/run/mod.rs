@@ -6,7 +6,7 @@ pub(in crate::services) mod outage;
 mod outcome;
 mod perform;
 mod ready;
-mod swaps;
+mod swap_slots;
 pub(in crate::services) mod undo;
 
 use std::collections::BTreeSet;
@@ -150,9 +150,15 @@ fn merged(
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
-    use crate::services::error::WayBack;
+    use crate::engine::Address;
+    use crate::manifest::model::{Gpu, Service};
+    use crate::services::error::{Stale, WayBack};
+    use crate::services::plan::{Cause, Operation, Step, Target};
     use crate::services::reports::{ServiceOutcome, ServiceResult};
+    use crate::services::scripted_engine::{Answer, FakeEngine};
 
     fn result(name: &str, result: ServiceOutcome) -> ServiceResult {
         ServiceResult { name: name.to_owned(), result, cause: String::new(), milliseconds: 5 }
@@ -164,7 +170,7 @@ mod tests {
     }
 
     fn stale() -> ServiceFailure {
-        failure(StepError::Stale { container: "p-a-1".to_owned(), what: "was removed" })
+        failure(StepError::Stale { container: "p-a-1".to_owned(), how: Stale::Removed })
     }
 
     fn request(action: Action) -> Request {
@@ -211,5 +217,66 @@ mod tests {
             report.services.iter().map(|service| (service.name.as_str(), service.result)).collect();
         assert_eq!(results, [("a", ServiceOutcome::Created), ("b", ServiceOutcome::Started)]);
         assert_eq!(report.services[0].milliseconds, 10);
+    }
+
+    /// The engine goes away in the middle of a start, and has no GPU for what the second look finds missing.
+    #[tokio::test]
+    async fn a_second_look_tries_the_gpus_again() {
+        const IMAGES: &str = r#"[{"Id": "sha256:a", "ParentId": "", "RepoTags": ["a:1"], "RepoDigests": [],
+            "Created": 1, "Size": 1, "SharedSize": -1, "Labels": {}, "Containers": -1}]"#;
+        const IMAGE: &str = r#"{"Id": "sha256:a", "RepoTags": ["a:1"], "Size": 1, "Architecture": "amd64", "Config": {},
+            "RootFS": {"Type": "layers", "Layers": []}}"#;
+        const INFO: &str = r#"{"ID": "fake", "Name": "fake", "Driver": "overlay2", "DriverStatus": [], "NCPU": 2,
+            "DockerRootDir": "/nowhere", "Architecture": "x86_64", "Runtimes": {"runc": {"path": "runc"}}}"#;
+        const RUNNING: &str = r#"{"Id": "made", "Name": "/p-a-1",
+            "State": {"Status": "running", "StartedAt": "2026-01-01T00:00:00Z"}}"#;
+        let no_driver = Answer::Json(500, r#"{"message": "could not select device driver"}"#);
+        let started = || Answer::Json(204, "");
+        let rules = vec![
+            ("POST", "/containers/old/start", Answer::Each(vec![Answer::Close, started()])),
+            ("GET", "/containers/json", Answer::Json(200, "[]")),
+            ("GET", "/images/json", Answer::Json(200, IMAGES)),
+            ("GET", "/images/a:1/json", Answer::Json(200, IMAGE)),
+            ("GET", "/networks", Answer::Json(200, "[]")),
+            ("GET", "/volumes", Answer::Json(200, r#"{"Volumes": []}"#)),
+            ("GET", "/info", Answer::Json(200, INFO)),
+            ("POST", "/networks/create", Answer::Json(201, r#"{"Id": "n1", "Warning": ""}"#)),
+            ("POST", "/containers/create", Answer::Json(201, r#"{"Id": "made", "Warnings": []}"#)),
+            // The one that is tried, then the service's own.
+            ("POST", "/containers/made/start", Answer::Each(vec![no_driver, started()])),
+            ("GET", "/containers/made/json", Answer::Json(200, RUNNING)),
+            ("DELETE", "/containers/made", Answer::Json(204, "")),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let fake = FakeEngine::start(&folder.path().join("docker.sock"), rules);
+        let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
+        let mut manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
+        let gpus = vec![Gpu { required: false, ..Gpu::default() }];
+        let service = Service { image: "a:1".parse().unwrap(), gpus, ..Service::default() };
+        manifest.services.push("a".to_owned(), Some(service));
+        let target = Target { container: "p-a-1".to_owned(), id: Some("old".to_owned()), made_by: None };
+        let start = Step {
+            id: 0,
+            service: Some("a".to_owned()),
+            number: Some(1),
+            operation: Operation::StartContainer { target },
+            cause: Cause::Down,
+            after: Vec::new(),
+            undo: Vec::new(),
+            commits: false,
+        };
+        let first = Plan { project: "p".to_owned(), steps: vec![start], ..Plan::default() };
+        let request = Request { selection: vec!["a".to_owned()], ..request(Action::Start) };
+        let reporter = Reporter::new(Vec::new(), CancellationToken::new());
+        let ended = run(&engine, &manifest, &request, first, &ExecuteOptions::default(), &reporter).await;
+        let requests = fake.requests();
+        let report = ended.unwrap_or_else(|error| panic!("{error:?}: {requests:?}"));
+        assert!(report.engine_was_away, "{requests:?}");
+        let created: Vec<(bool, bool)> = requests
+            .iter()
+            .filter(|request| request.contains("/containers/create?"))
+            .map(|request| (request.contains("dpl-gpu-probe"), request.contains("\"Capabilities\"")))
+            .collect();
+        assert_eq!(created, [(true, true), (false, false)], "{requests:?}");
     }
 }

@@ -92,3 +92,115 @@ impl<'a> OutageWait<'a> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex as Guarded};
+
+    use tempfile::TempDir;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::engine::Address;
+    use crate::report::{Event, Listener};
+    use crate::services::scripted_engine::{Answer, FakeEngine};
+
+    #[derive(Default)]
+    struct Said(Guarded<Vec<&'static str>>);
+
+    impl Listener for Said {
+        fn hear(&self, event: &Event) {
+            if let Event::Notice(message) = event {
+                self.0.lock().unwrap().push(message.key);
+            }
+        }
+    }
+
+    struct Scene {
+        engine: Engine,
+        fake: FakeEngine,
+        said: Arc<Said>,
+        reporter: Reporter,
+        stop: CancellationToken,
+        _folder: TempDir,
+    }
+
+    const ASKED: &str = "/containers/c1/json";
+    const FINE: Answer = Answer::Json(200, r#"{"Id": "c1"}"#);
+    const PONG: Answer = Answer::Json(200, "\"OK\"");
+
+    impl Scene {
+        /// The first ping is that of the connection.
+        async fn of(asked: Vec<Answer>, pings: Vec<Answer>) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let rules = vec![("GET", ASKED, Answer::Each(asked)), ("GET", "/_ping", Answer::Each(pings))];
+            let fake = FakeEngine::start(&folder.path().join("docker.sock"), rules);
+            let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
+            let (said, stop) = (Arc::new(Said::default()), CancellationToken::new());
+            let reporter = Reporter::new(vec![said.clone()], stop.clone());
+            Self { engine, fake, said, reporter, stop, _folder: folder }
+        }
+
+        fn patient(mut self, patience: Duration) -> Self {
+            self.engine = self.engine.with_patience(patience);
+            self
+        }
+
+        fn count(&self, word: &str) -> usize {
+            self.fake.requests().iter().filter(|request| request.contains(word)).count()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_comes_back_is_waited_for_and_asked_again() {
+        let pings = vec![PONG, Answer::Close, Answer::Close, PONG];
+        let scene = Scene::of(vec![Answer::Close, FINE], pings).await;
+        let outage = OutageWait::new(&scene.engine, &scene.reporter);
+        let view = outage.call(|| scene.engine.inspect_container("c1")).await.unwrap();
+        assert_eq!(view.unwrap().id, "c1");
+        assert!(outage.was_away());
+        assert_eq!(*scene.said.0.lock().unwrap(), ["services-engine-away", "services-engine-back"]);
+    }
+
+    #[tokio::test]
+    async fn what_an_engine_that_answers_refuses_is_no_outage() {
+        for (status, pings) in [(409, 1), (500, 2)] {
+            let scene = Scene::of(vec![Answer::Json(status, r#"{"message": "no"}"#)], vec![PONG]).await;
+            let outage = OutageWait::new(&scene.engine, &scene.reporter);
+            outage.call(|| scene.engine.inspect_container("c1")).await.unwrap_err();
+            assert!(!outage.was_away());
+            // Of a failure only the engine's silence tells whether it is going down.
+            assert_eq!((scene.count(ASKED), scene.count("/_ping")), (1, pings), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_stays_away_is_waited_for_once_and_nobody_after_that_waits_again() {
+        let scene = Scene::of(vec![Answer::Close], vec![PONG, Answer::Close]).await.patient(Duration::ZERO);
+        let outage = OutageWait::new(&scene.engine, &scene.reporter);
+        for _ in 0..3 {
+            outage.call(|| scene.engine.inspect_container("c1")).await.unwrap_err();
+        }
+        assert_eq!((scene.count(ASKED), scene.count("/_ping")), (3, 2));
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_asked_for_ends_the_wait_for_the_engine() {
+        let scene = Scene::of(vec![Answer::Close], vec![PONG, Answer::Close]).await.patient(Duration::from_secs(3600));
+        scene.stop.cancel();
+        let outage = OutageWait::new(&scene.engine, &scene.reporter);
+        outage.call(|| scene.engine.inspect_container("c1")).await.unwrap_err();
+        assert_eq!(scene.count(ASKED), 1);
+    }
+
+    #[tokio::test]
+    async fn connections_that_break_again_and_again_are_no_restart_of_the_engine() {
+        let scene = Scene::of(vec![Answer::Close], vec![PONG]).await;
+        let outage = OutageWait::new(&scene.engine, &scene.reporter);
+        // As many as one restart can cost all who are at work, but two.
+        outage.lost.store(LOST - 2, Ordering::SeqCst);
+        outage.call(|| scene.engine.inspect_container("c1")).await.unwrap_err();
+        assert_eq!(scene.count(ASKED), 3);
+        assert!(scene.said.0.lock().unwrap().is_empty(), "it was never away");
+    }
+}

@@ -1,4 +1,6 @@
-//! One step as calls to the engine, and the way back of a failed one.
+//! One step as calls to the engine.
+
+mod way_back;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -15,10 +17,10 @@ use crate::services::container::environment::Inputs;
 use crate::services::container::fingerprint::{Fields, Fingerprint, network_fields, volume_fields};
 use crate::services::container::labels;
 use crate::services::container::spec::{self, ContainerInputs};
-use crate::services::error::{NotReady, StepError, WayBack};
-use crate::services::plan::{AnonymousVolumes, Operation, Plan, Step, StepId, Target};
+use crate::services::error::{NotReady, Stale, StepError};
+use crate::services::plan::{AnonymousVolumes, Operation, Plan, Step, StepId, Target, Until};
 use crate::services::run::outage::OutageWait;
-use crate::services::run::swaps::{SLOW_STOP, Swaps};
+use crate::services::run::swap_slots::{SLOW_STOP, SwapSlots};
 use crate::services::snapshot::helper::Helpers;
 use crate::services::snapshot::observe::providers;
 use crate::services::snapshot::observed::is_up;
@@ -31,10 +33,10 @@ pub(super) struct Performer<'a> {
     plan: &'a Plan,
     reporter: &'a Reporter,
     permits: Semaphore,
-    swaps: Swaps,
+    swaps: SwapSlots,
     outage: OutageWait<'a>,
     /// The networks that are reachable from here; looked at again when the plan has made one.
-    reach: Mutex<Option<Arc<Reach>>>,
+    reach: tokio::sync::Mutex<Option<Arc<Reach>>>,
     /// The label of a container whose making was begun, by the step: the engine may have gone away in the middle.
     attempted: Mutex<HashMap<StepId, String>>,
     /// IDs of the containers that were made, by the step that made them.
@@ -64,10 +66,10 @@ impl<'a> Performer<'a> {
             plan,
             reporter,
             permits: Semaphore::new(parallel.get()),
-            swaps: Swaps::new(plan, swaps.min(parallel.get())),
+            swaps: SwapSlots::new(plan, swaps.min(parallel.get())),
             outage: OutageWait::new(engine, reporter),
             attempted: Mutex::default(),
-            reach: Mutex::default(),
+            reach: tokio::sync::Mutex::default(),
             made: Mutex::default(),
             confirmed: Mutex::default(),
         }
@@ -79,6 +81,9 @@ impl<'a> Performer<'a> {
 
     /// Performs a step, and says when it begins and how it ends.
     pub async fn perform(&self, step: &Step, may_be_interrupted: bool) -> Result<(), StepError> {
+        if self.tidies_up(step) {
+            self.swaps.none_under_way().await;
+        }
         // Stops and waits take their time and cost the engine nothing.
         let takes_turns = matches!(
             step.operation,
@@ -110,10 +115,19 @@ impl<'a> Performer<'a> {
             self.swaps.end(step);
         }
         match &result {
+            Ok(()) if self.tidies_up(step) => {
+                self.reporter.done(activity, subject, message!("services-done-old-removed"));
+            }
             Ok(()) => self.reporter.done(activity, subject, done(&step.operation)),
             Err(error) => self.reporter.failed(activity, subject, error),
         }
         result
+    }
+
+    /// Whether the step removes an old container whose replacement has proved itself.
+    fn tidies_up(&self, step: &Step) -> bool {
+        matches!(step.operation, Operation::RemoveContainer { .. })
+            && step.after.iter().any(|after| self.plan.steps[after.step].commits)
     }
 
     /// The service, with its container's number where there are several.
@@ -145,17 +159,18 @@ impl<'a> Performer<'a> {
             if !lock(&self.confirmed).insert(expected.id.clone()) {
                 continue;
             }
-            let stale = |what| StepError::Stale { container: expected.name.clone(), what };
-            let looked = self.outage.call(|| self.engine.inspect_container(&expected.id)).await?;
+            let stale = |how| StepError::Stale { container: expected.name.clone(), how };
+            let looked = self.outage.call(|| self.engine.inspect_container(&expected.id)).await;
+            let looked = looked.map_err(|error| error.about(&expected.id, &expected.name))?;
             let Some(view) = looked else {
-                return Err(stale("was removed"));
+                return Err(stale(Stale::Removed));
             };
             if view.name != expected.name {
-                return Err(stale("was renamed"));
+                return Err(stale(Stale::Renamed));
             }
             // An engine that comes back starts containers by their restart policies.
             if is_up(view.state) && !expected.is_up && !self.outage.was_away() {
-                return Err(stale("was started"));
+                return Err(stale(Stale::Started));
             }
         }
         Ok(())
@@ -168,7 +183,7 @@ impl<'a> Performer<'a> {
             Ok(result) => result,
             Err(_) => {
                 if matches!(step.operation, Operation::StopContainer { .. }) {
-                    self.swaps.is_slow(step);
+                    self.swaps.stops_slowly(step);
                 }
                 call.await
             }
@@ -219,13 +234,18 @@ impl<'a> Performer<'a> {
         let Some(id) = self.id(target) else {
             return Err(NotReady::Gone { container: target.container.clone() }.into());
         };
+        // Only probes go to a container's address.
+        let reach = match until {
+            Until::Tcp(_) | Until::Http(_) => self.reach().await?,
+            Until::Running(_) | Until::Healthy | Until::Log(_) | Until::Completed => Arc::default(),
+        };
         let wait = ready::Wait {
             engine: self.engine,
             id: &id,
             name: &target.container,
             until,
             timeout: timeout.0,
-            reach: &*self.reach().await?,
+            reach: &reach,
             outage: &self.outage,
             helpers: &self.helpers(step),
             interrupted_by: may_be_interrupted.then_some(self.reporter),
@@ -239,13 +259,12 @@ impl<'a> Performer<'a> {
     }
 
     async fn reach(&self) -> Result<Arc<Reach>, EngineError> {
-        let known = lock(&self.reach).clone();
-        if let Some(reach) = known {
-            return Ok(reach);
+        // Held while one looks: all that begin to wait at once wait for that look.
+        let mut known = self.reach.lock().await;
+        match known.as_ref() {
+            Some(reach) => Ok(reach.clone()),
+            None => Ok(known.insert(Arc::new(Reach::find(self.engine).await?)).clone()),
         }
-        let found = Arc::new(Reach::find(self.engine).await?);
-        *lock(&self.reach) = Some(found.clone());
-        Ok(found)
     }
 
     /// Of the service's own image first, then of any other that may have what it lacks.
@@ -291,7 +310,7 @@ impl<'a> Performer<'a> {
                     .insert(labels::FINGERPRINT.to_owned(), fingerprint(&network.name, &network_fields(&wanted))?);
                 engine.create_network(&network).await?;
                 // It may be reachable from here.
-                lock(&self.reach).take();
+                self.reach.lock().await.take();
             }
             Operation::CreateVolume { key, .. } => {
                 failpoint!("services.execute.before-volume");
@@ -387,11 +406,11 @@ impl<'a> Performer<'a> {
 
     async fn container_inputs<'p>(&'p self, step: &'p Step) -> Result<ContainerInputs<'p>, StepError> {
         let Operation::CreateContainer { name, image_id, volumes, without_gpus, old_restart } = &step.operation else {
-            return Err(StepError::Stale { container: String::new(), what: "is not to be made" });
+            return Err(StepError::Stale { container: String::new(), how: Stale::NotToBeMade });
         };
         let service_name = step.service.as_deref().unwrap_or_default();
         let Some(service) = self.manifest.services.get(service_name) else {
-            return Err(StepError::Stale { container: name.clone(), what: "lost its service in the manifest" });
+            return Err(StepError::Stale { container: name.clone(), how: Stale::WithoutService });
         };
         let inputs = Inputs::read(service);
         let environment = inputs.environment().map_err(|errors| errors[0].clone())?.clone();
@@ -428,125 +447,6 @@ impl<'a> Performer<'a> {
             (None, None) => None,
         }
     }
-
-    /// Takes back what a place's steps did. Every operation is tried, whatever comes of the others; what is there in the
-    /// end is looked at, not concluded.
-    pub async fn go_back(&self, step: &Step, undo: &[Operation]) -> WayBack {
-        let way_back = self.put_back(step, undo).await;
-        self.swaps.end(step);
-        way_back
-    }
-
-    async fn put_back(&self, step: &Step, undo: &[Operation]) -> WayBack {
-        let Some(old) = old_container(undo) else {
-            // A new container that was only made beside the old one goes without a word.
-            let (_, left) = self.take_back(step, undo).await;
-            return left.map_or(WayBack::NotNeeded, |(container, error)| WayBack::Left { container, error });
-        };
-        self.reporter.notice(message!("services-putting-back", service = self.subject(step)));
-        let old_id = old.id.clone().unwrap_or_default();
-        // Without the old one, the new one is better than none, whatever is wrong with it.
-        if let Ok(None) = self.outage.call(|| self.engine.inspect_container(&old_id)).await {
-            return WayBack::OldGone { left: self.new_container(undo, &old_id).await };
-        }
-        let (of_old, of_new) = self.take_back(step, undo).await;
-        let name = undo.iter().rev().find_map(|operation| match operation {
-            Operation::RenameContainer { target, to } if target.id.as_ref() == Some(&old_id) => Some(to),
-            _ => None,
-        });
-        let name = name.unwrap_or(&old.container);
-        match self.outage.call(|| self.engine.inspect_container(&old_id)).await {
-            Ok(Some(view)) if view.name != *name => WayBack::Failed { container: view.name, error: of_old },
-            Ok(Some(view)) if !is_up(view.state) => WayBack::Down { container: view.name, error: of_old },
-            Ok(Some(_)) => match of_new {
-                Some((container, error)) => WayBack::Left { container, error },
-                None => {
-                    self.reporter.notice(message!("services-put-back", service = self.subject(step)));
-                    WayBack::PutBack
-                }
-            },
-            Ok(None) => WayBack::OldGone { left: self.new_container(undo, &old_id).await },
-            Err(error) => WayBack::Failed { container: old.container.clone(), error: Some(error.into()) },
-        }
-    }
-
-    /// Whether the container that an undo puts back ran when the plan was made.
-    pub fn was_up(&self, undo: &[Operation]) -> bool {
-        let id = old_container(undo).and_then(|old| old.id.as_ref());
-        self.plan.expected.iter().any(|expected| Some(&expected.id) == id && expected.is_up)
-    }
-
-    /// The first thing that went wrong with a container that was there before, and with a new one, which is named.
-    async fn take_back(&self, step: &Step, undo: &[Operation]) -> (Option<StepError>, Option<(String, StepError)>) {
-        let (mut of_old, mut of_new) = (None, None);
-        for operation in undo {
-            failpoint!("services.execute.way-back");
-            let (activity, subject) = (activity(operation), self.subject(step));
-            self.reporter.began(activity, &subject, None);
-            let target = operation.target();
-            let is_new = target.is_some_and(|target| target.made_by.is_some());
-            match self.change_patiently(operation).await {
-                // Somebody removed the new container, which is as good as putting it away.
-                Err(StepError::Engine(error)) if is_new && error.is_not_found() => {
-                    self.reporter.done(activity, subject, done(operation));
-                }
-                Err(error) => {
-                    self.reporter.failed(activity, subject, &error);
-                    match target.filter(|_| is_new) {
-                        Some(target) => drop(of_new.get_or_insert((target.container.clone(), error))),
-                        None => drop(of_old.get_or_insert(error)),
-                    }
-                }
-                Ok(()) => self.reporter.done(activity, subject, done(operation)),
-            }
-        }
-        (of_old, of_new)
-    }
-
-    /// What the container is called now that was to take the old one's place; `None` where it is gone too.
-    async fn new_container(&self, undo: &[Operation], old: &str) -> Option<String> {
-        let ids = undo.iter().filter_map(Operation::target).filter_map(|target| self.id(target));
-        for id in ids.filter(|id| id != old).collect::<BTreeSet<_>>() {
-            if let Ok(Some(view)) = self.outage.call(|| self.engine.inspect_container(&id)).await {
-                return Some(view.name);
-            }
-        }
-        None
-    }
-
-    /// The failed container's last words, with secrets masked. What can't be read is left out: the error that is
-    /// being told is the one that counts.
-    pub async fn evidence(&self, step: &Step, error: &StepError) -> Evidence {
-        let (StepError::NotReady(_) | StepError::Engine(_), Some(target)) = (error, step.operation.target()) else {
-            return Evidence::default();
-        };
-        let Some(id) = self.id(target) else {
-            return Evidence::default();
-        };
-        let inputs = step.service.as_ref().and_then(|name| self.manifest.services.get(name)).map(Inputs::read);
-        let mask = |text: String| inputs.as_ref().map_or_else(|| text.clone(), |inputs| inputs.mask(&text));
-        let log = ready::last_words(self.engine, &id).await.unwrap_or_default();
-        let view = self.engine.inspect_container(&id).await.ok().flatten();
-        let health = view.map(|view| view.health_log).unwrap_or_default();
-        let health = health.into_iter().rev().take(1).flat_map(|entry| {
-            let output = entry.output.trim().lines().take(5).map(str::to_owned).collect::<Vec<_>>();
-            std::iter::once(format!("exit code {}", entry.exit_code)).chain(output)
-        });
-        Evidence { log: log.into_iter().map(mask).collect(), health: health.map(mask).collect() }
-    }
-}
-
-/// The container that an undo puts back: one that was there before, and that it neither stops nor removes. Guests of its
-/// namespaces are only restarted.
-fn old_container(undo: &[Operation]) -> Option<&Target> {
-    let goes = |id: &Option<String>| {
-        undo.iter().any(|operation| match operation {
-            Operation::StopContainer { target } | Operation::RemoveContainer { target, .. } => target.id == *id,
-            _ => false,
-        })
-    };
-    let targets = undo.iter().filter(|operation| !matches!(operation, Operation::RestartContainer { .. }));
-    targets.filter_map(Operation::target).find(|target| target.id.is_some() && !goes(&target.id))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -599,5 +499,40 @@ fn done(operation: &Operation) -> Message {
         Operation::RenameContainer { .. } => message!("services-done-renamed"),
         Operation::SetRestartPolicy { .. } => message!("services-done-updated"),
         Operation::WaitReady { .. } => message!("services-done-ready"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::engine::Address;
+    use crate::services::scripted_engine::{Answer, FakeEngine};
+
+    #[tokio::test]
+    async fn what_is_reachable_is_looked_at_once_and_again_when_there_is_a_new_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = vec![
+            ("GET", "/networks", Answer::Json(200, "[]")),
+            ("POST", "/networks/create", Answer::Json(201, r#"{"Id": "n1", "Warning": ""}"#)),
+        ];
+        let fake = FakeEngine::start(&folder.path().join("docker.sock"), rules);
+        let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
+        let reporter = Reporter::new(Vec::new(), CancellationToken::new());
+        let (manifest, plan) = (Manifest::default(), Plan::default());
+        let performer = Performer::new(&engine, &manifest, &plan, (NonZeroUsize::MIN, 1), &reporter);
+        let lists = || {
+            fake.requests().iter().filter(|request| request.starts_with("GET") && request.contains("/networks")).count()
+        };
+        let all = futures::future::join_all((0..9).map(|_| performer.reach())).await;
+        assert!(all.iter().all(Result::is_ok));
+        assert_eq!(lists(), 1, "{:?}", fake.requests());
+        let created = Operation::CreateNetwork { key: "default".to_owned(), name: "p_default".to_owned() };
+        performer.ask(&created, "").await.unwrap();
+        let before = lists();
+        performer.reach().await.unwrap();
+        performer.reach().await.unwrap();
+        assert_eq!(lists(), before + 1, "{:?}", fake.requests());
     }
 }

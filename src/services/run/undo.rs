@@ -1,12 +1,13 @@
-//! What is in hand of each container's place: the operations that would take it back.
+//! The operations that would take back what was done so far, for each container of a service (service and number).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::services::plan::{Operation, Step};
 
+/// A service and the number of one of its containers.
 type Place = (String, u32);
 
-/// Per place that is in hand, what takes its steps back, the earliest first; nothing any more where the new container
+/// Per place on which work has begun, what takes its steps back, the earliest first; nothing any more where the new container
 /// has proved itself, and only has to be tidied up after.
 #[derive(Debug, Default)]
 pub(in crate::services) struct UndoLog {

@@ -1,18 +1,32 @@
 //! Containers of a project that were created from another folder: another clone of the manifests, on this host or another.
 //! Their history and their way back lie there.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::engine::{Engine, EngineError};
 use crate::manifest::Manifest;
 use crate::services::container::{labels, spec};
+use crate::services::snapshot::ownership::own_containers;
 
-/// `HOST:FOLDER` of every other folder that containers of the project were created from. Containers of an older dpl do not
-/// say theirs.
-pub async fn other_folders(engine: &Engine, manifest: &Manifest) -> Result<Vec<String>, EngineError> {
+/// Another folder that containers of a project were created from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherFolder {
+    /// `HOST:FOLDER`.
+    pub folder: String,
+    /// When the last of them was created, in seconds since 1970.
+    pub last_created: i64,
+}
+
+/// Every other folder that containers of the project were created from. Containers of an older dpl do not say theirs.
+pub async fn other_folders(engine: &Engine, manifest: &Manifest) -> Result<Vec<OtherFolder>, EngineError> {
     let own = spec::folder(manifest);
-    let containers = engine.list_container_summaries().await?;
-    let ours = containers.into_iter().filter(|one| one.labels.get(labels::PROJECT) == Some(&manifest.project));
-    let others: BTreeSet<String> = ours.filter_map(|mut one| one.labels.remove(labels::FOLDER)).collect();
-    Ok(others.into_iter().filter(|other| own.as_ref() != Some(other)).collect())
+    let mut last: BTreeMap<String, i64> = BTreeMap::new();
+    for mut container in own_containers(engine, &manifest.project).await? {
+        let Some(folder) = container.labels.remove(labels::FOLDER).filter(|folder| own.as_ref() != Some(folder)) else {
+            continue;
+        };
+        let created = last.entry(folder).or_default();
+        *created = container.created.max(*created);
+    }
+    Ok(last.into_iter().map(|(folder, last_created)| OtherFolder { folder, last_created }).collect())
 }

@@ -34,13 +34,12 @@ pub async fn serving_container(
         Some(wanted) => found.into_iter().find(|(number, _)| *number == wanted),
         None => found.into_iter().next(),
     };
-    let of_number = number.map(|number| format!(" of number {number}")).unwrap_or_default();
     match chosen {
         Some((_, view)) if view.state.is_running() => Ok(view),
         Some((_, view)) => {
-            let (container, state) = (view.name, view.state.word());
+            let (container, state) = (view.name, view.state);
             Err(ServicesError::NotRunning { service: service.to_owned(), container, state })
         }
-        None => Err(ServicesError::NoContainer { service: service.to_owned(), of_number }),
+        None => Err(ServicesError::NoContainer { service: service.to_owned(), number }),
     }
 }

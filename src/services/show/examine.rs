@@ -7,7 +7,8 @@ use crate::manifest::model::MountKind;
 use crate::manifest::{Manifest, Variables, volumes_beside};
 use crate::services::container::labels;
 use crate::services::container::ports::collide;
-use crate::services::error::ServicesError;
+use crate::services::error::{Problem, ServicesError};
+use crate::services::plan::plan;
 use crate::services::request::{Action, Options, Recreate, Request};
 use crate::services::snapshot::helper::Helpers;
 use crate::services::snapshot::host::Holder;
@@ -27,6 +28,10 @@ pub struct Examination {
     pub endless_logs: Vec<String>,
     /// Service and folder; whether it is made when the service starts.
     pub missing_sources: Vec<(String, String, bool)>,
+    /// Data that another container writes to as well, or another service, as a plan would tell.
+    pub shared_data: Vec<Problem>,
+    /// Networks and volumes that are missing, another project's, or not as the manifest has them; likewise.
+    pub resources: Vec<Problem>,
     /// Containers of services that the manifest doesn't name.
     pub orphans: Vec<String>,
     /// Containers that dpl did not make, under names that the manifest's are to have.
@@ -39,6 +44,10 @@ pub struct Examination {
     pub dangling_volumes: Vec<String>,
     /// Containers that an action left behind, kept for a look or cut off.
     pub leftovers: Vec<String>,
+    /// Runtimes that the engine does not have, by name the services that ask for them.
+    pub missing_runtimes: BTreeMap<String, BTreeSet<String>>,
+    /// Those that it has.
+    pub runtimes: Vec<String>,
     /// Limits of the manifest that this host's kernel can't hold.
     pub unheld_limits: BTreeSet<&'static str>,
     /// The engine's machine, and by architecture the images for others that no container runs.
@@ -56,12 +65,16 @@ pub enum PortHolder {
 /// Looks at all of that. Tries the GPU with a throw-away container, where a service asks for one.
 pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination, ServicesError> {
     let all: Vec<String> = manifest.services.names().map(str::to_owned).collect();
-    let wants_gpu = manifest.services.iter().any(|(_, _, service)| service.wants_gpu());
     // As if everything were made anew, so that everything is looked at.
     let options = Options { recreate: Recreate::All, ..Options::default() };
     let request = Request { action: Action::Start, selection: all, options };
     let snapshot = Snapshot::take(engine, manifest, &request, Depth::WithHelpers).await?;
     let services = || manifest.services.iter();
+    // What lacks its runtime gets no GPU either way.
+    let lacks_runtime = |runtime: &String| snapshot.engine.lacks_runtime(runtime);
+    let wants_gpu =
+        services().any(|(_, _, service)| service.wants_gpu() && !service.runtime.as_ref().is_some_and(lacks_runtime));
+    let obstacles = obstacles(manifest, &request, &snapshot);
     Ok(Examination {
         gpus: wants_gpu.then(|| worst(snapshot.gpus.values().copied())),
         gpu_is_required: services().any(|(_, _, service)| service.gpus.iter().any(|gpu| gpu.required)),
@@ -75,16 +88,43 @@ pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination
                 Some((name.to_owned(), source, mount.bind.create_host_path))
             })
             .collect(),
+        shared_data: obstacles.iter().filter(|problem| is_of_data(problem)).cloned().collect(),
+        resources: obstacles.into_iter().filter(is_of_resources).collect(),
         orphans: snapshot.orphans(manifest).map(|seen| seen.view.name.clone()).collect(),
         namesakes: snapshot.namesakes.iter().map(|seen| seen.view.name.clone()).collect(),
         double_networks: double_networks(manifest, &snapshot),
         publishes_ports: publishes_ports(engine, manifest, &snapshot).await,
         dangling_volumes: dangling_volumes(manifest, &snapshot),
         leftovers: leftovers(engine, manifest, &snapshot).await?,
+        missing_runtimes: missing_runtimes(manifest, &snapshot),
+        runtimes: snapshot.engine.runtimes.clone(),
         unheld_limits: unheld_limits(manifest, &snapshot),
         machine: snapshot.engine.architecture.clone(),
         other_architectures: other_architectures(&snapshot),
     })
+}
+
+/// What stands in the way of a start of everything.
+fn obstacles(manifest: &Manifest, request: &Request, snapshot: &Snapshot) -> Vec<Problem> {
+    match plan(request, manifest, snapshot) {
+        Err(ServicesError::Problems(problems)) => problems,
+        _ => Vec::new(),
+    }
+}
+
+fn is_of_data(problem: &Problem) -> bool {
+    matches!(problem, Problem::DataInUse { .. } | Problem::DataOfReturning { .. } | Problem::DatabaseShared { .. })
+}
+
+fn is_of_resources(problem: &Problem) -> bool {
+    matches!(
+        problem,
+        Problem::NetworkDiffers { .. }
+            | Problem::NetworkMissing { .. }
+            | Problem::NetworkNotOurs { .. }
+            | Problem::VolumeDiffers { .. }
+            | Problem::VolumeMissing { .. }
+    )
 }
 
 fn other_architectures(snapshot: &Observed) -> BTreeMap<String, BTreeSet<String>> {
@@ -206,6 +246,16 @@ fn endless_logs(snapshot: &Observed) -> Vec<String> {
         .collect()
 }
 
+fn missing_runtimes(manifest: &Manifest, snapshot: &Observed) -> BTreeMap<String, BTreeSet<String>> {
+    let mut missing: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (_, name, service) in manifest.services.iter() {
+        if let Some(runtime) = service.runtime.as_ref().filter(|runtime| snapshot.engine.lacks_runtime(runtime)) {
+            missing.entry(runtime.clone()).or_default().insert(name.to_owned());
+        }
+    }
+    missing
+}
+
 fn unheld_limits(manifest: &Manifest, snapshot: &Observed) -> BTreeSet<&'static str> {
     let holds = snapshot.engine.limits;
     let services = || manifest.services.iter().map(|(_, _, service)| service);
@@ -217,3 +267,6 @@ fn unheld_limits(manifest: &Manifest, snapshot: &Observed) -> BTreeSet<&'static 
     ];
     checks.into_iter().filter(|(_, unheld)| *unheld).map(|(name, _)| name).collect()
 }
+
+#[cfg(test)]
+mod tests;

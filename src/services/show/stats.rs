@@ -40,7 +40,10 @@ pub async fn add_usage(engine: &Engine, report: &mut StatusReport) -> Result<(),
     let observe = |source| ServicesError::Observe { project: report.project.clone(), source };
     let containers = report.services.iter_mut().flat_map(|service| &mut service.containers);
     let running: Vec<_> = containers.filter(|container| container.finished_at.is_none()).collect();
-    let measured = try_join_all(running.iter().map(|container| measure(engine, &container.id))).await;
+    let measured = try_join_all(running.iter().map(|container| async move {
+        measure(engine, &container.id).await.map_err(|error| error.about(&container.id, &container.name))
+    }))
+    .await;
     for (container, usage) in running.into_iter().zip(measured.map_err(observe)?) {
         container.usage = usage;
     }

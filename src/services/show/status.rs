@@ -64,6 +64,13 @@ fn of_service(
     if !mains.is_empty() && mains.len() != wanted {
         drift.push("scale".to_owned());
     }
+    // An interrupted replacement left its old container, or its new one, beside the one that has the name.
+    if !mains.is_empty() && all.iter().any(|seen| matches!(seen.role, Role::Kept | Role::Next)) {
+        drift.push("replacement".to_owned());
+    }
+    if !mains.is_empty() && snapshot.inputs.get(name).is_some_and(|inputs| !inputs.errors().is_empty()) {
+        drift.push("environment (unreadable)".to_owned());
+    }
     drift.sort();
     drift.dedup();
     ServiceStatus {
@@ -143,5 +150,146 @@ fn of_container(seen: &ObservedContainer) -> ContainerStatus {
         ports: view.published.iter().map(ToString::to_string).collect(),
         dropped: view.labels.get(labels::GPUS).map(|_| "gpus".to_owned()).into_iter().collect(),
         usage: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHOSEN: &str = "a";
+
+    /// A service of one image, with so many containers.
+    fn manifest(scale: u32) -> Manifest {
+        let mut manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
+        let service = Service { image: "a:1".parse().unwrap(), scale: Some(scale), ..Service::default() };
+        manifest.services.push(CHOSEN.to_owned(), Some(service));
+        manifest
+    }
+
+    fn container(number: u32, role: Role, change: impl FnOnce(&mut ContainerView)) -> ObservedContainer {
+        let name = format!("p-a-{number}{}", role.suffix());
+        let mut view =
+            ContainerView { id: name.clone(), name, state: ContainerState::Running, ..ContainerView::default() };
+        change(&mut view);
+        ObservedContainer { service: CHOSEN.to_owned(), number, role, view }
+    }
+
+    fn running(number: u32) -> ObservedContainer {
+        container(number, Role::Main, |_| {})
+    }
+
+    fn in_state(number: u32, state: ContainerState) -> ObservedContainer {
+        container(number, Role::Main, |view| view.state = state)
+    }
+
+    fn status_of(scale: u32, snapshot: &Observed) -> ServiceStatus {
+        report(&manifest(scale), &[CHOSEN.to_owned()], snapshot).services.remove(0)
+    }
+
+    fn with(containers: Vec<ObservedContainer>) -> Observed {
+        Observed { containers, ..Observed::default() }
+    }
+
+    #[test]
+    fn the_state_of_a_service_is_that_of_all_its_containers_or_partial() {
+        for (scale, containers, state, running) in [
+            (1, Vec::new(), "missing", 0),
+            (0, Vec::new(), "none", 0),
+            (2, vec![running(1), running(2)], "running", 2),
+            (2, vec![running(1)], "partial", 1),
+            (2, vec![running(1), in_state(2, ContainerState::Exited)], "partial", 1),
+            (2, vec![in_state(1, ContainerState::Exited), in_state(2, ContainerState::Exited)], "exited", 0),
+            // What is kept aside serves nobody.
+            (1, vec![container(1, Role::Kept, |_| {})], "missing", 0),
+        ] {
+            let status = status_of(scale, &with(containers));
+            assert_eq!((status.state.as_str(), status.running, status.wanted), (state, running, scale as usize));
+        }
+    }
+
+    #[test]
+    fn what_an_interrupted_replacement_left_and_an_environment_that_can_t_be_read_are_drift() {
+        let drift = |snapshot: &Observed, wanted: &str| status_of(1, snapshot).drift.iter().any(|one| one == wanted);
+        assert!(!drift(&with(vec![running(1)]), "replacement"));
+        for role in [Role::Kept, Role::Next] {
+            assert!(drift(&with(vec![running(1), container(1, role, |_| {})]), "replacement"));
+        }
+        let file = crate::manifest::model::EnvFile {
+            path: "/nowhere/x.env".into(),
+            required: true,
+            ..crate::manifest::model::EnvFile::default()
+        };
+        let service = Service { env_file: vec![file], ..Service::default() };
+        let mut snapshot = with(vec![running(1)]);
+        assert!(!drift(&snapshot, "environment (unreadable)"));
+        snapshot.inputs.insert(CHOSEN.to_owned(), crate::services::Inputs::read(&service));
+        assert!(drift(&snapshot, "environment (unreadable)"));
+    }
+
+    #[test]
+    fn a_container_of_somebody_else_under_its_name_is_foreign_only_where_there_is_none_of_ours() {
+        let snapshot = Observed { namesakes: vec![running(1)], ..Observed::default() };
+        let status = status_of(1, &snapshot);
+        assert_eq!((status.state.as_str(), status.namesakes), ("foreign", vec!["p-a-1".to_owned()]));
+        let both = Observed { namesakes: vec![running(2)], containers: vec![running(1)], ..Observed::default() };
+        assert_eq!(status_of(1, &both).state, "running");
+    }
+
+    #[test]
+    fn the_worst_health_of_what_is_up_counts() {
+        let health =
+            |number, health, state| container(number, Role::Main, |view| (view.health, view.state) = (health, state));
+        let up = ContainerState::Running;
+        let of = |containers| status_of(3, &with(containers)).health;
+        let (well, ill) = (health(1, HealthState::Healthy, up), health(2, HealthState::Unhealthy, up));
+        assert_eq!(of(vec![well.clone(), ill, health(3, HealthState::Starting, up)]), "unhealthy");
+        assert_eq!(of(vec![well.clone(), health(2, HealthState::Starting, up)]), "starting");
+        // What an ended container said last is nothing of today's.
+        assert_eq!(of(vec![well, health(2, HealthState::Unhealthy, ContainerState::Exited)]), "healthy");
+        assert_eq!(of(vec![running(1)]), "none");
+    }
+
+    #[test]
+    fn times_exit_codes_and_parts_are_told_where_they_mean_something() {
+        let never = "0001-01-01T00:00:00Z";
+        let ended = container(1, Role::Main, |view| {
+            (view.state, view.exit_code) = (ContainerState::Exited, 137);
+            (view.started_at, view.finished_at) = ("2026-01-01T00:00:00Z".into(), "2026-01-02T00:00:00Z".into());
+        });
+        let made = container(1, Role::Next, |view| {
+            view.state = ContainerState::Created;
+            (view.started_at, view.finished_at) = (never.into(), never.into());
+            view.labels.insert(labels::GPUS.to_owned(), labels::GPUS_DROPPED.to_owned());
+        });
+        let again = container(1, Role::Kept, |view| {
+            view.exit_code = 3;
+            (view.started_at, view.finished_at) = ("2026-01-03T00:00:00Z".into(), "2026-01-02T00:00:00Z".into());
+        });
+        let status = status_of(1, &with(vec![made, again, ended]));
+        assert_eq!(status.since.as_deref(), Some("2026-01-02T00:00:00Z"), "an ended one is in its state since its end");
+        let told: Vec<_> = status
+            .containers
+            .iter()
+            .map(|container| (container.role.as_str(), container.exit_code, container.finished_at.is_some()))
+            .collect();
+        assert_eq!(told, [("main", Some(137), true), ("kept", None, false), ("next", None, false)]);
+        assert_eq!(
+            (&status.containers[2].started_at, &status.containers[2].dropped),
+            (&None, &vec!["gpus".to_owned()])
+        );
+    }
+
+    #[test]
+    fn another_number_of_containers_is_drift_and_only_chosen_services_are_told() {
+        let snapshot = with(vec![running(1)]);
+        assert!(status_of(2, &snapshot).drift.contains(&"scale".to_owned()));
+        assert!(!status_of(1, &snapshot).drift.contains(&"scale".to_owned()));
+        assert!(status_of(1, &Observed::default()).drift.is_empty(), "what is missing is told by its state");
+        let mut stray = running(1);
+        stray.service = "gone".to_owned();
+        let report = report(&manifest(1), &[], &with(vec![stray]));
+        assert!(report.services.is_empty());
+        assert_eq!(report.orphans.len(), 1);
     }
 }

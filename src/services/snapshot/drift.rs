@@ -94,6 +94,12 @@ pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, obse
             blocks_start |= view.network_ids.get(&name).is_some_and(|id| !id.is_empty());
             fields.insert(format!("networks.{name}"));
         }
+        for key in service.network_keys() {
+            let name = manifest.network_name(key);
+            if lacks_aliases(&spec::aliases(&seen.service, service, key), view.network_aliases.get(&name)) {
+                fields.insert(format!("networks.{name}.aliases"));
+            }
+        }
     }
     if view.labels.contains_key(labels::GPUS) && observed.gpus_of(&seen.service) == Gpus::Present {
         fields.insert("gpus".to_owned());
@@ -114,14 +120,28 @@ fn is_joined(name: &str, seen: &ObservedContainer, observed: &Observed) -> bool 
     }
 }
 
+/// Whether others don't find it in a network under a name that it is to have: whoever connected it again by hand gave it
+/// none. Nothing is said of a network that it is not in.
+fn lacks_aliases(wanted: &[String], actual: Option<&Vec<String>>) -> bool {
+    actual.is_some_and(|actual| wanted.iter().any(|alias| !actual.contains(alias)))
+}
+
 /// What `docker update` can change. A limit that the kernel can't hold is dropped by the engine, and is no drift.
 fn limits(service: &Service, actual: &LimitsView, observed: &Observed) -> Vec<String> {
     let holds = observed.engine.limits;
-    let size = |size: Option<crate::manifest::types::ByteSize>| size.map_or(0, |size| size.0);
+    let size = |size: Option<crate::manifest::model::ByteSize>| size.map_or(0, |size| size.0);
+    // Without one of its own, the engine allows as much swap as memory, or any where the kernel counts none.
+    let swap = match service.memswap_limit {
+        Some(limit) => vec![limit.bytes()],
+        None => vec![0, -1, i64::try_from(actual.memory_bytes.saturating_mul(2)).unwrap_or(i64::MAX)],
+    };
+    let has_quota = actual.nano_cpus == 0 && actual.cpu_quota > 0;
     let checks = [
+        ("memswap_limit", holds.swap && holds.memory && !swap.contains(&actual.memory_swap_bytes)),
+        ("cpu_shares", holds.cpu_shares && service.cpu_shares.unwrap_or_default() != actual.cpu_shares),
         ("mem_limit", holds.memory && size(service.mem_limit) != actual.memory_bytes),
         ("mem_reservation", holds.memory && size(service.mem_reservation) != actual.memory_reservation_bytes),
-        ("cpus", holds.cpus && service.cpus.map_or(0, |cpus| cpus.nano) != actual.nano_cpus),
+        ("cpus", holds.cpus && (has_quota || service.cpus.map_or(0, |cpus| cpus.nano) != actual.nano_cpus)),
         ("cpuset", holds.cpuset && service.cpuset.as_deref().unwrap_or_default() != actual.cpuset),
         ("pids_limit", holds.pids && service.pids_limit.filter(|limit| *limit > 0) != actual.pids),
     ];
@@ -193,6 +213,39 @@ mod tests {
         observed.networks.push(NetworkView { id: "n2".to_owned(), name: "p_default".to_owned(), ..Default::default() });
         assert!(!is_joined("p_default", &joined("n1"), &observed), "there is another one of the name");
         assert!(is_joined("p_default", &joined("n2"), &observed));
+    }
+
+    #[test]
+    fn a_container_that_was_connected_again_by_hand_has_lost_its_names() {
+        let manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
+        let service = Service { image: "a:1".parse().unwrap(), ..Service::default() };
+        let of = |aliases: &[&str]| {
+            let mut seen = joined("n1");
+            let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
+            seen.view.network_aliases.insert("p_default".to_owned(), aliases);
+            let network = NetworkView { id: "n1".to_owned(), name: "p_default".to_owned(), ..Default::default() };
+            let observed = Observed { networks: vec![network], ..Observed::default() };
+            super::of(&manifest, &service, &seen, &observed).fields
+        };
+        let field = "networks.p_default.aliases".to_owned();
+        assert!(of(&[]).contains(&field) && of(&["0123456789ab"]).contains(&field));
+        assert!(!of(&["a", "0123456789ab"]).contains(&field));
+    }
+
+    #[test]
+    fn every_limit_that_docker_update_changes_is_compared() {
+        let service = |text: &str| Service { mem_limit: Some(text.parse().unwrap()), ..Service::default() };
+        let plain = LimitsView { memory_bytes: 1 << 30, memory_swap_bytes: 2 << 30, ..LimitsView::default() };
+        let of = |service: &Service, actual: LimitsView| limits(service, &actual, &Observed::default());
+        let bounded = service("1g");
+        assert_eq!(of(&bounded, plain.clone()), [""; 0]);
+        assert_eq!(of(&bounded, LimitsView { memory_swap_bytes: 3 << 30, ..plain.clone() }), ["memswap_limit"]);
+        assert_eq!(of(&bounded, LimitsView { cpu_shares: 512, ..plain.clone() }), ["cpu_shares"]);
+        assert_eq!(of(&bounded, LimitsView { cpu_quota: 50_000, ..plain.clone() }), ["cpus"]);
+        let own = Service { memswap_limit: Some("1g".parse().unwrap()), cpu_shares: Some(512), ..bounded };
+        assert_eq!(of(&own, plain.clone()), ["memswap_limit", "cpu_shares"]);
+        let made = LimitsView { memory_swap_bytes: 1 << 30, cpu_shares: 512, ..plain };
+        assert_eq!(of(&own, made), [""; 0]);
     }
 
     #[test]

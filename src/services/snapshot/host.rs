@@ -3,14 +3,17 @@
 //!
 //! A dry run looks with this process's own eyes; what takes a throw-away container is left out of it.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use super::helper::Helpers;
 use super::observed::Observed;
 use super::reach::Reach;
 use super::starting::{Starting, starting};
-use super::{Depth, folders, gpus, postgres_data, sockets};
+use super::{Depth, folders, gpus, packet_filter, postgres_data, sockets};
 use crate::engine::{Engine, EngineError};
 use crate::manifest::Manifest;
-use crate::manifest::model::Protocol;
+use crate::manifest::model::{Protocol, is_cdi_name};
 use crate::services::error::ServicesError;
 use crate::services::request::Request;
 
@@ -89,7 +92,13 @@ async fn look(
         && let Some(image) = helpers.images().first()
     {
         // With the host's packet filter emptied behind the engine's back, neither the new container starts nor the old one.
-        observed.publishes_ports = helpers.publishes_a_port(image).await?;
+        observed.publishes_ports = match packet_filter::is_whole(engine).await {
+            true => Some(true),
+            false => helpers.publishes_a_port(image).await?,
+        };
+    }
+    if observed.engine.is_local {
+        observed.missing_devices = missing_devices(starting);
     }
     if !observed.engine.is_local && may_try {
         observed.missing_sources = folders::missing(starting, helpers).await?;
@@ -97,6 +106,14 @@ async fn look(
     }
     observed.data_folders = postgres_data::data_folders(manifest, starting, depth, helpers, observed).await?;
     Ok(())
+}
+
+/// Devices that are not there: the engine finds that out when it starts the container, which is when the old one is down.
+fn missing_devices(starting: &[Starting<'_>]) -> BTreeSet<String> {
+    let devices = starting.iter().flat_map(|starting| &starting.service.devices);
+    let paths = devices.map(|device| &device.source).filter(|source| !is_cdi_name(source));
+    // One that may not be looked at may be there.
+    paths.filter(|path| matches!(Path::new(path).try_exists(), Ok(false))).cloned().collect()
 }
 
 /// Images that are there, each once, in the manifest's order.

@@ -139,3 +139,55 @@ fn postgres(environment: &BTreeMap<String, String>) -> BTreeMap<String, String> 
     let set = POSTGRES.into_iter().filter_map(|name| Some((name.to_owned(), environment.get(name)?.clone())));
     set.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::engine::{ContainerView, HealthTimes};
+    use crate::services::container::fingerprint::Fields;
+    use crate::services::snapshot::observed::Role;
+
+    /// A container of image `sha256:a`, whose manifest had these fields and variables.
+    fn seen(fields: &[&str], variables: &[&str]) -> ObservedContainer {
+        let fields: Fields = fields.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
+        let variables = variables.iter().map(|name| (*name).to_owned()).collect();
+        let label = Fingerprint::keyed("key".to_owned(), &fields, variables).label();
+        let mut view = ContainerView {
+            image_id: "sha256:a".to_owned(),
+            labels: [(labels::FINGERPRINT.to_owned(), label)].into(),
+            healthcheck: Some(HealthTimes::default()),
+            declared_volumes: vec!["/data".to_owned()],
+            ..ContainerView::default()
+        };
+        view.environment.0.insert("PGDATA".to_owned(), "/data/pg".to_owned());
+        ObservedContainer { service: "a".to_owned(), number: 1, role: Role::Main, view }
+    }
+
+    #[test]
+    fn a_container_shows_what_its_image_brings_where_it_has_nothing_of_its_own_in_that_place() {
+        let shown = shown_by(&seen(&["command"], &["TOKEN"]), "sha256:a").unwrap();
+        assert_eq!((shown.id.as_str(), shown.healthcheck), ("sha256:a", Some(HealthTimes::default())));
+        assert_eq!((shown.volumes[0].as_str(), shown.postgres["PGDATA"].as_str()), ("/data", "/data/pg"));
+        // A check that the manifest of then had, or switched off; a folder or a version that it set.
+        for (field, variable) in [("healthcheck", "TOKEN"), ("command", "PGDATA"), ("command", "PG_MAJOR")] {
+            let shown = shown_by(&seen(&[field], &[variable]), "sha256:a");
+            assert_eq!(shown, None, "{field} {variable}");
+        }
+        assert_eq!(shown_by(&seen(&[], &[]), "sha256:b"), None, "it runs on another image");
+    }
+
+    #[test]
+    fn a_container_of_another_version_of_dpl_or_of_nobody_shows_nothing_of_its_image() {
+        let mut later = seen(&[], &[]);
+        let label = later.view.labels.get_mut(labels::FINGERPRINT).unwrap();
+        let mut made: Value = serde_json::from_str(label).unwrap();
+        made["v"] = json!(made["v"].as_u64().unwrap() + 1);
+        *label = made.to_string();
+        assert_eq!(shown_by(&later, "sha256:a"), None);
+        let mut foreign = seen(&[], &[]);
+        foreign.view.labels.clear();
+        assert_eq!(shown_by(&foreign, "sha256:a"), None);
+    }
+}

@@ -13,6 +13,7 @@ pub(in crate::services) mod images;
 pub(in crate::services) mod observe;
 pub(in crate::services) mod observed;
 pub(in crate::services) mod ownership;
+mod packet_filter;
 mod postgres_data;
 pub(in crate::services) mod reach;
 pub(in crate::services) mod resources;
@@ -23,9 +24,9 @@ mod starting;
 use std::ops::Deref;
 
 use crate::engine::Engine;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Variables, in_one_line, volume_users_beside};
 use crate::services::error::ServicesError;
-use crate::services::request::{Action, Request};
+use crate::services::request::{Action, Extent, Request};
 use observed::Observed;
 
 /// How far a look may go.
@@ -62,6 +63,12 @@ impl Snapshot {
         // What stops and goes needs nothing of the host.
         if matches!(request.action, Action::Start | Action::Restart) {
             host::survey(engine, manifest, request, depth, &mut observed).await?;
+        }
+        if request.action == Action::Remove && request.options.extent.contains(&Extent::Volumes) {
+            match volume_users_beside(manifest, &Variables::of_process()) {
+                Ok(users) => observed.volume_users = users,
+                Err(error) => observed.volume_users_unknown = Some(in_one_line(&error)),
+            }
         }
         Ok(Self(observed))
     }

@@ -12,11 +12,12 @@ use super::observed::{EngineTraits, ForeignContainer, Observed, ObservedContaine
 use super::ownership::InheritedLabels;
 use super::sources::Sources;
 use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError, RestartPolicy};
+use crate::manifest::in_one_line;
 use crate::manifest::model::NamespaceMode;
 use crate::manifest::{Manifest, Variables, services_beside};
-use crate::report::in_one_line;
+use crate::report::Message;
 use crate::services::container::environment::Inputs;
-use crate::services::container::labels;
+use crate::services::container::{labels, spec};
 use crate::services::error::ServicesError;
 
 impl Observed {
@@ -31,8 +32,12 @@ impl Observed {
 async fn look(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
     // What the engine is takes it as long to say as all the rest.
     let (facts, observed) = futures::try_join!(engine.facts(), look_at_all(engine, manifest))?;
-    let architecture = facts.architecture.clone();
-    let engine = EngineTraits { limits: facts.limits, architecture, ..observed.engine.clone() };
+    let engine = EngineTraits {
+        limits: facts.limits,
+        architecture: facts.architecture.clone(),
+        runtimes: facts.runtimes.clone(),
+        ..observed.engine.clone()
+    };
     Ok(Observed { engine, ..observed })
 }
 
@@ -46,12 +51,12 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
     )?;
     let inherited = InheritedLabels::of(&listed);
     let names = container_names(manifest);
-    // One that was taken over has none of our labels; the name under which it is kept aside is ours.
-    let kept_for = |summary: &ContainerSummary| {
-        let stem = Role::Kept.stem(&summary.name);
-        let is_kept = stem != summary.name && inherited.owner(summary).is_none();
-        names.get(stem).filter(|_| is_kept).cloned()
-    };
+    let kept: BTreeMap<String, (String, u32)> = summaries
+        .iter()
+        .filter(|summary| was_taken_over(summary, &summaries, (&inherited, manifest.project.as_str())))
+        .filter_map(|summary| Some((summary.id.clone(), names.get(Role::Kept.stem(&summary.name))?.clone())))
+        .collect();
+    let kept_for = |summary: &ContainerSummary| kept.get(&summary.id).cloned();
     let (ours, others): (Vec<_>, Vec<_>) = summaries
         .into_iter()
         .partition(|summary| inherited.owner(summary) == Some(&manifest.project) || kept_for(summary).is_some());
@@ -91,6 +96,9 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
     // Of two in one place, the one that has its name is the one that serves.
     containers.sort_by_key(|seen| names.get(&seen.view.name) != Some(&(seen.service.clone(), seen.number)));
     let (named_elsewhere, unread_manifest) = named_elsewhere(manifest, &containers);
+    let own_folder = spec::folder(manifest);
+    let folders = containers.iter().filter_map(|seen| seen.view.labels.get(labels::FOLDER));
+    let other_folders = folders.filter(|folder| own_folder.as_ref() != Some(*folder)).cloned().collect();
     Ok(Observed {
         engine: EngineTraits { api: engine.api().numbers(), is_local, ..EngineTraits::default() },
         containers,
@@ -103,6 +111,7 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
         inputs: manifest.services.iter().map(|(_, name, service)| (name.to_owned(), Inputs::read(service))).collect(),
         named_elsewhere,
         unread_manifest,
+        other_folders,
         missing_sources: std::mem::take(&mut sources.missing),
         sources,
         is_host_unseen: !is_local,
@@ -110,9 +119,29 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
     })
 }
 
+/// Whether a container is an old one that was taken over (`--adopt`) and is kept aside. It has none of our labels, but was
+/// stopped before it got its name, and the container that is to replace it has the old one's restart policy noted. One that
+/// runs under such a name is somebody else's, and so is one beside a container of ours that replaced nobody.
+fn was_taken_over(
+    summary: &ContainerSummary,
+    all: &[ContainerSummary],
+    (inherited, project): (&InheritedLabels, &str),
+) -> bool {
+    let stem = Role::Kept.stem(&summary.name);
+    if stem == summary.name || is_up(summary.state) || inherited.owner(summary).is_some() {
+        return false;
+    }
+    let next = format!("{stem}{}", Role::Next.suffix());
+    let ours = |name: &str| all.iter().find(|other| other.name == name && inherited.owner(other) == Some(project));
+    let notes_it = |other: &ContainerSummary| other.labels.contains_key(labels::OLD_RESTART);
+    // Where the replacement is gone, only the old one is left to go back to.
+    let is_alone = all.iter().all(|other| other.name != stem);
+    is_alone || [stem, next.as_str()].into_iter().filter_map(ours).any(notes_it)
+}
+
 /// The services that other manifests of the project name, where a container belongs to none of this one's, and why that
 /// can't be said.
-fn named_elsewhere(manifest: &Manifest, containers: &[ObservedContainer]) -> (BTreeSet<String>, Option<String>) {
+fn named_elsewhere(manifest: &Manifest, containers: &[ObservedContainer]) -> (BTreeSet<String>, Option<Message>) {
     if containers.iter().all(|seen| manifest.services.get(&seen.service).is_some()) {
         return (BTreeSet::new(), None);
     }
@@ -151,7 +180,12 @@ async fn look_at_policies(
     let ours = sources.of_manifest(manifest);
     let shares = |other: &ForeignContainer| other.mounts.iter().any(|mount| ours.contains(&sources.of_mount(mount)));
     for other in foreign.iter_mut().filter(|other| !is_up(other.state) && shares(other)) {
-        other.restart = engine.inspect_container(&other.id).await?.map(|view| view.restart).unwrap_or_default();
+        // With `on-failure` one that ended well stays down.
+        let returns = |view: ContainerView| match view.restart {
+            RestartPolicy::OnFailure(_) if view.exit_code == 0 => RestartPolicy::No,
+            policy => policy,
+        };
+        other.restart = engine.inspect_container(&other.id).await?.map(returns).unwrap_or_default();
     }
     Ok(())
 }
@@ -201,4 +235,205 @@ pub fn providers(service: &crate::manifest::model::Service) -> Vec<&str> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::engine::Address;
+    use crate::manifest::model::{Mount, MountKind, Service};
+    use crate::services::scripted_engine::{Answer, FakeEngine, Rule};
+
+    const GONE: Answer = Answer::Json(404, r#"{"message": "No such container"}"#);
+
+    fn answer(body: &Value) -> Answer {
+        Answer::Json(200, Box::leak(body.to_string().into_boxed_str()))
+    }
+
+    /// A container as a list has it.
+    fn listed(id: &str, name: &str, labels: Value) -> Value {
+        json!({"Id": id, "Names": [format!("/{name}")], "ImageID": "sha256:a", "State": "running", "Labels": labels})
+    }
+
+    fn stopped(mut container: Value) -> Value {
+        container["State"] = json!("exited");
+        container
+    }
+
+    fn of_ours(service: &str, number: u32) -> Value {
+        json!({labels::PROJECT: "p", labels::SERVICE: service, labels::NUMBER: number.to_string(), labels::FINGERPRINT: "x"})
+    }
+
+    /// Project `p` with these services, of images `NAME:1`.
+    fn manifest(services: &[&str]) -> Manifest {
+        manifest_with(services, |_| {})
+    }
+
+    fn manifest_with(services: &[&str], change: impl Fn(&mut Service)) -> Manifest {
+        let mut manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
+        for name in services {
+            let mut service = Service { image: format!("{name}:1").parse().unwrap(), ..Service::default() };
+            change(&mut service);
+            manifest.services.push((*name).to_owned(), Some(service));
+        }
+        manifest
+    }
+
+    /// What is seen of an engine with these containers; each inspect shows the name and the labels of the list, where
+    /// `rules` say nothing else.
+    async fn seen_of(
+        manifest: &Manifest,
+        containers: &[Value],
+        images: Value,
+        rules: Vec<Rule>,
+    ) -> (Observed, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut all = rules;
+        for container in containers {
+            let id = container["Id"].as_str().unwrap();
+            let view = json!({"Id": id, "Name": container["Names"][0], "Image": container["ImageID"],
+                "State": {"Status": container["State"]}, "Config": {"Labels": container["Labels"]}});
+            let path: &'static str = Box::leak(format!("/containers/{id}/json").into_boxed_str());
+            all.push(("GET", path, answer(&view)));
+        }
+        let info = json!({"ID": "fake", "Name": "fake", "Driver": "overlay2", "DriverStatus": [], "DockerRootDir": "/nowhere",
+            "Architecture": "aarch64", "Runtimes": {"runc": {"path": "runc"}}});
+        all.extend([
+            ("GET", "/containers/json", answer(&json!(containers))),
+            ("GET", "/images/json", answer(&images)),
+            ("GET", "/networks", answer(&json!([]))),
+            ("GET", "/volumes", answer(&json!({"Volumes": []}))),
+            ("GET", "/info", answer(&info)),
+        ]);
+        let fake = FakeEngine::start(&folder.path().join("docker.sock"), all);
+        let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
+        let observed = Observed::look(&engine, manifest).await;
+        (observed.unwrap_or_else(|error| panic!("{error:?}: {:?}", fake.requests())), folder)
+    }
+
+    #[tokio::test]
+    async fn whose_a_container_is_is_told_by_its_labels_and_by_its_name() {
+        let mut replacing = of_ours("a", 1);
+        replacing[labels::OLD_RESTART] = json!("always");
+        let containers = [
+            listed("c1", "p-a-1", replacing),
+            // One that was taken over, kept aside under a name of ours.
+            stopped(listed("c2", "p-a-1.dpl-kept", json!({}))),
+            // Nobody's, under a name that is to be ours.
+            listed("c3", "p-b-1", json!({})),
+            listed("c4", "p-b-2", json!({labels::PROJECT: "q", labels::SERVICE: "b", labels::FINGERPRINT: "y"})),
+            listed("c5", "p.dpl-helper-1", json!({labels::PROBE: "p"})),
+            listed("c6", "p-old-1", of_ours("old", 1)),
+        ];
+        let manifest = manifest(&["a", "b"]);
+        let (observed, _folder) = seen_of(&manifest, &containers, json!([]), Vec::new()).await;
+        let part = |seen: &ObservedContainer| (seen.view.id.clone(), seen.service.clone(), seen.number, seen.role);
+        let mut ours: Vec<_> = observed.containers.iter().map(part).collect();
+        ours.sort();
+        let text = str::to_owned;
+        assert_eq!(
+            ours,
+            [
+                (text("c1"), text("a"), 1, Role::Main),
+                (text("c2"), text("a"), 1, Role::Kept),
+                (text("c6"), text("old"), 1, Role::Main)
+            ]
+        );
+        let namesakes: Vec<_> = observed.namesakes.iter().map(part).collect();
+        assert_eq!(namesakes, [(text("c3"), text("b"), 1, Role::Main)]);
+        let foreign = observed.foreign_containers.iter();
+        let foreign: Vec<_> =
+            foreign.map(|other| (other.id.as_str(), other.project.as_deref(), other.helper_of.as_deref())).collect();
+        assert_eq!(foreign, [("c3", None, None), ("c4", Some("q"), None), ("c5", None, Some("p"))]);
+        let orphans: Vec<_> = observed.orphans(&manifest).map(|seen| seen.view.id.as_str()).collect();
+        assert_eq!(orphans, ["c6"]);
+        assert_eq!((observed.engine.architecture.as_str(), observed.engine.is_local), ("arm64", true));
+        assert_eq!(observed.engine.runtimes, ["runc"]);
+    }
+
+    #[tokio::test]
+    async fn a_container_of_somebody_else_under_a_name_for_kept_ones_is_theirs() {
+        let strange = || listed("c2", "p-a-1.dpl-kept", json!({}));
+        let ours = || listed("c1", "p-a-1", of_ours("a", 1));
+        for (containers, is_kept) in [
+            (vec![strange()], false),
+            (vec![ours(), strange()], false),
+            // The one of ours replaced nobody.
+            (vec![ours(), stopped(strange())], false),
+            (vec![stopped(strange())], true),
+        ] {
+            let (observed, _folder) = seen_of(&manifest(&["a"]), &containers, json!([]), Vec::new()).await;
+            let of_ours = observed.containers.iter().any(|seen| seen.view.id == "c2");
+            let foreign = observed.foreign_containers.iter().any(|other| other.id == "c2");
+            assert_eq!((of_ours, foreign), (is_kept, !is_kept), "{containers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_gone_between_the_list_and_its_inspect_is_gone() {
+        let containers = [listed("c1", "p-a-1", of_ours("a", 1)), listed("c2", "p-a-2", json!({}))];
+        let gone = vec![("GET", "/containers/c1/json", GONE), ("GET", "/containers/c2/json", GONE)];
+        let manifest = manifest_with(&["a"], |service| service.scale = Some(2));
+        let (observed, _folder) = seen_of(&manifest, &containers, json!([]), gone).await;
+        assert!(observed.containers.is_empty() && observed.namesakes.is_empty(), "{observed:?}");
+    }
+
+    #[tokio::test]
+    async fn of_two_in_one_place_the_one_that_has_its_name_serves() {
+        // A copy that somebody made by hand, labels and all, comes first in the list.
+        let containers = [listed("c9", "aaa", of_ours("a", 1)), listed("c1", "p-a-1", of_ours("a", 1))];
+        let (observed, _folder) = seen_of(&manifest(&["a"]), &containers, json!([]), Vec::new()).await;
+        assert_eq!(observed.main("a", 1).unwrap().view.id, "c1");
+    }
+
+    #[tokio::test]
+    async fn images_are_those_that_the_manifest_names_now() {
+        let images = json!([{"Id": "sha256:a", "ParentId": "", "RepoTags": ["a:1", "other:1"], "RepoDigests": [],
+            "Created": 1, "Size": 1, "SharedSize": -1, "Labels": {}, "Containers": -1}]);
+        let inspected = json!({"Id": "sha256:a", "RepoTags": ["a:1"], "Size": 1, "Architecture": "amd64", "Config": {},
+            "RootFS": {"Type": "layers", "Layers": []}});
+        let rules = vec![("GET", "/images/a:1/json", answer(&inspected))];
+        let (observed, _folder) = seen_of(&manifest(&["a", "b"]), &[], images, rules).await;
+        let known: Vec<_> = observed.images.iter().map(|(name, image)| (name.as_str(), image.id.as_str())).collect();
+        assert_eq!(known, [("a:1", "sha256:a")]);
+        assert_eq!(observed.images["a:1"].architecture, "amd64");
+    }
+
+    #[tokio::test]
+    async fn the_policy_of_a_foreign_container_counts_where_it_is_down_and_uses_our_data() {
+        let data = tempfile::tempdir().unwrap();
+        let source = data.path().to_str().unwrap();
+        let down = |id: &str, source: &str| {
+            let mut container = listed(id, id, json!({}));
+            container["State"] = json!("exited");
+            container["Mounts"] = json!([{"Type": "bind", "Source": source, "Destination": "/in", "RW": true}]);
+            container
+        };
+        let bind = Mount {
+            kind: MountKind::Bind,
+            source: Some(source.to_owned()),
+            target: "/data".to_owned(),
+            ..Mount::default()
+        };
+        let manifest = manifest_with(&["a"], |service| service.volumes.push(bind.clone()));
+        let always = json!({"Id": "x", "Name": "/x", "HostConfig": {"RestartPolicy": {"Name": "always"}}});
+        let failing = |code: u32| {
+            json!({"Id": "x", "Name": "/x", "State": {"ExitCode": code},
+            "HostConfig": {"RestartPolicy": {"Name": "on-failure"}}})
+        };
+        let rules = vec![
+            ("GET", "/containers/x1/json", answer(&always)),
+            ("GET", "/containers/x2/json", answer(&always)),
+            ("GET", "/containers/x3/json", answer(&failing(0))),
+            ("GET", "/containers/x4/json", answer(&failing(137))),
+        ];
+        let containers = [down("x1", source), down("x2", "/somewhere/else"), down("x3", source), down("x4", source)];
+        let (observed, _folder) = seen_of(&manifest, &containers, json!([]), rules).await;
+        let policies: Vec<_> = observed.foreign_containers.iter().map(|other| other.restart).collect();
+        let failed = RestartPolicy::OnFailure(None);
+        assert_eq!(policies, [RestartPolicy::Always, RestartPolicy::No, RestartPolicy::No, failed]);
+    }
 }

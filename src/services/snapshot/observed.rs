@@ -9,7 +9,8 @@ use crate::engine::{
     RestartPolicy, VolumeView,
 };
 use crate::manifest::Manifest;
-use crate::manifest::types::Reference;
+use crate::manifest::model::Reference;
+use crate::report::Message;
 use crate::services::container::environment::Inputs;
 use crate::services::container::fingerprint::Fingerprint;
 use crate::services::container::labels;
@@ -25,7 +26,7 @@ pub enum Gpus {
     Absent,
 }
 
-/// The part that a container plays, which its name tells: labels never change.
+/// What a container is for, which its name tells: labels never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// It serves.
@@ -162,6 +163,17 @@ pub struct EngineTraits {
     /// Whether it shares this machine's files and ports.
     pub is_local: bool,
     pub limits: LimitSupport,
+    /// The runtimes that it is configured with; empty where it does not say.
+    pub runtimes: Vec<String>,
+}
+
+impl EngineTraits {
+    /// Whether a container with this runtime could not even be created. Names of containerd's shims and paths of programs
+    /// need no configuration (moby, `isPermissibleC8dRuntimeName`).
+    pub fn lacks_runtime(&self, runtime: &str) -> bool {
+        let needs_none = runtime.starts_with("io.containerd.") || runtime.starts_with('/');
+        !self.runtimes.is_empty() && !needs_none && self.runtimes.iter().all(|known| known != runtime)
+    }
 }
 
 /// What is there.
@@ -183,6 +195,8 @@ pub struct Observed {
     pub inputs: BTreeMap<String, Inputs>,
     /// Bind sources that are not on the engine's host, as far as that was looked at.
     pub missing_sources: BTreeSet<String>,
+    /// Devices of the manifest that are not on the engine's host, likewise.
+    pub missing_devices: BTreeSet<String>,
     /// What mounted folders are on the engine's host.
     pub sources: Sources,
     /// Service → whether its GPUs are to be had, as far as that was tried.
@@ -197,7 +211,14 @@ pub struct Observed {
     /// manifest's.
     pub named_elsewhere: BTreeSet<String>,
     /// Why that is not known: a manifest that can't be read.
-    pub unread_manifest: Option<String>,
+    pub unread_manifest: Option<Message>,
+    /// `HOST:FOLDER` of every other folder that containers of the project were created from.
+    pub other_folders: BTreeSet<String>,
+    /// Volume → the services of any manifest in the folder that mount it, behind `PROJECT/` where that is another one.
+    /// Looked at only before volumes are removed.
+    pub volume_users: BTreeMap<String, BTreeSet<String>>,
+    /// Why they are not known.
+    pub volume_users_unknown: Option<Message>,
     /// Whether ports and folders of the engine's host were not looked at, because it is another machine's.
     pub is_host_unseen: bool,
 }

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::build::{INDEX_TYPE, Image, LAYER_TYPE, Store, Tar, config_of, descriptor, diff_ids, gzip, hex, zstd};
 use super::{Case, Expected};
 
+/// What is said where the only entry is left out: there is no image then.
+pub const LEFT_OUT: &[&str] = &["image"];
+
 fn refused(name: &'static str, store: Store, words: &'static [&'static str]) -> Case {
     Case::layout(name, store, Expected::Refused(words))
 }
@@ -31,12 +34,13 @@ fn digests() -> Vec<Case> {
     let config = |digest: &str| good().manifest(|manifest| manifest["config"]["digest"] = json!(digest)).named();
     let layer = |digest: &str| good().manifest(|manifest| manifest["layers"][1]["digest"] = json!(digest)).named();
     let hex = "ab".repeat(32);
-    let no_digest: &[&str] = &["no digest"];
+    let no_digest: &[&str] = &["not a digest"];
     vec![
         refused("a manifest whose digest leads out", entry("sha256:../../../../etc/passwd"), no_digest),
         refused("a manifest whose digest is short", entry("sha256:abcd"), no_digest),
         refused("a manifest whose digest is in capitals", entry(&format!("sha256:{}", hex.to_uppercase())), no_digest),
-        refused("a manifest of another kind of digest", entry(&format!("sha512:{hex}{hex}")), no_digest),
+        // It is allowed, and nothing here can use it: it is left out.
+        refused("a manifest of another kind of digest", entry(&format!("sha512:{hex}{hex}")), LEFT_OUT),
         refused("a manifest without a kind of digest", entry(&hex), no_digest),
         refused("a manifest whose digest ends in a line", entry(&format!("sha256:{hex}\n")), no_digest),
         refused("a manifest that is not there", entry(&format!("sha256:{hex}")), &["missing"]),
@@ -97,16 +101,16 @@ fn indexes() -> Vec<Case> {
             good().index(|index| drop(index.as_object_mut().unwrap().remove("schemaVersion"))),
             &["schemaVersion"],
         ),
-        refused("an index of 5 MiB", raw(vec![b' '; 5 << 20]), &["larger"]),
+        refused("an index of 5 MiB", raw(vec![b' '; 5 << 20]), &["too large"]),
         refused("a deep index", raw(deep.into_bytes()), &["index.json"]).large(),
-        refused("a wide index", raw(wide.into_bytes()), &["more values"]).large(),
+        refused("a wide index", raw(wide.into_bytes()), &["too many values"]).large(),
         refused(
             "an index that is a manifest too",
             good().index(|index| {
                 index["config"] = json!({});
                 index["layers"] = json!([]);
             }),
-            &["at once"],
+            &["as a manifest"],
         ),
         refused(
             "an index that says it is a manifest",
@@ -116,12 +120,12 @@ fn indexes() -> Vec<Case> {
         refused(
             "a manifest that is an index too",
             good().manifest(|manifest| manifest["manifests"] = json!([])).named(),
-            &["at once"],
+            &["as a manifest"],
         ),
         refused(
             "a manifest that says it is an index",
             good().manifest(|manifest| manifest["mediaType"] = json!(INDEX_TYPE)).named(),
-            &["at once"],
+            &["as a manifest"],
         ),
         refused("an index in the index", nested_as(INDEX_TYPE), &["a:1", "several platforms"]),
         refused(
@@ -155,12 +159,12 @@ fn indexes() -> Vec<Case> {
         refused(
             "an entry of ours that was changed",
             good().index(|index| index["manifests"][0]["annotations"]["dpl.saved-at"] = json!("2026-01-01T00:00:00Z")),
-            &["not as it was written"],
+            &["changed after dpl wrote it"],
         ),
         refused(
             "an entry with a wrong seal",
             good().index(|index| index["manifests"][0]["annotations"]["dpl.seal"] = json!("00")),
-            &["not as it was written"],
+            &["changed after dpl wrote it"],
         ),
         refused(
             "a key twice",
@@ -225,7 +229,7 @@ fn types() -> Vec<Case> {
         refused(
             "a manifest without layers",
             good().manifest(|manifest| manifest["layers"] = Value::Null).named(),
-            &["differ in number"],
+            &["diff IDs"],
         ),
         loads("a foreign layer that is here", layer("application/vnd.oci.image.layer.nondistributable.v1.tar")),
         loads("a layer of Docker's type", layer("application/vnd.docker.image.rootfs.diff.tar.gzip")),
@@ -265,15 +269,29 @@ fn sizes() -> Vec<Case> {
         refused(
             "a manifest of 5 MiB",
             good().index(|index| index["manifests"][0]["size"] = json!(5 << 20)),
-            &["larger"],
+            &["too large"],
         ),
-        refused("a configuration of 5 MiB", good().with_config(vec![b' '; 5 << 20]).named(), &["larger"]),
+        refused("a configuration of 5 MiB", good().with_config(vec![b' '; 5 << 20]).named(), &["too large"]),
         refused("a layer that unpacks to more than it says", unpacked("100"), &["does not unpack to"]),
         refused("a layer that unpacks to less than it says", unpacked("100000"), &["does not unpack to"]),
         refused("a layer that says it unpacks to 32 TiB", unpacked("35184372088832"), &["does not unpack to"]),
         loads("a layer that says it unpacks to 2^64 bytes", unpacked("18446744073709551615")),
         loads("a layer that unpacks to a word", unpacked("many")),
     ]
+}
+
+/// Whoever held the documents of all names would hold 400 MiB.
+fn large_under_many_names() -> Store {
+    let mut config = config_of(&diff_ids(&good().image.layers));
+    config["author"] = json!("x".repeat(4_000_000));
+    good().with_config(config.to_string().into_bytes()).index(|index| {
+        let entries = index["manifests"].as_array_mut().unwrap();
+        for number in 0..100 {
+            let mut entry = entries[0].clone();
+            entry["annotations"] = json!({"org.opencontainers.image.ref.name": format!("b:{number}")});
+            entries.push(entry);
+        }
+    })
 }
 
 fn contents() -> Vec<Case> {
@@ -348,6 +366,7 @@ fn contents() -> Vec<Case> {
         refused("a layout without a version", Store { version: b"{}".to_vec(), ..good().named() }, &["oci-layout"]),
         refused("a layout of garbage", Store { version: vec![0xff; 100], ..good().named() }, &["oci-layout"]),
         loads("a layout of another program", good().named()),
+        loads("a large configuration under a hundred names", large_under_many_names()).large(),
     ]
 }
 
@@ -377,8 +396,8 @@ fn files(outside: &str) -> Vec<Case> {
     let zero = |path: &Path, _: &Path| symlink("/dev/zero", path).unwrap();
     let huge = |path: &Path, _: &Path| File::create(path).unwrap().set_len(1 << 30).unwrap();
     vec![
-        replaced("an index of a GiB", "index.json", huge, &["larger"]).large(),
-        replaced("a layout file of a GiB", "oci-layout", huge, &["larger"]).large(),
+        replaced("an index of a GiB", "index.json", huge, &["too large"]).large(),
+        replaced("a layout file of a GiB", "oci-layout", huge, &["too large"]).large(),
         replaced("a blob of a GiB", &upper, huge, &["bytes instead of"]).large(),
         replaced("a folder as index", "index.json", folder, &["index.json", "not a regular file"]),
         replaced("a pipe as index", "index.json", pipe, &["index.json", "not a regular file"]),

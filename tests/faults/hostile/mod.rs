@@ -76,7 +76,8 @@ impl Case {
 
 const MANIFEST: &str = r#"{"project": "hostile", "paths": {"images": "store"}, "services": {"a": {"image": "a:1"}}}"#;
 /// Whatever it is given to read.
-const PEAK_LIMIT_KIB: u64 = 64 << 10;
+// The program's promise is 64 MiB; without optimisation it has 8 MiB more of its own file in memory than the release.
+const PEAK_LIMIT_KIB: u64 = 72 << 10;
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// A place with a secret beside the folder of images, and an engine that takes everything and has nothing.
@@ -137,7 +138,7 @@ impl Place {
             }
             Expected::Loads => {
                 // The engine has nothing afterwards, as this one never has.
-                assert!(said.contains("did not become an image"), "{name}: {said}");
+                assert!(said.contains("was not loaded correctly"), "{name}: {said}");
                 assert!(!bodies.is_empty() && bodies.iter().all(is_one_image), "{name}: {said}");
             }
         }

@@ -71,7 +71,12 @@ impl Databases {
             }
             _ => MANIFEST.to_owned(),
         };
-        let databases = Self { stack: Stack::on(engine, &manifest), deed };
+        let mut stack = Stack::on(engine, &manifest);
+        if deed != Deed::Dump {
+            // With a helper, as databases of sites are dumped and restored; these rows would do without.
+            stack.site.set("DPL_PRETENDS", "databases.large");
+        }
+        let databases = Self { stack, deed };
         fs::write(databases.stack.site.file("patch.sql"), "UPDATE stock SET text = text WHERE id = 7;\n").unwrap();
         run(&databases.stack.site, &["start"]).success("the start");
         databases.fill(NEW_ROWS);
@@ -131,7 +136,7 @@ impl Databases {
     #[track_caller]
     fn opened_rows(&self, context: &str) -> u64 {
         let open = "SELECT datallowconn FROM pg_database WHERE datname = 'shop'";
-        eventually(30, &format!("{context}: the database opens by itself"), || self.sql("postgres", open) == "t");
+        eventually(&format!("{context}: the database opens by itself"), || self.sql("postgres", open) == "t");
         let rows = self.rows().unwrap_or_else(|error| panic!("{context}: {error}"));
         assert!([OLD_ROWS, NEW_ROWS].contains(&rows), "{context}: {rows}");
         rows
@@ -163,6 +168,18 @@ impl Databases {
         let is_there = there.iter().any(|name| name.starts_with("shop~old~"));
         assert!(is_there || is_backed_up, "{context}: {there:?}, {backups:?}");
         is_backed_up
+    }
+
+    /// Lets the server's container stand still, or go on.
+    pub fn pause(&self, stands_still: bool) {
+        let container = self.stack.container("db");
+        self.stack.docker(&[if stands_still { "pause" } else { "unpause" }, &container]);
+    }
+
+    /// The database takes connections after a while.
+    #[track_caller]
+    pub fn opens(&self, context: &str) {
+        self.opened_rows(context);
     }
 
     /// The seed loses its end.
@@ -308,7 +325,7 @@ impl Subject for Databases {
         }
         // What was made and never started goes with the next run.
         let gone = || self.helpers(&["--filter", "status=running"]).is_empty();
-        eventually(20, &format!("{context}: the helpers went with the process"), gone);
+        eventually(&format!("{context}: the helpers went with the process"), gone);
     }
 
     fn is_done(&self, context: &str) {
@@ -344,6 +361,6 @@ impl Subject for Databases {
             assert_eq!(leftovers(folder), Vec::<PathBuf>::new(), "{context}");
         }
         assert_eq!(self.stack.inspect("app", "{{.State.Status}}"), "running", "{context}: who uses it runs again");
-        eventually(20, &format!("{context}: no helper is left"), || self.helpers(&[]).is_empty());
+        eventually(&format!("{context}: no helper is left"), || self.helpers(&[]).is_empty());
     }
 }

@@ -55,7 +55,7 @@ fn manifest(release: &str, command: &str, gpus: &str) -> String {
     format!(
         r#"{{"project": "PROJECT", "volumes": {{"data": {{}}}}, "services": {{
             "cache": {{"image": "redis:7.0", "command": {command}, "environment": {{"RELEASE": "{release}"}},
-                "volumes": ["data:/data"], "restart": "unless-stopped", "stop_grace_period": "5s", "healthcheck": {CHECK}{gpus}}},
+                "volumes": ["data:/data"], "restart": "always", "stop_grace_period": "5s", "healthcheck": {CHECK}{gpus}}},
             "app": {{"image": "redis:7.0", "depends_on": {{"cache": {{"condition": "service_healthy"}}}},
                 "stop_grace_period": "5s", "ready": {{"tcp": 6379}}}}}}}}"#
     )
@@ -162,7 +162,7 @@ impl Services {
     /// A container that answers with the value.
     #[track_caller]
     fn serves(&self, id: &str, context: &str) {
-        eventually(15, &format!("{context}: {id} has the value"), || self.ask(id, &["get", "stock"]) == "42");
+        eventually(&format!("{context}: {id} has the value"), || self.ask(id, &["get", "stock"]) == "42");
     }
 
     fn clear(&self) {
@@ -281,7 +281,7 @@ impl Subject for Services {
         serving.filter(|_| self.deed != Deed::ReplaceInVain).for_each(|container| self.serves(&container.id, context));
         // The engine may be at a stop that the killed process asked for.
         let runs = || self.containers("cache").iter().any(|container| container.runs && container.id == *old);
-        eventually(15, &format!("{context}: the old container has the value or is down"), || {
+        eventually(&format!("{context}: the old container has the value or is down"), || {
             !runs() || self.ask(old, &["get", "stock"]) == "42"
         });
     }
@@ -312,7 +312,7 @@ impl Subject for Services {
         assert_eq!(cache.len(), 1, "{context}: {:?}", cache.iter().map(|other| &other.name).collect::<Vec<_>>());
         assert_eq!(cache[0].name, self.stack.container("cache"), "{context}");
         let policy = self.stack.inspect("cache", "{{.HostConfig.RestartPolicy.Name}}");
-        assert_eq!(policy, "unless-stopped", "{context}");
+        assert_eq!(policy, "always", "{context}");
         if self.deed == Deed::Stop {
             let running = self.containers("app").into_iter().chain(cache).any(|container| container.runs);
             assert!(!running, "{context}");
@@ -339,7 +339,7 @@ impl Subject for Services {
                 assert!(!is_replaced || *old != cache[0].id, "{context}: it was not replaced");
                 self.serves(&cache[0].id, context);
             }
-            None => eventually(15, context, || self.ask(&cache[0].id, &["ping"]) == "PONG"),
+            None => eventually(context, || self.ask(&cache[0].id, &["ping"]) == "PONG"),
         }
     }
 }

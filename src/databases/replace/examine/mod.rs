@@ -1,7 +1,7 @@
 //! Everything that could keep a rebuild from its end, asked before anything is made: all that is wrong at once.
 
 pub(in crate::databases) mod fitness;
-mod obstacles;
+pub(super) mod obstacles;
 mod settings;
 pub(in crate::databases) mod source;
 
@@ -11,13 +11,14 @@ use self::source::{Expected, Mark, Source};
 use crate::databases::described::inventory::{Inventory, Role};
 use crate::databases::described::properties::Properties;
 use crate::databases::dump::backup::{self, Shrink};
-use crate::databases::error::DatabasesError;
-use crate::databases::replace::drop_old::OldDatabase;
+use crate::databases::error::{DatabasesError, in_one_line};
+use crate::databases::replace::drop_old::{self, OldDatabase};
 use crate::databases::replace::options::{Identity, NewDatabase, Placement, RebuildOptions};
 use crate::databases::replace::preserve::Preservation;
+use crate::databases::replace::recovery;
 use crate::databases::server::connect::Server;
 use crate::databases::server::quoting;
-use crate::report::{Reporter, in_one_line};
+use crate::report::{Message, Reporter};
 
 /// PostgreSQL's `NAMEDATALEN`, without the end mark.
 const LONGEST_NAME: usize = 63;
@@ -112,7 +113,8 @@ impl Examining<'_> {
                     own
                 }
             };
-            let findings = fitness::look(server, self.database, expected, &own, self.options.missing_roles).await?;
+            let wanted = fitness::Wanted { database: self.database, expected, properties: &own, replaces };
+            let findings = fitness::look(server, &wanted, self.options).await?;
             problems.extend(findings.problems);
             roles = findings.roles;
             properties = Some(own);
@@ -122,41 +124,32 @@ impl Examining<'_> {
             && let Some(other) = known.as_ref().and_then(|expected| expected.database.as_ref())
             && other != self.database
         {
-            problems.push(format!(
-                "it is a dump of `{other}`, not of `{}`; give --other-database if its data is to replace yours",
-                self.database
-            ));
+            problems.push(message!("unfit-other-database", other = other, database = self.database));
         }
         problems.extend(self.options.patches.problems());
         let size_of_new = known.as_ref().map_or(0, |expected| expected.size_bytes);
         if replaces {
             problems.extend(obstacles::of(server, self.database).await?);
             problems.extend(Preservation::problems_of(server, self.database, &self.options.preserve).await?);
-            if known.is_some_and(|expected| expected.tables.is_empty() && !expected.holds_rows)
+            if let Some(expected) = known.filter(|expected| expected.tables.is_empty() && !expected.holds_rows)
                 && self.options.shrink == Shrink::Refuse
             {
-                problems.extend(self.emptying().await?);
+                problems.extend(self.emptying(expected.defined_tables).await?);
             }
-        }
-        if let (true, OldDatabase::BackUpAndDrop(settings)) = (replaces, &self.options.old) {
-            let query =
-                format!("SELECT to_json(pg_catalog.pg_database_size({}::name))", quoting::literal(self.database));
-            let home = server.maintenance(self.database);
-            let bytes: u64 = server.client.query(home, "ask for the size of the database", &query).await?;
-            problems.extend(backup::problem_of_place(&settings.folder, self.database, bytes));
-            problems.extend(obstacles::of_proof(server, bytes, size_of_new).await?);
+            problems.extend(self.problems_of_backups(size_of_new).await?);
         }
         if self.name().len() > LONGEST_NAME {
-            problems.push(format!(
-                "`{}` has {} bytes, and PostgreSQL cuts names off after {LONGEST_NAME}: choose a shorter one",
-                self.name(),
-                self.name().len()
+            problems.push(message!(
+                "unfit-long-name",
+                name = self.name(),
+                bytes = self.name().len(),
+                most = LONGEST_NAME
             ));
         }
         if let Placement::Beside(name) = &self.options.placement
             && server.has(name).await?
         {
-            problems.push(format!("there is a database `{name}` already; choose another name"));
+            problems.push(message!("unfit-name-taken", name = name));
         }
         match (verified, properties) {
             (Ok(expected), Some(properties)) if problems.is_empty() => {
@@ -191,25 +184,56 @@ impl Examining<'_> {
         self.options.placement.name(self.database)
     }
 
-    /// What would be lost to a source that holds no tables.
-    async fn emptying(&self) -> Result<Option<String>, DatabasesError> {
+    /// What would keep those from being backed up and proved that go once the new one is in place: the present database,
+    /// or kept ones that are too many with it.
+    async fn problems_of_backups(&self, size_of_new: u64) -> Result<Vec<Message>, DatabasesError> {
+        let kept = drop_old::kept(self.database, &recovery::look(self.server).await?);
+        let all: Vec<&str> = kept.iter().map(String::as_str).chain([self.database]).collect();
+        let (settings, going) = match &self.options.old {
+            OldDatabase::BackUpAndDrop(settings) => (settings, &all[kept.len()..]),
+            OldDatabase::Keep { count, backup } => (backup, &all[..all.len().saturating_sub(*count)]),
+            OldDatabase::Drop => return Ok(Vec::new()),
+        };
+        if going.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = going.iter().map(|name| quoting::literal(name)).collect();
+        let query = format!(
+            "SELECT json_build_array(coalesce(sum(bytes), 0), coalesce(max(bytes), 0)) FROM \
+             (SELECT pg_catalog.pg_database_size(oid) AS bytes FROM pg_catalog.pg_database WHERE datname IN ({})) AS sizes",
+            names.join(", ")
+        );
+        let home = self.server.maintenance(self.database);
+        let asking = || message!("sql-ask-for-the-size-of-the-database");
+        let [together, largest]: [u64; 2] = self.server.client.query(home, asking, &query).await?;
+        let mut problems = Vec::new();
+        // With so many none has to go.
+        let enough = all.len();
+        problems.extend(backup::problem_of_place(&settings.folder, self.database, together, enough));
+        // One after the other.
+        problems.extend(obstacles::of_proof(self.server, largest, size_of_new, enough).await?);
+        Ok(problems)
+    }
+
+    /// What would be lost to a source that holds no rows, whether or not it makes some tables.
+    async fn emptying(&self, made: u64) -> Result<Option<Message>, DatabasesError> {
         let mut session = self.server.client.session(self.database).await?;
         let mut tables = Inventory::read(&mut session).await?.tables;
         let rows = match Inventory::count(&mut session, &mut tables).await {
-            Ok(()) => tables.iter().map(|table| table.rows).sum::<u64>().to_string(),
+            Ok(()) => match tables.iter().map(|table| table.rows).sum::<u64>() {
+                0 => None,
+                rows => Some(message!("words", text = rows)),
+            },
             // Tables that no query can be planned for may have rows all the same.
-            Err(DatabasesError::Sql { .. }) => "uncounted".to_owned(),
+            Err(DatabasesError::Sql { .. }) => Some(message!("rows-uncounted")),
             Err(error) => return Err(error),
         };
         // One that could not count has ended.
         let _ = session.close().await;
-        Ok((rows != "0").then(|| {
-            format!(
-                "it holds no tables, and the present `{}` has {rows} rows in {} of them; \
-                 give --allow-shrink if they are to go",
-                self.database,
-                tables.len()
-            )
+        let (database, tables) = (self.database, tables.len());
+        Ok(rows.map(|rows| match made {
+            0 => message!("unfit-no-tables", database = database, rows = rows, tables = tables),
+            made => message!("unfit-no-rows", made = made, database = database, rows = rows, tables = tables),
         }))
     }
 }

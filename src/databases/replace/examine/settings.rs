@@ -33,7 +33,7 @@ async fn refusal(server: &Server, value: &str) -> Result<Option<String>, Databas
     let target = format!("ALTER DATABASE {}", quoting::ident(server.home()));
     let Some(statement) = set(&target, &[value.to_owned()]).pop() else { return Ok(None) };
     let tried = format!("BEGIN; {statement}; ROLLBACK;");
-    match server.client.execute(server.home(), "try a setting", &tried).await {
+    match server.client.execute(server.home(), || message!("sql-try-a-setting"), &tried).await {
         Ok(_) => Ok(None),
         Err(DatabasesError::Sql { source, .. }) => {
             Ok(Some(source.text().lines().next().unwrap_or_default().to_owned()))

@@ -6,9 +6,10 @@ use super::{Entry, Preservation, cannot};
 use crate::databases::described::inventory::shorten;
 use crate::databases::documents::PreserveReport;
 use crate::databases::error::DatabasesError;
-use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
 use crate::databases::server::quoting::{ident, literal, qualified};
+use crate::databases::server::session::Session;
+use crate::report::Listed;
 
 /// A session in each database. Both end when this process does, and then nothing was carried.
 pub(in crate::databases) struct RowCopy {
@@ -32,18 +33,26 @@ impl RowCopy {
         if preservation.is_empty() {
             return Ok(None);
         }
-        let mut old_session = server.client.session(present).await?;
-        let mut new_session = server.client.session(new).await?;
+        // One that is kept goes back into the database where sessions are kept, and that one may be closed for the swap.
+        let is_home = server.home() == present;
+        let session = async |database: &str| match is_home {
+            true => server.client.open_session(database).await,
+            false => server.client.session(database).await,
+        };
+        let mut old_session = session(present).await?;
+        let mut new_session = session(new).await?;
         // Conditions and operators are found where the database's own users find them. Values travel as text: every digit
         // of them, and dates in one style, whatever the database's own settings are (pg_dump does the same).
         const AS_TEXT: &str = "RESET search_path; SET extra_float_digits = 3; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
              SELECT FROM pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) \
              WHERE pg_catalog.getdatabaseencoding() = 'SQL_ASCII';";
-        old_session.run("prepare a session", AS_TEXT).await?;
-        new_session.run("prepare a session", AS_TEXT).await?;
-        let backend = old_session.query("ask for a session's process", "SELECT to_json(pg_backend_pid())").await?;
+        old_session.run(|| message!("sql-prepare-a-session"), AS_TEXT).await?;
+        new_session.run(|| message!("sql-prepare-a-session"), AS_TEXT).await?;
+        let backend = old_session
+            .query(|| message!("sql-ask-for-a-session-s-process"), "SELECT to_json(pg_backend_pid())")
+            .await?;
         let begin = "RESET search_path; BEGIN READ WRITE; SET LOCAL session_replication_role = replica;";
-        new_session.run("begin to carry rows over", begin).await?;
+        new_session.run(|| message!("sql-begin-to-copy-rows"), begin).await?;
         let reports: Vec<PreserveReport> = preservation
             .entries
             .iter()
@@ -55,7 +64,7 @@ impl RowCopy {
                 list(&entry.columns),
                 entry.to
             );
-            new_session.run("make a table for the rows", &statement).await?;
+            new_session.run(|| message!("sql-create-a-table-for-the-rows"), &statement).await?;
         }
         Ok(Some(Self { database: present.to_owned(), present: old_session, new: new_session, backend, reports }))
     }
@@ -64,13 +73,13 @@ impl RowCopy {
     pub async fn carry(&mut self, preservation: &Preservation) -> Result<(), DatabasesError> {
         for (index, entry) in preservation.entries.iter().enumerate() {
             let rows = format!("pg_temp.dpl_rows_{index}");
-            self.new.run("make a table for the rows", &format!("TRUNCATE {rows};")).await?;
+            self.new.run(|| message!("sql-create-a-table-for-the-rows"), &format!("TRUNCATE {rows};")).await?;
             self.copy(entry, &rows).await?;
             let matching = self.matching(entry, &rows).await?;
             let (updated, inserted) = self.merge(entry, &rows, &matching).await?;
             let count = format!("SELECT to_json(count(*)) FROM {rows}");
             let report = &mut self.reports[index];
-            report.rows = self.new.query("count the rows", &count).await?;
+            report.rows = self.new.query(|| message!("sql-count-the-rows"), &count).await?;
             report.updated += updated;
             report.inserted += inserted;
         }
@@ -86,8 +95,8 @@ impl RowCopy {
             entry.condition.as_ref().map(|condition| format!(" WHERE (\n{condition}\n)")).unwrap_or_default();
         let copy_out = format!("COPY (SELECT {columns} FROM {}{condition}) TO STDOUT", entry.from);
         let copy_in = format!("COPY {rows} ({columns}) FROM STDIN");
-        self.new.copy_from(&mut self.present, "carry rows over", &copy_out, &copy_in).await?;
-        self.new.run("carry rows over", &format!("ANALYZE {rows};")).await.map(drop)
+        self.new.copy_from(&mut self.present, || message!("sql-copy-rows"), &copy_out, &copy_in).await?;
+        self.new.run(|| message!("sql-copy-rows"), &format!("ANALYZE {rows};")).await.map(drop)
     }
 
     /// The condition that a row `t` of the new table is the carried row `n`, once each key is known to be of one row.
@@ -98,7 +107,7 @@ impl RowCopy {
             .map(|key| format!("coalesce(pg_catalog.bool_or({} IS NULL), false)", ident(key)))
             .collect();
         let query = format!("SELECT pg_catalog.json_build_array({}) FROM {rows}", nulls.join(", "));
-        let nulls: Vec<bool> = self.new.query("look at the keys", &query).await?;
+        let nulls: Vec<bool> = self.new.query(|| message!("sql-check-the-keys"), &query).await?;
         let matching: Vec<String> = entry
             .key
             .iter()
@@ -123,11 +132,13 @@ impl RowCopy {
             entry.to,
             of_t.join(", ")
         );
-        let [old_twice, new_twice]: [bool; 2] = self.new.query("look at the keys", &query).await?;
+        let [old_twice, new_twice]: [bool; 2] = self.new.query(|| message!("sql-check-the-keys"), &query).await?;
         if old_twice || new_twice {
-            let which = if old_twice { "present" } else { "new" };
-            let key = entry.key.join(", ");
-            let problem = format!("the {which} `{}` has several rows with one ({key}), so it is no key", entry.table);
+            let key = Listed::of(&entry.key);
+            let problem = match old_twice {
+                true => message!("preserve-twice-present", table = entry.table, key = key),
+                false => message!("preserve-twice-new", table = entry.table, key = key),
+            };
             return Err(cannot(&self.database, vec![problem]));
         }
         Ok(matching)
@@ -153,7 +164,7 @@ impl RowCopy {
                 set.join(", "),
                 differs.join(" OR ")
             );
-            updated = self.new.query("update rows", &query).await?;
+            updated = self.new.query(|| message!("sql-update-rows"), &query).await?;
         }
         let target = to.strip_prefix("ONLY ").unwrap_or(to);
         let columns = list(columns);
@@ -161,7 +172,7 @@ impl RowCopy {
             "WITH done AS (INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {rows} AS n \
              WHERE NOT EXISTS (SELECT FROM {to} AS t WHERE {matching}) RETURNING 1) SELECT to_json(count(*)) FROM done"
         );
-        Ok((updated, self.new.query("insert rows", &query).await?))
+        Ok((updated, self.new.query(|| message!("sql-insert-rows"), &query).await?))
     }
 
     /// The next number of a column must be behind those that came.
@@ -174,7 +185,7 @@ impl RowCopy {
             ascends: bool,
         }
         let query = SEQUENCES.replace("$table", &entry.to_literals);
-        let sequences: Vec<Sequence> = self.new.query("look for sequences", &query).await?;
+        let sequences: Vec<Sequence> = self.new.query(|| message!("sql-look-for-sequences"), &query).await?;
         for Sequence { schema, name, column, ascends } in sequences {
             let (furthest, beyond) = if ascends { ("max", ">") } else { ("min", "<") };
             let sequence = qualified(&schema, &name);
@@ -185,7 +196,7 @@ impl RowCopy {
                 ident(&column),
                 entry.to
             );
-            self.new.run("move sequences on", &statement).await?;
+            self.new.run(|| message!("sql-advance-sequences"), &statement).await?;
         }
         Ok(())
     }
@@ -202,7 +213,7 @@ impl RowCopy {
         }
         let tables: Vec<&str> = preservation.entries.iter().map(|entry| entry.to_literals.as_str()).collect();
         let query = REFERENCES.replace("$tables", &tables.join(", "));
-        let references: Vec<Reference> = self.new.query("look for foreign keys", &query).await?;
+        let references: Vec<Reference> = self.new.query(|| message!("sql-look-for-foreign-keys"), &query).await?;
         let mut problems = Vec::new();
         for reference in references {
             let pairs = reference.child_columns.iter().zip(&reference.parent_columns);
@@ -217,12 +228,14 @@ impl RowCopy {
                 qualified(parent_schema, parent),
                 joined.join(" AND ")
             );
-            let count: u64 = self.new.query("check foreign keys", &query).await?;
+            let count: u64 = self.new.query(|| message!("sql-check-foreign-keys"), &query).await?;
             if count > 0 {
-                problems.push(format!(
-                    "{count} rows of {child_schema}.{child} would point to rows that {parent_schema}.{parent} does not \
-                     have (foreign key `{}`): preserve those too, or fewer",
-                    reference.name
+                problems.push(message!(
+                    "preserve-dangling",
+                    count = count,
+                    child = format_args!("{child_schema}.{child}"),
+                    parent = format_args!("{parent_schema}.{parent}"),
+                    name = reference.name
                 ));
             }
         }
@@ -234,7 +247,7 @@ impl RowCopy {
 
     /// Keeps what was carried, and gives what that was.
     pub async fn finish(mut self) -> Result<Vec<PreserveReport>, DatabasesError> {
-        self.new.run("keep the rows", "COMMIT;").await?;
+        self.new.run(|| message!("sql-commit-the-rows"), "COMMIT;").await?;
         let reports = std::mem::take(&mut self.reports);
         self.close().await?;
         Ok(reports)
@@ -242,7 +255,7 @@ impl RowCopy {
 
     /// Leaves nothing of what was carried.
     pub async fn take_back(mut self) -> Result<(), DatabasesError> {
-        self.new.run("take a rehearsal back", "ROLLBACK;").await?;
+        self.new.run(|| message!("sql-undo-a-trial"), "ROLLBACK;").await?;
         self.close().await
     }
 

@@ -10,11 +10,11 @@ pub(in crate::databases) mod copy_rows;
 use serde::Deserialize;
 
 use self::copy_rows::RowCopy;
-use crate::databases::error::DatabasesError;
+use crate::databases::error::{DatabasesError, in_one_line};
 use crate::databases::server::connect::Server;
 use crate::databases::server::quoting::{literal, qualified};
 use crate::databases::sql::statements;
-use crate::report::in_one_line;
+use crate::report::{Message, Told as _};
 
 /// Which rows live on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(in crate::databases) struct Preservation {
     pub entries: Vec<Entry>,
     /// Tables that the present database does not have yet: nothing of them can live on.
     pub absent: Vec<String>,
+    /// Tables whose rows live on while those of tables that inherit from them do not, since nobody names these.
+    pub heirs: Vec<(String, Vec<String>)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,8 @@ struct Candidate {
     partitioned: bool,
     visible: bool,
     columns: Vec<Column>,
+    /// Schema and name of the tables that inherit from it, partitions excepted.
+    heirs: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -94,7 +98,7 @@ impl Preservation {
         server: &Server,
         present: &str,
         wanted: &[PreservedRows],
-    ) -> Result<Vec<String>, DatabasesError> {
+    ) -> Result<Vec<Message>, DatabasesError> {
         let there = candidates(server, present, wanted).await?;
         let mut problems = Vec::new();
         for rows in wanted {
@@ -102,13 +106,13 @@ impl Preservation {
                 Ok(Some(table)) => {
                     let missing = rows.key.iter().chain(&rows.columns).filter(|name| table.column(name).is_none());
                     problems.extend(missing.map(|name| {
-                        format!("`{present}` has no column `{name}` in table `{}` to preserve", rows.table)
+                        message!("preserve-present-column", present = present, name = name, table = rows.table)
                     }));
                     problems.extend(problem_of_condition(server, present, rows, table).await?);
                 }
                 // It may come with the new version.
                 Ok(None) => {}
-                Err(problem) => problems.push(format!("`{present}`: {problem}")),
+                Err(problem) => problems.push(message!("preserve-of-present", present = present, problem = problem)),
             }
         }
         Ok(problems)
@@ -135,12 +139,13 @@ impl Preservation {
                     Err(more) => problems.extend(more),
                 },
                 (Ok(None), Ok(Some(_))) => plan.absent.push(rows.table.clone()),
-                (Ok(Some(_)), Ok(None)) => problems.push(format!("the new database has no table `{}`", rows.table)),
-                (Ok(None), Ok(None)) => problems.push(format!("neither database has a table `{}`", rows.table)),
-                (Err(problem), _) => problems.push(format!("the present database: {problem}")),
-                (_, Err(problem)) => problems.push(format!("the new database: {problem}")),
+                (Ok(Some(_)), Ok(None)) => problems.push(message!("preserve-new-table", table = rows.table)),
+                (Ok(None), Ok(None)) => problems.push(message!("preserve-no-table", table = rows.table)),
+                (Err(problem), _) => problems.push(message!("preserve-present-problem", problem = problem)),
+                (_, Err(problem)) => problems.push(message!("preserve-new-problem", problem = problem)),
             }
         }
+        plan.heirs = forgotten_heirs(wanted, &old_tables);
         if problems.is_empty() { Ok(plan) } else { Err(cannot(present, problems)) }
     }
 
@@ -159,29 +164,29 @@ async fn problem_of_condition(
     present: &str,
     rows: &PreservedRows,
     table: &Candidate,
-) -> Result<Option<String>, DatabasesError> {
+) -> Result<Option<Message>, DatabasesError> {
     let Some(condition) = &rows.condition else { return Ok(None) };
-    let wrong = |why: String| Ok(Some(format!("the condition of `{}` to preserve can't be used: {why}", rows.table)));
+    let wrong = |why: Message| Ok(Some(message!("preserve-condition", table = rows.table, why = why)));
     let statement = format!("SELECT 1 FROM {} WHERE (\n{condition}\n)", table.source());
     match statements::split(&statement) {
         Ok(found) if found.len() == 1 => {}
-        Ok(_) => return wrong("it is more than one condition".to_owned()),
+        Ok(_) => return wrong(message!("preserve-conditions")),
         Err(error) => return wrong(in_one_line(&error)),
     }
-    let prepare = format!("PREPARE dpl_condition AS {statement};");
-    match server.client.execute(present, "look at a condition", &prepare).await {
+    let prepare = format!("PREPARE dpl_condition AS {statement};\nDEALLOCATE dpl_condition;");
+    match server.client.execute(present, || message!("sql-check-a-condition"), &prepare).await {
         Ok(_) => Ok(None),
-        Err(DatabasesError::Sql { source, .. }) => wrong(source.to_string()),
+        Err(DatabasesError::Sql { source, .. }) => wrong(source.message()),
         Err(error) => Err(error),
     }
 }
 
-pub(in crate::databases) fn cannot(database: &str, problems: Vec<String>) -> DatabasesError {
+pub(in crate::databases) fn cannot(database: &str, problems: Vec<Message>) -> DatabasesError {
     DatabasesError::CannotPreserve { database: database.to_owned(), problems }
 }
 
 /// The table that a name means: the one in the search path, else the only one.
-fn choose<'c>(candidates: &'c [Candidate], name: &str) -> Result<Option<&'c Candidate>, String> {
+fn choose<'c>(candidates: &'c [Candidate], name: &str) -> Result<Option<&'c Candidate>, Message> {
     let all: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.wanted == name).collect();
     if let Some(visible) = all.iter().find(|candidate| candidate.visible) {
         return Ok(Some(visible));
@@ -189,11 +194,25 @@ fn choose<'c>(candidates: &'c [Candidate], name: &str) -> Result<Option<&'c Cand
     match all.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
-        _ => Err(format!("more than one table is called `{name}`; name its schema")),
+        _ => Err(message!("preserve-ambiguous", name = name)),
     }
 }
 
-fn entry(rows: &PreservedRows, from: &Candidate, to: &Candidate) -> Result<Entry, Vec<String>> {
+/// By the table that is named: those that inherit from it and are named nowhere.
+fn forgotten_heirs(wanted: &[PreservedRows], tables: &[Candidate]) -> Vec<(String, Vec<String>)> {
+    let chosen = |rows: &PreservedRows| choose(tables, &rows.table).ok().flatten();
+    let is_named = |heir: &(String, String)| {
+        wanted.iter().filter_map(chosen).any(|table| (&table.schema, &table.name) == (&heir.0, &heir.1))
+    };
+    let of_table = |rows: &PreservedRows| {
+        let heirs = chosen(rows)?.heirs.iter().filter(|heir| !is_named(heir));
+        let heirs: Vec<String> = heirs.map(|(schema, name)| format!("{schema}.{name}")).collect();
+        (!heirs.is_empty()).then(|| (rows.table.clone(), heirs))
+    };
+    wanted.iter().filter_map(of_table).collect()
+}
+
+fn entry(rows: &PreservedRows, from: &Candidate, to: &Candidate) -> Result<Entry, Vec<Message>> {
     let mut problems = Vec::new();
     let columns: Vec<String> = if rows.columns.is_empty() {
         from.columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect()
@@ -202,18 +221,21 @@ fn entry(rows: &PreservedRows, from: &Candidate, to: &Candidate) -> Result<Entry
         rows.key.iter().chain(more).cloned().collect()
     };
     for name in rows.key.iter().filter(|name| !columns.contains(name)) {
-        problems.push(format!("`{}` has no column `{name}` that can be a key", rows.table));
+        problems.push(message!("preserve-no-key", table = rows.table, name = name));
     }
     for name in &columns {
         match (from.column(name), to.column(name)) {
-            (None, _) => problems.push(format!("the present `{}` has no column `{name}`", rows.table)),
-            (_, None) => problems.push(format!("the new `{}` has no column `{name}`", rows.table)),
-            (Some(old), Some(new)) if old.r#type != new.r#type => problems.push(format!(
-                "column `{name}` of `{}` is {} in the present database and {} in the new one",
-                rows.table, old.r#type, new.r#type
+            (None, _) => problems.push(message!("preserve-present-no-column", table = rows.table, name = name)),
+            (_, None) => problems.push(message!("preserve-new-no-column", table = rows.table, name = name)),
+            (Some(old), Some(new)) if old.r#type != new.r#type => problems.push(message!(
+                "preserve-other-type",
+                name = name,
+                table = rows.table,
+                old = old.r#type,
+                new = new.r#type
             )),
             (_, Some(new)) if new.generated => {
-                problems.push(format!("column `{name}` of the new `{}` is generated and can't be set", rows.table));
+                problems.push(message!("preserve-generated", name = name, table = rows.table));
             }
             _ => {}
         }
@@ -245,13 +267,16 @@ async fn candidates(
     }
     let names: Vec<String> = wanted.iter().map(|rows| literal(&rows.table)).collect();
     let query = CANDIDATES.replace("$names", &names.join(", "));
-    server.client.query(database, "look for tables", &query).await
+    server.client.query(database, || message!("sql-look-for-tables"), &query).await
 }
 
 /// A name may be written as it is, or quoted where SQL wants quotes, or everywhere.
 const CANDIDATES: &str = r#"SELECT coalesce(json_agg(json_build_object(
   'wanted', m.wanted, 'schema', m.nspname, 'name', m.relname, 'partitioned', m.relkind = 'p',
   'visible', pg_catalog.pg_table_is_visible(m.oid),
+  'heirs', (SELECT coalesce(json_agg(json_build_array(n.nspname, h.relname) ORDER BY n.nspname, h.relname), '[]')
+    FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class h ON h.oid = i.inhrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = h.relnamespace WHERE i.inhparent = m.oid AND m.relkind = 'r'),
   'columns', (SELECT coalesce(json_agg(json_build_object('name', a.attname,
       'type', pg_catalog.format_type(a.atttypid, NULL), 'generated', a.attgenerated <> '',
       'always_identity', a.attidentity = 'a') ORDER BY a.attnum), '[]')
@@ -276,7 +301,7 @@ mod tests {
 
     fn table(schema: &str, visible: bool, columns: Vec<Column>) -> Candidate {
         let (schema, name) = (schema.to_owned(), "keys".to_owned());
-        Candidate { wanted: "keys".to_owned(), schema, name, partitioned: false, visible, columns }
+        Candidate { wanted: "keys".to_owned(), schema, name, partitioned: false, visible, columns, heirs: Vec::new() }
     }
 
     fn rows(key: &[&str], columns: &[&str]) -> PreservedRows {
@@ -306,18 +331,30 @@ mod tests {
 
     #[test]
     fn everything_that_does_not_fit_is_told_at_once() {
+        let told = |entry: Result<Entry, Vec<Message>>| -> Vec<String> {
+            entry.unwrap_err().iter().map(crate::catalogue::english).collect()
+        };
         let old = table("public", true, vec![column("name", "text"), column("a", "integer"), column("b", "text")]);
         let new = table("public", true, vec![column("name", "text"), column("a", "text")]);
         assert_eq!(
-            entry(&rows(&["name"], &[]), &old, &new).unwrap_err(),
+            told(entry(&rows(&["name"], &[]), &old, &new)),
             [
                 "column `a` of `keys` is integer in the present database and text in the new one",
                 "the new `keys` has no column `b`"
             ]
         );
-        assert_eq!(
-            entry(&rows(&["nome"], &["a"]), &old, &old).unwrap_err(),
-            ["the present `keys` has no column `nome`"]
-        );
+        assert_eq!(told(entry(&rows(&["nome"], &["a"]), &old, &old)), ["the present `keys` has no column `nome`"]);
+    }
+
+    #[test]
+    fn tables_that_inherit_are_told_unless_they_are_named_too() {
+        let mut parent = table("public", true, vec![]);
+        parent.heirs = vec![("public".to_owned(), "more".to_owned()), ("other".to_owned(), "keys".to_owned())];
+        let heir = Candidate { wanted: "more".to_owned(), name: "more".to_owned(), ..table("public", true, vec![]) };
+        let tables = [parent, heir];
+        let more = PreservedRows { table: "more".to_owned(), ..rows(&["id"], &[]) };
+        let told = |heirs: &[&str]| vec![("keys".to_owned(), heirs.iter().map(|heir| (*heir).to_owned()).collect())];
+        assert_eq!(forgotten_heirs(&[rows(&["id"], &[])], &tables), told(&["public.more", "other.keys"]));
+        assert_eq!(forgotten_heirs(&[rows(&["id"], &[]), more], &tables), told(&["other.keys"]));
     }
 }

@@ -1,6 +1,5 @@
 //! The swap with the services that use the database out of the way: stopped before it, started again whatever comes of it.
 
-pub(in crate::databases) mod guard;
 pub(in crate::databases) mod renames;
 
 use std::time::{Duration, Instant};
@@ -10,12 +9,12 @@ use futures::future::BoxFuture;
 use self::renames::{Swap, SwapOutcome};
 use crate::databases::archive::names;
 use crate::databases::documents::PreserveReport;
-use crate::databases::error::DatabasesError;
+use crate::databases::error::{DatabasesError, DependentsOperation, in_one_line};
 use crate::databases::replace::preserve::Preservation;
 use crate::databases::server::client::application_name;
 use crate::databases::server::connect::Server;
 use crate::databases::server::quoting::literal;
-use crate::report::{Activity, Reporter, in_one_line};
+use crate::report::{Activity, Reporter};
 
 /// The services that use a database: whoever knows them stops and starts them.
 pub trait Dependents: Send + Sync {
@@ -50,18 +49,20 @@ impl SwapAroundServices<'_> {
         let (reporter, database) = (self.reporter, self.swap.database);
         self.ensure_locked().await?;
         let begun = Instant::now();
-        let stopped = self.dependents.stop().await.map_err(|error| self.failed("stop", error));
+        let stopped = self.dependents.stop().await.map_err(|error| self.failed(DependentsOperation::Stop, error));
+        let began = stopped.is_ok() && !reporter.asked_to_stop();
         let swapped = match stopped {
             // Stopping them takes a while, and somebody may have thought better of it.
-            Ok(()) if reporter.asked_to_stop() => Err(DatabasesError::Stopped { database: database.to_owned() }),
+            Ok(()) if !began => Err(DatabasesError::Stopped { database: database.to_owned() }),
             Ok(()) => {
                 reporter.began(Activity::SwapDatabase, database, None);
-                self.swap.run(self.server, preservation, reporter).await
+                let swapped = self.swap.run(self.server, preservation, reporter).await;
+                swapped.map_err(|error| error.shown_as(self.swap.new, database))
             }
             Err(error) => Err(error),
         };
         crate::failpoint!("databases.rebuild.before-start");
-        let started = self.dependents.start().await.map_err(|error| self.failed("start", error));
+        let started = self.dependents.start().await.map_err(|error| self.failed(DependentsOperation::Start, error));
         match (swapped, started) {
             (Ok(SwapOutcome { nameless, preserved }), Ok(())) => {
                 let message = message!("databases-swapped", milliseconds = nameless.as_millis());
@@ -74,7 +75,10 @@ impl SwapAroundServices<'_> {
                 Err(error)
             }
             (Err(error), started) => {
-                reporter.failed(Activity::SwapDatabase, database, &error);
+                // A swap that was not begun because somebody asked for the end has not failed.
+                if began || !error.is_stop() {
+                    reporter.failed(Activity::SwapDatabase, database, &error);
+                }
                 if let Err(starting) = started {
                     // The swap's own error is the one to return; that services are down must be said all the same.
                     let message =
@@ -96,13 +100,13 @@ impl SwapAroundServices<'_> {
              AND (l.classid::bigint << 32) | l.objid::bigint = {key}))",
             literal(application_name())
         );
-        match server.client.query(server.maintenance(database), "look for the lock", &query).await? {
+        match server.client.query(server.maintenance(database), || message!("sql-look-for-the-lock"), &query).await? {
             true => Ok(()),
             false => Err(DatabasesError::LockLost { database: database.to_owned() }),
         }
     }
 
-    fn failed(&self, operation: &'static str, source: DependentsError) -> DatabasesError {
+    fn failed(&self, operation: DependentsOperation, source: DependentsError) -> DatabasesError {
         DatabasesError::Dependents { operation, database: self.swap.database.to_owned(), source }
     }
 }

@@ -6,14 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::guard::Guard;
 use crate::databases::documents::PreserveReport;
 use crate::databases::error::DatabasesError;
 use crate::databases::replace::preserve::Preservation;
 use crate::databases::replace::preserve::copy_rows::RowCopy;
-use crate::databases::server::client::Session;
 use crate::databases::server::connect::Server;
+use crate::databases::server::guard::Guard;
 use crate::databases::server::quoting::{ident, literal};
+use crate::databases::server::session::Session;
 use crate::report::Reporter;
 
 /// A rename waits 5 s for a backend that slipped through (PostgreSQL's `CountOtherDBBackends`), then fails.
@@ -56,8 +56,14 @@ impl Swap<'_> {
         preservation: &Preservation,
         reporter: &Reporter,
     ) -> Result<SwapOutcome, DatabasesError> {
-        let guard = Guard::set(server, self.database).await?;
-        let result = self.swap(server, preservation, reporter).await;
+        // Each is a program that starts in a container.
+        let (guard, session) =
+            futures::join!(Guard::set(server, self.database), server.maintenance_session(self.database));
+        let guard = guard?;
+        let result = match session {
+            Ok(session) => self.swap(server, session, preservation, reporter).await,
+            Err(error) => Err(error),
+        };
         if result.is_err()
             && let Err(reopening) = open(server, self.database).await
         {
@@ -73,15 +79,15 @@ impl Swap<'_> {
     async fn swap(
         &self,
         server: &Server,
+        mut session: Session,
         preservation: &Preservation,
         reporter: &Reporter,
     ) -> Result<SwapOutcome, DatabasesError> {
-        let mut session = server.maintenance_session(self.database).await?;
-        // Both ends are inside before the doors close.
+        // Both sessions are inside before `ALLOW_CONNECTIONS false`.
         let row_copy = RowCopy::open(server, self.database, self.new, preservation).await?;
         crate::failpoint!("databases.rebuild.before-close");
         let begun = Instant::now();
-        session.run("end new connections", &close_statement(self.database)).await?;
+        session.run(|| message!("sql-refuse-new-connections"), &close_statement(self.database)).await?;
         crate::failpoint!("databases.rebuild.after-close");
         let preserved = tokio::select! {
             preserved = self.carry(&mut session, row_copy, preservation) => preserved?,
@@ -115,7 +121,7 @@ impl Swap<'_> {
         Err(DatabasesError::NeverQuiet { database, source: Box::new(source) })
     }
 
-    /// Carries the rows while nobody else is in the present database. A backend that was just starting when the doors
+    /// Carries the rows while nobody else is in the present database. A backend that was just starting when it was
     /// closed may still have written: then it is done again, and nothing is lost.
     async fn carry(
         &self,
@@ -127,14 +133,19 @@ impl Swap<'_> {
         const TURNS: u32 = 5;
         let mut alone = false;
         for _ in 0..TURNS {
-            session.run("end its connections", &terminate_statement(self.database, Some(row_copy.backend))).await?;
+            session
+                .run(
+                    || message!("sql-end-its-connections"),
+                    &terminate_statement(self.database, Some(row_copy.backend)),
+                )
+                .await?;
             row_copy.carry(preservation).await?;
             let count = format!(
                 "SELECT to_json(count(*)) FROM pg_catalog.pg_stat_activity WHERE datname = {} AND pid <> {}",
                 literal(self.database),
                 row_copy.backend
             );
-            alone = session.query::<u64>("look who is there", &count).await? == 0;
+            alone = session.query::<u64>(|| message!("sql-count-connections"), &count).await? == 0;
             if alone {
                 break;
             }
@@ -156,9 +167,9 @@ impl Swap<'_> {
             Some(session) => session,
             None => server.maintenance_session(self.database).await?,
         };
-        session.run("end its connections", &terminate_statement(self.database, None)).await?;
+        session.run(|| message!("sql-end-its-connections"), &terminate_statement(self.database, None)).await?;
         crate::failpoint!("databases.rebuild.before-renames");
-        session.run("put the new database in its place", &self.exchange()).await?;
+        session.run(|| message!("sql-swap-the-databases"), &self.exchange()).await?;
         crate::failpoint!("databases.rebuild.after-renames");
         // The swap is done whatever becomes of the session.
         let _ = session.close().await;
@@ -170,7 +181,7 @@ impl Swap<'_> {
 pub(in crate::databases) async fn rename(server: &Server, from: &str, to: &str) -> Result<(), DatabasesError> {
     crate::failpoint!("databases.rebuild.before-naming");
     let statement = format!("ALTER DATABASE {} RENAME TO {};", ident(from), ident(to));
-    server.client.execute(server.maintenance(to), "rename the database", &statement).await?;
+    server.client.execute(server.maintenance(to), || message!("sql-rename-the-database"), &statement).await?;
     crate::failpoint!("databases.rebuild.after-naming");
     Ok(())
 }
@@ -178,7 +189,7 @@ pub(in crate::databases) async fn rename(server: &Server, from: &str, to: &str) 
 /// Lets connections in again.
 pub(in crate::databases) async fn open(server: &Server, database: &str) -> Result<(), DatabasesError> {
     let statement = format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", ident(database));
-    server.client.execute(server.maintenance(database), "allow connections", &statement).await?;
+    server.client.execute(server.maintenance(database), || message!("sql-allow-connections"), &statement).await?;
     Ok(())
 }
 
@@ -194,20 +205,24 @@ pub(in crate::databases) async fn drop_aside(server: &Server, name: &str) -> Res
         literal(name)
     );
     let statements = format!("{altered}DROP DATABASE {} WITH (FORCE);", ident(name));
-    server.client.execute(server.maintenance(name), "drop the database", &statements).await?;
+    server.client.execute(server.maintenance(name), || message!("sql-drop-the-database"), &statements).await?;
     crate::failpoint!("databases.rebuild.after-drop");
     Ok(())
 }
 
-/// How many prepared transactions keep these databases from being renamed.
-pub(in crate::databases) async fn prepared_transactions(
+/// As [`drop_aside`], unless somebody asks for an end; then it is there still.
+pub(in crate::databases) async fn drop_unless_stopped(
     server: &Server,
-    databases: &[&str],
-) -> Result<u64, DatabasesError> {
-    let names: Vec<String> = databases.iter().map(|name| literal(name)).collect();
-    let query =
-        format!("SELECT to_json(count(*)) FROM pg_catalog.pg_prepared_xacts WHERE database IN ({})", names.join(", "));
-    server.client.query(server.home(), "look for prepared transactions", &query).await
+    name: &str,
+    reporter: &Reporter,
+) -> Result<(), DatabasesError> {
+    tokio::select! {
+        dropped = drop_aside(server, name) => dropped,
+        () = reporter.stop_asked() => {
+            server.cancel_statements().await;
+            Err(DatabasesError::Stopped { database: name.to_owned() })
+        }
+    }
 }
 
 fn close_statement(database: &str) -> String {

@@ -4,69 +4,87 @@
 //! write `blobs/sha256/<digest>`. Both say in `manifest.json`, which comes last, which file is what; so every file
 //! that may be a layer is handed on as it comes, and what it was is known at the end.
 
+mod file_kinds;
+
 use std::collections::HashMap;
 use std::io::{self, Read};
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+use self::file_kinds::{describes_an_image, is_attestation, is_document, may_be_layer};
 use crate::fs::Digest;
 use crate::images::formats::archive_writer::blob_path;
-use crate::images::formats::compression::{Compression, MAGIC_BYTES};
 use crate::images::formats::documents::{
     DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ImageConfig, ImageManifest, Index, parse,
 };
+use crate::images::formats::in_one_line;
 use crate::images::formats::platform::{NoPlatform, Platform};
 use crate::images::formats::tar_reader::{TarError, TarKind, TarReader, TarSource};
 use crate::images::names::engine_name;
 use crate::images::names::entry_names;
-use crate::report::in_one_line;
+use crate::report::{Message, Told};
 
 /// Why an archive is not one of images.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    #[error(transparent)]
     Tar(#[from] TarError),
-    #[error("it has neither the manifest.json that `docker save` writes nor the index.json of an OCI layout")]
     NoManifest,
-    #[error("it holds other files than images{}", if *.is_root_file_system { ": a root file system, as `docker export` writes; `docker import` makes an image of one" } else { "" })]
     NotImages { is_root_file_system: bool },
-    #[error("it holds {count} images, and one name was given")]
     OneNameForSeveral { count: usize },
-    #[error("none of its images has a name (name:tag); tag the image, then save it under its name")]
     NoNames,
-    #[error("the index `{path}` in it can't be used here")]
+    NothingUsable { first: String, why: Message },
     Platform { path: String, source: Box<NoPlatform> },
-    #[error("{image} in it is for {found}, and {wanted} was asked for")]
     OtherPlatform { image: String, found: String, wanted: String },
-    #[error("the document `{path}` in it can't be used")]
     Document { path: String, source: DocumentError },
-    #[error("the file `{path}` that its manifest.json names is not in it")]
     MissingFile { path: String },
-    #[error("the image {name} in it is not whole: the file `{path}` that its manifest.json names is not in it")]
     ImageNotWhole { name: String, path: String },
-    #[error("the file `{path}` does not have the digest that it is named by")]
     WrongDigest { path: String },
-    #[error("the layer `{path}` can't be used")]
     Layer { path: String, source: io::Error },
-    #[error("the layer `{path}` does not unpack to {expected}, as the image's configuration says")]
     WrongDiffId { path: String, expected: Digest },
-    #[error("the image {config} has {layers} layers and {diff_ids} diff IDs")]
     LayerCount { config: Digest, layers: usize, diff_ids: usize },
-    #[error("the entry `{path}` is there twice")]
     Twice { path: String },
-    #[error("the entry `{path}` lies behind a link")]
     BehindLink { path: String },
-    #[error("it has more documents than images need")]
     TooManyDocuments,
-    #[error("its entries have longer names than those of images need")]
     TooManyNames,
-    #[error("it has more layers than images need")]
     TooManyLayers,
-    #[error("it gives the name {reference} to two images")]
     NameTwice { reference: String },
-    #[error("the layers in it unpack to more than any such file holds")]
     Bomb,
+}
+
+impl Told for ArchiveError {
+    fn message(&self) -> Message {
+        match self {
+            Self::Tar(error) => error.message(),
+            Self::NoManifest => message!("error-archive-no-manifest"),
+            Self::NotImages { is_root_file_system: true } => message!("error-archive-root-files"),
+            Self::NotImages { is_root_file_system: false } => message!("error-archive-other-files"),
+            Self::OneNameForSeveral { count } => message!("error-archive-one-name", count = count),
+            Self::NoNames => message!("error-archive-no-names"),
+            Self::NothingUsable { first, why } => message!("error-archive-nothing-usable", first = first, why = why),
+            Self::Platform { path, .. } => message!("error-archive-platform", path = path),
+            Self::OtherPlatform { image, found, wanted } => {
+                message!("error-archive-other-platform", image = image, found = found, wanted = wanted)
+            }
+            Self::Document { path, .. } => message!("error-archive-document", path = path),
+            Self::MissingFile { path } => message!("error-archive-missing-file", path = path),
+            Self::ImageNotWhole { name, path } => message!("error-archive-not-whole", name = name, path = path),
+            Self::WrongDigest { path } => message!("error-archive-digest", path = path),
+            Self::Layer { path, .. } => message!("error-archive-layer", path = path),
+            Self::WrongDiffId { path, expected } => {
+                message!("error-archive-diff-id", path = path, expected = expected)
+            }
+            Self::LayerCount { config, layers, diff_ids } => {
+                message!("error-archive-layer-count", config = config, layers = layers, diff_ids = diff_ids)
+            }
+            Self::Twice { path } => message!("error-archive-twice", path = path),
+            Self::BehindLink { path } => message!("error-archive-behind-link", path = path),
+            Self::TooManyDocuments => message!("error-archive-documents"),
+            Self::TooManyNames => message!("error-archive-names"),
+            Self::TooManyLayers => message!("error-archive-layers"),
+            Self::NameTwice { reference } => message!("error-archive-name-twice", reference = reference),
+            Self::Bomb => message!("error-archive-bomb"),
+        }
+    }
 }
 
 impl ArchiveError {
@@ -111,7 +129,7 @@ pub struct ArchivedImage<L> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
     pub name: String,
-    pub why: String,
+    pub why: Message,
 }
 
 /// A file that may be a layer.
@@ -122,8 +140,8 @@ pub struct LayerFile<'a> {
     pub promised: Option<Digest>,
 }
 
-/// All the documents of an archive together; each of its layers has two small ones.
-const DOCUMENTS_LIMIT_BYTES: u64 = 16 << 20;
+/// All the documents of an archive or a layout together; each of an archive's layers has two small ones.
+pub const DOCUMENTS_LIMIT_BYTES: u64 = 16 << 20;
 /// All names together: those of a hundred images with 127 layers each take 3 MiB.
 const NAMES_LIMIT_BYTES: usize = 8 << 20;
 /// Each costs a file and a few syncs on its way into a store; sixty images that share nothing have so many.
@@ -132,8 +150,6 @@ const LAYERS_LIMIT: usize = 8192;
 const OTHER_FILES_LIMIT: usize = 16;
 const MANIFEST: &str = "manifest.json";
 const INDEX: &str = "index.json";
-/// A first block that says this at 257 is a tar header, whatever it begins with.
-const USTAR_AT: std::ops::Range<usize> = 257..262;
 
 /// For which platform an archive is read.
 #[derive(Debug, Clone, Copy)]
@@ -144,18 +160,13 @@ pub enum PlatformWish<'a> {
     Asked(&'a Platform),
 }
 
-/// As [`read_archive_for`] a platform that nobody asked for.
-pub fn read_archive<S, L, E>(
-    source: S,
+/// Reads an archive of which nobody asked for a platform: of an index of several, `platform` is meant.
+pub fn read_archive<L: Clone, E: From<ArchiveError>>(
+    source: impl TarSource,
     platform: &Platform,
     take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
-) -> Result<Vec<ArchivedImage<L>>, E>
-where
-    S: TarSource,
-    L: Clone,
-    E: From<ArchiveError>,
-{
-    read_archive_for(source, PlatformWish::Usual(platform), &mut Vec::new(), take_layer)
+) -> Result<Vec<ArchivedImage<L>>, E> {
+    Ok(ArchiveContent::read(source, take_layer)?.images(PlatformWish::Usual(platform), &mut Vec::new())?)
 }
 
 /// An image of an export that lacks something, and what.
@@ -165,99 +176,8 @@ pub struct NotWhole {
     pub why: ArchiveError,
 }
 
-/// As [`read_archive`] of an engine's own export: an image that is not whole in the engine goes into `not_whole`, and the
-/// others are taken all the same.
-pub fn read_export<S, L, E>(
-    source: S,
-    platform: &Platform,
-    not_whole: &mut Vec<NotWhole>,
-    take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
-) -> Result<Vec<ArchivedImage<L>>, E>
-where
-    S: TarSource,
-    L: Clone,
-    E: From<ArchiveError>,
-{
-    Ok(read_files(source, take_layer)?.exported_images(platform, not_whole)?)
-}
-
-/// Reads an archive to its end. Where it has an index of several platforms, `platform` is meant. `take_layer` gets each
-/// file that may be a layer, with its content, of which it reads as much as it likes. `left_out` gets what is not an image
-/// beside those that are.
-pub fn read_archive_for<S, L, E>(
-    source: S,
-    wish: PlatformWish<'_>,
-    left_out: &mut Vec<LeftOut>,
-    take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
-) -> Result<Vec<ArchivedImage<L>>, E>
-where
-    S: TarSource,
-    L: Clone,
-    E: From<ArchiveError>,
-{
-    Ok(read_files(source, take_layer)?.images(wish, left_out)?)
-}
-
-fn read_files<S, L, E>(
-    source: S,
-    mut take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
-) -> Result<Files<L>, E>
-where
-    S: TarSource,
-    L: Clone,
-    E: From<ArchiveError>,
-{
-    let mut files = Files {
-        documents: HashMap::new(),
-        layers: HashMap::new(),
-        links: HashMap::new(),
-        held_bytes: 0,
-        names_bytes: 0,
-        other_files: 0,
-    };
-    let mut reader = TarReader::new(source);
-    while let Some(entry) = reader.next_entry().map_err(ArchiveError::from)? {
-        let size_bytes = match entry.kind {
-            TarKind::Folder => continue,
-            TarKind::Link { target } => {
-                files.check_new(&entry.path)?;
-                files.names_bytes += target.len();
-                files.links.insert(entry.path, target);
-                continue;
-            }
-            TarKind::File { size_bytes } => size_bytes,
-        };
-        files.check_new(&entry.path)?;
-        if entry.path.rsplit('/').next() == Some("VERSION") {
-            continue;
-        }
-        let mut first = Vec::with_capacity(512);
-        let peeked = (&mut reader).take(512).read_to_end(&mut first);
-        peeked.map_err(|error| ArchiveError::from(reader.broken(error)))?;
-        if is_attestation(&first) {
-            continue;
-        }
-        if is_document(&first) {
-            // No document of an image is larger; what describes its packages may be.
-            if size_bytes <= DOCUMENT_LIMIT_BYTES || entry.path == MANIFEST || entry.path == INDEX {
-                files.hold(entry.path, size_bytes, first, &mut reader)?;
-            }
-        } else {
-            if files.layers.len() == LAYERS_LIMIT {
-                return Err(ArchiveError::TooManyLayers.into());
-            }
-            files.check_kind(&entry.path, &first)?;
-            let promised = promised(&entry.path);
-            let file = LayerFile { path: &entry.path, size_bytes, promised };
-            let layer = take_layer(file, &mut first.as_slice().chain(&mut reader))?;
-            files.layers.insert(entry.path, layer);
-        }
-    }
-    Ok(files)
-}
-
 /// What has been read of an archive.
-struct Files<L> {
+pub struct ArchiveContent<L> {
     documents: HashMap<String, Vec<u8>>,
     layers: HashMap<String, L>,
     links: HashMap<String, String>,
@@ -276,7 +196,62 @@ struct ManifestItem {
     layers: Option<Vec<String>>,
 }
 
-impl<L: Clone> Files<L> {
+impl<L: Clone> ArchiveContent<L> {
+    /// Reads an archive to its end. `take_layer` gets each file that may be a layer, with its content, of which it reads as
+    /// much as it likes.
+    pub fn read<S: TarSource, E: From<ArchiveError>>(
+        source: S,
+        mut take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
+    ) -> Result<Self, E> {
+        let mut files = Self {
+            documents: HashMap::new(),
+            layers: HashMap::new(),
+            links: HashMap::new(),
+            held_bytes: 0,
+            names_bytes: 0,
+            other_files: 0,
+        };
+        let mut reader = TarReader::new(source);
+        while let Some(entry) = reader.next_entry().map_err(ArchiveError::from)? {
+            let size_bytes = match entry.kind {
+                TarKind::Folder => continue,
+                TarKind::Link { target } => {
+                    files.check_new(&entry.path)?;
+                    files.names_bytes += target.len();
+                    files.links.insert(entry.path, target);
+                    continue;
+                }
+                TarKind::File { size_bytes } => size_bytes,
+            };
+            files.check_new(&entry.path)?;
+            if entry.path.rsplit('/').next() == Some("VERSION") {
+                continue;
+            }
+            let mut first = Vec::with_capacity(512);
+            let peeked = (&mut reader).take(512).read_to_end(&mut first);
+            peeked.map_err(|error| ArchiveError::from(reader.broken(error)))?;
+            if is_attestation(&first) {
+                continue;
+            }
+            if is_document(&first) {
+                // No document of an image is larger; what describes its packages may be.
+                if size_bytes <= DOCUMENT_LIMIT_BYTES || entry.path == MANIFEST || entry.path == INDEX {
+                    files.hold(entry.path, size_bytes, first, &mut reader)?;
+                }
+            } else {
+                if files.layers.len() == LAYERS_LIMIT {
+                    return Err(ArchiveError::TooManyLayers.into());
+                }
+                files.check_kind(&entry.path, &first)?;
+                let promised = promised(&entry.path);
+                let file = LayerFile { path: &entry.path, size_bytes, promised };
+                let layer = take_layer(file, &mut first.as_slice().chain(&mut reader))?;
+                files.layers.insert(entry.path, layer);
+            }
+        }
+        Ok(files)
+    }
+
     /// Programs differ in which of two entries of one name they take.
     fn check_new(&mut self, path: &str) -> Result<(), ArchiveError> {
         if self.documents.contains_key(path) || self.layers.contains_key(path) || self.links.contains_key(path) {
@@ -318,7 +293,7 @@ impl<L: Clone> Files<L> {
         reader: &mut TarReader<S>,
     ) -> Result<(), ArchiveError> {
         if size > DOCUMENT_LIMIT_BYTES {
-            let what = if path == INDEX { INDEX } else { MANIFEST };
+            let what = message!("words", text = if path == INDEX { INDEX } else { MANIFEST });
             return Err(ArchiveError::Document { path, source: DocumentError::TooLarge { what, size_bytes: size } });
         }
         let mut bytes = first;
@@ -334,13 +309,14 @@ impl<L: Clone> Files<L> {
         Ok(())
     }
 
-    fn images(
+    /// The images in it; what is not an image beside them goes into `left_out`.
+    pub fn images(
         &self,
         wish: PlatformWish<'_>,
         left_out: &mut Vec<LeftOut>,
     ) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
         let images = match (wish, self.documents.get(MANIFEST)) {
-            (PlatformWish::Usual(_), Some(manifest)) => self.manifest_or_names(manifest)?,
+            (PlatformWish::Usual(platform), Some(manifest)) => self.images_for(platform, manifest)?,
             (PlatformWish::Usual(platform), None) => self.layout_images(platform, left_out)?,
             (PlatformWish::Asked(platform), manifest) => self.images_asked_for(platform, manifest, left_out)?,
         };
@@ -356,8 +332,33 @@ impl<L: Clone> Files<L> {
         Ok(images)
     }
 
-    /// Engines with the containerd store write a `manifest.json` for their own platform beside an index of all of them:
-    /// the index counts where it has the platform that was asked for.
+    /// Engines with the containerd store write a `manifest.json` for their own platform beside an index of all of them. An
+    /// image that an engine of another platform would not run is taken from the index, where that has one for it.
+    fn images_for(&self, platform: &Platform, manifest: &[u8]) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let mut images = self.manifest_or_names(manifest)?;
+        if images.iter().all(|image| platform.runs(&image.config)) {
+            return Ok(images);
+        }
+        let Some(Ok(index)) = self.documents.get(INDEX).map(|bytes| Index::parse(bytes)) else {
+            return Ok(images);
+        };
+        for (entry, name) in index.manifests.iter().zip(entry_names(&index.manifests)) {
+            let mut found = Vec::new();
+            let is_usable = name.is_some() && self.layout_image(entry, None, platform, &mut found).is_ok();
+            let Some(found) = found.pop().filter(|found| is_usable && platform.runs(&found.config)) else {
+                continue;
+            };
+            let has_name = |text: &String| text.parse().ok().as_ref().and_then(engine_name) == name;
+            let others = images.iter_mut().filter(|image| !platform.runs(&image.config));
+            for image in others.filter(|image| image.references.iter().any(has_name)) {
+                *image = ArchivedImage { references: std::mem::take(&mut image.references), ..found.clone() };
+            }
+        }
+        Ok(images)
+    }
+
+    /// As [`Self::images_for`], where the operator asked for the platform: the index counts where it has that, and an image
+    /// for another one is an error.
     fn images_asked_for(
         &self,
         platform: &Platform,
@@ -395,8 +396,9 @@ impl<L: Clone> Files<L> {
         manifest_items(manifest)?.iter().map(|item| self.image(item)).collect()
     }
 
-    /// The images of an engine's export, and those that are not whole in it.
-    fn exported_images(
+    /// The images of an engine's own export. One that is not whole in the engine goes into `not_whole`, and keeps no other
+    /// from being taken.
+    pub fn exported_images(
         &self,
         platform: &Platform,
         not_whole: &mut Vec<NotWhole>,
@@ -554,7 +556,8 @@ impl<L: Clone> Files<L> {
 }
 
 fn manifest_items(manifest: &[u8]) -> Result<Vec<ManifestItem>, ArchiveError> {
-    parse(MANIFEST, manifest).map_err(|source| ArchiveError::Document { path: MANIFEST.to_owned(), source })
+    parse(message!("words", text = MANIFEST), manifest)
+        .map_err(|source| ArchiveError::Document { path: MANIFEST.to_owned(), source })
 }
 
 /// No two images may have one name, however it is spelled: engines take the last of them, others the first.
@@ -569,50 +572,6 @@ pub fn check_names<L>(images: &[ArchivedImage<L>]) -> Result<(), ArchiveError> {
         }
     }
     Ok(())
-}
-
-/// Whether a file that begins so may be a layer: a tar archive, or something packed.
-fn may_be_layer(first: &[u8]) -> bool {
-    let is_packed = Compression::of(&first[..first.len().min(MAGIC_BYTES)]) != Compression::None;
-    // An empty layer is nothing but zeros.
-    is_packed || first.get(USTAR_AT) == Some(b"ustar") || (first.len() == 512 && first.iter().all(|byte| *byte == 0))
-}
-
-/// JSON has no zeros; a tar header of the old kind, whose first file's name begins like JSON, has.
-fn is_document(first: &[u8]) -> bool {
-    matches!(first.first(), Some(b'{' | b'[')) && first.get(USTAR_AT) != Some(b"ustar") && !first.contains(&0)
-}
-
-/// Documents of this size are kept whatever they are, so that one that is named says itself what it lacks.
-const SMALL_BYTES: usize = 16 << 10;
-
-/// Whether a document is one of those that make an image: other programs keep lists of packages, signatures and
-/// statements beside it, megabytes of them for each.
-fn describes_an_image(path: &str, bytes: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Fields {
-        #[serde(default, deserialize_with = "is_there")]
-        rootfs: bool,
-        #[serde(default, deserialize_with = "is_there")]
-        layers: bool,
-        #[serde(default, deserialize_with = "is_there")]
-        manifests: bool,
-    }
-    // What can't be read is kept, so that whoever names it can say what is wrong with it.
-    let is_one = |fields: Fields| fields.rootfs || fields.layers || fields.manifests;
-    let is_kept = path == MANIFEST || path == INDEX || bytes.len() <= SMALL_BYTES || bytes.first() == Some(&b'[');
-    is_kept || serde_json::from_slice(bytes).map_or(true, is_one)
-}
-
-/// What BuildKit keeps beside an image to say how it was made: megabytes where it lists all packages. No image needs it.
-fn is_attestation(first: &[u8]) -> bool {
-    const IN_TOTO: &[u8] = b"https://in-toto.io/Statement/";
-    first.first() == Some(&b'{') && first.windows(IN_TOTO.len()).any(|window| window == IN_TOTO)
-}
-
-/// Of a field that is there, even with `null`.
-fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// The digest that `blobs/sha256/<hex>` and `<hex>.json` promise.

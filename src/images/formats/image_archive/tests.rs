@@ -204,7 +204,8 @@ impl Archive {
         self.0.extend(END_MARK);
         let mut left_out = Vec::new();
         let take = |file: LayerFile<'_>, _: &mut dyn Read| Ok(file.size_bytes);
-        let read = read_archive_for(Streamed(self.0.as_slice()), wish, &mut left_out, take);
+        let read = ArchiveContent::read(Streamed(self.0.as_slice()), take)
+            .and_then(|content| content.images(wish, &mut left_out));
         (read, left_out)
     }
 }
@@ -247,11 +248,26 @@ fn of_an_index_beside_a_manifest_json_the_platform_that_is_asked_for_is_taken() 
     assert_eq!(chosen(PlatformWish::Asked(&amd64), true), 0);
     assert_eq!(chosen(PlatformWish::Asked(&arm64), false), 1);
     assert_eq!(chosen(PlatformWish::Usual(&arm64), false), 1);
-    // Without a wish of the operator's, `manifest.json` counts, as it does for every engine.
-    assert_eq!(chosen(PlatformWish::Usual(&arm64), true), 0);
+    // An engine of another platform gets its own image, whatever `manifest.json` names; where there is none, that one.
+    assert_eq!(chosen(PlatformWish::Usual(&arm64), true), 1);
+    assert_eq!(chosen(PlatformWish::Usual(&amd64), true), 0);
+    assert_eq!(chosen(PlatformWish::Usual(&platform("linux/s390x")), true), 0);
     let (archive, _) = of_two_platforms(INDEX_TYPE, MANIFEST_TYPE, true);
     let refused = archive.read_for(PlatformWish::Asked(&platform("linux/s390x"))).0;
     assert!(matches!(refused, Err(ArchiveError::OtherPlatform { found, .. }) if found == "amd64"));
+}
+
+#[test]
+fn of_a_platform_whose_image_is_not_in_the_archive_the_one_of_manifest_json_is_taken() {
+    let (archive, amd64, id) = Archive::default().image(MANIFEST_TYPE, "amd64");
+    let (_, arm64, _) = Archive::default().image(MANIFEST_TYPE, "arm64");
+    let nested = serde_json::json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [amd64, arm64]});
+    let (archive, nested) = archive.document(INDEX_TYPE, &nested);
+    let config = format!("blobs/sha256/{}", id.hex());
+    let archive = archive.index(&[named(nested, "team/multi:1.0")]);
+    let archive = archive.file("manifest.json", &manifest(&config, &["team/multi:1.0"], &[]));
+    let images = archive.read_for(PlatformWish::Usual(&platform("linux/arm64"))).0.unwrap();
+    assert_eq!(images[0].config_digest, id);
 }
 
 #[test]
@@ -294,7 +310,10 @@ fn what_is_not_an_image_is_left_out_of_an_archive_by_name_and_never_called_damag
     assert_eq!((images.len(), &images[0].config_digest), (1, &id));
     let names: Vec<&str> = left_out.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["chart:1", "app:sig", "file:1", "old:1"]);
-    assert!(left_out.iter().all(|one| !one.why.contains("damaged")), "{left_out:?}");
+    assert!(
+        left_out.iter().all(|one| !crate::catalogue::Catalogue::english().text(&one.why).contains("damaged")),
+        "{left_out:?}"
+    );
     // Nothing but such things is said by what the first of them is.
     let (read, _) = with_artifacts(Archive::default(), Vec::new()).read_for(PlatformWish::Usual(&amd64));
     assert!(read.is_err_and(|error| error.is_other_kind()));
@@ -361,7 +380,8 @@ fn an_image_that_is_not_whole_in_an_export_keeps_no_other_from_being_read() {
     archive.0.extend(END_MARK);
     let (bytes, mut not_whole) = (archive.0, Vec::new());
     let take = |file: LayerFile<'_>, _: &mut dyn Read| Ok::<_, ArchiveError>(file.size_bytes);
-    let images = read_export(Streamed(bytes.as_slice()), &Platform::host(), &mut not_whole, take).unwrap();
+    let content = ArchiveContent::read(Streamed(bytes.as_slice()), take).unwrap();
+    let images = content.exported_images(&Platform::host(), &mut not_whole).unwrap();
     let names: Vec<&String> = images.iter().flat_map(|image| &image.references).collect();
     assert_eq!(names, ["a:1", "c:1"]);
     assert_eq!(not_whole[0].names, ["b:1"]);

@@ -8,7 +8,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use tar::{EntryType, Header};
 
+use crate::report::{Message, Told};
+
 const BLOCK: u64 = 512;
+/// The bytes of a header, and what contents are filled up to.
+pub const BLOCK_BYTES: usize = BLOCK as usize;
 /// A layer's folder and name need 80 bytes; nobody needs more than this for a path.
 const PATH_LIMIT_BYTES: usize = 512;
 /// PAX records carry times and names, a few hundred bytes.
@@ -25,18 +29,25 @@ const ENTRY_LIMIT: usize = 65_536;
 /// Why a stream is no archive that may be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {
-    #[error("the archive can't be read")]
     Read(#[source] io::Error),
-    #[error("it is not a tar archive")]
     NotTar,
-    #[error("it is cut off after {at_byte} bytes")]
     CutOff { at_byte: u64 },
-    #[error("the header at byte {at_byte} is damaged: {why}")]
-    Header { at_byte: u64, why: &'static str },
-    #[error("the entry `{path}` is refused: {why}")]
-    Refused { path: String, why: &'static str },
-    #[error("it has more than {ENTRY_LIMIT} entries")]
+    Header { at_byte: u64, why: Message },
+    Refused { path: String, why: Message },
     TooManyEntries,
+}
+
+impl Told for TarError {
+    fn message(&self) -> Message {
+        match self {
+            Self::Read(_) => message!("error-tar-read"),
+            Self::NotTar => message!("error-tar-not-tar"),
+            Self::CutOff { at_byte } => message!("error-tar-cut-off", at = at_byte),
+            Self::Header { at_byte, why } => message!("error-tar-header", at = at_byte, why = why),
+            Self::Refused { path, why } => message!("error-tar-refused", path = path, why = why),
+            Self::TooManyEntries => message!("error-tar-entries", most = ENTRY_LIMIT),
+        }
+    }
 }
 
 /// What an entry is.
@@ -134,7 +145,7 @@ impl<S: TarSource> TarReader<S> {
                 return if extensions.is_empty() {
                     Ok(None)
                 } else {
-                    Err(TarError::Header { at_byte: self.position, why: "nothing follows an extension header" })
+                    Err(TarError::Header { at_byte: self.position, why: message!("tar-extension-alone") })
                 };
             };
             self.entries += 1;
@@ -154,8 +165,7 @@ impl<S: TarSource> TarReader<S> {
                     let mut global = Extensions::default();
                     let read = read_pax(&records, &mut global);
                     // Programs differ in which files such a header speaks of.
-                    let read =
-                        read.and(if global.is_empty() { Ok(()) } else { Err("a global header describes files") });
+                    let read = read.and(if global.is_empty() { Ok(()) } else { Err(message!("tar-global-files")) });
                     read.map_err(|why| TarError::Header { at_byte: self.position, why })?;
                 }
                 kind @ (EntryType::GNULongName | EntryType::GNULongLink) => {
@@ -177,7 +187,7 @@ impl<S: TarSource> TarReader<S> {
         // or the old field must be unset because the size does not fit into it.
         let size_bytes = match extensions.size {
             Some(size) if size != declared && !(declared == 0 && size >= USTAR_SIZE_END) => {
-                return Err(refused("two sizes are given for it"));
+                return Err(refused(message!("tar-two-sizes")));
             }
             Some(size) => size,
             None => declared,
@@ -196,16 +206,16 @@ impl<S: TarSource> TarReader<S> {
                     if kind == EntryType::Symlink { path.rsplit_once('/').map_or("", |(base, _)| base) } else { "" };
                 TarKind::Link { target: resolve(base, &raw).map_err(refused)? }
             }
-            _ => return Err(refused("its type is not that of a file, a folder or a link")),
+            _ => return Err(refused(message!("tar-type"))),
         };
         if path.is_empty() && kind != TarKind::Folder {
-            return Err(refused("it has no name"));
+            return Err(refused(message!("tar-no-name")));
         }
         if let TarKind::File { size_bytes } = kind {
             self.unread = size_bytes;
             self.padding = padding(size_bytes);
         } else if size_bytes != 0 {
-            return Err(refused("only files have a size"));
+            return Err(refused(message!("tar-size-of-other")));
         }
         Ok(TarEntry { path, kind })
     }
@@ -233,13 +243,13 @@ impl<S: TarSource> TarReader<S> {
         match header.cksum() {
             Ok(stored) if stored == sum => Ok(Some(header)),
             _ if at_byte == 0 => Err(TarError::NotTar),
-            _ => Err(TarError::Header { at_byte, why: "its checksum is wrong" }),
+            _ => Err(TarError::Header { at_byte, why: message!("tar-checksum") }),
         }
     }
 
     fn extension(&mut self, size_bytes: u64) -> Result<Vec<u8>, TarError> {
         if size_bytes > EXTENSION_LIMIT_BYTES {
-            return Err(TarError::Header { at_byte: self.position, why: "an extension header is far too large" });
+            return Err(TarError::Header { at_byte: self.position, why: message!("tar-extension-size") });
         }
         let mut bytes = vec![0; size_bytes as usize];
         self.read_block(&mut bytes)?;
@@ -272,10 +282,10 @@ impl<S: TarSource> TarReader<S> {
                 Ok(read) if buffer[..read].iter().all(|byte| *byte == 0) => {
                     self.position += read as u64;
                     if self.position - end > END_LIMIT_BYTES {
-                        return Err(TarError::Header { at_byte: end, why: "more than 64 MiB follow its end mark" });
+                        return Err(TarError::Header { at_byte: end, why: message!("tar-long-end") });
                     }
                 }
-                Ok(_) => return Err(TarError::Header { at_byte: end, why: "something follows its end mark" }),
+                Ok(_) => return Err(TarError::Header { at_byte: end, why: message!("tar-after-end") }),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.broken(error)),
             }
@@ -318,9 +328,9 @@ impl Extensions {
 }
 
 /// Programs differ in which of two descriptions of an entry they take.
-fn set<T: PartialEq>(place: &mut Option<T>, value: T) -> Result<(), &'static str> {
+fn set<T: PartialEq>(place: &mut Option<T>, value: T) -> Result<(), Message> {
     match place {
-        Some(before) if *before != value => Err("an entry is described twice"),
+        Some(before) if *before != value => Err(message!("tar-described-twice")),
         _ => {
             *place = Some(value);
             Ok(())
@@ -330,8 +340,8 @@ fn set<T: PartialEq>(place: &mut Option<T>, value: T) -> Result<(), &'static str
 
 /// The size field: octal digits, or since GNU tar a number of eight bytes behind the mark 0x80. Signs, which some
 /// readers take, and numbers beyond all files are refused.
-fn declared_size(field: &[u8; 12]) -> Result<u64, &'static str> {
-    const WRONG: &str = "its size is no number";
+fn declared_size(field: &[u8; 12]) -> Result<u64, Message> {
+    const WRONG: Message = message!("tar-size");
     let size = match field {
         [0x80, 0, 0, 0, number @ ..] => u64::from_be_bytes(*number),
         _ => {
@@ -343,12 +353,12 @@ fn declared_size(field: &[u8; 12]) -> Result<u64, &'static str> {
             digits.iter().fold(0, |number, digit| number * 8 + u64::from(digit - b'0'))
         }
     };
-    if size <= SIZE_LIMIT_BYTES { Ok(size) } else { Err("its size is beyond that of any file") }
+    if size <= SIZE_LIMIT_BYTES { Ok(size) } else { Err(message!("tar-size-huge")) }
 }
 
 /// PAX records: `<length> <key>=<value>\n`, the length counting all of it (POSIX, "pax Extended Header").
-fn read_pax(mut records: &[u8], extensions: &mut Extensions) -> Result<(), &'static str> {
-    const WRONG: &str = "its PAX records are malformed";
+fn read_pax(mut records: &[u8], extensions: &mut Extensions) -> Result<(), Message> {
+    const WRONG: Message = message!("tar-pax");
     while !records.is_empty() {
         let space = records.iter().position(|byte| *byte == b' ').ok_or(WRONG)?;
         let length: usize =
@@ -364,7 +374,7 @@ fn read_pax(mut records: &[u8], extensions: &mut Extensions) -> Result<(), &'sta
                 let size = digits.parse().ok().filter(|size| *size <= SIZE_LIMIT_BYTES).ok_or(WRONG)?;
                 set(&mut extensions.size, size)?;
             }
-            _ if key.starts_with(b"GNU.sparse") => return Err("it is a sparse file"),
+            _ if key.starts_with(b"GNU.sparse") => return Err(message!("tar-sparse")),
             _ => {}
         }
         records = &records[length..];
@@ -379,31 +389,31 @@ fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn checked_text(raw: &[u8]) -> Result<&str, &'static str> {
+fn checked_text(raw: &[u8]) -> Result<&str, Message> {
     if raw.len() > PATH_LIMIT_BYTES {
-        return Err("its name is too long");
+        return Err(message!("tar-long-name"));
     }
-    let text = std::str::from_utf8(raw).map_err(|_| "its name is not valid UTF-8")?;
+    let text = std::str::from_utf8(raw).map_err(|_| message!("tar-name-utf8"))?;
     if text.chars().any(char::is_control) {
-        return Err("its name has control characters");
+        return Err(message!("tar-name-control"));
     }
     if text.starts_with('/') {
-        return Err("its name is absolute");
+        return Err(message!("tar-name-absolute"));
     }
     Ok(text)
 }
 
-fn clean_path(raw: &[u8]) -> Result<String, &'static str> {
+fn clean_path(raw: &[u8]) -> Result<String, Message> {
     let parts: Vec<&str> = checked_text(raw)?.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.contains(&"..") {
-        return Err("its name leads out of the archive");
+        return Err(message!("tar-name-out"));
     }
     Ok(parts.join("/"))
 }
 
 /// Where a link in the folder `base` leads.
-fn resolve(base: &str, raw: &[u8]) -> Result<String, &'static str> {
-    const OUT: &str = "it links out of the archive";
+fn resolve(base: &str, raw: &[u8]) -> Result<String, Message> {
+    const OUT: Message = message!("tar-link-out");
     let target = checked_text(raw).map_err(|_| OUT)?;
     let mut parts: Vec<&str> = base.split('/').filter(|part| !part.is_empty()).collect();
     for part in target.split('/') {

@@ -2,17 +2,19 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::memory::{Known, Memory, Stamp, Unusable};
 use super::source::open_watched;
 use super::{OldArchive, OpenArchive};
-use crate::images::error::ImagesError;
+use crate::fs::Digest;
+use crate::images::error::{ImagesError, in_one_line};
 use crate::images::formats::platform::Platform;
 use crate::images::names::{archive_name, engine_name};
 use crate::images::store::layout::LAYOUT_FILE;
 use crate::manifest::Reference;
-use crate::report::{Activity, Reporter, in_one_line};
+use crate::report::{Activity, Message, Reporter};
 
 const SUFFIXES: [&str; 8] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2"];
 /// `images/minerva/expert/…` is two folders deep; deeper than this lies something else.
@@ -33,8 +35,20 @@ pub struct ArchiveFolder {
 
 struct ArchiveFile {
     /// Below the folder.
+    path: PathBuf,
+    /// The path as text. A path that is not UTF-8 has its digest before it, so that no two are called alike.
     name: String,
     stamp: Stamp,
+}
+
+impl ArchiveFile {
+    fn of(path: PathBuf, stamp: Stamp) -> Self {
+        let name = match path.to_str() {
+            Some(name) => name.to_owned(),
+            None => format!("%{}/{}", Digest::of(path.as_os_str().as_bytes()).hex(), path.to_string_lossy()),
+        };
+        Self { path, name, stamp }
+    }
 }
 
 /// The archive that holds an image, and what else was seen while it was looked for.
@@ -48,7 +62,7 @@ impl ArchiveFolder {
     /// Lists the archives; opens none.
     pub fn open(folder: &Path) -> Result<Self, ImagesError> {
         let mut listed = Listed { files: Vec::new(), entries: 0 };
-        listed.list(folder, "", 0)?;
+        listed.list(folder, Path::new(""), 0)?;
         let mut files = listed.files;
         files.sort_by(|one, other| {
             let newer = other.stamp.modified_nanoseconds.cmp(&one.stamp.modified_nanoseconds);
@@ -79,7 +93,7 @@ impl ArchiveFolder {
     pub fn find(
         &mut self,
         reference: &Reference,
-        unreadable: &mut Vec<(PathBuf, String)>,
+        unreadable: &mut Vec<(PathBuf, Message)>,
     ) -> Result<Option<FoundArchive>, ImagesError> {
         let Some(wanted) = engine_name(reference) else {
             return Ok(None);
@@ -166,28 +180,28 @@ impl ArchiveFolder {
     }
 
     fn path(&self, at: usize) -> PathBuf {
-        self.folder.join(&self.files[at].name)
+        self.folder.join(&self.files[at].path)
     }
 
     /// Whether an archive's documents are known, or can be had without unpacking all of it.
     fn is_cheap(&self, at: usize) -> bool {
-        let ArchiveFile { name, stamp } = &self.files[at];
+        let ArchiveFile { name, stamp, .. } = &self.files[at];
         self.memory.get(name, stamp, &self.platform).is_some()
             || (name.ends_with(".tar") && matches!(super::open(&self.path(at)), Ok(OpenArchive::Raw(_))))
     }
 
     fn read(&mut self, at: usize) -> Result<OldArchive, ImagesError> {
-        let ArchiveFile { name, stamp } = &self.files[at];
-        let path = self.folder.join(name);
+        let ArchiveFile { path, name, stamp } = &self.files[at];
+        let path = self.folder.join(path);
         match self.memory.get(name, stamp, &self.platform) {
             Some(Known::Images(images)) => return Ok(OldArchive { path, images }),
-            Some(Known::Unusable(Unusable { why, is_another_kind })) => {
-                return Err(ImagesError::UnusableArchive { path, why, is_another_kind });
+            Some(Known::Unusable(Unusable { why, is_another_kind, is_for_other_platforms })) => {
+                return Err(ImagesError::UnusableArchive { path, why, is_another_kind, is_for_other_platforms });
             }
             None => {}
         }
         let subject = path.display().to_string();
-        let failed = |source| ImagesError::file("read", &path, source);
+        let failed = |source| ImagesError::file(message!("verb-read"), &path, source);
         let meter = self.reporter.meter(Activity::ReadArchive, &subject, Some(stamp.size_bytes));
         let opened = open_watched(&path, Some(meter)).map_err(failed)?;
         let takes_long = matches!(opened, OpenArchive::Packed(_));
@@ -200,6 +214,9 @@ impl ArchiveFolder {
                 Ok(archive) => {
                     let message = message!("archive-read", images = archive.images.len());
                     self.reporter.done(Activity::ReadArchive, &subject, message);
+                }
+                Err(_) if self.reporter.asked_to_stop() => {
+                    self.reporter.failed(Activity::ReadArchive, &subject, &ImagesError::Stopped);
                 }
                 Err(error) => self.reporter.failed(Activity::ReadArchive, &subject, error),
             }
@@ -217,7 +234,8 @@ impl ArchiveFolder {
                     && source.is_about_content()
                 {
                     let is_another_kind = error.is_another_kind_of_file();
-                    let unusable = Unusable { why: in_one_line(source), is_another_kind };
+                    let is_for_other_platforms = error.is_for_other_platforms();
+                    let unusable = Unusable { why: in_one_line(source), is_another_kind, is_for_other_platforms };
                     self.memory.add_unusable(&name, stamp, &self.platform, unusable);
                     self.learned = true;
                 }
@@ -248,8 +266,8 @@ struct Listed {
 
 impl Listed {
     /// Lists what lies in a folder and below it; a folder that is a layout of its own holds only blobs.
-    fn list(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), ImagesError> {
-        let failed = |source| ImagesError::file("list", folder, source);
+    fn list(&mut self, folder: &Path, below: &Path, depth: usize) -> Result<(), ImagesError> {
+        let failed = |source| ImagesError::file(message!("verb-list"), folder, source);
         let listed = match fs::read_dir(folder) {
             Ok(listed) => listed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -260,9 +278,8 @@ impl Listed {
         for file in listed {
             let file = file.map_err(failed)?;
             self.entries += 1;
-            let Ok(name) = file.file_name().into_string() else {
-                continue;
-            };
+            let below = below.join(file.file_name());
+            let name = file.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') || self.entries > ENTRIES_LIMIT {
                 continue;
             }
@@ -270,12 +287,12 @@ impl Listed {
             if file.file_type().map_err(failed)?.is_dir() {
                 let is_layout = (depth == 0 && name == "blobs") || path.join(LAYOUT_FILE).exists();
                 if depth < DEPTH_LIMIT && !is_layout {
-                    self.list(&path, &format!("{prefix}{name}/"), depth + 1)?;
+                    self.list(&path, &below, depth + 1)?;
                 }
             } else if SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-                && let Some(stamp) = stamp(&path).map_err(failed)?
+                && let Some(stamp) = stamp(&path)
             {
-                self.files.push(ArchiveFile { name: format!("{prefix}{name}"), stamp });
+                self.files.push(ArchiveFile::of(below, stamp));
             }
         }
         Ok(())
@@ -288,13 +305,13 @@ fn is_named_for(file: &str, reference: &Reference) -> bool {
     stem.is_some_and(|rest| SUFFIXES.contains(&rest))
 }
 
-/// `None` for what is not a file.
-fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
+/// `None` for what is not a file. A link that can't be followed (a loop, a folder of somebody else's) stands for itself: who
+/// reads it is told why it can't be read, and the others are read.
+fn stamp(path: &Path) -> Option<Stamp> {
+    match fs::metadata(path) {
+        Ok(metadata) => metadata.is_file().then(|| Stamp::of(&metadata).ok()).flatten(),
         // A link that leads nowhere, or a file that was there a moment ago.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    metadata.is_file().then(|| Stamp::of(&metadata)).transpose()
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => Stamp::of(&fs::symlink_metadata(path).ok()?).ok(),
+    }
 }

@@ -17,6 +17,7 @@ use crate::images::formats::image_archive::ArchivedImage;
 use crate::images::formats::platform::Platform;
 use crate::images::store::layout::OWN_FOLDER;
 use crate::images::store::sidecar::{read_sidecar, write_sidecar};
+use crate::report::Message;
 
 const MEMORY: &str = "archives.json";
 
@@ -76,9 +77,13 @@ struct RememberedImage {
 /// Why a file has no images that can be used.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Unusable {
-    pub why: String,
+    #[serde(with = "crate::catalogue::by_key")]
+    pub why: Message,
     /// Whether it is a tar archive of something else, and nothing is wrong with it.
     pub is_another_kind: bool,
+    /// Whether it has images for other platforms only, and nothing is wrong with it.
+    #[serde(default)]
+    pub is_for_other_platforms: bool,
 }
 
 /// What an archive was found to be.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::folder::{ArchiveFolder, FoundArchive};
 pub use self::source::{OpenArchive, open, open_parts, open_stream, open_watched};
-use crate::fs::{Digest, HashingWriter};
+use crate::fs::{Digest, HashingReader, HashingWriter};
 use crate::images::error::ImagesError;
 use crate::images::formats::compression::{Compression, MAGIC_BYTES, PlainReader};
 use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
@@ -45,14 +45,10 @@ impl OldArchive {
     /// Reads an archive's documents and the sizes of its layers, no more of the layers than it must.
     fn read_opened(path: &Path, archive: OpenArchive, platform: &Platform) -> Result<Self, ImagesError> {
         let origin = path.display().to_string();
-        let failed = |source| ImagesError::file("read", path, source);
+        let failed = |source| ImagesError::file(message!("verb-read"), path, source);
         let budget = UnpackLimit::of(fs::metadata(path).map_err(failed)?.len());
         let measure = |file: LayerFile<'_>, body: &mut dyn Read| measure(&file, body, &budget);
-        let images = match archive {
-            // In a raw archive, layers are jumped over.
-            OpenArchive::Raw(source) => read_archive(source, platform, measure),
-            OpenArchive::Packed(source) => read_archive(source, platform, measure),
-        };
+        let images = read_archive(archive, platform, measure);
         let images = images.map_err(|source| ImagesError::Archive { origin, source: Box::new(source) })?;
         Ok(Self { path: path.to_owned(), images })
     }
@@ -101,20 +97,18 @@ fn measure(file: &LayerFile<'_>, body: &mut dyn Read, budget: &UnpackLimit) -> R
     Ok(ArchivedLayer { path: file.path.to_owned(), uncompressed_bytes })
 }
 
-/// Reads an archive to its end, and compares each layer of its images with the digest that the configuration says.
+/// Reads an archive to its end, and compares each layer of its images with the digest that the configuration says, and each
+/// file that is called after its digest with that: those of other platforms, too.
 ///
 /// # Errors
-/// What is not an archive of images, or is damaged.
+/// What is not an archive of images, or is damaged; one that has images for other platforms only, when it has been read.
 pub fn verify(path: &Path, meter: Meter) -> Result<u64, ImagesError> {
-    let failed = |source| ImagesError::file("read", path, source);
+    let failed = |source| ImagesError::file(message!("verb-read"), path, source);
     let damaged = |source| ImagesError::Archive { origin: path.display().to_string(), source: Box::new(source) };
     let limit = UnpackLimit::of(fs::metadata(path).map_err(failed)?.len());
     let hash = |file: LayerFile<'_>, body: &mut dyn Read| diff_id(&file, body, &limit);
     let platform = &Platform::host();
-    let images = match open_watched(path, Some(meter)).map_err(failed)? {
-        OpenArchive::Raw(source) => read_archive(source, platform, hash),
-        OpenArchive::Packed(source) => read_archive(source, platform, hash),
-    };
+    let images = read_archive(open_watched(path, Some(meter)).map_err(failed)?, platform, hash);
     let images: Vec<ArchivedImage<(String, Digest)>> = images.map_err(damaged)?;
     for image in &images {
         for ((path, found), expected) in image.layers.iter().zip(image.config.diff_ids()) {
@@ -131,16 +125,24 @@ fn diff_id(file: &LayerFile<'_>, body: &mut dyn Read, limit: &UnpackLimit) -> Re
     let mut first = Vec::with_capacity(MAGIC_BYTES);
     (&mut *body).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(failed)?;
     let compression = Compression::of(&first);
-    let plain = PlainReader::new(first.as_slice().chain(body), compression).map_err(failed)?;
-    let mut hasher = HashingWriter::new(io::sink());
-    // What is not compressed is as large as its entry says.
-    let left_bytes = if compression == Compression::None { u64::MAX - 1 } else { limit.left_bytes() };
-    let bytes = io::copy(&mut plain.take(left_bytes + 1), &mut hasher).map_err(failed)?;
-    if compression != Compression::None {
-        limit.spend(bytes).map_err(|LimitExceeded| ArchiveError::Bomb)?;
+    let mut raw = HashingReader::new(first.as_slice().chain(body));
+    let plain = match compression {
+        // It is as large as its entry says, and what it unpacks to is itself.
+        Compression::None => None,
+        _ => {
+            let mut plain = PlainReader::new(&mut raw, compression).map_err(failed)?;
+            let mut hasher = HashingWriter::new(io::sink());
+            let bytes = io::copy(&mut (&mut plain).take(limit.left_bytes() + 1), &mut hasher).map_err(failed)?;
+            limit.spend(bytes).map_err(|LimitExceeded| ArchiveError::Bomb)?;
+            Some(hasher.finish().1)
+        }
+    };
+    io::copy(&mut raw, &mut io::sink()).map_err(failed)?;
+    let (_, digest, _) = raw.finish();
+    if file.promised.as_ref().is_some_and(|promised| *promised != digest) {
+        return Err(ArchiveError::WrongDigest { path: file.path.to_owned() });
     }
-    let (_, digest, _) = hasher.finish();
-    Ok((file.path.to_owned(), digest))
+    Ok((file.path.to_owned(), plain.unwrap_or(digest)))
 }
 
 #[cfg(test)]

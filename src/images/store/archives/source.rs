@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 use bzip2::bufread::MultiBzDecoder;
 use liblzma::bufread::XzDecoder;
 
+use crate::catalogue::io_error;
+use crate::fs::open_regular;
 use crate::images::formats::compression::{Compression, MAGIC_BYTES, PlainReader};
 use crate::images::formats::gzip::GzipMembers;
 use crate::images::formats::tar_reader::{Seekable, Streamed, TarSource};
-use crate::images::store::layout::open_regular;
 use crate::report::Meter;
 
 /// An archive's tar stream.
 pub enum OpenArchive {
+    /// Layers that nobody wants are jumped over.
     Raw(Seekable<File>),
     Packed(Streamed<Box<dyn Read + Send>>),
 }
@@ -120,8 +122,10 @@ impl Read for Parts {
                 return Ok(0);
             };
             let file = open_regular(&path);
-            self.current =
-                Some(file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?);
+            self.current = Some(file.map_err(|error| {
+                let why = error.to_string();
+                io_error(error.kind(), message!("error-part-unread", path = path.display(), why = why))
+            })?);
         }
     }
 }

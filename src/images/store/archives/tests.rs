@@ -6,6 +6,7 @@ use super::*;
 use crate::images::formats::platform::Platform;
 use crate::images::load::sources::{ArchiveCache, find_sources};
 use crate::images::store::sample_archives::{archive_of, entry};
+use crate::report::Message;
 use crate::report::Reporter;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -32,7 +33,7 @@ fn reference(name: &str) -> Reference {
     name.parse().unwrap()
 }
 
-fn find(folder: &Path, name: &str) -> (Option<FoundArchive>, Vec<(PathBuf, String)>) {
+fn find(folder: &Path, name: &str) -> (Option<FoundArchive>, Vec<(PathBuf, Message)>) {
     let mut unreadable = Vec::new();
     let mut archives = ArchiveFolder::open(folder).unwrap();
     let found = archives.find(&reference(name), &mut unreadable).unwrap();
@@ -48,6 +49,40 @@ fn archives_in_folders_below_are_found() {
     put(folder.path(), ".hidden/team-app_1.tar", &archive_of("team/app:1", "hidden"), 9);
     let (found, _) = find(folder.path(), "team/app:1");
     assert_eq!(found.unwrap().archive.path, path);
+}
+
+#[test]
+fn archives_whose_names_are_not_utf_8_are_found_and_none_is_taken_for_another() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let names =
+        [(&b"b\xff.tar"[..], "team/one:1"), (&b"b\xfe.tar"[..], "team/two:1"), (&b"\xfd/c.tar"[..], "team/three:1")];
+    for (bytes, image) in names {
+        let path = folder.path().join(std::ffi::OsStr::from_bytes(bytes));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, archive_of(image, image)).unwrap();
+        // Once read, and once out of what was remembered.
+        for _ in 0..2 {
+            assert_eq!(find(folder.path(), image).0.unwrap().archive.path, path);
+        }
+    }
+    assert_eq!(ArchiveFolder::open(folder.path()).unwrap().read_all().len(), 3);
+}
+
+#[test]
+fn a_link_that_cannot_be_followed_is_named_and_keeps_nobody_from_the_other_archives() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = put(folder.path(), "delivery.tar", &archive_of("team/app:1", "one"), 1);
+    let link = folder.path().join("x.tar");
+    std::os::unix::fs::symlink("x.tar", &link).unwrap();
+    let (found, unreadable) = find(folder.path(), "team/app:1");
+    assert_eq!(found.unwrap().archive.path, good);
+    assert_eq!(unreadable.iter().map(|(path, _)| path).collect::<Vec<_>>(), [&link]);
+    let all = ArchiveFolder::open(folder.path()).unwrap().read_all();
+    let (bad, whole): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, read)| read.is_err());
+    assert_eq!((bad.len(), whole.len()), (1, 1));
+    let text = bad[0].1.as_ref().unwrap_err().to_string();
+    assert!(text.contains(link.to_str().unwrap()), "{text}");
 }
 
 #[test]
@@ -85,7 +120,7 @@ fn a_broken_archive_with_the_right_name_does_not_hide_a_whole_one() {
         &Reporter::default(),
     );
     let found = found.unwrap();
-    assert_eq!(found.batches[0].place(), good);
+    assert_eq!(found.batches[0].origin.place(), good);
     assert_eq!(found.notices[0].key, "images-archive-unreadable");
     // Without it the error says which archive may have had the image.
     fs::remove_file(good).unwrap();
@@ -189,4 +224,54 @@ fn a_layer_that_was_changed_is_found_by_verifying() {
     bytes[at] ^= 1;
     let path = put(folder.path(), "b.tar.gz", &gzip(&bytes), 1);
     assert!(matches!(verify(&path, meter(&path)), Err(ImagesError::Archive { .. })));
+}
+
+/// A layout in a tar, of images for two platforms that no machine of these tests has, each of one layer.
+fn for_others_only(is_damaged: bool) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let mut add = |media_type: &str, bytes: &[u8], kept: &[u8]| {
+        let digest = Digest::of(bytes);
+        entry(&mut archive, &format!("blobs/sha256/{}", digest.hex()), kept);
+        serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+    };
+    let images = ["s390x", "mips64le"].map(|architecture| {
+        let layer = architecture.repeat(200);
+        let config = serde_json::json!({"os": "linux", "architecture": architecture,
+            "rootfs": {"diff_ids": [Digest::of(layer.as_bytes())]}});
+        let kept = if is_damaged { layer.replace('m', "M") } else { layer.clone() };
+        let layer = add("application/vnd.oci.image.layer.v1.tar", layer.as_bytes(), kept.as_bytes());
+        let bytes = config.to_string();
+        let config = add("application/vnd.oci.image.config.v1+json", bytes.as_bytes(), bytes.as_bytes());
+        let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer]}).to_string();
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let mut manifest = add(media_type, manifest.as_bytes(), manifest.as_bytes());
+        manifest["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
+        manifest
+    });
+    let nested = serde_json::json!({"schemaVersion": 2, "manifests": images}).to_string();
+    let mut nested = add("application/vnd.oci.image.index.v1+json", nested.as_bytes(), nested.as_bytes());
+    nested["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "team/app:1"});
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": [nested]}).to_string();
+    entry(&mut archive, "index.json", index.as_bytes());
+    archive.extend([0; 1024]);
+    archive
+}
+
+#[tokio::test]
+async fn an_archive_for_other_platforms_only_is_no_problem_and_damage_in_it_is_one() {
+    use crate::images::store::verify::{Thoroughness, verify};
+
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "others.tar.gz", &gzip(&for_others_only(false)), 1);
+    // What was learned of it the first time does not make a problem of it the second time.
+    for thoroughness in [Thoroughness::Full, Thoroughness::Quick, Thoroughness::Full] {
+        let report = verify(folder.path(), None, thoroughness, &Reporter::default()).await.unwrap();
+        assert_eq!((report.ok, report.archives), (true, 1), "{report:?}");
+    }
+    put(folder.path(), "damaged.tar", &for_others_only(true), 2);
+    for thoroughness in [Thoroughness::Full, Thoroughness::Full] {
+        let report = verify(folder.path(), None, thoroughness, &Reporter::default()).await.unwrap();
+        assert_eq!((report.problems.len(), report.archives), (1, 2), "{report:?}");
+        assert!(report.problems[0].reference.ends_with("damaged.tar"), "{report:?}");
+    }
 }

@@ -16,12 +16,15 @@ use serde_json::Value;
 use crate::failpoint;
 use crate::fs::{Digest, sync_dir};
 use crate::images::error::ImagesError;
-use crate::images::formats::documents::{DOCUMENT_LIMIT_BYTES, Descriptor, ImageManifest, Index, SAVED_AT, parse};
+use crate::images::formats::documents::{
+    DOCUMENT_LIMIT_BYTES, Descriptor, DocumentError, ImageManifest, Index, SAVED_AT, other_algorithm, parse,
+};
 use crate::images::store::layer_batch::LayerBatch;
-use crate::images::store::layout::{BLOBS, INDEX_FILE, Layout, OWN_FOLDER, StoredLayer, distinct};
+use crate::images::store::layout::{BLOBS, INDEX_FILE, LAYERS, Layout, OWN_FOLDER, StoredLayer, distinct, read_small};
 use crate::images::store::lock::StoreLock;
 use crate::images::store::name_records::forget_names;
-use crate::images::store::writer::{LAYERS, known_records, write};
+use crate::images::store::released::release;
+use crate::images::store::writer::{known_records, write};
 use crate::report::Reporter;
 
 /// An image that leaves the store.
@@ -67,6 +70,7 @@ impl Removal {
         let mut removal = Self::default();
         let mut kept = reached(layout, &staying)?;
         kept.extend(reached_as_far_as_it_goes(layout, recorded));
+        kept.extend(reached_by_foreign(layout));
         for (entry, name) in leaving {
             removal.names.extend(name);
             let own = reached(layout, &[entry]).unwrap_or_else(|_| HashSet::from([entry.digest.clone()]));
@@ -93,12 +97,19 @@ impl Removal {
         Ok(removal)
     }
 
+    /// Leaves blobs where they are, for reasons that no entry of the index gives.
+    pub fn keep(&mut self, kept: &HashSet<Digest>) {
+        self.blobs.retain(|digest, _| !kept.contains(digest));
+    }
+
     /// Takes it out of the store, whose lock is held and whose index has been read since.
     pub fn carry_out(&self, _lock: &StoreLock, layout: &Layout, reporter: &Reporter) -> Result<(), ImagesError> {
         if !self.entries.is_empty() {
             forget_names(layout.folder(), self.names.iter().map(String::as_str))?;
             let mut index = layout.index.clone();
             index.manifests.retain(|entry| !self.entries.contains(entry));
+            // Before the index: a run that is cut off behind it leaves blobs that the next prune must know for these.
+            release(layout, self.blobs.keys());
             failpoint!("images.removal.before-index");
             write(&layout.folder().join(INDEX_FILE), &index.to_bytes())?;
             failpoint!("images.removal.after-index");
@@ -123,7 +134,7 @@ pub(in crate::images) fn remove_blobs<'a>(
         remove_file(&layout.blob_path(digest))?;
     }
     if all > 0 {
-        sync_dir(&folder).map_err(|source| ImagesError::file("sync", &folder, source))?;
+        sync_dir(&folder).map_err(|source| ImagesError::file(message!("verb-sync"), &folder, source))?;
     }
     failpoint!("images.removal.before-records");
     for record in stale_records(layout)? {
@@ -139,7 +150,7 @@ pub(in crate::images) fn stale_records(layout: &Layout) -> Result<Vec<PathBuf>, 
         Some(layer) => !matches!(size_of(&layout.blob_path(&layer.blob)), Ok(Some(_))),
         None => true,
     };
-    let records = known_records(&folder).map_err(|source| ImagesError::file("list", &folder, source))?;
+    let records = known_records(&folder).map_err(|source| ImagesError::file(message!("verb-list"), &folder, source))?;
     Ok(records.into_iter().filter(|(_, layer)| is_stale(layer)).map(|(path, _)| path).collect())
 }
 
@@ -152,8 +163,9 @@ pub(in crate::images) fn unnamed_blobs(
 ) -> Result<BTreeMap<Digest, u64>, ImagesError> {
     let mut named = reached_as_far_as_it_goes(layout, &layout.index.manifests);
     named.extend(reached_as_far_as_it_goes(layout, recorded));
+    named.extend(reached_by_foreign(layout));
     let folder = layout.folder().join(BLOBS);
-    let failed = |source| ImagesError::file("list", &folder, source);
+    let failed = |source| ImagesError::file(message!("verb-list"), &folder, source);
     let listed = match fs::read_dir(&folder) {
         Ok(listed) => listed,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -218,46 +230,152 @@ pub(in crate::images) fn manifests_among<'a>(
 
 /// As [`reached`], where what can't be read leads to nothing.
 pub(in crate::images) fn reached_as_far_as_it_goes(layout: &Layout, entries: &[Descriptor]) -> HashSet<Digest> {
-    let each = entries.iter().map(|entry| reached(layout, &[entry]));
-    entries
-        .iter()
-        .zip(each)
-        .flat_map(|(entry, all)| all.unwrap_or_else(|_| HashSet::from([entry.digest.clone()])))
-        .collect()
+    let mut all = Reach::new(layout, Unreadable::LeadsNowhere);
+    for entry in entries {
+        // Errors are for those who want to know.
+        let _ = all.add(entry);
+    }
+    all.blobs
+}
+
+/// What the entries lead to that nothing here can use ([`Index::foreign`]), as far as they can be read.
+fn reached_by_foreign(layout: &Layout) -> HashSet<Digest> {
+    let mut all = Reach::new(layout, Unreadable::LeadsNowhere);
+    for entry in &layout.index.foreign {
+        all.elsewhere.clear();
+        other_digests(entry, &mut all.elsewhere);
+        let mut documents = Vec::new();
+        descriptors(entry, &mut |descriptor| documents.push(descriptor));
+        for document in &mut documents {
+            // The size that is said may be impossible.
+            document.size = size_of(&layout.blob_path(&document.digest)).ok().flatten().unwrap_or_default();
+        }
+        let _ = all.follow(documents, None);
+    }
+    all.blobs
 }
 
 /// All blobs that index entries lead to, whatever kinds of documents others put there: every digest that a document
 /// names counts.
 fn reached(layout: &Layout, entries: &[&Descriptor]) -> Result<HashSet<Digest>, ImagesError> {
-    let mut reached = HashSet::new();
-    for entry in entries {
-        let name = entry.shown_name();
-        let mut documents = vec![(*entry).clone()];
-        while let Some(document) = documents.pop() {
-            if !reached.insert(document.digest.clone()) {
-                continue;
-            }
-            let is_top = document.digest == entry.digest;
-            // Of an index that names many platforms, a copy may hold some only.
-            if !is_top && size_of(&layout.blob_path(&document.digest))?.is_none() {
-                continue;
-            }
-            let unreadable =
-                |source| ImagesError::UnreadableImage { reference: name.clone(), source: Box::new(source) };
-            let bytes = layout.document(&document, &name).map_err(unreadable)?;
-            let path = layout.blob_path(&document.digest);
-            let value: Value = parse("document of an image", &bytes)
-                .map_err(|source| unreadable(ImagesError::Document { path, source }))?;
-            descriptors(&value, &mut |descriptor| {
-                if is_document(&descriptor) {
-                    documents.push(descriptor);
-                } else {
-                    reached.insert(descriptor.digest);
+    let mut all = Reach::new(layout, Unreadable::IsAnError);
+    entries.iter().try_for_each(|entry| all.add(entry))?;
+    Ok(all.blobs)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unreadable {
+    IsAnError,
+    LeadsNowhere,
+}
+
+/// Blobs that something leads to, as far as has been looked.
+struct Reach<'a> {
+    layout: &'a Layout,
+    unreadable: Unreadable,
+    blobs: HashSet<Digest>,
+    /// Digests of other algorithms that are still to be followed: their documents lie in folders of their own, which no
+    /// prune touches, and may name blobs of ours.
+    elsewhere: Vec<String>,
+    seen_elsewhere: HashSet<String>,
+}
+
+impl<'a> Reach<'a> {
+    fn new(layout: &'a Layout, unreadable: Unreadable) -> Self {
+        let (blobs, seen_elsewhere) = (HashSet::new(), HashSet::new());
+        Self { layout, unreadable, blobs, elsewhere: Vec::new(), seen_elsewhere }
+    }
+
+    fn add(&mut self, entry: &Descriptor) -> Result<(), ImagesError> {
+        self.follow(vec![entry.clone()], Some(entry))
+    }
+
+    /// Follows documents, and all that they lead to. `top` is the entry of the index that they belong to.
+    fn follow(&mut self, mut documents: Vec<Descriptor>, top: Option<&Descriptor>) -> Result<(), ImagesError> {
+        loop {
+            while let Some(digest) = self.elsewhere.pop() {
+                if let Some(value) = self.document_elsewhere(&digest) {
+                    self.take(&value, &mut documents);
                 }
-            });
+            }
+            let Some(document) = documents.pop() else {
+                return Ok(());
+            };
+            if !self.blobs.insert(document.digest.clone()) {
+                continue;
+            }
+            let is_top = top.is_some_and(|top| top.digest == document.digest);
+            match self.read(&document, is_top, top) {
+                Ok(Some(value)) => self.take(&value, &mut documents),
+                Ok(None) => {}
+                Err(error) if self.unreadable == Unreadable::IsAnError => return Err(error),
+                Err(_) => {}
+            }
         }
     }
-    Ok(reached)
+
+    fn take(&mut self, value: &Value, documents: &mut Vec<Descriptor>) {
+        other_digests(value, &mut self.elsewhere);
+        let blobs = &mut self.blobs;
+        descriptors(value, &mut |descriptor| {
+            if is_document(&descriptor) {
+                documents.push(descriptor);
+            } else {
+                blobs.insert(descriptor.digest);
+            }
+        });
+    }
+
+    fn read(
+        &self,
+        document: &Descriptor,
+        is_top: bool,
+        top: Option<&Descriptor>,
+    ) -> Result<Option<Value>, ImagesError> {
+        let path = self.layout.blob_path(&document.digest);
+        // Of an index that names many platforms, a copy may hold some only.
+        if !is_top && size_of(&path)?.is_none() {
+            return Ok(None);
+        }
+        let name = top.unwrap_or(document).shown_name();
+        let unreadable = |source| {
+            // What the entry says of its manifest means nothing where it is not what was written.
+            let source = match top.filter(|top| !top.seal_holds()) {
+                Some(top) => ImagesError::Document {
+                    path: self.layout.folder().join(INDEX_FILE),
+                    source: DocumentError::BrokenSeal { reference: top.shown_name() },
+                },
+                None => source,
+            };
+            ImagesError::UnreadableImage { reference: name.clone(), source: Box::new(source) }
+        };
+        let bytes = self.layout.document(document, &name).map_err(unreadable)?;
+        let value = parse(message!("document-any"), &bytes);
+        value.map(Some).map_err(|source| unreadable(ImagesError::Document { path, source }))
+    }
+
+    /// A document under a digest of another algorithm, once; nobody compares it with that.
+    fn document_elsewhere(&mut self, digest: &str) -> Option<Value> {
+        if !self.seen_elsewhere.insert(digest.to_owned()) {
+            return None;
+        }
+        let (algorithm, encoded) = other_algorithm(digest)?;
+        let path = self.layout.folder().join(BLOBS).with_file_name(algorithm).join(encoded);
+        parse(message!("document-any"), &read_small(&path).ok()??).ok()
+    }
+}
+
+/// Every digest of another algorithm than SHA-256 inside a document.
+fn other_digests(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            let digest = fields.get("digest").and_then(Value::as_str);
+            found.extend(digest.filter(|digest| other_algorithm(digest).is_some()).map(str::to_owned));
+            fields.values().for_each(|value| other_digests(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| other_digests(value, found)),
+        _ => {}
+    }
 }
 
 /// Every descriptor inside a document, wherever it stands.
@@ -289,14 +407,16 @@ pub(in crate::images) fn size_of(path: &Path) -> Result<Option<u64>, ImagesError
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ImagesError::file("read", path, source)),
+        Err(source) => Err(ImagesError::file(message!("verb-read"), path, source)),
     }
 }
 
 /// One that is gone already is fine.
 pub(in crate::images) fn remove_file(path: &Path) -> Result<(), ImagesError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImagesError::file("remove", path, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ImagesError::file(message!("verb-remove"), path, error))
+        }
         _ => Ok(()),
     }
 }

@@ -3,14 +3,13 @@
 //! Owns how documents and blobs are found and what is checked on the way in: digest, size, caps. Writes nothing; a
 //! store on a read-only disk can be read. That an index can't be read is an error, never an empty index.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::fs::Digest;
+use crate::fs::{Digest, open_regular};
 use crate::images::error::{BlobDamage, ImagesError};
 use crate::images::formats::compression::{Compression, MAGIC_BYTES};
 use crate::images::formats::documents::{
@@ -20,6 +19,7 @@ use crate::images::formats::documents::{
 use crate::images::formats::platform::Platform;
 use crate::images::names::{engine_name, entry_names};
 use crate::manifest::Reference;
+use crate::report::Message;
 
 pub(in crate::images) const LAYOUT_FILE: &str = "oci-layout";
 pub(in crate::images) const INDEX_FILE: &str = "index.json";
@@ -27,6 +27,16 @@ pub(in crate::images) const BLOBS: &str = "blobs/sha256";
 /// The folder for what is ours alone: the lock, what is known of layers and archives. Others leave it alone, and the
 /// store means the same without it.
 pub(in crate::images) const OWN_FOLDER: &str = ".dpl-store";
+/// What is known of layers whose image may not be in the index yet, in the store's own folder.
+pub(in crate::images) const LAYERS: &str = "layers";
+/// The names of images, in the store's own folder.
+pub(in crate::images) const NAMES: &str = "names";
+
+/// Every folder of a store in which files are written, whether it is there or not.
+pub(in crate::images) fn written_folders(store: &Path) -> [PathBuf; 5] {
+    let own = store.join(OWN_FOLDER);
+    [store.to_owned(), store.join(BLOBS), own.join(LAYERS), own.join(NAMES), own]
+}
 
 /// A store, as its index was when it was opened.
 #[derive(Debug, Clone)]
@@ -112,16 +122,16 @@ impl Layout {
                 version: String,
             }
             let path = folder.join(LAYOUT_FILE);
-            let version: Version =
-                parse(LAYOUT_FILE, version).map_err(|source| ImagesError::Document { path, source })?;
+            let version: Version = parse(message!("words", text = LAYOUT_FILE), version)
+                .map_err(|source| ImagesError::Document { path, source })?;
             // The only version that there is; it has not moved with the specification.
             if version.version != "1.0.0" {
-                return Err(not_a_store(folder, "its oci-layout is of a version that is not known"));
+                return Err(not_a_store(folder, message!("store-layout-unknown")));
             }
         }
         match (version, index) {
             (None, None) => Ok(None),
-            (Some(_), None) => Err(not_a_store(folder, "its index.json is missing")),
+            (Some(_), None) => Err(not_a_store(folder, message!("store-index-missing"))),
             (_, Some(bytes)) => {
                 let index =
                     Index::parse(&bytes).map_err(|source| ImagesError::Document { path: index_path, source })?;
@@ -199,9 +209,9 @@ impl Layout {
 
     /// The images of an index of several platforms.
     pub(in crate::images) fn platforms(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, ImagesError> {
-        let path = self.blob_path(&entry.digest);
-        let index = Index::parse(&self.document(entry, &entry.shown_name())?);
-        Ok(index.map_err(|source| ImagesError::Document { path, source })?.manifests)
+        let name = entry.shown_name();
+        let index = Index::parse(&self.document(entry, &name)?);
+        Ok(index.map_err(|source| self.unusable(&name, &entry.digest, source))?.manifests)
     }
 
     /// Reads the image that a descriptor names by digest; nobody's seal covers it.
@@ -210,24 +220,15 @@ impl Layout {
         entry: &Descriptor,
         name: String,
     ) -> Result<StoredImage, ImagesError> {
-        let called = &name;
-        let other_kind =
-            |source| ImagesError::OtherKind { reference: called.clone(), path: self.blob_path(&entry.digest), source };
-        entry.check_is_manifest().map_err(other_kind)?;
-        let wrong = |digest: &Digest| {
-            let path = self.blob_path(digest);
-            move |source: DocumentError| match source.is_other_kind() {
-                true => ImagesError::OtherKind { reference: called.clone(), path, source },
-                false => ImagesError::Document { path, source },
-            }
-        };
+        let wrong = |digest, source| self.unusable(&name, digest, source);
+        entry.check_is_manifest().map_err(|source| wrong(&entry.digest, source))?;
         let manifest_bytes = self.document(entry, &name)?;
-        let manifest = ImageManifest::parse(&manifest_bytes).map_err(wrong(&entry.digest))?;
+        let manifest = ImageManifest::parse(&manifest_bytes).map_err(|source| wrong(&entry.digest, source))?;
         let config_bytes = self.document(&manifest.config, &name)?;
-        let config = ImageConfig::parse(&config_bytes).map_err(wrong(&manifest.config.digest))?;
+        let config = ImageConfig::parse(&config_bytes).map_err(|source| wrong(&manifest.config.digest, source))?;
         let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
         if layers != diff_ids {
-            return Err(wrong(&entry.digest)(DocumentError::LayerCount { layers, diff_ids }));
+            return Err(wrong(&entry.digest, DocumentError::LayerCount { layers, diff_ids }));
         }
         let layers = manifest.layers.iter().zip(config.diff_ids()).map(|(layer, diff_id)| StoredLayer {
             diff_id: diff_id.clone(),
@@ -254,6 +255,15 @@ impl Layout {
         })
     }
 
+    /// What is wrong with the document of this digest: nothing where it is only of another kind.
+    fn unusable(&self, name: &str, digest: &Digest, source: DocumentError) -> ImagesError {
+        let path = self.blob_path(digest);
+        match source.is_other_kind() {
+            true => ImagesError::OtherKind { reference: name.to_owned(), path, source },
+            false => ImagesError::Document { path, source },
+        }
+    }
+
     /// Reads every image that the index names and that can be read.
     pub fn images(&self) -> impl Iterator<Item = StoredImage> {
         self.index.manifests.iter().filter_map(|entry| self.read_image(entry).ok())
@@ -261,13 +271,18 @@ impl Layout {
 
     /// The first of the image's blobs that is missing or of another size than its descriptor says; reads none.
     pub fn missing_blob(&self, image: &StoredImage) -> Option<ImagesError> {
-        distinct(&image.layers).find_map(|layer| self.check_size(&layer.blob, layer.size_bytes, &image.name).err())
+        self.missing_layer(&image.layers, &image.name)
+    }
+
+    /// As [`Layout::missing_blob`], of some layers of an image that messages call `name`.
+    pub fn missing_layer(&self, layers: &[StoredLayer], name: &str) -> Option<ImagesError> {
+        distinct(layers).find_map(|layer| self.check_size(&layer.blob, layer.size_bytes, name).err())
     }
 
     /// Opens a layer's blob, with the compression that its first bytes show.
     pub fn open_layer(&self, layer: &StoredLayer, name: &str) -> Result<(File, Compression), ImagesError> {
         let path = self.blob_path(&layer.blob);
-        let read_error = |source| ImagesError::file("read", &path, source);
+        let read_error = |source| ImagesError::file(message!("verb-read"), &path, source);
         let mut file = self.check_size(&layer.blob, layer.size_bytes, name)?;
         let mut first = Vec::with_capacity(MAGIC_BYTES);
         (&mut file).take(MAGIC_BYTES as u64).read_to_end(&mut first).map_err(read_error)?;
@@ -281,9 +296,10 @@ impl Layout {
         let file = match open_regular(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged(BlobDamage::Missing)),
-            Err(source) => return Err(ImagesError::file("read", &path, source)),
+            Err(source) => return Err(ImagesError::file(message!("verb-read"), &path, source)),
         };
-        let size_bytes = file.metadata().map_err(|source| ImagesError::file("read", &path, source))?.len();
+        let size_bytes =
+            file.metadata().map_err(|source| ImagesError::file(message!("verb-read"), &path, source))?.len();
         if size_bytes == expected_bytes {
             Ok(file)
         } else {
@@ -295,14 +311,14 @@ impl Layout {
     pub(in crate::images) fn document(&self, descriptor: &Descriptor, name: &str) -> Result<Vec<u8>, ImagesError> {
         let path = self.blob_path(&descriptor.digest);
         if descriptor.size > DOCUMENT_LIMIT_BYTES {
-            let source = DocumentError::TooLarge { what: "document of an image", size_bytes: descriptor.size };
+            let source = DocumentError::TooLarge { what: message!("document-any"), size_bytes: descriptor.size };
             return Err(ImagesError::Document { path, source });
         }
         let file = self.check_size(&descriptor.digest, descriptor.size, name)?;
         let mut bytes = Vec::with_capacity(descriptor.size as usize);
         file.take(descriptor.size)
             .read_to_end(&mut bytes)
-            .map_err(|source| ImagesError::file("read", &path, source))?;
+            .map_err(|source| ImagesError::file(message!("verb-read"), &path, source))?;
         if Digest::of(&bytes) == descriptor.digest {
             Ok(bytes)
         } else {
@@ -315,30 +331,39 @@ pub(in crate::images) fn blob_path(folder: &Path, digest: &Digest) -> PathBuf {
     folder.join(BLOBS).join(digest.hex())
 }
 
-fn not_a_store(folder: &Path, why: &'static str) -> ImagesError {
+fn not_a_store(folder: &Path, why: Message) -> ImagesError {
     ImagesError::NotAStore { folder: folder.to_owned(), why }
 }
 
-/// Opens a file that is a file: a pipe that lies under a blob's name would be waited for without end.
-pub(in crate::images) fn open_regular(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
+/// Why a folder of images is not there; `None` where it is. One on a disk that is not mounted is not an empty one.
+pub(in crate::images) fn why_absent(folder: &Path) -> Option<Message> {
+    if folder.exists() {
+        return None;
+    }
+    Some(match std::fs::read_link(folder) {
+        Ok(target) => message!("store-link-to-nothing", target = target.display()),
+        Err(_) => message!("store-absent"),
+    })
 }
 
-/// A document that nothing gives a digest for; `None` when it is not there.
-fn read_small(path: &Path) -> Result<Option<Vec<u8>>, ImagesError> {
+/// A document that nothing gives a digest for; `None` when it is not there. Without the mark that some editors put before
+/// UTF-8.
+pub(in crate::images) fn read_small(path: &Path) -> Result<Option<Vec<u8>>, ImagesError> {
     let file = match open_regular(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
-        Err(source) => return Err(ImagesError::file("read", path, source)),
+        Err(source) => return Err(ImagesError::file(message!("verb-read"), path, source)),
     };
     let mut bytes = Vec::new();
     // One byte more than allowed, so that the parser sees that it is too large.
     file.take(DOCUMENT_LIMIT_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|source| ImagesError::file("read", path, source))?;
+        .map_err(|source| ImagesError::file(message!("verb-read"), path, source))?;
+    if bytes.starts_with(b"\xEF\xBB\xBF") {
+        bytes.drain(..3);
+    }
     Ok(Some(bytes))
 }
 

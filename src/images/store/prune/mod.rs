@@ -4,9 +4,10 @@
 //! what was not shown. Old archives are listed, and removed only on request.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::Read;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use serde::Serialize;
 use crate::failpoint;
 use crate::fs::{Digest, sync_dir};
 use crate::images::error::ImagesError;
-use crate::images::formats::documents::Descriptor;
+use crate::images::formats::documents::{Descriptor, foreign_name};
 use crate::images::pipes::blocking;
 use crate::images::store::archives::{ArchiveFolder, OldArchive};
 use crate::images::store::collect::{
@@ -22,13 +23,17 @@ use crate::images::store::collect::{
     unnamed_blobs,
 };
 use crate::images::store::layer_check::measure;
-use crate::images::store::layout::{Layout, OWN_FOLDER, distinct, open_regular};
+use crate::images::store::layout::{Layout, distinct};
 use crate::images::store::lock::{StoreLock, unfinished};
-use crate::images::store::name_records::{NameRecord, forget_names, has_records, lost_names};
+use crate::images::store::name_records::{
+    NameRecord, damaged_records, forget_names, lost_names, newer_records, record_of,
+};
 use crate::images::store::owners::{Claim, NeededImages};
-use crate::images::store::writer::{LAYERS, known_records};
+use crate::images::store::released::released;
+use crate::images::store::releases::needed_by_releases;
+use crate::images::store::repair::rebuilt_mark;
 use crate::manifest::Reference;
-use crate::report::{Activity, Reporter};
+use crate::report::{Activity, Message, Reporter};
 
 /// What to do with old archives that are not needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +69,18 @@ pub struct PruneReport {
     /// `dpl images repair` can put the names back. What belongs to them stays.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
-    /// References that a manifest needs and that a store without records of its names does not name. Manifests that
+    /// References that a manifest needs and that neither the index nor a record of the store names. Manifests that
     /// nothing names may be theirs, and stay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
-    /// Blobs that another program may be writing just now: they are younger than an hour, and stay.
+    /// References of which the store has a record that is newer than the index. The images of both stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub newer: Vec<String>,
+    /// Files of the store because of which nobody knows all the names that it had: records that are damaged, and an index
+    /// that was rebuilt. Manifests that nothing names stay while they are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsure: Vec<String>,
+    /// Blobs that came within the last hour and that no image names: another program may be writing them, and they stay.
     #[serde(default)]
     pub young: u64,
     /// Bytes that all of it frees.
@@ -132,6 +144,8 @@ pub struct PrunePlan {
     archives: Vec<OldArchive>,
     /// What is known of the old archives by now: to read a compressed one takes seconds.
     folder: ArchiveFolder,
+    /// When it was looked: what was too young to go then is so when it is carried out.
+    now: SystemTime,
 }
 
 /// Looks for what is not needed; changes nothing. A folder without a store and without archives has nothing.
@@ -142,9 +156,25 @@ pub async fn plan_prune(
     images_dir: &Path,
     needed: &NeededImages,
     archives: ArchivePruning,
+    reporter: &Reporter,
 ) -> Result<PrunePlan, ImagesError> {
-    let (folder, needed) = (images_dir.to_owned(), needed.clone());
-    blocking(move || plan(&folder, &needed, archives, ArchiveFolder::open(&folder)?)).await
+    plan_prune_at(images_dir, needed, archives, reporter, SystemTime::now()).await
+}
+
+/// As [`plan_prune`], as if it were `now`.
+pub(in crate::images) async fn plan_prune_at(
+    images_dir: &Path,
+    needed: &NeededImages,
+    archives: ArchivePruning,
+    reporter: &Reporter,
+    now: SystemTime,
+) -> Result<PrunePlan, ImagesError> {
+    let (folder, needed, reporter) = (images_dir.to_owned(), needed.clone(), reporter.clone());
+    blocking(move || {
+        let known = ArchiveFolder::open(&folder)?.with_reporter(&reporter);
+        plan(&folder, &needed, archives, known, now)
+    })
+    .await
 }
 
 /// Removes what was shown, under the store's lock.
@@ -159,13 +189,14 @@ pub async fn prune(
     reporter: &Reporter,
 ) -> Result<PruneReport, ImagesError> {
     let (folder, needed, reporter) = (images_dir.to_owned(), needed.clone(), reporter.clone());
-    let (known, shown) = (shown.folder.list_again()?, shown.report.clone());
+    let (known, now) = (shown.folder.list_again()?.with_reporter(&reporter), shown.now);
+    let shown = shown.report.clone();
     blocking(move || {
         if !folder.is_dir() {
             return Ok(PruneReport { done: true, ..shown });
         }
         let lock = StoreLock::take(&folder)?;
-        let plan = plan(&folder, &needed, archives, known)?;
+        let plan = plan(&folder, &needed, archives, known, now)?;
         plan.must_be_within(&shown)?;
         let subject = folder.display().to_string();
         reporter.began(Activity::PruneImages, &subject, Some(plan.report.freed_bytes));
@@ -189,6 +220,7 @@ fn plan(
     needed: &NeededImages,
     archives: ArchivePruning,
     mut known: ArchiveFolder,
+    now: SystemTime,
 ) -> Result<PrunePlan, ImagesError> {
     let mut report = PruneReport { store: folder.display().to_string(), ..PruneReport::default() };
     let layout = Layout::open(folder)?;
@@ -198,46 +230,53 @@ fn plan(
         let (lost, unneeded): (Vec<NameRecord>, Vec<NameRecord>) = lost_names(layout)?
             .into_iter()
             .partition(|record| needed.claim(&record.entry, Some(&record.name)).is_some());
-        forgotten = unneeded.into_iter().map(|record| record.name).collect();
         report.lost = lost.iter().map(|record| record.name.clone()).collect();
-        let recorded: Vec<Descriptor> = lost.into_iter().map(|record| record.entry).collect();
+        let mut recorded: Vec<Descriptor> = lost.into_iter().map(|record| record.entry).collect();
+        recorded.extend(needed_by_releases(folder)?);
+        for record in newer_records(layout) {
+            report.newer.push(record.name);
+            recorded.push(record.entry);
+        }
         removal = Removal::plan(layout, &recorded, |entry, name| {
             needed.claim(entry, name).is_none() && !is_other_kind(layout, entry)
         })?;
-        report.images = removal.images.clone();
         let mut unnamed = unnamed_blobs(layout, &recorded, &removal)?;
-        let young = young_layers(layout, &unnamed)?;
-        report.young = young.len() as u64;
-        unnamed.retain(|digest, _| !young.contains(digest));
-        if !has_records(folder) {
-            let named: HashSet<String> = layout.named_entries().filter_map(|(_, name)| name).collect();
-            report.missing = needed.names().filter(|name| !named.contains(*name)).map(str::to_owned).collect();
-            let manifests = manifests_among(layout, &unnamed);
-            if !report.missing.is_empty() && !manifests.is_empty() {
-                let theirs = reached_as_far_as_it_goes(layout, &manifests);
-                unnamed.retain(|digest, _| !theirs.contains(digest));
-                removal.blobs.retain(|digest, _| !theirs.contains(digest));
-            } else {
-                report.missing.clear();
+        let mut kept = young(layout, &unnamed, now);
+        report.young = unnamed.keys().filter(|digest| kept.contains(*digest)).count() as u64;
+        unnamed.retain(|digest, _| !kept.contains(digest));
+        let orphans = orphans(layout, &unnamed, &unneeded);
+        if !orphans.is_empty() {
+            report.unsure = unsure(layout)?;
+            report.missing = missing(layout, needed, &known);
+            if !report.unsure.is_empty() || !report.missing.is_empty() {
+                kept.extend(reached_as_far_as_it_goes(layout, &orphans));
             }
         }
+        unnamed.retain(|digest, _| !kept.contains(digest));
+        removal.keep(&kept);
+        // The record of what is still coming stays with it.
+        let goes = unneeded.into_iter().filter(|record| !kept.contains(&record.entry.digest));
+        forgotten = goes.map(|record| record.name).collect();
+        report.images = removal.images.clone();
         for (digest, size_bytes) in unnamed {
             report.blobs.push(PrunedBlob { digest: digest.to_string(), size_bytes });
             removal.blobs.insert(digest, size_bytes);
         }
         report.records = stale_records(layout)?.len() as u64;
         for (entry, name) in layout.named_entries() {
-            let projects = match needed.claim(entry, name.as_deref()) {
-                Some(Claim::Projects(projects)) => projects,
-                Some(Claim::Unnamed) => Vec::new(),
+            let (reference, projects) = match needed.claim(entry, name.as_deref()) {
+                Some(Claim::Projects(projects)) => (entry.shown_name(), projects),
+                // A tag alone, or a name that another image has now, is nothing that `images remove` takes.
+                Some(Claim::Unnamed) => (entry.digest.short().to_owned(), Vec::new()),
                 None if is_other_kind(layout, entry) => {
                     report.others.push(name.unwrap_or_else(|| entry.shown_name()));
                     continue;
                 }
                 Some(Claim::Manifest { .. }) | None => continue,
             };
-            report.kept.push(KeptImage { reference: entry.shown_name(), projects });
+            report.kept.push(KeptImage { reference, projects });
         }
+        report.others.extend(layout.index.foreign.iter().map(foreign_name));
     }
     let leftovers = unfinished(folder)?;
     for (path, size_bytes) in &leftovers {
@@ -247,6 +286,7 @@ fn plan(
     for (path, read) in known.read_all() {
         let size_bytes = size_of(&path)?.unwrap_or_default();
         let (references, state) = match &read {
+            Err(ImagesError::Interrupted { .. }) => return Err(ImagesError::Stopped),
             Ok(archive) => (archive.references(), state_of(archive, layout.as_ref(), needed)),
             Err(_) => (Vec::new(), ArchiveState::Unknown),
         };
@@ -258,29 +298,62 @@ fn plan(
             removed_archives.push(archive);
         }
     }
+    // Whoever carries it out has a reporter of their own.
+    let folder = known.with_reporter(&Reporter::default());
     let archive_bytes: u64 = report.archives.iter().filter(|file| file.removed).map(|file| file.size_bytes).sum();
     let leftover_bytes: u64 = leftovers.iter().map(|(_, bytes)| bytes).sum();
     report.freed_bytes = removal.blobs.values().sum::<u64>() + leftover_bytes + archive_bytes;
-    Ok(PrunePlan { report, removal, forgotten, leftovers, archives: removed_archives, folder: known })
+    Ok(PrunePlan { report, removal, forgotten, leftovers, archives: removed_archives, folder, now })
 }
 
-/// How long a layer that nothing names is left alone when it is not `dpl` that wrote it.
+/// How long a blob that nothing names is left alone.
 const YOUNG: Duration = Duration::from_secs(3600);
 
-/// Layers that another program may be about to name: skopeo and others write the index last, and know nothing of our lock.
-/// What `dpl` wrote is known by its records: nobody is writing such while the lock is free.
-fn young_layers(layout: &Layout, unnamed: &BTreeMap<Digest, u64>) -> Result<HashSet<Digest>, ImagesError> {
-    let records = layout.folder().join(OWN_FOLDER).join(LAYERS);
-    let records = known_records(&records).map_err(|source| ImagesError::file("list", &records, source))?;
-    let ours: HashSet<Digest> = records.into_iter().filter_map(|(_, layer)| Some(layer?.blob)).collect();
-    let is_young = |digest: &&Digest| {
-        let path = layout.blob_path(digest);
-        let age = std::fs::metadata(&path).and_then(|blob| blob.modified()).ok().and_then(|time| time.elapsed().ok());
-        let mut first = [0];
-        let is_document = open_regular(&path).and_then(|mut blob| blob.read(&mut first)).is_ok() && first == *b"{";
-        !ours.contains(*digest) && !is_document && age.is_some_and(|age| age < YOUNG)
+/// Blobs that another program may be about to name, with all that documents among them lead to: skopeo, rsync and
+/// others write the index last, and know nothing of our lock. What `dpl` itself took out of the index is no such blob.
+/// What an interrupted save left is not told from what comes with a copy of a store, and waits as that does.
+fn young(layout: &Layout, unnamed: &BTreeMap<Digest, u64>, now: SystemTime) -> HashSet<Digest> {
+    let released = released(layout);
+    let is_young = |digest: &Digest| {
+        let blob = std::fs::symlink_metadata(layout.blob_path(digest));
+        !released.contains(digest) && blob.is_ok_and(|blob| came_within_the_hour(&blob, now))
     };
-    Ok(unnamed.keys().filter(is_young).cloned().collect())
+    let young = unnamed.iter().filter(|(digest, _)| is_young(digest));
+    let young: Vec<Descriptor> = young.map(|(digest, size)| Descriptor::new("", digest.clone(), *size)).collect();
+    reached_as_far_as_it_goes(layout, &young)
+}
+
+/// A copy may keep the time of the content; when the file itself was last changed, it can't. A time that is still to come
+/// is that of a clock that is wrong, and says nothing of how old the file is.
+fn came_within_the_hour(file: &Metadata, now: SystemTime) -> bool {
+    let seconds = u64::try_from(file.ctime()).unwrap_or_default();
+    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let came = file.modified().map_or(changed, |modified| modified.max(changed));
+    now.duration_since(came).map_or(true, |age| age < YOUNG)
+}
+
+/// Manifests that nothing names, that `dpl` did not take out of the index itself, and of which no record tells: some name
+/// may have been theirs.
+fn orphans(layout: &Layout, unnamed: &BTreeMap<Digest, u64>, recorded: &[NameRecord]) -> Vec<Descriptor> {
+    let released = released(layout);
+    let is_known =
+        |digest: &Digest| released.contains(digest) || recorded.iter().any(|record| record.entry.digest == *digest);
+    manifests_among(layout, unnamed.iter().filter(|(digest, _)| !is_known(digest)))
+}
+
+/// Files because of which nobody knows all the names that the store had.
+fn unsure(layout: &Layout) -> Result<Vec<String>, ImagesError> {
+    let lost = damaged_records(layout)?.into_iter().filter(|record| !record.is_named).map(|record| record.path);
+    Ok(lost.chain(rebuilt_mark(layout.folder())).map(|path| path.display().to_string()).collect())
+}
+
+/// References that a manifest needs and that are found nowhere: not in the index, not in a record, not in an archive.
+fn missing(layout: &Layout, needed: &NeededImages, archives: &ArchiveFolder) -> Vec<String> {
+    let named: HashSet<String> = layout.named_entries().filter_map(|(_, name)| name).collect();
+    let is_archived = |name: &str| name.parse().is_ok_and(|reference: Reference| archives.has_named(&reference));
+    let is_recorded = |name: &str| record_of(layout.folder(), name).is_some();
+    let missing = needed.names().filter(|name| !named.contains(*name) && !is_recorded(name) && !is_archived(name));
+    missing.map(str::to_owned).collect()
 }
 
 /// Whether it is something that another program put there and no manifest could name: a chart, a signature, an image
@@ -323,20 +396,20 @@ impl PrunePlan {
 
     /// What goes must have been shown; less is fine.
     fn must_be_within(&self, shown: &PruneReport) -> Result<(), ImagesError> {
-        let changed = |what: String| Err(ImagesError::PlanChanged { what });
+        let changed = |what: Message| Err(ImagesError::PlanChanged { what });
         for image in &self.report.images {
             let same = |other: &&RemovedImage| other.reference == image.reference && other.image_id == image.image_id;
             if !shown.images.iter().any(|other| same(&other)) {
-                return changed(format!("{} would go now", image.reference));
+                return changed(message!("changed-image-goes", image = image.reference));
             }
         }
         let known: BTreeSet<&PrunedBlob> = shown.blobs.iter().collect();
         if let Some(blob) = self.report.blobs.iter().find(|blob| !known.contains(blob)) {
-            return changed(format!("the blob {} would go now", blob.digest));
+            return changed(message!("changed-blob-goes", digest = blob.digest));
         }
         for archive in self.report.archives.iter().filter(|archive| archive.removed) {
             if !shown.archives.contains(archive) {
-                return changed(format!("the archive {} would go now", archive.file));
+                return changed(message!("changed-archive-goes", file = archive.file));
             }
         }
         Ok(())
@@ -364,7 +437,7 @@ impl PrunePlan {
             remove_file(&archive.path)?;
         }
         self.folder.list_again()?.remember();
-        sync_dir(folder).map_err(|source| ImagesError::file("sync", folder, source))?;
+        sync_dir(folder).map_err(|source| ImagesError::file(message!("verb-sync"), folder, source))?;
         Ok(PruneReport { done: true, ..self.report })
     }
 }

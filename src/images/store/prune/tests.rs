@@ -6,6 +6,7 @@ use super::*;
 use crate::images::exchange::import::{ImportOptions, import};
 use crate::images::formats::compression::{Compression, CompressionOptions};
 use crate::images::formats::platform::Platform;
+use crate::images::store::releases::{remove_release, write_release};
 use crate::images::store::sample_archives::archive_of;
 
 /// A store with `team/app:1`, and the archive that it came from beside it.
@@ -48,11 +49,23 @@ async fn an_archive_goes_only_when_what_takes_its_place_can_be_read() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_named_like_a_blob_stays_and_ends_no_prune() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = store_and_archive(folder.path()).await;
+    let odd = folder.path().join("blobs/sha256").join("ab".repeat(32));
+    fs::create_dir(&odd).unwrap();
+    let needed = NeededImages::these("p", &["team/app:1"]);
+    let shown = plan_prune(folder.path(), &needed, ArchivePruning::Remove, &Reporter::default()).await.unwrap();
+    prune(folder.path(), &needed, ArchivePruning::Remove, &shown, &Reporter::default()).await.unwrap();
+    assert!(odd.is_dir() && !path.exists());
+}
+
+#[tokio::test]
 async fn a_prune_that_is_asked_to_stop_says_so_without_numbers_of_anything_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = store_and_archive(folder.path()).await;
     let needed = NeededImages::these("p", &["team/app:1"]);
-    let shown = plan_prune(folder.path(), &needed, ArchivePruning::Remove).await.unwrap();
+    let shown = plan_prune(folder.path(), &needed, ArchivePruning::Remove, &Reporter::default()).await.unwrap();
     assert_eq!(shown.report.archives[0].state, ArchiveState::InStore);
     let stop = CancellationToken::new();
     stop.cancel();
@@ -61,4 +74,31 @@ async fn a_prune_that_is_asked_to_stop_says_so_without_numbers_of_anything_else(
     assert!(path.exists());
     prune(folder.path(), &needed, ArchivePruning::Remove, &shown, &Reporter::default()).await.unwrap();
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn what_a_release_needs_stays_whatever_the_index_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = store_and_archive(folder.path()).await;
+    fs::remove_file(archive).unwrap();
+    let image = Layout::open(folder.path()).unwrap().unwrap().image(&"team/app:1".parse().unwrap()).unwrap().unwrap();
+    let manifest = &image.manifest;
+    let document = serde_json::json!({"images": [{
+        "manifest": {"digest": manifest.digest, "bytes": manifest.size, "media_type": manifest.media_type},
+    }]});
+    write_release(folder.path(), "v1", &[], &[], &document).unwrap();
+    let gone = NeededImages::these("p", &[]);
+    let prune_all = async || {
+        let shown = plan_prune(folder.path(), &gone, ArchivePruning::Keep, &Reporter::default()).await.unwrap();
+        prune(folder.path(), &gone, ArchivePruning::Keep, &shown, &Reporter::default()).await.unwrap()
+    };
+    let blobs = || fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count();
+    let all = blobs();
+    let pruned = prune_all().await;
+    assert_eq!((pruned.images.len(), pruned.freed_bytes, blobs()), (1, 0, all), "the name alone goes");
+    remove_release(folder.path(), "v1").unwrap();
+    // Nothing tells any more that somebody wanted them, and they are new: what was not released waits for its hour.
+    let later = SystemTime::now() + 2 * YOUNG;
+    let plan = plan_prune_at(folder.path(), &gone, ArchivePruning::Keep, &Reporter::default(), later).await.unwrap();
+    assert_eq!(plan.report.blobs.len(), all);
 }

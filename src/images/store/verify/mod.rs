@@ -7,17 +7,18 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::fs::Digest;
-use crate::images::error::ImagesError;
-use crate::images::formats::documents::{Descriptor, REF_NAME};
+use crate::images::error::{ImagesError, in_one_line};
+use crate::images::formats::documents::{Descriptor, foreign_name};
 use crate::images::formats::platform::Platform;
+use crate::images::names::all_names;
 use crate::images::pipes::blocking;
 use crate::images::store::archives::{self, ArchiveFolder};
 use crate::images::store::layer_check::measure;
-use crate::images::store::layout::{LAYOUT_FILE, Layout, StoredImage, distinct};
-use crate::images::store::name_records::lost_names;
+use crate::images::store::layout::{LAYOUT_FILE, Layout, StoredImage, distinct, why_absent};
+use crate::images::store::name_records::{damaged_records, lost_names, newer_records};
 use crate::images::store::owners::NeededImages;
 use crate::manifest::Reference;
-use crate::report::{Activity, Reporter, in_one_line};
+use crate::report::{Activity, Message, Reporter};
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub struct StoreProblem {
     /// The image that is not whole.
     pub reference: String,
     /// What is wrong, with the file.
-    pub problem: String,
+    pub problem: Message,
 }
 
 /// Verifies all that the store's index names.
@@ -70,10 +71,13 @@ pub async fn verify(
 ) -> Result<VerifyReport, ImagesError> {
     let (folder, reporter, needed) = (images_dir.to_owned(), reporter.clone(), needed.cloned());
     blocking(move || {
+        if let Some(why) = why_absent(&folder) {
+            return Err(ImagesError::NotAStore { folder, why });
+        }
         let layout = Layout::open(&folder)?;
         let archives = ArchiveFolder::open(&folder)?.with_reporter(&reporter);
         if layout.is_none() && archives.is_empty() {
-            let why = "it has no oci-layout, no index.json and no archives";
+            let why = message!("store-without-archives");
             return Err(ImagesError::NotAStore { folder, why });
         }
         let mut report = match &layout {
@@ -97,9 +101,8 @@ fn compare_with_needed(layout: &Layout, needed: &NeededImages, report: &mut Veri
     let archives = ArchiveFolder::open(layout.folder())?;
     for name in needed.names().filter(|name| !named.contains(*name)) {
         if lost.iter().any(|record| record.name == name) {
-            let problem = "the image is in the store, and index.json does not name it any more, as when another store is \
-                copied over this one; `dpl images repair` puts the name back";
-            report.problems.push(StoreProblem { reference: name.to_owned(), problem: problem.to_owned() });
+            let problem = message!("store-name-lost");
+            report.problems.push(StoreProblem { reference: name.to_owned(), problem });
         } else if !name.parse().is_ok_and(|reference: Reference| archives.has_named(&reference)) {
             report.missing.push(name.to_owned());
         }
@@ -122,28 +125,37 @@ fn verify_archives(
             return Err(ImagesError::Interrupted { done, all: count });
         }
         let subject = path.display().to_string();
-        let looked = read.and_then(|archive| match thoroughness {
-            Thoroughness::Quick => Ok(archive.images.len() as u64),
-            Thoroughness::Full => {
+        // This machine's images are not the only ones that matter: the engine may be on another.
+        let is_archive = |read: &Result<_, ImagesError>| match read {
+            Ok(_) => true,
+            Err(error) => error.is_for_other_platforms(),
+        };
+        let looked = match (is_archive(&read), thoroughness) {
+            (true, Thoroughness::Full) => {
                 let total_bytes = std::fs::metadata(&path).ok().map(|file| file.len());
                 reporter.began(Activity::VerifyImage, &subject, total_bytes);
-                archives::verify(&path, reporter.meter(Activity::VerifyImage, &subject, total_bytes))
+                archives::verify(&path, reporter.meter(Activity::VerifyImage, &subject, total_bytes)).map(drop)
             }
-        });
+            _ => read.map(drop),
+        };
         match looked {
-            Ok(_) => {
-                report.archives += 1;
-                if thoroughness == Thoroughness::Full {
-                    reporter.done(Activity::VerifyImage, &subject, message!("images-whole"));
+            Err(error) if !error.is_for_other_platforms() => {
+                if reporter.asked_to_stop() {
+                    return Err(ImagesError::Interrupted { done, all: count });
                 }
-            }
-            Err(_) if reporter.asked_to_stop() => return Err(ImagesError::Interrupted { done, all: count }),
-            Err(error) if error.is_another_kind_of_file() || error.is_for_other_platforms() => {}
-            Err(error) => {
+                if error.is_another_kind_of_file() {
+                    continue;
+                }
                 report.archives += 1;
                 let problem = in_one_line(&error);
                 reporter.failed(Activity::VerifyImage, &subject, &problem);
                 report.problems.push(StoreProblem { reference: subject, problem });
+            }
+            Ok(()) | Err(_) => {
+                report.archives += 1;
+                if thoroughness == Thoroughness::Full {
+                    reporter.done(Activity::VerifyImage, &subject, message!("images-whole"));
+                }
             }
         }
     }
@@ -160,7 +172,8 @@ fn verify_layout(
     thoroughness: Thoroughness,
     reporter: &Reporter,
 ) -> Result<VerifyReport, ImagesError> {
-    let mut report = VerifyReport { problems: layout_problems(layout), ..VerifyReport::default() };
+    let mut report = VerifyReport { problems: layout_problems(layout)?, ..VerifyReport::default() };
+    report.others.extend(layout.index.foreign.iter().map(foreign_name));
     let mut seen: SeenLayers = HashMap::new();
     let all = layout.index.manifests.len();
     for (done, entry) in layout.index.manifests.iter().enumerate() {
@@ -198,27 +211,30 @@ fn verify_layout(
 }
 
 /// What is wrong with the layout itself, which other programs would stumble over.
-fn layout_problems(layout: &Layout) -> Vec<StoreProblem> {
+fn layout_problems(layout: &Layout) -> Result<Vec<StoreProblem>, ImagesError> {
     let mut problems = Vec::new();
-    let mut problem = |reference: &str, problem: String| {
+    let mut problem = |reference: &str, problem: Message| {
         problems.push(StoreProblem { reference: reference.to_owned(), problem });
     };
     if !layout.folder().join(LAYOUT_FILE).exists() {
-        problem(LAYOUT_FILE, format!("{LAYOUT_FILE} is missing in {}", layout.folder().display()));
+        problem(LAYOUT_FILE, message!("store-file-missing", file = LAYOUT_FILE, folder = layout.folder().display()));
     }
     let mut seen: HashMap<String, &Digest> = HashMap::new();
     for (entry, name) in layout.named_entries().filter(|(entry, _)| !entry.is_about_an_image()) {
-        // Some programs read the one, some the other.
-        let names: HashSet<String> = entry.annotation(REF_NAME).map(str::to_owned).into_iter().chain(name).collect();
-        let mut others = names.into_iter().filter_map(|name| seen.insert(name, &entry.digest));
+        let mut others = all_names(entry, name).into_iter().filter_map(|name| seen.insert(name, &entry.digest));
         if others.any(|other| *other != entry.digest) {
-            problem(
-                &entry.shown_name(),
-                "two images have this name in index.json, and programs differ in which they take".to_owned(),
-            );
+            problem(&entry.shown_name(), message!("store-two-images"));
         }
     }
-    problems
+    for record in newer_records(layout) {
+        problem(&record.name, message!("store-record-newer"));
+    }
+    for record in damaged_records(layout)? {
+        let path = record.path.strip_prefix(layout.folder()).unwrap_or(&record.path).display().to_string();
+        let is_named = record.is_named;
+        problem(&path, if is_named { message!("store-record-damaged") } else { message!("store-record-lost") });
+    }
+    Ok(problems)
 }
 
 /// The images of an index of several platforms that this machine would not use; a copy need not hold all of them.
@@ -242,7 +258,7 @@ fn verify_image(
     thoroughness: Thoroughness,
     seen: &mut SeenLayers,
     reporter: &Reporter,
-) -> Vec<String> {
+) -> Vec<Message> {
     let total_bytes = distinct(&image.layers).map(|layer| layer.size_bytes).sum();
     reporter.began(Activity::VerifyImage, &image.name, Some(total_bytes));
     let mut done_bytes = 0;
@@ -256,7 +272,7 @@ fn verify_image(
         match found {
             Ok(Some(bytes)) if layer.uncompressed_bytes.is_some_and(|said| said != *bytes) => {
                 let path = layout.blob_path(&layer.blob);
-                problems.push(format!("{} unpacks to {bytes} bytes, unlike its manifest says", path.display()));
+                problems.push(message!("store-other-size", path = path.display(), bytes = bytes));
             }
             Ok(_) => {}
             Err(error) => {

@@ -2,6 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::catalogue::english;
 use crate::images::formats::documents::UNCOMPRESSED_SIZE;
 use crate::images::list::list_images;
 use crate::images::store::layout::{StoredLayer, blob_path};
@@ -57,7 +58,7 @@ fn every_flipped_bit_of_a_blob_is_found() {
             let report = look(folder.path(), Thoroughness::Full);
             assert!(!report.ok, "{} at {at}", blob.display());
             let name = blob.file_name().unwrap().to_str().unwrap();
-            assert!(report.problems.iter().all(|problem| problem.problem.contains(name)), "{report:?}");
+            assert!(report.problems.iter().all(|problem| english(&problem.problem).contains(name)), "{report:?}");
         }
         fs::write(&blob, &whole).unwrap();
     }
@@ -77,6 +78,28 @@ fn a_quick_look_finds_what_is_missing_or_cut_off() {
 }
 
 #[test]
+fn of_a_layer_that_is_damaged_each_image_that_needs_it_is_named_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let layers = store(folder.path());
+    fs::write(blob_path(folder.path(), &layers[0].blob), "x".repeat(4000)).unwrap();
+    for thoroughness in [Thoroughness::Full, Thoroughness::Quick] {
+        if thoroughness == Thoroughness::Quick {
+            fs::remove_file(blob_path(folder.path(), &layers[0].blob)).unwrap();
+        }
+        let report = look(folder.path(), thoroughness);
+        let said: Vec<(&str, bool, bool)> = report
+            .problems
+            .iter()
+            .map(|StoreProblem { reference, problem }| {
+                let said = english(problem);
+                (reference.as_str(), said.contains("a/one:1"), said.contains("two:2"))
+            })
+            .collect();
+        assert_eq!(said, [("a/one:1", true, false), ("two:2", false, true)], "{report:?}");
+    }
+}
+
+#[test]
 fn a_size_that_a_manifest_gets_wrong_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let layers = store(folder.path());
@@ -92,7 +115,7 @@ fn a_size_that_a_manifest_gets_wrong_is_found() {
     let report = look(folder.path(), Thoroughness::Full);
     assert_eq!(report.problems.len(), 1, "the blob is right for the image that says its size rightly");
     assert_eq!(report.problems[0].reference, "wrong:1");
-    assert!(report.problems[0].problem.contains("unpacks to 3000 bytes"));
+    assert!(english(&report.problems[0].problem).contains("unpacks to 3000 bytes"));
 }
 
 #[tokio::test]
@@ -106,6 +129,17 @@ async fn a_list_tells_what_is_shared_and_what_is_an_images_own() {
     assert_eq!(two.size_bytes - two.own_bytes, 4000, "the base is shared");
     assert_eq!(two.services, ["b", "c"]);
     assert!(two.saved_at.is_some() && two.image_id.is_some());
+
+    // Under a second name, neither of the two has anything of its own: removing one frees nothing.
+    let layout = Layout::open(folder.path()).unwrap().unwrap();
+    let manifest = layout.image(&"two:2".parse().unwrap()).unwrap().unwrap().manifest;
+    drop(layout);
+    let again = NewName { reference: "again:2".parse().unwrap(), manifest, engine_ids: Vec::new() };
+    StoreWriter::open(folder.path()).unwrap().name_images(&[again]).unwrap();
+    let listed = list_images(None, folder.path(), &services, &Reporter::default()).await.unwrap();
+    let own: Vec<(&str, u64)> = listed.images.iter().map(|image| (image.reference.as_str(), image.own_bytes)).collect();
+    assert!(own.contains(&("two:2", 0)) && own.contains(&("again:2", 0)), "{own:?}");
+    assert!(own.iter().any(|(name, bytes)| *name == "a/one:1" && *bytes > 3000), "{own:?}");
 
     let empty = list_images(None, &folder.path().join("nothing"), &services, &Reporter::default()).await.unwrap();
     assert!(empty.images.is_empty());

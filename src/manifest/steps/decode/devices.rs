@@ -26,13 +26,13 @@ impl Decode for Gpu {
         };
         fields.finish(context);
         if node.get("count").is_some() == node.get("device_ids").is_some() {
-            let message = "a GPU request has either `count` or `device_ids`";
-            context.problems.error_with_help(node.span, message, "write `\"count\": \"all\"` for all of them");
+            let message = message!("decode-gpu");
+            context.problems.error_with_help(node.span, message, message!("help-gpu-all"));
         } else if node.get("device_ids").is_some() && gpu.device_ids.is_empty() {
-            context.problems.error(node.place(&["device_ids"]), "`device_ids` names no device");
+            context.problems.error(node.place(&["device_ids"]), message!("decode-device-ids"));
         }
         if gpu.capabilities.is_empty() {
-            context.problems.error(node.place(&["capabilities"]), "`capabilities` is empty; write [\"gpu\"]");
+            context.problems.error(node.place(&["capabilities"]), message!("decode-capabilities"));
         }
         Some(gpu)
     }
@@ -51,7 +51,7 @@ impl Decode for Device {
         let distinct: HashSet<char> = device.permissions.chars().collect();
         let known = device.permissions.chars().all(|permission| "rwm".contains(permission));
         if !known || distinct.is_empty() || distinct.len() != device.permissions.len() {
-            context.problems.error(node.place(&["permissions"]), "`permissions` are some of the letters r, w and m");
+            context.problems.error(node.place(&["permissions"]), message!("decode-permissions"));
         }
         Some(device)
     }
@@ -64,7 +64,7 @@ impl Decode for Ulimit {
         fields.finish(context);
         let are_both_there = ["soft", "hard"].iter().all(|key| node.get(key).is_some());
         if are_both_there && limit.hard != -1 && (limit.soft > limit.hard || limit.soft == -1) {
-            context.problems.error(node.span, "the soft limit is above the hard one");
+            context.problems.error(node.span, message!("decode-ulimit"));
         }
         Some(limit)
     }
@@ -84,8 +84,8 @@ pub(super) fn cgroup_rules(fields: &mut Fields<'_>, context: &mut Context<'_>) -
                 && numbers.split_once(':').is_some_and(|(major, minor)| number(major) && number(minor))
                 && (1..=3).contains(&permissions.len()) && permissions.chars().all(|letter| "rwm".contains(letter)));
         if !is_right {
-            let message = format!("`{rule}` is not a valid rule of the device cgroup");
-            context.problems.error_with_help(node.place(&[&index.to_string()]), message, "write it as `c 42:* rwm`");
+            let message = message!("decode-cgroup-rule", rule = rule);
+            context.problems.error_with_help(node.place(&[&index.to_string()]), message, message!("help-cgroup-rule"));
         }
     }
     rules

@@ -22,7 +22,7 @@ impl Decode for Healthcheck {
         if let Some(first) = check.test.first() {
             let enough = if first == "NONE" { 1 } else { 2 };
             if !["NONE", "CMD", "CMD-SHELL"].contains(&first.as_str()) || check.test.len() < enough {
-                let message = "`test` begins with \"CMD\", \"CMD-SHELL\" or \"NONE\", and the command follows";
+                let message = message!("decode-test");
                 context.problems.error(node.place(&["test"]), message);
             }
         }
@@ -42,7 +42,7 @@ impl Decode for Ready {
         let timeout = fields.optional("timeout", context);
         fields.finish(context);
         if asked != 1 {
-            context.problems.error(node.span, "`ready` must be one of tcp, http, log, running_for and completed");
+            context.problems.error(node.span, message!("decode-ready"));
             return None;
         }
         if let Some(pattern) = &log
@@ -50,15 +50,15 @@ impl Decode for Ready {
         {
             let why = error.to_string();
             let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            context.problems.error(node.place(&["log"]), format!("`log` is not a valid regular expression: {why}"));
+            context.problems.error(node.place(&["log"]), message!("decode-log", why = why));
             return None;
         }
         let probe = tcp.or(http).or(log.map(ReadyProbe::Log)).or(running_for).or(completed)?;
         if probe == ReadyProbe::Tcp(0) {
-            context.problems.error(node.place(&["tcp"]), "a port is a whole number from 1 to 65535");
+            context.problems.error(node.place(&["tcp"]), message!("decode-port"));
         }
         if probe == ReadyProbe::Completed(false) {
-            context.problems.error(node.place(&["completed"]), "`completed` can only be true: leave it out otherwise");
+            context.problems.error(node.place(&["completed"]), message!("decode-completed"));
         }
         Some(Self { probe, timeout })
     }
@@ -74,10 +74,10 @@ impl Decode for HttpProbe {
         };
         fields.finish(context);
         if node.get("port").is_some_and(is_zero) {
-            context.problems.error(node.place(&["port"]), "a port is a whole number from 1 to 65535");
+            context.problems.error(node.place(&["port"]), message!("decode-port"));
         }
         if !probe.path.starts_with('/') || probe.path.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            context.problems.error(node.place(&["path"]), "a path begins with `/` and has no spaces");
+            context.problems.error(node.place(&["path"]), message!("decode-http-path"));
         }
         Some(probe)
     }

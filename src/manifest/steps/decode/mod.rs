@@ -18,6 +18,7 @@ use indexmap::IndexMap;
 use crate::manifest::text::node::{Entry, Node, Value};
 use crate::manifest::text::problem::{Problems, Severity, nearest};
 use crate::manifest::text::source::{Sources, Span};
+use crate::report::Message;
 
 /// What decoding needs beside the node.
 pub(in crate::manifest) struct Context<'a> {
@@ -34,77 +35,109 @@ pub(in crate::manifest) trait Decode: Sized {
 
 impl Context<'_> {
     /// Reports that a node is of the wrong kind, unless it was reported already.
-    fn expected(&mut self, node: &Node, wanted: &str) {
+    pub(in crate::manifest) fn expected(&mut self, node: &Node, wanted: Message) {
         match &node.value {
             Value::Invalid => {}
             Value::Unresolved { message, help } => {
                 self.problems.add(Severity::Error, Some(node.span), message.clone(), help.clone());
             }
-            _ => self.problems.error(node.span, format!("expected {wanted}, found {}", node.kind())),
+            _ => self.problems.error(node.span, message!("decode-expected", wanted = wanted, found = node.kind())),
         }
     }
 }
 
 /// The fields of an object: each is asked for once, and what nobody asked for is unknown.
-struct Fields<'n> {
+pub(in crate::manifest) struct Fields<'n> {
     span: Span,
     entries: &'n [Entry],
     known: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
-    fn open(node: &'n Node, context: &mut Context<'_>) -> Option<Self> {
+    pub(in crate::manifest) fn open(node: &'n Node, context: &mut Context<'_>) -> Option<Self> {
         match &node.value {
             Value::Object(entries) => Some(Self { span: node.span, entries, known: Vec::new() }),
             _ => {
-                context.expected(node, "an object");
+                context.expected(node, message!("kind-object"));
                 None
             }
         }
     }
 
-    fn node(&mut self, key: &'static str) -> Option<&'n Node> {
+    pub(in crate::manifest) fn node(&mut self, key: &'static str) -> Option<&'n Node> {
         self.known.push(key);
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
-    fn optional<T: Decode>(&mut self, key: &'static str, context: &mut Context<'_>) -> Option<T> {
+    pub(in crate::manifest) fn optional<T: Decode>(
+        &mut self,
+        key: &'static str,
+        context: &mut Context<'_>,
+    ) -> Option<T> {
         self.node(key).and_then(|node| T::decode(node, context))
     }
 
-    fn field<T: Decode + Default>(&mut self, key: &'static str, context: &mut Context<'_>) -> T {
+    pub(in crate::manifest) fn field<T: Decode + Default>(
+        &mut self,
+        key: &'static str,
+        context: &mut Context<'_>,
+    ) -> T {
         self.optional(key, context).unwrap_or_default()
     }
 
-    fn field_or<T: Decode>(&mut self, key: &'static str, default: T, context: &mut Context<'_>) -> T {
+    pub(in crate::manifest) fn field_or<T: Decode>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        context: &mut Context<'_>,
+    ) -> T {
         self.optional(key, context).unwrap_or(default)
     }
 
-    fn required<T: Decode + Default>(&mut self, key: &'static str, context: &mut Context<'_>) -> T {
+    pub(in crate::manifest) fn required<T: Decode + Default>(
+        &mut self,
+        key: &'static str,
+        context: &mut Context<'_>,
+    ) -> T {
         match self.node(key) {
             Some(node) => T::decode(node, context).unwrap_or_default(),
             None => {
-                context.problems.error(self.span, format!("`{key}` is missing"));
+                context.problems.error(self.span, message!("decode-missing", key = key));
                 T::default()
             }
         }
     }
 
     /// Reports every key that was not asked for, except those that begin with `x-`.
-    fn finish(self, context: &mut Context<'_>) {
+    pub(in crate::manifest) fn finish(self, context: &mut Context<'_>) {
         for entry in self.entries.iter().filter(|entry| !entry.key.starts_with("x-")) {
             if self.known.contains(&entry.key.as_str()) {
                 continue;
             }
-            let message = format!("unknown key `{}`", entry.key);
-            match nearest(&entry.key, self.known.iter().copied()) {
-                Some(meant) => {
-                    context.problems.error_with_help(entry.key_span, message, format!("did you mean `{meant}`?"));
-                }
+            let message = message!("decode-unknown-key", key = entry.key);
+            let meant =
+                || nearest(&entry.key, self.known.iter().copied()).map(|meant| message!("help-meant", meant = meant));
+            match of_compose(&entry.key, &self.known).or_else(meant) {
+                Some(help) => context.problems.error_with_help(entry.key_span, message, help),
                 None => context.problems.error(entry.key_span, message),
             }
         }
     }
+}
+
+/// What to do instead of a key that Compose files have and manifests do not.
+fn of_compose(key: &str, known: &[&str]) -> Option<Message> {
+    let is_service = known.contains(&"image");
+    Some(match key {
+        "build" | "develop" if is_service => message!("help-no-build"),
+        "pull_policy" if is_service => message!("help-no-pull"),
+        "volumes_from" if is_service => message!("help-no-volumes-from"),
+        "extends" if is_service => message!("help-no-extends"),
+        "name" if known.contains(&"project") => message!("help-meant", meant = "project"),
+        "version" if known.contains(&"project") => message!("help-no-version"),
+        "include" if known.contains(&"project") => message!("help-no-include"),
+        _ => return None,
+    })
 }
 
 impl<T: Decode> Decode for Vec<T> {
@@ -115,7 +148,7 @@ impl<T: Decode> Decode for Vec<T> {
                 Some(decoded)
             }
             _ => {
-                context.expected(node, "a list");
+                context.expected(node, message!("kind-list"));
                 None
             }
         }
@@ -132,7 +165,7 @@ impl<T: Decode> Decode for IndexMap<String, T> {
                     .collect(),
             ),
             _ => {
-                context.expected(node, "an object");
+                context.expected(node, message!("kind-object"));
                 None
             }
         }

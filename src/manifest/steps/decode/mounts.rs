@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Context, Decode, Fields};
 use crate::manifest::model::{BindOptions, Mount, MountKind, TmpfsOptions, VolumeOptions};
 use crate::manifest::text::node::Node;
+use crate::report::Listed;
 
 impl Decode for Mount {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
@@ -36,7 +37,7 @@ impl Decode for Mount {
         if let Some(target) = node.get("target")
             && target.as_text().is_some_and(|text| !text.starts_with('/'))
         {
-            context.problems.error(target.span, format!("`{}` is not an absolute path in the container", mount.target));
+            context.problems.error(target.span, message!("decode-mount-target", path = mount.target));
         }
         Some(mount)
     }
@@ -63,11 +64,11 @@ impl Decode for BindOptions {
         fields.finish(context);
         let known = ["rprivate", "private", "rshared", "shared", "rslave", "slave"];
         if let Some(propagation) = options.propagation.as_deref().filter(|word| !known.contains(word)) {
-            let message = format!("`{propagation}` is not a valid propagation");
+            let message = message!("decode-propagation", propagation = propagation);
             context.problems.error_with_help(
                 node.place(&["propagation"]),
                 message,
-                format!("one of: {}", known.join(", ")),
+                message!("help-one-of", words = Listed::of(known)),
             );
         }
         Some(options)
@@ -84,7 +85,7 @@ impl Decode for VolumeOptions {
         };
         fields.finish(context);
         if options.selinux.is_some() && options.subpath.is_some() {
-            context.problems.error(node.place(&["selinux"]), "the engine can't label a folder inside a volume");
+            context.problems.error(node.place(&["selinux"]), message!("decode-selinux-volume"));
         }
         Some(options)
     }
@@ -106,6 +107,6 @@ fn selinux(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<String>
     if ["z", "Z"].contains(&word.as_str()) {
         return Some(word);
     }
-    context.problems.error_with_help(node.span, format!("`selinux` can't be `{word}`"), "`z` or `Z`");
+    context.problems.error_with_help(node.span, message!("decode-selinux", word = word), message!("help-selinux"));
     None
 }

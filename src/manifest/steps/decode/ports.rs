@@ -5,6 +5,7 @@ use super::service::{check_address, is_zero};
 use super::{Context, Decode, Fields};
 use crate::manifest::model::{HostPort, Port};
 use crate::manifest::text::node::Node;
+use crate::report::Told as _;
 
 impl Decode for Port {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
@@ -21,7 +22,7 @@ impl Decode for Port {
         publishing_mode(&mut fields, context);
         fields.finish(context);
         if let Some(target) = node.get("target").filter(|target| is_zero(target)) {
-            context.problems.error(target.span, "a port is a whole number from 1 to 65535");
+            context.problems.error(target.span, message!("decode-port"));
         }
         if let Some(address) = node.get("host_ip") {
             check_address(address, context);
@@ -40,7 +41,7 @@ fn published(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<HostP
     match text.parse() {
         Ok(ports) => Some(ports),
         Err(error) => {
-            context.problems.error(node.span, error.to_string());
+            context.problems.error(node.span, error.message());
             None
         }
     }
@@ -54,6 +55,6 @@ fn publishing_mode(fields: &mut Fields<'_>, context: &mut Context<'_>) {
     if let Some(mode) = String::decode(node, context)
         && !["host", "ingress"].contains(&mode.as_str())
     {
-        context.problems.error_with_help(node.span, format!("`mode` can't be `{mode}`"), "`host`, or leave it out");
+        context.problems.error_with_help(node.span, message!("decode-port-mode", mode = mode), message!("help-host"));
     }
 }

@@ -4,24 +4,25 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{Context, Decode};
-use crate::manifest::model::{ByteSize, Cpus, InvalidValue, Link, Period, Reference, SwapLimit};
 use crate::manifest::model::{
-    Command, Condition, EnvFormat, ExposedPort, GpuCount, MountKind, NamespaceMode, Protocol, RestartPolicy, Tmpfs,
+    ByteSize, Command, Condition, Cpus, EnvFormat, ExposedPort, GpuCount, InvalidValue, Link, MountKind, NamespaceMode,
+    Period, Protocol, Reference, RestartPolicy, SwapLimit, Tmpfs,
 };
 use crate::manifest::text::node::{Node, Value};
 use crate::manifest::text::problem::nearest;
 use crate::manifest::text::source::absolute;
+use crate::report::{Listed, Message, Told as _};
 
 impl Decode for String {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         match &node.value {
             Value::String(text) if text.text.contains('\0') => {
-                context.problems.error(node.span, "a NUL character can't be part of a value");
+                context.problems.error(node.span, message!("env-nul"));
                 None
             }
             Value::String(text) => Some(text.text.clone()),
             _ => {
-                context.expected(node, "a string");
+                context.expected(node, message!("kind-string"));
                 None
             }
         }
@@ -39,13 +40,13 @@ impl Decode for bool {
             },
             _ => {}
         }
-        context.expected(node, "true or false");
+        context.expected(node, message!("kind-true-false"));
         None
     }
 }
 
 /// The text of a number: a JSON number, or a string that a variable went into.
-fn number_text<'n>(node: &'n Node, wanted: &str, context: &mut Context<'_>) -> Option<&'n str> {
+fn number_text<'n>(node: &'n Node, wanted: Message, context: &mut Context<'_>) -> Option<&'n str> {
     match &node.value {
         Value::Number(number) => Some(number),
         Value::String(text) if text.from_variable => Some(text.text.trim()),
@@ -57,13 +58,13 @@ fn number_text<'n>(node: &'n Node, wanted: &str, context: &mut Context<'_>) -> O
 }
 
 macro_rules! decode_integer {
-    ($($type:ty => $wanted:literal),* $(,)?) => {$(
+    ($($type:ty => $wanted:expr),* $(,)?) => {$(
         impl Decode for $type {
             fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
                 let text = number_text(node, $wanted, context)?;
                 let number = text.parse().ok();
                 if number.is_none() {
-                    context.problems.error(node.span, format!("expected {}, found {text}", $wanted));
+                    context.problems.error(node.span, message!("decode-expected", wanted = $wanted, found = text));
                 }
                 number
             }
@@ -72,9 +73,9 @@ macro_rules! decode_integer {
 }
 
 decode_integer! {
-    u16 => "a whole number from 0 to 65535",
-    u32 => "a whole number from 0",
-    i64 => "a whole number",
+    u16 => message!("kind-u16"),
+    u32 => message!("kind-u32"),
+    i64 => message!("kind-i64"),
 }
 
 /// Any scalar as text, as Compose takes values of `environment`, `labels` and options.
@@ -87,7 +88,7 @@ impl Decode for Scalar {
             Value::Bool(value) => Some(Self(value.to_string())),
             Value::String(_) => String::decode(node, context).map(Self),
             _ => {
-                context.expected(node, "a string, a number or a truth value");
+                context.expected(node, message!("kind-scalar"));
                 None
             }
         }
@@ -103,7 +104,7 @@ fn from_text<T: FromStr<Err = InvalidValue>>(node: &Node, context: &mut Context<
     match text.parse() {
         Ok(value) => Some(value),
         Err(error) => {
-            context.problems.error(node.span, error.to_string());
+            context.problems.error(node.span, error.message());
             None
         }
     }
@@ -140,8 +141,8 @@ impl Decode for Reference {
             Some(tag) => format!("{}:{tag}", reference.name()),
             None => format!("{}:TAG", reference.name()),
         };
-        let error = format!("`{reference}` names an image by a registry's digest, which no engine knows after a load");
-        context.problems.error_with_help(node.span, error, format!("write the tag alone: `{without}`"));
+        let error = message!("decode-image-digest", reference = reference);
+        context.problems.error_with_help(node.span, error, message!("help-tag-alone", without = without));
         None
     }
 }
@@ -161,10 +162,10 @@ fn choice<T: Copy>(node: &Node, choices: &[(&'static str, T)], context: &mut Con
     }
     let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
     let help = match nearest(&text, words.iter().copied()) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("one of: {}", words.join(", ")),
+        Some(meant) => message!("help-meant", meant = meant),
+        None => message!("help-one-of", words = Listed::of(&words)),
     };
-    context.problems.error_with_help(node.span, format!("`{text}` is not known here"), help);
+    context.problems.error_with_help(node.span, message!("decode-unknown-word", text = text), help);
     None
 }
 
@@ -196,7 +197,7 @@ impl Decode for PathBuf {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         let text = String::decode(node, context)?;
         if text.is_empty() {
-            context.problems.error(node.span, "a path can't be empty");
+            context.problems.error(node.span, message!("decode-empty-path"));
             return None;
         }
         let path = match (text.strip_prefix('~'), &context.home) {

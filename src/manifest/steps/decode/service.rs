@@ -13,6 +13,7 @@ use crate::manifest::model::{
     ByteSize, Command, Dependency, EnvFile, EnvValue, Logging, NamespaceMode, NetworkJoin, SecretSource, Service,
 };
 use crate::manifest::text::node::{Node, Text, Value};
+use crate::report::Listed;
 
 /// A map of scalars as text.
 pub(super) fn texts(map: IndexMap<String, Scalar>) -> IndexMap<String, String> {
@@ -96,8 +97,8 @@ impl Decode for Service {
         // The engine takes the image's command wherever it gets none (moby, `daemon/commit.go`, `merge`).
         let is_empty = |words: &Option<Command>| words.as_ref().is_some_and(|words| words.0.is_empty());
         if is_empty(&service.command) && service.entrypoint.as_ref().is_none_or(|words| words.0.is_empty()) {
-            let message = "an empty `command` has no effect: the engine takes the image's own";
-            context.problems.error_with_help(node.place(&["command"]), message, "give `entrypoint` the whole command");
+            let message = message!("decode-empty-command");
+            context.problems.error_with_help(node.place(&["command"]), message, message!("help-entrypoint"));
         }
         Some(service)
     }
@@ -110,7 +111,7 @@ fn environment(fields: &mut Fields<'_>, context: &mut Context<'_>) -> IndexMap<S
             if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
                 context
                     .problems
-                    .error(entry.key_span, format!("`{}` is not a valid name of a variable", entry.key.escape_debug()));
+                    .error(entry.key_span, message!("decode-variable-name", name = entry.key.escape_debug()));
             }
         }
     }
@@ -130,8 +131,8 @@ fn mode(
     if shared || words.contains(&mode.to_string().as_str()) {
         return Some(mode);
     }
-    let help = format!("one of: {}, service:NAME, container:NAME", words.join(", "));
-    context.problems.error_with_help(node.span, format!("`{key}` can't be `{mode}`"), help);
+    let help = message!("help-modes", words = Listed::of(words));
+    context.problems.error_with_help(node.span, message!("decode-cant-be", key = key, value = mode), help);
     None
 }
 
@@ -147,7 +148,7 @@ fn within(
     if range.contains(&number) {
         return Some(number);
     }
-    let message = format!("`{key}` must be from {} to {}", range.start(), range.end());
+    let message = message!("decode-range", key = key, first = range.start(), last = range.end());
     context.problems.error(node.span, message);
     None
 }
@@ -159,7 +160,11 @@ fn host_word(fields: &mut Fields<'_>, key: &'static str, context: &mut Context<'
     if word == "host" {
         return Some(word);
     }
-    context.problems.error_with_help(node.span, format!("`{key}` can't be `{word}`"), "write `host`, or leave it out");
+    context.problems.error_with_help(
+        node.span,
+        message!("decode-cant-be", key = key, value = word),
+        message!("help-write-host"),
+    );
     None
 }
 
@@ -171,8 +176,8 @@ fn mac_address(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Option<Str
     if pairs.len() == 6 && pairs.iter().all(|pair| is_pair(pair)) {
         return Some(text);
     }
-    let message = format!("`{text}` is not a valid MAC address");
-    context.problems.error_with_help(node.span, message, "write it as `02:42:ac:11:00:02`");
+    let message = message!("decode-mac", text = text);
+    context.problems.error_with_help(node.span, message, message!("help-mac"));
     None
 }
 
@@ -181,7 +186,7 @@ fn memory(fields: &mut Fields<'_>, key: &'static str, context: &mut Context<'_>)
     let node = fields.node(key)?;
     let size = ByteSize::decode(node, context)?;
     if size.0 < 6 << 20 {
-        context.problems.error(node.span, format!("`{key}` must be at least 6m, the engine's own minimum"));
+        context.problems.error(node.span, message!("decode-memory-minimum", key = key));
         return None;
     }
     Some(size)
@@ -202,7 +207,7 @@ pub(super) fn check_address(node: &Node, context: &mut Context<'_>) {
     if let Some(text) = node.as_text()
         && text.parse::<IpAddr>().is_err()
     {
-        context.problems.error(node.span, format!("`{text}` is not an IP address"));
+        context.problems.error(node.span, message!("decode-ip", text = text));
     }
 }
 
@@ -218,8 +223,8 @@ impl Decode for EnvValue {
 impl Decode for SecretSource {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         if node.as_text().is_some() {
-            let help = "write `{\"file\": \"secrets/NAME\"}` or `{\"env\": \"NAME\"}`";
-            context.problems.error_with_help(node.span, "a secret is never written into a manifest", help);
+            let help = message!("help-secret");
+            context.problems.error_with_help(node.span, message!("decode-secret"), help);
             return None;
         }
         let mut fields = Fields::open(node, context)?;
@@ -228,7 +233,7 @@ impl Decode for SecretSource {
         let (has_file, has_env) = (node.get("file").is_some(), node.get("env").is_some());
         fields.finish(context);
         if has_file == has_env {
-            let message = "a secret is `{\"file\": …}` or `{\"env\": …}`, one of the two";
+            let message = message!("decode-secret-source");
             context.problems.error(node.span, message);
             return None;
         }
@@ -274,7 +279,7 @@ impl Decode for NetworkJoin {
                 continue;
             };
             if !text.parse::<IpAddr>().is_ok_and(|address| is_right(&address)) {
-                context.problems.error(node.place(&[key]), format!("`{text}` is not a valid {key}"));
+                context.problems.error(node.place(&[key]), message!("decode-not-valid", text = text, key = key));
             }
         }
         Some(join)

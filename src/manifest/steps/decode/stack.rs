@@ -38,8 +38,8 @@ pub(in crate::manifest) fn decode_manifest(root: &Node, context: &mut Context<'_
         && project.as_text().is_some()
         && !is_project_name(&manifest.project)
     {
-        let message = format!("`{}` is not a valid project name", manifest.project);
-        let help = "lower-case letters, digits, `_` and `-`, beginning with a letter or digit";
+        let message = message!("decode-project", name = manifest.project);
+        let help = message!("help-project");
         context.problems.error_with_help(project.span, message, help);
     }
     Some(manifest)
@@ -55,7 +55,7 @@ fn is_project_name(name: &str) -> bool {
 impl<T: Decode> Decode for Numbered<T> {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         let Value::Object(entries) = &node.value else {
-            context.expected(node, "an object");
+            context.expected(node, message!("kind-object"));
             return None;
         };
         let mut numbered = Self::default();
@@ -131,7 +131,7 @@ fn external_says_nothing_else(node: &Node, external: bool, context: &mut Context
     }
     for entry in node.entries() {
         if !["external", "name"].contains(&entry.key.as_str()) && !entry.key.starts_with("x-") {
-            let message = format!("`{}` has no meaning beside `external`: what exists is taken as it is", entry.key);
+            let message = message!("decode-external", key = entry.key);
             context.problems.error(entry.key_span, message);
         }
     }
@@ -166,12 +166,8 @@ fn check_pool(node: &Node, pool: &AddressPool, context: &mut Context<'_>) {
         let text = text.as_deref()?;
         let network = text.parse::<IpNet>();
         if network.is_err() {
-            let message = format!("`{text}` is not a valid `{key}`");
-            context.problems.error_with_help(
-                node.place(&[key]),
-                message,
-                "an address and the length of its prefix: `10.1.0.0/16`",
-            );
+            let message = message!("decode-not-valid-key", text = text, key = key);
+            context.problems.error_with_help(node.place(&[key]), message, message!("help-subnet"));
         }
         network.ok()
     };
@@ -179,18 +175,19 @@ fn check_pool(node: &Node, pool: &AddressPool, context: &mut Context<'_>) {
     if let (Some(subnet), Some(range)) = (subnet, range)
         && !subnet.contains(&range)
     {
-        context.problems.error(node.place(&["ip_range"]), format!("`ip_range` {range} lies outside of {subnet}"));
+        context.problems.error(node.place(&["ip_range"]), message!("decode-ip-range", range = range, subnet = subnet));
     }
     let Some(gateway) = &pool.gateway else {
         return;
     };
     match gateway.parse::<IpAddr>() {
-        Err(_) => context.problems.error(node.place(&["gateway"]), format!("`{gateway}` is not an IP address")),
+        Err(_) => context.problems.error(node.place(&["gateway"]), message!("decode-gateway", gateway = gateway)),
         Ok(address) => {
             if let Some(subnet) = subnet.filter(|subnet| !subnet.contains(&address)) {
-                context
-                    .problems
-                    .error(node.place(&["gateway"]), format!("`gateway` {gateway} lies outside of {subnet}"));
+                context.problems.error(
+                    node.place(&["gateway"]),
+                    message!("decode-gateway-outside", gateway = gateway, subnet = subnet),
+                );
             }
         }
     }
@@ -229,8 +226,8 @@ fn variables(fields: &mut Fields<'_>, context: &mut Context<'_>) -> IndexMap<Str
         for entry in node.value.entries() {
             let fine = |letter: char| letter == '_' || letter.is_ascii_alphanumeric() || !letter.is_ascii();
             if entry.key.is_empty() || !entry.key.chars().all(fine) {
-                let message = format!("`{}` is not a valid name of a psql variable", entry.key.escape_debug());
-                context.problems.error_with_help(entry.key_span, message, "letters, digits and `_`");
+                let message = message!("decode-psql-variable", name = entry.key.escape_debug());
+                context.problems.error_with_help(entry.key_span, message, message!("help-psql-variable"));
             }
         }
     }
@@ -242,21 +239,21 @@ fn one_server(node: &Node, database: &Database, context: &mut Context<'_>) {
     let has = |key: &str| node.get(key).is_some_and(|node| !matches!(node.value, Value::Null));
     match (has("service"), has("host")) {
         (true, true) => {
-            let message = "`host` has no meaning beside `service`: the server runs in the one or at the other";
+            let message = message!("decode-host-and-service");
             context.problems.error(node.place(&["host"]), message);
         }
         (false, false) => {
-            let help = "`host` and `tools_image` for a server outside the stack";
-            context.problems.error_with_help(node.span, "`service` is missing", help);
+            let help = message!("help-outside-server");
+            context.problems.error_with_help(node.span, message!("decode-service-missing"), help);
         }
         (true, false) => {
             for key in ["port", "tools_image"].into_iter().filter(|key| has(key)) {
-                let message = format!("`{key}` is for a server outside (`host`): a service's own image has the tools");
+                let message = message!("decode-outside-only", key = key);
                 context.problems.error(node.place(&[key]), message);
             }
         }
         (false, true) if database.tools_image.is_none() && !has("tools_image") => {
-            let message = "`tools_image` is missing: an image with PostgreSQL's programs for the server at `host`";
+            let message = message!("decode-tools-image");
             context.problems.error(node.place(&["host"]), message);
         }
         (false, true) => {}
@@ -289,7 +286,7 @@ impl Decode for Preserve {
         };
         fields.finish(context);
         if preserve.key.is_empty() {
-            context.problems.error(node.place(&["key"]), "`key` names the columns that tell rows apart; it is empty");
+            context.problems.error(node.place(&["key"]), message!("decode-preserve-key"));
         }
         Some(preserve)
     }

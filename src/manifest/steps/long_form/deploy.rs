@@ -3,6 +3,7 @@
 
 use super::Expansion;
 use crate::manifest::text::node::{Entry, Node, Value};
+use crate::report::Listed;
 
 /// Where each key of `deploy` goes.
 const FIELDS: [(&[&str], &str); 6] = [
@@ -33,7 +34,7 @@ pub(super) fn expand(service: &mut Node, expansion: &mut Expansion<'_>) {
 /// Moves every key below `node`, which lies at `path`.
 fn take(node: &Node, path: &mut Vec<String>, fields: &mut Vec<Entry>, expansion: &mut Expansion<'_>) {
     if !matches!(node.value, Value::Object(_)) {
-        let message = format!("`deploy` expects an object, found {}", node.kind());
+        let message = message!("long-deploy", found = node.kind());
         expansion.problems.error(node.span, message);
         return;
     }
@@ -46,10 +47,13 @@ fn take(node: &Node, path: &mut Vec<String>, fields: &mut Vec<Entry>, expansion:
         } else if FIELDS.iter().any(|(known, _)| is_above(known)) {
             take(&entry.value, path, fields, expansion);
         } else {
-            let message =
-                format!("`deploy.{}` has no meaning without Swarm, and dpl does not carry it out", path.join("."));
+            let message = message!("long-deploy-swarm", path = path.join("."));
             let known: Vec<String> = FIELDS.iter().map(|(known, _)| known.join(".")).collect();
-            expansion.problems.error_with_help(entry.key_span, message, format!("what has: {}", known.join(", ")));
+            expansion.problems.error_with_help(
+                entry.key_span,
+                message,
+                message!("help-deploy", known = Listed::of(&known)),
+            );
         }
         path.pop();
     }
@@ -62,8 +66,8 @@ fn set(field: &str, entry: &Entry, fields: &mut Vec<Entry>, expansion: &mut Expa
     }
     match fields.iter().find(|known| known.key == field) {
         Some(known) if known.value.value != value.value => {
-            let message = format!("`{}` is set here and as `{field}`", entry.key);
-            expansion.problems.error_with_help(entry.key_span, message, "leave one of them out");
+            let message = message!("long-set-twice", key = entry.key, field = field);
+            expansion.problems.error_with_help(entry.key_span, message, message!("help-leave-one"));
         }
         Some(_) => {}
         None => fields.push(Entry { key: field.to_owned(), key_span: entry.key_span, value }),

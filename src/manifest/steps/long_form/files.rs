@@ -2,21 +2,41 @@
 
 use super::Expansion;
 use crate::manifest::text::node::{Entry, Node, Value};
+use crate::report::Message;
 
 /// A kind of granted files: its key, and where they lie in the container.
 struct Kind {
     key: &'static str,
-    noun: &'static str,
     folder: &'static str,
+    field: fn(&str) -> Message,
+    without_file: fn() -> Message,
+    not_a_name: fn(Message) -> Message,
+    unknown: fn(&str) -> Message,
 }
 
 const KINDS: [Kind; 2] = [
-    Kind { key: "secrets", noun: "secret", folder: "/run/secrets/" },
-    Kind { key: "configs", noun: "config", folder: "/" },
+    Kind {
+        key: "secrets",
+        folder: "/run/secrets/",
+        field: |key| message!("long-secret-field", key = key),
+        without_file: || message!("long-secret-file"),
+        not_a_name: |found| message!("long-secret-name", found = found),
+        unknown: |name| message!("long-no-secret", name = name),
+    },
+    Kind {
+        key: "configs",
+        folder: "/",
+        field: |key| message!("long-config-field", key = key),
+        without_file: || message!("long-config-file"),
+        not_a_name: |found| message!("long-config-name", found = found),
+        unknown: |name| message!("long-no-config", name = name),
+    },
 ];
 
-/// Takes `secrets` and `configs` out of a merged manifest, and gives the services that name them mounts.
-pub(in crate::manifest) fn grant_files(root: &mut Node, expansion: &mut Expansion<'_>) {
+/// Takes `secrets` and `configs` out of a merged manifest, and gives the services that name them mounts. Gives all files that
+/// are declared, each with whether it is a secret.
+pub(in crate::manifest) fn grant_files(root: &mut Node, expansion: &mut Expansion<'_>) -> Vec<(bool, Node)> {
+    let mut all = Vec::new();
     for kind in KINDS {
         let declared = take(root, kind.key).map(|node| files(&node, &kind, expansion)).unwrap_or_default();
         let services = root.get_mut("services").and_then(Node::entries_mut).map(Vec::as_mut_slice).unwrap_or_default();
@@ -25,7 +45,7 @@ pub(in crate::manifest) fn grant_files(root: &mut Node, expansion: &mut Expansio
                 continue;
             };
             let Value::Array(grants) = &grants.value else {
-                let message = format!("`{}` expects a list, found {}", kind.key, grants.kind());
+                let message = message!("long-expects-list", key = kind.key, found = grants.kind());
                 expansion.problems.error(grants.span, message);
                 continue;
             };
@@ -33,7 +53,10 @@ pub(in crate::manifest) fn grant_files(root: &mut Node, expansion: &mut Expansio
                 grants.iter().filter_map(|grant| mount(grant, &kind, &declared, expansion)).collect();
             append(&mut service.value, mounts);
         }
+        let is_secret = kind.key == "secrets";
+        all.extend(declared.into_iter().filter_map(|(_, file)| Some((is_secret, file?))));
     }
+    all
 }
 
 fn take(node: &mut Node, key: &str) -> Option<Node> {
@@ -45,16 +68,16 @@ fn take(node: &mut Node, key: &str) -> Option<Node> {
 /// The files by name.
 fn files(node: &Node, kind: &Kind, expansion: &mut Expansion<'_>) -> Vec<(String, Option<Node>)> {
     if !matches!(node.value, Value::Object(_)) {
-        expansion.problems.error(node.span, format!("`{}` expects an object, found {}", kind.key, node.kind()));
+        expansion.problems.error(node.span, message!("long-expects-object", key = kind.key, found = node.kind()));
     }
     let named = node.entries().iter().filter(|entry| !entry.key.starts_with("x-")).map(|entry| {
         for other in entry.value.entries().iter().filter(|other| other.key != "file" && !other.key.starts_with("x-")) {
-            let message = format!("`{}` of a {} is not carried out: dpl takes it from a file", other.key, kind.noun);
-            expansion.problems.error_with_help(other.key_span, message, "write it to a file, and name that: `file`");
+            let message = (kind.field)(&other.key);
+            expansion.problems.error_with_help(other.key_span, message, message!("help-write-file"));
         }
         let file = entry.value.get("file").cloned();
         if file.is_none() {
-            expansion.problems.error(entry.value.span, format!("`file` is missing: where the {} lies", kind.noun));
+            expansion.problems.error(entry.value.span, (kind.without_file)());
         }
         (entry.key.clone(), file)
     });
@@ -73,8 +96,7 @@ fn mount(
         Value::Object(entries) => {
             let known = |entry: &&Entry| ["source", "target"].contains(&entry.key.as_str());
             for other in entries.iter().filter(|entry| !known(entry) && !entry.key.starts_with("x-")) {
-                let message =
-                    format!("`{}` has no meaning for a file that is mounted: it keeps its owner and mode", other.key);
+                let message = message!("long-grant-field", key = other.key);
                 expansion.problems.error(other.key_span, message);
             }
             (grant.get("source").and_then(Node::as_text), grant.get("target").and_then(Node::as_text))
@@ -82,12 +104,12 @@ fn mount(
         _ => (grant.as_text(), None),
     };
     let Some(name) = name else {
-        expansion.problems.error(span, format!("expected the name of a {}, found {}", kind.noun, grant.kind()));
+        expansion.problems.error(span, (kind.not_a_name)(grant.kind()));
         return None;
     };
     let Some((_, file)) = declared.iter().find(|(known, _)| known == name) else {
-        let help = format!("name it under `{}`, with the `file` that it lies in", kind.key);
-        expansion.problems.error_with_help(span, format!("there is no {} `{name}`", kind.noun), help);
+        let help = message!("help-name-with-file", key = kind.key);
+        expansion.problems.error_with_help(span, (kind.unknown)(name), help);
         return None;
     };
     let target = match target {

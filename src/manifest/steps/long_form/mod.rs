@@ -78,7 +78,7 @@ fn words(node: &mut Node, expansion: &mut Expansion<'_>) {
     node.value = match shell_words::split(text) {
         Ok(words) => Value::Array(words.into_iter().map(|word| Node::text(span, word)).collect()),
         Err(_) => {
-            expansion.problems.error(span, "a quote in this command has no end");
+            expansion.problems.error(span, message!("long-open-quote"));
             Value::Invalid
         }
     };
@@ -103,7 +103,7 @@ fn names(node: &mut Node, value: fn(&Node) -> Vec<(&'static str, Node)>, expansi
             Value::Invalid => {}
             other => {
                 let kind = Node::new(span, other).kind();
-                expansion.problems.error(span, format!("expected a name, found {kind}"));
+                expansion.problems.error(span, message!("long-expected-name", kind = kind));
             }
         }
     }

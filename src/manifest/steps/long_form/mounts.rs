@@ -3,6 +3,7 @@
 use super::Expansion;
 use crate::manifest::model::is_cdi_name;
 use crate::manifest::text::node::{Node, Value};
+use crate::report::Message;
 
 const PROPAGATIONS: [&str; 6] = ["rprivate", "private", "rshared", "shared", "rslave", "slave"];
 
@@ -15,10 +16,10 @@ pub(super) fn volumes(node: &mut Node, expansion: &mut Expansion<'_>) {
             [target] => (None, *target, ""),
             [source, target] => (Some(*source), *target, ""),
             [source, target, options] => (Some(*source), *target, *options),
-            _ => return Err(format!("`{text}` is not a valid mount")),
+            _ => return Err(message!("long-mount", text = text)),
         };
         if source.is_some_and(str::is_empty) || target.is_empty() {
-            return Err(format!("`{text}` is not a valid mount"));
+            return Err(message!("long-mount", text = text));
         }
         // A name of a volume has no slash, and a path of the host has one or begins with a dot or a tilde.
         let is_bind = source.is_some_and(|source| source.contains('/') || source.starts_with(['.', '~']));
@@ -42,7 +43,7 @@ pub(super) fn volumes(node: &mut Node, expansion: &mut Expansion<'_>) {
                 propagation if is_bind && PROPAGATIONS.contains(&propagation) => {
                     bind.push(("propagation", Node::text(span, propagation)));
                 }
-                other => return Err(format!("`{other}` is not a valid option of this mount")),
+                other => return Err(message!("long-mount-option", other = other)),
             }
         }
         if is_bind {
@@ -60,7 +61,7 @@ pub(super) fn devices(node: &mut Node, expansion: &mut Expansion<'_>) {
         let span = item.span;
         let parts: Vec<&str> = if is_cdi_name(text) { vec![text] } else { text.split(':').collect() };
         if parts.is_empty() || parts.len() > 3 || parts.iter().any(|part| part.is_empty()) {
-            return Err(format!("`{text}` is not a valid device: HOST[:CONTAINER[:PERMISSIONS]]"));
+            return Err(message!("long-device", text = text));
         }
         let names = ["source", "target", "permissions"];
         Ok(Node::object(
@@ -70,7 +71,7 @@ pub(super) fn devices(node: &mut Node, expansion: &mut Expansion<'_>) {
     });
 }
 
-fn each_text(node: &mut Node, expansion: &mut Expansion<'_>, expand: fn(&Node, &str) -> Result<Node, String>) {
+fn each_text(node: &mut Node, expansion: &mut Expansion<'_>, expand: fn(&Node, &str) -> Result<Node, Message>) {
     let Value::Array(items) = &mut node.value else {
         return;
     };

@@ -78,18 +78,18 @@ fn split(parent: &mut Node, key: &str, alone: Alone, splitting: &mut Splitting<'
             (Some((name, value)), _) => (name, value),
             (None, Alone::Empty) => (text.as_str(), ""),
             (None, Alone::Environment) => {
-                let help = format!("write `{text}=${{{text}}}` for the value of dpl's own environment");
-                splitting.problems.error_with_help(span, format!("`{text}` has no value"), help);
+                let help = message!("help-env-own", text = text);
+                splitting.problems.error_with_help(span, message!("long-no-value", text = text), help);
                 continue;
             }
             (None, Alone::Option) => {
-                let help = format!("write `{text}=VALUE`");
-                splitting.problems.error_with_help(span, format!("`{text}` has no value"), help);
+                let help = message!("help-env-value", text = text);
+                splitting.problems.error_with_help(span, message!("long-no-value", text = text), help);
                 continue;
             }
         };
         if !seen.insert(name.to_owned()) {
-            splitting.problems.error(span, format!("`{name}` is there twice in the same list"));
+            splitting.problems.error(span, message!("long-twice", name = name));
         } else {
             entries.push(Entry { key: name.to_owned(), key_span: span, value: Node::text(span, value) });
         }
@@ -109,7 +109,7 @@ fn extra_hosts(node: &mut Node, splitting: &mut Splitting<'_>) {
             continue;
         };
         let Some((name, address)) = text.split_once(['=', ':']) else {
-            splitting.problems.error(span, "expected `NAME=ADDRESS`");
+            splitting.problems.error(span, message!("long-expected-pair"));
             continue;
         };
         let address = Node::text(span, address);
@@ -134,7 +134,7 @@ fn written(item: &mut Node, separators: &[char], wanted: &str, splitting: &mut S
         Value::String(_) => fill_in(item, splitting.variables, splitting.growth),
         Value::Invalid => return None,
         _ => {
-            splitting.problems.error(item.span, format!("expected {wanted}, found {}", item.kind()));
+            splitting.problems.error(item.span, message!("decode-expected", wanted = wanted, found = item.kind()));
             return None;
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Expansion;
 use crate::manifest::text::node::{Node, Value};
+use crate::report::Message;
 
 /// Brings every published port to its long form; a range becomes one port each.
 pub(super) fn published(node: &mut Node, expansion: &mut Expansion<'_>) {
@@ -13,7 +14,7 @@ pub(super) fn published(node: &mut Node, expansion: &mut Expansion<'_>) {
         // A range of the host's ports for one of the container's: the engine takes the first that is free.
         let is_choice = targets.len() == 1 && published.as_ref().is_some_and(|published| published.len() > 1);
         if !is_choice && published.as_ref().is_some_and(|published| published.len() != targets.len()) {
-            return Err(format!("`{text}` has ranges of different lengths"));
+            return Err(message!("long-port-ranges", text = text));
         }
         take_from_budget(targets.len(), expansion)?;
         let ports = targets.enumerate().map(|(offset, target)| {
@@ -46,7 +47,7 @@ pub(super) fn exposed(node: &mut Node, expansion: &mut Expansion<'_>) {
     });
 }
 
-type Expand = fn(&Node, &str, &mut Expansion<'_>) -> Result<Vec<Node>, String>;
+type Expand = fn(&Node, &str, &mut Expansion<'_>) -> Result<Vec<Node>, Message>;
 
 /// Replaces every number and string of a list by what `expand` makes of it.
 fn expand_items(node: &mut Node, expansion: &mut Expansion<'_>, expand: Expand) {
@@ -66,7 +67,7 @@ fn expand_items(node: &mut Node, expansion: &mut Expansion<'_>, expand: Expand) 
         match expand(&item, &text, expansion) {
             Ok(nodes) => expanded.extend(nodes),
             Err(message) => {
-                let help = "write [IP:][HOST:]CONTAINER[/PROTOCOL], ports from 1 to 65535";
+                let help = message!("help-ports");
                 expansion.problems.error_with_help(item.span, message, help);
             }
         }
@@ -74,25 +75,25 @@ fn expand_items(node: &mut Node, expansion: &mut Expansion<'_>, expand: Expand) 
     *items = expanded;
 }
 
-fn take_from_budget(ports: usize, expansion: &mut Expansion<'_>) -> Result<(), String> {
+fn take_from_budget(ports: usize, expansion: &mut Expansion<'_>) -> Result<(), Message> {
     match expansion.ports_left.checked_sub(ports) {
         Some(left) => {
             expansion.ports_left = left;
             Ok(())
         }
-        None => Err(format!("ranges stand for more than {} ports in this manifest", super::MOST_PORTS)),
+        None => Err(message!("long-too-many-ports", most = super::MOST_PORTS)),
     }
 }
 
 /// Host address, host port or range, container port or range, protocol.
 type Parts<'t> = (Option<&'t str>, Option<&'t str>, &'t str, String);
 
-fn split(text: &str) -> Result<Parts<'_>, String> {
-    let wrong = || format!("`{text}` is not a valid port");
+fn split(text: &str) -> Result<Parts<'_>, Message> {
+    let wrong = || message!("long-port", text = text);
     let (rest, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
-        return Err(format!("`{protocol}` is not a valid protocol: tcp, udp or sctp"));
+        return Err(message!("long-protocol", protocol = protocol));
     }
     let (host_ip, rest) = match rest.strip_prefix('[') {
         Some(bracketed) => {
@@ -118,11 +119,11 @@ fn split(text: &str) -> Result<Parts<'_>, String> {
 }
 
 /// A port, or a range with both ends, as a half-open range.
-fn range(text: &str) -> Result<std::ops::Range<u32>, String> {
+fn range(text: &str) -> Result<std::ops::Range<u32>, Message> {
     let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0 && !text.starts_with('+')).map(u32::from);
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (port(first), port(last)) {
         (Some(first), Some(last)) if first <= last => Ok(first..last + 1),
-        _ => Err(format!("`{text}` is not a valid port")),
+        _ => Err(message!("long-port", text = text)),
     }
 }

@@ -42,7 +42,6 @@ fn problem(
     let stated = || own.into_iter().flat_map(|own| &own.ipam.config).filter_map(|pool| pool.subnet.clone());
     let subnets: Vec<String> = actual.map_or_else(|| stated().collect(), |actual| actual.subnets.clone());
     if !subnets.is_empty() && !subnets.iter().any(|subnet| contains(subnet, wanted)) {
-        let subnets = subnets.join(", ");
         return Some(Problem::AddressOutside { service, address: address_text, network, subnets });
     }
     let has_it = |held: Option<&String>| held.and_then(|held| held.parse::<IpAddr>().ok()) == Some(wanted);

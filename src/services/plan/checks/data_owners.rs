@@ -55,7 +55,10 @@ fn outside(input: &PlanInput, service_plan: &ServicePlan, place: &DataPlace) -> 
         let mut mains = service_plan.places.iter().filter_map(|(replica, _)| replica.main);
         mains.any(|seen| seen.view.id == other.id)
     };
-    let comes_back = |state: ContainerState, restart: RestartPolicy| !is_up(state) && restart == RestartPolicy::Always;
+    // An engine that comes back starts those again that failed, too (moby, `restartmanager`).
+    let comes_back = |state: ContainerState, restart: RestartPolicy| {
+        !is_up(state) && matches!(restart, RestartPolicy::Always | RestartPolicy::OnFailure(_))
+    };
     let foreign = snapshot
         .foreign_containers
         .iter()

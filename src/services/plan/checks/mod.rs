@@ -10,14 +10,17 @@ pub(super) use ports::freed_by;
 use super::builder::Builder;
 use super::cause::Warning;
 use super::converge::{ServicePlan, has_no_check};
+use super::decide::Decision;
 use super::replica::Replica;
 use super::{Namesakes, PlanInput, Recreate};
 use crate::engine::runs_natively;
 use crate::manifest::model::{Condition, Device, MountKind, NamespaceMode, ReadyProbe};
+use crate::services::container::environment::Inputs;
 use crate::services::container::fingerprint::Fingerprint;
 use crate::services::container::labels;
-use crate::services::error::Problem;
-use crate::services::snapshot::observed::{Gpus, ObservedContainer};
+use crate::services::error::{Problem, in_one_line};
+use crate::services::request::FailedContainers;
+use crate::services::snapshot::observed::{Gpus, ObservedContainer, Role, is_up};
 
 /// Problems of a plan, by service; what is merely worth knowing becomes a warning.
 pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &mut Builder) -> Vec<Problem> {
@@ -30,14 +33,16 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
             problems.extend(check.inputs());
             problems.extend(check.names());
             problems.extend(check.gpus());
-            problems.extend(check.namespaces());
             problems.extend(check.age());
             problems.extend(check.data_folder());
         }
+        problems.extend(check.namespaces());
+        problems.extend(check.runtime());
         problems.extend(check.log());
         problems.extend(check.health_of_others());
         problems.extend(data_owners::of(input, service_plan));
         problems.extend(check.sources(builder));
+        problems.extend(check.devices());
         problems.extend(ports::of(input, service_plans, service_plan));
         problems.extend(addresses::of(input, service_plans, service_plan));
         if input.snapshot.is_host_unseen && service_plan.service.has_host_needs() {
@@ -51,10 +56,23 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
     }
     for service_plan in service_plans.iter().filter(|service_plan| service_plan.is_chosen) {
         warn_of_incomparable(service_plan, builder);
+        warn_of_unreadable(input, service_plan, builder);
     }
     problems.extend(resources::networks(input, service_plans));
     problems.extend(resources::volumes(input, service_plans));
     problems
+}
+
+/// Where a new container is made, an environment that can't be read is a problem. One that stays may differ, and nobody knows.
+fn warn_of_unreadable(input: &PlanInput, service_plan: &ServicePlan, builder: &mut Builder) {
+    let stays = |(replica, decision): &(Replica, Decision)| replica.main.is_some() && !decision.makes_a_container();
+    if !service_plan.places.iter().any(stays) {
+        return;
+    }
+    for error in input.snapshot.inputs.get(service_plan.name).map(Inputs::errors).unwrap_or_default() {
+        let (service, why) = (service_plan.name.to_owned(), in_one_line(error));
+        builder.warn(Warning::EnvironmentUnreadable { service, why });
+    }
 }
 
 /// Fields that another version of dpl has hashed can't be compared: what is changed in the manifest stays unseen.
@@ -113,9 +131,13 @@ impl Check<'_, '_> {
     fn names(&self) -> Vec<Problem> {
         let snapshot = self.input.snapshot;
         let places = self.service_plan.places.iter().filter(|(_, decision)| decision.makes_a_container());
-        let problem = |(replica, _): &(Replica, _)| {
+        let problem = |(replica, decision): &(Replica, Decision)| {
             let container = self.input.manifest.container_name(self.service_plan.name, replica.number);
             let service = self.service();
+            let replaces = matches!(decision, Decision::Make { old: Some(_), .. });
+            if let Some(aside) = replaces.then(|| self.foreign_aside(&container)).flatten() {
+                return Some(Problem::NameAsideTaken { service, container: aside });
+            }
             let of_another =
                 |seen: &&ObservedContainer| seen.view.name == container && seen.service != self.service_plan.name;
             if let Some(other) = snapshot.containers.iter().find(of_another) {
@@ -133,6 +155,17 @@ impl Check<'_, '_> {
             vanishes.then_some(Problem::NamesakeVanishes { service, container })
         };
         places.filter_map(problem).collect()
+    }
+
+    /// A container of somebody else under a name that those of a replacement get for a while.
+    fn foreign_aside(&self, container: &str) -> Option<String> {
+        let failed = match self.input.request.options.failed {
+            FailedContainers::Keep => Role::Failed,
+            FailedContainers::Remove => Role::Next,
+        };
+        let asides = [Role::Kept, Role::Next, failed].map(|role| format!("{container}{}", role.suffix()));
+        let mut foreign = self.input.snapshot.foreign_containers.iter();
+        foreign.find(|other| asides.contains(&other.name)).map(|other| other.name.clone())
     }
 
     /// A server refuses the data of another major version, and must never get to them.
@@ -174,26 +207,50 @@ impl Check<'_, '_> {
         unproved.collect()
     }
 
+    /// The engine creates no container of it, and starts none that it created when it still had the runtime.
+    fn runtime(&self) -> Option<Problem> {
+        let engine = &self.input.snapshot.engine;
+        let runtime = self.service_plan.service.runtime.as_ref().filter(|runtime| engine.lacks_runtime(runtime))?;
+        Some(Problem::RuntimeMissing {
+            service: self.service(),
+            runtime: runtime.clone(),
+            known: engine.runtimes.clone(),
+        })
+    }
+
     fn gpus(&self) -> Option<Problem> {
         let required = self.service_plan.service.gpus.iter().any(|request| request.required);
         let is_missing = required && self.input.snapshot.gpus_of(self.service_plan.name) == Gpus::Absent;
         is_missing.then(|| Problem::GpuMissing { service: self.service() })
     }
 
+    /// Containers of others whose namespaces the service is to share: nothing starts in those of one that is gone or down.
     fn namespaces(&self) -> Vec<Problem> {
         let service = self.service_plan.service;
         let snapshot = self.input.snapshot;
-        let exists = |name: &str| {
-            let is_it = |id: &str, called: &str| called == name || (name.len() >= 12 && id.starts_with(name));
-            snapshot.foreign_containers.iter().any(|foreign| is_it(&foreign.id, &foreign.name))
-                || snapshot.containers.iter().any(|seen| is_it(&seen.view.id, &seen.view.name))
+        let is_it = |name: &str, id: &str, called: &str| called == name || (name.len() >= 12 && id.starts_with(name));
+        let problem = |container: &String| {
+            // One of our own may be started by this very plan.
+            if snapshot.containers.iter().any(|seen| is_it(container, &seen.view.id, &seen.view.name)) {
+                return None;
+            }
+            let mut foreign = snapshot.foreign_containers.iter();
+            let (service, name) = (self.service(), container.clone());
+            match foreign.find(|foreign| is_it(container, &foreign.id, &foreign.name)) {
+                None => Some(Problem::NamespaceMissing { service, container: name }),
+                Some(foreign) if !is_up(foreign.state) => Some(Problem::NamespaceDown { service, container: name }),
+                Some(_) => None,
+            }
         };
         let modes = [&service.network_mode, &service.pid, &service.ipc].into_iter().flatten();
-        let missing = modes.filter_map(|mode| match mode {
-            NamespaceMode::Container(name) if !exists(name) => Some(name.clone()),
-            _ => None,
-        });
-        missing.map(|container| Problem::NamespaceMissing { service: self.service(), container }).collect()
+        let mut problems: Vec<Problem> = modes
+            .filter_map(|mode| match mode {
+                NamespaceMode::Container(name) => problem(name),
+                _ => None,
+            })
+            .collect();
+        problems.dedup_by_key(|problem| problem.to_string());
+        problems
     }
 
     /// Fields that older engines don't know (Docker Engine API, "Version history").
@@ -220,6 +277,17 @@ impl Check<'_, '_> {
             .collect()
     }
 
+    /// The container of the service that has run with another folder in this place, and that folder. An empty new one would
+    /// take the place of its data: another clone of the manifests has folders of its own.
+    fn mounted_from_elsewhere(&self, target: &str) -> Option<(String, String)> {
+        let containers = self.service_plan.places.iter().flat_map(|(replica, _)| [replica.main, replica.kept]);
+        let same = |path: &str| path.trim_end_matches('/') == target.trim_end_matches('/');
+        containers.flatten().filter(|seen| seen.has_run()).find_map(|seen| {
+            let mount = seen.view.mounts.iter().find(|mount| mount.kind == "bind" && same(&mount.target))?;
+            Some((seen.view.name.clone(), mount.source.clone()))
+        })
+    }
+
     /// A container of the service that has run with this source: what is gone since is nothing to be made, as an empty
     /// folder in a file's place.
     fn has_mounted(&self, source: &str) -> Option<String> {
@@ -228,6 +296,12 @@ impl Check<'_, '_> {
             seen.has_run() && seen.view.mounts.iter().any(|mount| mount.kind == "bind" && mount.source == source)
         };
         containers.flatten().find(has_it).map(|seen| seen.view.name.clone())
+    }
+
+    fn devices(&self) -> Vec<Problem> {
+        let missing = &self.input.snapshot.missing_devices;
+        let devices = self.service_plan.service.devices.iter().filter(|device| missing.contains(&device.source));
+        devices.map(|device| Problem::DeviceMissing { service: self.service(), path: device.source.clone() }).collect()
     }
 
     fn sources(&self, builder: &mut Builder) -> Vec<Problem> {
@@ -240,6 +314,9 @@ impl Check<'_, '_> {
             let service = self.service();
             if let Some(container) = self.has_mounted(&path) {
                 problems.push(Problem::SourceVanished { service, path, target: mount.target.clone(), container });
+            } else if let Some((container, was)) = self.mounted_from_elsewhere(&mount.target) {
+                let target = mount.target.clone();
+                problems.push(Problem::SourceMoved { service, path, target, container, was });
             } else if mount.bind.create_host_path {
                 builder.warn(Warning::SourceIsMade { service, path });
             } else {

@@ -31,7 +31,10 @@ pub(super) fn of(input: &PlanInput, service_plans: &[ServicePlan], service_plan:
                 Problem::PortFreedLater { service, port: text, holder: container.to_owned(), other: other.to_owned() }
             }
             Held::BySomething(Holder::Process(process)) => {
-                let holder = process.as_ref().map_or("a process".to_owned(), |process| format!("process {process}"));
+                let holder = match process {
+                    Some(process) => message!("holder-process", process = process),
+                    None => message!("holder-unknown"),
+                };
                 Problem::PortHeld { service, port: text, holder }
             }
             Held::BySomething(Holder::NoSuchAddress) => {

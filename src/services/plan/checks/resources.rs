@@ -7,7 +7,6 @@ use crate::services::container::labels;
 use crate::services::error::Problem;
 use crate::services::plan::PlanInput;
 use crate::services::plan::converge::ServicePlan;
-use crate::services::snapshot::observed::is_up;
 use crate::services::snapshot::resources::{network_drift, volume_drift};
 
 /// Also of services that run and stay: what they are in is not what the manifest says.
@@ -26,7 +25,7 @@ pub(super) fn networks(input: &PlanInput, service_plans: &[ServicePlan]) -> Vec<
         if input.recreated_networks.contains(key) {
             return in_the_way(input, service_plans, name);
         }
-        (!fields.is_empty()).then(|| Problem::NetworkDiffers { name, fields: fields.join(", ") })
+        (!fields.is_empty()).then_some(Problem::NetworkDiffers { name, fields })
     };
     keys.into_iter().filter_map(problem).collect()
 }
@@ -39,8 +38,9 @@ fn in_the_way(input: &PlanInput, service_plans: &[ServicePlan], name: String) ->
         return Some(Problem::NetworkNotOurs { name });
     }
     let goes = |service: &str| service_plans.iter().any(|plan| plan.name == service && plan.makes_a_container());
-    let foreign = snapshot.foreign_containers.iter().filter(|other| is_up(other.state));
-    let foreign = foreign.filter(|other| other.addresses.contains_key(&name)).map(|other| &other.name);
+    // One that is down as well: it asks for the network by its ID, and could not be started any more.
+    let foreign =
+        snapshot.foreign_containers.iter().filter(|other| other.addresses.contains_key(&name)).map(|other| &other.name);
     let ours = snapshot.containers.iter().filter(|seen| seen.is_up() && !goes(&seen.service));
     let ours = ours.filter(|seen| seen.view.networks.contains_key(&name)).map(|seen| &seen.view.name);
     let container = foreign.chain(ours).next()?.clone();
@@ -58,7 +58,7 @@ pub(super) fn volumes(input: &PlanInput, service_plans: &[ServicePlan]) -> Vec<P
             return is_external.then_some(Problem::VolumeMissing { name });
         }
         let fields = volume_drift(input.manifest, key, input.snapshot);
-        (!fields.is_empty()).then(|| Problem::VolumeDiffers { name, fields: fields.join(", ") })
+        (!fields.is_empty()).then_some(Problem::VolumeDiffers { name, fields })
     };
     keys.into_iter().filter_map(problem).collect()
 }

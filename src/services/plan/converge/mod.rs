@@ -3,24 +3,26 @@
 //! First each service's wish and decision, dependencies first, since what happens to one decides about those that are
 //! tied to it. Then the checks. Then the steps.
 
+mod recreate_networks;
 mod replace;
 mod resources;
 mod steps;
-mod vacate;
+
 mod waits;
 
-pub(super) use vacate::networks as recreated_networks;
+pub(super) use recreate_networks::to_recreate as recreated_networks;
 pub(super) use waits::has_no_check;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::Builder;
-use super::cause::Cause;
-use super::decide::{Change, Decision, Goal, affected, decide, has_ended_well};
+use super::cause::{Cause, Warning};
+use super::decide::{Change, Decision, Goal, Influence, affected, decide, has_ended_well};
 use super::replica::Replica;
 use super::{Action, Dependencies, Namesakes, Plan, PlanInput, checks};
 use crate::manifest::model::{Condition, ReadyProbe, Service};
 use crate::services::error::ServicesError;
+use crate::services::snapshot::drift;
 use crate::services::snapshot::observed::ObservedContainer;
 
 /// What happens to a service.
@@ -54,6 +56,9 @@ impl ServicePlan<'_> {
 pub(super) fn plan(input: &PlanInput) -> Result<Plan, ServicesError> {
     let service_plans = service_plans(input);
     let mut builder = Builder::default();
+    for folder in &input.snapshot.other_folders {
+        builder.warn(Warning::OtherFolder { folder: folder.clone() });
+    }
     let problems = checks::check(input, &service_plans, &mut builder);
     if !problems.is_empty() {
         return Err(ServicesError::Problems(problems));
@@ -120,6 +125,8 @@ fn service_plan<'a>(
             let adopts = *goal != Goal::Nothing && input.request.options.namesakes == Namesakes::Adopt;
             let replica = Replica::of(input.snapshot, name, number, adopts);
             let decision = decide(input, service, &replica, goal, |seen| is_done(input, seen, is_one_shot));
+            let drift = |seen| drift::of(input.manifest, service, seen, input.snapshot);
+            let blocks_start = replica.main.is_some_and(|main| drift(main).blocks_start);
             let decision = needs.iter().fold(decision, |decision, &(other, need)| {
                 let change = changes.get(other).copied().unwrap_or(Change::Nothing);
                 let follows = need.restart && input.request.options.dependencies == Dependencies::Start;
@@ -130,7 +137,8 @@ fn service_plan<'a>(
                     }
                     decision
                 } else if need.namespace || follows {
-                    affected(decision, &replica, change, need.namespace, other)
+                    let influence = Influence { change, shares_namespace: need.namespace, blocks_start, by: other };
+                    affected(decision, &replica, &influence)
                 } else {
                     decision
                 }
@@ -155,7 +163,7 @@ fn renew_for_network<'s>(
     replica: &Replica<'s>,
     decision: Decision<'s>,
 ) -> Decision<'s> {
-    let Some(network) = vacate::network_of(service, &input.recreated_networks) else {
+    let Some(network) = recreate_networks::network_of(service, &input.recreated_networks) else {
         return decision;
     };
     let lives = replica.main.is_some_and(ObservedContainer::is_up) || decision.starts();

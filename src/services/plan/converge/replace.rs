@@ -3,15 +3,15 @@
 //! A replacement is made beside the old container while that still serves, so that whatever is wrong with its making
 //! takes nothing away. Then the old one loses its restart policy (a stopped container with `always` comes back with the
 //! engine, and two would run on the same data), is stopped, loses its name, and stays until the new one has proved
-//! itself. Each step carries what takes it back.
+//! itself. Each step carries what takes it back. One with `unless-stopped` keeps its policy, since the engine leaves down what
+//! was stopped by hand (`brings_back`).
 
 use super::ServicePlan;
 use super::steps::Before;
 use super::waits::until;
 use crate::engine;
-use crate::manifest::model::RestartPolicy;
-use crate::manifest::types::Period;
-use crate::services::plan::builder::{Chain, put_back as take_back};
+use crate::manifest::model::{Period, RestartPolicy};
+use crate::services::plan::builder::{Chain, operations_that_restore};
 use crate::services::plan::carry::carried;
 use crate::services::plan::replica::Replica;
 use crate::services::plan::step::{AnonymousVolumes, Operation, StepId, Target, Until};
@@ -27,7 +27,8 @@ pub(super) struct Replacement<'w, 'a> {
     pub service_plan: &'w ServicePlan<'a>,
     pub replica: &'w Replica<'a>,
     pub before: &'w Before,
-    /// The service whose namespace it shares and that gets a new container as well: the old one can't run without it.
+    /// The service whose namespace it is to share and that gets a new container as well: an old one that shares the old
+    /// container's can't run without it.
     pub loses_provider: Option<&'a str>,
     pub until: Until,
     pub timeout: Period,
@@ -57,7 +58,8 @@ impl Replacement<'_, '_> {
     /// it shares.
     fn can_return(&self, old: &ObservedContainer) -> bool {
         let PlanInput { manifest, snapshot, .. } = self.input;
-        self.loses_provider.is_none() && !drift::of(manifest, self.service_plan.service, old, snapshot).blocks_start
+        let loses_provider = self.loses_provider.is_some() && shares_namespaces(old);
+        !loses_provider && !drift::of(manifest, self.service_plan.service, old, snapshot).blocks_start
     }
 
     fn name(&self) -> String {
@@ -124,6 +126,23 @@ impl Replacement<'_, '_> {
     }
 }
 
+/// Whether it lives in namespaces of other containers. One that was made before the manifest said so does not.
+fn shares_namespaces(old: &ObservedContainer) -> bool {
+    let view = &old.view;
+    [&view.network_mode, &view.pid_mode, &view.ipc_mode].iter().any(|mode| mode.starts_with("container:"))
+}
+
+/// Whether an engine that comes back would start the old container once it was stopped. With `unless-stopped` it does not: it
+/// notes on the disk that a stop was asked for before it sends the signal (moby, daemon/kill.go and restartmanager), where
+/// there was one to ask for. A change of policy is no small thing for one that runs: the engine calls its runtime for it.
+pub(super) fn brings_back(policy: RestartPolicy, old: &ObservedContainer) -> bool {
+    match policy {
+        RestartPolicy::No => false,
+        RestartPolicy::UnlessStopped => !old.is_up(),
+        RestartPolicy::Always | RestartPolicy::OnFailure(_) => true,
+    }
+}
+
 /// What a container of this name is called in another part.
 pub(super) fn aside(name: &str, role: Role) -> String {
     format!("{name}{}", role.suffix())
@@ -170,7 +189,7 @@ pub(super) fn replace(
     let old_target = chain.builder.target(old);
     let name = with.name();
     let mut back = match old.role {
-        Role::Kept => take_back(&old_target, &name, with.replica.policy_of(old), with.can_return(old)),
+        Role::Kept => operations_that_restore(&old_target, &name, with.replica.policy_of(old), with.can_return(old)),
         _ => Vec::new(),
     };
     if old.role == Role::Kept {
@@ -231,7 +250,7 @@ fn step_aside(
         with.wait_for_others(chain);
     }
     let policy = with.replica.policy_of(old);
-    if policy != RestartPolicy::No {
+    if brings_back(policy, old) {
         chain.step(Operation::SetRestartPolicy { target: old_target.clone(), policy: RestartPolicy::No });
         chain.undo([Operation::SetRestartPolicy { target: old_target.clone(), policy }]);
     }
@@ -241,12 +260,12 @@ fn step_aside(
     if with.replica.served(old) {
         if with.can_return(old) {
             chain.undo([Operation::StartContainer { target: old_target.clone() }]);
+            let guests = guests_of(chain, with.input, with.service_plan.name, with.replica.number);
+            chain.undo(guests);
         } else if let Some(provider) = with.loses_provider {
             let (service, provider) = (with.service_plan.name.to_owned(), provider.to_owned());
             chain.builder.warn(Warning::NoWayBack { service, provider });
         }
-        let guests = guests_of(chain, with.input, with.service_plan.name, with.replica.number);
-        chain.undo(guests);
     }
     let aside = with.aside(Role::Kept);
     chain.step(Operation::RenameContainer { target: old_target.clone(), to: aside.clone() });
@@ -295,7 +314,7 @@ pub(super) fn put_back(chain: &mut Chain, with: &Replacement, kept: &ObservedCon
     }
     let target = chain.builder.target(kept);
     let name = with.name();
-    for operation in take_back(&target, &name, with.replica.policy_of(kept), true) {
+    for operation in operations_that_restore(&target, &name, with.replica.policy_of(kept), true) {
         chain.step(operation);
     }
     let up = chain.last();
@@ -327,7 +346,12 @@ pub(super) fn prove(
         }
         operation => operation,
     }));
-    undo.extend(take_back(&kept_target, &with.name(), with.replica.policy_of(kept), with.can_return(kept)));
+    undo.extend(operations_that_restore(
+        &kept_target,
+        &with.name(),
+        with.replica.policy_of(kept),
+        with.can_return(kept),
+    ));
     if !main.is_up() {
         chain.step(Operation::StartContainer { target: new.clone() });
         chain.undo(undo.drain(..));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::ServicePlan;
-use super::vacate::Vacated;
+use super::recreate_networks::Vacated;
 use crate::manifest::model::MountKind;
 use crate::services::plan::builder::{Builder, must_succeed};
 use crate::services::plan::cause::Cause;

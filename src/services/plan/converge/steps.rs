@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::recreate_networks::{self, Vacated};
 use super::replace::{self, Replacement};
-use super::vacate::{self, Vacated};
 use super::waits::{is_met, timeout, until};
 use super::{ServicePlan, cause_of, is_done, resources};
 use crate::engine::ContainerState;
@@ -11,6 +11,7 @@ use crate::manifest::model::{Condition, RestartPolicy};
 use crate::services::plan::builder::{Builder, Chain, must_succeed, whatever_comes_of};
 use crate::services::plan::cause::Cause;
 use crate::services::plan::decide::{Change, Decision, Followup};
+use crate::services::plan::remove::warn_of_volumes;
 use crate::services::plan::replica::Replica;
 use crate::services::plan::step::{Operation, StepId, Target, Until};
 use crate::services::plan::{After, PlanInput, Warning, checks};
@@ -55,7 +56,7 @@ struct Assembly<'a, 'w> {
 }
 
 pub(super) fn build<'a>(input: &PlanInput<'a>, service_plans: &[ServicePlan<'a>], builder: &mut Builder) {
-    let vacated = vacate::build(input, service_plans, builder);
+    let vacated = recreate_networks::build(input, service_plans, builder);
     let resources = resources::build(input, service_plans, &vacated, builder);
     let (ends, turns) = (BTreeMap::new(), BTreeMap::new());
     let mut assembly = Assembly { input, service_plans, builder, resources, vacated, ends, turns };
@@ -102,6 +103,9 @@ impl<'a> Assembly<'a, '_> {
             );
             chain.discard(seen);
         }
+        let is_surplus = |id: &str| service_plan.surplus.iter().any(|seen| seen.view.id == id);
+        let rest: Vec<_> = self.input.snapshot.containers.iter().filter(|seen| !is_surplus(&seen.view.id)).collect();
+        warn_of_volumes(&service_plan.surplus, &rest, self.builder);
         self.ends.insert(service_plan.name, ends);
     }
 
@@ -215,9 +219,8 @@ impl<'a> Assembly<'a, '_> {
         before: &Before,
     ) -> End<'a> {
         let cause = cause_of(decision);
-        // What was started only for another service is waited for by that one alone.
-        let follows = self.input.request.options.wait == Wait::Ready
-            && (service_plan.is_chosen || !matches!(cause, Cause::NeededBy(_)));
+        // Also what was started only for another service: that one may wait for its start alone, and nobody would see it end.
+        let follows = self.input.request.options.wait == Wait::Ready;
         let until = until(self.input, service_plan, false);
         let replacement = Replacement {
             input: self.input,
@@ -241,7 +244,7 @@ impl<'a> Assembly<'a, '_> {
             }
             Decision::Make { discard, old: Some(old), .. } => {
                 let (target, ends) = match self.vacated.of(service_plan.name, replica.number) {
-                    Some(vacated) => vacate::refill(&mut chain, &replacement, vacated, old),
+                    Some(vacated) => recreate_networks::refill(&mut chain, &replacement, vacated, old),
                     None => replace::replace(&mut chain, &replacement, discard, old),
                 };
                 End::replaced(replica.number, target, ends)
@@ -297,7 +300,9 @@ fn keep<'a>(
     }
     if let Some(policy) = set_policy {
         let target = chain.builder.target(main);
+        let cause = std::mem::replace(chain.cause_mut(), Cause::RestartPolicy);
         chain.step(Operation::SetRestartPolicy { target, policy });
+        *chain.cause_mut() = cause;
     }
     let number = with.replica.number;
     if followup == Followup::Nothing {

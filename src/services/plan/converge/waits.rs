@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::ServicePlan;
 use crate::engine::{ContainerState, HealthState};
-use crate::manifest::model::{ReadyProbe, Service};
-use crate::manifest::types::Period;
+use crate::manifest::model::{Period, ReadyProbe, Service};
 use crate::services::plan::decide::has_ended_well;
 use crate::services::plan::step::STEADY_REPLACEMENT;
 use crate::services::plan::{PlanInput, Until};

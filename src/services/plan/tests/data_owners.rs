@@ -51,7 +51,13 @@ fn a_folder_that_a_container_outside_of_the_plan_writes_to_is_a_conflict() {
         other.state = ContainerState::Exited;
         other.restart = engine::RestartPolicy::Always;
     });
-    assert!(returning.start(&["postgres"]).contains("restart: always"), "{}", returning.start(&["postgres"]));
+    let returns = "the engine starts it again";
+    assert!(returning.start(&["postgres"]).contains(returns), "{}", returning.start(&["postgres"]));
+    let failed = with(&|other| {
+        other.state = ContainerState::Exited;
+        other.restart = engine::RestartPolicy::OnFailure(None);
+    });
+    assert!(failed.start(&["postgres"]).contains(returns), "{}", failed.start(&["postgres"]));
 
     let down = with(&|other| other.state = ContainerState::Exited);
     let reads = with(&|other| other.mounts[0].read_only = true);

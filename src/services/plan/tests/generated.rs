@@ -37,7 +37,7 @@ fn stack(shape: &Shape) -> Stack {
             let is_awaited = |(_, to, kind): &(usize, usize, u8)| *to == number && kind % 2 == 1;
             service.healthcheck = shape.needs.iter().any(is_awaited).then(check);
             for (from, to, kind) in &shape.needs {
-                // To higher numbers only: no rings.
+                // To higher numbers only: no cycles.
                 if *from == number && to > from {
                     let condition = [Condition::ServiceStarted, Condition::ServiceHealthy][usize::from(kind % 2)];
                     needs(service, &name(*to), condition);

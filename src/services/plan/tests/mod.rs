@@ -19,6 +19,7 @@ use indexmap::IndexMap;
 use std::time::Duration;
 
 use super::*;
+use crate::catalogue::Catalogue;
 use crate::engine::{
     ContainerState, ContainerView, HealthState, HealthTimes, LimitsView, MountView, NetworkView, VolumeView,
 };
@@ -241,7 +242,9 @@ fn text(plan: Result<Plan, ServicesError>) -> String {
     let plan = match plan {
         Ok(plan) => plan,
         Err(error) => {
-            return std::iter::once(error.to_string()).chain(error.particulars()).collect::<Vec<_>>().join("\n");
+            let particulars = error.particulars();
+            let particulars = particulars.iter().map(|(_, line)| Catalogue::english().text(line));
+            return std::iter::once(error.to_string()).chain(particulars).collect::<Vec<_>>().join("\n");
         }
     };
     if plan.is_empty() && plan.warnings.is_empty() {

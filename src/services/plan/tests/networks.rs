@@ -32,17 +32,22 @@ fn a_network_of_which_no_chosen_service_is_part_stays() {
 
 #[test]
 fn a_network_that_others_use_or_made_stays() {
-    let guest = |stack: &mut Stack| {
-        let addresses = [("p_front".to_owned(), "172.19.0.9".to_owned())].into();
-        let state = ContainerState::Running;
-        let foreign = ForeignContainer { name: "guest".to_owned(), state, addresses, ..ForeignContainer::default() };
-        stack.snapshot.foreign_containers.push(foreign);
+    let guest = |state| {
+        move |stack: &mut Stack| {
+            let addresses = [("p_front".to_owned(), "172.19.0.9".to_owned())].into();
+            let foreign =
+                ForeignContainer { name: "guest".to_owned(), state, addresses, ..ForeignContainer::default() };
+            stack.snapshot.foreign_containers.push(foreign);
+        }
     };
-    let said = recreate(&stack().with(guest), &["ui"]);
-    assert!(said.contains("network p_front can't be recreated: container guest is in it"), "{said}");
+    // One that is down could not be started any more without the network that it joined.
+    for state in [ContainerState::Running, ContainerState::Exited] {
+        let said = recreate(&stack().with(guest(state)), &["ui"]);
+        assert!(said.contains("network p_front can't be recreated: container guest is in it"), "{said}");
+    }
     let others = |stack: &mut Stack| stack.snapshot.networks.iter_mut().for_each(|network| network.labels.clear());
     let said = recreate(&stack().with(others), &["ui"]);
-    assert!(said.contains("network p_front differs from the manifest, and dpl did not make it"), "{said}");
+    assert!(said.contains("network p_front differs from the manifest, and dpl did not create it"), "{said}");
 }
 
 #[test]

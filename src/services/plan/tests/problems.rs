@@ -3,8 +3,8 @@
 use super::*;
 use crate::engine::{self, PublishedPort};
 use crate::manifest::model::{
-    AddressPool, BindOptions, EnvValue, Gpu, Ipam, Mount, MountKind, NamespaceMode, NetworkJoin, Port, Protocol,
-    SecretSource,
+    AddressPool, BindOptions, Device, EnvValue, Gpu, Ipam, Mount, MountKind, NamespaceMode, NetworkJoin, Port,
+    Protocol, SecretSource,
 };
 use crate::services::{DataFolder, Gpus, HeldPort, Holder};
 
@@ -41,11 +41,35 @@ fn foreign(name: &str, ports: &[u16]) -> ForeignContainer {
     }
 }
 
+/// A restart stops it first: it could not start again.
+#[test]
+fn nothing_is_taken_down_that_shares_a_namespace_of_a_container_that_is_gone_or_down() {
+    let stack = |providers: Vec<ForeignContainer>| {
+        Stack::new()
+            .service("a", |service| service.network_mode = Some(NamespaceMode::Container("outsider".to_owned())))
+            .has("a", 1, Role::Main, |_| {})
+            .with(|stack| stack.snapshot.foreign_containers = providers)
+    };
+    let outsider = |state| ForeignContainer { state, ..foreign("outsider", &[]) };
+    for action in [Action::Start, Action::Restart] {
+        let plan = |providers| text(stack(providers).plan(action, &["a"], |options| options.recreate = Recreate::All));
+        let gone = plan(Vec::new());
+        assert!(gone.contains("container outsider, which does not exist"), "{gone}");
+        let down = plan(vec![outsider(ContainerState::Exited)]);
+        assert!(down.contains("container outsider, which does not run"), "{down}");
+        let up = plan(vec![outsider(ContainerState::Running)]);
+        assert!(!up.contains("outsider, which"), "{up}");
+    }
+    let plain = text(stack(Vec::new()).plan(Action::Restart, &["a"], |_| {}));
+    assert!(plain.contains("which does not exist"), "{plain}");
+}
+
 #[test]
 fn all_problems_come_at_once() {
     let stack = Stack::new()
         .service("a", |service| {
             service.volumes.push(bind("/missing/a", false));
+            service.devices.push(Device { source: "/dev/missing".to_owned(), ..Device::default() });
             service.ports.push(port(8080));
             service.gpus.push(Gpu::default());
         })
@@ -63,6 +87,7 @@ fn all_problems_come_at_once() {
         .with(|stack| {
             stack.snapshot.images.remove("b:1");
             stack.snapshot.missing_sources.insert("/missing/a".to_owned());
+            stack.snapshot.missing_devices.insert("/dev/missing".to_owned());
             stack.snapshot.foreign_containers = vec![foreign("p-c-1", &[]), foreign("web", &[8080])];
             stack.snapshot.gpus.insert("a".to_owned(), Gpus::Absent);
             stack.networks.insert("shared".to_owned(), Network { external: true, ..Network::default() });
@@ -95,6 +120,26 @@ fn a_line_of_a_log_that_nobody_keeps_proves_nothing() {
     });
     let plan = stack.start(&["a"]);
     assert!(plan.contains("a: `ready.log` waits for a line"), "{plan}");
+}
+
+#[test]
+fn a_runtime_that_the_engine_does_not_have_is_named_with_those_it_has() {
+    let stack = |runtime: &str| {
+        let stack = Stack::new().service("a", |service| service.runtime = Some(runtime.to_owned()));
+        stack.with(|stack| stack.snapshot.engine.runtimes = ["io.containerd.runc.v2", "runc"].map(str::to_owned).into())
+    };
+    let plan = stack("nvidia").start(&["a"]);
+    assert!(plan.contains("a: the engine has no runtime nvidia (io.containerd.runc.v2, runc)"), "{plan}");
+    // One that was created when the engine still had it is not started either.
+    let plan = stack("nvidia").runs("a").stopped("a").start(&["a"]);
+    assert!(plan.contains("a: the engine has no runtime nvidia"), "{plan}");
+    assert_eq!(stack("nvidia").runs("a").start(&["a"]), "nothing to do", "what runs is left alone");
+    for known in ["runc", "io.containerd.kata.v2", "/usr/local/bin/a-shim"] {
+        let plan = stack(known).start(&["a"]);
+        assert!(plan.contains("create p-a-1"), "{known}: {plan}");
+    }
+    let unsaid = stack("nvidia").with(|stack| stack.snapshot.engine.runtimes.clear());
+    assert!(unsaid.start(&["a"]).contains("create p-a-1"), "an engine that does not say is asked by creating one");
 }
 
 #[test]
@@ -147,7 +192,7 @@ fn a_network_or_volume_of_another_kind_is_not_touched() {
 fn an_unknown_service_and_a_ring_are_errors() {
     assert_eq!(Stack::three().start(&["dbb"]), "the manifest has no service dbb");
     let ring = Stack::three().change("db", |service| needs(service, "ui", Condition::ServiceStarted));
-    assert_eq!(ring.start(&["ui"]), "these services need each other in a ring: db, ui, api");
+    assert_eq!(ring.start(&["ui"]), "these services depend on each other in a circle: db, ui, api");
 }
 
 fn held_by(process: &str) -> HeldPort {
@@ -223,4 +268,50 @@ fn a_name_that_is_another_projects_or_services_is_never_taken_over() {
     let stack = stack.runs("ui").seen("ui", |view| view.name = "gate".to_owned());
     let stack = stack.change("api", |_| {}).service("gate", |service| service.container_name = Some("gate".to_owned()));
     golden!(text(stack.plan(Action::Start, &["api", "gate"], adopt)));
+}
+
+#[test]
+fn a_container_of_somebody_else_under_a_name_that_a_replacement_needs_is_told_before() {
+    for aside in ["p-api-1.dpl-next", "p-api-1.dpl-kept"] {
+        let with = |stack: &mut Stack| stack.snapshot.foreign_containers.push(foreign(aside, &[]));
+        let first = Stack::new().service("api", |_| {}).with(with);
+        assert!(first.start(&["api"]).contains("create p-api-1 of"), "a first container needs no other name");
+        let said = first.runs("api").new_image("api").start(&["api"]);
+        assert!(said.contains(&format!("dpl needs the name {aside}")), "{said}");
+    }
+}
+
+#[test]
+fn an_environment_that_can_t_be_read_is_told_of_what_runs_and_stands_in_the_way_of_a_new_container() {
+    let file = || crate::manifest::model::EnvFile {
+        path: "/nowhere/x.env".into(),
+        required: true,
+        ..crate::manifest::model::EnvFile::default()
+    };
+    let stack = Stack::new().service("a", |_| {}).runs("a").change("a", |service| service.env_file.push(file()));
+    let plan = stack.plan(Action::Start, &["a"], |_| {}).unwrap();
+    assert!(plan.is_empty());
+    let warnings: Vec<String> = plan.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("/nowhere/x.env"), "{warnings:?}");
+    assert!(stack.new_image("a").start(&["a"]).contains("its environment can't be read"));
+}
+
+#[test]
+fn an_empty_folder_never_takes_the_place_of_one_with_data() {
+    let stack = Stack::new()
+        .service("db", |service| service.volumes.push(bind("/clone/data", true)))
+        .runs("db")
+        .with(|stack| stack.snapshot.missing_sources = ["/clone/data".to_owned()].into());
+    let had = |source: &'static str| {
+        move |view: &mut ContainerView| {
+            let (kind, source, target) = ("bind".to_owned(), source.to_owned(), "/in".to_owned());
+            view.started_at = "2026-01-01T00:00:00Z".to_owned();
+            view.mounts = vec![MountView { kind, source, target, ..MountView::default() }];
+        }
+    };
+    let said = stack.seen("db", had("/srv/stack/data")).new_image("db").start(&["db"]);
+    assert!(said.contains("/clone/data") && said.contains("p-db-1 has /srv/stack/data there"), "{said}");
+    let fresh = Stack::new().service("db", |_| {}).runs("db");
+    let fresh = fresh.with(|stack| stack.snapshot.other_folders = ["host:/srv/stack".to_owned()].into());
+    assert!(fresh.start(&["db"]).contains("created from host:/srv/stack"));
 }

@@ -43,6 +43,19 @@ fn each_time_of_a_health_check_is_the_manifests_else_the_images() {
 }
 
 #[test]
+fn the_time_that_ready_gives_counts_for_the_health_check_of_an_image_too() {
+    let stack = Stack::new()
+        .service("a", |service| {
+            service.ready = Some(Ready { probe: ReadyProbe::Tcp(1), timeout: "7m".parse().ok() });
+        })
+        .with(|stack| stack.snapshot.images.get_mut("a:1").unwrap().healthcheck = Some(times(1, 0)));
+    assert!(stack.start(&["a"]).contains("wait 7m for p-a-1: healthy"), "{}", stack.start(&["a"]));
+    let unsaid = stack.change("a", |service| service.ready = None);
+    // Three checks of 30 s, one second apart, and slack.
+    assert!(unsaid.start(&["a"]).contains("wait 2m3s for p-a-1: healthy"), "{}", unsaid.start(&["a"]));
+}
+
+#[test]
 fn a_replacement_that_nothing_proves_runs_for_ten_seconds_unless_the_manifest_says_otherwise() {
     let stack = Stack::new().service("a", |_| {}).runs("a").new_image("a");
     assert!(stack.start(&["a"]).contains("for p-a-1: running for 10s"), "{}", stack.start(&["a"]));
@@ -120,11 +133,17 @@ fn a_mounted_file_that_is_gone_is_not_made_as_a_folder() {
     let stack = Stack::new()
         .service("a", |service| service.volumes.push(bind))
         .with(|stack| stack.snapshot.missing_sources = ["/srv/app.conf".to_owned()].into());
-    assert!(stack.start(&["a"]).contains("warning: a: the engine makes the folder"), "a first start");
+    assert!(
+        stack.start(&["a"]).contains("warning: a: /srv/app.conf does not exist and will be created"),
+        "a first start"
+    );
     let stack = stack.runs("a").seen("a", |view| view.mounts = vec![mounted.clone()]);
-    assert!(stack.restart(&["a"]).contains("warning: a: the engine makes the folder"), "it never ran");
+    assert!(
+        stack.restart(&["a"]).contains("warning: a: /srv/app.conf does not exist and will be created"),
+        "it never ran"
+    );
     let stack = stack.seen("a", |view| view.started_at = "2026-01-01T00:00:00Z".to_owned());
-    let said = "a: /srv/app.conf, mounted at /etc/app.conf, was there when p-a-1 was started, and is gone";
+    let said = "a: /srv/app.conf, mounted at /etc/app.conf, existed when p-a-1 was started, and is gone";
     assert!(stack.restart(&["a"]).contains(said), "{}", stack.restart(&["a"]));
 }
 
@@ -146,11 +165,12 @@ fn remove_names_anonymous_volumes_that_stay_and_goes_for_no_orphan_that_a_manife
     let remove = |stack: &Stack, extent: &[Extent]| {
         text(stack.plan(Action::Remove, &["a"], |options| options.extent = extent.iter().copied().collect()))
     };
-    assert!(remove(&stack, &[]).contains(&format!("anonymous volume {anonymous} (/data) stays")));
+    assert!(remove(&stack, &[]).contains(&format!("anonymous volume {anonymous}, mounted at /data, stays")));
     assert!(!remove(&stack, &[Extent::Volumes]).contains("stays"));
     assert!(remove(&stack, &[Extent::Orphans]).contains("remove p-orphan-1"));
     let named = stack.with(|stack| stack.snapshot.named_elsewhere = ["orphan".to_owned()].into());
     assert!(!remove(&named, &[Extent::Orphans]).contains("p-orphan-1"));
-    let unread = named.with(|stack| stack.snapshot.unread_manifest = Some("extra.json is broken".to_owned()));
+    let unread =
+        named.with(|stack| stack.snapshot.unread_manifest = Some(message!("words", text = "extra.json is broken")));
     assert!(remove(&unread, &[Extent::Orphans]).contains("extra.json is broken"));
 }

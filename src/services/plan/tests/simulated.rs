@@ -111,6 +111,8 @@ struct World {
     serial: usize,
     /// The step that failed, or at which the run was killed.
     last: Option<StepId>,
+    /// Services of which no new container ever gets ready.
+    unready: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,7 +243,25 @@ impl World {
         Ok(())
     }
 
+    /// Whether the step waits for a new container that never gets ready. One with a check is unhealthy by then.
+    fn never_gets_ready(&mut self, step: &Step) -> bool {
+        let (Operation::WaitReady { target, .. }, Some(service)) = (&step.operation, &step.service) else {
+            return false;
+        };
+        let has_check = self.stack.services[service].healthcheck.is_some();
+        let is_unready = self.unready.contains(service);
+        let is_new = |seen: &&mut ObservedContainer| {
+            seen.view.state == ContainerState::Running && seen.view.id.contains("-made-")
+        };
+        let Some(seen) = self.seen(target).filter(|_| is_unready).filter(is_new) else { return false };
+        if has_check {
+            seen.view.health = HealthState::Unhealthy;
+        }
+        true
+    }
+
     /// Takes the plan's steps in some order; at the `moment`th step that one fails, or with `kills` nothing comes after it.
+    /// Waits for what never gets ready fail by themselves.
     fn run(&mut self, plan: &Plan, moment: Option<usize>, late: bool, kills: bool) -> Result<Vec<End>, String> {
         let mut ends = vec![End::Open; plan.steps.len()];
         let mut undo_log = UndoLog::default();
@@ -271,13 +291,14 @@ impl World {
             if is_the_one {
                 self.last = Some(step.id);
             }
-            if !is_the_one || late {
+            let is_unready = self.never_gets_ready(step);
+            if !is_unready && (!is_the_one || late) {
                 self.perform(step, &step.operation)?;
             }
             if is_the_one && kills {
                 return Ok(ends);
             }
-            if is_the_one {
+            if is_the_one || is_unready {
                 undo_log.failed(step);
                 self.go_back(step, &mut undo_log)?;
                 ends[step.id] = End::Failed;
@@ -312,11 +333,15 @@ fn chosen(shape: &Shape) -> Vec<String> {
 }
 
 fn world(shape: &Shape) -> World {
-    World { stack: stack(shape), made: BTreeMap::new(), chance: shape.chance, serial: 0, last: None }
+    let (stack, chance) = (stack(shape), shape.chance);
+    World { stack, made: BTreeMap::new(), chance, serial: 0, last: None, unready: BTreeSet::new() }
 }
 
+/// A container that serves: its service and number, its ID and restart policy.
+type Serving = (String, u32, String, engine::RestartPolicy);
+
 /// What served before.
-fn serving(world: &World) -> Vec<(String, u32, String, engine::RestartPolicy)> {
+fn serving(world: &World) -> Vec<Serving> {
     let mains = world.stack.snapshot.containers.iter().filter(|seen| seen.role == Role::Main && seen.is_up());
     mains.map(|seen| (seen.service.clone(), seen.number, seen.view.id.clone(), seen.view.restart)).collect()
 }
@@ -367,42 +392,23 @@ proptest! {
         let before = serving(&world);
         let plan = world.plan(shape.action, &chosen);
         let ends = world.run(&plan, Some(shape.moment), shape.late, false).map_err(TestCaseError::fail)?;
-        for (service, number, id, policy) in &before {
-            // One that was only to be restarted may be down when exactly that failed.
-            let restart_failed = plan.steps.iter().any(|step| {
-                ends[step.id] == End::Failed
-                    && step.service.as_deref() == Some(service)
-                    && matches!(step.operation, Operation::RestartContainer { .. })
-            });
-            let was_settled = plan.steps.iter().any(|step| {
-                step.commits && ends[step.id] == End::Done && (step.service.as_deref(), step.number) == (Some(service), Some(*number))
-            });
-            let Some(main) = world.main(service, *number) else {
-                return Err(TestCaseError::fail(format!("{service} {number} is gone\n{}", text(Ok(plan)))));
-            };
-            // Nothing runs again in the namespace of a container that is gone for good.
-            let lost_provider = providers(&world.stack.services[service]).into_iter().any(|provider| {
-                plan.steps.iter().any(|step| {
-                    step.commits && ends[step.id] == End::Done && step.service.as_deref() == Some(provider)
-                })
-            });
-            // The plan says beforehand where there is no way back.
-            let was_said = plan.warnings.iter().any(|warning| {
-                matches!(warning, Warning::NoWayBack { service: guest, .. } if guest == service)
-            });
-            prop_assert!(main.is_up() || restart_failed || lost_provider || was_said, "{service} is down\n{}", text(Ok(plan)));
-            prop_assert_eq!(main.view.restart, *policy);
-            prop_assert_eq!(main.view.id == *id, !was_settled, "{}", service);
-            let kept = world.stack.snapshot.of_service(service, Role::Kept).any(|seen| seen.number == *number);
-            prop_assert!(!kept || was_settled, "{} is still aside", service);
-        }
-        // Nothing runs beside the container that serves.
-        let doubled = world.stack.snapshot.containers.iter().find(|seen| seen.role != Role::Main && seen.is_up());
-        prop_assert!(doubled.is_none(), "{doubled:?}");
-        // And another run, in which nothing fails, comes to the end.
-        let again = world.plan(Action::Start, &chosen);
-        world.run(&again, None, false, false).map_err(TestCaseError::fail)?;
-        settled(&world, &chosen).map_err(TestCaseError::fail)?;
+        serves_and_comes_to_the_end(&mut world, (&plan, &ends), &before, &chosen)?;
+    }
+
+    #[test]
+    fn what_never_gets_ready_takes_no_service_away(
+        shape in shapes(),
+        unready in prop::collection::vec(prop::bool::weighted(0.4), SERVICES),
+    ) {
+        prop_assume!(matches!(shape.action, Action::Start | Action::Restart));
+        let mut world = world(&shape);
+        world.unready = (0..SERVICES).filter(|number| unready[*number]).map(name).collect();
+        let chosen = chosen(&shape);
+        let before = serving(&world);
+        let plan = world.plan(shape.action, &chosen);
+        let ends = world.run(&plan, None, false, false).map_err(TestCaseError::fail)?;
+        world.unready.clear();
+        serves_and_comes_to_the_end(&mut world, (&plan, &ends), &before, &chosen)?;
     }
 
     #[test]
@@ -421,6 +427,78 @@ proptest! {
             killed_and_run_again(&Shape { moment, late: shape.late ^ (moment % 2 == 1), ..shape.clone() })?;
         }
     }
+}
+
+/// After a run in which steps failed, every service serves, by the container that it had or by one that was proved, and
+/// nothing runs beside that. Another run, in which nothing fails, comes to the end.
+fn serves_and_comes_to_the_end(
+    world: &mut World,
+    (plan, ends): (&Plan, &[End]),
+    before: &[Serving],
+    chosen: &[String],
+) -> Result<(), TestCaseError> {
+    let shown = || text(Ok(plan.clone()));
+    let has_failed = |step: &Step| ends[step.id] == End::Failed;
+    let is_proved = |step: &Step| step.commits && ends[step.id] == End::Done;
+    for (service, number, id, policy) in before {
+        // One that was only to be restarted may be down when exactly that failed.
+        let restart_failed = plan.steps.iter().any(|step| {
+            has_failed(step)
+                && step.service.as_ref() == Some(service)
+                && matches!(step.operation, Operation::RestartContainer { .. })
+        });
+        let was_settled = plan
+            .steps
+            .iter()
+            .any(|step| is_proved(step) && (step.service.as_ref(), step.number) == (Some(service), Some(*number)));
+        let Some(main) = world.main(service, *number) else {
+            return Err(TestCaseError::fail(format!("{service} {number} is gone\n{}", shown())));
+        };
+        // Nothing runs again in the namespace of a container that is gone for good.
+        let lost_provider = providers(&world.stack.services[service])
+            .into_iter()
+            .any(|provider| plan.steps.iter().any(|step| is_proved(step) && step.service.as_deref() == Some(provider)));
+        // The plan says beforehand where there is no way back.
+        let was_said = plan
+            .warnings
+            .iter()
+            .any(|warning| matches!(warning, Warning::NoWayBack { service: guest, .. } if guest == service));
+        let is_excused = restart_failed || lost_provider || was_said;
+        prop_assert!(main.is_up() || is_excused, "{service} is down\n{}", shown());
+        prop_assert_eq!(main.view.restart, *policy);
+        prop_assert_eq!(main.view.id == *id, !was_settled, "{}", service);
+        let kept = world.stack.snapshot.of_service(service, Role::Kept).any(|seen| seen.number == *number);
+        prop_assert!(!kept || was_settled, "{} is still aside", service);
+    }
+    // Nothing runs beside the container that serves.
+    let doubled = world.stack.snapshot.containers.iter().find(|seen| seen.role != Role::Main && seen.is_up());
+    prop_assert!(doubled.is_none(), "{doubled:?}");
+    let again = world.plan(Action::Start, chosen);
+    world.run(&again, None, false, false).map_err(TestCaseError::fail)?;
+    settled(world, chosen).map_err(TestCaseError::fail)?;
+    Ok(())
+}
+
+#[test]
+fn a_replacement_that_never_gets_ready_fails_alone_and_the_old_container_serves() {
+    // The first one waits until the last one is healthy; both have a new image.
+    let shape = Shape {
+        needs: vec![(0, 7, 1)],
+        states: vec![3, 0, 0, 0, 0, 0, 0, 3],
+        chosen: vec![true, false, false, false, false, false, false, true],
+        action: Action::Start,
+        chance: 0,
+        moment: 0,
+        late: false,
+    };
+    let mut world = World { unready: ["s7".to_owned()].into(), ..world(&shape) };
+    let before = serving(&world);
+    let plan = world.plan(Action::Start, &chosen(&shape));
+    let ends = world.run(&plan, None, false, false).unwrap();
+    let failed: Vec<String> =
+        plan.steps.iter().filter(|step| ends[step.id] == End::Failed).map(|step| line(&step.operation)).collect();
+    assert!(failed.len() == 1 && failed[0].ends_with("for p-s7-1: healthy"), "{failed:?}");
+    assert_eq!(serving(&world), before);
 }
 
 #[test]
@@ -491,7 +569,10 @@ fn a_network_that_is_recreated_survives_a_kill_at_every_step() {
     let names: Vec<&str> = chosen.iter().map(String::as_str).collect();
     let plan =
         |world: &World| world.stack.plan(Action::Start, &names, |options| options.recreate_networks = true).unwrap();
-    let fresh = || World { stack: networks::stack(), made: BTreeMap::new(), chance: 7, serial: 0, last: None };
+    let fresh = || {
+        let (made, unready) = (BTreeMap::new(), BTreeSet::new());
+        World { stack: networks::stack(), made, chance: 7, serial: 0, last: None, unready }
+    };
     let steps = plan(&fresh()).steps.len();
     for (moment, late) in (0..steps).flat_map(|moment| [(moment, false), (moment, true)]) {
         let mut world = fresh();
@@ -511,5 +592,62 @@ fn a_network_that_is_recreated_survives_a_kill_at_every_step() {
         let first = plan(&world);
         world.run(&first, Some(moment), false, false).unwrap();
         assert_eq!(serving(&world), before, "failed at {moment}");
+    }
+}
+
+/// The middle one of three has a container that was made before it was to share the last one's namespace, and a guest: it
+/// can run again, and its guest in it.
+#[test]
+fn a_container_that_shares_no_namespace_yet_can_return_with_its_guest() {
+    let shape = |moment| Shape {
+        needs: vec![(1, 6, 4), (3, 6, 0), (6, 7, 4)],
+        states: vec![0, 1, 0, 0, 1, 0, 1, 0],
+        chosen: vec![false, false, false, true, true, false, false, false],
+        action: Action::Restart,
+        chance: 268_008_501_951_047_735,
+        moment,
+        late: false,
+    };
+    let steps = world(&shape(0)).plan(Action::Restart, &chosen(&shape(0))).steps.len();
+    for moment in 0..steps {
+        let shape = shape(moment);
+        let mut world = world(&shape);
+        let before = serving(&world);
+        let plan = world.plan(Action::Restart, &chosen(&shape));
+        let ends = world.run(&plan, Some(moment), false, false).unwrap();
+        let proved = plan
+            .steps
+            .iter()
+            .any(|step| step.commits && step.service.as_deref() == Some("s6") && ends[step.id] == End::Done);
+        if !proved {
+            assert!(
+                world.stack.snapshot.runs("s6") && world.stack.snapshot.runs("s1"),
+                "failed at {moment}: {before:?}"
+            );
+        }
+    }
+}
+
+/// Three services, each in the namespace of the next: the guest of a provider that was down ran on.
+#[test]
+fn a_guest_that_outlived_its_provider_comes_to_its_end_after_a_kill_at_any_step() {
+    let shape = |moment, late| Shape {
+        needs: vec![(5, 7, 4), (2, 5, 4), (0, 2, 0)],
+        states: vec![0, 1, 1, 0, 1, 2, 0, 4],
+        chosen: vec![true, false, false, false, false, false, false, true],
+        action: Action::Start,
+        chance: 48_311_449,
+        moment,
+        late,
+    };
+    let steps = world(&shape(0, false)).plan(Action::Start, &chosen(&shape(0, false))).steps.len();
+    for (moment, late) in (0..steps).flat_map(|moment| [(moment, false), (moment, true)]) {
+        let shape = shape(moment, late);
+        let mut world = world(&shape);
+        let first = world.plan(Action::Start, &chosen(&shape));
+        world.run(&first, Some(moment), late, true).unwrap();
+        let again = world.plan(Action::Start, &chosen(&shape));
+        world.run(&again, None, false, false).unwrap_or_else(|error| panic!("killed at {moment}, {late}: {error}"));
+        settled(&world, &chosen(&shape)).unwrap_or_else(|error| panic!("killed at {moment}, {late}: {error}"));
     }
 }

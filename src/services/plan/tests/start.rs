@@ -1,8 +1,7 @@
 //! `start` on a stack that has not changed.
 
 use super::*;
-use crate::manifest::model::{Gpu, HttpProbe, Mount, MountKind, NamespaceMode, Ready, ReadyProbe};
-use crate::manifest::types::Period;
+use crate::manifest::model::{Gpu, HttpProbe, Mount, MountKind, NamespaceMode, Period, Ready, ReadyProbe};
 use crate::services::Gpus;
 
 fn ready(probe: ReadyProbe) -> Option<Ready> {
@@ -22,6 +21,21 @@ fn a_stack_that_runs_needs_nothing() {
 #[test]
 fn dependencies_that_are_down_are_started_and_not_chosen_dependents_are_left() {
     golden!(Stack::three().all_run().stopped("db").stopped("api").stopped("ui").start(&["api"]));
+}
+
+#[test]
+fn what_is_started_for_another_service_is_seen_to_run_though_that_one_waits_for_its_start_alone() {
+    let stack = || {
+        let stack = Stack::new().service("db", |_| {});
+        stack.service("a", |service| needs(service, "db", Condition::ServiceStarted))
+    };
+    let is_waited_for = |text: &str| text.contains("wait 2m for p-db-1: running for 250ms (a depends on it)");
+    let created = stack().start(&["a"]);
+    assert!(is_waited_for(&created), "{created}");
+    let started = stack().all_run().stopped("db").stopped("a").start(&["a"]);
+    assert!(is_waited_for(&started), "{started}");
+    // What runs already was not started for it.
+    assert!(!stack().all_run().stopped("a").start(&["a"]).contains("p-db-1"));
 }
 
 #[test]
@@ -137,6 +151,27 @@ fn scale_adds_and_takes_away() {
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("scale_takes_away", stack.start(&["worker"]))
     });
+}
+
+#[test]
+fn anonymous_volumes_of_containers_beyond_the_scale_are_named() {
+    let volume = "a".repeat(64);
+    let stack = Stack::new().service("worker", |service| service.scale = Some(2)).runs("worker").has(
+        "worker",
+        2,
+        Role::Main,
+        |view| {
+            let mount = MountView {
+                kind: "volume".to_owned(),
+                name: Some(volume.clone()),
+                target: "/data".to_owned(),
+                ..MountView::default()
+            };
+            view.mounts.push(mount);
+        },
+    );
+    let text = stack.change("worker", |service| service.scale = Some(1)).start(&["worker"]);
+    assert!(text.contains("remove p-worker-2") && text.contains(&format!("anonymous volume {volume}")), "{text}");
 }
 
 #[test]

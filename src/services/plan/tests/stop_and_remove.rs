@@ -66,6 +66,63 @@ fn remove_takes_volumes_networks_and_orphans_only_by_explicit_word() {
 }
 
 #[test]
+fn a_volume_stays_while_a_service_that_is_not_chosen_needs_it_with_a_container_or_without() {
+    let mount = Mount { source: Some("data".to_owned()), target: "/data".to_owned(), ..Mount::default() };
+    let view = MountView { kind: "volume".to_owned(), name: Some("p_data".to_owned()), ..MountView::default() };
+    let stack = Stack::new()
+        .service("a", |service| service.volumes.push(mount.clone()))
+        .service("b", |service| service.volumes.push(mount.clone()))
+        .with(|stack| {
+            stack.volume("p_data");
+            stack.volumes.insert("data".to_owned(), Volume::default());
+        })
+        .runs("a")
+        .seen("a", |seen| seen.mounts = vec![view.clone()]);
+    let volumes = |options: &mut Options| options.extent = [Extent::Volumes].into();
+    let remove = |stack: &Stack, chosen: &[&str]| text(stack.plan(Action::Remove, chosen, volumes));
+    assert!(!remove(&stack, &["a"]).contains("remove volume"), "b needs it");
+    assert!(remove(&stack, &["a", "b"]).contains("remove volume p_data"));
+    // Another manifest names a service that uses it; its own services count once.
+    let users = |users: &[&str]| -> BTreeMap<String, BTreeSet<String>> {
+        [("p_data".to_owned(), users.iter().map(|user| (*user).to_owned()).collect())].into()
+    };
+    let stack = stack.with(|stack| stack.snapshot.volume_users = users(&["a", "b", "q/c"]));
+    assert!(!remove(&stack, &["a", "b"]).contains("remove volume"), "a service of project q needs it");
+    let stack = stack.with(|stack| stack.snapshot.volume_users = users(&["a", "b"]));
+    assert!(remove(&stack, &["a", "b"]).contains("remove volume p_data"));
+    let stack = stack.with(|stack| {
+        let mounts = vec![view.clone()];
+        stack.snapshot.foreign_containers.push(ForeignContainer { mounts, ..ForeignContainer::default() });
+    });
+    assert!(!remove(&stack, &["a", "b"]).contains("remove volume"), "a container of somebody else mounts it");
+    let stack = stack.with(|stack| stack.snapshot.volume_users_unknown = Some(message!("lock-somebody")));
+    assert!(remove(&stack, &["a", "b"]).contains("can't tell which volumes"));
+}
+
+#[test]
+fn a_network_that_a_container_of_somebody_else_is_in_stays_and_is_named() {
+    let networks = |options: &mut Options| options.extent = [Extent::Networks].into();
+    let stack = Stack::three().all_run();
+    let all = ["db", "api", "ui"];
+    let alone = text(stack.plan(Action::Remove, &all, networks));
+    assert!(alone.contains("remove network p_default"), "{alone}");
+    let stack = stack.with(|stack| {
+        stack.snapshot.foreign_containers.push(ForeignContainer {
+            id: "f".repeat(64),
+            name: "guest".to_owned(),
+            addresses: [("p_default".to_owned(), "172.18.0.9".to_owned())].into(),
+            ..ForeignContainer::default()
+        });
+    });
+    let shared = text(stack.plan(Action::Remove, &all, networks));
+    assert!(!shared.contains("remove network"), "{shared}");
+    assert!(shared.contains("warning: ") && shared.contains("guest"), "{shared}");
+    // Neither does one of its own that stays.
+    let part = text(stack.plan(Action::Remove, &["ui"], networks));
+    assert!(!part.contains("remove network") && !part.contains("warning: "), "{part}");
+}
+
+#[test]
 fn a_container_made_by_hand_under_a_services_name_is_named_and_left() {
     let mut stack = Stack::three().all_run();
     let place = stack.snapshot.containers.iter().position(|seen| seen.service == "ui").unwrap();

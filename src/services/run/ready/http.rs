@@ -12,6 +12,7 @@ use super::tcp::{TRY, connect};
 use super::{Look, Wait};
 use crate::engine::ContainerView;
 use crate::manifest::model::HttpProbe;
+use crate::report::Message;
 use crate::services::error::NotReady;
 
 pub(super) async fn look<'a>(
@@ -28,10 +29,14 @@ pub(super) async fn look<'a>(
         Some(address) => match tokio::time::timeout(TRY, ask(address, probe)).await {
             Ok(Ok(status)) => status,
             Ok(Err(why)) => return Ok(Look::NotYet(why)),
-            Err(_) => return Ok(Look::NotYet(format!("{} does not answer", probe.path))),
+            Err(_) => return Ok(Look::NotYet(message!("look-no-answer", path = probe.path))),
         },
     };
-    Ok(if is_well(probe, status) { Look::Ready } else { Look::NotYet(format!("{} answers {status}", probe.path)) })
+    Ok(if is_well(probe, status) {
+        Look::Ready
+    } else {
+        Look::NotYet(message!("look-answers", path = probe.path, status = status))
+    })
 }
 
 /// The status that is expected; any of 200 to 399 where the manifest names none.
@@ -42,9 +47,9 @@ fn is_well(probe: &HttpProbe, status: u16) -> bool {
     }
 }
 
-async fn ask(address: IpAddr, probe: &HttpProbe) -> Result<u16, String> {
+async fn ask(address: IpAddr, probe: &HttpProbe) -> Result<u16, Message> {
     let stream = connect(SocketAddr::new(address, probe.port)).await?;
-    let unwell = |error: &dyn std::error::Error| format!("{}: {error}", probe.path);
+    let unwell = |error: &dyn std::error::Error| message!("because", what = probe.path, why = error);
     let request = Request::get(path(probe))
         .header("Host", format!("{address}:{}", probe.port))
         .header("Connection", "close")

@@ -5,6 +5,7 @@ use super::http::path;
 use super::{Look, Wait};
 use crate::engine::{ContainerView, EngineErrorKind, ExecResult, ExecSpec};
 use crate::manifest::model::HttpProbe;
+use crate::report::Message;
 use crate::services::error::NotReady;
 use crate::services::snapshot::helper::Running;
 
@@ -64,7 +65,7 @@ pub(super) enum Inside<'a> {
 impl<'a> Inside<'a> {
     pub async fn tcp(&mut self, wait: &Wait<'a>, view: &ContainerView, port: u16) -> Result<Look, NotReady> {
         let result = self.run(wait, view, TCP, &[address(view), &port.to_string()]).await?;
-        Ok(if result.exit_code == 0 { Look::Ready } else { Look::NotYet(format!("port {port} refuses connections")) })
+        Ok(if result.exit_code == 0 { Look::Ready } else { Look::NotYet(message!("look-port-refused", port = port)) })
     }
 
     /// The answer's status, or why there is none.
@@ -73,11 +74,11 @@ impl<'a> Inside<'a> {
         wait: &Wait<'a>,
         view: &ContainerView,
         probe: &HttpProbe,
-    ) -> Result<Result<u16, String>, NotReady> {
+    ) -> Result<Result<u16, Message>, NotReady> {
         let result = self.run(wait, view, HTTP, &[address(view), &probe.port.to_string(), path(probe)]).await?;
         let text = String::from_utf8_lossy(&result.stdout);
         let status = text.split_whitespace().nth(1).and_then(|status| status.parse().ok()).filter(|status| *status > 0);
-        Ok(status.ok_or_else(|| format!("{} does not answer", probe.path)))
+        Ok(status.ok_or_else(|| message!("look-no-answer", path = probe.path)))
     }
 
     async fn run(

@@ -49,7 +49,7 @@ impl Search {
             self.open = Some(Open { started_at: view.started_at.clone(), log, lines: Lines::default() });
         }
         let Some(open) = &mut self.open else {
-            return Ok(Look::NotYet("its log is not open".to_owned()));
+            return Ok(Look::NotYet(message!("look-log-closed")));
         };
         let listened = tokio::time::timeout(LISTEN, async {
             while let Some(piece) = open.log.next().await {
@@ -69,7 +69,7 @@ impl Search {
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => {}
         }
-        Ok(Look::NotYet(format!("no line of its log matches `{}`", self.pattern)))
+        Ok(Look::NotYet(message!("look-no-line", pattern = self.pattern)))
     }
 }
 

@@ -9,6 +9,8 @@ mod inside;
 mod log;
 mod running_for;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use tokio::time::Instant;
 use crate::services::snapshot::reach::Reach;
 
 use crate::engine::{ContainerState, ContainerView, Engine, EngineError};
-use crate::report::Reporter;
+use crate::report::{Message, Reporter, Told as _};
 use crate::services::error::{Exit, NotReady};
 use crate::services::plan::Until;
 use crate::services::run::outage::OutageWait;
@@ -47,7 +49,7 @@ pub(super) enum Look {
     /// It has ended well, and nothing is to start it again: a job that is done.
     Done,
     /// Why not yet.
-    NotYet(String),
+    NotYet(Message),
 }
 
 /// What looks, and what it remembers from one look to the next.
@@ -72,10 +74,11 @@ impl Probe<'_> {
         })
     }
 
-    /// The moment before which nothing can be ready, where that is known.
+    /// When to look again, where nothing can be ready before.
     fn earliest(&self) -> Option<Instant> {
         match self {
             Self::Running(steady) => steady.end(),
+            Self::Healthy(check) => check.next(),
             _ => None,
         }
     }
@@ -96,7 +99,7 @@ impl<'a> Wait<'a> {
         let begun = Instant::now();
         let mut deadline = begun + self.timeout;
         let mut restarts = Restarts::default();
-        let mut last = "nothing was seen of it".to_owned();
+        let mut last = message!("look-nothing-seen");
         let mut was_engine_away = false;
         loop {
             match tokio::time::timeout_at(deadline, self.look(probe, &mut restarts)).await {
@@ -108,7 +111,7 @@ impl<'a> Wait<'a> {
                     if !self.outage.outlasts(&error).await {
                         return Err(error.into());
                     }
-                    last = error.cause().to_owned();
+                    last = error.cause().clone();
                     was_engine_away = true;
                     deadline += since.elapsed();
                 }
@@ -147,7 +150,7 @@ impl<'a> Wait<'a> {
                 Probe::Log(search) => search.look(self, &view).await,
                 Probe::Completed => self.completed(&view),
             },
-            state => Ok(Look::NotYet(format!("it is {}", state.word()))),
+            state => Ok(Look::NotYet(message!("look-state", state = state.message()))),
         }
     }
 
@@ -155,7 +158,7 @@ impl<'a> Wait<'a> {
         match view.state {
             ContainerState::Exited if view.exit_code == 0 => Ok(Look::Ready),
             ContainerState::Exited | ContainerState::Dead => Err(self.ended(view)),
-            state => Ok(Look::NotYet(format!("it is {}", state.word()))),
+            state => Ok(Look::NotYet(message!("look-state", state = state.message()))),
         }
     }
 

@@ -43,7 +43,7 @@ impl Steady {
         if since.elapsed() >= self.period {
             return Look::Ready;
         }
-        Look::NotYet(format!("it has not run for {} s yet", self.period.as_secs_f64()))
+        Look::NotYet(message!("look-too-short", seconds = self.period.as_secs_f64()))
     }
 }
 

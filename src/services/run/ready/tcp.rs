@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use super::inside::Inside;
 use super::{Look, Wait};
 use crate::engine::ContainerView;
+use crate::report::Message;
 use crate::services::error::NotReady;
 
 /// One try; a packet that nobody answers must not use up the deadline.
@@ -29,10 +30,10 @@ pub(super) async fn look<'a>(
 }
 
 /// A connection, or why there is none.
-pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
+pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, Message> {
     match tokio::time::timeout(TRY, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(format!("port {}: {error}", address.port())),
-        Err(_) => Err(format!("port {} does not answer", address.port())),
+        Ok(Err(error)) => Err(message!("look-port-error", port = address.port(), why = error)),
+        Err(_) => Err(message!("look-port-silent", port = address.port())),
     }
 }

@@ -176,7 +176,10 @@ impl Chosen {
                     if text.contains(secret) { text.replace(secret, "******") } else { text }
                 }),
             }),
-            Err(source) => Err(ServicesError::Log { service: failed.clone(), source }),
+            Err(error) => {
+                let source = error.about(&source.id, &failed);
+                Err(ServicesError::Log { service: failed.clone(), source })
+            }
         }))
     }
 }

@@ -1,0 +1,72 @@
+//! `images repair` as the operator sees it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::shown::print;
+use crate::cli::grammar::arguments::ManifestArguments;
+use crate::cli::session::operations::{self, Operation, Shown, document, path};
+use crate::cli::session::{Project, Session, WorkPlace};
+use crate::cli::text::failure::Failure;
+use crate::cli::text::output::Tone;
+use crate::images::{RepairReport, plan_repair, repair};
+use crate::report::{Message, Reporter};
+
+/// `dpl images repair`: it adds names and removes only what can't be used, so that nothing has to be asked.
+pub fn repair_store(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, Failure> {
+    let project = session.project(arguments.manifest.as_deref())?;
+    operations::act(&Repair, &project, session)
+}
+
+struct Repair;
+
+impl Operation for Repair {
+    fn announcement(&self) -> Message {
+        message!("will-repair-images")
+    }
+
+    fn command(&self) -> String {
+        "dpl images repair".to_owned()
+    }
+
+    fn place(&self) -> WorkPlace {
+        WorkPlace::Here
+    }
+
+    fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Shown, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let report = session.runtime()?.block_on(plan_repair(store))?;
+        let would = session.output.paint_word(Tone::Attention, message!("word-would-name"));
+        let rows = report.names.iter().map(|name| vec![name.reference.clone(), would.clone()]).collect();
+        print([message!("column-image"), message!("column-result")], rows, session)?;
+        tell(&report, session);
+        Shown::of(&report)
+    }
+
+    fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        let store = path(project.manifest().paths.images.as_deref(), "images")?;
+        let report = session.runtime()?.block_on(repair(store, reporter))?;
+        tell(&report, session);
+        let message = message!("images-repair-done", names = report.names.len(), store = &report.store);
+        session.output.say(&message);
+        document(&report)
+    }
+}
+
+fn tell(report: &RepairReport, session: &Session) {
+    if report.index_kept {
+        session.output.warn(&message!("images-repair-index", store = &report.store));
+    } else if report.index_replaced {
+        session.output.warn(&message!("images-repair-index-missing", store = &report.store));
+    }
+    for reference in &report.not_whole {
+        session.output.warn(&message!("images-repair-not-whole", reference = reference));
+    }
+    for reference in &report.not_restored {
+        session.output.warn(&message!("images-repair-no-record", reference = reference));
+    }
+    for digest in &report.damaged_layers {
+        session.output.warn(&message!("images-repair-damaged", digest = digest));
+    }
+}

@@ -1,0 +1,18 @@
+//! Releases, and packages for machines that no connection reaches.
+
+mod goals;
+mod keys;
+mod pack;
+mod package;
+mod place;
+mod receipt;
+mod release;
+mod selected;
+mod unpack;
+
+pub use keys::{KeyCommand, KeysReport, run as key};
+pub use pack::{PackArguments, PackReport, run as pack};
+pub use package::{PackageCommand, PackagePlanReport, PackageReport, run as package};
+pub use receipt::{ReceiptArguments, ReceiptsReport, run as receipt};
+pub use release::{ReleaseCommand, ReleasesReport, run as release};
+pub use unpack::{UnpackArguments, UnpackReport, run as unpack};

@@ -1,0 +1,413 @@
+//! `pack`: what machines lack, as one file.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::goals::goals;
+use super::keys::SigningArguments;
+use super::release::left_out;
+use super::selected::SelectionArguments;
+use crate::cli::commands::sites::{SitesFile, desk};
+use crate::cli::grammar::values::number_from;
+use crate::cli::session::operations::path;
+use crate::cli::session::{Project, Session, WorkPlace};
+use crate::cli::text::failure::Failure;
+use crate::cli::text::table::{self, Column, size};
+use crate::fs::{
+    Digest, Disk, Mode, Output as OutputFile, OutputOptions, OutputTarget, create_dir_durably, write_durably,
+};
+use crate::images::{release_file, release_signature, replaced_part};
+use crate::manifest::model::ByteSize;
+use crate::packages::{
+    GoalNeeds, PackGoal, PackInput, PackPlan, PackagesError, PartsList, PartsOutput, Release, SigningKey, plan_pack,
+    read_release,
+};
+use crate::report::{Activity, Reporter, Told as _};
+use crate::sites::{Offer, SitesError, Sources, offer_seeds};
+
+#[derive(Debug, Args)]
+pub struct PackArguments {
+    #[command(flatten)]
+    pub selection: SelectionArguments,
+    #[command(flatten)]
+    pub file: SitesFile,
+    #[command(flatten)]
+    pub signing: SigningArguments,
+    /// The release to pack [default: what lies here now]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "secrets", "folder"])]
+    pub release: Option<String>,
+    /// For whom: site:NAME, release:NAME (whoever has that release), FILE (an inventory), none (a machine that has nothing);
+    /// several make one package for all of them
+    #[arg(long = "for", value_name = "MACHINE", required = true)]
+    pub goals: Vec<String>,
+    /// The file to write; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Write parts of this size at most (4000m, 4g), FILE.001 and on, and FILE.parts.json, which lists them [default: one file]
+    #[arg(long, value_name = "SIZE")]
+    pub split: Option<String>,
+    /// Write this part alone again, after a pack with the same arguments [default: all parts]
+    #[arg(long, value_name = "N", value_parser = number_from(1_u64), requires = "split")]
+    pub part: Option<u64>,
+    /// Carry layers, too, that a machine's engine has and its store has not
+    #[arg(long)]
+    pub whole: bool,
+    /// Continue even if the disk seems too small
+    #[arg(long)]
+    pub no_space_check: bool,
+}
+
+/// What `pack --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PackReport {
+    /// The file; `-` for standard output.
+    pub output: String,
+    pub release: Option<String>,
+    /// The digest of the package's index: its identity.
+    pub package: String,
+    /// The ID of the key that signs it; null for an unsigned one.
+    pub key: Option<String>,
+    /// Whether it was written; false for what `--dry-run` shows.
+    pub done: bool,
+    pub images: u64,
+    pub files: u64,
+    pub seeds: u64,
+    /// Bytes of what it carries.
+    pub bytes: u64,
+    /// The files of a package in parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
+    /// Bytes of the file; 0 for what `--dry-run` shows.
+    pub written_bytes: u64,
+    /// For whom it is, and what each of them makes it carry.
+    pub goals: Vec<GoalNeeds>,
+}
+
+/// Unfinished packages beside the one that is written begin so.
+const MARK: &str = ".dpl-pack-";
+
+/// `dpl pack`.
+pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failure> {
+    let is_stream = arguments.output == Path::new("-");
+    if is_stream && session.output.json {
+        return Err(Failure::usage(message!("usage-pack-json")));
+    }
+    if is_stream && !session.global.dry_run && io::stdout().is_terminal() {
+        return Err(Failure::usage(message!("usage-pack-terminal")));
+    }
+    let split = arguments.split.as_deref().map(str::parse::<ByteSize>).transpose();
+    let split = split
+        .map_err(|error| Failure::usage(message!("usage-flag-value", flag = "--split", why = error.message())))?
+        .map(|ByteSize(bytes)| bytes);
+    if is_stream && split.is_some() {
+        return Err(Failure::usage(message!("usage-pack-split-stream")));
+    }
+    let (project, targets) = session.targets(&arguments.selection.targets)?;
+    if arguments.release.is_some() && !targets.is_empty() {
+        return Err(Failure::usage(message!("usage-pack-targets")));
+    }
+    let store = project.manifest().paths.images.clone();
+    let goals = goals(&arguments.goals, &arguments.file, store.as_deref(), session)?;
+    let key = arguments.signing.signing_key()?;
+    if key.is_none() && !arguments.signing.unsigned {
+        session.output.say(&message!("pack-no-key"));
+    }
+    let mut input = match &arguments.release {
+        Some(name) => of_release(&read_release(path(store.as_deref(), "images")?, name)?, &project)?,
+        None => of_desk(arguments, &goals, (&project, &targets), session)?,
+    };
+    input.key = key.as_ref().map(|key| key.public().text().to_owned());
+    input.revokes = arguments.signing.revoked()?;
+    if key.is_none() && !input.revokes.is_empty() {
+        return Err(Failure::usage(message!("usage-revoke-unsigned")));
+    }
+    // A part that is made again is one of the same package.
+    let listed = arguments.part.and_then(|_| PartsList::read(&arguments.output));
+    if let (Some(listed), None) = (&listed, &arguments.release) {
+        input.created.clone_from(&listed.created);
+    }
+    check_goals(&input, &goals)?;
+    let plan = plan_pack(&input, &goals, arguments.whole)?;
+    if listed.as_ref().is_some_and(|listed| listed.package != plan_digest(&plan)) {
+        return Err(PackagesError::OtherPackage { list: PartsList::path(&arguments.output) }.into());
+    }
+    let mut report = report_of(&plan, arguments);
+    report.key = key.as_ref().map(|key| key.public().id());
+    if session.global.dry_run {
+        show(&report, session)?;
+        return Ok(0);
+    }
+    if let Some(existing) = replaced(arguments).filter(|_| !is_stream) {
+        session.confirm(&message!("confirm-overwrite", path = existing.display()))?;
+    }
+    if !is_stream && !arguments.no_space_check {
+        check_space(&arguments.output, plan.bytes())?;
+    }
+    let command = command_of(arguments);
+    let written = session.change_at(WorkPlace::Here, &project, &command, |_, reporter| {
+        reporter.settled(plan_digest(&plan));
+        let signature = match listed.and_then(|listed| listed.signature) {
+            Some(signature) => Some(signature.into_bytes()),
+            None => key.map(|key| sign(&plan, &key, store.as_deref())).transpose()?,
+        };
+        let target = Target { output: &arguments.output, split, only: arguments.part };
+        let subject = arguments.output.display().to_string();
+        reporter.began(Activity::WritePackage, &subject, Some(plan.bytes()));
+        match target.write(&plan, signature.as_deref(), (&reporter, &subject)) {
+            Ok((bytes, parts)) => {
+                reporter.done(Activity::WritePackage, &subject, message!("package-written", bytes = bytes));
+                Ok((bytes, parts))
+            }
+            Err(error) => {
+                reporter.failed(Activity::WritePackage, &subject, &error);
+                Err(error.into())
+            }
+        }
+    })?;
+    (report.done, report.written_bytes) = (true, written.0);
+    report.parts = written.1.iter().map(|part| part.display().to_string()).collect();
+    show(&report, session)?;
+    Ok(0)
+}
+
+/// The file that would be replaced. A part that is made again is there to be replaced.
+fn replaced(arguments: &PackArguments) -> Option<PathBuf> {
+    match (arguments.part, &arguments.split) {
+        (Some(_), _) => None,
+        (None, Some(_)) => replaced_part(&arguments.output),
+        (None, None) => {
+            let is_file = matches!(OutputTarget::of(&arguments.output), Ok(OutputTarget::Existing(_)));
+            is_file.then(|| arguments.output.clone())
+        }
+    }
+}
+
+fn plan_digest(plan: &PackPlan) -> Digest {
+    Digest::of(&plan.index.to_bytes())
+}
+
+fn report_of(plan: &PackPlan, arguments: &PackArguments) -> PackReport {
+    PackReport {
+        output: arguments.output.display().to_string(),
+        release: plan.index.release.clone(),
+        package: plan_digest(plan).to_string(),
+        key: None,
+        done: false,
+        images: plan.index.images.len() as u64,
+        files: plan.index.files.len() as u64,
+        seeds: plan.index.seeds.len() as u64,
+        bytes: plan.bytes(),
+        parts: Vec::new(),
+        written_bytes: 0,
+        goals: plan.goals.clone(),
+    }
+}
+
+fn command_of(arguments: &PackArguments) -> String {
+    let mut words = vec!["dpl".to_owned(), "pack".to_owned()];
+    words.extend(arguments.selection.targets.iter().cloned());
+    if let Some(release) = &arguments.release {
+        words.extend(["--release".to_owned(), release.clone()]);
+    }
+    words.extend(arguments.goals.iter().flat_map(|goal| ["--for".to_owned(), goal.clone()]));
+    words.extend(["--output".to_owned(), arguments.output.display().to_string()]);
+    words.join(" ")
+}
+
+/// What lies on this machine now.
+fn of_desk(
+    arguments: &PackArguments,
+    goals: &[PackGoal],
+    of: (&Arc<Project>, &[String]),
+    session: &mut Session,
+) -> Result<PackInput, Failure> {
+    let (project, _) = of;
+    let architecture = goals.iter().find_map(PackGoal::architecture);
+    let selected = arguments.selection.look(of, (architecture, "dpl pack"), session)?;
+    for file in &selected.offer.left_out {
+        session.output.warn(&left_out(&file.path, file.reason));
+    }
+    let input = PackInput {
+        project: project.manifest().project.clone(),
+        release: None,
+        created: jiff::Timestamp::now().round(jiff::Unit::Millisecond).unwrap_or_default().to_string(),
+        by: desk(),
+        architecture: selected.architecture.clone(),
+        manifest: selected.manifest.clone(),
+        store: selected.sources.store.clone(),
+        ..PackInput::default()
+    };
+    Ok(input.with_offer(&selected.offer, &selected.sources))
+}
+
+/// A release: its images and files are kept in the store, its seeds must still be those that they were.
+fn of_release(release: &Release, project: &Project) -> Result<PackInput, Failure> {
+    let store = path(project.manifest().paths.images.as_deref(), "images")?;
+    let sources = release.files.iter().map(|file| {
+        let kept = release_file(store, &release.name, &file.digest);
+        (file.path.clone(), kept)
+    });
+    let file_sources: BTreeMap<String, PathBuf> = sources.collect();
+    let (mut offer, mut seeds) = (Offer::default(), Sources::default());
+    if !release.seeds.is_empty() {
+        offer_seeds(project.manifest(), (&mut offer, &mut seeds))
+            .map_err(|(path, source)| SitesError::Source { path, source })?;
+    }
+    let is_same = |database: &str| {
+        let here = offer.seeds.iter().find(|seed| seed.database == database);
+        let then = release.seeds.iter().find(|seed| seed.database == database);
+        here.zip(then).is_some_and(|(here, then)| here.digest == then.digest)
+    };
+    let mut seed_sources = BTreeMap::new();
+    for seed in release.seeds.iter().filter(|seed| is_same(&seed.database)) {
+        for (file, path) in seeds.seed_files(&seed.database) {
+            seed_sources.insert((seed.database.clone(), file.path.clone()), path);
+        }
+    }
+    Ok(PackInput {
+        project: release.project.clone(),
+        release: Some(release.name.clone()),
+        created: release.created.clone(),
+        by: release.by.clone(),
+        architecture: release.architecture.clone(),
+        manifest: release.manifest.clone(),
+        images: release.images.clone(),
+        files: release.files.clone(),
+        seeds: release.seeds.clone(),
+        store: Some(store.to_owned()),
+        file_sources,
+        seed_sources,
+        ..PackInput::default()
+    })
+}
+
+/// Machines of another architecture, or with another project, can't use it.
+fn check_goals(input: &PackInput, goals: &[PackGoal]) -> Result<(), PackagesError> {
+    let other = goals.iter().filter_map(PackGoal::architecture).find(|name| *name != input.architecture);
+    if let Some(other) = other.filter(|_| !input.images.is_empty()) {
+        return Err(PackagesError::Architectures { names: vec![input.architecture.clone(), other.to_owned()] });
+    }
+    match goals.iter().filter_map(PackGoal::project).find(|name| *name != input.project) {
+        Some(here) => Err(PackagesError::OtherProject { package: input.project.clone(), here: here.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+fn check_space(output: &Path, needed: u64) -> Result<(), PackagesError> {
+    match Disk::of(output).map(|disk| disk.free_bytes).filter(|free| *free < needed) {
+        Some(free) => Err(PackagesError::NoSpace { folder: output.display().to_string(), needed, free }),
+        None => Ok(()),
+    }
+}
+
+/// The signature of a package. That of a release is made once and kept with it: the same package is the same bytes.
+fn sign(plan: &PackPlan, key: &SigningKey, store: Option<&Path>) -> Result<Vec<u8>, PackagesError> {
+    let index = plan.index.to_bytes();
+    let comment = match &plan.index.release {
+        Some(release) => format!("{} release {release} of {}", plan.index.project, plan.index.created),
+        None => format!("{} of {}", plan.index.project, plan.index.created),
+    };
+    let (Some(release), Some(store)) = (&plan.index.release, store) else { return key.sign(&index, &comment) };
+    let kept = release_signature(store, release, &Digest::of(&index));
+    if let Ok(signature) = std::fs::read(&kept)
+        && key.public().verifies(&index, &signature)
+    {
+        return Ok(signature);
+    }
+    let signature = key.sign(&index, &comment)?;
+    let failed = |source| PackagesError::File { path: kept.clone(), source: Box::new(PackagesError::Write(source)) };
+    create_dir_durably(kept.parent().unwrap_or(store)).map_err(failed)?;
+    write_durably(&kept, &signature, Mode::Shared).map_err(failed)?;
+    Ok(signature)
+}
+
+/// Where a package goes.
+struct Target<'a> {
+    output: &'a Path,
+    /// The most bytes of a part.
+    split: Option<u64>,
+    only: Option<u64>,
+}
+
+impl Target<'_> {
+    /// Gives the bytes written, and the parts of a package in parts.
+    fn write(
+        &self,
+        plan: &PackPlan,
+        signature: Option<&[u8]>,
+        of: (&Reporter, &str),
+    ) -> Result<(u64, Vec<PathBuf>), PackagesError> {
+        let (reporter, _) = of;
+        if self.output == Path::new("-") {
+            let (mut out, bytes) = plan.write(io::stdout().lock(), signature, of)?;
+            out.flush().map_err(PackagesError::Write)?;
+            return Ok((bytes, Vec::new()));
+        }
+        let in_file =
+            |source: PackagesError| PackagesError::File { path: self.output.to_owned(), source: Box::new(source) };
+        let to_write = |error: io::Error| in_file(PackagesError::Write(error));
+        let written = |error| match error {
+            PackagesError::Write(_) => in_file(error),
+            other => other,
+        };
+        let is_private = plan.index.files.iter().any(|file| file.private);
+        let mode = if is_private { Mode::Private } else { Mode::Shared };
+        if let Some(part_bytes) = self.split {
+            let package = (plan_digest(plan), plan.file_bytes(signature));
+            let out = PartsOutput::new((self.output, mode, MARK), package, part_bytes, self.only).map_err(to_write)?;
+            let (out, bytes) = plan.write(out, signature, of).map_err(written)?;
+            let parts = out.commit(&plan.index.created, signature).map_err(to_write)?;
+            return Ok((bytes, parts));
+        }
+        let gives_up = || reporter.asked_to_stop();
+        let opening = OutputOptions { mode, mark: MARK, gives_up: &gives_up };
+        let out = OutputFile::create(self.output, &opening).map_err(to_write)?;
+        let (mut out, bytes) = plan.write(out, signature, of).map_err(written)?;
+        crate::failpoint!("packages.pack.before-rename");
+        out.flush().and_then(|()| out.commit()).map_err(to_write)?;
+        crate::failpoint!("packages.pack.after-rename");
+        Ok((bytes, Vec::new()))
+    }
+}
+
+fn show(report: &PackReport, session: &mut Session) -> Result<(), Failure> {
+    let output = &session.output;
+    if output.json {
+        output.document(report)?;
+        return Ok(());
+    }
+    if report.goals.len() > 1 || !report.done {
+        let title = |key| Column::new(output.catalogue.word(key));
+        let columns = [
+            title(message!("column-for")).at_least(12),
+            title(message!("column-lacks")).right(),
+            title(message!("column-alone")).right().leaves(1),
+        ];
+        let row = |goal: &GoalNeeds| vec![goal.name.clone(), size(goal.bytes), size(goal.alone_bytes)];
+        let text = table::within(&columns, report.goals.iter().map(row).collect(), output.width());
+        match report.done {
+            true => text.lines().for_each(|line| output.line(line)),
+            false => output.data(&text)?,
+        }
+    }
+    let (images, files, seeds, bytes) = (report.images, report.files, report.seeds, report.bytes);
+    output.say(&match report.done {
+        true if !report.parts.is_empty() => {
+            message!(
+                "pack-done-parts",
+                parts = report.parts.len(),
+                first = &report.parts[0],
+                bytes = report.written_bytes
+            )
+        }
+        true => message!("pack-done", output = &report.output, bytes = report.written_bytes),
+        false => message!("pack-would", images = images, files = files, seeds = seeds, bytes = bytes),
+    });
+    Ok(())
+}

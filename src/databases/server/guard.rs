@@ -1,0 +1,65 @@
+//! What opens a database again when this process dies while it is closed for a swap.
+//!
+//! A shell beside the server waits on its input: a word from us ends it, and the end of the input, which is the end of
+//! this process however it came, lets it allow connections to the name again. It is no child of ours and no part of
+//! a helper, so that it outlives both. A server or a machine that dies meanwhile takes it along: then `recovery` does
+//! it with the next run.
+
+use futures::StreamExt;
+use tokio::io::AsyncWriteExt;
+
+use super::connect::Server;
+use super::quoting::ident;
+use crate::databases::error::{DatabasesError, Said};
+use crate::engine::{ExecOutput, ExecSession};
+
+/// Tries for two minutes: the renames may be under way on the server, and then it has to wait for them. The file tells
+/// [`LINGERING`] that somebody is at work; in a server's own container nobody asks for it, and there may be no place to
+/// write one: a redirection that fails ends a shell, but not the one around it.
+const SCRIPT: &str = r#"mark=/tmp/dpl-guard-$$; trap 'rm -f "$mark"' EXIT; (: >"$mark") 2>/dev/null
+echo set
+IFS= read -r word; [ "$word" = done ] && exit 0
+turn=0
+until "$0" "$@" </dev/null >/dev/null 2>&1; do
+  turn=$((turn + 1)); [ "$turn" -lt 240 ] || exit 1; sleep 0.5
+done"#;
+
+/// What a container of ours waits with that guards run in: for the end of its input, and then for them, which would end
+/// with it.
+pub(in crate::databases) const LINGERING: &str = r#"cat; for mark in /tmp/dpl-guard-*; do
+  while [ -e "$mark" ]; do sleep 0.1; done
+done"#;
+
+/// Whether a guard is at work where it runs; [`LINGERING`] goes by the same files.
+pub(in crate::databases) const IS_SET: [&str; 3] = ["sh", "-c", "ls /tmp/dpl-guard-* >/dev/null 2>&1"];
+
+/// A shell that waits for our end. To be told that all is well with [`Guard::stand_down`]; dropped without it, it acts.
+pub(in crate::databases) struct Guard {
+    shell: ExecSession,
+}
+
+impl Guard {
+    /// Sets one up for `database`, which is still open.
+    pub async fn set(server: &Server, database: &str) -> Result<Self, DatabasesError> {
+        let mut arguments = server.client.psql_arguments(server.maintenance(database));
+        arguments.extend(["-c".to_owned(), format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", ident(database))]);
+        let mut shell = server.client.start_script(SCRIPT, "psql", &arguments).await?;
+        // From its first word on it is there. One that ends instead could not be started: nothing has been closed yet.
+        let mut said = Vec::new();
+        while let Some(chunk) = shell.output.next().await {
+            match chunk? {
+                ExecOutput::Stdout(_) => return Ok(Self { shell }),
+                ExecOutput::Stderr(bytes) => said.extend_from_slice(&bytes),
+            }
+        }
+        let (program, code) = ("sh", shell.exit_code().await?);
+        Err(DatabasesError::Tool { program, database: database.to_owned(), code, source: Said::new(&said) })
+    }
+
+    /// The name takes connections, whatever it stands for now.
+    pub async fn stand_down(mut self) {
+        // Should it not hear that, it opens what is open.
+        let _ = self.shell.input.write_all(b"done\n").await;
+        let _ = self.shell.close_input().await;
+    }
+}

@@ -1,0 +1,444 @@
+//! The index of a package: what is in it, in which order, and what the machine must have already. It comes from elsewhere: nothing of
+//! it is used before [`PackageIndex::parse`] has found it sound.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Component, Path};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::fs::Digest;
+use crate::images::{OutgoingImage, is_release_name};
+use crate::manifest::Reference;
+use crate::packages::PackagesError;
+use crate::packages::contents::{ContentFile, ContentSeed};
+use crate::report::Message;
+use crate::sites::{Offer, OfferedFile, OfferedSeed};
+
+/// The archive's first entry.
+pub const INDEX_NAME: &str = "dpl-package.json";
+/// The entry behind it: the SHA-256 of the index, as `sha256sum -c` takes it. It finds damage; who made it, only a signature says.
+pub const SEAL_NAME: &str = "dpl-package.json.sha256";
+/// The entry behind that, in a signed package.
+pub const SIGNATURE_NAME: &str = "dpl-package.json.minisig";
+pub const LAYOUT_NAME: &str = "oci-layout";
+pub const LAYOUT_INDEX_NAME: &str = "index.json";
+
+/// A larger index is refused: one of a thousand images has a few MB.
+pub(super) const LARGEST_INDEX: u64 = 16 << 20;
+/// No disk holds more; sums of sizes stay numbers.
+const MOST_BYTES: u64 = 1 << 50;
+const MOST_FILES: usize = 10_000;
+const MOST_ENTRIES: usize = 200_000;
+const MOST_IMAGES: usize = 10_000;
+/// As many as any engine takes, and some.
+const MOST_LAYERS: usize = 1000;
+const MOST_KEYS: usize = 100;
+const LONGEST_TEXT: usize = 1024;
+
+/// What a package is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PackageIndex {
+    /// The format: 1.
+    pub format: u32,
+    pub project: String,
+    /// The release that it brings; null for what lay on the desk.
+    pub release: Option<String>,
+    /// The release's time, or that of the package (RFC 3339, UTC).
+    pub created: String,
+    /// Who made the release, or the package.
+    pub by: String,
+    /// The architecture of the images.
+    pub architecture: String,
+    /// The manifest, relative to the project's folder.
+    pub manifest: String,
+    /// The public key that signs it, as `minisign -P` takes it; null for an unsigned one. It proves nothing by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Public keys that are not to be trusted any more, if another trusted key signs this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revokes: Vec<String>,
+    /// What the machine must have already.
+    pub needs: Needs,
+    pub images: Vec<OutgoingImage>,
+    /// Files of the project, in the order in which they are put in place.
+    pub files: Vec<ContentFile>,
+    pub seeds: Vec<ContentSeed>,
+    /// The entries of the archive behind this one and its signature, in their order.
+    pub entries: Vec<Entry>,
+}
+
+/// What is not in a package, and belongs to what it brings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Needs {
+    /// The diff IDs of layers.
+    #[schemars(with = "Vec<String>")]
+    pub layers: Vec<Digest>,
+    /// Databases whose seeds are as they were.
+    pub seeds: Vec<String>,
+}
+
+/// An entry of the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub name: String,
+    #[schemars(with = "String")]
+    pub digest: Digest,
+    pub bytes: u64,
+}
+
+/// What an entry holds; its name says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Namespace {
+    /// A document of the OCI layout, for other programs.
+    Layout,
+    File,
+    Blob,
+    Seed,
+}
+
+impl Namespace {
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Layout => "",
+            Self::File => "files/sha256/",
+            Self::Blob => "blobs/sha256/",
+            Self::Seed => "seeds/sha256/",
+        }
+    }
+
+    /// The name of an entry with this content.
+    pub fn name(self, digest: &Digest) -> String {
+        format!("{}{}", self.folder(), digest.hex())
+    }
+}
+
+impl Entry {
+    pub fn of(namespace: Namespace, digest: &Digest, bytes: u64) -> Self {
+        Self { name: namespace.name(digest), digest: digest.clone(), bytes }
+    }
+
+    /// What it holds; `None` for a name that no entry can have.
+    pub fn namespace(&self) -> Option<Namespace> {
+        if [LAYOUT_NAME, LAYOUT_INDEX_NAME].contains(&self.name.as_str()) {
+            return Some(Namespace::Layout);
+        }
+        let mut namespaces = [Namespace::File, Namespace::Blob, Namespace::Seed].into_iter();
+        namespaces.find(|namespace| namespace.name(&self.digest) == self.name)
+    }
+}
+
+impl PackageIndex {
+    pub const FORMAT: u32 = 1;
+
+    /// Reads an index, whatever it is.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PackagesError> {
+        /// The one field that all formats have.
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let Format { format } = serde_json::from_slice(bytes).map_err(PackagesError::Index)?;
+        if format != Self::FORMAT {
+            return Err(PackagesError::Format { format });
+        }
+        let value: Value = serde_json::from_slice(bytes).map_err(PackagesError::Index)?;
+        if has_control(&value) {
+            return Err(PackagesError::Damaged { why: message!("package-texts") });
+        }
+        let index: Self = serde_json::from_value(value).map_err(PackagesError::Index)?;
+        index.check().map_err(|why| PackagesError::Damaged { why })?;
+        Ok(index)
+    }
+
+    /// As it is written: equal indexes are equal bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("maps with string keys always serialise");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// All that it offers to a machine, whether it carries it or takes it for granted.
+    pub fn offer(&self) -> Offer {
+        Offer {
+            images: self.images.clone(),
+            files: self.files.iter().map(OfferedFile::from).collect(),
+            seeds: self.seeds.iter().map(OfferedSeed::from).collect(),
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Whether it carries a content.
+    pub fn carries(&self, namespace: Namespace, digest: &Digest) -> bool {
+        let name = namespace.name(digest);
+        self.entries.iter().any(|entry| entry.name == name)
+    }
+
+    /// The bytes of all entries.
+    pub fn bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.bytes).sum()
+    }
+
+    fn check(&self) -> Result<(), Message> {
+        let too_many = self.images.len() > MOST_IMAGES
+            || self.files.len() > MOST_FILES
+            || self.entries.len() > MOST_ENTRIES
+            || self.images.iter().any(|image| image.layers.len() > MOST_LAYERS)
+            || self.seeds.iter().map(|seed| seed.files.len()).sum::<usize>() > MOST_ENTRIES;
+        if too_many {
+            return Err(message!("package-too-many"));
+        }
+        let texts = [&self.project, &self.created, &self.by, &self.architecture, &self.manifest];
+        let keys = self.key.iter().chain(&self.revokes);
+        let is_long = |text: &&String| text.len() > LONGEST_TEXT || text.chars().any(char::is_control);
+        if self.revokes.len() > MOST_KEYS
+            || texts.into_iter().chain(keys).any(|text| is_long(&text))
+            || self.created.parse::<jiff::Timestamp>().is_err()
+        {
+            return Err(message!("package-texts"));
+        }
+        if self.release.as_deref().is_some_and(|name| !is_release_name(name)) {
+            return Err(message!("package-texts"));
+        }
+        let seeds =
+            self.seeds.iter().flat_map(|seed| &seed.files).map(|file| &file.path).filter(|path| !path.is_empty());
+        let paths = self.files.iter().map(|file| &file.path).chain(seeds).chain([&self.manifest]);
+        if let Some(path) = paths.into_iter().find(|path| !is_plain_path(path)) {
+            return Err(message!("package-file", path = path.escape_debug()));
+        }
+        self.check_entries()?;
+        self.check_contents()
+    }
+
+    fn check_entries(&self) -> Result<(), Message> {
+        let (mut names, mut all) = (HashSet::new(), 0_u64);
+        let mut last = Namespace::Layout;
+        for entry in &self.entries {
+            let shown = || entry.name.chars().take(120).collect::<String>().escape_debug().to_string();
+            let namespace = entry.namespace().ok_or_else(|| message!("package-entry-name", name = shown()))?;
+            // Files say where all else belongs: they come first.
+            if !names.insert(&entry.name) || namespace < last {
+                return Err(message!("package-entry-place", name = shown()));
+            }
+            last = namespace;
+            all = all.saturating_add(entry.bytes);
+            if all > MOST_BYTES {
+                return Err(message!("package-bytes"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether entries and what they are for agree: one content has one size, all that is not carried is said, and nothing is
+    /// carried for nobody.
+    fn check_contents(&self) -> Result<(), Message> {
+        let mut sizes: HashMap<String, u64> = HashMap::new();
+        let mut expect =
+            |namespace: Namespace, digest: &Digest, bytes: u64| match sizes.insert(namespace.name(digest), bytes) {
+                Some(known) if known != bytes => Err(message!("package-two-sizes", digest = digest.short())),
+                _ => Ok(()),
+            };
+        let carried: HashSet<&str> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
+        let carries = |namespace: Namespace, digest: &Digest| carried.contains(namespace.name(digest).as_str());
+        let mut paths = BTreeSet::new();
+        for file in &self.files {
+            expect(Namespace::File, &file.digest, file.bytes)?;
+            if !carries(Namespace::File, &file.digest) || !paths.insert(&file.path) {
+                return Err(message!("package-file", path = file.path.escape_debug()));
+            }
+        }
+        let needed: HashSet<&Digest> = self.needs.layers.iter().collect();
+        let mut references = BTreeSet::new();
+        for image in &self.images {
+            let reference = image.reference.escape_debug();
+            if image.reference.parse::<Reference>().is_err() || !references.insert(&image.reference) {
+                return Err(message!("package-image", reference = reference));
+            }
+            for document in [&image.config, &image.manifest] {
+                expect(Namespace::Blob, &document.digest, document.bytes)?;
+            }
+            for layer in &image.layers {
+                expect(Namespace::Blob, &layer.blob, layer.bytes)?;
+                if !needed.contains(&layer.diff_id) && !carries(Namespace::Blob, &layer.blob) {
+                    return Err(message!("package-image", reference = reference));
+                }
+            }
+        }
+        let mut databases = BTreeSet::new();
+        for seed in &self.seeds {
+            let database = seed.database.escape_debug();
+            for file in &seed.files {
+                expect(Namespace::Seed, &file.digest, file.bytes)?;
+            }
+            let is_needed = self.needs.seeds.contains(&seed.database);
+            let is_carried = seed.files.iter().all(|file| carries(Namespace::Seed, &file.digest));
+            if !is_needed && !is_carried || !databases.insert(&seed.database) || seed.files.is_empty() {
+                return Err(message!("package-seed", database = database));
+            }
+        }
+        for entry in &self.entries {
+            let is_layout = entry.namespace() == Some(Namespace::Layout);
+            if !is_layout && sizes.get(&entry.name) != Some(&entry.bytes) {
+                return Err(message!("package-entry-place", name = entry.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text in it could move a cursor.
+fn has_control(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.chars().any(char::is_control),
+        Value::Array(items) => items.iter().any(has_control),
+        Value::Object(fields) => {
+            fields.iter().any(|(key, value)| key.chars().any(char::is_control) || has_control(value))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Whether a path can be one below a folder; where its links lead is looked at where it is used.
+fn is_plain_path(path: &str) -> bool {
+    let is_plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    is_plain && !path.is_empty() && path.len() <= LONGEST_TEXT && !path.chars().any(char::is_control)
+}
+
+/// The content of the entry [`SEAL_NAME`].
+pub fn seal_of(index: &[u8]) -> String {
+    format!("{}  {INDEX_NAME}\n", Digest::of(index).hex())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::manifest::FileUse;
+    use crate::packages::contents::SeedPart;
+
+    pub fn digest(text: &str) -> Digest {
+        Digest::of(text.as_bytes())
+    }
+
+    /// An index of one file, one image and one seed.
+    pub fn sample() -> PackageIndex {
+        let image = json!({
+            "reference": "app:1",
+            "manifest": {"digest": digest("manifest"), "bytes": 8, "media_type": "m"},
+            "config": {"digest": digest("config"), "bytes": 6, "media_type": "c"},
+            "layers": [
+                {"diff_id": digest("base"), "blob": digest("base"), "bytes": 4, "media_type": "l",
+                 "uncompressed_bytes": 4},
+                {"diff_id": digest("layer"), "blob": digest("layer"), "bytes": 5, "media_type": "l",
+                 "uncompressed_bytes": 5},
+            ],
+            "engine_ids": [],
+        });
+        let entry = |namespace, text: &str| Entry::of(namespace, &digest(text), text.len() as u64);
+        PackageIndex {
+            format: 1,
+            project: "p".to_owned(),
+            release: Some("v1".to_owned()),
+            created: "2026-01-02T03:04:05Z".to_owned(),
+            by: "me@desk".to_owned(),
+            architecture: "amd64".to_owned(),
+            manifest: "stack.json".to_owned(),
+            key: None,
+            revokes: Vec::new(),
+            needs: Needs { layers: vec![digest("base")], seeds: Vec::new() },
+            images: vec![serde_json::from_value(image).unwrap()],
+            files: vec![ContentFile {
+                path: "stack.json".to_owned(),
+                digest: digest("{}"),
+                bytes: 2,
+                purpose: FileUse::Manifest,
+                private: false,
+                executable: false,
+            }],
+            seeds: vec![ContentSeed {
+                database: "d".to_owned(),
+                digest: digest("seed"),
+                bytes: 4,
+                files: vec![SeedPart { path: String::new(), digest: digest("dump"), bytes: 4 }],
+            }],
+            entries: vec![
+                entry(Namespace::File, "{}"),
+                entry(Namespace::Blob, "layer"),
+                entry(Namespace::Blob, "config"),
+                entry(Namespace::Blob, "manifest"),
+                entry(Namespace::Seed, "dump"),
+            ],
+        }
+    }
+
+    fn changed(change: impl Fn(&mut Value)) -> Result<PackageIndex, PackagesError> {
+        let mut value = serde_json::to_value(sample()).unwrap();
+        change(&mut value);
+        PackageIndex::parse(&serde_json::to_vec(&value).unwrap())
+    }
+
+    #[test]
+    fn an_index_reads_back_as_it_was_written() {
+        assert_eq!(PackageIndex::parse(&sample().to_bytes()).unwrap(), sample());
+        assert_eq!(changed(|_| {}).unwrap(), sample());
+    }
+
+    #[test]
+    fn an_index_that_contradicts_itself_is_refused() {
+        let huge = |value: &mut Value| {
+            for place in ["/entries/1/bytes", "/images/0/layers/1/bytes"] {
+                *value.pointer_mut(place).unwrap() = json!(u64::MAX);
+            }
+        };
+        assert!(matches!(changed(huge), Err(PackagesError::Damaged { .. })));
+        let changes: &[(&str, Value)] = &[
+            ("/format", json!(2)),
+            ("/project", json!("a\u{1b}[2J")),
+            ("/created", json!("yesterday")),
+            ("/release", json!("../v1")),
+            ("/manifest", json!("/etc/stack.json")),
+            ("/manifest", json!("../stack.json")),
+            ("/files/0/path", json!("/etc/cron.d/x")),
+            ("/files/0/path", json!("a/../../x")),
+            ("/seeds/0/files/0/path", json!("../x")),
+            ("/entries/0/name", json!("../stack.json")),
+            ("/entries/0/name", json!("/etc/passwd")),
+            ("/entries/1/name", json!(format!("blobs/sha256/{}", digest("other").hex()))),
+            ("/entries/1/bytes", json!(6)),
+            ("/entries/1/digest", json!("sha256:../../x")),
+            ("/images/0/layers/1/bytes", json!(4)),
+            ("/images/0/reference", json!("a b")),
+            ("/needs/layers", json!([])),
+            ("/seeds/0/files", json!([])),
+            ("/files/0/digest", json!(digest("other"))),
+            ("/needs/unknown", json!(1)),
+        ];
+        for (place, to) in changes {
+            let result = changed(|value| match value.pointer_mut(place) {
+                Some(found) => *found = to.clone(),
+                None => value["needs"]["unknown"] = to.clone(),
+            });
+            assert!(result.is_err(), "{place}: {to}");
+        }
+        let twice = |value: &mut Value| {
+            let entry = value["entries"][0].clone();
+            value["entries"].as_array_mut().unwrap().insert(0, entry);
+        };
+        let behind = |value: &mut Value| value["entries"].as_array_mut().unwrap().reverse();
+        let more = |value: &mut Value| {
+            let entry = serde_json::to_value(Entry::of(Namespace::Seed, &digest("x"), 1)).unwrap();
+            value["entries"].as_array_mut().unwrap().push(entry);
+        };
+        for result in [changed(twice), changed(behind), changed(more)] {
+            assert!(matches!(result, Err(PackagesError::Damaged { .. })), "{result:?}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Receiving a package: the plan of a transfer, and the receiving side fed from a file.
+//!
+//! `feeding` hands entries to the receiving side. What the machine lacks is found out before anything is written; what comes
+//! has its name only when all of it has passed its digest; what has come in part stays for the next time.
+
+mod feeding;
+
+use std::collections::HashSet;
+
+use self::feeding::Feed;
+use super::PackagesError;
+use super::format::{Namespace, PackageIndex, PackageReader};
+use crate::failpoint;
+use crate::fs::Digest;
+use crate::report::{Activity, Reporter};
+use crate::sites::{
+    FileResult, FromReceiver, ImageResult, Inventory, PlanOptions, ProjectFile, ProjectPlace, Recorded, Target,
+    ToReceiver, TransferPlan, plan_transfer,
+};
+
+pub(super) use feeding::SMALL_BYTES;
+
+/// What came of a package.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Files that were put in place.
+    pub placed: Vec<String>,
+    /// Files that somebody changed meanwhile, and that stay.
+    pub kept: Vec<String>,
+    /// Images that have their name now.
+    pub named: Vec<String>,
+    /// Databases whose seeds were put in place.
+    pub seeds: Vec<String>,
+    /// Bytes that were read of the package and taken.
+    pub bytes: u64,
+}
+
+/// What is to be done with a package on the machine of an inventory.
+///
+/// # Errors
+/// It is another project's; the machine lacks what the package takes for granted.
+pub fn plan_unpack(
+    index: &PackageIndex,
+    inventory: &Inventory,
+    options: PlanOptions,
+) -> Result<TransferPlan, PackagesError> {
+    if let Some(here) = inventory.project.as_ref().filter(|here| **here != index.project) {
+        return Err(PackagesError::OtherProject { package: index.project.clone(), here: here.clone() });
+    }
+    let plan = plan_transfer(inventory, &index.offer(), options);
+    let carried: HashSet<&str> = index.entries.iter().map(|entry| entry.name.as_str()).collect();
+    let is_carried = |digest: &Digest| carried.contains(Namespace::Blob.name(digest).as_str());
+    let lacking = plan.blobs.iter().filter(|blob| !is_carried(&blob.digest) && blob.arrived < blob.bytes);
+    let lacking: HashSet<&Digest> = lacking.map(|blob| &blob.digest).collect();
+    if !lacking.is_empty() {
+        let lacks = |image: &&crate::images::OutgoingImage| {
+            let documents = [&image.config.digest, &image.manifest.digest];
+            documents.into_iter().chain(image.layers.iter().map(|layer| &layer.blob)).any(|blob| lacking.contains(blob))
+        };
+        let images = index.images.iter().filter(lacks).map(|image| image.reference.clone()).collect();
+        return Err(PackagesError::Lacks { images, layers: lacking.len() });
+    }
+    let sent = plan.seeds.iter().filter(|seed| seed.result.is_sent());
+    let databases: Vec<String> =
+        sent.filter(|seed| index.needs.seeds.contains(&seed.database)).map(|seed| seed.database.clone()).collect();
+    match databases.is_empty() {
+        true => Ok(plan),
+        false => Err(PackagesError::LacksSeeds { databases }),
+    }
+}
+
+/// A package on its way into a project.
+pub struct Unpacking<'a> {
+    reader: &'a mut PackageReader,
+    plan: &'a TransferPlan,
+    place: ProjectPlace,
+    unpacked: Unpacked,
+}
+
+impl<'a> Unpacking<'a> {
+    pub fn new(reader: &'a mut PackageReader, plan: &'a TransferPlan, place: ProjectPlace) -> Self {
+        Self { reader, plan, place, unpacked: Unpacked::default() }
+    }
+
+    /// What was done so far.
+    pub fn done(&self) -> &Unpacked {
+        &self.unpacked
+    }
+
+    /// Receives the files of the project, and puts them in place: the manifest among them says where all else belongs.
+    ///
+    /// # Errors
+    /// The package can't be read, or is not what it says; a file can't be received.
+    pub async fn files(&mut self, recorded: Recorded, reporter: &Reporter) -> Result<(), PackagesError> {
+        let mut feed = Feed::new(self.place.clone(), recorded, reporter);
+        let mut files = Vec::new();
+        for planned in self.plan.files.iter().filter(|file| file.result != FileResult::Kept) {
+            let Some(file) = self.reader.index.files.iter().find(|file| file.path == planned.path) else { continue };
+            let target = Target::Project(ProjectFile {
+                path: file.path.clone(),
+                private: file.private,
+                executable: file.executable,
+                replaces: planned.replaces.clone(),
+            });
+            files.push((target, file.digest.clone(), file.bytes));
+        }
+        while let Some(entry) = self.reader.upcoming().cloned()
+            && matches!(entry.namespace(), Some(Namespace::Layout | Namespace::File))
+        {
+            self.reader.begin()?;
+            let targets = files.iter().filter(|(_, digest, _)| *digest == entry.digest);
+            let targets: Vec<Target> = targets.map(|(target, ..)| target.clone()).collect();
+            feed.entry(self.reader, &entry, targets).await?;
+        }
+        failpoint!("packages.unpack.before-files");
+        if !files.is_empty() {
+            match feed.ask(ToReceiver::PlaceFiles).await? {
+                FromReceiver::FilesPlaced { placed, kept } => {
+                    (self.unpacked.placed, self.unpacked.kept) = (placed, kept)
+                }
+                other => return Err(feeding::unexpected(&other)),
+            }
+        }
+        self.unpacked.bytes += feed.bytes;
+        Ok(())
+    }
+
+    /// Receives all else, names the images, and puts seeds in place.
+    ///
+    /// # Errors
+    /// The package can't be read, or is not what it says; something can't be received or put in place.
+    pub async fn contents(mut self, recorded: Recorded, reporter: &Reporter) -> Result<Unpacked, PackagesError> {
+        let mut feed = Feed::new(self.place.clone(), recorded, reporter);
+        let blobs: HashSet<&Digest> = self.plan.blobs.iter().map(|blob| &blob.digest).collect();
+        let sent: Vec<_> = self.plan.seeds.iter().filter(|seed| seed.result.is_sent()).collect();
+        let subject = self.reader.index.release.clone().unwrap_or_else(|| self.reader.index.project.clone());
+        let total = self.plan.blobs.iter().map(|blob| blob.bytes).sum::<u64>()
+            + sent.iter().map(|seed| seed.bytes).sum::<u64>();
+        reporter.began(Activity::ReadPackage, &subject, Some(total));
+        feed.measure(reporter.meter(Activity::ReadPackage, &subject, Some(total)));
+        loop {
+            let entry = match self.reader.begin() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => break,
+                Err(error) => {
+                    reporter.failed(Activity::ReadPackage, &subject, &error);
+                    return Err(error);
+                }
+            };
+            let targets: Vec<Target> = match entry.namespace() {
+                Some(Namespace::Blob) if blobs.contains(&entry.digest) => vec![Target::Images],
+                Some(Namespace::Seed) => {
+                    let seeds = self.reader.index.seeds.iter();
+                    let coming = seeds.filter(|seed| sent.iter().any(|planned| planned.database == seed.database));
+                    let files = coming.flat_map(|seed| seed.files.iter().map(move |file| (seed, file)));
+                    let these = files.filter(|(_, file)| file.digest == entry.digest);
+                    let target = |(seed, file): (&super::ContentSeed, &super::SeedPart)| Target::Seeds {
+                        database: seed.database.clone(),
+                        seed: seed.digest.clone(),
+                        path: file.path.clone(),
+                    };
+                    these.map(target).collect()
+                }
+                _ => Vec::new(),
+            };
+            failpoint!("packages.unpack.before-entry");
+            if let Err(error) = feed.entry(self.reader, &entry, targets).await {
+                reporter.failed(Activity::ReadPackage, &subject, &error);
+                return Err(error);
+            }
+        }
+        reporter.done(Activity::ReadPackage, &subject, message!("package-arrived"));
+        failpoint!("packages.unpack.before-names");
+        self.name_images(&mut feed).await?;
+        for seed in sent {
+            failpoint!("packages.unpack.before-seed");
+            let place = ToReceiver::PlaceSeed { database: seed.database.clone(), seed: seed.digest.clone() };
+            match feed.ask(place).await? {
+                FromReceiver::SeedPlaced { database } => self.unpacked.seeds.push(database),
+                other => return Err(feeding::unexpected(&other)),
+            }
+        }
+        self.unpacked.bytes += feed.bytes;
+        Ok(self.unpacked)
+    }
+
+    async fn name_images(&mut self, feed: &mut Feed) -> Result<(), PackagesError> {
+        let sent = self.plan.images.iter().filter(|image| image.result == ImageResult::Sent);
+        let references: HashSet<&str> = sent.map(|image| image.reference.as_str()).collect();
+        if references.is_empty() {
+            return Ok(());
+        }
+        for image in self.reader.index.images.iter().filter(|image| references.contains(image.reference.as_str())) {
+            feed.tell(ToReceiver::Image(Box::new(image.clone()))).await?;
+        }
+        match feed.ask(ToReceiver::NameImages).await? {
+            FromReceiver::ImagesNamed { named, lacking, .. } => {
+                self.unpacked.named = named;
+                match lacking.is_empty() {
+                    true => Ok(()),
+                    // The engine, or the store, has lost something meanwhile.
+                    false => {
+                        let images = references.iter().map(|reference| (*reference).to_owned());
+                        let named = &self.unpacked.named;
+                        let images = images.filter(|image| !named.contains(image)).collect();
+                        Err(PackagesError::Lacks { images, layers: lacking.len() })
+                    }
+                }
+            }
+            other => Err(feeding::unexpected(&other)),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Networks that are made anew (`--recreate-networks`): what runs in them is stopped and steps aside first, since the engine
+//! removes no network that is in use and keeps a container in the network that it joined.
+//!
+//! Until the network is removed, everything can be taken back; afterwards the old containers can't run any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ServicePlan;
+use super::replace::{Replacement, aside, brings_back, guests_of};
+use crate::manifest::model::{RestartPolicy, Service};
+use crate::services::plan::PlanInput;
+use crate::services::plan::builder::{Builder, Chain, must_succeed};
+use crate::services::plan::cause::{Cause, Warning};
+use crate::services::plan::decide::Decision;
+use crate::services::plan::replica::Replica;
+use crate::services::plan::step::{Operation, StepId, Target};
+use crate::services::plan::stop::{after_dependents, dependents_before_what_they_need};
+use crate::services::snapshot::observed::{ObservedContainer, Role};
+use crate::services::snapshot::resources::network_drift;
+
+/// What has stepped aside, and the networks that are gone then.
+#[derive(Debug, Default)]
+pub(super) struct Vacated {
+    /// Service and number → the old container under its name aside, and the last step of its place so far.
+    places: BTreeMap<(String, u32), (Target, Option<StepId>)>,
+    /// Network → the step that removes it.
+    pub removed: BTreeMap<String, StepId>,
+}
+
+impl Vacated {
+    pub fn of(&self, service: &str, number: u32) -> Option<&(Target, Option<StepId>)> {
+        self.places.get(&(service.to_owned(), number))
+    }
+}
+
+/// The networks that differ from the manifest, of the services that were chosen, by their keys.
+pub(in crate::services::plan) fn to_recreate(input: &PlanInput) -> BTreeSet<String> {
+    if !input.request.options.recreate_networks {
+        return BTreeSet::new();
+    }
+    let chosen = input.request.selection.iter().filter_map(|name| input.manifest.services.get(name));
+    let keys: BTreeSet<&str> = chosen.flat_map(Service::network_keys).collect();
+    let differs = |key: &&str| !network_drift(input.manifest, key, input.snapshot).is_empty();
+    keys.into_iter().filter(differs).map(str::to_owned).collect()
+}
+
+/// The first network of a service that is made anew.
+pub(super) fn network_of(service: &Service, recreated: &BTreeSet<String>) -> Option<String> {
+    service.network_keys().into_iter().find(|key| recreated.contains(*key)).map(str::to_owned)
+}
+
+/// Stops what runs in these networks, those first that depend on others, and removes the networks.
+pub(super) fn build(input: &PlanInput, service_plans: &[ServicePlan], builder: &mut Builder) -> Vacated {
+    let mut vacated = Vacated::default();
+    if input.recreated_networks.is_empty() {
+        return vacated;
+    }
+    let mut down: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
+    for name in dependents_before_what_they_need(input) {
+        let Some(service_plan) = service_plans.iter().find(|plan| plan.name == name) else {
+            continue;
+        };
+        let Some(key) = network_of(service_plan.service, &input.recreated_networks) else {
+            continue;
+        };
+        let before = after_dependents(input, name, &down);
+        for (replica, decision) in &service_plan.places {
+            let Decision::Make { discard, old: Some(old), .. } = decision else {
+                continue;
+            };
+            let cause = Cause::NetworkRecreated(input.manifest.network_name(&key));
+            let mut chain = Chain::new(builder, name, replica.number, cause);
+            chain.wait_for(&before);
+            let kept = step_aside(&mut chain, input, service_plan, (replica, discard, old));
+            let last = chain.last();
+            down.entry(name).or_default().extend(last);
+            vacated.places.insert((name.to_owned(), replica.number), (kept, last));
+        }
+    }
+    let after: Vec<_> = vacated.places.values().filter_map(|(_, last)| *last).map(must_succeed).collect();
+    for key in &input.recreated_networks {
+        let name = input.manifest.network_name(key);
+        let fields = network_drift(input.manifest, key, input.snapshot);
+        let services: BTreeSet<String> = vacated.places.keys().map(|(service, _)| service.clone()).collect();
+        let services = services.into_iter().collect();
+        builder.warn(Warning::NetworkRecreated { network: name.clone(), services });
+        let operation = Operation::RemoveNetwork { name: name.clone() };
+        let step = builder.resource(operation, Cause::NetworkDiffers(fields), after.clone());
+        vacated.removed.insert(name, step);
+    }
+    vacated
+}
+
+fn step_aside(
+    chain: &mut Chain,
+    input: &PlanInput,
+    service_plan: &ServicePlan,
+    (replica, discard, old): (&Replica, &[&ObservedContainer], &ObservedContainer),
+) -> Target {
+    for seen in discard {
+        chain.discard(seen);
+    }
+    let target = chain.builder.target(old);
+    let policy = replica.policy_of(old);
+    let name = input.manifest.container_name(service_plan.name, replica.number);
+    if old.role == Role::Main && brings_back(policy, old) {
+        chain.step(Operation::SetRestartPolicy { target: target.clone(), policy: RestartPolicy::No });
+        chain.undo([Operation::SetRestartPolicy { target: target.clone(), policy }]);
+    }
+    if old.is_up() {
+        chain.step(Operation::StopContainer { target: target.clone() });
+        chain.undo([Operation::StartContainer { target: target.clone() }]);
+        let guests = guests_of(chain, input, service_plan.name, replica.number);
+        chain.undo(guests);
+    }
+    if old.role != Role::Main {
+        return target;
+    }
+    let kept = Target { container: aside(&name, Role::Kept), ..target.clone() };
+    chain.step(Operation::RenameContainer { target, to: kept.container.clone() });
+    chain.undo([Operation::RenameContainer { target: kept.clone(), to: old.view.name.clone() }]);
+    kept
+}
+
+/// The new container of a place whose old one has stepped aside.
+pub(super) fn refill(
+    chain: &mut Chain,
+    with: &Replacement,
+    (kept, last): &(Target, Option<StepId>),
+    old: &ObservedContainer,
+) -> (Target, super::replace::ReplacementEnds) {
+    chain.wait_for(&with.before.resources);
+    chain.wait_for(&with.before.dependencies);
+    chain.wait_for(&last.map(must_succeed).into_iter().collect::<Vec<_>>());
+    super::replace::in_place(chain, with, kept.clone(), old)
+}

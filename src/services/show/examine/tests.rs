@@ -1,0 +1,72 @@
+//! What is said of networks and volumes, which a look at the engine alone does not show.
+
+use super::*;
+use crate::engine::{ContainerView, MountView, NetworkView, VolumeView};
+use crate::manifest::model::{NetworkJoin, Service, Volume};
+use crate::services::snapshot::observed::{ForeignContainer, ObservedContainer};
+
+fn manifest(services: &[(&str, Service)]) -> Manifest {
+    let mut manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
+    for (name, service) in services {
+        manifest.services.push((*name).to_owned(), Some(service.clone()));
+    }
+    manifest
+}
+
+#[test]
+fn networks_of_the_manifest_that_the_engine_has_twice_are_named() {
+    let mut joined = Service::default();
+    joined.networks.insert("front".to_owned(), NetworkJoin::default());
+    let manifest = manifest(&[("a", Service::default()), ("b", joined)]);
+    let network = |name: &str| NetworkView { name: name.to_owned(), ..NetworkView::default() };
+    let found = |names: &[&str]| {
+        let networks = names.iter().map(|name| network(name)).collect();
+        double_networks(&manifest, &Observed { networks, ..Observed::default() })
+    };
+    assert_eq!(found(&["p_default", "p_front", "bridge"]), [""; 0]);
+    assert_eq!(found(&["p_default", "p_front", "p_default", "other", "other"]), ["p_default"]);
+}
+
+/// A volume of the project.
+fn volume(name: &str) -> VolumeView {
+    let labels = labels::of_volume("p", name, BTreeMap::new());
+    VolumeView { name: name.to_owned(), labels, ..VolumeView::default() }
+}
+
+fn mount(name: &str) -> MountView {
+    MountView { kind: "volume".to_owned(), name: Some(name.to_owned()), ..MountView::default() }
+}
+
+#[test]
+fn volumes_are_dangling_that_no_container_uses_and_no_manifest_of_the_project_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut manifest = manifest(&[("a", Service::default())]);
+    manifest.folder = folder.path().to_owned();
+    manifest.volumes.insert("named".to_owned(), Volume::default());
+    let ours = ContainerView { mounts: vec![mount("p_used")], ..ContainerView::default() };
+    let other = ForeignContainer { mounts: vec![mount("p_lent")], ..ForeignContainer::default() };
+    let snapshot = Observed {
+        volumes: vec![
+            volume("p_used"),
+            volume("p_lent"),
+            volume("p_named"),
+            volume("p_old"),
+            VolumeView { name: "somebody's".to_owned(), ..VolumeView::default() },
+        ],
+        containers: vec![ObservedContainer { service: "a".to_owned(), number: 1, role: Role::Main, view: ours }],
+        foreign_containers: vec![other],
+        ..Observed::default()
+    };
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    assert_eq!(dangling_volumes(&manifest, &snapshot), ["p_old"]);
+    // Another project's says nothing of ours.
+    let beside = r#"{"project": "PROJECT", "volumes": {"old": {}},
+        "services": {"b": {"image": "b:1", "volumes": ["old:/data"]}}}"#;
+    write("beside.json", &beside.replace("PROJECT", "q"));
+    assert_eq!(dangling_volumes(&manifest, &snapshot), ["p_old"]);
+    write("beside.json", &beside.replace("PROJECT", "p"));
+    assert_eq!(dangling_volumes(&manifest, &snapshot), [""; 0]);
+    // What a manifest that can't be read names is not known.
+    write("beside.json", r#"{"project": "p", "services": {"b": {"image": 1}}}"#);
+    assert_eq!(dangling_volumes(&manifest, &snapshot), [""; 0]);
+}

@@ -1,0 +1,19 @@
+//! What a machine has of a project: engine, image store, seeds, files. A document of some kilobytes that any carrier can take
+//! to whoever plans a transfer.
+//!
+//! `document` is the document, `layers` its table of layers, `collect` makes one of this machine, `seeds` and `files` are parts
+//! of that. Nothing here changes anything.
+
+mod collect;
+mod document;
+mod files;
+mod layers;
+mod seeds;
+
+pub use collect::collect;
+pub(super) use collect::free_bytes;
+pub use document::{
+    EngineImage, EngineInventory, FileInventory, ImageStoreKind, Inventory, LayerInventory, PartInventory,
+    SeedInventory, StoreImage, StoreInventory,
+};
+pub(super) use files::{FOLDER as RECEIVED_FOLDER, Received};

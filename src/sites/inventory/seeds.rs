@@ -1,0 +1,32 @@
+//! The seeds of databases in an inventory.
+
+use std::path::Path;
+
+use super::document::SeedInventory;
+use super::files::Received;
+use crate::fs::Digest;
+use crate::manifest::Manifest;
+use crate::sites::seed_files::{self, SeedFile};
+
+/// The seeds that the manifest's databases name. Blocking: all of them are read.
+pub(super) fn look(manifest: &Manifest, received: &Received) -> Vec<SeedInventory> {
+    let named = manifest.databases.iter().filter_map(|(_, name, database)| Some((name, database.seed.as_deref()?)));
+    named.map(|(database, path)| of_database(database, path, received)).collect()
+}
+
+fn of_database(database: &str, path: &Path, received: &Received) -> SeedInventory {
+    // What can't be read is as if it were not there: it is replaced by what comes.
+    let files = seed_files::list(path).ok().flatten();
+    let digest = files.as_deref().map(seed_digest);
+    SeedInventory {
+        database: database.to_owned(),
+        bytes: files.iter().flatten().map(|file| file.bytes).sum(),
+        digest,
+        received: received.seeds.get(database).cloned(),
+    }
+}
+
+/// The digest of all of a seed.
+fn seed_digest(files: &[SeedFile]) -> Digest {
+    seed_files::digest(files)
+}

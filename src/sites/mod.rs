@@ -1,0 +1,42 @@
+//! Other machines: dpl at the other end of an ssh connection.
+//!
+//! `desk` is the side at which the operator types: it connects, brings the program, and shows what the site says. `serve` is the
+//! side beside the site's engine. `protocol` is what they say to each other; neither side knows the other's code. `inventory` is
+//! what a machine has of a project, `offer` what this one can give, `plan` what goes from one to the other, `receive` the side at
+//! which it arrives, whatever carries it.
+
+mod desk;
+mod error;
+mod inventory;
+mod offer;
+mod place;
+mod plan;
+mod protocol;
+mod receive;
+mod roots;
+mod seed_files;
+mod serve;
+mod short_inventory;
+
+pub use desk::{
+    FetchError, Fetched, FetchedJournal, Fetching, Measured, Remote, RemoteOptions, RunAtSite, Said, SendOrder, Sender,
+    Sent, ToSite, facts, inventory as inventory_of, list_runs, measure, new_run_id, offered_backups, run, send,
+};
+pub use error::{SitesError, as_told, shown, shown_message};
+pub use inventory::{
+    EngineImage, EngineInventory, FileInventory, ImageStoreKind, Inventory, LayerInventory, PartInventory,
+    SeedInventory, StoreImage, StoreInventory, collect as collect_inventory,
+};
+pub use offer::{Placement, Sources, manifest_for, offer_files, offer_seeds};
+pub use plan::{
+    FileResult, ImageResult, LeftOutBecause, LeftOutFile, Offer, OfferedFile, OfferedSeed, PlanOptions, PlannedBlob,
+    PlannedFile, PlannedImage, PlannedSeed, SpaceNeed, TransferPlan, plan as plan_transfer,
+};
+pub use protocol::{
+    BackupOffer, BackupsRequest, Facts, FileOffer, FromReceiver, InventoryRequest, ProjectFile, ProjectPlace,
+    RunSummary, Signal, Target, TerminalRequest, ToReceiver,
+};
+pub use receive::{MOST_AT_ONCE, Receiver, Recorded};
+pub use seed_files::SeedFile;
+pub use serve::{become_command, keep, serve};
+pub use short_inventory::{InventoryTextError, ShortInventory};

@@ -1,0 +1,64 @@
+//! What `dpl sites --check` asks of a site.
+
+use std::fs;
+use std::path::Path;
+
+use crate::engine::{Address, Engine};
+use crate::report::Message;
+use crate::sites::error::in_one_line;
+use crate::sites::inventory::free_bytes;
+use crate::sites::protocol::{EngineFacts, Facts, Sentence};
+
+pub(super) async fn look(folder: Option<&Path>) -> Facts {
+    let uname = rustix::system::uname();
+    let mut facts = Facts {
+        user: rustix::process::getuid().as_raw().to_string(),
+        architecture: uname.machine().to_string_lossy().into_owned(),
+        kills_user_processes: kills_user_processes(),
+        program: fs::read_link("/proc/self/exe").map(|path| path.display().to_string()).unwrap_or_default(),
+        ..Facts::default()
+    };
+    if let Some(folder) = folder {
+        facts.folder_free = free_bytes(folder);
+        facts.folder_problem = folder_problem(folder).map(|why| Sentence::from(&why));
+    }
+    match engine().await {
+        Ok((engine, root)) => {
+            facts.engine = Some(engine);
+            facts.engine_free = free_bytes(&root);
+        }
+        Err(why) => facts.engine_problem = Some(Sentence::from(&why)),
+    }
+    facts
+}
+
+async fn engine() -> Result<(EngineFacts, std::path::PathBuf), Message> {
+    let address = Address::resolve(None).map_err(|error| in_one_line(&error))?;
+    let engine = Engine::connect(address).await.map_err(|error| in_one_line(&error))?;
+    let facts = engine.facts().await.map_err(|error| in_one_line(&error))?;
+    Ok((EngineFacts { version: facts.version.clone(), store: facts.storage_driver.clone() }, facts.root_dir.clone()))
+}
+
+fn folder_problem(folder: &Path) -> Option<Message> {
+    match fs::metadata(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => Some(message!("words", text = error)),
+        Ok(metadata) if !metadata.is_dir() => Some(message!("serve-not-a-folder")),
+        Ok(_) => rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)
+            .err()
+            .map(|error| message!("words", text = std::io::Error::from(error))),
+    }
+}
+
+/// By logind's own files (logind.conf(5)); the last one that says it counts.
+fn kills_user_processes() -> bool {
+    let mut files = vec!["/etc/systemd/logind.conf".into()];
+    let mut more: Vec<_> = fs::read_dir("/etc/systemd/logind.conf.d")
+        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+        .unwrap_or_default();
+    more.sort();
+    files.append(&mut more);
+    let lines = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect::<Vec<_>>().join("\n");
+    let said = lines.lines().filter_map(|line| line.trim().strip_prefix("KillUserProcesses=")).next_back();
+    matches!(said.map(str::trim), Some("yes" | "true" | "on" | "1"))
+}

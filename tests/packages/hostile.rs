@@ -1,0 +1,138 @@
+//! Packages that somebody damaged, cut or made up.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::desk::{Desk, layer, machine, names, tree, unpack};
+use crate::support::Site;
+
+fn small_package(desk: &Desk) -> PathBuf {
+    desk.images(&[("web", &[&layer(1, 3000)]), ("worker", &[&layer(2, 2000)])]);
+    desk.pack("all.tar", &["--for", "none", "--unsigned"])
+}
+
+/// Nothing may have a name that is not what the desk packed.
+fn assert_sound(machine: &Site, whole: &Site, case: &str) {
+    let all = tree(whole.path());
+    for (path, digest) in tree(machine.path()) {
+        if path.ends_with(".part") || path == "bad.tar" || path.starts_with("store/index.json") {
+            continue;
+        }
+        assert!(all.contains(&(path.clone(), digest)), "{case}: {path}");
+    }
+    assert!(names(machine).iter().all(|name| names(whole).contains(name)), "{case}");
+}
+
+#[test]
+fn flipped_bits_and_cuts_are_found_and_name_nothing() {
+    let desk = Desk::new();
+    let package = small_package(&desk);
+    let whole = machine();
+    unpack(&whole, &package, &[]).success();
+    let bytes = fs::read(&package).unwrap();
+    let mut cases: Vec<(String, Vec<u8>)> = Vec::new();
+    for number in 0..120 {
+        let bit = number * (bytes.len() * 8 - 1) / 119;
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        cases.push((format!("bit {bit}"), flipped));
+    }
+    for number in 0..60 {
+        let end = number * (bytes.len() - 1) / 59;
+        cases.push((format!("cut at {end}"), bytes[..end].to_vec()));
+    }
+    crate::support::side_by_side(2, &cases, |(case, bytes)| {
+        let vault = machine();
+        fs::write(vault.file("bad.tar"), bytes).unwrap();
+        let run = unpack(&vault, &vault.file("bad.tar"), &[]);
+        assert!(!run.stderr.contains("panicked") && [0, 1].contains(&run.code), "{case}: {run:?}");
+        if run.code == 0 {
+            // The bit was in what nobody reads: who made it, or the padding.
+            assert!(case.starts_with("bit"), "{case}");
+        }
+        assert_sound(&vault, &whole, case);
+    });
+}
+
+#[test]
+fn a_made_up_index_writes_nowhere_else() {
+    let desk = Desk::new();
+    let package = small_package(&desk);
+    let text = fs::read(&package).unwrap();
+    let index: serde_json::Value = {
+        let mut archive = tar::Archive::new(text.as_slice());
+        let entry = archive.entries().unwrap().next().unwrap().unwrap();
+        serde_json::from_reader(entry).unwrap()
+    };
+    type Change = fn(&mut serde_json::Value);
+    let changes: &[(&str, Change)] = &[
+        ("a path that leads out", |index| index["files"][0]["path"] = json!("../../escaped")),
+        ("an absolute path", |index| index["files"][0]["path"] = json!("/tmp/dpl-escaped")),
+        ("a manifest elsewhere", |index| index["manifest"] = json!("/etc/stack.json")),
+        ("a size beyond all", |index| index["entries"][2]["bytes"] = json!(u64::MAX)),
+        ("a negative size", |index| index["entries"][2]["bytes"] = json!(-1)),
+        ("an entry of another name", |index| index["entries"][2]["name"] = json!("store/index.json")),
+        ("a project with an escape sequence", |index| index["project"] = json!("p\u{1b}]0;x\u{7}")),
+        ("a format to come", |index| index["format"] = json!(2)),
+        ("deep nesting", |index| {
+            let mut deep = json!(1);
+            for _ in 0..100 {
+                deep = json!([deep]);
+            }
+            index["needs"]["layers"] = deep;
+        }),
+        ("an image without layers that it needs", |index| {
+            index["entries"]
+                .as_array_mut()
+                .unwrap()
+                .retain(|entry| !entry["name"].as_str().unwrap().starts_with("blobs"));
+        }),
+    ];
+    for (case, change) in changes {
+        let mut changed = index.clone();
+        change(&mut changed);
+        let vault = machine();
+        let mut tar = tar::Builder::new(fs::File::create(vault.file("bad.tar")).unwrap());
+        let content = serde_json::to_vec(&changed).unwrap();
+        let mut add = |name: &str, content: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
+            tar.append_data(&mut header, name, content).unwrap();
+        };
+        add("dpl-package.json", &content);
+        let seal = format!("{}  dpl-package.json\n", dpl::fs::Digest::of(&content).hex());
+        add("dpl-package.json.sha256", seal.as_bytes());
+        let mut archive = tar::Archive::new(text.as_slice());
+        for entry in archive.entries().unwrap().skip(2) {
+            let entry = entry.unwrap();
+            let header = entry.header().clone();
+            tar.append(&header, entry).unwrap();
+        }
+        tar.finish().unwrap();
+        drop(tar);
+        let run = unpack(&vault, &vault.file("bad.tar"), &[]).failure(1);
+        assert!(!run.stderr.contains("panicked") && !run.stderr.contains("its digest"), "{case}: {}", run.stderr);
+        assert!(!run.stderr.contains('\u{1b}'), "{case}: {}", run.stderr);
+        assert_eq!(fs::read_dir(vault.path()).unwrap().count(), 1, "{case}: nothing was written");
+    }
+    assert!(!std::path::Path::new("/tmp/dpl-escaped").exists());
+}
+
+#[test]
+fn what_is_not_a_package_is_told() {
+    let vault = machine();
+    for (name, content) in [("empty", &b""[..]), ("text", b"hello"), ("zeros", &[0; 4096])] {
+        fs::write(vault.file(name), content).unwrap();
+        let run = unpack(&vault, &vault.file(name), &[]).failure(1);
+        assert!(run.stderr.contains("not a package"), "{}", run.stderr);
+    }
+    let run = unpack(&vault, vault.path(), &[]).failure(1);
+    assert!(run.stderr.contains("directory"), "{}", run.stderr);
+    unpack(&vault, &vault.file("missing"), &[]).failure(1);
+}

@@ -1,0 +1,95 @@
+//! Killed at the named points of pack and unpack: the next run does the rest.
+
+use std::fs;
+
+use crate::desk::{Desk, images, layer, machine, unpack};
+use crate::support::Site;
+
+const UNPACK: [(&str, u32); 10] = [
+    ("packages.unpack.before-files", 1),
+    ("packages.unpack.before-entry", 1),
+    ("packages.unpack.before-entry", 3),
+    ("packages.unpack.before-names", 1),
+    ("packages.unpack.before-seed", 1),
+    ("packages.unpack.before-receipt", 1),
+    ("images.save.before-index", 1),
+    ("images.save.after-index", 1),
+    ("fs.durable.before-rename", 2),
+    ("fs.durable.after-rename", 4),
+];
+
+const PACK: [(&str, u32); 4] = [
+    ("packages.pack.before-entry", 3),
+    ("packages.pack.before-end", 1),
+    ("packages.pack.before-rename", 1),
+    ("packages.pack.after-rename", 1),
+];
+
+fn killed(site: &Site, point: &str, pass: u32, arguments: &[&str]) {
+    let mut command = site.command(arguments);
+    command.env("DPL_FAILPOINT", format!("{point}:{pass}"));
+    let status = command.output().unwrap().status;
+    assert!(status.code().is_none(), "{point}:{pass} was not passed: {status}");
+}
+
+#[test]
+fn an_unpack_that_is_killed_anywhere_is_done_by_the_next() {
+    let desk = Desk::new();
+    let base = layer(1, 30_000);
+    desk.images(&[("web", &[&base, &layer(2, 20_000)]), ("worker", &[&base])]);
+    let package = desk.pack("all.tar", &["--for", "none", "--unsigned"]);
+    let path = package.display().to_string();
+    crate::support::side_by_side(2, &UNPACK, |(point, pass)| {
+        let vault = machine();
+        killed(&vault, point, *pass, &["unpack", &path, "--yes"]);
+        unpack(&vault, &package, &[]).success();
+        assert_eq!(images(&vault), images(&desk.site), "{point}:{pass}");
+        assert_eq!(fs::read(vault.file("seeds/d/archive/toc.dat")).unwrap(), b"PGDMP of d");
+        vault.run(&["-f", "stack.json", "images", "verify"]).success();
+        vault.run(&["-f", "stack.json", "history"]).success();
+    });
+}
+
+#[test]
+fn a_pack_that_is_killed_leaves_no_file_under_its_name_or_a_whole_one() {
+    let desk = Desk::new();
+    desk.images(&[("web", &[&layer(1, 20_000)]), ("worker", &[&layer(2, 20_000)])]);
+    desk.run(&["release", "create", "v1"]).success();
+    let whole = fs::read(desk.pack("whole.tar", &["--release", "v1", "--for", "none", "--unsigned"])).unwrap();
+    for (point, pass) in PACK {
+        let pack = ["-f", "stack.json", "pack", "--release", "v1", "--for", "none", "--unsigned", "-o", "out/x.tar"];
+        fs::create_dir(desk.site.file("out")).unwrap();
+        killed(&desk.site, point, pass, &pack);
+        if let Ok(found) = fs::read(desk.site.file("out/x.tar")) {
+            assert!(found == whole, "{point}");
+        }
+        // One that was killed at its very end left a whole file.
+        desk.site.run(&[&pack[..], &["--yes"]].concat()).success();
+        assert!(fs::read(desk.site.file("out/x.tar")).unwrap() == whole, "{point}");
+        assert_eq!(fs::read_dir(desk.site.file("out")).unwrap().count(), 1, "{point}: nothing unfinished is left");
+        fs::remove_dir_all(desk.site.file("out")).unwrap();
+    }
+}
+
+#[test]
+fn what_has_come_of_a_large_entry_is_not_read_again() {
+    let desk = Desk::new();
+    let large = layer(1, 3 << 20);
+    desk.images(&[("web", &[&large]), ("worker", &[&layer(2, 2000)])]);
+    let package = desk.pack("all.tar", &["--for", "none", "--unsigned"]);
+    let bytes = fs::read(&package).unwrap();
+    let vault = machine();
+    // As a disk that was pulled out: half of the large layer is there.
+    fs::write(vault.file("half.tar"), &bytes[..bytes.len() / 2]).unwrap();
+    unpack(&vault, &vault.file("half.tar"), &[]).failure(1);
+    let incoming = vault.file("store/.dpl-store/incoming");
+    let parts = fs::read_dir(incoming).unwrap().filter(|entry| {
+        let entry = entry.as_ref().unwrap();
+        entry.file_name().to_string_lossy().ends_with(".part") && entry.metadata().unwrap().len() > 500_000
+    });
+    assert_eq!(parts.count(), 1, "what has come is kept");
+    let said = unpack(&vault, &package, &["--json"]).success().json();
+    let read = said["receipt"]["bytes"].as_u64().unwrap();
+    assert!(read < bytes.len() as u64 * 3 / 4, "{read} of {}", bytes.len());
+    assert_eq!(images(&vault), images(&desk.site));
+}

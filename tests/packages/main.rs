@@ -1,0 +1,10 @@
+//! Releases and packages: what goes to a machine by files alone, without an engine and without a network.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod delivery;
+mod desk;
+mod hostile;
+mod kills;
+mod signing;
