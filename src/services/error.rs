@@ -99,7 +99,7 @@ impl ServicesError {
         }
     }
 
-    /// The images that are missing, where nothing else stands in the way: they can be loaded, and the plan made anew.
+    /// The images that are missing, where nothing else stands in the way: they can be loaded, and the plan made again.
     pub fn only_missing_images(&self) -> Option<Vec<&Reference>> {
         let Self::Problems(problems) = self else {
             return None;

@@ -65,7 +65,7 @@ fn words_of_start_leave_dependencies_alone_make_anew_and_do_not_wait() {
     let cache = stack.inspect("cache", "{{.Id}}");
     stack.run(&["start", "web", "--force-recreate"]).success();
     assert_ne!(stack.inspect("web", "{{.Id}}"), web);
-    assert_eq!(stack.inspect("cache", "{{.Id}}"), cache, "only what was chosen is made anew");
+    assert_eq!(stack.inspect("cache", "{{.Id}}"), cache, "only what was chosen is recreated");
     stack.run(&["start", "--no-wait", "--wait-timeout", "3s"]).failure(2);
 
     // What would never be ready is left to itself.

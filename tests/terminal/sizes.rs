@@ -1,4 +1,4 @@
-//! Every size of a terminal: what is drawn fits, and a list is drawn anew when the size changes.
+//! Every size of a terminal: what is drawn fits, and a list is drawn again when the size changes.
 
 use crate::choosing::site;
 use crate::screen::Terminal;

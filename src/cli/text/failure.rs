@@ -387,7 +387,7 @@ mod tests {
         let down = || DatabasesError::NoContainer { container: "p-db-1".to_owned() };
         let failure = Failure::from(down()).explained(message!("dump-failed", databases = "a, b"), None);
         let failure = failure.with_hint(message!("hint-start-flag"));
-        assert_eq!(failure.summary(), "no dump of a, b was made: there is no container p-db-1");
+        assert_eq!(failure.summary(), "no dump of a, b was made: container p-db-1 does not exist");
         let Failure::Work(error) = &failure else { panic!("{failure:?}") };
         assert!(find::<DatabasesError>(error.as_ref()).is_some());
         assert_eq!(hint(error.as_ref()).map(|hint| hint.key), Some("hint-start-flag"));

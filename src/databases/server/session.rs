@@ -86,7 +86,7 @@ impl Session {
         self.used.elapsed()
     }
 
-    /// Leaves its database for another one, or for the same anew: whatever it held there is gone.
+    /// Leaves its database for another one, or the same one again: whatever it held there is gone.
     pub async fn go_to(&mut self, database: &str, conninfo: &str, settings: &str) -> Result<(), DatabasesError> {
         self.database = database.to_owned();
         self.any_bytes = false;

@@ -104,7 +104,7 @@ struct PlanInput<'a> {
     manifest: &'a Manifest,
     snapshot: &'a Snapshot,
     graph: &'a Graph<'a>,
-    /// Keys of the networks that are made anew.
+    /// Keys of the networks that are recreated.
     recreated_networks: BTreeSet<String>,
 }
 

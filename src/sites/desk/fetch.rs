@@ -327,7 +327,7 @@ impl Fetching<'_> {
         let mut conversation = self.ask(wanted.collect()).await?;
         for file in files {
             let head = self.head(&mut conversation).await?;
-            // One that is shorter there now begins anew.
+            // One that is shorter there now starts over.
             let from = if head.from == file.have { file.have } else { 0 };
             let mut opened: ArrivingFile = arrival.open(&file.going_on_from(from))?;
             while let Some(piece) = self.piece(&mut conversation).await? {

@@ -94,7 +94,7 @@ impl DumpOptions {
         flags
     }
 
-    /// What comes after a dump; gives its document anew, with what was found.
+    /// What comes after a dump; gives its document again, with what was found.
     async fn after(
         &self,
         server: &Server,

@@ -156,7 +156,7 @@ fn service_plan<'a>(
     ServicePlan { name, service, is_chosen, is_one_shot, places, surplus, left_running }
 }
 
-/// What runs in a network that is made anew gets a new container, chosen or not; so does what would be started in it.
+/// What runs in a network that is recreated gets a new container, chosen or not; so does what would be started in it.
 fn renew_for_network<'s>(
     input: &PlanInput<'s>,
     service: &Service,

@@ -1,4 +1,4 @@
-//! Networks that are made anew (`--recreate-networks`): what runs in them is stopped and steps aside first, since the engine
+//! Networks that are recreated (`--recreate-networks`): what runs in them is stopped and steps aside first, since the engine
 //! removes no network that is in use and keeps a container in the network that it joined.
 //!
 //! Until the network is removed, everything can be taken back; afterwards the old containers can't run any more.
@@ -44,7 +44,7 @@ pub(in crate::services::plan) fn to_recreate(input: &PlanInput) -> BTreeSet<Stri
     keys.into_iter().filter(differs).map(str::to_owned).collect()
 }
 
-/// The first network of a service that is made anew.
+/// The first network of a service that is recreated.
 pub(super) fn network_of(service: &Service, recreated: &BTreeSet<String>) -> Option<String> {
     service.network_keys().into_iter().find(|key| recreated.contains(*key)).map(str::to_owned)
 }

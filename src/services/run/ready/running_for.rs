@@ -10,7 +10,7 @@ use crate::engine::ContainerView;
 /// A long period is looked into so often.
 const BETWEEN: Duration = Duration::from_millis(500);
 
-/// Counts from the moment at which a start was first seen; another start begins anew. The engine's clock is not asked:
+/// Counts from the moment at which a start was first seen; another start starts over. The engine's clock is not asked:
 /// it may be another machine's.
 #[derive(Debug)]
 pub(super) struct Steady {
