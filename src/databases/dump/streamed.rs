@@ -24,10 +24,11 @@ use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, is_archive_file}
 use crate::databases::archive::tar_stream::{self, Incoming, TABLE_OF_CONTENTS};
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::client::Client;
+use crate::databases::server::command::{Command, CommandEnd};
 use crate::databases::server::connect::Server;
 use crate::databases::server::disk_space::RESERVE_BYTES;
 use crate::databases::server::quoting;
-use crate::databases::server::session::{Command, CommandEnd, Session};
+use crate::databases::server::session::Session;
 use crate::fs::Hasher;
 use crate::report::Message;
 

@@ -9,10 +9,11 @@ use serde::Deserialize;
 use tokio::sync::{OnceCell, mpsc};
 
 use super::client::{Client, Credentials, Endpoint, Limits, application_name};
+use super::command::Command;
 use super::guard;
 use super::kept_sessions::KeptSessions;
 use super::quoting;
-use super::session::{Command, Session};
+use super::session::Session;
 use super::way::{self, HelperRoute, PRIVILEGED, Privileged, Seen, ServerBySocket};
 use crate::catalogue::english;
 use crate::databases::containers::helper::{self, HelperPlace};

@@ -4,6 +4,7 @@
 
 pub(super) mod any_bytes;
 pub(super) mod client;
+pub(super) mod command;
 pub(super) mod connect;
 pub(super) mod disk_space;
 pub(super) mod guard;
