@@ -19,7 +19,7 @@ const HEALTH_OF_OLD: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl Performer<'_> {
-    /// Takes back what a place's steps did. Every operation is tried, whatever comes of the others; what is there in the
+    /// Takes back what a replica's steps did. Every operation is tried, whatever comes of the others; what is there in the
     /// end is looked at, not concluded.
     pub async fn go_back(&self, step: &Step, undo: &[Operation]) -> WayBack {
         let way_back = self.put_back(step, undo).await;
