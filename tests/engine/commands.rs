@@ -121,7 +121,7 @@ fn a_stack_is_started_in_order_shown_stopped_and_removed() {
 }
 
 #[test]
-fn restart_makes_anew_what_changed_and_restarts_the_rest() {
+fn restart_recreates_what_changed_and_restarts_the_rest() {
     let (stack, port) = open_shop();
     stack.run(&["start"]).success();
     let before = ["redis", "api", "page"].map(|service| stack.inspect(service, "{{.Id}} {{.State.StartedAt}}"));

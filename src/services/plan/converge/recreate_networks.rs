@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ServicePlan;
-use super::replace::{Replacement, aside, brings_back, guests_of};
+use super::replace::{Replacement, aside, brings_back, restarts_of_sharers};
 use crate::manifest::model::{RestartPolicy, Service};
 use crate::services::plan::PlanInput;
 use crate::services::plan::builder::{Builder, Chain, must_succeed};
@@ -110,8 +110,8 @@ fn step_aside(
     if old.is_up() {
         chain.step(Operation::StopContainer { target: target.clone() });
         chain.undo([Operation::StartContainer { target: target.clone() }]);
-        let guests = guests_of(chain, input, service_plan.name, replica.number);
-        chain.undo(guests);
+        let restarts = restarts_of_sharers(chain, input, service_plan.name, replica.number);
+        chain.undo(restarts);
     }
     if old.role != Role::Main {
         return target;

@@ -260,8 +260,8 @@ fn step_aside(
     if with.replica.served(old) {
         if with.can_return(old) {
             chain.undo([Operation::StartContainer { target: old_target.clone() }]);
-            let guests = guests_of(chain, with.input, with.service_plan.name, with.replica.number);
-            chain.undo(guests);
+            let restarts = restarts_of_sharers(chain, with.input, with.service_plan.name, with.replica.number);
+            chain.undo(restarts);
         } else if let Some(provider) = with.loses_provider {
             let (service, provider) = (with.service_plan.name.to_owned(), provider.to_owned());
             chain.builder.warn(Warning::NoWayBack { service, provider });
@@ -296,7 +296,7 @@ fn stop_kept(chain: &mut Chain, kept: &ObservedContainer) {
 
 /// What lives in the old container's namespaces has lost them when that one was stopped: it is restarted into them when
 /// the old one is back.
-pub(super) fn guests_of(chain: &mut Chain, input: &PlanInput, service: &str, number: u32) -> Vec<Operation> {
+pub(super) fn restarts_of_sharers(chain: &mut Chain, input: &PlanInput, service: &str, number: u32) -> Vec<Operation> {
     let sharers = input.graph.dependents(service).into_iter().filter(|(_, need)| need.namespace);
     let running = sharers
         .filter(|_| number == 1)

@@ -192,8 +192,8 @@ impl Performer<'_> {
     }
 }
 
-/// The container that an undo puts back: one that was there before, and that it neither stops nor removes. Guests of its
-/// namespaces are only restarted.
+/// The container that an undo puts back: one that was there before, and that it neither stops nor removes. What shares its
+/// namespaces is only restarted.
 fn old_container(undo: &[Operation]) -> Option<&Target> {
     let goes = |id: &Option<String>| {
         undo.iter().any(|operation| match operation {

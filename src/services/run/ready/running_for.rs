@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_start_begins_anew() {
+    async fn another_start_starts_over() {
         let mut steady = Steady::new(Duration::from_secs(3600));
         assert!(matches!(steady.look(&started_at("a")), Look::NotYet(_)));
         let hour_ago = Instant::now().checked_sub(Duration::from_secs(3600)).expect("the machine runs for longer");

@@ -25,7 +25,7 @@ fn a_replacement_that_never_gets_ready_fails_alone_and_the_old_container_serves(
 }
 
 #[test]
-fn a_guest_of_a_provider_that_does_not_run_is_not_restarted_with_another() {
+fn a_sharer_of_a_provider_that_does_not_run_is_not_restarted_with_another() {
     let shape = Shape {
         needs: vec![(0, 1, 2), (0, 4, 4)],
         states: vec![1, 3, 0, 0, 2, 0, 0, 1],
@@ -44,7 +44,7 @@ fn a_guest_of_a_provider_that_does_not_run_is_not_restarted_with_another() {
 }
 
 #[test]
-fn a_cut_off_guest_of_a_cut_off_provider_is_replaced_again() {
+fn a_cut_off_sharer_of_a_cut_off_provider_is_replaced_again() {
     let shape = Shape {
         needs: vec![(0, 7, 0), (4, 7, 4), (3, 4, 0)],
         states: vec![2, 0, 1, 0, 2, 1, 3, 3],
@@ -90,10 +90,10 @@ fn a_network_that_is_recreated_survives_a_kill_at_every_step() {
     }
 }
 
-/// The middle one of three has a container that was made before it was to share the last one's namespace, and a guest: it
-/// can run again, and its guest in it.
+/// The middle one of three has a container that was made before it was to share the last one's namespace, and a sharer: it
+/// can run again, and its sharer in it.
 #[test]
-fn a_container_that_shares_no_namespace_yet_can_return_with_its_guest() {
+fn a_container_that_shares_no_namespace_yet_can_return_with_its_sharer() {
     let shape = |moment| Shape {
         needs: vec![(1, 6, 4), (3, 6, 0), (6, 7, 4)],
         states: vec![0, 1, 0, 0, 1, 0, 1, 0],
@@ -123,9 +123,9 @@ fn a_container_that_shares_no_namespace_yet_can_return_with_its_guest() {
     }
 }
 
-/// Three services, each in the namespace of the next: the guest of a provider that was down ran on.
+/// Three services, each in the namespace of the next: the sharer of a provider that was down ran on.
 #[test]
-fn a_guest_that_outlived_its_provider_comes_to_its_end_after_a_kill_at_any_step() {
+fn a_sharer_that_outlived_its_provider_comes_to_its_end_after_a_kill_at_any_step() {
     let shape = |moment, late| Shape {
         needs: vec![(5, 7, 4), (2, 5, 4), (0, 2, 0)],
         states: vec![0, 1, 1, 0, 1, 2, 0, 4],

@@ -240,7 +240,7 @@ fn serves_and_comes_to_the_end(
         let was_said = plan
             .warnings
             .iter()
-            .any(|warning| matches!(warning, Warning::NoWayBack { service: guest, .. } if guest == service));
+            .any(|warning| matches!(warning, Warning::NoWayBack { service: name, .. } if name == service));
         let is_excused = restart_failed || lost_provider || was_said;
         prop_assert!(main.is_up() || is_excused, "{service} is down\n{}", shown());
         prop_assert_eq!(main.view.restart, *policy);
