@@ -123,13 +123,13 @@ pub enum DatabasesError {
         missing: Message,
     },
     Shrunk {
-        what: Dumped,
+        what: DumpKind,
         database: String,
         new_bytes: u64,
         old_bytes: u64,
     },
     Emptied {
-        what: Dumped,
+        what: DumpKind,
         database: String,
         tables: usize,
     },
@@ -432,12 +432,12 @@ pub(in crate::databases) type Operation = fn() -> Message;
 
 /// Of what kind a dump is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dumped {
+pub enum DumpKind {
     Backup,
     Seed,
 }
 
-impl Told for Dumped {
+impl Told for DumpKind {
     fn message(&self) -> Message {
         match self {
             Self::Backup => message!("noun-backup"),
