@@ -9,9 +9,9 @@
 pub(super) mod backup;
 pub(super) mod compress;
 mod count;
-pub(super) mod room;
 pub(super) mod seed;
 mod settings;
+pub(super) mod shared_disk;
 pub(super) mod streamed;
 mod write;
 

@@ -15,7 +15,7 @@ use libdeflater::{CompressionLvl, Compressor};
 use tokio::sync::mpsc;
 
 use super::compress::{BLOCK_BYTES, CompressedFile, Moved, ends_whole};
-use super::room::free_bytes;
+use super::shared_disk::free_bytes;
 use super::write::{Opened, Written, lock_error};
 use super::{DumpOrder, Level, joined};
 use crate::databases::archive::contents::{self, Contents};

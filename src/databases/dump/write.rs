@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 
 use super::compress::{CompressedFile, Follower, Moved, WriterSignal};
-use super::room::Room;
+use super::shared_disk::WatchedDisk;
 use super::{DumpOrder, PasswordHashes, joined, streamed};
 use crate::databases::archive::contents::{self, Contents};
 use crate::databases::archive::record::ARCHIVE;
@@ -100,9 +100,9 @@ impl Dumping<'_> {
         let Self { server, folder, .. } = *self;
         let starting = Helper::start(server, folder, Access::Write, Reach::Server);
         let (helper, mut opened) = starting_beside(starting, opening).await?;
-        let room = Room::of(server, folder, &helper).await;
+        let disk = WatchedDisk::of(server, folder, &helper).await;
         let writing = Box::pin(self.write(&mut opened, &helper));
-        match self.unless_stopped(room, writing).await {
+        match self.unless_stopped(disk, writing).await {
             Ok(written) => Ok(WrittenDump { opened, written, helper: Some(helper) }),
             Err(error) => {
                 helper.end().await;
@@ -136,13 +136,13 @@ impl Dumping<'_> {
     /// The work, unless somebody asks for an end, or the disk that the server needs too is about to be full.
     async fn unless_stopped<T>(
         &self,
-        room: Option<Room<'_>>,
+        disk: Option<WatchedDisk<'_>>,
         work: BoxFuture<'_, Result<T, DatabasesError>>,
     ) -> Result<T, DatabasesError> {
         let database = self.order.recorded_as;
         let runs_out = async {
-            match &room {
-                Some(room) => room.runs_out(database).await,
+            match &disk {
+                Some(disk) => disk.runs_out(database).await,
                 None => std::future::pending().await,
             }
         };
