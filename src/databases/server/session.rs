@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::any_bytes;
 use super::client::{Client, chance};
 use super::command::{Command, CommandEnd, shell_line};
-use super::kept_sessions::KeptSessions;
+use super::idle_sessions::IdleSessions;
 use super::quoting;
 use crate::databases::error::{DatabasesError, Operation, Said};
 use crate::engine::{ExecOutput, ExecSession};
@@ -35,7 +35,7 @@ pub(in crate::databases) struct Session {
 
 /// Where a session goes when it is done with, and how it gets there.
 struct Keeper {
-    kept: KeptSessions,
+    idle: IdleSessions,
     conninfo: String,
     settings: String,
 }
@@ -57,11 +57,11 @@ impl Session {
     /// From now on closing it means that it is kept, where that client keeps any.
     pub fn kept_by(mut self, client: &Client) -> Self {
         let keeper = |home| Keeper {
-            kept: client.kept.clone(),
+            idle: client.idle.clone(),
             conninfo: client.session_conninfo(home),
             settings: client.session_settings(),
         };
-        self.keeper = client.kept.home().map(keeper);
+        self.keeper = client.idle.home().map(keeper);
         self
     }
 
@@ -296,10 +296,10 @@ impl Session {
     /// The session itself where nobody keeps it.
     pub async fn give_back(mut self) -> Result<Option<Self>, DatabasesError> {
         let Some(keeper) = self.keeper.take() else { return Ok(Some(self)) };
-        let Some(home) = keeper.kept.home().filter(|_| keeper.kept.has_room()) else { return Ok(Some(self)) };
+        let Some(home) = keeper.idle.home().filter(|_| keeper.idle.has_room()) else { return Ok(Some(self)) };
         // Nobody could rename or drop its database meanwhile.
         self.go_home(home, &keeper).await?;
-        keeper.kept.put(self);
+        keeper.idle.put(self);
         Ok(None)
     }
 
