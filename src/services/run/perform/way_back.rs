@@ -40,7 +40,7 @@ impl Performer<'_> {
             return WayBack::OldGone { left: self.new_container(undo, &old_id).await };
         }
         let (of_old, of_new) = self.take_back(step, undo).await;
-        self.tell_of_kept(step, undo).await;
+        self.tell_of_failed(step, undo).await;
         let name = undo.iter().rev().find_map(|operation| match operation {
             Operation::RenameContainer { target, to } if target.id.as_ref() == Some(&old_id) => Some(to),
             _ => None,
@@ -83,7 +83,7 @@ impl Performer<'_> {
     }
 
     /// Says what a failed container that is kept (`--keep-failed`) is called now, if it is there.
-    async fn tell_of_kept(&self, step: &Step, undo: &[Operation]) {
+    async fn tell_of_failed(&self, step: &Step, undo: &[Operation]) {
         let kept = undo.iter().find_map(|operation| match operation {
             Operation::RenameContainer { target, to } if to.ends_with(Role::Failed.suffix()) => self.id(target),
             _ => None,
