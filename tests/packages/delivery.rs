@@ -63,7 +63,7 @@ fn a_file_that_is_there_is_replaced_only_by_word() {
     let pack =
         |more: &[&str]| desk.run(&[&["pack", "--for", "none", "--unsigned", "--output", "notes.txt"], more].concat());
     let refused = pack(&[]).failure(2);
-    assert!(refused.stderr.contains("is there already"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("exists already"), "{}", refused.stderr);
     assert_eq!(fs::read_to_string(desk.site.file("notes.txt")).unwrap(), "mine");
     pack(&["--yes"]).success();
     assert!(fs::metadata(desk.site.file("notes.txt")).unwrap().len() > 1_000);
