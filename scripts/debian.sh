@@ -14,7 +14,7 @@ need() {
     absent+=("${wish%%=*}") packages+=("${wish#*=}")
   done
   ((${#absent[@]})) || return 0
-  command -v apt-get >/dev/null || die "${absent[*]} missing, and there is no apt here to install: ${packages[*]}"
+  command -v apt-get >/dev/null || die "${absent[*]} missing, and this machine has no apt to install ${packages[*]}"
   ((EUID == 0)) || die "${absent[*]} missing; as root: apt-get install ${packages[*]}"
   echo "${0##*/}: installing ${packages[*]}" >&2
   apt_install "${packages[@]}" || { apt-get update -qq >&2 && apt_install "${packages[@]}"; } ||
@@ -62,7 +62,7 @@ need_compose() {
 debian_mirror() {
   local ask=(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian') found
   [[ ${DPL_DEBIAN_MIRROR:-} ]] && { echo "$DPL_DEBIAN_MIRROR"; return; }
-  command -v apt-get >/dev/null || die "there is no apt here to say where Debian's packages are"
+  command -v apt-get >/dev/null || die "this machine has no apt to say where Debian's packages are"
   found=$("${ask[@]}")
   # Labels come with the package lists, which a fresh machine has not fetched yet.
   [[ $found ]] || { apt-get update -qq >&2 && found=$("${ask[@]}"); }

@@ -10,22 +10,13 @@
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 source "$here/debian.sh"
+source "$here/demo-common.sh"
 source "$here/hosts.sh"
 folder=$(readlink -m "${DPL_DEMO:-$here/../target/demo-sites}")
 # Two clones of the project have two pairs of hosts.
 name=ds$(($(cksum <<<"$folder" | cut -d ' ' -f 1) % 10000))
 postgres=danganju-postgres-1
 replaced='17..25'
-
-# step COMMAND…: shows it, runs it, tells its time.
-step() {
-  local begun=${EPOCHREALTIME/[.,]/} tenths
-  current=$*
-  printf '\n$ %s\n' "$current"
-  "$@"
-  tenths=$(((${EPOCHREALTIME/[.,]/} - begun + 50000) / 100000))
-  printf -- '-- %d.%d s\n' $((tenths / 10)) $((tenths % 10))
-}
 
 # As typed at the desk, beside the manifest. Nothing may ask.
 dpl() { (cd "$folder/desk/manifests" && "${on_desk[@]}" "HOME=$folder/desk" "$program" --progress plain "$@" </dev/null); }
@@ -99,26 +90,15 @@ main() {
   esac
   current='the preparations'
   trap 'code=$?; ((code == 0)) || echo "demo-sites.sh: failed at: $current" >&2; hosts_leave; exit $code' EXIT
-  local began=$SECONDS secret
+  local began=$SECONDS
   need jq ss=iproute2
   (clean)
-  program=${DPL:-}
-  if [[ ! $program ]]; then
-    command -v cargo >/dev/null || die "no cargo to build dpl with; name a built one in DPL"
-    step cargo build --release --quiet --manifest-path "$here/../Cargo.toml"
-    program=${CARGO_TARGET_DIR:-$here/../target}/release/dpl
-  fi
-  program=$(readlink -f "$program")
-  [[ -x $program ]] || die "there is no dpl at $program"
+  find_program
   mkdir -p "$folder/desk" "$folder/prod"
   hosts_up "$name" "$folder/hosts"
   hosts_rate 100
   unset DPL_MANIFEST "${!DANGANJU_@}"
-  cp -r "$here/../manifests" "$folder/desk/manifests"
-  rm -rf "$folder/desk/manifests/.dpl"
-  for secret in $(grep -hoE '\$\{DANGANJU_SECRETS\}/[a-z_]+' "$folder"/desk/manifests/*.json | sort -u); do
-    (umask 077; tr -dc A-Za-z0-9 </dev/urandom | head -c 24 >"$folder/desk/manifests/secrets/${secret##*/}" || true)
-  done
+  copy_manifests "$folder/desk/manifests"
   printf '{"sites": {"prod": {"ssh": "site", "folder": "%s", "manifest": "manifests/local-docker.json"}}}\n' "$folder/prod" >"$folder/desk/manifests/sites.json"
   DOCKER_HOST=$desk_engine DPL=$program step "$here/stand-ins.sh" "$folder/desk/manifests/local-docker.json"
 

@@ -11,21 +11,12 @@
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 source "$here/debian.sh"
+source "$here/demo-common.sh"
 folder=$(readlink -m "${DPL_DEMO:-$here/../target/demo}")
 # Two clones of the project have two engines.
 engine_name=demo-$(cksum <<<"$folder" | cut -d ' ' -f 1)
 project=danganju
 postgres=$project-postgres-1
-
-# step COMMAND…: shows it, runs it, tells its time.
-step() {
-  local begun=${EPOCHREALTIME/[.,]/} tenths
-  current=$*
-  printf '\n$ %s\n' "$current"
-  "$@"
-  tenths=$(((${EPOCHREALTIME/[.,]/} - begun + 50000) / 100000))
-  printf -- '-- %d.%d s\n' $((tenths / 10)) $((tenths % 10))
-}
 
 # Published ports of a private engine are in its own network, so dpl works from there. Nothing may ask.
 dpl() { "${inside[@]}" "$program" "$@" </dev/null; }
@@ -53,18 +44,11 @@ prepare_engine() {
   fi
 }
 
-# The manifests are copied: dpl's state lies beside them, their paths lead into this folder, and so do the secrets.
 prepare_site() {
-  local variable secret
+  local variable
   for variable in ${!DANGANJU_@} DPL_MANIFEST; do unset "$variable"; done
   export XDG_STATE_HOME=$folder/state XDG_CONFIG_HOME=$folder/config
-  cp -r "$here/../manifests" "$folder/manifests"
-  rm -rf "$folder/manifests/.dpl"
-  umask 077
-  for secret in $(grep -hoE '\$\{DANGANJU_SECRETS\}/[a-z_]+' "$folder"/manifests/*.json | sort -u); do
-    tr -dc A-Za-z0-9 </dev/urandom | head -c 24 >"$folder/manifests/secrets/${secret##*/}" || true
-  done
-  umask 022
+  copy_manifests "$folder/manifests"
 }
 
 # What the engine has of the project: ours ps|volume|network.
@@ -130,14 +114,7 @@ main() {
   need docker=docker.io nsenter=util-linux
   (clean)
 
-  program=${DPL:-}
-  if [[ ! $program ]]; then
-    command -v cargo >/dev/null || die "no cargo to build dpl with; name a built one in DPL"
-    step cargo build --release --quiet --manifest-path "$here/../Cargo.toml"
-    program=${CARGO_TARGET_DIR:-$here/../target}/release/dpl
-  fi
-  program=$(readlink -f "$program")
-  [[ -x $program ]] || die "there is no dpl at $program"
+  find_program
   prepare_engine
   prepare_site
   cd "$folder"

@@ -215,6 +215,6 @@ case $action in
   up) up "$@" ;;
   kill) crash ;;
   down) down ;;
-  netns) [[ -e $dir/settings ]] || die "there is no engine $name"; echo "$space" ;;
+  netns) [[ -e $dir/settings ]] || die "the engine $name does not exist"; echo "$space" ;;
   *) usage ;;
 esac

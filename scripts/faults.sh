@@ -31,7 +31,7 @@ hang-ups|20|the terminal closed in the middle of an action, which goes on to its
 menus|40|menus through a pseudo-terminal'
 
 table() {
-  [[ -s $DPL_FAULTS_TALLY ]] || { echo "there is no $DPL_FAULTS_TALLY: run faults.sh first" >&2; exit 1; }
+  [[ -s $DPL_FAULTS_TALLY ]] || { echo "$DPL_FAULTS_TALLY does not exist: run faults.sh first" >&2; exit 1; }
   awk -F '\t' -v rows="$rows" '
     { cases[$1] += $2; passed[$1] += $3 }
     END {

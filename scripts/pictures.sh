@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes docs/pictures/*.svg anew from what the program shows in a terminal: the menu, a load, a replacement that fails
+# Makes docs/pictures/*.svg again from what the program shows in a terminal: the menu, a load, a replacement that fails
 # and comes back, a rebuild. It runs on the demo's engine with its 25 services, in a folder of its own, and takes all of
 # that away when it ends.
 #

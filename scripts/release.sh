@@ -41,7 +41,7 @@ build() {
 }
 
 try() {
-  [[ -x $files/$name ]] || die "there is no $files/$name: release.sh build"
+  [[ -x $files/$name ]] || die "$files/$name is missing: run release.sh build"
   # Not local: the trap needs it when this function is long over.
   engine=release-$(cksum <<<"$PWD" | cut -d ' ' -f 1)
   trap '"$here/engine.sh" down "$engine"' EXIT

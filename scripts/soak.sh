@@ -72,7 +72,7 @@ archives() {
 
 fuzz() { # SECONDS
   local target
-  command -v cargo-fuzz >/dev/null || die 'there is no cargo-fuzz: cargo install cargo-fuzz'
+  command -v cargo-fuzz >/dev/null || die 'cargo-fuzz is missing: cargo install cargo-fuzz'
   export RUSTC_BOOTSTRAP=1
   mkdir -p fuzz/corpus/manifest
   cp manifests/*.json fuzz/corpus/manifest/

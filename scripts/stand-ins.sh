@@ -23,7 +23,7 @@ usage() { sed -n '6s/^#   //p' "$0" >&2; exit 2; }
 
 images_of() { # MANIFEST: its references, each once, in order
   local dpl=${DPL:-$here/../target/debug/dpl} listed
-  [[ -f $1 ]] || die "there is no manifest $1"
+  [[ -f $1 ]] || die "the manifest $1 does not exist"
   if [[ -x $dpl ]] && listed=$("$dpl" list --json "$1" 2>/dev/null) && [[ $listed == *'"image"'* ]]; then
     grep -o '"image": *"[^"]*"' <<<"$listed" | cut -d '"' -f 4 | awk '!seen[$0]++'
   elif command -v python3 >/dev/null; then

@@ -13,44 +13,46 @@ use super::{Catalogue, SENTENCES};
 use crate::report::{Message, Value};
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredMessage {
     key: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    values: Vec<(String, KeptValue)>,
+    values: Vec<(String, StoredValue)>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum KeptValue {
+enum StoredValue {
     Text(String),
     /// Before a message: serde takes a list of one name for a struct whose other fields have defaults.
     List(Vec<String>),
-    Message(Kept),
-    Several(Vec<Kept>),
+    Message(StoredMessage),
+    Several(Vec<StoredMessage>),
 }
 
-impl Kept {
+impl StoredMessage {
     fn of(message: &Message) -> Self {
         let value = |value: &Value| match value {
-            Value::Text(text) => KeptValue::Text(text.clone()),
-            Value::Message(message) => KeptValue::Message(Self::of(message)),
-            Value::Several(messages) => KeptValue::Several(messages.iter().map(Self::of).collect()),
-            Value::List(names) => KeptValue::List(names.clone()),
+            Value::Text(text) => StoredValue::Text(text.clone()),
+            Value::Message(message) => StoredValue::Message(Self::of(message)),
+            Value::Several(messages) => StoredValue::Several(messages.iter().map(Self::of).collect()),
+            Value::List(names) => StoredValue::List(names.clone()),
         };
-        let values = message.values.iter().map(|(name, kept)| ((*name).to_owned(), value(kept))).collect();
+        let values = message.values.iter().map(|(name, stored)| ((*name).to_owned(), value(stored))).collect();
         Self { key: message.key.to_owned(), values }
     }
 
     fn message(self) -> Option<Message> {
         let place = SENTENCES.binary_search_by(|(known, _)| (*known).cmp(self.key.as_str())).ok()?;
         let (key, [english, _]) = SENTENCES[place];
-        let value = |(name, value): (String, KeptValue)| {
+        let value = |(name, value): (String, StoredValue)| {
             let at = english.find(&format!("{{{name}"))? + 1;
             let value = match value {
-                KeptValue::Text(text) => Value::Text(text),
-                KeptValue::Message(kept) => Value::Message(kept.message()?),
-                KeptValue::Several(kept) => Value::Several(kept.into_iter().map(Self::message).collect::<Option<_>>()?),
-                KeptValue::List(names) => Value::List(names),
+                StoredValue::Text(text) => Value::Text(text),
+                StoredValue::Message(stored) => Value::Message(stored.message()?),
+                StoredValue::Several(stored) => {
+                    Value::Several(stored.into_iter().map(Self::message).collect::<Option<_>>()?)
+                }
+                StoredValue::List(names) => Value::List(names),
             };
             Some((&english[at..at + name.len()], value))
         };
@@ -59,18 +61,18 @@ impl Kept {
 }
 
 pub fn serialize<S: Serializer>(message: &Message, serializer: S) -> Result<S::Ok, S::Error> {
-    Kept::of(message).serialize(serializer)
+    StoredMessage::of(message).serialize(serializer)
 }
 
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Message, D::Error> {
-    let kept = Kept::deserialize(deserializer)?;
-    let key = kept.key.clone();
-    kept.message().ok_or_else(|| D::Error::custom(format_args!("no sentence `{key}` with these values is known")))
+    let stored = StoredMessage::deserialize(deserializer)?;
+    let key = stored.key.clone();
+    stored.message().ok_or_else(|| D::Error::custom(format_args!("no sentence `{key}` with these values is known")))
 }
 
 /// A message that may be missing: one that this version does not know counts as missing, as where its text stands beside it.
 pub mod known {
-    use super::{Deserialize, Deserializer, Kept, Message, Serializer};
+    use super::{Deserialize, Deserializer, Message, Serializer, StoredMessage};
 
     pub fn serialize<S: Serializer>(message: &Option<Message>, serializer: S) -> Result<S::Ok, S::Error> {
         match message {
@@ -81,7 +83,7 @@ pub mod known {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Message>, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
-        Ok(serde_json::from_value::<Kept>(value).ok().and_then(Kept::message))
+        Ok(serde_json::from_value::<StoredMessage>(value).ok().and_then(StoredMessage::message))
     }
 }
 

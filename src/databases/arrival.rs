@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_goes_on_in_its_middle_and_a_wrong_one_begins_anew() {
+    fn a_file_goes_on_in_its_middle_and_a_wrong_one_starts_over() {
         let folder = tempfile::tempdir().unwrap();
         let arrival = missing(folder.path(), &dump());
         let rows = |arrival: &Arrival| {

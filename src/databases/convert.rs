@@ -249,7 +249,7 @@ async fn fill(
         .chain([server.client.conninfo(PLAIN)])
         .collect();
     // A dump of a whole server that drops first drops the database that they are in, too.
-    server.client.kept.clear();
+    server.client.idle.clear();
     crate::failpoint!("databases.convert.before-fill");
     let session = server.client.start("psql", &arguments).await?;
     let (reader, position) = open(&conversion.file)?;

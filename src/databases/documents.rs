@@ -22,7 +22,7 @@ pub struct FailedBackup {
 }
 
 /// One backup, or one seed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BackupDocument {
     /// What `db restore --backup` takes: `expert/20260704T101530Z`.
     pub id: String,

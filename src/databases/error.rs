@@ -123,13 +123,13 @@ pub enum DatabasesError {
         missing: Message,
     },
     Shrunk {
-        what: Dumped,
+        what: DumpKind,
         database: String,
         new_bytes: u64,
         old_bytes: u64,
     },
     Emptied {
-        what: Dumped,
+        what: DumpKind,
         database: String,
         tables: usize,
     },
@@ -199,7 +199,8 @@ pub enum DatabasesError {
         problems: Vec<Message>,
     },
     NoBackup {
-        id: String,
+        /// The one that was named; `None` where the database has no backup at all.
+        id: Option<String>,
         database: String,
         folder: PathBuf,
         /// The backup whose ID is nearest to the wrong one.
@@ -370,8 +371,11 @@ impl Told for DatabasesError {
             Self::CannotRollBack { database, problems } => {
                 message!("error-databases-cannot-roll-back", database = database, problems = Several(problems.clone()))
             }
-            Self::NoBackup { id, database, folder, .. } => {
+            Self::NoBackup { id: Some(id), database, folder, .. } => {
                 message!("error-databases-no-backup", id = id, database = database, folder = folder.display())
+            }
+            Self::NoBackup { id: None, database, folder, .. } => {
+                message!("error-databases-no-backups", database = database, folder = folder.display())
             }
             Self::Busy { database } => message!("error-databases-busy", database = database),
             Self::Dependents { operation: DependentsOperation::Stop, database, .. } => {
@@ -428,12 +432,12 @@ pub(in crate::databases) type Operation = fn() -> Message;
 
 /// Of what kind a dump is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dumped {
+pub enum DumpKind {
     Backup,
     Seed,
 }
 
-impl Told for Dumped {
+impl Told for DumpKind {
     fn message(&self) -> Message {
         match self {
             Self::Backup => message!("noun-backup"),

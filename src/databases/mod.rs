@@ -46,7 +46,7 @@ pub use documents::{
 pub use dump::backup::{BackupFolder, BackupSettings, Shrink, backup};
 pub use dump::seed::{SeedSettings, dump_seed};
 pub use dump::{Jobs, Level, LockPatience, PasswordHashes};
-pub use error::{DatabasesError, DependentsOperation, Dumped, Said, as_told};
+pub use error::{DatabasesError, DependentsOperation, DumpKind, Said, as_told};
 pub use list::{
     BackupStamp, DumpOrigin, ServerDatabase, backup_stamps, backups, dump_at, is_kept, leftovers_of, list,
     origin_of_dump, unreadable_backups,

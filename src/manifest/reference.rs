@@ -109,7 +109,7 @@ fn nested(schema: &Value, definitions: &Map<String, Value>) -> String {
     if kind.contains(" or ") || kind.contains(", ") { format!("({kind})") } else { kind }
 }
 
-/// `DPL_WRITE_SCHEMAS=1 cargo test --lib the_reference_in_the_folder` writes it anew.
+/// `DPL_WRITE_SCHEMAS=1 cargo test --lib the_reference_in_the_folder` writes it again.
 #[test]
 fn the_reference_in_the_folder_is_the_schemas_own() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/manifest-reference.md");

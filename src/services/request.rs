@@ -10,7 +10,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Everything runs as the manifest says: made, started, or made anew where it has drifted.
+    /// Everything runs as the manifest says: created, started, or recreated where it has drifted.
     #[default]
     Start,
     /// As `start`, and what runs without drift is restarted.
@@ -34,7 +34,7 @@ pub struct Request {
 pub struct Options {
     pub dependencies: Dependencies,
     pub recreate: Recreate,
-    /// Whether networks that differ from the manifest are made anew, with everything that runs in them.
+    /// Whether networks that differ from the manifest are recreated, with everything that runs in them.
     pub recreate_networks: bool,
     pub wait: Wait,
     /// For every wait of the plan; what the manifest says, else what suits the kind of wait, where absent.
@@ -57,7 +57,7 @@ pub enum Dependencies {
     Leave,
 }
 
-/// Which containers are made anew.
+/// Which containers are recreated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Recreate {
     #[default]

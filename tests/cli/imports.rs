@@ -366,7 +366,7 @@ fn the_stages_of_services_name_only_earlier_ones() {
     for (name, text) in [
         ("services/run/executor.rs", "use crate::services::{container::labels, plan::Plan, snapshot::Snapshot};"),
         ("services/show/examine.rs", "use crate::services::plan::plan;"),
-        ("services/plan/tests/simulated.rs", "use crate::services::run::undo::UndoLog;"),
+        ("services/plan/tests/simulated/world.rs", "use crate::services::run::undo::UndoLog;"),
     ] {
         assert_eq!(found(name, text), Vec::<String>::new(), "{name}: {text}");
     }

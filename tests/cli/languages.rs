@@ -111,12 +111,12 @@ fn causes_of_every_module_are_in_the_language_of_the_session() {
         (&["images", "export", "nobody:1", "--output", "x.tar"], "中没有镜像 nobody:1"),
         (&["images", "import", "nowhere.tar"], "无法读取：nowhere.tar"),
         (&["check", "others/broken.json"], "未知的键 `imag`"),
-        (&["check", "nowhere.json"], "没有此文件"),
-        (&["list", "@nobody"], "没有分组 `@nobody`"),
+        (&["check", "nowhere.json"], "文件不存在"),
+        (&["list", "@nobody"], "未知的分组 `@nobody`"),
         (&["list", "9..3"], "`9..3` 的顺序反了"),
         (&["list", "99"], "编号为 1 到 3"),
-        (&["load", "nowhere.tar"], "没有服务 `nowhere.tar`"),
-        (&["status"], "没有套接字 /nowhere/docker.sock"),
+        (&["load", "nowhere.tar"], "未知的服务 `nowhere.tar`"),
+        (&["status"], "套接字 /nowhere/docker.sock 不存在"),
         (&["status", "-H", "ftp://host"], "不是引擎的地址"),
         (&["start", "--wait-timeout", "soon"], "不是有效的时长"),
         (&["images", "import", "else.tar", "--platform", "linux"], "不是有效的平台"),
@@ -158,7 +158,7 @@ fn the_language_is_the_flags_else_that_of_the_first_variable_that_is_set() {
     let run = Site::with_manifest(STACK).run(&["list", "stack.json", "--lang", "fr"]).failure(2);
     assert!(run.stderr.contains("`--lang` can't be `fr`\n  hint: one of: en, zh"), "{}", run.stderr);
     let run = Site::new().run(&["strat", "--lang", "zh"]).failure(2);
-    assert_eq!(run.stderr, "错误: 没有命令 `strat`\n  提示: 您是指 `start` 吗？\n");
+    assert_eq!(run.stderr, "错误: 未知的命令 `strat`\n  提示: 您是指 `start` 吗？\n");
 }
 
 /// What programs read: documents, schemas, other programs' formats.
@@ -192,6 +192,6 @@ fn a_question_without_a_terminal_is_an_error_with_the_question_in_it() {
     let run = chinese().run(&["db", "rebuild", "minerva"]).failure(2);
     assert_eq!(
         run.stderr,
-        "错误: 没有终端可供提问：minerva 将被交付转储中的数据替换。请输入它的名称以继续：\n  提示: 加 --yes 则不必输入名称 `minerva`，直接执行\n"
+        "错误: 没有终端，无法询问：minerva 将被交付转储中的数据替换。请输入它的名称以继续：\n  提示: 加 --yes 则不必输入名称 `minerva`，直接执行\n"
     );
 }

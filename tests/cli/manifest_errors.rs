@@ -1,6 +1,6 @@
 //! Every error of a manifest, as `dpl check` shows it: to the letter, with its place and what was meant.
 //!
-//! The pages are in `snapshots/`; `INSTA_UPDATE=always` writes them anew, and every change of them is read.
+//! The pages are in `snapshots/`; `INSTA_UPDATE=always` writes them again, and every change of them is read.
 
 use crate::support::Site;
 
@@ -213,7 +213,7 @@ fn a_file_that_is_no_text_or_no_file_says_so() {
         ("stack.json", "can't read stack.json: it is not UTF-8 text, from byte 1 on"),
         ("large.json", "can't read large.json: the file has more than the 512 KiB that it may have"),
         ("folder.json", "can't read folder.json: it is a folder"),
-        ("none.json", "can't read none.json: there is no such file"),
+        ("none.json", "can't read none.json: the file does not exist"),
     ] {
         let run = site.run(&["check", name]).failure(3);
         assert_eq!(run.stderr, format!("error: {line}\n"));

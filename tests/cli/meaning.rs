@@ -147,7 +147,7 @@ fn secrets_and_configs_are_files_that_are_mounted() {
             ("SITE/site.conf", "/site", true),
         ]
     );
-    assert!(errors(&json!({ "secrets": ["nobody"] })).contains("there is no secret `nobody`"));
+    assert!(errors(&json!({ "secrets": ["nobody"] })).contains("secret `nobody` is not defined"));
     let said = errors(&json!({ "secrets": [{ "source": "nobody", "mode": 256 }] }));
     assert!(said.contains("`mode` has no effect on a file"), "{said}");
     let site = Site::with_manifest(
@@ -180,7 +180,7 @@ fn keys_of_compose_are_taken_and_their_values_checked() {
         (json!({ "userns_mode": "private" }), "`userns_mode` can't be `private`"),
         (json!({ "device_cgroup_rules": ["x 1:1 r"] }), "not a valid rule of the device cgroup"),
         (json!({ "mac_address": "02:42" }), "not a valid MAC address"),
-        (json!({ "links": ["nobody"] }), "there is no service `nobody`"),
+        (json!({ "links": ["nobody"] }), "service `nobody` is not defined"),
         (json!({ "links": ["a:b:c"] }), "not a valid link"),
         (json!({ "memswap_limit": "-2" }), "not a valid size"),
         (json!({ "command": [] }), "an empty `command` has no effect"),

@@ -71,7 +71,7 @@ fn a_backup_of_another_project_in_a_folder_of_both_replaces_nothing_unless_someb
     says(&shown, "is a backup of project `q`, not of `p`");
     says(&shown, "would be restored");
     // It is none of this project's.
-    says(&restore(&["--dry-run"]).failure(1), "there is no backup");
+    says(&restore(&["--dry-run"]).failure(1), "`expert` has no backup below");
     // From elsewhere it was brought on purpose.
     site.write("brought/backup.json", &record_of_another_project());
     let shown = restore(&["--file", "brought", "--dry-run"]).success();

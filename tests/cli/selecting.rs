@@ -11,13 +11,13 @@ fn list(selector: &str) -> crate::support::Run {
 #[test]
 fn a_wrong_selector_is_one_line_and_exit_code_2() {
     for (selector, line) in [
-        ("26", "there is no service 26: the numbers go from 1 to 25"),
-        ("0", "there is no service 0: the numbers go from 1 to 25"),
-        ("17..99", "there are no services 17..99: the numbers go from 1 to 25"),
+        ("26", "service 26 does not exist: the numbers go from 1 to 25"),
+        ("0", "service 0 does not exist: the numbers go from 1 to 25"),
+        ("17..99", "services 17..99 do not all exist: the numbers go from 1 to 25"),
         ("17..", "`17..` is not a range: write both ends, as in 17..25"),
         ("25..17", "`25..17` runs backwards: write 17..25"),
-        ("metis_wroker", "there is no service `metis_wroker`: did you mean `metis_worker`?"),
-        ("@metsi", "there is no group `@metsi`: did you mean `@metis`?"),
+        ("metis_wroker", "unknown service `metis_wroker`: did you mean `metis_worker`?"),
+        ("@metsi", "unknown group `@metsi`: did you mean `@metis`?"),
         ("kafka*", "no service matches `kafka*`"),
         ("[17, 18", "the brackets of `[17, 18` don't match"),
     ] {

@@ -123,7 +123,7 @@ fn a_store_that_is_not_there_is_said_to_be_missing() {
     let verified = site.run(&["images", "verify", "-f", "stack.json"]).failure(1);
     assert!(verified.stderr.contains("does not exist"), "{}", verified.stderr);
     let removed = site.run(&["images", "remove", "c10ff1b5a95f", "--yes", "-f", "stack.json"]).failure(1);
-    assert!(removed.stderr.contains("there is no image c10ff1b5a95f"), "{}", removed.stderr);
+    assert!(removed.stderr.contains("image c10ff1b5a95f is not in the store"), "{}", removed.stderr);
 }
 
 #[test]

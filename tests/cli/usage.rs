@@ -21,36 +21,40 @@ fn site() -> Site {
 
 /// Command line, headline, hint.
 const PAGES: &[(&[&str], &str, &str)] = &[
-    (&["strat"], "there is no command `strat`", "did you mean `start`?"),
-    (&["rebuild"], "there is no command `rebuild`", "did you mean `dpl db rebuild`?"),
-    (&["xyzzy"], "there is no command `xyzzy`", "`dpl --help` shows what there is"),
+    (&["strat"], "unknown command `strat`", "did you mean `start`?"),
+    (&["rebuild"], "unknown command `rebuild`", "did you mean `dpl db rebuild`?"),
+    (&["xyzzy"], "unknown command `xyzzy`", "`dpl --help` shows the commands and flags"),
     (&["db", "rebild"], "`dpl db` has no command `rebild`", "did you mean `rebuild`?"),
     (&["load", "--dryrun"], "`dpl load` has no flag `--dryrun`", "did you mean `--dry-run`?"),
     (&["start", "--parralel", "3"], "`dpl start` has no flag `--parralel`", "did you mean `--parallel`?"),
-    (&["load", "--xyzzy"], "`dpl load` has no flag `--xyzzy`", "`dpl load --help` shows what there is"),
+    (&["load", "--xyzzy"], "`dpl load` has no flag `--xyzzy`", "`dpl load --help` shows the commands and flags"),
     (&["list", "--color", "nevr"], "`--color` can't be `nevr`", "did you mean `never`?"),
     (&["save", "--format", "zip"], "`--format` can't be `zip`", "one of: layout, docker-archive"),
-    (&["use", "a.json", "b"], "`dpl use` takes no more arguments, and got `b`", "`dpl use --help` shows what there is"),
+    (
+        &["use", "a.json", "b"],
+        "`dpl use` takes no more arguments, and got `b`",
+        "`dpl use --help` shows the commands and flags",
+    ),
     (
         &["start", "--parallel", "many"],
         "`--parallel` can't be `many`: expected a whole number from 1 to 64",
-        "`dpl start --help` shows what there is",
+        "`dpl start --help` shows the commands and flags",
     ),
     (
         &["logs", "--follow", "--until", "1h"],
         "`--follow` can't be combined with `--until`",
-        "`dpl logs --help` shows what there is",
+        "`dpl logs --help` shows the commands and flags",
     ),
-    (&["up"], "there is no command `up`", "did you mean `dpl start`?"),
-    (&["ps"], "there is no command `ps`", "did you mean `dpl status`?"),
-    (&["images", "import", ""], "`FILE` needs a value", "`dpl images import --help` shows what there is"),
+    (&["up"], "unknown command `up`", "did you mean `dpl start`?"),
+    (&["ps"], "unknown command `ps`", "did you mean `dpl status`?"),
+    (&["images", "import", ""], "`FILE` needs a value", "`dpl images import --help` shows the commands and flags"),
     (&["logs", "-f"], "`--manifest` needs a value", "`dpl logs --follow SERVICE` goes on with what is written"),
     (
         &["logs", "-f", "web"],
-        "`-f` names the manifest, and there is no file `web`",
+        "`-f` names the manifest, and the file `web` does not exist",
         "`dpl logs --follow web` goes on with what is written",
     ),
-    (&["schema", "staus"], "there is no document `staus`", "did you mean `status`?"),
+    (&["schema", "staus"], "unknown document `staus`", "did you mean `status`?"),
 ];
 
 /// What a flag takes comes to its command as the type that this one reads.
@@ -122,11 +126,11 @@ fn a_missing_argument_shows_the_usage() {
 fn names_that_are_not_there_say_what_was_meant() {
     let site = site();
     for (words, line) in [
-        (vec!["exec", "metis-ap", "sh"], "there is no service `metis-ap`: did you mean `metis-api`?"),
-        (vec!["status", "metisapi"], "there is no service `metisapi`: did you mean `metis-api`?"),
-        (vec!["stop", "@mtis"], "there is no group `@mtis`: did you mean `@metis`?"),
-        (vec!["db", "backup", "exprt"], "there is no database `exprt`: did you mean `expert`?"),
-        (vec!["db", "sql", "exprt", "select 1"], "there is no database `exprt`: did you mean `expert`?"),
+        (vec!["exec", "metis-ap", "sh"], "unknown service `metis-ap`: did you mean `metis-api`?"),
+        (vec!["status", "metisapi"], "unknown service `metisapi`: did you mean `metis-api`?"),
+        (vec!["stop", "@mtis"], "unknown group `@mtis`: did you mean `@metis`?"),
+        (vec!["db", "backup", "exprt"], "unknown database `exprt`: did you mean `expert`?"),
+        (vec!["db", "sql", "exprt", "select 1"], "unknown database `exprt`: did you mean `expert`?"),
     ] {
         let run = site.run(&[&["-f", "stack.json"], &words[..]].concat()).failure(2);
         assert_eq!(run.stderr, format!("error: {line}\n"), "{words:?}");
@@ -141,7 +145,7 @@ fn a_backup_that_is_not_there_says_which_one_was_meant() {
         ("expert/19990101T000000Z", "the last one is 20260705T101530Z; `dpl db list expert` shows all"),
     ] {
         let run = site.run(&["-f", "stack.json", "db", "verify", id]).failure(1);
-        let headline = format!("error: there is no backup {id} of `expert` below SITE/backups/databases");
+        let headline = format!("error: backup {id} of `expert` does not exist below SITE/backups/databases");
         assert_eq!(run.stderr, format!("{headline}\n  hint: {hint}\n"));
     }
 }
@@ -168,7 +172,7 @@ fn an_archive_or_an_image_where_services_are_meant_leads_to_the_command_that_tak
     // What stands behind these is a manifest.
     for words in ["images verify db", "images list db", "check db"] {
         let run = site.run(&words.split(' ').collect::<Vec<_>>()).failure(2);
-        let wanted = "error: db is not a manifest: there is no such file\n  hint: this command takes a manifest (.json), and nothing else\n";
+        let wanted = "error: db is not a manifest: the file does not exist\n  hint: this command takes a manifest (.json), and nothing else\n";
         assert_eq!(run.stderr, wanted, "{words}");
     }
 }

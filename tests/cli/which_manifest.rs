@@ -40,7 +40,7 @@ fn the_manifest_is_the_first_argument_that_names_a_json_file() {
 fn behind_two_dashes_nothing_names_a_manifest() {
     let site = Site::with_manifest(STACK);
     let run = site.run(&["-f", "stack.json", "list", "--", "web.json"]).failure(2);
-    assert_eq!(run.stderr, "error: there is no service `web.json`: `dpl list` shows what there is\n");
+    assert_eq!(run.stderr, "error: unknown service `web.json`: `dpl list` shows all of them\n");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn an_engine_that_is_not_there_is_exit_code_4() {
     assert_eq!(
         run.stderr,
         "error: can't reach the Docker engine at unix:///nonexistent/docker.sock\n  \
-         because: there is no socket /nonexistent/docker.sock\n  \
+         because: the socket /nonexistent/docker.sock does not exist\n  \
          hint: is the engine running, and may you use its socket? `-H` or DOCKER_HOST names another one\n"
     );
 }

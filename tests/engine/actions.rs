@@ -55,7 +55,7 @@ fn plan_says_by_its_exit_code_whether_there_is_work() {
 }
 
 #[test]
-fn words_of_start_leave_dependencies_alone_make_anew_and_do_not_wait() {
+fn words_of_start_leave_dependencies_alone_recreate_and_do_not_wait() {
     let stack = Stack::new(&pair(free_port(), "1"));
     stack.run(&["start", "web", "--no-deps", "--no-wait"]).success();
     assert_eq!(stack.docker(&["ps", "-aq", "--filter", &format!("name={}-cache", stack.project)]), "");
@@ -65,7 +65,7 @@ fn words_of_start_leave_dependencies_alone_make_anew_and_do_not_wait() {
     let cache = stack.inspect("cache", "{{.Id}}");
     stack.run(&["start", "web", "--force-recreate"]).success();
     assert_ne!(stack.inspect("web", "{{.Id}}"), web);
-    assert_eq!(stack.inspect("cache", "{{.Id}}"), cache, "only what was chosen is made anew");
+    assert_eq!(stack.inspect("cache", "{{.Id}}"), cache, "only what was chosen is recreated");
     stack.run(&["start", "--no-wait", "--wait-timeout", "3s"]).failure(2);
 
     // What would never be ready is left to itself.
@@ -559,7 +559,7 @@ fn fixed_addresses_aliases_and_external_networks_are_kept_through_a_replacement(
 }
 
 #[test]
-fn a_network_that_somebody_made_anew_is_joined_again() {
+fn a_network_that_somebody_recreated_is_joined_again() {
     let stack = Stack::new(&one(""));
     stack.run(&["start"]).success();
     stack.run(&["stop", "all"]).success();
@@ -589,7 +589,7 @@ fn what_lives_in_the_namespaces_of_a_failed_replacement_lives_in_those_of_the_ol
     stack.run(&["restart", "host"]).failure(1);
     assert_eq!(ids(), before);
     eventually("the old container serves", || answers(port));
-    // The guest hears what happens in its host's network: it is the same one.
+    // What shares it hears what happens in its provider's network: it is the same one.
     let heard =
         stack.docker(&["exec", &stack.container("net"), "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/80 && echo heard"]);
     assert_eq!(heard, "heard");
@@ -600,7 +600,7 @@ fn what_lives_in_the_namespaces_of_a_failed_replacement_lives_in_those_of_the_ol
     stack.run(&["restart", "host"]).success();
     let after = ids();
     for place in 0..4 {
-        assert_ne!(after[place], before[place], "a new provider has new guests");
+        assert_ne!(after[place], before[place], "a new provider has new sharers");
     }
     assert_eq!(stack.inspect("pid", "{{.HostConfig.PidMode}}"), format!("container:{}", after[0]));
     assert_eq!(stack.inspect("ipc", "{{.HostConfig.IpcMode}}"), format!("container:{}", after[0]));

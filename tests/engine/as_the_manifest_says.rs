@@ -106,7 +106,7 @@ fn a_folder_that_another_container_writes_to_is_a_conflict_before_anything_start
 }
 
 #[test]
-fn a_guest_is_restarted_with_a_provider_that_somebody_restarted() {
+fn a_sharer_is_restarted_with_a_provider_that_somebody_restarted() {
     let text = r#"{ "project": "PROJECT", "defaults": { "stop_grace_period": "1s" }, "services": {
         "host": { "image": "expert/expert_ui:latest" },
         "guest": { "image": "redis:7.0", "network_mode": "service:host", "ready": { "tcp": 6379 } } } }"#;

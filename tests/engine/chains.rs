@@ -147,7 +147,7 @@ const SMALL: &str = r#"{ "project": "PROJECT", "defaults": { "stop_grace_period"
 fn a_chain_needs_an_answer_and_says_which_flag_gives_it() {
     let stack = Stack::new(SMALL);
     let run = stack.run(&["do", "3 - 1"]).failure(2);
-    assert!(run.stderr.contains("there is no terminal to ask at: Go on?"), "{}", run.stderr);
+    assert!(run.stderr.contains("can't ask without a terminal: Go on?"), "{}", run.stderr);
     assert!(run.stderr.contains("give --yes"), "{}", run.stderr);
     assert_eq!(run.stdout, "", "nobody looks where nobody can answer");
     let run = stack.run(&["do", "3 - 1 - 11 - 1", "--yes"]).failure(2);

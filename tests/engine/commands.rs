@@ -121,7 +121,7 @@ fn a_stack_is_started_in_order_shown_stopped_and_removed() {
 }
 
 #[test]
-fn restart_makes_anew_what_changed_and_restarts_the_rest() {
+fn restart_recreates_what_changed_and_restarts_the_rest() {
     let (stack, port) = open_shop();
     stack.run(&["start"]).success();
     let before = ["redis", "api", "page"].map(|service| stack.inspect(service, "{{.Id}} {{.State.StartedAt}}"));
@@ -350,7 +350,7 @@ fn a_chain_does_its_links_in_order_and_says_what_remains() {
     assert!(!answers(port), "the first link was done, and none behind the failed one");
 
     let run = stack.run(&["do", "2 - 25"]).failure(2);
-    assert_eq!(run.stderr, "error: there is no service 25: the numbers go from 1 to 3\n");
+    assert_eq!(run.stderr, "error: service 25 does not exist: the numbers go from 1 to 3\n");
     stack.run(&["do", "9 - 1"]).failure(2);
     stack.run(&["do", "13 - 1"]).failure(2);
     let journal = journal(&stack);
@@ -394,7 +394,7 @@ fn the_menu_takes_deploy_pys_numbers_from_a_pipe() {
     assert!(run.stderr.contains("`expert` is not an action: give a number from 1 to 14"), "{}", run.stderr);
     let run = menu(&stack, "15\n", &[]).failure(2);
     assert!(
-        run.stderr.ends_with("error: no action has the number 15: the numbers go from 1 to 14, and 0 leaves\n"),
+        run.stderr.ends_with("error: action 15 does not exist: the numbers go from 1 to 14, and 0 leaves\n"),
         "{}",
         run.stderr
     );
@@ -408,7 +408,7 @@ fn the_menu_takes_deploy_pys_numbers_from_a_pipe() {
         assert!(run.stdout.contains(shown) || run.stderr.contains(shown), "{}{}", run.stdout, run.stderr);
     }
     let run = menu(&stack, "3\n26\n", &["--yes"]).failure(2);
-    assert!(run.stderr.ends_with("error: there is no service 26: the numbers go from 1 to 3\n"), "{}", run.stderr);
+    assert!(run.stderr.ends_with("error: service 26 does not exist: the numbers go from 1 to 3\n"), "{}", run.stderr);
     close_shop(&stack);
 }
 

@@ -668,7 +668,7 @@ async fn an_absent_database_is_told_by_name() {
     let error = databases::backup(&site.server, "nowhere", &site.backup_settings(), &site.reporter).await.unwrap_err();
     assert!(matches!(error, DatabasesError::NotFound { .. }));
     assert!(
-        error.to_string().starts_with("there is no database `nowhere` on the server in container dpl-test-"),
+        error.to_string().starts_with("database `nowhere` does not exist on the server in container dpl-test-"),
         "{error}"
     );
     site.end().await;

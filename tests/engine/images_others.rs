@@ -233,7 +233,7 @@ async fn what_others_do_to_an_image_between_two_loads_is_seen_by_the_second() {
     };
     assert_eq!(comes_back("nothing").await.result, LoadResult::Present);
 
-    // Built anew under its name, on top of it.
+    // Built again under its name, on top of it.
     let context = tempfile::tempdir().unwrap();
     fs::write(context.path().join("Dockerfile"), format!("FROM {name}\nCOPY file /file\n")).unwrap();
     fs::write(context.path().join("file"), bench.name("content")).unwrap();
@@ -243,7 +243,7 @@ async fn what_others_do_to_an_image_between_two_loads_is_seen_by_the_second() {
     assert_eq!(bench.engine.inspect_image(&kept).await.unwrap().unwrap().diff_ids, built.diff_ids);
     bench.remove(&kept).await;
 
-    // Pulled anew under its name: another image with the same base.
+    // Pulled again under its name: another image with the same base.
     let registry = Registry::with_image(&base, &bench.engine.facts().await.unwrap().architecture);
     let pulled = format!("127.0.0.1:{}/base:1", registry.port);
     docker_does(&["pull", "--quiet", &pulled]);

@@ -177,7 +177,7 @@ fn a_lock_that_somebody_tidied_away_is_made_again() {
 fn a_lock_that_nobody_keeps_alive_is_removed_by_hand() {
     let operators = Operators::new();
     let run = operators.other(&["lock", "release"]).success();
-    assert_eq!(run.stderr, "there is no lock on the engine\n");
+    assert_eq!(run.stderr, "the engine is not locked\n");
     let run = operators.other.run(&["lock", "status"]).success();
     assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", "nobody is at work on this project\n"));
     assert_eq!(operators.other.run(&["lock", "status", "--json"]).success().json(), serde_json::json!({}));

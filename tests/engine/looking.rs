@@ -294,7 +294,7 @@ fn a_reader_that_has_enough_is_no_error() {
 }
 
 #[test]
-fn status_is_drawn_anew_and_leaves_the_terminal_as_it_was() {
+fn status_is_drawn_again_and_leaves_the_terminal_as_it_was() {
     let stack = started();
     let mut session = terminal(&stack, &["status", "--watch", "--color", "never"], 100, 30);
     session.exp_string("\u{1b}[?1049h").unwrap();

@@ -449,7 +449,7 @@ fn what_is_listed_through_the_socket_is_backed_up_and_one_that_fails_keeps_nobod
         (names("backups"), names("failed")),
         (vec!["one".to_owned(), "two".to_owned()], vec!["gone".to_owned()])
     );
-    assert!(run.stderr.contains("there is no database `gone`"), "{}", run.stderr);
+    assert!(run.stderr.contains("database `gone` does not exist"), "{}", run.stderr);
     let record = |of: usize| {
         let folder =
             made["backups"][of]["path"].as_str().unwrap().replace("SITE", &stack.site.path().to_string_lossy());

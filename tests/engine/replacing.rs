@@ -307,7 +307,7 @@ async fn a_database_beside_another_replaces_nothing() {
     assert_eq!(site.sql("副 本", "SELECT count(*) FROM t").await, "7");
     assert_eq!(site.sql("expert", "SELECT count(*) FROM t").await, "0");
     let again = site.rebuild_from("expert", &last, &options).await.unwrap_err();
-    assert!(again.to_string().contains("there is a database `副 本` already"), "{again}");
+    assert!(again.to_string().contains("database `副 本` exists already"), "{again}");
     site.end().await;
 }
 

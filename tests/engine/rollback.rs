@@ -39,7 +39,7 @@ fn services_go_back_to_the_image_and_the_configuration_before_an_action_and_forw
     let one = bring(&stack, "one");
     stack.run(&["start"]).success();
     let run = stack.run(&["rollback", "--yes"]).failure(2);
-    assert!(run.stderr.contains("nothing to return to"), "{}", run.stderr);
+    assert!(run.stderr.contains("nothing to roll back to"), "{}", run.stderr);
     let cache = stack.inspect("cache", "{{.Id}}");
     let two = bring(&stack, "two");
     stack.docker(&["tag", &one, &format!("dpl-kept:{}", &one["sha256:".len()..][..32])]);

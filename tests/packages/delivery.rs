@@ -63,7 +63,7 @@ fn a_file_that_is_there_is_replaced_only_by_word() {
     let pack =
         |more: &[&str]| desk.run(&[&["pack", "--for", "none", "--unsigned", "--output", "notes.txt"], more].concat());
     let refused = pack(&[]).failure(2);
-    assert!(refused.stderr.contains("is there already"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("exists already"), "{}", refused.stderr);
     assert_eq!(fs::read_to_string(desk.site.file("notes.txt")).unwrap(), "mine");
     pack(&["--yes"]).success();
     assert!(fs::metadata(desk.site.file("notes.txt")).unwrap().len() > 1_000);
@@ -225,7 +225,7 @@ fn a_release_keeps_its_images_through_a_prune_and_lets_them_go_when_it_is_remove
     assert!(same.stderr.contains("already"), "{}", same.stderr);
     desk.run(&["release", "remove", "v1", "--yes"]).success();
     let gone = desk.run(&["pack", "--release", "v1", "--for", "none", "-o", "x.tar", "--unsigned"]).failure(1);
-    assert!(gone.stderr.contains("no release `v1`") && gone.stderr.contains("v2"), "{}", gone.stderr);
+    assert!(gone.stderr.contains("release `v1` does not exist") && gone.stderr.contains("v2"), "{}", gone.stderr);
     let pruned = desk.run(&["--json", "images", "prune", "--yes"]).success().json();
     assert!(pruned["freed_bytes"].as_u64().unwrap() > 40_000, "{pruned}");
 }

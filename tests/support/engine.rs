@@ -115,7 +115,7 @@ impl Stack {
         stack
     }
 
-    /// Writes the manifest anew. Its `postgres:15` is another version where `DPL_TEST_POSTGRES` names one.
+    /// Writes the manifest again. Its `postgres:15` is another version where `DPL_TEST_POSTGRES` names one.
     pub fn rewrite(&self, manifest: &str) {
         let postgres = std::env::var("DPL_TEST_POSTGRES").unwrap_or_else(|_| "postgres:15".to_owned());
         let manifest = manifest.replace("\"postgres:15\"", &format!("\"{postgres}\""));

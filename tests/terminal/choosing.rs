@@ -108,7 +108,7 @@ fn words_filter_the_list_and_enter_takes_what_is_marked() {
     terminal.keys("\x1b[B").says("> 23  metis_worker");
     // What matches nothing says so, and is no choice.
     terminal.keys("zzz").says("nothing of that in the list");
-    terminal.keys("\r").says("error: there is no service `Workerzzz`").asks("action:");
+    terminal.keys("\r").says("error: unknown service `Workerzzz`").asks("action:");
     // An action is found by its own words and by its command's.
     terminal.keys("doc").says("> 12  look at engine and host");
     terminal.keys("\x15db reb").says(">  6  rebuild databases");
@@ -149,7 +149,7 @@ fn an_action_that_does_not_exist_shows_its_page_and_the_menu_again() {
             "00" => "0",
             typed => typed,
         };
-        terminal.says(&format!("error: no action has the number {narrow}: the numbers go from 1 to 14, and 0 leaves"));
+        terminal.says(&format!("error: action {narrow} does not exist: the numbers go from 1 to 14, and 0 leaves"));
         terminal.asks("action:");
     }
     terminal.keys("\r").asks("action:").keys("  ").keys("\r").asks("action:").keys(" 0 \r");
@@ -161,12 +161,12 @@ fn a_target_that_does_not_exist_is_told_while_it_is_typed_and_when_it_is_entered
     let site = site();
     let mut terminal = menu(&site);
     for (typed, why) in [
-        ("26", "there is no service 26: the numbers go from 1 to 25"),
-        ("99999999999999999999", "there is no service 99999999999999999999: the numbers go from 1 to 25"),
+        ("26", "service 26 does not exist: the numbers go from 1 to 25"),
+        ("99999999999999999999", "service 99999999999999999999 does not exist: the numbers go from 1 to 25"),
         ("-1", "`-1` is not a range: write both ends, as in 17..25"),
         ("25..17", "`25..17` runs backwards: write 17..25"),
         ("[17", "the brackets of `[17` don't match"),
-        ("@mtis", "there is no group `@mtis`: did you mean `@metis`?"),
+        ("@mtis", "unknown group `@mtis`: did you mean `@metis`?"),
         // Nothing chosen is never all.
         ("[]", "name the services: `[]` chooses none"),
         (",", "name the services: `,` chooses none"),
@@ -222,7 +222,7 @@ fn a_restore_without_any_backup_says_so() {
     let site = site();
     let mut terminal = menu(&site);
     terminal.keys("8\r").asks("which:").keys("[2, 3]\r").says("restores one database at a time").asks("action:");
-    terminal.keys("8\r").asks("which:").keys("2\r").says("error: there is no backup of `expert`").asks("action:");
+    terminal.keys("8\r").asks("which:").keys("2\r").says("error: `expert` has no backup").asks("action:");
     terminal.keys("0\r");
     assert_eq!(terminal.end(), 0);
 }

@@ -1,4 +1,4 @@
-//! Every size of a terminal: what is drawn fits, and a list is drawn anew when the size changes.
+//! Every size of a terminal: what is drawn fits, and a list is drawn again when the size changes.
 
 use crate::choosing::site;
 use crate::screen::Terminal;
@@ -43,7 +43,7 @@ fn a_list_that_is_longer_than_the_terminal_follows_the_arrows() {
 }
 
 #[test]
-fn a_list_is_drawn_anew_in_every_size() {
+fn a_list_is_drawn_again_in_every_size() {
     let site = site();
     let mut terminal = Terminal::open(&site, &["stack.json"], 100, 40);
     terminal.asks("action:").keys("3\r").asks("which:").keys("17..2").asks("which: 17..2");

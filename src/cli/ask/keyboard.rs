@@ -39,7 +39,7 @@ pub enum Key {
     EndOfInput,
     /// The terminal is gone.
     Gone,
-    /// Another size, or back from a stop: what is shown has to be drawn anew.
+    /// Another size, or back from a stop: what is shown has to be drawn again.
     Redraw,
     /// Nothing that means anything here.
     Other,
@@ -52,7 +52,7 @@ const ESCAPE_PATIENCE: Duration = Duration::from_millis(100);
 /// question, or for the shell.
 pub struct Keyboard {
     raw: Option<RawTerminal>,
-    /// A byte comes with every signal after which all has to be drawn anew.
+    /// A byte comes with every signal after which all has to be drawn again.
     signals: PipeReader,
     watch: JoinHandle<()>,
 }

@@ -1,5 +1,5 @@
 //! The terminal that the program runs in, while something else has it: a command in a container, or a screen that is
-//! drawn anew. However that ends, the terminal is as it was before.
+//! drawn again. However that ends, the terminal is as it was before.
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal, PipeWriter, Write};
@@ -214,7 +214,7 @@ impl Drop for RawTerminal {
     }
 }
 
-/// A screen of its own on the terminal, drawn anew again and again; dropped, what was there before is back.
+/// A screen of its own on the terminal, drawn again and again; dropped, what was there before is back.
 pub struct Screen {
     _open: (),
 }

@@ -1,4 +1,4 @@
-//! Pages that are drawn anew again and again, until Ctrl-C.
+//! Pages that are drawn again and again, until Ctrl-C.
 
 use std::time::Duration;
 

@@ -115,7 +115,7 @@ fn document<T: JsonSchema>() -> Value {
 mod tests {
     use super::*;
 
-    /// `DPL_WRITE_SCHEMAS=1 cargo test --lib the_schemas_in_the_folder` writes them anew.
+    /// `DPL_WRITE_SCHEMAS=1 cargo test --lib the_schemas_in_the_folder` writes them again.
     #[test]
     fn the_schemas_in_the_folder_are_the_programs_own() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schema");

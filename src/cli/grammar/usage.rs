@@ -11,7 +11,7 @@ use super::help::language_of;
 use crate::cli::text::failure::{Failure, in_one_line};
 use crate::cli::text::output::{ColorMode, Output};
 use crate::manifest::nearest;
-use crate::report::Message;
+use crate::report::{Listed, Message};
 
 /// Shows what `error` has to say of words that `root`, the grammar in English, does not take, and gives the exit code. Help and versions are no errors.
 pub fn show(error: &Error, typed: &[OsString], root: &Command) -> u8 {
@@ -53,7 +53,7 @@ fn failure(error: &Error, typed: &[OsString], root: &Command) -> Failure {
     let what = first_word(&text(error, ContextKind::InvalidArg));
     let value = text(error, ContextKind::InvalidValue);
     let see = message!("hint-see-help", command = &path);
-    let one_of = |valid: &str| message!("hint-one-of", names = valid);
+    let one_of = |valid: &str| message!("hint-one-of", names = Listed::of(valid.split(", ")));
     let meant = |meant: Option<String>| meant.map(|meant| message!("hint-did-you-mean", meant = meant));
     match error.kind() {
         ErrorKind::InvalidSubcommand => {

@@ -13,7 +13,7 @@ use crate::engine::{AddressError, EngineError};
 use crate::images::ImagesError;
 use crate::manifest::{BesideError, ManifestErrors, SelectorError};
 use crate::packages::PackagesError;
-use crate::report::{Message, Several, Told};
+use crate::report::{Listed, Message, Several, Told};
 use crate::services::{InputError, Problem, ServicesError};
 use crate::sites::{FetchError, SitesError};
 use crate::state::StateError;
@@ -202,8 +202,7 @@ fn particulars(error: &ServicesError) -> Vec<(usize, Message)> {
         }
     }
     lines.extend(files.into_iter().map(|(path, (why, services))| {
-        let services = services.into_iter().collect::<Vec<_>>().join(", ");
-        (0, message!("problem-secret-file", path = path.display(), why = why, services = services))
+        (0, message!("problem-secret-file", path = path.display(), why = why, services = Listed::of(services)))
     }));
     lines
 }
@@ -362,6 +361,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::catalogue::Language;
 
     #[test]
     fn a_secret_that_several_services_lack_is_one_line_with_what_to_do() {
@@ -379,6 +379,8 @@ mod tests {
         let said: Vec<String> = lines.iter().map(|(_, line)| Catalogue::english().text(line)).collect();
         assert_eq!(said.len(), 2, "{said:?}");
         assert_eq!(said[1], "the secret file secrets/pg can't be read (entity not found); needed by db, web");
+        let in_chinese = Catalogue::of(Language::Chinese).text(&lines[1].1);
+        assert!(in_chinese.ends_with("需要它的服务：db、web"), "{in_chinese}");
         assert_eq!(hint(&error).map(|hint| hint.key), Some("hint-secret-file"));
     }
 
@@ -387,7 +389,7 @@ mod tests {
         let down = || DatabasesError::NoContainer { container: "p-db-1".to_owned() };
         let failure = Failure::from(down()).explained(message!("dump-failed", databases = "a, b"), None);
         let failure = failure.with_hint(message!("hint-start-flag"));
-        assert_eq!(failure.summary(), "no dump of a, b was made: there is no container p-db-1");
+        assert_eq!(failure.summary(), "no dump of a, b was made: container p-db-1 does not exist");
         let Failure::Work(error) = &failure else { panic!("{failure:?}") };
         assert!(find::<DatabasesError>(error.as_ref()).is_some());
         assert_eq!(hint(error.as_ref()).map(|hint| hint.key), Some("hint-start-flag"));

@@ -17,7 +17,7 @@ use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::client::{Client, Credentials, Endpoint, Limits};
 use crate::databases::server::connect::{Place, Server};
 use crate::databases::server::disk_space;
-use crate::databases::server::kept_sessions::KeptSessions;
+use crate::databases::server::idle_sessions::IdleSessions;
 use crate::databases::server::quoting;
 use crate::databases::stopping::unless_stopped;
 use crate::engine::{ContainerHold, ContainerSpec, Engine, ExecOutput, ExecSession, ExecSpec};
@@ -101,7 +101,7 @@ impl ServerImage {
                 endpoint: Endpoint::Socket,
                 credentials: Arc::new(Credentials { user: "postgres".to_owned(), password: None }),
                 limits: Limits::LiftKnown,
-                kept: KeptSessions::default(),
+                idle: IdleSessions::default(),
             },
             image_id: self.image_id.clone(),
             network_mode: "none".to_owned(),
@@ -251,7 +251,7 @@ async fn find_server(image: &ServerImage, container: &str) -> Result<Server, Dat
         endpoint: endpoint.clone(),
         credentials: Arc::new(Credentials { user: "postgres".to_owned(), password: None }),
         limits: Limits::LiftKnown,
-        kept: KeptSessions::default(),
+        idle: IdleSessions::default(),
     };
     let place = Place {
         whereabouts: message!("server-temporary"),

@@ -12,7 +12,7 @@ use crate::databases::archive::staging::Staging;
 use crate::databases::archive::verification::{Known, Verification};
 use crate::databases::documents::BackupDocument;
 use crate::databases::dump::{self, DumpOrder, Jobs, Level, LockPatience, PasswordHashes};
-use crate::databases::error::{DatabasesError, Dumped, in_one_line};
+use crate::databases::error::{DatabasesError, DumpKind, in_one_line};
 use crate::databases::server::connect::Server;
 use crate::fs::{Disk, escape};
 use crate::report::{Activity, Message, Reporter};
@@ -137,7 +137,7 @@ async fn place(
         let found = existing(&settings.folder, database)?;
         // A backup of what a rebuild replaced says that the database has been another one since.
         let last = found.last().map(|last| &last.known.record).filter(|last| !last.of_replaced);
-        refuse_shrunken(Dumped::Backup, &record, last)?;
+        refuse_shrunken(DumpKind::Backup, &record, last)?;
     }
     let target = home.join(&stamp);
     crate::failpoint!("databases.backup.before-rename");
@@ -169,7 +169,7 @@ pub(in crate::databases) fn problem_of_place(
 
 /// Compares like with like: a level of compression that saves more makes no database smaller.
 pub(in crate::databases) fn refuse_shrunken(
-    what: Dumped,
+    what: DumpKind,
     record: &Record,
     last: Option<&Record>,
 ) -> Result<(), DatabasesError> {
@@ -358,8 +358,8 @@ mod tests {
     #[test]
     fn less_than_half_is_refused() {
         let (last, mut new) = (record(), record());
-        let refused = |new: &Record| refuse_shrunken(Dumped::Backup, new, Some(&last));
-        assert!(refuse_shrunken(Dumped::Backup, &new, None).is_ok());
+        let refused = |new: &Record| refuse_shrunken(DumpKind::Backup, new, Some(&last));
+        assert!(refuse_shrunken(DumpKind::Backup, &new, None).is_ok());
         assert!(refused(&new).is_ok());
         new.files[1].bytes = 0;
         assert!(refused(&new).is_ok());

@@ -9,9 +9,9 @@
 pub(super) mod backup;
 pub(super) mod compress;
 mod count;
-pub(super) mod room;
 pub(super) mod seed;
 mod settings;
+pub(super) mod shared_disk;
 pub(super) mod streamed;
 mod write;
 
@@ -23,7 +23,7 @@ pub(super) use self::count::BEHIND_ROWS;
 use self::count::{count_rows, entries};
 pub use self::settings::{Jobs, Level, LockPatience, PasswordHashes};
 pub(super) use self::write::list_archive;
-use self::write::{Dumped, Dumping, Opened};
+use self::write::{Dumping, Opened, WrittenDump};
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, Maker, RECORD_FILE, Record};
 use crate::databases::archive::{large_object_files, names};
 use crate::databases::error::DatabasesError;
@@ -92,7 +92,7 @@ async fn dump_once(
         return Err(DatabasesError::Stopped { database: order.recorded_as.to_owned() });
     }
     let dumping = Dumping { server, order, folder, archive_path: &archive_path, reporter };
-    let Dumped { opened, written, helper } = dumping.run().await?;
+    let WrittenDump { opened, written, helper } = dumping.run().await?;
     let Opened { properties, session, mut inventory, .. } = opened;
     if !written.said.is_empty() {
         let said = &written.said;

@@ -10,7 +10,7 @@ use crate::databases::archive::verification::{Known, Verification};
 use crate::databases::containers::throwaway::ServerImage;
 use crate::databases::documents::BackupDocument;
 use crate::databases::dump::{self, DumpOrder, Jobs, Level, LockPatience, PasswordHashes};
-use crate::databases::error::{DatabasesError, Dumped};
+use crate::databases::error::{DatabasesError, DumpKind};
 use crate::databases::replace::examine::source::{SourceKind, source_kind};
 use crate::databases::server::connect::Server;
 use crate::databases::stopping::unless_stopped;
@@ -115,12 +115,12 @@ fn refuse_shrunken(target: &Path, record: &Record) -> Result<(), DatabasesError>
         Ok(SourceKind::Backup) => {
             // One that can't be read is no measure.
             let last = Record::read(target).ok();
-            backup::refuse_shrunken(Dumped::Seed, record, last.as_ref())
+            backup::refuse_shrunken(DumpKind::Seed, record, last.as_ref())
         }
         Ok(SourceKind::Custom | SourceKind::Directory | SourceKind::Tar | SourceKind::Sql)
             if record.tables.is_empty() =>
         {
-            Err(DatabasesError::Emptied { what: Dumped::Seed, database: record.database.clone(), tables: 0 })
+            Err(DatabasesError::Emptied { what: DumpKind::Seed, database: record.database.clone(), tables: 0 })
         }
         _ => Ok(()),
     }
@@ -140,7 +140,7 @@ mod tests {
         std::fs::create_dir(&seed).unwrap();
         assert!(refuse_shrunken(&seed, &empty).is_ok(), "what is there is no seed");
         std::fs::write(seed.join(RECORD_FILE), whole.to_json()).unwrap();
-        assert!(matches!(refuse_shrunken(&seed, &empty), Err(DatabasesError::Emptied { what: Dumped::Seed, .. })));
+        assert!(matches!(refuse_shrunken(&seed, &empty), Err(DatabasesError::Emptied { what: DumpKind::Seed, .. })));
         assert!(refuse_shrunken(&seed, &whole).is_ok());
         let plain = folder.path().join("seed.sql");
         std::fs::write(&plain, "CREATE TABLE t ();").unwrap();

@@ -15,7 +15,7 @@ use libdeflater::{CompressionLvl, Compressor};
 use tokio::sync::mpsc;
 
 use super::compress::{BLOCK_BYTES, CompressedFile, Moved, ends_whole};
-use super::room::free_bytes;
+use super::shared_disk::free_bytes;
 use super::write::{Opened, Written, lock_error};
 use super::{DumpOrder, Level, joined};
 use crate::databases::archive::contents::{self, Contents};
@@ -24,10 +24,11 @@ use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, is_archive_file}
 use crate::databases::archive::tar_stream::{self, Incoming, TABLE_OF_CONTENTS};
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::client::Client;
+use crate::databases::server::command::{Command, CommandEnd};
 use crate::databases::server::connect::Server;
 use crate::databases::server::disk_space::RESERVE_BYTES;
 use crate::databases::server::quoting;
-use crate::databases::server::session::{Command, CommandEnd, Session};
+use crate::databases::server::session::Session;
 use crate::fs::Hasher;
 use crate::report::Message;
 

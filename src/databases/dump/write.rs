@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 
 use super::compress::{CompressedFile, Follower, Moved, WriterSignal};
-use super::room::Room;
+use super::shared_disk::WatchedDisk;
 use super::{DumpOrder, PasswordHashes, joined, streamed};
 use crate::databases::archive::contents::{self, Contents};
 use crate::databases::archive::record::ARCHIVE;
@@ -60,7 +60,7 @@ pub(super) struct Written {
 }
 
 /// A dump that is written, and what is still open.
-pub(super) struct Dumped {
+pub(super) struct WrittenDump {
     pub opened: Opened,
     pub written: Written,
     pub helper: Option<Helper>,
@@ -76,7 +76,7 @@ pub(super) struct Dumping<'a> {
 }
 
 impl Dumping<'_> {
-    pub async fn run(&self) -> Result<Dumped, DatabasesError> {
+    pub async fn run(&self) -> Result<WrittenDump, DatabasesError> {
         let Self { server, order, .. } = *self;
         let opening: BoxFuture<'_, _> = Box::pin(Opened::open(server, order));
         if !streamed::is_small(server, order.database, self.folder).await? {
@@ -87,7 +87,7 @@ impl Dumping<'_> {
         let progress = self.progress(&opened.inventory);
         let streaming = streamed::write(&mut opened, &server.client, order, self.archive_path, progress);
         match self.unless_stopped(None, Box::pin(streaming)).await? {
-            Some(written) => Ok(Dumped { opened, written, helper: None }),
+            Some(written) => Ok(WrittenDump { opened, written, helper: None }),
             None => self.with_helper(Box::pin(async { Ok(opened) })).await,
         }
     }
@@ -96,14 +96,14 @@ impl Dumping<'_> {
     async fn with_helper(
         &self,
         opening: BoxFuture<'_, Result<Opened, DatabasesError>>,
-    ) -> Result<Dumped, DatabasesError> {
+    ) -> Result<WrittenDump, DatabasesError> {
         let Self { server, folder, .. } = *self;
         let starting = Helper::start(server, folder, Access::Write, Reach::Server);
         let (helper, mut opened) = starting_beside(starting, opening).await?;
-        let room = Room::of(server, folder, &helper).await;
+        let disk = WatchedDisk::of(server, folder, &helper).await;
         let writing = Box::pin(self.write(&mut opened, &helper));
-        match self.unless_stopped(room, writing).await {
-            Ok(written) => Ok(Dumped { opened, written, helper: Some(helper) }),
+        match self.unless_stopped(disk, writing).await {
+            Ok(written) => Ok(WrittenDump { opened, written, helper: Some(helper) }),
             Err(error) => {
                 helper.end().await;
                 Err(error)
@@ -136,13 +136,13 @@ impl Dumping<'_> {
     /// The work, unless somebody asks for an end, or the disk that the server needs too is about to be full.
     async fn unless_stopped<T>(
         &self,
-        room: Option<Room<'_>>,
+        disk: Option<WatchedDisk<'_>>,
         work: BoxFuture<'_, Result<T, DatabasesError>>,
     ) -> Result<T, DatabasesError> {
         let database = self.order.recorded_as;
         let runs_out = async {
-            match &room {
-                Some(room) => room.runs_out(database).await,
+            match &disk {
+                Some(disk) => disk.runs_out(database).await,
                 None => std::future::pending().await,
             }
         };

@@ -94,7 +94,7 @@ impl DropOld<'_> {
     /// Keeps the newest, and lets those go that are too many; their names.
     pub async fn thin_out(&self) -> Result<Vec<String>, DatabasesError> {
         let OldDatabase::Keep { count, .. } = self.policy else { return Ok(Vec::new()) };
-        let mut kept = kept(self.database, &recovery::look(self.server).await?);
+        let mut kept = kept_names(self.database, &recovery::look(self.server).await?);
         kept.truncate(kept.len().saturating_sub(*count));
         for old in &kept {
             if self.reporter.asked_to_stop() {
@@ -136,7 +136,7 @@ pub async fn thin_out_kept(
 }
 
 /// The databases that were kept when `database` was replaced, oldest first.
-pub(in crate::databases) fn kept(database: &str, seen: &[Seen]) -> Vec<String> {
+pub(in crate::databases) fn kept_names(database: &str, seen: &[Seen]) -> Vec<String> {
     let mut kept: Vec<(String, String)> = seen
         .iter()
         .filter_map(|seen| {
@@ -160,6 +160,6 @@ mod tests {
         let seen: Vec<Seen> = [&second, &first, &others[0], &others[1]]
             .map(|name| Seen { name: name.clone(), allows_connections: false, is_invalid: false })
             .into();
-        assert_eq!(kept("expert", &seen), [first, second]);
+        assert_eq!(kept_names("expert", &seen), [first, second]);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::drop_old::kept;
+use super::drop_old::kept_names;
 use super::lock::DatabaseLock;
 use super::preserve::Preservation;
 use super::recovery;
@@ -33,7 +33,7 @@ pub async fn rollback(
 
 /// The database that a rollback would go back to, and all that are kept beside it, oldest first.
 pub async fn kept_databases(server: &Server, database: &str) -> Result<Vec<String>, DatabasesError> {
-    Ok(kept(database, &recovery::look(server).await?))
+    Ok(kept_names(database, &recovery::look(server).await?))
 }
 
 async fn swap_back(

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 use futures::StreamExt;
 
-use super::kept_sessions::KeptSessions;
+use super::idle_sessions::IdleSessions;
 use super::quoting;
 use super::session::{Session, no_nul};
 use crate::databases::error::{DatabasesError, Operation, Said};
@@ -79,7 +79,7 @@ pub(in crate::databases) struct Client {
     pub credentials: Arc<Credentials>,
     pub limits: Limits,
     /// Those of a helper are its own: none.
-    pub kept: KeptSessions,
+    pub idle: IdleSessions,
 }
 
 /// How the programs' sessions are freed from limits on time that the server, the role or the database sets: what dpl
@@ -289,7 +289,7 @@ impl Client {
         statements: &str,
     ) -> Result<Vec<u8>, DatabasesError> {
         no_nul(operation, database, statements)?;
-        if let Some(answer) = self.kept.run(self, database, operation, statements).await {
+        if let Some(answer) = self.idle.run(self, database, operation, statements).await {
             return answer;
         }
         let result = self.run("psql", &self.psql_arguments(database), statements.as_bytes()).await?;
@@ -313,7 +313,7 @@ impl Client {
 
     /// A session that lives on between statements: one that is kept, or a new one.
     pub async fn session(&self, database: &str) -> Result<Session, DatabasesError> {
-        match self.kept.take(self, database).await {
+        match self.idle.take(self, database).await {
             Some(session) => Ok(session.kept_by(self)),
             None => Ok(self.open_session(database).await?.kept_by(self)),
         }

@@ -9,10 +9,11 @@ use serde::Deserialize;
 use tokio::sync::{OnceCell, mpsc};
 
 use super::client::{Client, Credentials, Endpoint, Limits, application_name};
+use super::command::Command;
 use super::guard;
-use super::kept_sessions::KeptSessions;
+use super::idle_sessions::IdleSessions;
 use super::quoting;
-use super::session::{Command, Session};
+use super::session::Session;
 use super::way::{self, HelperRoute, PRIVILEGED, Privileged, Seen, ServerBySocket};
 use crate::catalogue::english;
 use crate::databases::containers::helper::{self, HelperPlace};
@@ -119,7 +120,7 @@ impl Server {
             endpoint: Endpoint::Socket,
             credentials: Arc::new(credentials),
             limits: Limits::LiftKnown,
-            kept: KeptSessions::default(),
+            idle: IdleSessions::default(),
         };
         let found = Self::find(client.clone(), place.clone(), &ways).await;
         let mut server = match found {
@@ -193,7 +194,7 @@ impl Server {
             endpoint: endpoint.clone(),
             credentials: Arc::new(credentials),
             limits: Limits::LiftKnown,
-            kept: KeptSessions::default(),
+            idle: IdleSessions::default(),
         };
         let found = Self::find(client, place, &[(endpoint.clone(), "postgres"), (endpoint, "template1")]).await;
         found.map(|server| Self { tools: Some(Arc::new(hold)), ..server })
@@ -207,8 +208,8 @@ impl Server {
     ) -> Result<Self, DatabasesError> {
         let mut refusal = None;
         for (endpoint, home) in ways {
-            let kept = KeptSessions::in_database(home);
-            let mut client = Client { endpoint: endpoint.clone(), kept, ..client.clone() };
+            let idle = IdleSessions::in_database(home);
+            let mut client = Client { endpoint: endpoint.clone(), idle, ..client.clone() };
             match ask_what_it_is(&mut client, home).await {
                 Ok(facts) if facts.version_number < OLDEST_VERSION => {
                     return Err(DatabasesError::TooOld { server: place.whereabouts, version: facts.version });
@@ -283,7 +284,7 @@ impl Server {
         let HelperRoute { endpoint, mount } = self.way.get_or_try_init(|| by_socket.way()).await?.clone();
         Ok(HelperPlace {
             // It is the server's container that the kept session is in.
-            client: Client { endpoint, kept: KeptSessions::default(), ..self.client.clone() },
+            client: Client { endpoint, idle: IdleSessions::default(), ..self.client.clone() },
             network_mode: self.network_mode.clone(),
             socket: mount,
             ..self.place_apart()
@@ -293,7 +294,7 @@ impl Server {
     /// Where helpers stand that reach nothing: they only read an archive.
     pub(in crate::databases) fn place_apart(&self) -> HelperPlace {
         HelperPlace {
-            client: Client { kept: KeptSessions::default(), ..self.client.clone() },
+            client: Client { idle: IdleSessions::default(), ..self.client.clone() },
             image_id: self.image_id.clone(),
             network_mode: "none".to_owned(),
             socket: None,
@@ -337,7 +338,7 @@ impl Server {
     pub(in crate::databases) async fn maintenance_session(&self, database: &str) -> Result<Session, DatabasesError> {
         if database == self.home {
             // Nobody may be in it.
-            self.client.kept.clear();
+            self.client.idle.clear();
         }
         self.client.session(self.maintenance(database)).await
     }
@@ -345,7 +346,7 @@ impl Server {
     /// What a program beside the server prints, for small questions to the container's system; `None` where it can't tell.
     pub(in crate::databases) async fn ask_system(&self, words: &[&str]) -> Result<Option<Vec<u8>>, DatabasesError> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        if words.iter().all(|word| !word.contains(['\n', '\r', '\0'])) && self.client.kept.home() == Some(self.home) {
+        if words.iter().all(|word| !word.contains(['\n', '\r', '\0'])) && self.client.idle.home() == Some(self.home) {
             let mut session = self.client.session(self.home).await?;
             let (pieces, mut waiting) = mpsc::channel::<Bytes>(8);
             let command = Command { words: &words, input: b"", largest_file: None };

@@ -4,10 +4,11 @@
 
 pub(super) mod any_bytes;
 pub(super) mod client;
+pub(super) mod command;
 pub(super) mod connect;
 pub(super) mod disk_space;
 pub(super) mod guard;
-pub(super) mod kept_sessions;
+pub(super) mod idle_sessions;
 pub(super) mod quoting;
 pub(super) mod session;
 pub(super) mod way;

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 
 use super::any_bytes;
 use super::client::{Client, chance};
-use super::kept_sessions::KeptSessions;
+use super::command::{Command, CommandEnd, shell_line};
+use super::idle_sessions::IdleSessions;
 use super::quoting;
 use crate::databases::error::{DatabasesError, Operation, Said};
 use crate::engine::{ExecOutput, ExecSession};
@@ -34,26 +35,9 @@ pub(in crate::databases) struct Session {
 
 /// Where a session goes when it is done with, and how it gets there.
 struct Keeper {
-    kept: KeptSessions,
+    idle: IdleSessions,
     conninfo: String,
     settings: String,
-}
-
-/// A program to run where psql runs, beside it.
-pub(in crate::databases) struct Command<'a> {
-    /// With its arguments.
-    pub words: &'a [String],
-    /// The whole of its standard input.
-    pub input: &'a [u8],
-    /// The largest file that it may write.
-    pub largest_file: Option<u64>,
-}
-
-/// What came of it, beside what it wrote.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::databases) struct CommandEnd {
-    pub exit_code: i64,
-    pub said: Vec<u8>,
 }
 
 impl Session {
@@ -73,11 +57,11 @@ impl Session {
     /// From now on closing it means that it is kept, where that client keeps any.
     pub fn kept_by(mut self, client: &Client) -> Self {
         let keeper = |home| Keeper {
-            kept: client.kept.clone(),
+            idle: client.idle.clone(),
             conninfo: client.session_conninfo(home),
             settings: client.session_settings(),
         };
-        self.keeper = client.kept.home().map(keeper);
+        self.keeper = client.idle.home().map(keeper);
         self
     }
 
@@ -86,7 +70,7 @@ impl Session {
         self.used.elapsed()
     }
 
-    /// Leaves its database for another one, or for the same anew: whatever it held there is gone.
+    /// Leaves its database for another one, or the same one again: whatever it held there is gone.
     pub async fn go_to(&mut self, database: &str, conninfo: &str, settings: &str) -> Result<(), DatabasesError> {
         self.database = database.to_owned();
         self.any_bytes = false;
@@ -312,10 +296,10 @@ impl Session {
     /// The session itself where nobody keeps it.
     pub async fn give_back(mut self) -> Result<Option<Self>, DatabasesError> {
         let Some(keeper) = self.keeper.take() else { return Ok(Some(self)) };
-        let Some(home) = keeper.kept.home().filter(|_| keeper.kept.has_room()) else { return Ok(Some(self)) };
+        let Some(home) = keeper.idle.home().filter(|_| keeper.idle.has_room()) else { return Ok(Some(self)) };
         // Nobody could rename or drop its database meanwhile.
         self.go_home(home, &keeper).await?;
-        keeper.kept.put(self);
+        keeper.idle.put(self);
         Ok(None)
     }
 
@@ -338,28 +322,6 @@ impl Session {
     }
 }
 
-/// What a shell makes of a command: what it writes goes where psql's own answers go, and behind it come the mark `end`, its
-/// exit code and what it said.
-fn shell_line(command: &Command<'_>, ready: &str, end: &str) -> String {
-    let words: Vec<String> = command.words.iter().map(|word| shell_word(word)).collect();
-    // POSIX: in blocks of 512 bytes.
-    let limit = command.largest_file.map(|bytes| format!("ulimit -f {}; ", bytes / 512)).unwrap_or_default();
-    let program = format!("{limit}{} 2>&1 >&3 3>&-", words.join(" "));
-    let run = match command.input.len() {
-        0 => format!("said=$({program} </dev/null)"),
-        // It may end before it has read all: nothing of it is left for psql.
-        length => {
-            let ready = ready.trim_end();
-            format!("echo {ready}; said=$(head -c {length} | {{ {program}; code=$?; cat >/dev/null; exit $code; }})")
-        }
-    };
-    format!("exec 3>&1; {run}; code=$?; printf '{end}%s\\n%s' \"$code\" \"$said\"")
-}
-
-fn shell_word(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 /// psql reads lines as C does: behind a NUL it would go on with the next line, whatever quotes are open.
 pub(super) fn no_nul(operation: Operation, database: &str, statements: &str) -> Result<(), DatabasesError> {
     match statements.contains('\0') {
@@ -375,31 +337,6 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// What a shell makes of the line, with this on its input.
-    fn ran(command: &Command<'_>, input: &[u8]) -> String {
-        use std::io::Write as _;
-        use std::process::Stdio;
-        let line = shell_line(command, "READY\n", "END ");
-        assert!(!line.contains('\n'));
-        let shell =
-            std::process::Command::new("sh").args(["-c", &line]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut shell = shell.unwrap();
-        // A shell that has read what it wants may have ended already.
-        let _ = shell.stdin.take().unwrap().write_all(input);
-        String::from_utf8(shell.wait_with_output().unwrap().stdout).unwrap()
-    }
-
-    #[test]
-    fn a_command_tells_its_words_its_end_and_what_it_said_apart() {
-        let words = ["printf", "%s|", "it's", "a\\b \"c\" $x `y`"].map(str::to_owned);
-        let command = Command { words: &words, input: b"", largest_file: Some(1 << 20) };
-        assert_eq!(ran(&command, b"for others"), "it's|a\\b \"c\" $x `y`|END 0\n");
-        // One that leaves some of its input leaves nothing of it for others.
-        let words = ["sh", "-c", "head -c 2; echo why >&2; exit 3"].map(str::to_owned);
-        let command = Command { words: &words, input: b"abcdef", largest_file: None };
-        assert_eq!(ran(&command, b"abcdef"), "READY\nabEND 3\nwhy");
-    }
 
     #[test]
     fn a_nul_in_a_statement_is_refused() {

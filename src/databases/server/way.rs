@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::client::{Client, Endpoint};
-use super::kept_sessions::KeptSessions;
+use super::idle_sessions::IdleSessions;
 use crate::databases::containers::helper;
 use crate::databases::error::{DatabasesError, Said};
 use crate::engine::{ContainerSpec, ContainerView, ExecSpec, MountKind, MountSpec};
@@ -94,7 +94,7 @@ impl ServerBySocket<'_> {
 
     /// The kept session is one through the socket, and says nothing of other ways.
     fn client_at(&self, endpoint: Endpoint) -> Client {
-        Client { endpoint, kept: KeptSessions::default(), ..self.client.clone() }
+        Client { endpoint, idle: IdleSessions::default(), ..self.client.clone() }
     }
 
     /// Whether a helper with this mount finds a socket that is answered.

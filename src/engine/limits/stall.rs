@@ -107,7 +107,7 @@ impl Watchdog {
         *self.state() = (turn, Instant::now());
     }
 
-    /// The silence begins anew: something moved that changes nobody's turn, or a pause of our own has ended.
+    /// The silence starts over: something moved that changes nobody's turn, or a pause of our own has ended.
     pub fn restart_silence(&self) {
         self.state().1 = Instant::now();
     }

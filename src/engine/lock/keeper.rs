@@ -14,7 +14,7 @@ use crate::engine::error::{EngineError, EngineErrorKind};
 /// How often a lock that somebody has is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How often it is tried to make a lock anew.
+/// How often it is tried to make the lock again.
 const AGAIN: u32 = 20;
 
 /// Looks after one lock for all clones of an engine.
@@ -93,7 +93,7 @@ impl LockKeeper {
 
     /// Gives the lock back.
     pub async fn release(&self) -> Result<(), EngineError> {
-        // A heartbeat that is under way may be making the lock anew.
+        // A heartbeat that is under way may be making the lock again.
         let _writing = self.writing.lock().await;
         let mut lock = self.lock.lock().await;
         match std::mem::replace(&mut *lock, Hold::NotTaken) {
@@ -190,7 +190,7 @@ async fn write(
     engine.write_heartbeat(id, number).await
 }
 
-/// Makes a lock of ours anew that went away; `None` when somebody else has it now.
+/// Makes a lock of ours again that went away; `None` when somebody else has it now.
 async fn recreate(engine: &Engine, request: &LockRequest) -> Result<Option<String>, EngineError> {
     for _ in 0..AGAIN {
         if let Some(id) = engine.create_lock(request).await? {

@@ -70,7 +70,7 @@ impl Builder {
     }
 }
 
-/// Steps of one container's place, one after the other.
+/// Steps of one replica, one after the other.
 pub(super) struct Chain<'b> {
     pub builder: &'b mut Builder,
     service: String,

@@ -1,4 +1,4 @@
-//! Anonymous volumes follow a service through the replacement of its container: a container made anew would begin
+//! Anonymous volumes follow a service through the replacement of its container: a recreated container would begin
 //! with empty ones.
 
 use std::collections::BTreeMap;

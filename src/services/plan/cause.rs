@@ -13,7 +13,7 @@ pub enum Cause {
     /// There is no container, network or volume yet.
     Missing,
     Drifted(Drift),
-    /// It is to be made anew whatever it is.
+    /// It is to be recreated whatever it is.
     Forced,
     /// It does not run.
     Down,
@@ -40,7 +40,7 @@ pub enum Cause {
     Orphan,
     /// It is taken over: dpl did not make the old one.
     Adopted,
-    /// A network that it is in is made anew.
+    /// A network that it is in is recreated.
     NetworkRecreated(String),
     /// The network differs from the manifest in these fields.
     NetworkDiffers(Vec<String>),
@@ -131,7 +131,7 @@ pub enum Warning {
     NoWayBack { service: String, provider: String },
     /// It would restart with another service, but could not start again: the service whose namespace it shares does not run.
     NotRestarted { service: String, with: String, provider: String },
-    /// A network is made anew: the services in it are down meanwhile, and their old containers can't run again.
+    /// A network is recreated: the services in it are down meanwhile, and their old containers can't run again.
     NetworkRecreated { network: String, services: Vec<String> },
     /// Containers of the project were created from another folder, by another clone of the manifests.
     OtherFolder { folder: String },

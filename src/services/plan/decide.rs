@@ -1,4 +1,4 @@
-//! What is to become of one container's place.
+//! What is to become of one replica of a service.
 
 use super::cause::Cause;
 use super::replica::Replica;
@@ -31,7 +31,7 @@ pub(super) enum Change {
     Renewed,
 }
 
-/// What happens to a container's place.
+/// What happens to a replica.
 #[derive(Debug, Clone)]
 pub(super) enum Decision<'s> {
     /// There is nothing, and nothing is wanted.
@@ -69,13 +69,13 @@ impl Decision<'_> {
         matches!(self, Self::Make { .. })
     }
 
-    /// Whether a container of this place begins to run.
+    /// Whether a container of this replica begins to run.
     pub fn starts(&self) -> bool {
         self.change() != Change::Nothing
     }
 }
 
-/// Decides for one place; `is_done`: whether a container's work is done.
+/// Decides for one replica; `is_done`: whether a container's work is done.
 pub(super) fn decide<'s>(
     input: &PlanInput<'s>,
     service: &Service,

@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub use cause::{Cause, Warning};
-pub use step::{After, AnonymousVolumes, Operation, STEADY_REPLACEMENT, Step, StepId, Target, Until};
+pub use step::{After, AnonymousVolumes, Operation, ReplicaId, STEADY_REPLACEMENT, Step, StepId, Target, Until};
 
 use crate::manifest::Manifest;
 use crate::manifest::graph::Graph;
@@ -104,7 +104,7 @@ struct PlanInput<'a> {
     manifest: &'a Manifest,
     snapshot: &'a Snapshot,
     graph: &'a Graph<'a>,
-    /// Keys of the networks that are made anew.
+    /// Keys of the networks that are recreated.
     recreated_networks: BTreeSet<String>,
 }
 

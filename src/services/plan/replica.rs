@@ -1,4 +1,4 @@
-//! One place of a service, and every container that belongs to it.
+//! One replica of a service, and every container that belongs to it.
 
 use crate::manifest::model::RestartPolicy;
 use crate::services::container::labels;

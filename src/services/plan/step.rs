@@ -13,6 +13,9 @@ use crate::report::Message;
 /// A step's place in its plan, from 0.
 pub type StepId = usize;
 
+/// A service and the number of one of its containers.
+pub type ReplicaId = (String, u32);
+
 /// One call to the engine, or one wait.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Step {
@@ -40,8 +43,13 @@ pub struct Step {
 }
 
 impl Step {
-    /// Whether both are about one container's place.
-    pub fn is_in_the_place_of(&self, other: &Self) -> bool {
+    /// The replica that it is about; `None` for networks and volumes.
+    pub fn replica(&self) -> Option<ReplicaId> {
+        Some((self.service.clone()?, self.number?))
+    }
+
+    /// Whether both are about one replica.
+    pub fn is_of_the_replica_of(&self, other: &Self) -> bool {
         self.service.is_some() && (&self.service, self.number) == (&other.service, other.number)
     }
 }

@@ -143,14 +143,14 @@ impl Run<'_> {
         }));
     }
 
-    /// Leaves a step out; what was begun in its place is taken back.
+    /// Leaves a step out; what was begun for its replica is taken back.
     fn skip(&mut self, step: &Step) {
         let undo = self.undo_log.take_undo(step);
         if undo.is_empty() {
             self.states[step.id] = State::Skipped;
             return;
         }
-        for earlier in self.plan.steps.iter().filter(|other| other.is_in_the_place_of(step)) {
+        for earlier in self.plan.steps.iter().filter(|other| other.is_of_the_replica_of(step)) {
             if self.states[earlier.id] == State::Done {
                 self.states[earlier.id] = State::Skipped;
             }
@@ -194,10 +194,10 @@ impl Run<'_> {
         self.go_back(id, undo, Some(error));
     }
 
-    /// Whether the new container of the step's place has proved itself.
+    /// Whether the new container of the step's replica has proved itself.
     fn is_proved(&self, step: &Step) -> bool {
-        let of_place = self.plan.steps.iter().filter(|other| other.is_in_the_place_of(step));
-        of_place.filter(|other| other.commits).any(|other| self.states[other.id] == State::Done)
+        let of_replica = self.plan.steps.iter().filter(|other| other.is_of_the_replica_of(step));
+        of_replica.filter(|other| other.commits).any(|other| self.states[other.id] == State::Done)
     }
 
     fn go_back(&mut self, id: StepId, undo: Vec<Operation>, error: Option<StepError>) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::services::plan::{Operation, Plan, Step, StepId};
+use crate::services::plan::{Operation, Plan, ReplicaId, Step, StepId};
 
 /// A container that takes longer to stop waits for itself, not for the processors: others go on meanwhile. Where one has, the
 /// rest of the stack is likely to, and nobody waits for a slot any more: nine grace periods in a row would take too long.
@@ -27,13 +27,10 @@ const SWAPS_TAKE: Duration = Duration::from_secs(10);
 /// So long a swap waits for containers that are being created.
 const CREATES_TAKE: Duration = Duration::from_secs(5);
 
-/// A service and the number of one of its containers.
-type Place = (String, u32);
-
 /// Slots for swaps. Each is taken with the stop of an old container and given back when the new one has been started.
 pub(super) struct SwapSlots {
     slots: Arc<Semaphore>,
-    held: Mutex<BTreeMap<Place, OwnedSemaphorePermit>>,
+    held: Mutex<BTreeMap<ReplicaId, OwnedSemaphorePermit>>,
     /// The steps that stop an old container whose replacement is started next.
     begins: BTreeSet<StepId>,
     creating: AtomicUsize,
@@ -81,17 +78,17 @@ impl SwapSlots {
 
     /// Waits for the creation of others, and for a slot.
     pub async fn begin(&self, step: &Step) {
-        let Some(place) = place(step) else { return };
+        let Some(replica) = step.replica() else { return };
         self.under_way.fetch_add(1, Ordering::SeqCst);
         let _ = tokio::time::timeout(CREATES_TAKE, reached_zero(&self.creating, &self.created)).await;
         let permit = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(place, permit);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(replica, permit);
     }
 
-    /// Gives the slot of a step's place back, where it has one.
+    /// Gives the slot of a step's replica back, where it has one.
     pub fn end(&self, step: &Step) {
-        if let Some(place) = place(step) {
-            let was_held = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&place).is_some();
+        if let Some(replica) = step.replica() {
+            let was_held = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&replica).is_some();
             if was_held && self.under_way.fetch_sub(1, Ordering::SeqCst) == 1 {
                 self.ended.notify_waiters();
             }
@@ -123,15 +120,15 @@ async fn reached_zero(count: &AtomicUsize, changes: &Notify) {
     }
 }
 
-/// Whether a step stops the old container of a place whose new one is started by a later step, with nothing of other places
+/// Whether a step stops the old container of a replica whose new one is started by a later step, with nothing of other ones
 /// between the two: a slot that waited for others could keep them from what it waits for.
 fn begins_swap(plan: &Plan, step: &Step) -> bool {
     if !matches!(step.operation, Operation::StopContainer { .. }) {
         return false;
     }
-    let of_place = plan.steps[step.id + 1..].iter().filter(|later| later.is_in_the_place_of(step));
-    for later in of_place {
-        let waits_only_here = later.after.iter().all(|after| plan.steps[after.step].is_in_the_place_of(step));
+    let of_replica = plan.steps[step.id + 1..].iter().filter(|later| later.is_of_the_replica_of(step));
+    for later in of_replica {
+        let waits_only_here = later.after.iter().all(|after| plan.steps[after.step].is_of_the_replica_of(step));
         match &later.operation {
             _ if !waits_only_here => return false,
             Operation::StartContainer { target } => return target.made_by.is_some(),
@@ -141,16 +138,12 @@ fn begins_swap(plan: &Plan, step: &Step) -> bool {
     false
 }
 
-fn place(step: &Step) -> Option<Place> {
-    Some((step.service.clone()?, step.number?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::services::plan::{After, AnonymousVolumes, Cause, Target, Until};
 
-    /// The steps of a replacement in one place, from `first` on: create, stop, rename, start, wait, remove.
+    /// The steps of a replacement of one replica, from `first` on: create, stop, rename, start, wait, remove.
     fn replacement(service: &str, first: StepId, before_start: &[StepId]) -> Vec<Step> {
         let old = Target { container: service.to_owned(), id: Some(service.to_owned()), made_by: None };
         let new = Target { container: service.to_owned(), id: None, made_by: Some(first) };
@@ -191,9 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_begins_a_swap_where_only_the_same_place_comes_before_the_start() {
+    fn a_stop_begins_a_swap_where_only_the_same_replica_comes_before_the_start() {
         let mut steps = replacement("a", 0, &[]);
-        // Its start waits for another place: it could wait for one that waits for a slot.
+        // Its start waits for another replica: it could wait for one that waits for a slot.
         steps.extend(replacement("b", 6, &[4]));
         let plan = plan(steps);
         let begun: Vec<StepId> =
@@ -238,7 +231,7 @@ mod tests {
         assert!(futures::poll!(&mut removal).is_pending(), "another one waits for its slot");
         waits.await;
         swaps.end(&plan.steps[9]);
-        // A place gives its slot back once, whatever its later steps say.
+        // A replica gives its slot back once, whatever its later steps say.
         swaps.end(&plan.steps[9]);
         removal.await;
     }

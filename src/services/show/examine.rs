@@ -65,7 +65,7 @@ pub enum PortHolder {
 /// Looks at all of that. Tries the GPU with a throw-away container, where a service asks for one.
 pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination, ServicesError> {
     let all: Vec<String> = manifest.services.names().map(str::to_owned).collect();
-    // As if everything were made anew, so that everything is looked at.
+    // As if everything were recreated, so that everything is looked at.
     let options = Options { recreate: Recreate::All, ..Options::default() };
     let request = Request { action: Action::Start, selection: all, options };
     let snapshot = Snapshot::take(engine, manifest, &request, Depth::WithHelpers).await?;

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_follows_its_provider_into_a_new_life() {
+    fn a_sharer_follows_its_provider_into_a_new_life() {
         let at = |time: &str, id: &str, mode: &str| ContainerView {
             id: id.to_owned(),
             state: ContainerState::Running,
@@ -262,7 +262,7 @@ mod tests {
         let mut observed = Observed::default();
         observed.containers.push(container("vpn", at("05.5", "v1", "bridge")));
         let look =
-            |guest: ContainerView, observed: &Observed| namespaces(&of_service, &container("app", guest), observed);
+            |sharer: ContainerView, observed: &Observed| namespaces(&of_service, &container("app", sharer), observed);
         assert!(look(at("06", "a", "container:v1"), &observed).stale.is_empty());
         let stale = look(at("05.25", "a", "container:v1"), &observed);
         assert_eq!(stale.stale, [("network_mode".to_owned(), "vpn".to_owned())]);

@@ -71,7 +71,7 @@ impl Reach {
     }
 }
 
-/// Where there is no such file, nothing is reachable by address.
+/// Where the file does not exist, nothing is reachable by address.
 async fn interfaces() -> String {
     tokio::fs::read_to_string("/proc/self/net/dev").await.unwrap_or_default()
 }

@@ -79,7 +79,7 @@ impl Look<'_> {
         !self.has_none() && self.mains().all(|seen| seen.is_up())
     }
 
-    /// Whether it runs in a network that may be made anew.
+    /// Whether it runs in a network that may be recreated.
     fn loses_network(&self) -> bool {
         let differs = |key: &&str| !network_drift(self.manifest, key, self.observed).is_empty();
         self.request.options.recreate_networks

@@ -73,29 +73,26 @@ impl Remote {
             Err(NoConversation::Refused(why) | NoConversation::Gone(why)) => {
                 tracing::debug!(target: "dpl::sites", "{}: {}", self.options.name, english(&why));
                 self.reconnect_alone().await?;
-                match self.talk().await {
-                    Ok(conversation) => conversation,
-                    Err(NoConversation::Final(error)) => return Err(error),
-                    Err(NoConversation::Refused(why) | NoConversation::Gone(why)) => {
-                        return Err(SitesError::ConnectionLost { site: self.options.name.clone(), why });
-                    }
-                    Err(NoConversation::Missing(_)) => return Err(self.still_missing()),
-                }
+                self.talk_again().await?
             }
             Err(NoConversation::Missing(architecture)) => {
                 self.bring(&architecture).await?;
-                match self.talk().await {
-                    Ok(conversation) => conversation,
-                    Err(NoConversation::Final(error)) => return Err(error),
-                    Err(NoConversation::Refused(why) | NoConversation::Gone(why)) => {
-                        return Err(SitesError::ConnectionLost { site: self.options.name.clone(), why });
-                    }
-                    Err(NoConversation::Missing(_)) => return Err(self.still_missing()),
-                }
+                self.talk_again().await?
             }
         };
         conversation.send(&Frame::control(request)).await.map_err(|why| self.lost(why))?;
         Ok(conversation)
+    }
+
+    /// The second try, after what was in the way of the first one was put right.
+    async fn talk_again(&self) -> Result<Conversation, SitesError> {
+        self.talk().await.map_err(|why| match why {
+            NoConversation::Final(error) => error,
+            NoConversation::Refused(why) | NoConversation::Gone(why) => {
+                SitesError::ConnectionLost { site: self.options.name.clone(), why }
+            }
+            NoConversation::Missing(_) => self.still_missing(),
+        })
     }
 
     /// Connects while ssh may still ask at the terminal; from then on it asks nothing.

@@ -83,7 +83,7 @@ fn of_import(case: &Case) -> Expected {
     match case.name {
         // It takes whatever names there are.
         "another image's name" | "our name on an image that is called otherwise" => Expected::Loads,
-        // What a layer unpacks to is measured and written down anew.
+        // What a layer unpacks to is measured and written down again.
         "a layer that unpacks to more than it says"
         | "a layer that unpacks to less than it says"
         | "a layer that says it unpacks to 32 TiB" => Expected::Loads,

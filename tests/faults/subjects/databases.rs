@@ -106,7 +106,7 @@ impl Databases {
         self.try_sql(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Makes the database anew, alone on the server, with so many rows.
+    /// Recreates the database, alone on the server, with so many rows.
     fn fill(&self, rows: u64) {
         for name in self.databases() {
             self.sql("postgres", &format!("ALTER DATABASE \"{name}\" IS_TEMPLATE false"));

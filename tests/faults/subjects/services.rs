@@ -333,7 +333,7 @@ impl Subject for Services {
         }
         match &self.old {
             Some(old) => {
-                // What a killed engine left in its runtime never starts again, and is made anew.
+                // What a killed engine left in its runtime never starts again, and is recreated.
                 let may_be_new = is_replaced || self.stack.engine != shared_engine();
                 assert!(may_be_new || *old == cache[0].id, "{context}: it was replaced");
                 assert!(!is_replaced || *old != cache[0].id, "{context}: it was not replaced");

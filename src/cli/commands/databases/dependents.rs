@@ -112,16 +112,18 @@ pub fn users(manifest: &Manifest, database: &Database) -> Vec<String> {
     // Who lives in a namespace of one that stops is killed with it, or left in one that nobody else is in.
     loop {
         let is_user = |name: &str| users.iter().any(|user| user == name);
-        let is_guest = |name: &str, service: &Service| {
+        let shares_with_user = |name: &str, service: &Service| {
             !is_user(name) && database.service.as_deref() != Some(name) && providers(service).into_iter().any(is_user)
         };
         let all = manifest.services.iter();
-        let guests: Vec<String> =
-            all.filter(|(_, name, service)| is_guest(name, service)).map(|(_, name, _)| name.to_owned()).collect();
-        if guests.is_empty() {
+        let sharers: Vec<String> = all
+            .filter(|(_, name, service)| shares_with_user(name, service))
+            .map(|(_, name, _)| name.to_owned())
+            .collect();
+        if sharers.is_empty() {
             return users;
         }
-        users.extend(guests);
+        users.extend(sharers);
     }
 }
 

@@ -94,7 +94,7 @@ impl DumpOptions {
         flags
     }
 
-    /// What comes after a dump; gives its document anew, with what was found.
+    /// What comes after a dump; gives its document again, with what was found.
     async fn after(
         &self,
         server: &Server,
@@ -330,23 +330,7 @@ mod tests {
     use crate::cli::commands::typed_again::assert_typed_again;
 
     fn made(database: &str) -> BackupDocument {
-        BackupDocument {
-            id: format!("{database}/20260704T101530Z"),
-            database: database.to_owned(),
-            path: String::new(),
-            bytes: 1,
-            server_version: "15".to_owned(),
-            created_at: String::new(),
-            tables: 0,
-            rows: 0,
-            duration_ms: 0,
-            database_bytes: 0,
-            verified_at: None,
-            checked_at: None,
-            found_bad: None,
-            from_the_future: false,
-            untried: None,
-        }
+        BackupDocument { database: database.to_owned(), ..BackupDocument::default() }
     }
 
     fn silent() -> Reporter {

@@ -280,14 +280,13 @@ mod tests {
             found_bad: found_bad.then(|| message!("declined")),
             verified_at: verified.then(|| "2026-02-01T08:00:00Z".to_owned()),
             checked_at: checked.then(|| "2026-02-02T08:00:00Z".to_owned()),
-            from_the_future: false,
-            untried: None,
             database: "minerva".to_owned(),
             path: "/srv/danganju/backups/databases/minerva/2026-01-31T08-00-00Z".to_owned(),
             server_version: "15.4".to_owned(),
             created_at: "2026-01-31T08:00:00Z".to_owned(),
             duration_ms: 1_200,
             database_bytes: 734_003_200,
+            ..BackupDocument::default()
         };
         let listed = DatabasesDocument {
             databases: vec![database(1, "minerva", true), database(2, "档案", false)],
@@ -303,19 +302,9 @@ mod tests {
         let mut backup = BackupDocument {
             id: "shop/20260210T000000Z".to_owned(),
             database: "shop".to_owned(),
-            path: String::new(),
-            bytes: 1,
-            server_version: String::new(),
             created_at: "2026-02-10T00:00:00Z".to_owned(),
-            tables: 1,
-            rows: 1,
-            duration_ms: 1,
-            database_bytes: 1,
             verified_at: Some("2026-02-05T00:00:00Z".to_owned()),
-            checked_at: None,
-            found_bad: None,
-            from_the_future: false,
-            untried: None,
+            ..BackupDocument::default()
         };
         let late = |backups: Vec<BackupDocument>, max_age: &str, verified: &str| -> Vec<&'static str> {
             let database = DatabaseDocument { name: "shop".to_owned(), ..DatabaseDocument::default() };

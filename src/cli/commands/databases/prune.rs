@@ -209,7 +209,7 @@ impl Operation for Prune {
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
         let begun = Instant::now();
-        // Made anew under the lock: another operator may have made or verified a backup since the question. And before kept
+        // Made again under the lock: another operator may have made or verified a backup since the question. And before kept
         // databases are backed up, so that none of these backups takes a place from those that were there, or goes itself.
         let plans = self.plans(project)?;
         let superfluous = self.superfluous(project, session)?;

@@ -44,7 +44,7 @@ pub struct Rollback {
 
 impl Rollback {
     /// What each would go back to. Nothing is started for a question.
-    fn kept(&self, project: &Arc<Project>, session: &mut Session) -> Result<Vec<String>, Failure> {
+    fn targets(&self, project: &Arc<Project>, session: &mut Session) -> Result<Vec<String>, Failure> {
         let last = |name: &String| {
             let last = kept_beside(name, project, session)?.pop();
             Ok(last.ok_or_else(|| DatabasesError::NothingKept { database: name.clone() })?)
@@ -71,7 +71,7 @@ impl Operation for Rollback {
         if session.global.yes {
             return Ok(());
         }
-        for (name, kept) in self.databases.iter().zip(self.kept(project, session)?) {
+        for (name, kept) in self.databases.iter().zip(self.targets(project, session)?) {
             let question = message!("confirm-roll-back", database = name, name = kept);
             session.confirm_by_name(&question, name)?;
         }
@@ -79,7 +79,7 @@ impl Operation for Rollback {
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Shown, Failure> {
-        let kept = self.kept(project, session)?;
+        let kept = self.targets(project, session)?;
         let ways = self.databases.iter().zip(kept);
         let ways = ways.map(|(name, path)| Way { database: name.clone(), path, replaced: None }).collect::<Vec<_>>();
         would::show_ways(Act::Rollback, &ways, project, session)

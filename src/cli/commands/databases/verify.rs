@@ -227,23 +227,7 @@ mod tests {
             true => ("shop/20260704T101530Z", name.to_owned()),
             false => (name, format!("/srv/backups/{name}")),
         };
-        BackupDocument {
-            id: id.to_owned(),
-            database: "shop".to_owned(),
-            path,
-            bytes: 1,
-            server_version: "15".to_owned(),
-            created_at: String::new(),
-            tables: 0,
-            rows: 0,
-            duration_ms: 0,
-            database_bytes: 0,
-            verified_at: None,
-            checked_at: None,
-            found_bad: None,
-            from_the_future: false,
-            untried: None,
-        }
+        BackupDocument { id: id.to_owned(), database: "shop".to_owned(), path, ..BackupDocument::default() }
     }
 
     #[test]

@@ -213,19 +213,9 @@ mod tests {
         let good = BackupDocument {
             id: "shop/20260210T000000Z".to_owned(),
             database: "shop".to_owned(),
-            path: String::new(),
-            bytes: 1,
-            server_version: String::new(),
             created_at: "2026-02-04T12:00:00Z".to_owned(),
-            tables: 1,
-            rows: 1,
-            duration_ms: 1,
-            database_bytes: 1,
             verified_at: Some("2026-01-07T12:00:00Z".to_owned()),
-            checked_at: None,
-            found_bad: None,
-            from_the_future: false,
-            untried: None,
+            ..BackupDocument::default()
         };
         let advice = |backups: &[BackupDocument]| late("shop", backups, now, &say).and_then(|check| check.advice);
         let says = |backup: BackupDocument, command: &str| {

@@ -17,7 +17,7 @@ use crate::cli::text::failure::Failure;
 use crate::cli::text::table::{self, Column, size};
 use crate::databases::BackupDocument;
 use crate::manifest::{Rate, Site};
-use crate::report::{Message, Reporter, Told as _};
+use crate::report::{Listed, Message, Reporter, Told as _};
 use crate::sites::{
     BackupOffer, BackupsRequest, Fetched, Fetching, ProjectPlace, Remote, SitesError, offered_backups, shown,
     shown_message,
@@ -327,7 +327,7 @@ fn planned(plans: &[Plan]) -> FetchReport {
 
 impl Operation for Fetch {
     fn announcement(&self) -> Message {
-        message!("will-fetch", sites = self.site_names().join(", "))
+        message!("will-fetch", sites = Listed::of(self.site_names()))
     }
 
     fn command(&self) -> String {

@@ -11,6 +11,7 @@ use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::images::{OutgoingImage, OutgoingImages, SaveOptions, outgoing_images, save};
 use crate::manifest::{Loaded, Manifest, Reference, Variables, read_manifest};
+use crate::report::Listed;
 use crate::sites::{Offer, Placement, ProjectPlace, SitesError, Sources, manifest_for, offer_files, offer_seeds};
 
 /// What is here; the images are still to be found, for the site's architecture.
@@ -116,10 +117,10 @@ impl WantedImages {
         }
         let missing: Vec<String> = found.missing.iter().map(Reference::to_string).collect();
         if session.global.dry_run {
-            session.output.warn(&message!("send-would-save", images = missing.join(", ")));
+            session.output.warn(&message!("send-would-save", images = Listed::of(&missing)));
             return Ok(found.images);
         }
-        session.output.say(&message!("send-saves", images = missing.join(", ")));
+        session.output.say(&message!("send-saves", images = Listed::of(&missing)));
         let command = format!("{} (saves {})", self.command, missing.join(" "));
         session.change(project, &command, |session, reporter| {
             let engine = session.engine()?;

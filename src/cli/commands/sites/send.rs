@@ -17,7 +17,7 @@ use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
 use crate::cli::text::progress::ProgressListener;
 use crate::manifest::{Rate, Site};
-use crate::report::{Reporter, Told as _};
+use crate::report::{Listed, Reporter, Told as _};
 use crate::sites::{
     InventoryRequest, Measured, PlanOptions, ProjectPlace, Remote, SendOrder, Sender, Sent, SitesError, TransferPlan,
     inventory_of, measure, plan_transfer, send as send_to,
@@ -116,7 +116,7 @@ pub fn run(arguments: &SendArguments, session: &mut Session) -> Result<u8, Failu
             Err(failure) => {
                 let left: Vec<&str> = sites[number + 1..].iter().map(|(name, _)| name.as_str()).collect();
                 if !left.is_empty() {
-                    session.output.warn(&message!("sites-not-reached", sites = left.join(", ")));
+                    session.output.warn(&message!("sites-not-reached", sites = Listed::of(&left)));
                 }
                 result = Err(failure);
                 break;

@@ -12,7 +12,7 @@ use crate::databases::replace::options::{Adaptation, Owners, Part, RebuildOption
 use crate::databases::server::connect::Server;
 use crate::databases::server::disk_space::DiskSpace;
 use crate::databases::server::quoting;
-use crate::report::Message;
+use crate::report::{Listed, Message};
 
 #[derive(Deserialize)]
 struct Facts {
@@ -106,7 +106,7 @@ fn problem_of_role(server: &Server, facts: &Facts, adaptation: &Adaptation, repl
     match () {
         () if !facts.creates_databases => Some(message!("unfit-no-superuser-nor-createdb", user = user)),
         () if !extensions.is_empty() => {
-            Some(message!("unfit-no-superuser-extensions", user = user, extensions = extensions.join(", ")))
+            Some(message!("unfit-no-superuser-extensions", user = user, extensions = Listed::of(extensions)))
         }
         () if is_all_its_own && !replaces => None,
         () => Some(message!("unfit-no-superuser", user = user)),

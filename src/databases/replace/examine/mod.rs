@@ -187,7 +187,7 @@ impl Examining<'_> {
     /// What would keep those from being backed up and proved that go once the new one is in place: the present database,
     /// or kept ones that are too many with it.
     async fn problems_of_backups(&self, size_of_new: u64) -> Result<Vec<Message>, DatabasesError> {
-        let kept = drop_old::kept(self.database, &recovery::look(self.server).await?);
+        let kept = drop_old::kept_names(self.database, &recovery::look(self.server).await?);
         let all: Vec<&str> = kept.iter().map(String::as_str).chain([self.database]).collect();
         let (settings, going) = match &self.options.old {
             OldDatabase::BackUpAndDrop(settings) => (settings, &all[kept.len()..]),

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::databases::dump::room::{self, SharedRoom};
+use crate::databases::dump::shared_disk::{self, SharedDisk};
 use crate::databases::error::DatabasesError;
 use crate::databases::server::connect::Server;
 use crate::databases::server::disk_space::RESERVE_BYTES;
@@ -48,9 +48,9 @@ pub(in crate::databases) async fn of_proof(
     enough: usize,
 ) -> Result<Option<Message>, DatabasesError> {
     let Some(root) = server.engine().local_root_dir().await? else { return Ok(None) };
-    let Some(free) = room::free_bytes(root) else { return Ok(None) };
+    let Some(free) = shared_disk::free_bytes(root) else { return Ok(None) };
     // The new one is restored first; where it goes elsewhere it takes nothing here.
-    let new = if SharedRoom::of(server, root).await.is_some() { new } else { 0 };
+    let new = if SharedDisk::of(server, root).await.is_some() { new } else { 0 };
     let wanted = present.saturating_add(new).saturating_add(RESERVE_BYTES);
     Ok((free < wanted).then(|| {
         let (wanted, free) = (wanted.div_ceil(1 << 20), free >> 20);

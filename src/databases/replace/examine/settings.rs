@@ -1,4 +1,4 @@
-//! Settings of a database that is made anew: those that this server does not know would fail behind the whole restore.
+//! Settings of a database that is recreated: those that this server does not know would fail behind the whole restore.
 
 use crate::databases::described::properties::{Properties, Settings, set};
 use crate::databases::error::DatabasesError;

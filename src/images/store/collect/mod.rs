@@ -402,7 +402,7 @@ fn is_document(descriptor: &Descriptor) -> bool {
     leads_on && descriptor.size <= DOCUMENT_LIMIT_BYTES
 }
 
-/// `None` where there is no such file.
+/// `None` where the file does not exist.
 pub(in crate::images) fn size_of(path: &Path) -> Result<Option<u64>, ImagesError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata.len())),

@@ -50,7 +50,7 @@ fn problem(
         seen.service == service_plan.name || (is_replaced && seen.role == Role::Main)
     };
     let adopted =
-        |id: &str| service_plan.places.iter().any(|(replica, _)| replica.main.is_some_and(|seen| seen.view.id == id));
+        |id: &str| service_plan.replicas.iter().any(|(replica, _)| replica.main.is_some_and(|seen| seen.view.id == id));
     let foreign_containers = input.snapshot.foreign_containers.iter().filter(|foreign| !adopted(&foreign.id));
     let foreign_containers =
         foreign_containers.filter(|foreign| has_it(foreign.addresses.get(&network))).map(|foreign| &foreign.name);

@@ -52,7 +52,7 @@ fn outside(input: &PlanInput, service_plan: &ServicePlan, place: &DataPlace) -> 
     };
     // One that is taken over is stopped for its replacement.
     let adopted = |other: &ForeignContainer| {
-        let mut mains = service_plan.places.iter().filter_map(|(replica, _)| replica.main);
+        let mut mains = service_plan.replicas.iter().filter_map(|(replica, _)| replica.main);
         mains.any(|seen| seen.view.id == other.id)
     };
     // An engine that comes back starts those again that failed, too (moby, `restartmanager`).

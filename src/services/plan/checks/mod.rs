@@ -66,7 +66,7 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
 /// Where a new container is made, an environment that can't be read is a problem. One that stays may differ, and nobody knows.
 fn warn_of_unreadable(input: &PlanInput, service_plan: &ServicePlan, builder: &mut Builder) {
     let stays = |(replica, decision): &(Replica, Decision)| replica.main.is_some() && !decision.makes_a_container();
-    if !service_plan.places.iter().any(stays) {
+    if !service_plan.replicas.iter().any(stays) {
         return;
     }
     for error in input.snapshot.inputs.get(service_plan.name).map(Inputs::errors).unwrap_or_default() {
@@ -77,7 +77,7 @@ fn warn_of_unreadable(input: &PlanInput, service_plan: &ServicePlan, builder: &m
 
 /// Fields that another version of dpl has hashed can't be compared: what is changed in the manifest stays unseen.
 fn warn_of_incomparable(service_plan: &ServicePlan, builder: &mut Builder) {
-    for (replica, decision) in &service_plan.places {
+    for (replica, decision) in &service_plan.replicas {
         let Some(main) = replica.main.filter(|_| !decision.makes_a_container()) else {
             continue;
         };
@@ -130,7 +130,7 @@ impl Check<'_, '_> {
     /// A container that dpl did not make is never touched, whatever it is called, unless it is to be taken over.
     fn names(&self) -> Vec<Problem> {
         let snapshot = self.input.snapshot;
-        let places = self.service_plan.places.iter().filter(|(_, decision)| decision.makes_a_container());
+        let replicas = self.service_plan.replicas.iter().filter(|(_, decision)| decision.makes_a_container());
         let problem = |(replica, decision): &(Replica, Decision)| {
             let container = self.input.manifest.container_name(self.service_plan.name, replica.number);
             let service = self.service();
@@ -154,7 +154,7 @@ impl Check<'_, '_> {
                 snapshot.namesake(self.service_plan.name, replica.number).is_some_and(|seen| seen.view.auto_remove);
             vanishes.then_some(Problem::NamesakeVanishes { service, container })
         };
-        places.filter_map(problem).collect()
+        replicas.filter_map(problem).collect()
     }
 
     /// A container of somebody else under a name that those of a replacement get for a while.
@@ -280,7 +280,7 @@ impl Check<'_, '_> {
     /// The container of the service that has run with another folder in this place, and that folder. An empty new one would
     /// take the place of its data: another clone of the manifests has folders of its own.
     fn mounted_from_elsewhere(&self, target: &str) -> Option<(String, String)> {
-        let containers = self.service_plan.places.iter().flat_map(|(replica, _)| [replica.main, replica.kept]);
+        let containers = self.service_plan.replicas.iter().flat_map(|(replica, _)| [replica.main, replica.kept]);
         let same = |path: &str| path.trim_end_matches('/') == target.trim_end_matches('/');
         containers.flatten().filter(|seen| seen.has_run()).find_map(|seen| {
             let mount = seen.view.mounts.iter().find(|mount| mount.kind == "bind" && same(&mount.target))?;
@@ -291,7 +291,7 @@ impl Check<'_, '_> {
     /// A container of the service that has run with this source: what is gone since is nothing to be made, as an empty
     /// folder in a file's place.
     fn has_mounted(&self, source: &str) -> Option<String> {
-        let containers = self.service_plan.places.iter().flat_map(|(replica, _)| [replica.main, replica.kept]);
+        let containers = self.service_plan.replicas.iter().flat_map(|(replica, _)| [replica.main, replica.kept]);
         let has_it = |seen: &&ObservedContainer| {
             seen.has_run() && seen.view.mounts.iter().any(|mount| mount.kind == "bind" && mount.source == source)
         };

@@ -72,7 +72,7 @@ fn held<'g>(
 ) -> Option<Held<'g>> {
     let snapshot = input.snapshot;
     let adopted: Vec<&str> =
-        service_plan.places.iter().filter_map(|(replica, _)| replica.main).map(|seen| &*seen.view.id).collect();
+        service_plan.replicas.iter().filter_map(|(replica, _)| replica.main).map(|seen| &*seen.view.id).collect();
     let mut foreign_containers =
         snapshot.foreign_containers.iter().filter(|foreign| !adopted.contains(&foreign.id.as_str()));
     if let Some(foreign) = foreign_containers.find(|foreign| foreign.published.iter().any(|held| collide(port, held))) {

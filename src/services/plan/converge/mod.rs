@@ -32,7 +32,7 @@ pub(super) struct ServicePlan<'a> {
     pub service: &'a Service,
     pub is_chosen: bool,
     pub is_one_shot: bool,
-    pub places: Vec<(Replica<'a>, Decision<'a>)>,
+    pub replicas: Vec<(Replica<'a>, Decision<'a>)>,
     /// Containers beyond `scale`.
     pub surplus: Vec<&'a ObservedContainer>,
     /// It would restart with the first of these, but can't: the second, whose namespace it shares, does not run.
@@ -41,15 +41,15 @@ pub(super) struct ServicePlan<'a> {
 
 impl ServicePlan<'_> {
     pub fn change(&self) -> Change {
-        self.places.iter().map(|(_, decision)| decision.change()).max().unwrap_or(Change::Nothing)
+        self.replicas.iter().map(|(_, decision)| decision.change()).max().unwrap_or(Change::Nothing)
     }
 
     pub fn makes_a_container(&self) -> bool {
-        self.places.iter().any(|(_, decision)| decision.makes_a_container())
+        self.replicas.iter().any(|(_, decision)| decision.makes_a_container())
     }
 
     pub fn starts(&self) -> bool {
-        self.places.iter().any(|(_, decision)| decision.starts())
+        self.replicas.iter().any(|(_, decision)| decision.starts())
     }
 }
 
@@ -119,7 +119,7 @@ fn service_plan<'a>(
         need.namespace && change == Change::Nothing && !input.snapshot.runs(provider)
     });
     let mut left_running = None;
-    let places = numbers
+    let replicas = numbers
         .into_iter()
         .map(|number| {
             let adopts = *goal != Goal::Nothing && input.request.options.namesakes == Namesakes::Adopt;
@@ -153,10 +153,10 @@ fn service_plan<'a>(
         }
         _ => Vec::new(),
     };
-    ServicePlan { name, service, is_chosen, is_one_shot, places, surplus, left_running }
+    ServicePlan { name, service, is_chosen, is_one_shot, replicas, surplus, left_running }
 }
 
-/// What runs in a network that is made anew gets a new container, chosen or not; so does what would be started in it.
+/// What runs in a network that is recreated gets a new container, chosen or not; so does what would be started in it.
 fn renew_for_network<'s>(
     input: &PlanInput<'s>,
     service: &Service,
@@ -215,7 +215,7 @@ fn needer(input: &PlanInput, name: &str, chosen: &BTreeSet<&str>, needed: &BTree
     by.map(|(other, _)| (*other).to_owned()).unwrap_or_default()
 }
 
-/// The cause of a place's steps.
+/// The cause of a replica's steps.
 pub(super) fn cause_of(decision: &Decision) -> Cause {
     match decision {
         Decision::Nothing => Cause::Asked,

@@ -1,4 +1,4 @@
-//! Networks that are made anew (`--recreate-networks`): what runs in them is stopped and steps aside first, since the engine
+//! Networks that are recreated (`--recreate-networks`): what runs in them is stopped and steps aside first, since the engine
 //! removes no network that is in use and keeps a container in the network that it joined.
 //!
 //! Until the network is removed, everything can be taken back; afterwards the old containers can't run any more.
@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ServicePlan;
-use super::replace::{Replacement, aside, brings_back, guests_of};
+use super::replace::{Replacement, aside, brings_back, restarts_of_sharers};
 use crate::manifest::model::{RestartPolicy, Service};
 use crate::services::plan::PlanInput;
 use crate::services::plan::builder::{Builder, Chain, must_succeed};
 use crate::services::plan::cause::{Cause, Warning};
 use crate::services::plan::decide::Decision;
 use crate::services::plan::replica::Replica;
-use crate::services::plan::step::{Operation, StepId, Target};
+use crate::services::plan::step::{Operation, ReplicaId, StepId, Target};
 use crate::services::plan::stop::{after_dependents, dependents_before_what_they_need};
 use crate::services::snapshot::observed::{ObservedContainer, Role};
 use crate::services::snapshot::resources::network_drift;
@@ -21,15 +21,15 @@ use crate::services::snapshot::resources::network_drift;
 /// What has stepped aside, and the networks that are gone then.
 #[derive(Debug, Default)]
 pub(super) struct Vacated {
-    /// Service and number → the old container under its name aside, and the last step of its place so far.
-    places: BTreeMap<(String, u32), (Target, Option<StepId>)>,
+    /// The old container of each under its name aside, and the last step of it so far.
+    replicas: BTreeMap<ReplicaId, (Target, Option<StepId>)>,
     /// Network → the step that removes it.
     pub removed: BTreeMap<String, StepId>,
 }
 
 impl Vacated {
     pub fn of(&self, service: &str, number: u32) -> Option<&(Target, Option<StepId>)> {
-        self.places.get(&(service.to_owned(), number))
+        self.replicas.get(&(service.to_owned(), number))
     }
 }
 
@@ -44,7 +44,7 @@ pub(in crate::services::plan) fn to_recreate(input: &PlanInput) -> BTreeSet<Stri
     keys.into_iter().filter(differs).map(str::to_owned).collect()
 }
 
-/// The first network of a service that is made anew.
+/// The first network of a service that is recreated.
 pub(super) fn network_of(service: &Service, recreated: &BTreeSet<String>) -> Option<String> {
     service.network_keys().into_iter().find(|key| recreated.contains(*key)).map(str::to_owned)
 }
@@ -64,7 +64,7 @@ pub(super) fn build(input: &PlanInput, service_plans: &[ServicePlan], builder: &
             continue;
         };
         let before = after_dependents(input, name, &down);
-        for (replica, decision) in &service_plan.places {
+        for (replica, decision) in &service_plan.replicas {
             let Decision::Make { discard, old: Some(old), .. } = decision else {
                 continue;
             };
@@ -74,14 +74,14 @@ pub(super) fn build(input: &PlanInput, service_plans: &[ServicePlan], builder: &
             let kept = step_aside(&mut chain, input, service_plan, (replica, discard, old));
             let last = chain.last();
             down.entry(name).or_default().extend(last);
-            vacated.places.insert((name.to_owned(), replica.number), (kept, last));
+            vacated.replicas.insert((name.to_owned(), replica.number), (kept, last));
         }
     }
-    let after: Vec<_> = vacated.places.values().filter_map(|(_, last)| *last).map(must_succeed).collect();
+    let after: Vec<_> = vacated.replicas.values().filter_map(|(_, last)| *last).map(must_succeed).collect();
     for key in &input.recreated_networks {
         let name = input.manifest.network_name(key);
         let fields = network_drift(input.manifest, key, input.snapshot);
-        let services: BTreeSet<String> = vacated.places.keys().map(|(service, _)| service.clone()).collect();
+        let services: BTreeSet<String> = vacated.replicas.keys().map(|(service, _)| service.clone()).collect();
         let services = services.into_iter().collect();
         builder.warn(Warning::NetworkRecreated { network: name.clone(), services });
         let operation = Operation::RemoveNetwork { name: name.clone() };
@@ -110,8 +110,8 @@ fn step_aside(
     if old.is_up() {
         chain.step(Operation::StopContainer { target: target.clone() });
         chain.undo([Operation::StartContainer { target: target.clone() }]);
-        let guests = guests_of(chain, input, service_plan.name, replica.number);
-        chain.undo(guests);
+        let restarts = restarts_of_sharers(chain, input, service_plan.name, replica.number);
+        chain.undo(restarts);
     }
     if old.role != Role::Main {
         return target;
@@ -122,7 +122,7 @@ fn step_aside(
     kept
 }
 
-/// The new container of a place whose old one has stepped aside.
+/// The new container of a replica whose old one has stepped aside.
 pub(super) fn refill(
     chain: &mut Chain,
     with: &Replacement,

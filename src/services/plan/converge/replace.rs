@@ -1,4 +1,4 @@
-//! A new container: the first of its place, or one that takes the place of an old one.
+//! A new container: the first of its replica, or one that takes the place of an old one.
 //!
 //! A replacement is made beside the old container while that still serves, so that whatever is wrong with its making
 //! takes nothing away. Then the old one loses its restart policy (a stopped container with `always` comes back with the
@@ -21,7 +21,7 @@ use crate::services::snapshot::drift;
 use crate::services::snapshot::observe::providers;
 use crate::services::snapshot::observed::{Gpus, ObservedContainer, Role};
 
-/// A place whose container changes.
+/// A replica whose container changes.
 pub(super) struct Replacement<'w, 'a> {
     pub input: &'w PlanInput<'a>,
     pub service_plan: &'w ServicePlan<'a>,
@@ -148,7 +148,7 @@ pub(super) fn aside(name: &str, role: Role) -> String {
     format!("{name}{}", role.suffix())
 }
 
-/// The first container of a place. It is made at once, and started when its dependencies allow.
+/// The first container of a replica. It is made at once, and started when its dependencies allow.
 pub(super) fn first(
     chain: &mut Chain,
     with: &Replacement,
@@ -197,7 +197,7 @@ pub(super) fn replace(
     }
     for seen in discard {
         chain.discard(seen);
-        // The place is empty now: if nothing better comes, the old container has to take it.
+        // The name is free now: if nothing better comes, the old container has to take it.
         chain.undo(back.drain(..));
     }
     let (new, kept) = if old.role == Role::Kept {
@@ -260,8 +260,8 @@ fn step_aside(
     if with.replica.served(old) {
         if with.can_return(old) {
             chain.undo([Operation::StartContainer { target: old_target.clone() }]);
-            let guests = guests_of(chain, with.input, with.service_plan.name, with.replica.number);
-            chain.undo(guests);
+            let restarts = restarts_of_sharers(chain, with.input, with.service_plan.name, with.replica.number);
+            chain.undo(restarts);
         } else if let Some(provider) = with.loses_provider {
             let (service, provider) = (with.service_plan.name.to_owned(), provider.to_owned());
             chain.builder.warn(Warning::NoWayBack { service, provider });
@@ -296,7 +296,7 @@ fn stop_kept(chain: &mut Chain, kept: &ObservedContainer) {
 
 /// What lives in the old container's namespaces has lost them when that one was stopped: it is restarted into them when
 /// the old one is back.
-pub(super) fn guests_of(chain: &mut Chain, input: &PlanInput, service: &str, number: u32) -> Vec<Operation> {
+pub(super) fn restarts_of_sharers(chain: &mut Chain, input: &PlanInput, service: &str, number: u32) -> Vec<Operation> {
     let sharers = input.graph.dependents(service).into_iter().filter(|(_, need)| need.namespace);
     let running = sharers
         .filter(|_| number == 1)

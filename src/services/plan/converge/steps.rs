@@ -21,10 +21,10 @@ use crate::services::snapshot::observed::ObservedContainer;
 /// The containers of a service, for those that depend on it.
 #[derive(Debug, Default)]
 struct Ends<'a> {
-    places: Vec<End<'a>>,
+    replicas: Vec<End<'a>>,
 }
 
-/// Where the steps of one place end.
+/// Where the steps of one replica end.
 #[derive(Debug)]
 struct End<'a> {
     number: u32,
@@ -75,14 +75,14 @@ impl<'a> Assembly<'a, '_> {
         let earlier = self.earlier_turns(service_plan);
         let mut ends = Ends::default();
         let mut previous: Option<StepId> = None;
-        for (replica, decision) in &service_plan.places {
+        for (replica, decision) in &service_plan.replicas {
             let before = Before {
                 resources: self.resources.get(service_plan.name).cloned().unwrap_or_default(),
                 dependencies: dependencies.clone(),
                 // A service's containers take turns, so that it is never down as a whole.
                 turn: earlier.iter().copied().chain(previous.map(must_succeed)).collect(),
             };
-            let end = self.place(service_plan, replica, decision, &before);
+            let end = self.steps_of(service_plan, replica, decision, &before);
             if self.takes_turns(decision) {
                 previous = end.ready.or(end.up);
                 // Where running is all the proof there is, those that need it need not wait to see it go on.
@@ -92,7 +92,7 @@ impl<'a> Assembly<'a, '_> {
                 let last = if has_no_proof { end.up } else { previous };
                 self.turns.entry(service_plan.name).or_default().extend(last.or(previous));
             }
-            ends.places.push(end);
+            ends.replicas.push(end);
         }
         for seen in &service_plan.surplus {
             let mut chain = Chain::new(
@@ -162,7 +162,7 @@ impl<'a> Assembly<'a, '_> {
         }
         // A port that another service gives up is free once that one's old container can't come back.
         for other in checks::freed_by(self.input, self.service_plans, service_plan) {
-            let ends = self.ends.get(other).map(|ends| ends.places.as_slice()).unwrap_or_default();
+            let ends = self.ends.get(other).map(|ends| ends.replicas.as_slice()).unwrap_or_default();
             after.extend(ends.iter().filter_map(|end| end.ready.or(end.up)).map(must_succeed));
         }
         after
@@ -170,7 +170,7 @@ impl<'a> Assembly<'a, '_> {
 
     /// The steps after which a service runs, and stays what it is then.
     fn up(&self, service: &str) -> Vec<StepId> {
-        let ends = self.ends.get(service).map(|ends| ends.places.as_slice()).unwrap_or_default();
+        let ends = self.ends.get(service).map(|ends| ends.replicas.as_slice()).unwrap_or_default();
         ends.iter().filter_map(|end| if end.may_return { end.ready } else { end.up }).collect()
     }
 
@@ -183,7 +183,7 @@ impl<'a> Assembly<'a, '_> {
             return Vec::new();
         };
         let until = until(self.input, service_plan, false);
-        for end in ends.places.iter_mut().filter(|end| end.ready.is_none()) {
+        for end in ends.replicas.iter_mut().filter(|end| end.ready.is_none()) {
             let target = match &end.container {
                 Container::Absent => continue,
                 // One that is down and stays down can't be waited for.
@@ -196,7 +196,7 @@ impl<'a> Assembly<'a, '_> {
             let timeout = timeout(self.input, service_plan, &until);
             end.ready = Some(chain.step(Operation::WaitReady { target, until: until.clone(), timeout }));
         }
-        let steps = ends.places.iter().filter_map(|end| end.ready).collect();
+        let steps = ends.replicas.iter().filter_map(|end| end.ready).collect();
         self.ends.insert(service_plan.name, ends);
         steps
     }
@@ -211,7 +211,8 @@ impl<'a> Assembly<'a, '_> {
         needs.map(|(name, _)| name).find(|name| is_renewed(name))
     }
 
-    fn place(
+    /// The steps of one replica.
+    fn steps_of(
         &mut self,
         service_plan: &ServicePlan<'a>,
         replica: &Replica<'a>,

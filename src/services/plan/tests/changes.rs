@@ -57,7 +57,7 @@ fn a_restart_policy_is_changed_in_place() {
 }
 
 #[test]
-fn a_container_that_left_its_network_is_made_anew() {
+fn a_container_that_left_its_network_is_recreated() {
     let stack = Stack::three().all_run().seen("api", |view| view.networks.clear());
     let plan = stack.plan(Action::Start, &["api"], |_| {}).unwrap();
     assert_eq!(plan.steps[0].cause.to_string(), "configuration: networks.p_default");
@@ -75,7 +75,7 @@ fn a_failed_replacement_can_be_kept_for_a_look() {
 }
 
 #[test]
-fn everything_can_be_made_anew() {
+fn everything_can_be_recreated() {
     let stack = Stack::new().service("api", |_| {}).runs("api");
     golden!(text(stack.plan(Action::Start, &["api"], |options| options.recreate = Recreate::All)));
 }
@@ -117,7 +117,7 @@ fn dependents_that_ask_for_it_are_restarted_with_their_dependency() {
 }
 
 #[test]
-fn what_shares_the_namespace_of_a_replaced_container_is_made_anew() {
+fn what_shares_the_namespace_of_a_replaced_container_is_recreated() {
     let stack = Stack::new()
         .service("vpn", |_| {})
         .service("worker", |service| service.network_mode = Some(NamespaceMode::Service("vpn".to_owned())))
@@ -216,7 +216,7 @@ fn a_container_made_by_hand_is_kept_aside_like_any_old_one_when_it_is_taken_over
 }
 
 #[test]
-fn a_replacement_that_fails_leaves_its_guests_in_the_old_containers_namespaces() {
+fn a_replacement_that_fails_leaves_its_sharers_in_the_old_containers_namespaces() {
     let stack = Stack::new()
         .service("vpn", |_| {})
         .service("worker", |service| service.pid = Some(NamespaceMode::Service("vpn".to_owned())))
@@ -226,7 +226,7 @@ fn a_replacement_that_fails_leaves_its_guests_in_the_old_containers_namespaces()
 }
 
 #[test]
-fn a_container_of_a_network_that_was_made_anew_is_made_anew_too() {
+fn a_container_of_a_network_that_was_recreated_is_recreated_too() {
     let joined = |id: &str| {
         let id = id.to_owned();
         move |view: &mut ContainerView| drop(view.network_ids.insert("p_default".to_owned(), id.clone()))
@@ -240,7 +240,7 @@ fn a_container_of_a_network_that_was_made_anew_is_made_anew_too() {
 }
 
 #[test]
-fn a_stopped_container_whose_network_was_pruned_is_made_anew_for_whoever_needs_it() {
+fn a_stopped_container_whose_network_was_pruned_is_recreated_for_whoever_needs_it() {
     let joined = |view: &mut ContainerView| drop(view.network_ids.insert("p_default".to_owned(), "n1".to_owned()));
     let stack = Stack::three().all_run().seen("db", joined).stopped("db").with(|stack| stack.snapshot.networks.clear());
     for selection in ["db", "ui"] {
@@ -251,7 +251,7 @@ fn a_stopped_container_whose_network_was_pruned_is_made_anew_for_whoever_needs_i
 }
 
 #[test]
-fn a_guest_is_restarted_when_its_provider_began_a_new_life() {
+fn a_sharer_is_restarted_when_its_provider_began_a_new_life() {
     let stack = Stack::new()
         .service("vpn", |_| {})
         .service("app", |service| service.network_mode = Some(NamespaceMode::Service("vpn".to_owned())))
@@ -360,7 +360,7 @@ fn a_gpu_that_is_only_had_in_part_is_taken_in_part() {
 }
 
 #[test]
-fn a_container_that_is_being_removed_is_waited_for_and_made_anew() {
+fn a_container_that_is_being_removed_is_waited_for_and_recreated() {
     let stack =
         Stack::new().service("api", |_| {}).runs("api").seen("api", |view| view.state = ContainerState::Removing);
     golden!(stack.start(&["api"]));

@@ -16,7 +16,7 @@ fn kept(view: &mut ContainerView) {
 }
 
 #[test]
-fn a_replacement_that_was_only_made_is_made_anew() {
+fn a_replacement_that_was_only_made_is_recreated() {
     let stack = api().runs("api").new_image("api").has("api", 1, Role::Next, created);
     golden!(stack.start(&["api"]));
 }

@@ -1,4 +1,4 @@
-//! Networks that are made anew.
+//! Networks that are recreated.
 
 use super::*;
 

@@ -19,7 +19,7 @@ const HEALTH_OF_OLD: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl Performer<'_> {
-    /// Takes back what a place's steps did. Every operation is tried, whatever comes of the others; what is there in the
+    /// Takes back what a replica's steps did. Every operation is tried, whatever comes of the others; what is there in the
     /// end is looked at, not concluded.
     pub async fn go_back(&self, step: &Step, undo: &[Operation]) -> WayBack {
         let way_back = self.put_back(step, undo).await;
@@ -40,7 +40,7 @@ impl Performer<'_> {
             return WayBack::OldGone { left: self.new_container(undo, &old_id).await };
         }
         let (of_old, of_new) = self.take_back(step, undo).await;
-        self.tell_of_kept(step, undo).await;
+        self.tell_of_failed(step, undo).await;
         let name = undo.iter().rev().find_map(|operation| match operation {
             Operation::RenameContainer { target, to } if target.id.as_ref() == Some(&old_id) => Some(to),
             _ => None,
@@ -83,7 +83,7 @@ impl Performer<'_> {
     }
 
     /// Says what a failed container that is kept (`--keep-failed`) is called now, if it is there.
-    async fn tell_of_kept(&self, step: &Step, undo: &[Operation]) {
+    async fn tell_of_failed(&self, step: &Step, undo: &[Operation]) {
         let kept = undo.iter().find_map(|operation| match operation {
             Operation::RenameContainer { target, to } if to.ends_with(Role::Failed.suffix()) => self.id(target),
             _ => None,
@@ -192,8 +192,8 @@ impl Performer<'_> {
     }
 }
 
-/// The container that an undo puts back: one that was there before, and that it neither stops nor removes. Guests of its
-/// namespaces are only restarted.
+/// The container that an undo puts back: one that was there before, and that it neither stops nor removes. What shares its
+/// namespaces is only restarted.
 fn old_container(undo: &[Operation]) -> Option<&Target> {
     let goes = |id: &Option<String>| {
         undo.iter().any(|operation| match operation {

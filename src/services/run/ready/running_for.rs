@@ -10,7 +10,7 @@ use crate::engine::ContainerView;
 /// A long period is looked into so often.
 const BETWEEN: Duration = Duration::from_millis(500);
 
-/// Counts from the moment at which a start was first seen; another start begins anew. The engine's clock is not asked:
+/// Counts from the moment at which a start was first seen; another start starts over. The engine's clock is not asked:
 /// it may be another machine's.
 #[derive(Debug)]
 pub(super) struct Steady {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_start_begins_anew() {
+    async fn another_start_starts_over() {
         let mut steady = Steady::new(Duration::from_secs(3600));
         assert!(matches!(steady.look(&started_at("a")), Look::NotYet(_)));
         let hour_ago = Instant::now().checked_sub(Duration::from_secs(3600)).expect("the machine runs for longer");

@@ -19,29 +19,29 @@ pub fn find_backup(
 ) -> Result<PathBuf, DatabasesError> {
     let folder = folder.into();
     let backups = folder.path.as_path();
-    let none = |id: &str| {
+    let none = |id: Option<&str>| {
         let times: Vec<String> = backup_stamps(backups, database).into_iter().map(|backup| backup.time).collect();
-        let wrong = id.rsplit('/').next().unwrap_or_default();
+        let wrong = id.and_then(|id| id.rsplit('/').next());
         DatabasesError::NoBackup {
-            id: id.to_owned(),
+            id: id.map(str::to_owned),
             database: database.to_owned(),
             folder: backups.join("databases"),
-            nearest: nearest(wrong, times.iter().map(String::as_str)).map(str::to_owned),
+            nearest: wrong.and_then(|wrong| nearest(wrong, times.iter().map(String::as_str))).map(str::to_owned),
             last: times.last().cloned(),
         }
     };
     let Some(id) = id else {
-        return last_backup(&folder, database)?.map(|last| last.path).ok_or_else(|| none("at all"));
+        return last_backup(&folder, database)?.map(|last| last.path).ok_or_else(|| none(None));
     };
     let home = match id.split_once('/') {
         None => backup::folder_of(backups, database),
         // The name as a folder has it: nothing else comes to a path.
         Some((name, _)) if is_folder_name(name) => backups.join("databases").join(name),
-        Some(_) => return Err(none(id)),
+        Some(_) => return Err(none(Some(id))),
     };
     let stamp = id.rsplit('/').next().unwrap_or_default();
     let folder = home.join(stamp);
-    if names::is_stamp(stamp) && folder.join(RECORD_FILE).exists() { Ok(folder) } else { Err(none(id)) }
+    if names::is_stamp(stamp) && folder.join(RECORD_FILE).exists() { Ok(folder) } else { Err(none(Some(id))) }
 }
 
 /// The backup that a restore takes where none is named.

@@ -11,9 +11,9 @@ use crate::databases::error::{DatabasesError, Operation};
 /// Sessions that nobody uses at the moment, all in the server's own database. Clones share them. They end with the last of
 /// these; one without any keeps none.
 #[derive(Clone, Default)]
-pub(in crate::databases) struct KeptSessions(Option<Arc<Kept>>);
+pub(in crate::databases) struct IdleSessions(Option<Arc<Pool>>);
 
-struct Kept {
+struct Pool {
     home: &'static str,
     idle: Mutex<Vec<Session>>,
 }
@@ -24,11 +24,11 @@ const MOST: usize = 2;
 /// One that was used so shortly before is there, and is not asked.
 const FRESH: Duration = Duration::from_millis(200);
 
-impl KeptSessions {
+impl IdleSessions {
     /// Not in `template1`: nobody else could create a database meanwhile.
     pub fn in_database(home: &'static str) -> Self {
-        let kept = || Arc::new(Kept { home, idle: Mutex::default() });
-        Self((home != "template1").then(kept))
+        let pool = || Arc::new(Pool { home, idle: Mutex::default() });
+        Self((home != "template1").then(pool))
     }
 
     /// One that was kept, in `database` now, with the settings of our sessions; `None` where there is none.
@@ -50,8 +50,8 @@ impl KeptSessions {
         statements: &str,
     ) -> Option<Result<Vec<u8>, DatabasesError>> {
         self.0.as_ref()?;
-        let kept = self.pop();
-        let mut session = match (kept, self.is_home(database)) {
+        let idle = self.pop();
+        let mut session = match (idle, self.is_home(database)) {
             (Some(session), true) => answering(session).await,
             (Some(session), false) => moved(session, client, database, "").await,
             (None, _) => None,
@@ -70,24 +70,24 @@ impl KeptSessions {
 
     /// Keeps a session that is in the server's own database again.
     pub fn put(&self, session: Session) {
-        if let Some(kept) = &self.0 {
-            lock(&kept.idle).push(session);
+        if let Some(pool) = &self.0 {
+            lock(&pool.idle).push(session);
         }
     }
 
     /// The database that they are in; `None` where none are kept.
     pub fn home(&self) -> Option<&'static str> {
-        self.0.as_ref().map(|kept| kept.home)
+        self.0.as_ref().map(|pool| pool.home)
     }
 
     pub fn has_room(&self) -> bool {
-        self.0.as_ref().is_some_and(|kept| lock(&kept.idle).len() < MOST)
+        self.0.as_ref().is_some_and(|pool| lock(&pool.idle).len() < MOST)
     }
 
     /// Ends them: their database is about to be renamed.
     pub fn clear(&self) {
-        if let Some(kept) = &self.0 {
-            lock(&kept.idle).clear();
+        if let Some(pool) = &self.0 {
+            lock(&pool.idle).clear();
         }
     }
 
@@ -119,8 +119,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl std::fmt::Debug for KeptSessions {
+impl std::fmt::Debug for IdleSessions {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_tuple("KeptSessions").field(&self.0.as_ref().map(|kept| kept.home)).finish()
+        formatter.debug_tuple("IdleSessions").field(&self.0.as_ref().map(|pool| pool.home)).finish()
     }
 }

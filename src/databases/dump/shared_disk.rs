@@ -11,16 +11,16 @@ use crate::databases::server::disk_space::{self, RESERVE_BYTES};
 use crate::fs::Disk;
 
 /// What must not be filled while a dump is written.
-pub(super) enum Room<'a> {
-    Shared(SharedRoom),
+pub(super) enum WatchedDisk<'a> {
+    Shared(SharedDisk),
     /// The volume of a helper that does not have the folder itself.
     Volume(&'a Helper),
 }
 
-impl<'a> Room<'a> {
+impl<'a> WatchedDisk<'a> {
     pub async fn of(server: &Server, folder: &Path, helper: &'a Helper) -> Option<Self> {
         match helper.shares_folder {
-            true => SharedRoom::of(server, folder).await.map(Self::Shared),
+            true => SharedDisk::of(server, folder).await.map(Self::Shared),
             false => Some(Self::Volume(helper)),
         }
     }
@@ -28,18 +28,18 @@ impl<'a> Room<'a> {
     /// Resolves when less than the server's reserve is left, at once where that is so already.
     pub async fn runs_out(&self, database: &str) -> DatabasesError {
         match self {
-            Self::Shared(room) => room.runs_out(database).await,
+            Self::Shared(disk) => disk.runs_out(database).await,
             Self::Volume(helper) => disk_space::volume_runs_out(&helper.client, INSIDE, database).await,
         }
     }
 }
 
 /// A folder on the disk of the server's data.
-pub(in crate::databases) struct SharedRoom {
+pub(in crate::databases) struct SharedDisk {
     folder: PathBuf,
 }
 
-impl SharedRoom {
+impl SharedDisk {
     /// `None` where the server keeps its data elsewhere, or nobody can tell: then a full disk is the dump's own error.
     pub async fn of(server: &Server, folder: &Path) -> Option<Self> {
         if server.is_outside() {

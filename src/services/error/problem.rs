@@ -1,0 +1,187 @@
+//! What keeps a plan from being carried out, known before anything is changed. Checks make a [`Problem`]; nothing here looks at an
+//! engine.
+
+use crate::manifest::model::Reference;
+use crate::report::{Listed, Message, Told};
+use crate::services::container::environment::InputError;
+
+/// Something that would make a plan fail, known beforehand.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Problem {
+    ImageMissing { service: String, reference: Reference },
+    PastImageGone { services: Vec<String>, reference: String, id: String },
+    NameTaken { service: String, container: String },
+    NameOfProject { service: String, container: String, project: String },
+    NameOfService { service: String, container: String, other: String },
+    NameAsideTaken { service: String, container: String },
+    NamesakeVanishes { service: String, container: String },
+    PortTaken { service: String, port: String, holder: String },
+    PortFreedLater { service: String, port: String, holder: String, other: String },
+    PortHeld { service: String, port: String, holder: Message },
+    NoPortsPublished,
+    NoSuchAddress { service: String, address: String },
+    AddressWithoutSubnet { service: String, address: String, network: String },
+    AddressOutside { service: String, address: String, network: String, subnets: Vec<String> },
+    AddressTaken { service: String, address: String, network: String, holder: String },
+    OtherPostgres { service: String, folder: String, written_by: String, image: String, reference: Reference },
+    SourceMissing { service: String, path: String, target: String },
+    DeviceMissing { service: String, path: String },
+    SourceVanished { service: String, path: String, target: String, container: String },
+    SourceMoved { service: String, path: String, target: String, container: String, was: String },
+    OrphansUnknown { why: Message },
+    VolumesUnknown { why: Message },
+    Input { service: String, source: InputError },
+    GpuMissing { service: String },
+    RuntimeMissing { service: String, runtime: String, known: Vec<String> },
+    EngineTooOld { service: String, field: &'static str, api: &'static str },
+    NamespaceMissing { service: String, container: String },
+    NamespaceDown { service: String, container: String },
+    NetworkMissing { name: String },
+    NetworkDiffers { name: String, fields: Vec<String> },
+    NetworkInUse { name: String, container: String },
+    NetworkNotOurs { name: String },
+    LogNotKept { service: String },
+    NothingProvesHealth { service: String, other: String, reference: Reference },
+    NetworkTwice { name: String },
+    DataInUse { service: String, data: String, container: String },
+    DataOfReturning { service: String, data: String, container: String },
+    DatabaseShared { service: String, data: String, other: String },
+    VolumeMissing { name: String },
+    VolumeDiffers { name: String, fields: Vec<String> },
+}
+
+impl Told for Problem {
+    fn message(&self) -> Message {
+        match self {
+            Self::ImageMissing { service, reference } => {
+                message!("problem-image-missing", service = service, reference = reference)
+            }
+            Self::PastImageGone { services, id, reference } => {
+                message!("problem-past-image-gone", services = Listed::of(services), id = id, reference = reference)
+            }
+            Self::NameTaken { service, container } => {
+                message!("problem-name-taken", service = service, container = container)
+            }
+            Self::NameOfProject { service, container, project } => {
+                message!("problem-name-of-project", service = service, container = container, project = project)
+            }
+            Self::NameOfService { service, container, other } => {
+                message!("problem-name-of-service", service = service, container = container, other = other)
+            }
+            Self::NamesakeVanishes { service, container } => {
+                message!("problem-namesake-vanishes", service = service, container = container)
+            }
+            Self::PortTaken { service, port, holder } => {
+                message!("problem-port-taken", service = service, port = port, holder = holder)
+            }
+            Self::PortFreedLater { service, port, holder, other } => {
+                message!("problem-port-freed-later", service = service, port = port, holder = holder, other = other)
+            }
+            Self::PortHeld { service, port, holder } => {
+                message!("problem-port-held", service = service, port = port, holder = holder)
+            }
+            Self::NoPortsPublished => message!("problem-no-ports-published"),
+            Self::NoSuchAddress { service, address } => {
+                message!("problem-no-such-address", service = service, address = address)
+            }
+            Self::AddressWithoutSubnet { service, network, address } => {
+                message!("problem-address-without-subnet", service = service, network = network, address = address)
+            }
+            Self::AddressOutside { service, address, network, subnets } => message!(
+                "problem-address-outside",
+                service = service,
+                address = address,
+                network = network,
+                subnets = Listed::of(subnets)
+            ),
+            Self::AddressTaken { service, address, network, holder } => message!(
+                "problem-address-taken",
+                service = service,
+                address = address,
+                network = network,
+                holder = holder
+            ),
+            Self::OtherPostgres { service, folder, written_by, reference, image } => message!(
+                "problem-other-postgres",
+                service = service,
+                folder = folder,
+                written_by = written_by,
+                reference = reference,
+                image = image
+            ),
+            Self::DeviceMissing { service, path } => message!("problem-device-missing", service = service, path = path),
+            Self::SourceMissing { service, path, target } => {
+                message!("problem-source-missing", service = service, path = path, target = target)
+            }
+            Self::SourceVanished { service, path, target, container } => message!(
+                "problem-source-vanished",
+                service = service,
+                path = path,
+                target = target,
+                container = container
+            ),
+            Self::SourceMoved { service, path, target, container, was } => message!(
+                "problem-source-moved",
+                service = service,
+                path = path,
+                target = target,
+                container = container,
+                was = was
+            ),
+            Self::OrphansUnknown { why } => message!("problem-orphans-unknown", why = why),
+            Self::NameAsideTaken { service, container } => {
+                message!("problem-name-aside-taken", service = service, container = container)
+            }
+            Self::VolumesUnknown { why } => message!("problem-volumes-unknown", why = why),
+            Self::Input { service, .. } => message!("problem-input", service = service),
+            Self::GpuMissing { service } => message!("problem-gpu-missing", service = service),
+            Self::RuntimeMissing { service, runtime, known } => {
+                message!("problem-runtime-missing", service = service, runtime = runtime, known = Listed::of(known))
+            }
+            Self::EngineTooOld { service, field, api } => {
+                message!("problem-engine-too-old", service = service, field = field, api = api)
+            }
+            Self::NamespaceMissing { service, container } => {
+                message!("problem-namespace-missing", service = service, container = container)
+            }
+            Self::NamespaceDown { service, container } => {
+                message!("problem-namespace-down", service = service, container = container)
+            }
+            Self::NetworkMissing { name } => message!("problem-network-missing", name = name),
+            Self::NetworkDiffers { name, fields } => {
+                message!("problem-network-differs", name = name, fields = Listed::of(fields))
+            }
+            Self::NetworkInUse { name, container } => {
+                message!("problem-network-in-use", name = name, container = container)
+            }
+            Self::NetworkNotOurs { name } => message!("problem-network-not-ours", name = name),
+            Self::LogNotKept { service } => message!("problem-log-not-kept", service = service),
+            Self::NothingProvesHealth { service, other, reference } => {
+                message!("problem-nothing-proves-health", service = service, other = other, reference = reference)
+            }
+            Self::NetworkTwice { name } => message!("problem-network-twice", name = name),
+            Self::DataInUse { service, container, data } => {
+                message!("problem-data-in-use", service = service, container = container, data = data)
+            }
+            Self::DataOfReturning { service, container, data } => {
+                message!("problem-data-of-returning", service = service, container = container, data = data)
+            }
+            Self::DatabaseShared { service, other, data } => {
+                message!("problem-database-shared", service = service, other = other, data = data)
+            }
+            Self::VolumeMissing { name } => message!("problem-volume-missing", name = name),
+            Self::VolumeDiffers { name, fields } => {
+                message!("problem-volume-differs", name = name, fields = Listed::of(fields))
+            }
+        }
+    }
+}
+
+impl Problem {
+    pub(super) fn missing_image(&self) -> Option<&Reference> {
+        match self {
+            Self::ImageMissing { reference, .. } => Some(reference),
+            _ => None,
+        }
+    }
+}
