@@ -175,3 +175,48 @@ fn the_stages_of_an_import_are_in_the_log_when_it_is_asked_for() {
     let said = site.run(&import).success().stderr;
     assert!(said.contains("import, read ended after") && said.contains("import, name ended after"), "{said}");
 }
+
+/// The blob of the only layer of a store: the one that is no document.
+fn layer_blob(site: &Site) -> std::path::PathBuf {
+    let blobs = std::fs::read_dir(site.file("store/blobs/sha256")).unwrap().map(|blob| blob.unwrap().path());
+    let mut layers = blobs.filter(|path| !std::fs::read(path).unwrap().starts_with(b"{"));
+    layers.next().expect("the layer's blob")
+}
+
+#[test]
+fn a_repair_that_leaves_an_image_incomplete_says_which_and_why_and_ends_with_1() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    let import = ["images", "import", "x.tar", "-f", "stack.json"];
+    let repair = ["images", "repair", "-f", "stack.json", "--yes"];
+    site.run(&import).success();
+    site.run(&repair).success();
+    std::fs::remove_file(layer_blob(&site)).unwrap();
+    let said = site.run(&repair).failure(1).stderr;
+    assert!(said.contains("a:1 stays incomplete: ") && said.contains("a blob is missing"), "{said}");
+    assert!(said.contains("still can't be loaded: a:1") && said.contains("dpl images import FILE"), "{said}");
+    let document = site.run(&[&repair[..], &["--json"]].concat()).failure(1).json();
+    assert_eq!(document["incomplete"][0]["reference"], "a:1", "{document}");
+    // What it advises helps.
+    site.run(&import).success();
+    site.run(&repair).success();
+}
+
+#[test]
+fn a_damaged_archive_is_to_be_brought_again_by_its_name_and_a_quick_look_claims_no_contents() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    let verify = ["images", "verify", "-f", "stack.json"];
+    let said = site.run(&verify).success().stderr;
+    assert!(said.contains("a:1: whole") && said.contains("no problems found"), "{said}");
+    let mut damaged = std::fs::read(site.file("x.tar")).unwrap();
+    let at = damaged.windows(7).position(|window| window == b"a layer").unwrap();
+    damaged[at] ^= 1;
+    std::fs::write(site.file("store/y.tar"), damaged).unwrap();
+    let quick = site.run(&[&verify[..], &["--quick"]].concat()).success().stderr;
+    assert!(!quick.contains("whole") && quick.contains("contents were not read"), "{quick}");
+    let said = site.run(&verify).failure(1).stderr;
+    assert!(said.contains("y.tar can't be repaired: bring this archive again"), "{said}");
+    assert!(!said.contains("dpl images repair"), "{said}");
+}

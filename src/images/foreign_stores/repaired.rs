@@ -1,6 +1,8 @@
 //! What a repair brings back.
 
 use super::*;
+use crate::catalogue::english;
+use crate::images::store::repair::{RepairReport, plan_repair};
 
 #[tokio::test]
 async fn a_store_that_is_copied_over_another_one_loses_no_image_and_its_names_come_back() {
@@ -158,4 +160,42 @@ async fn a_layer_that_was_damaged_is_removed_by_a_repair_and_comes_again_with_an
     assert!(into(store.clone()).await.new_bytes > 0);
     assert!(verified(&store, None).await.ok);
     assert!(repair(&store, &Reporter::default()).await.unwrap().damaged_layers.is_empty());
+}
+
+#[tokio::test]
+async fn what_stays_incomplete_after_a_repair_is_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    ours(&store, &["team/one:1", "team/two:1"]).await;
+    let one: Reference = "team/one:1".parse().unwrap();
+    let layer = open(&store).image(&one).unwrap().unwrap().layers[0].clone();
+    let path = open(&store).blob_path(&layer.blob);
+    let whole = fs::read(&path).unwrap();
+    assert!(repair(&store, &Reporter::default()).await.unwrap().unusable().is_empty(), "the control");
+    let said = |report: &RepairReport| -> Vec<String> {
+        report.incomplete.iter().map(|one| format!("{}: {}", one.reference, english(&one.problem))).collect()
+    };
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for (content, why) in [(None, "a blob is missing"), (Some(flipped), "does not match its digest")] {
+        match content {
+            None => fs::remove_file(&path).unwrap(),
+            Some(content) => fs::write(&path, content).unwrap(),
+        }
+        let planned = plan_repair(&store).await.unwrap();
+        let repaired = repair(&store, &Reporter::default()).await.unwrap();
+        assert_eq!(said(&planned), said(&repaired));
+        assert_eq!((repaired.names.len(), repaired.unusable()), (0, vec!["team/one:1".to_owned()]), "{repaired:?}");
+        let said = said(&repaired);
+        assert!(said[0].starts_with("team/one:1: ") && said[0].ends_with(why), "{said:?}");
+        assert!(said[0].contains(layer.blob.hex()), "{said:?}");
+    }
+    // Without its index too, and of the name that is not restored.
+    fs::remove_file(store.join(INDEX_FILE)).unwrap();
+    let repaired = repair(&store, &Reporter::default()).await.unwrap();
+    assert_eq!((repaired.names.len(), &repaired.not_whole[..]), (1, &["team/one:1".to_owned()][..]));
+    assert_eq!(repaired.unusable(), ["team/one:1"]);
+    fs::write(&path, whole).unwrap();
+    assert!(repair(&store, &Reporter::default()).await.unwrap().unusable().is_empty());
+    assert!(verified(&store, None).await.ok);
 }

@@ -13,16 +13,19 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::fs::{Digest, HashingReader, open_regular};
-use crate::images::error::ImagesError;
+use crate::images::error::{BlobDamage, ImagesError, in_one_line};
 use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, Index, REF_NAME};
 use crate::images::names::entry_names;
 use crate::images::pipes::blocking;
 use crate::images::store::collect::remove_file;
-use crate::images::store::layout::{INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredLayer, distinct, read_small};
+use crate::images::store::layout::{
+    INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredImage, StoredLayer, distinct, read_small,
+};
 use crate::images::store::lock::StoreLock;
 use crate::images::store::name_records::{NameRecord, is_surely_newer, lost_names, newer_record, record_of};
+use crate::images::store::verify::{ProblemKind, StoreProblem, other_platforms};
 use crate::images::store::writer::{LAYOUT_VERSION, write};
-use crate::report::{Activity, Reporter};
+use crate::report::{Activity, Message, Reporter, Told as _};
 
 /// An index that could not be read, in the store's own folder.
 const DAMAGED_INDEX: &str = "index.json.damaged";
@@ -48,6 +51,17 @@ pub struct RepairReport {
     pub not_restored: Vec<String>,
     /// Digests of layers whose content is another one, and that are removed.
     pub damaged_layers: Vec<String>,
+    /// Images that stay incomplete, and why: a repair has no content to give them.
+    pub incomplete: Vec<StoreProblem>,
+}
+
+impl RepairReport {
+    /// Images that can't be loaded from the store after the repair either, each once.
+    pub fn unusable(&self) -> Vec<String> {
+        let incomplete = self.incomplete.iter().map(|problem| &problem.reference);
+        let mut seen = HashSet::new();
+        incomplete.chain(&self.not_restored).filter(|name| seen.insert(*name)).cloned().collect()
+    }
 }
 
 /// A name that is put back.
@@ -67,7 +81,9 @@ pub async fn plan_repair(images_dir: &Path) -> Result<RepairReport, ImagesError>
     blocking(move || {
         let Plan { mut report, index, .. } = plan(&folder)?;
         let layout = Layout::with_index(&folder, index);
-        report.damaged_layers = shown(&damaged_layers(&layout, &Reporter::default())?);
+        let damaged = damaged_layers(&layout, &Reporter::default())?;
+        report.damaged_layers = shown(&damaged);
+        report.incomplete.extend(incomplete(&layout, &damaged, &report.not_restored));
         Ok(report)
     })
     .await
@@ -100,6 +116,7 @@ pub async fn repair(images_dir: &Path, reporter: &Reporter) -> Result<RepairRepo
         let damaged = damaged_layers(&layout, &reporter)?;
         damaged.iter().try_for_each(|digest| remove_file(&layout.blob_path(digest)))?;
         report.damaged_layers = shown(&damaged);
+        report.incomplete.extend(incomplete(&layout, &damaged, &report.not_restored));
         Ok(RepairReport { done: true, ..report })
     })
     .await
@@ -143,25 +160,71 @@ fn plan(folder: &Path) -> Result<Plan, ImagesError> {
     index.manifests = mended(&layout, &lost, &mut report);
     for NameRecord { name, entry } in lost {
         match image_of(&layout, &entry) {
-            Some(image_id) => {
+            Ok(image_id) => {
                 report.names.push(RepairedName { reference: name, image_id });
                 index.manifests.push(entry);
             }
-            None => report.not_whole.push(name),
+            Err(error) => {
+                let (kind, problem) = (ProblemKind::Image, why_incomplete(&error));
+                report.incomplete.push(StoreProblem { reference: name.clone(), kind, problem });
+                report.not_whole.push(name);
+            }
         }
     }
     let is_changed = index_replaced || index != layout.index;
     Ok(Plan { report, index, is_changed })
 }
 
-/// The ID of the image that an entry leads to, `Some(None)` for what is no image that an engine runs here; `None` where
-/// it is not whole.
-fn image_of(layout: &Layout, entry: &Descriptor) -> Option<Option<String>> {
+/// The ID of the image that an entry leads to, `None` for what is no image that an engine runs here.
+///
+/// # Errors
+/// It is not whole.
+fn image_of(layout: &Layout, entry: &Descriptor) -> Result<Option<String>, ImagesError> {
     match layout.read_image(entry) {
-        Ok(image) if layout.missing_blob(&image).is_none() => Some(Some(image.config_digest.to_string())),
-        Err(ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. }) => Some(None),
-        _ => None,
+        Ok(image) => match layout.missing_blob(&image) {
+            None => Ok(Some(image.config_digest.to_string())),
+            Some(error) => Err(error),
+        },
+        Err(ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+/// What is wrong with an image whose name is said already.
+fn why_incomplete(error: &ImagesError) -> Message {
+    match error {
+        ImagesError::DamagedBlob { path, why, .. } => message!("because", what = path.display(), why = why.message()),
+        error => in_one_line(error),
+    }
+}
+
+/// Images of the index that lack blobs, or whose layers are `damaged`; those in `told` are told of already. Of an index of
+/// several platforms, each image counts that is here.
+fn incomplete(layout: &Layout, damaged: &[Digest], told: &[String]) -> Vec<StoreProblem> {
+    let why = |read: Result<StoredImage, ImagesError>| match read {
+        Ok(image) => match distinct(&image.layers).find(|layer| damaged.contains(&layer.blob)) {
+            Some(StoredLayer { blob, .. }) => {
+                let (path, why) = (layout.blob_path(blob), BlobDamage::WrongDigest);
+                Some(message!("because", what = path.display(), why = why.message()))
+            }
+            None => layout.missing_blob(&image).map(|error| why_incomplete(&error)),
+        },
+        Err(ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. }) => None,
+        Err(error) => Some(why_incomplete(&error)),
+    };
+    let mut incomplete = Vec::new();
+    for (entry, name) in layout.named_entries() {
+        let reference = name.unwrap_or_else(|| entry.shown_name());
+        if told.contains(&reference) {
+            continue;
+        }
+        let others = other_platforms(layout, entry);
+        let others = others.iter().map(|other| layout.read_manifest(other, reference.clone()));
+        let problem = std::iter::once(layout.read_image(entry)).chain(others).find_map(why);
+        let kind = ProblemKind::Image;
+        incomplete.extend(problem.map(|problem| StoreProblem { reference: reference.clone(), kind, problem }));
+    }
+    incomplete
 }
 
 /// The entries of the index, where those that were changed, those of one name and those that are older than their
@@ -191,7 +254,7 @@ fn mended(layout: &Layout, lost: &[NameRecord], report: &mut RepairReport) -> Ve
             let is_newer = newer_record(layout, name).is_some() && is_surely_newer(record, entry);
             is_changed || is_twice && is_one_of_them || is_newer
         });
-        let restored = record.and_then(|record| Some((image_of(layout, &record.entry)?, record)));
+        let restored = record.and_then(|record| Some((image_of(layout, &record.entry).ok()?, record)));
         let Some((image_id, record)) = restored else {
             if (is_changed || is_twice) && !is_superseded {
                 report.not_restored.push(name.clone());
