@@ -1,7 +1,8 @@
 //! What can go wrong with services. Several things can be wrong at once: [`ServicesError::particulars`] has the lines
 //! that belong under the error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use super::container::environment::InputError;
@@ -56,7 +57,7 @@ impl Told for ServicesError {
             Self::Observe { project, .. } => message!("error-services-observe", project = project),
             Self::UnknownService(name) => message!("error-services-unknown-service", name = name),
             Self::Cycle(services) => message!("error-services-cycle", services = Listed::of(services)),
-            Self::Problems(problems) => message!("error-services-problems", count = problems.len()),
+            Self::Problems(problems) => message!("error-services-problems", count = problem_lines(problems).len()),
             Self::Failed { failures, .. } => failed(failures),
             Self::Interrupted { .. } => message!("error-services-interrupted"),
             Self::GpuProbe { .. } => message!("error-services-gpu-probe"),
@@ -86,11 +87,30 @@ impl Told for ServicesError {
     }
 }
 
+/// A line for each problem; the file of a secret that several services lack is one problem.
+fn problem_lines(problems: &[Problem]) -> Vec<Message> {
+    let mut lines = Vec::new();
+    let mut files: BTreeMap<&Path, (Message, BTreeSet<&str>)> = BTreeMap::new();
+    for problem in problems {
+        match problem {
+            Problem::Input { service, source: InputError::SecretFile { path, source, .. } } => {
+                let why = in_one_line(&**source);
+                files.entry(path).or_insert_with(|| (why, BTreeSet::new())).1.insert(service);
+            }
+            problem => lines.push(in_one_line(problem)),
+        }
+    }
+    lines.extend(files.into_iter().map(|(path, (why, services))| {
+        message!("problem-secret-file", path = path.display(), why = why, services = Listed::of(services))
+    }));
+    lines
+}
+
 impl ServicesError {
     /// What belongs under the error's own line, one item a line, with causes; and how deep each is indented.
     pub fn particulars(&self) -> Vec<(usize, Message)> {
         match self {
-            Self::Problems(problems) => problems.iter().map(|problem| (0, in_one_line(problem))).collect(),
+            Self::Problems(problems) => problem_lines(problems).into_iter().map(|line| (0, line)).collect(),
             Self::Failed { failures, report } => {
                 let lines = failures.iter().flat_map(ServiceFailure::lines);
                 lines.chain(not_done(failures, report).map(|message| (0, message))).collect()
