@@ -9,6 +9,7 @@ use crate::fs::Digest;
 use crate::images::formats::documents::DocumentError;
 use crate::images::formats::image_archive::ArchiveError;
 use crate::images::formats::platform::NoPlatform;
+use crate::images::names::first_part;
 use crate::images::store::layout::{INDEX_FILE, OWN_FOLDER};
 use crate::images::store::lock::StoreHolder;
 use crate::report::{Listed, Message, Several, Told};
@@ -296,6 +297,10 @@ impl Told for ImagesError {
             Self::Document { .. } => Some(message!("hint-store-again")),
             Self::NotAStore { folder, .. } if folder.join(OWN_FOLDER).is_dir() => Some(message!("hint-images-repair")),
             Self::NotAStore { folder, .. } if !folder.exists() => Some(message!("hint-store-absent")),
+            Self::Archive { origin, .. } => {
+                let first = first_part(Path::new(origin))?;
+                Some(message!("hint-first-part", first = first.display()))
+            }
             Self::StillUnusable { .. } => Some(message!("hint-still-unusable")),
             Self::DamagedBlob { why: BlobDamage::Missing, .. } => Some(message!("hint-blob-missing")),
             Self::DamagedBlob { path, .. } => Some(message!("hint-blob-again", path = path.display())),

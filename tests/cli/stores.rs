@@ -220,3 +220,23 @@ fn a_damaged_archive_is_to_be_brought_again_by_its_name_and_a_quick_look_claims_
     assert!(said.contains("y.tar can't be repaired: bring this archive again"), "{said}");
     assert!(!said.contains("dpl images repair"), "{said}");
 }
+
+#[test]
+fn an_import_of_a_part_names_the_first_one_whether_it_is_there_or_not() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    let whole = std::fs::read(site.file("x.tar")).unwrap();
+    std::fs::remove_file(site.file("x.tar")).unwrap();
+    let (first, second) = whole.split_at(700);
+    std::fs::write(site.file("x.tar.001"), first).unwrap();
+    std::fs::write(site.file("x.tar.002"), second).unwrap();
+    let import = |file: &str| site.run(&["images", "import", file, "-f", "stack.json"]);
+    for file in ["x.tar.002", "x.tar"] {
+        let said = import(file).failure(1).stderr;
+        assert!(said.contains("`dpl images import x.tar.001`"), "{said}");
+    }
+    import("x.tar.001").success();
+    std::fs::remove_file(site.file("x.tar.001")).unwrap();
+    let said = import("x.tar.002").failure(1).stderr;
+    assert!(said.contains("hint:") && said.contains("`dpl images import x.tar.001`"), "{said}");
+}
