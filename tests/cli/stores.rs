@@ -135,6 +135,13 @@ fn a_repair_of_a_missing_index_claims_no_damaged_one() {
     let repaired = site.run(&["images", "repair", "-f", "stack.json", "--yes"]).success();
     assert!(repaired.stderr.contains("was missing"), "{}", repaired.stderr);
     assert!(!repaired.stderr.contains("index.json.damaged"), "{}", repaired.stderr);
+    // What it leaves is told, and goes with a prune.
+    assert!(repaired.stderr.contains("`dpl images prune` removes it"), "{}", repaired.stderr);
+    assert!(site.file("store/.dpl-store/index.json.missing").exists());
+    let pruned = site.run(&["images", "prune", "-f", "stack.json", "--dry-run"]).success();
+    assert!(pruned.stdout.contains("old index"), "{}", pruned.stdout);
+    site.run(&["images", "prune", "-f", "stack.json", "--yes"]).success();
+    assert!(!site.file("store/.dpl-store/index.json.missing").exists());
     site.run(&["images", "verify", "-f", "stack.json"]).success();
 }
 

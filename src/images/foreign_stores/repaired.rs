@@ -199,3 +199,42 @@ async fn what_stays_incomplete_after_a_repair_is_named_with_the_reason() {
     assert!(repair(&store, &Reporter::default()).await.unwrap().unusable().is_empty());
     assert!(verified(&store, None).await.ok);
 }
+
+#[tokio::test]
+async fn an_index_that_was_replaced_goes_with_a_prune_once_no_manifest_is_without_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let needed = NeededImages::these("p", &["team/one:1", "team/two:1"]);
+    ours(&store, &["team/one:1", "team/two:1"]).await;
+    let whole = blobs(&store);
+    let kept = ["index.json.damaged", "index.json.damaged.2", "index.json.missing"];
+    let kept = kept.map(|name| store.join(".dpl-store").join(name));
+    for content in [Some("{1"), Some("{2"), None] {
+        match content {
+            Some(content) => fs::write(store.join(INDEX_FILE), content).unwrap(),
+            None => fs::remove_file(store.join(INDEX_FILE)).unwrap(),
+        }
+        assert_eq!(repair(&store, &Reporter::default()).await.unwrap().names.len(), 2);
+    }
+    assert_eq!([&kept[0], &kept[1]].map(|path| fs::read_to_string(path).unwrap()), ["{1", "{2"], "nothing is lost");
+    let repaired = repair(&store, &Reporter::default()).await.unwrap();
+    assert_eq!(repaired.set_aside, kept.clone().map(|path| path.display().to_string()));
+    // They stay while a name is missed, and while something has none, young or old.
+    let missed = NeededImages::these("p", &["team/one:1", "team/never:1"]);
+    assert!(later(&store, &missed).await.report.set_aside.is_empty());
+    Foreign::new(&store).image(OCI_MANIFEST, "nameless", &here());
+    let young = plan_prune(&store, &needed, ArchivePruning::Keep, &Reporter::default()).await.unwrap();
+    assert!(young.report.young > 0 && young.report.set_aside.is_empty(), "{:?}", young.report);
+    let old = later(&store, &needed).await;
+    assert_eq!((old.report.unsure.len(), old.report.set_aside.len()), (3, 0), "{:?}", old.report);
+    for nameless in blobs(&store).difference(&whole) {
+        fs::remove_file(nameless).unwrap();
+    }
+    let plan = plan_prune(&store, &needed, ArchivePruning::Keep, &Reporter::default()).await.unwrap();
+    assert_eq!((plan.report.set_aside.len(), plan.is_empty()), (3, false), "{:?}", plan.report);
+    prune(&store, &needed, ArchivePruning::Keep, &plan, &Reporter::default()).await.unwrap();
+    assert!(kept.iter().all(|path| !path.exists()));
+    let repaired = repair(&store, &Reporter::default()).await.unwrap();
+    assert!(repaired.set_aside.is_empty() && repaired.unusable().is_empty(), "{repaired:?}");
+    assert!(verified(&store, Some(&needed)).await.ok);
+}

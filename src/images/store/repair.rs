@@ -27,7 +27,7 @@ use crate::images::store::verify::{ProblemKind, StoreProblem, other_platforms};
 use crate::images::store::writer::{LAYOUT_VERSION, write};
 use crate::report::{Activity, Message, Reporter, Told as _};
 
-/// An index that could not be read, in the store's own folder.
+/// An index that could not be read, in the store's own folder; with a number behind it where there are several.
 const DAMAGED_INDEX: &str = "index.json.damaged";
 /// An empty file in the store's own folder: there was no index when it was made again.
 const MISSING_INDEX: &str = "index.json.missing";
@@ -53,6 +53,8 @@ pub struct RepairReport {
     pub damaged_layers: Vec<String>,
     /// Images that stay incomplete, and why: a repair has no content to give them.
     pub incomplete: Vec<StoreProblem>,
+    /// What this repair and earlier ones set aside of an index: it may have named more than could be restored.
+    pub set_aside: Vec<String>,
 }
 
 impl RepairReport {
@@ -84,6 +86,7 @@ pub async fn plan_repair(images_dir: &Path) -> Result<RepairReport, ImagesError>
         let damaged = damaged_layers(&layout, &Reporter::default())?;
         report.damaged_layers = shown(&damaged);
         report.incomplete.extend(incomplete(&layout, &damaged, &report.not_restored));
+        report.set_aside = marks_shown(&folder)?;
         Ok(report)
     })
     .await
@@ -117,6 +120,7 @@ pub async fn repair(images_dir: &Path, reporter: &Reporter) -> Result<RepairRepo
         damaged.iter().try_for_each(|digest| remove_file(&layout.blob_path(digest)))?;
         report.damaged_layers = shown(&damaged);
         report.incomplete.extend(incomplete(&layout, &damaged, &report.not_restored));
+        report.set_aside = marks_shown(&folder)?;
         Ok(RepairReport { done: true, ..report })
     })
     .await
@@ -287,17 +291,50 @@ fn without_name(entry: &Descriptor) -> Descriptor {
 fn set_index_aside(folder: &Path) -> Result<(), ImagesError> {
     let own = folder.join(OWN_FOLDER);
     let from = folder.join(INDEX_FILE);
-    match fs::rename(&from, own.join(DAMAGED_INDEX)) {
+    match fs::rename(&from, free_name(&own)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => write(&own.join(MISSING_INDEX), b""),
         Err(error) => Err(ImagesError::file(message!("verb-set-aside"), &from, error)),
         Ok(()) => Ok(()),
     }
 }
 
-/// The file that tells that the index was made again, and may lack names that the old one had.
-pub(in crate::images) fn rebuilt_mark(folder: &Path) -> Option<PathBuf> {
-    let marks = [DAMAGED_INDEX, MISSING_INDEX].map(|mark| folder.join(OWN_FOLDER).join(mark));
-    marks.into_iter().find(|mark| mark.exists())
+/// `index.json.damaged`, and `index.json.damaged.2` and on where earlier repairs left one: it is the only copy.
+fn free_name(own: &Path) -> PathBuf {
+    let name = |number: usize| match number {
+        1 => own.join(DAMAGED_INDEX),
+        _ => own.join(format!("{DAMAGED_INDEX}.{number}")),
+    };
+    let mut number = 1;
+    while name(number).exists() {
+        number += 1;
+    }
+    name(number)
+}
+
+/// The files that tell that the index was made again, and may lack names that the old one had.
+pub(in crate::images) fn rebuilt_marks(folder: &Path) -> Result<Vec<PathBuf>, ImagesError> {
+    let own = folder.join(OWN_FOLDER);
+    let failed = |source| ImagesError::file(message!("verb-list"), &own, source);
+    let listed = match fs::read_dir(&own) {
+        Ok(listed) => listed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut marks = Vec::new();
+    for file in listed {
+        let file = file.map_err(failed)?;
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        if name == MISSING_INDEX || name.starts_with(DAMAGED_INDEX) {
+            marks.push(file.path());
+        }
+    }
+    marks.sort();
+    Ok(marks)
+}
+
+fn marks_shown(folder: &Path) -> Result<Vec<String>, ImagesError> {
+    Ok(rebuilt_marks(folder)?.iter().map(|mark| mark.display().to_string()).collect())
 }
 
 /// Layers of the length that their manifests say and of another content: no look at sizes finds them, so that a save

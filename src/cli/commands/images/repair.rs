@@ -11,7 +11,7 @@ use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Tone;
 use crate::images::{ImagesError, RepairReport, StoreProblem, plan_repair, repair};
-use crate::report::{Message, Reporter};
+use crate::report::{Listed, Message, Reporter};
 
 /// `dpl images repair`: it adds names and removes only what can't be used, so that nothing has to be asked.
 pub fn repair_store(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, Failure> {
@@ -78,5 +78,9 @@ fn tell(report: &RepairReport, session: &Session) {
     }
     for digest in &report.damaged_layers {
         session.output.warn(&message!("images-repair-damaged", digest = digest));
+    }
+    if !report.set_aside.is_empty() {
+        let files = Listed::of(&report.set_aside);
+        session.output.say(&message!("images-repair-set-aside", count = report.set_aside.len(), files = files));
     }
 }
