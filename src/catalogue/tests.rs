@@ -63,7 +63,7 @@ fn placeholders(sentence: &str) -> BTreeSet<String> {
 #[test]
 fn a_release_is_what_dpl_release_makes_and_nothing_else() {
     for (language, word) in [(Language::English, "release"), (Language::Chinese, "发布版本")] {
-        let says = |prefix: &str| -> Vec<&str> {
+        let says = |prefix: &str| -> Vec<&'static str> {
             let said = lines(language).filter(|(key, sentence)| key.starts_with(prefix) && sentence.contains(word));
             said.map(|(key, _)| key).collect()
         };
