@@ -81,6 +81,6 @@ fn tell(report: &RepairReport, session: &Session) {
     }
     if !report.set_aside.is_empty() {
         let files = Listed::of(&report.set_aside);
-        session.output.say(&message!("images-repair-set-aside", count = report.set_aside.len(), files = files));
+        session.output.say(&message!("images-repair-set-aside", files = files, count = report.set_aside.len()));
     }
 }
