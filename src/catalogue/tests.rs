@@ -59,6 +59,21 @@ fn placeholders(sentence: &str) -> BTreeSet<String> {
     placeholder.captures_iter(sentence).map(|name| name[1].to_owned()).collect()
 }
 
+/// What loads leave for the way back is no release.
+#[test]
+fn a_release_is_what_dpl_release_makes_and_nothing_else() {
+    for (language, word) in [(Language::English, "release"), (Language::Chinese, "发布版本")] {
+        let says = |prefix: &str| -> Vec<&'static str> {
+            let said = lines(language).filter(|(key, sentence)| key.starts_with(prefix) && sentence.contains(word));
+            said.map(|(key, _)| key).collect()
+        };
+        assert!(says("release-").contains(&"release-created"), "the control");
+        for prefix in ["images-", "why-", "load-", "confirm-engine-", "will-prune-"] {
+            assert_eq!(says(prefix), [] as [&str; 0], "{word}");
+        }
+    }
+}
+
 /// None was left as it was in English, but for words that are the same.
 #[test]
 fn every_chinese_sentence_is_chinese() {

@@ -3,6 +3,7 @@
 use bollard::errors::Error as ApiError;
 
 use super::address::{Address, AddressError};
+use super::words::{self, Meaning};
 use crate::catalogue::{one_line, told};
 use crate::report::{Message, Told};
 
@@ -107,25 +108,24 @@ impl EngineError {
     }
 
     /// Whether the engine's runtime still has what an engine that was killed began for this container: that one never starts
-    /// again, and a new one does. There is no code for it; the words are libcontainerd's and containerd's.
+    /// again, and a new one does.
     pub fn is_stale_runtime_task(&self) -> bool {
-        let words = ["id already in use", ": already exists"];
-        self.kind == EngineErrorKind::Failed && words.iter().any(|words| self.cause.to_string().contains(words))
+        self.says(Meaning::StaleRuntimeTask)
     }
 
-    /// Whether an image is just being removed: its layers go before its name. There is no code for it; the words are moby's
-    /// (`layer.ErrLayerDoesNotExist`).
+    /// Whether an image is just being removed: its layers go before its name.
     pub fn is_layer_gone(&self) -> bool {
-        self.kind == EngineErrorKind::Failed && self.cause.to_string().contains("layer does not exist")
+        self.says(Meaning::LayerGone)
     }
 
-    /// Whether the engine's own disk is full. There is no code for it; the words are the system's (`strerror` of ENOSPC and
-    /// EDQUOT).
+    /// Whether the engine's own disk is full.
     pub fn is_disk_full(&self) -> bool {
-        let words = ["no space left on device", "disk quota exceeded"];
-        let said = self.cause.to_string().to_ascii_lowercase();
-        matches!(self.kind, EngineErrorKind::Failed | EngineErrorKind::Refused)
-            && words.iter().any(|words| said.contains(words))
+        self.says(Meaning::DiskFull)
+    }
+
+    /// Whether its words mean this; there is no code for it.
+    fn says(&self, meaning: Meaning) -> bool {
+        words::say(meaning, self.kind, &self.cause.to_string())
     }
 
     pub fn kind(&self) -> EngineErrorKind {
@@ -194,48 +194,3 @@ pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> Message {
 }
 
 told!(EngineError, Cause, AddressError; crate::fs::as_told);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_of_the_engine_is_told_from_other_failures() {
-        let said = |words: &str| {
-            let error = ApiError::DockerStreamError { error: words.to_owned() };
-            EngineError::new(message!("verb-load-object"), message!("object-archive"), error).is_disk_full()
-        };
-        assert!(said("Error processing tar file(exit status 1): write /x: no space left on device"));
-        assert!(said("failed to commit: write /x: disk quota exceeded"));
-        assert!(!said("unexpected EOF"));
-    }
-
-    #[test]
-    fn an_image_that_is_being_removed_is_told_from_one_that_is_broken() {
-        let gone = |status_code, message: &str| {
-            let error = ApiError::DockerResponseServerError { status_code, message: message.to_owned() };
-            EngineError::new(message!("verb-inspect"), message!("object-image", name = "a"), error).is_layer_gone()
-        };
-        assert!(gone(500, "layer does not exist"));
-        assert!(!gone(500, "open /var/lib/docker/image: input/output error") && !gone(404, "layer does not exist"));
-    }
-
-    #[test]
-    fn what_a_killed_engine_left_of_a_container_is_told_from_other_failures() {
-        let failed = |status_code, message: &str| {
-            let error = ApiError::DockerResponseServerError { status_code, message: message.to_owned() };
-            EngineError::new(message!("verb-start"), message!("object-container", name = "a"), error)
-                .is_stale_runtime_task()
-        };
-        // containerd 1.6 with dockerd 20.10, and containerd 1.7 with 26 and 28.
-        assert!(failed(500, "id already in use"));
-        assert!(failed(500, "failed to create task for container: task 0123: already exists: unknown"));
-        for (status, other) in [
-            (409, "Conflict. The container name \"/a\" is already in use"),
-            (404, "task not found: already exists"),
-            (500, "driver failed programming external connectivity: port is already allocated"),
-        ] {
-            assert!(!failed(status, other), "{other}");
-        }
-    }
-}

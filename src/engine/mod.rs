@@ -15,6 +15,7 @@ mod limits;
 mod lock;
 mod network_namespace;
 mod transport;
+mod words;
 
 pub use address::{Address, AddressError};
 pub use api::attach::ContainerHold;

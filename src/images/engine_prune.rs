@@ -24,7 +24,7 @@ use crate::state::EngineLoads;
 /// Which images are looked at beyond those that are known to be the project's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EnginePruneOptions {
-    /// How many releases keep their images (`keep_releases`).
+    /// How many loads keep their images for the way back (`keep_releases`).
     pub keep_releases: u32,
     /// Images kept under `dpl-kept` that this project's record does not know: another project's, or from before the
     /// record.
@@ -69,8 +69,8 @@ pub struct EngineLeftover {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeftoverCause {
-    /// None of the last releases names it.
-    NoRelease,
+    /// None of the last loads had it, and `dpl rollback` does not need it.
+    NotNeeded,
     /// A load left it without a name.
     LeftByLoad,
     /// It is kept, and this project's record does not know it.
@@ -94,8 +94,8 @@ pub struct KeptLeftover {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeptCause {
-    /// One of the last releases names it, or `dpl rollback` may want it back.
-    Release,
+    /// One of the last loads had it, or `dpl rollback` may need it.
+    WayBack,
     /// A container uses it.
     Container,
     /// This project's record does not know it: another project may need it.
@@ -131,7 +131,7 @@ pub async fn plan_engine_prune(
                 continue;
             }
             if needed.contains(id.as_str()) {
-                stays(KeptCause::Release, None);
+                stays(KeptCause::WayBack, None);
                 continue;
             }
             let mut is_known = records.loads.knows(&id);
@@ -142,7 +142,7 @@ pub async fn plan_engine_prune(
                 is_known = is_stored(engine, &id, stored.as_deref().unwrap_or_default()).await?;
             }
             let why = match (&name, is_known) {
-                (Some(_), true) => LeftoverCause::NoRelease,
+                (Some(_), true) => LeftoverCause::NotNeeded,
                 (None, true) => LeftoverCause::LeftByLoad,
                 (Some(_), false) if options.unknown_kept => LeftoverCause::UnknownKept,
                 (None, false) if options.all_dangling => LeftoverCause::Dangling,

@@ -9,6 +9,7 @@ use crate::fs::Digest;
 use crate::images::formats::documents::DocumentError;
 use crate::images::formats::image_archive::ArchiveError;
 use crate::images::formats::platform::NoPlatform;
+use crate::images::names::first_part;
 use crate::images::store::layout::{INDEX_FILE, OWN_FOLDER};
 use crate::images::store::lock::StoreHolder;
 use crate::report::{Listed, Message, Several, Told};
@@ -58,6 +59,11 @@ pub enum ImagesError {
     NotAStore {
         folder: PathBuf,
         why: Message,
+    },
+    /// What a repair could not make whole.
+    StillUnusable {
+        references: Vec<String>,
+        folder: PathBuf,
     },
     Document {
         path: PathBuf,
@@ -226,6 +232,12 @@ impl Told for ImagesError {
                 ),
             },
             Self::NotAStore { folder, why } => message!("error-not-a-store", folder = folder.display(), why = why),
+            Self::StillUnusable { references, folder } => message!(
+                "error-still-unusable",
+                count = references.len(),
+                folder = folder.display(),
+                references = list(references)
+            ),
             Self::Document { path, .. } => message!("error-document-damaged", path = path.display()),
             Self::DamagedBlob { reference, path, why } => {
                 message!("error-damaged-blob", reference = reference, why = why.message(), path = path.display())
@@ -284,6 +296,12 @@ impl Told for ImagesError {
             Self::Document { path, .. } if path.ends_with(INDEX_FILE) => Some(message!("hint-images-repair")),
             Self::Document { .. } => Some(message!("hint-store-again")),
             Self::NotAStore { folder, .. } if folder.join(OWN_FOLDER).is_dir() => Some(message!("hint-images-repair")),
+            Self::NotAStore { folder, .. } if !folder.exists() => Some(message!("hint-store-absent")),
+            Self::Archive { origin, .. } => {
+                let first = first_part(Path::new(origin))?;
+                Some(message!("hint-first-part", first = first.display()))
+            }
+            Self::StillUnusable { .. } => Some(message!("hint-still-unusable")),
             Self::DamagedBlob { why: BlobDamage::Missing, .. } => Some(message!("hint-blob-missing")),
             Self::DamagedBlob { path, .. } => Some(message!("hint-blob-again", path = path.display())),
             Self::UnreadableImage { source, .. } if source.is_of_a_changed_entry() => {
@@ -331,7 +349,7 @@ impl ImagesError {
     }
 
     /// Whether an entry of the index was changed after `dpl` wrote it, or two have one name.
-    fn is_of_a_changed_entry(&self) -> bool {
+    pub(in crate::images) fn is_of_a_changed_entry(&self) -> bool {
         matches!(
             self,
             Self::Document { source: DocumentError::BrokenSeal { .. } | DocumentError::NameTwice { .. }, .. }

@@ -73,7 +73,7 @@ pub use store::releases::{
 };
 pub use store::remove::{RemoveReport, RemoveTargets, StillNeeded, plan_remove, remove};
 pub use store::repair::{RepairReport, RepairedName, plan_repair, repair};
-pub use store::verify::{StoreProblem, Thoroughness, VerifyReport, verify};
+pub use store::verify::{ProblemKind, StoreProblem, Thoroughness, VerifyReport, verify};
 pub use transfer::{
     ARRIVAL_DAYS, Adopted, Adoption, ContentImage, ContentLayer, IncomingBlob, OutgoingBlob, OutgoingImage,
     OutgoingImages, OutgoingLayer, PART, StoreContents, adopt, blob_file, has_arrived, incoming_folder,

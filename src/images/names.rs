@@ -1,6 +1,9 @@
 //! Names: of archives in the store's folder, of references for the engine, of images that are kept.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::fs::{Digest, escape};
 use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, REF_NAME};
@@ -27,6 +30,18 @@ pub fn archive_name(reference: &Reference) -> String {
 /// Files have names of 255 bytes at most, and an archive's gets a suffix, and a mark and digits while it is written. Of a longer
 /// one, its beginning and some digits of the reference's digest are left.
 const LONGEST_NAME_BYTES: usize = 200;
+
+/// The end of the name of an archive's first part.
+pub(in crate::images) const FIRST_PART: &[u8] = b".001";
+
+/// `FILE.001` of `FILE.002` and on, the later parts of a split archive; `None` for all other names.
+pub(in crate::images) fn first_part(file: &Path) -> Option<PathBuf> {
+    let name = file.file_name()?.as_bytes();
+    let (stem, number) = name.split_at(name.len().checked_sub(FIRST_PART.len())?);
+    let is_number = number[0] == b'.' && number[1..].iter().all(u8::is_ascii_digit);
+    let is_later = is_number && number != b".000" && number != FIRST_PART && !stem.is_empty();
+    is_later.then(|| file.with_file_name(OsStr::from_bytes(&[stem, FIRST_PART].concat())))
+}
 
 /// As [`archive_name`], in a folder that has these files. On a disk that ignores case, two images whose names differ in
 /// nothing else must not share a file: the one that comes later gets some digits of its reference's digest.

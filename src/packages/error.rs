@@ -217,6 +217,9 @@ impl Told for PackagesError {
             Self::WhichKey { names } => message!("error-key-which", names = Listed::of(names)),
             Self::Unsigned => message!("error-package-unsigned"),
             Self::BadSignature => message!("error-package-signature"),
+            Self::OtherKey { id, trusted } if trusted.is_empty() => {
+                message!("error-package-no-key-left", id = shown(id))
+            }
             Self::OtherKey { id, trusted } => {
                 message!("error-package-other-key", id = shown(id), trusted = Listed::of(trusted))
             }

@@ -135,6 +135,13 @@ fn a_repair_of_a_missing_index_claims_no_damaged_one() {
     let repaired = site.run(&["images", "repair", "-f", "stack.json", "--yes"]).success();
     assert!(repaired.stderr.contains("was missing"), "{}", repaired.stderr);
     assert!(!repaired.stderr.contains("index.json.damaged"), "{}", repaired.stderr);
+    // What it leaves is told, and goes with a prune.
+    assert!(repaired.stderr.contains("`dpl images prune` removes it"), "{}", repaired.stderr);
+    assert!(site.file("store/.dpl-store/index.json.missing").exists());
+    let pruned = site.run(&["images", "prune", "-f", "stack.json", "--dry-run"]).success();
+    assert!(pruned.stdout.contains("old index"), "{}", pruned.stdout);
+    site.run(&["images", "prune", "-f", "stack.json", "--yes"]).success();
+    assert!(!site.file("store/.dpl-store/index.json.missing").exists());
     site.run(&["images", "verify", "-f", "stack.json"]).success();
 }
 
@@ -174,4 +181,69 @@ fn the_stages_of_an_import_are_in_the_log_when_it_is_asked_for() {
     site.set("DPL_LOG", "debug");
     let said = site.run(&import).success().stderr;
     assert!(said.contains("import, read ended after") && said.contains("import, name ended after"), "{said}");
+}
+
+/// The blob of the only layer of a store: the one that is no document.
+fn layer_blob(site: &Site) -> std::path::PathBuf {
+    let blobs = std::fs::read_dir(site.file("store/blobs/sha256")).unwrap().map(|blob| blob.unwrap().path());
+    let mut layers = blobs.filter(|path| !std::fs::read(path).unwrap().starts_with(b"{"));
+    layers.next().expect("the layer's blob")
+}
+
+#[test]
+fn a_repair_that_leaves_an_image_incomplete_says_which_and_why_and_ends_with_1() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    let import = ["images", "import", "x.tar", "-f", "stack.json"];
+    let repair = ["images", "repair", "-f", "stack.json", "--yes"];
+    site.run(&import).success();
+    site.run(&repair).success();
+    std::fs::remove_file(layer_blob(&site)).unwrap();
+    let said = site.run(&repair).failure(1).stderr;
+    assert!(said.contains("a:1 stays incomplete: ") && said.contains("a blob is missing"), "{said}");
+    assert!(said.contains("still can't be loaded: a:1") && said.contains("dpl images import FILE"), "{said}");
+    let document = site.run(&[&repair[..], &["--json"]].concat()).failure(1).json();
+    assert_eq!(document["incomplete"][0]["reference"], "a:1", "{document}");
+    // What it advises helps.
+    site.run(&import).success();
+    site.run(&repair).success();
+}
+
+#[test]
+fn a_damaged_archive_is_to_be_brought_again_by_its_name_and_a_quick_look_claims_no_contents() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    let verify = ["images", "verify", "-f", "stack.json"];
+    let said = site.run(&verify).success().stderr;
+    assert!(said.contains("a:1: whole") && said.contains("no problems found"), "{said}");
+    let mut damaged = std::fs::read(site.file("x.tar")).unwrap();
+    let at = damaged.windows(7).position(|window| window == b"a layer").unwrap();
+    damaged[at] ^= 1;
+    std::fs::write(site.file("store/y.tar"), damaged).unwrap();
+    let quick = site.run(&[&verify[..], &["--quick"]].concat()).success().stderr;
+    assert!(!quick.contains("whole") && quick.contains("contents were not read"), "{quick}");
+    let said = site.run(&verify).failure(1).stderr;
+    assert!(said.contains("y.tar can't be repaired: bring this archive again"), "{said}");
+    assert!(!said.contains("dpl images repair"), "{said}");
+}
+
+#[test]
+fn an_import_of_a_part_names_the_first_one_whether_it_is_there_or_not() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    let whole = std::fs::read(site.file("x.tar")).unwrap();
+    std::fs::remove_file(site.file("x.tar")).unwrap();
+    let (first, second) = whole.split_at(700);
+    std::fs::write(site.file("x.tar.001"), first).unwrap();
+    std::fs::write(site.file("x.tar.002"), second).unwrap();
+    let import = |file: &str| site.run(&["images", "import", file, "-f", "stack.json"]);
+    for file in ["x.tar.002", "x.tar"] {
+        let said = import(file).failure(1).stderr;
+        assert!(said.contains("`dpl images import x.tar.001`"), "{said}");
+    }
+    import("x.tar.001").success();
+    std::fs::remove_file(site.file("x.tar.001")).unwrap();
+    let said = import("x.tar.002").failure(1).stderr;
+    assert!(said.contains("hint:") && said.contains("`dpl images import x.tar.001`"), "{said}");
 }

@@ -29,3 +29,19 @@ fn no_error_has_a_text_outside_of_the_catalogue() {
     assert!(derived > 10, "errors are made by thiserror: {derived}");
     assert!(with_text.is_empty(), "{with_text:?}");
 }
+
+#[test]
+fn each_step_of_the_first_ten_minutes_works_from_the_one_before() {
+    for page in ["docs/first-ten-minutes.md", "docs/zh/first-ten-minutes.md"] {
+        let text = fs::read_to_string(repository().join(page)).unwrap();
+        let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("$ dpl ")).collect();
+        let place = |command: &str| {
+            let found = commands.iter().position(|typed| typed.starts_with(command));
+            found.unwrap_or_else(|| panic!("{page}: {command} is not there: {commands:?}"))
+        };
+        // A server that runs, a database with content, a backup of it, its proof.
+        let steps =
+            ["use", "check", "doctor", "start postgres", "db rebuild expert", "db backup expert", "db verify expert"];
+        assert!(steps.map(place).is_sorted(), "{page}: {commands:?}");
+    }
+}

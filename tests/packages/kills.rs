@@ -72,6 +72,49 @@ fn a_pack_that_is_killed_leaves_no_file_under_its_name_or_a_whole_one() {
 }
 
 #[test]
+fn parts_of_a_killed_pack_are_made_again_byte_for_byte() {
+    let desk = Desk::new();
+    desk.images(&[("web", &[&layer(1, 300_000)]), ("worker", &[&layer(2, 20_000)])]);
+    desk.run(&["release", "create", "v1"]).success();
+    let split = |name| {
+        ["-f", "stack.json", "pack", "--release", "v1", "--for", "none", "--unsigned", "--split", "128k", "-o", name]
+    };
+    desk.site.run(&split("whole.tar")).success();
+    let parts = |name: &str| -> Vec<Vec<u8>> {
+        (1..=3).map(|number| fs::read(desk.site.file(&format!("{name}.00{number}"))).unwrap()).collect()
+    };
+    for (point, pass) in [("packages.parts.before-name", 2), ("packages.parts.after-name", 1)] {
+        killed(&desk.site, point, pass, &split("x.tar"));
+        assert!(!desk.site.file("x.tar.parts.json").exists(), "{point}: the list comes last");
+        desk.site.run(&[&split("x.tar")[..], &["--yes"]].concat()).success();
+        assert!(parts("x.tar") == parts("whole.tar"), "{point}");
+        assert!(!desk.site.file("x.tar.004").exists());
+        for number in 1..=3 {
+            fs::remove_file(desk.site.file(&format!("x.tar.00{number}"))).unwrap();
+        }
+        fs::remove_file(desk.site.file("x.tar.parts.json")).unwrap();
+    }
+}
+
+#[test]
+fn a_release_that_was_killed_in_its_making_is_whole_or_is_made_by_the_next() {
+    for (point, is_there) in [("images.releases.before-name", false), ("images.releases.after-name", true)] {
+        let desk = Desk::new();
+        desk.images(&[("web", &[&layer(1, 20_000)]), ("worker", &[&layer(2, 20_000)])]);
+        let create = ["-f", "stack.json", "release", "create", "v1"];
+        killed(&desk.site, point, 1, &create);
+        let again = desk.site.run(&create);
+        match is_there {
+            true => again.failure(1),
+            false => again.success(),
+        };
+        let list = desk.run(&["release", "list", "--json"]).success().json();
+        assert_eq!(list["releases"].as_array().unwrap().len(), 1, "{point}: {list}");
+        desk.pack("x.tar", &["--release", "v1", "--for", "none", "--unsigned"]);
+    }
+}
+
+#[test]
 fn what_has_come_of_a_large_entry_is_not_read_again() {
     let desk = Desk::new();
     let large = layer(1, 3 << 20);

@@ -1,9 +1,8 @@
 //! Every way in which a command can fail: its page and its exit code.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::manifest_page;
 use super::output::{Output, Tone, WriteError};
@@ -13,8 +12,8 @@ use crate::engine::{AddressError, EngineError};
 use crate::images::ImagesError;
 use crate::manifest::{BesideError, ManifestErrors, SelectorError};
 use crate::packages::PackagesError;
-use crate::report::{Listed, Message, Several, Told};
-use crate::services::{InputError, Problem, ServicesError};
+use crate::report::{Message, Several, Told};
+use crate::services::ServicesError;
 use crate::sites::{FetchError, SitesError};
 use crate::state::StateError;
 
@@ -140,7 +139,7 @@ impl Failure {
             Self::Address(error) => page(output, &chain(error, output.catalogue), error.hint().as_ref()),
             Self::Work(error) => {
                 page(output, &chain(error.as_ref(), output.catalogue), hint(error.as_ref()).as_ref());
-                let particulars = find::<ServicesError>(error.as_ref()).map(particulars);
+                let particulars = find::<ServicesError>(error.as_ref()).map(ServicesError::particulars);
                 for (depth, line) in particulars.into_iter().flatten() {
                     output.line(&format!("{:width$}{}", "", output.catalogue.text(&line), width = 2 + 2 * depth));
                 }
@@ -185,26 +184,6 @@ impl Told for Failure {
 /// An error and its causes, each said once, in that language.
 fn chain(error: &(dyn Error + 'static), catalogue: &Catalogue) -> Vec<String> {
     causes(error, as_told).iter().map(|cause| catalogue.text(cause)).collect()
-}
-
-/// What belongs under the error's own line; a secret's file that several services lack is one line.
-fn particulars(error: &ServicesError) -> Vec<(usize, Message)> {
-    let ServicesError::Problems(problems) = error else { return error.particulars() };
-    let mut lines = Vec::new();
-    let mut files: BTreeMap<&Path, (Message, BTreeSet<&str>)> = BTreeMap::new();
-    for problem in problems {
-        match problem {
-            Problem::Input { service, source: InputError::SecretFile { path, source, .. } } => {
-                let why = in_one_line(&**source);
-                files.entry(path).or_insert_with(|| (why, BTreeSet::new())).1.insert(service);
-            }
-            problem => lines.push((0, in_one_line(problem))),
-        }
-    }
-    lines.extend(files.into_iter().map(|(path, (why, services))| {
-        (0, message!("problem-secret-file", path = path.display(), why = why, services = Listed::of(services)))
-    }));
-    lines
 }
 
 /// A folder that something can't be written into.
@@ -362,6 +341,7 @@ mod tests {
 
     use super::*;
     use crate::catalogue::Language;
+    use crate::services::{InputError, Problem};
 
     #[test]
     fn a_secret_that_several_services_lack_is_one_line_with_what_to_do() {
@@ -375,9 +355,10 @@ mod tests {
         };
         let problems = vec![lacks("web", "PASSWORD"), lacks("db", "POSTGRES_PASSWORD"), Problem::NoPortsPublished];
         let error = ServicesError::Problems(problems);
-        let lines = particulars(&error);
+        let lines = error.particulars();
         let said: Vec<String> = lines.iter().map(|(_, line)| Catalogue::english().text(line)).collect();
         assert_eq!(said.len(), 2, "{said:?}");
+        assert_eq!(error.to_string(), "2 problems found, and nothing was changed", "as many as are shown");
         assert_eq!(said[1], "the secret file secrets/pg can't be read (entity not found); needed by db, web");
         let in_chinese = Catalogue::of(Language::Chinese).text(&lines[1].1);
         assert!(in_chinese.ends_with("需要它的服务：db、web"), "{in_chinese}");

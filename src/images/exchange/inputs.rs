@@ -14,9 +14,10 @@ use rustix::io::Errno;
 use crate::catalogue::io_error;
 use crate::images::error::ImagesError;
 use crate::images::exchange::parts::part_path;
+use crate::images::names::{FIRST_PART, first_part};
 use crate::images::store::archives::{self, OpenArchive};
 use crate::images::store::layout::Layout;
-use crate::report::Reporter;
+use crate::report::{Message, Reporter};
 
 /// One thing that is imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,14 +36,12 @@ pub(in crate::images) enum Source {
     Layout(Box<Layout>),
 }
 
-const FIRST_PART: &[u8] = b".001";
-
 impl Input {
     /// What the arguments name: `-` is standard input; `FILE.001` stands for all the parts beside it, however many of
     /// them are named as well.
     ///
     /// # Errors
-    /// A part that is missing between others.
+    /// A part that is missing between others; a later part, or the whole file, where the first part lies beside it.
     pub fn of(files: &[PathBuf]) -> Result<Vec<Self>, ImagesError> {
         let mut inputs: Vec<Self> = Vec::new();
         for file in files {
@@ -52,9 +51,17 @@ impl Input {
                 }
             } else if inputs.iter().any(|input| matches!(input, Self::Parts(parts) if parts.contains(file))) {
                 continue;
+            } else if let Some(first) = first_part(file).filter(|first| first.exists()) {
+                if !files.contains(&first) {
+                    return Err(not_the_first(file, message!("error-part-later", first = first.display())));
+                }
             } else {
                 inputs.push(match without_number(file) {
                     Some(whole) => Self::Parts(parts(file, &whole)?),
+                    None if !file.exists() && part_path(file, 1).exists() => {
+                        let first = part_path(file, 1);
+                        return Err(not_the_first(file, message!("error-part-whole", first = first.display())));
+                    }
                     None => Self::Path(file.clone()),
                 });
             }
@@ -160,6 +167,11 @@ impl fmt::Display for Input {
     }
 }
 
+/// The error for what is not the part that stands for all.
+fn not_the_first(file: &Path, why: Message) -> ImagesError {
+    ImagesError::file(message!("verb-read"), file, io_error(io::ErrorKind::NotFound, why))
+}
+
 /// `FILE` of `FILE.001`.
 fn without_number(file: &Path) -> Option<PathBuf> {
     let stem = file.file_name()?.as_bytes().strip_suffix(FIRST_PART).filter(|stem| !stem.is_empty())?;
@@ -199,6 +211,29 @@ mod tests {
         std::fs::remove_file(path("x.tar.002")).unwrap();
         let error = Input::of(&[path("x.tar.001")]).unwrap_err().to_string();
         assert!(error.contains("x.tar.002"), "{error}");
+    }
+
+    #[test]
+    fn a_later_part_and_the_whole_file_are_answered_with_the_first_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["x.tar.001", "x.tar.002", "alone.tar.002"] {
+            std::fs::write(path(name), name).unwrap();
+        }
+        let said = |name: &str| {
+            let error = Input::of(&[path(name)]).unwrap_err();
+            crate::catalogue::english(&crate::images::error::in_one_line(&error))
+        };
+        let advice = format!("`dpl images import {}`", path("x.tar.001").display());
+        for name in ["x.tar.002", "x.tar.003", "x.tar"] {
+            assert!(said(name).contains(&path(name).display().to_string()), "{}", said(name));
+            assert!(said(name).contains(&advice), "{}", said(name));
+        }
+        // All of them in any order are one archive.
+        let all = Input::of(&[path("x.tar.002"), path("x.tar.001")]).unwrap();
+        assert_eq!(all, [Input::Parts(vec![path("x.tar.001"), path("x.tar.002")])]);
+        // A file that only looks like a part is read; what is wrong with it is said with what it may lack.
+        assert_eq!(Input::of(&[path("alone.tar.002")]).unwrap(), [Input::Path(path("alone.tar.002"))]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a repair brings back.
 
 use super::*;
+use crate::catalogue::english;
+use crate::images::store::repair::{RepairReport, plan_repair};
 
 #[tokio::test]
 async fn a_store_that_is_copied_over_another_one_loses_no_image_and_its_names_come_back() {
@@ -158,4 +160,81 @@ async fn a_layer_that_was_damaged_is_removed_by_a_repair_and_comes_again_with_an
     assert!(into(store.clone()).await.new_bytes > 0);
     assert!(verified(&store, None).await.ok);
     assert!(repair(&store, &Reporter::default()).await.unwrap().damaged_layers.is_empty());
+}
+
+#[tokio::test]
+async fn what_stays_incomplete_after_a_repair_is_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    ours(&store, &["team/one:1", "team/two:1"]).await;
+    let one: Reference = "team/one:1".parse().unwrap();
+    let layer = open(&store).image(&one).unwrap().unwrap().layers[0].clone();
+    let path = open(&store).blob_path(&layer.blob);
+    let whole = fs::read(&path).unwrap();
+    assert!(repair(&store, &Reporter::default()).await.unwrap().unusable().is_empty(), "the control");
+    let said = |report: &RepairReport| -> Vec<String> {
+        report.incomplete.iter().map(|one| format!("{}: {}", one.reference, english(&one.problem))).collect()
+    };
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for (content, why) in [(None, "a blob is missing"), (Some(flipped), "does not match its digest")] {
+        match content {
+            None => fs::remove_file(&path).unwrap(),
+            Some(content) => fs::write(&path, content).unwrap(),
+        }
+        let planned = plan_repair(&store).await.unwrap();
+        let repaired = repair(&store, &Reporter::default()).await.unwrap();
+        assert_eq!(said(&planned), said(&repaired));
+        assert_eq!((repaired.names.len(), repaired.unusable()), (0, vec!["team/one:1".to_owned()]), "{repaired:?}");
+        let said = said(&repaired);
+        assert!(said[0].starts_with("team/one:1: ") && said[0].ends_with(why), "{said:?}");
+        assert!(said[0].contains(layer.blob.hex()), "{said:?}");
+    }
+    // Without its index too, and of the name that is not restored.
+    fs::remove_file(store.join(INDEX_FILE)).unwrap();
+    let repaired = repair(&store, &Reporter::default()).await.unwrap();
+    assert_eq!((repaired.names.len(), &repaired.not_whole[..]), (1, &["team/one:1".to_owned()][..]));
+    assert_eq!(repaired.unusable(), ["team/one:1"]);
+    fs::write(&path, whole).unwrap();
+    assert!(repair(&store, &Reporter::default()).await.unwrap().unusable().is_empty());
+    assert!(verified(&store, None).await.ok);
+}
+
+#[tokio::test]
+async fn an_index_that_was_replaced_goes_with_a_prune_once_no_manifest_is_without_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let needed = NeededImages::these("p", &["team/one:1", "team/two:1"]);
+    ours(&store, &["team/one:1", "team/two:1"]).await;
+    let whole = blobs(&store);
+    let kept = ["index.json.damaged", "index.json.damaged.2", "index.json.missing"];
+    let kept = kept.map(|name| store.join(".dpl-store").join(name));
+    for content in [Some("{1"), Some("{2"), None] {
+        match content {
+            Some(content) => fs::write(store.join(INDEX_FILE), content).unwrap(),
+            None => fs::remove_file(store.join(INDEX_FILE)).unwrap(),
+        }
+        assert_eq!(repair(&store, &Reporter::default()).await.unwrap().names.len(), 2);
+    }
+    assert_eq!([&kept[0], &kept[1]].map(|path| fs::read_to_string(path).unwrap()), ["{1", "{2"], "nothing is lost");
+    let repaired = repair(&store, &Reporter::default()).await.unwrap();
+    assert_eq!(repaired.set_aside, kept.clone().map(|path| path.display().to_string()));
+    // They stay while a name is missed, and while something has none, young or old.
+    let missed = NeededImages::these("p", &["team/one:1", "team/never:1"]);
+    assert!(later(&store, &missed).await.report.set_aside.is_empty());
+    Foreign::new(&store).image(OCI_MANIFEST, "nameless", &here());
+    let young = plan_prune(&store, &needed, ArchivePruning::Keep, &Reporter::default()).await.unwrap();
+    assert!(young.report.young > 0 && young.report.set_aside.is_empty(), "{:?}", young.report);
+    let old = later(&store, &needed).await;
+    assert_eq!((old.report.unsure.len(), old.report.set_aside.len()), (3, 0), "{:?}", old.report);
+    for nameless in blobs(&store).difference(&whole) {
+        fs::remove_file(nameless).unwrap();
+    }
+    let plan = plan_prune(&store, &needed, ArchivePruning::Keep, &Reporter::default()).await.unwrap();
+    assert_eq!((plan.report.set_aside.len(), plan.is_empty()), (3, false), "{:?}", plan.report);
+    prune(&store, &needed, ArchivePruning::Keep, &plan, &Reporter::default()).await.unwrap();
+    assert!(kept.iter().all(|path| !path.exists()));
+    let repaired = repair(&store, &Reporter::default()).await.unwrap();
+    assert!(repaired.set_aside.is_empty() && repaired.unusable().is_empty(), "{repaired:?}");
+    assert!(verified(&store, Some(&needed)).await.ok);
 }

@@ -14,7 +14,7 @@ use crate::images::load::payload::{Origin, Payload, PayloadImage};
 use crate::images::names::engine_name;
 use crate::images::store::archives::{ArchiveFolder, ArchivedLayer, FoundArchive, OldArchive};
 use crate::images::store::layer_check::measure;
-use crate::images::store::layout::{Layout, StoredImage, StoredLayer};
+use crate::images::store::layout::{Layout, StoredImage, StoredLayer, why_absent};
 use crate::images::store::name_records::{lost_names, newer_record};
 use crate::manifest::Reference;
 use crate::report::{Message, Reporter};
@@ -83,7 +83,7 @@ pub struct Found {
 /// which of them are needed ([`Origin::check_blobs`]).
 ///
 /// # Errors
-/// References that nothing in the folder has, all of them named; a folder that can't be read.
+/// References that nothing in the folder has, all of them named; a folder that is not there or can't be read.
 pub fn find_sources(
     folder: &Path,
     platform: &Platform,
@@ -162,6 +162,9 @@ pub fn find_sources(
     }
     if missing.is_empty() {
         Ok(found)
+    } else if let Some(why) = why_absent(folder) {
+        // On a disk that is not mounted, or under a wrong path: which images it lacks says nothing.
+        Err(ImagesError::NotAStore { folder: folder.to_owned(), why })
     } else {
         let lost = layout.as_ref().and_then(|layout| lost_names(layout).ok()).unwrap_or_default();
         let is_name_lost = lost.iter().any(|record| missing.contains(&record.name));

@@ -123,3 +123,17 @@ fn an_image_with_more_layers_than_the_classic_store_takes_is_refused_before_anyt
     assert!(check(125, ImageStore::Classic) && !check(126, ImageStore::Classic));
     assert!(check(140, ImageStore::Containerd));
 }
+
+#[test]
+fn a_store_that_is_not_there_is_said_and_not_that_images_are_missing_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("not/mounted");
+    let wanted = ["team/app:1".parse().unwrap()];
+    let find = || find_sources(&store, &Platform::host(), &wanted, ArchiveCache::ReadOnly, &Reporter::default());
+    let error = find().err().unwrap();
+    let said = crate::catalogue::english(&crate::images::error::in_one_line(&error));
+    assert!(said.ends_with("not/mounted is not a usable image store: it does not exist"), "{said}");
+    assert_eq!(crate::report::Told::hint(&error).map(|hint| hint.key), Some("hint-store-absent"));
+    fs::create_dir_all(&store).unwrap();
+    assert!(matches!(find().err().unwrap(), ImagesError::NotInStore { .. }));
+}

@@ -13,18 +13,21 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::fs::{Digest, HashingReader, open_regular};
-use crate::images::error::ImagesError;
+use crate::images::error::{BlobDamage, ImagesError, in_one_line};
 use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, Index, REF_NAME};
 use crate::images::names::entry_names;
 use crate::images::pipes::blocking;
 use crate::images::store::collect::remove_file;
-use crate::images::store::layout::{INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredLayer, distinct, read_small};
+use crate::images::store::layout::{
+    INDEX_FILE, LAYOUT_FILE, Layout, OWN_FOLDER, StoredImage, StoredLayer, distinct, read_small,
+};
 use crate::images::store::lock::StoreLock;
 use crate::images::store::name_records::{NameRecord, is_surely_newer, lost_names, newer_record, record_of};
+use crate::images::store::verify::{ProblemKind, StoreProblem, other_platforms};
 use crate::images::store::writer::{LAYOUT_VERSION, write};
-use crate::report::{Activity, Reporter};
+use crate::report::{Activity, Message, Reporter, Told as _};
 
-/// An index that could not be read, in the store's own folder.
+/// An index that could not be read, in the store's own folder; with a number behind it where there are several.
 const DAMAGED_INDEX: &str = "index.json.damaged";
 /// An empty file in the store's own folder: there was no index when it was made again.
 const MISSING_INDEX: &str = "index.json.missing";
@@ -48,6 +51,19 @@ pub struct RepairReport {
     pub not_restored: Vec<String>,
     /// Digests of layers whose content is another one, and that are removed.
     pub damaged_layers: Vec<String>,
+    /// Images that stay incomplete, and why: a repair has no content to give them.
+    pub incomplete: Vec<StoreProblem>,
+    /// What this repair and earlier ones set aside of an index: it may have named more than could be restored.
+    pub set_aside: Vec<String>,
+}
+
+impl RepairReport {
+    /// Images that can't be loaded from the store after the repair either, each once.
+    pub fn unusable(&self) -> Vec<String> {
+        let incomplete = self.incomplete.iter().map(|problem| &problem.reference);
+        let mut seen = HashSet::new();
+        incomplete.chain(&self.not_restored).filter(|name| seen.insert(*name)).cloned().collect()
+    }
 }
 
 /// A name that is put back.
@@ -67,7 +83,10 @@ pub async fn plan_repair(images_dir: &Path) -> Result<RepairReport, ImagesError>
     blocking(move || {
         let Plan { mut report, index, .. } = plan(&folder)?;
         let layout = Layout::with_index(&folder, index);
-        report.damaged_layers = shown(&damaged_layers(&layout, &Reporter::default())?);
+        let damaged = damaged_layers(&layout, &Reporter::default())?;
+        report.damaged_layers = shown(&damaged);
+        report.incomplete.extend(incomplete(&layout, &damaged, &report.not_restored));
+        report.set_aside = marks_shown(&folder)?;
         Ok(report)
     })
     .await
@@ -100,6 +119,8 @@ pub async fn repair(images_dir: &Path, reporter: &Reporter) -> Result<RepairRepo
         let damaged = damaged_layers(&layout, &reporter)?;
         damaged.iter().try_for_each(|digest| remove_file(&layout.blob_path(digest)))?;
         report.damaged_layers = shown(&damaged);
+        report.incomplete.extend(incomplete(&layout, &damaged, &report.not_restored));
+        report.set_aside = marks_shown(&folder)?;
         Ok(RepairReport { done: true, ..report })
     })
     .await
@@ -143,25 +164,71 @@ fn plan(folder: &Path) -> Result<Plan, ImagesError> {
     index.manifests = mended(&layout, &lost, &mut report);
     for NameRecord { name, entry } in lost {
         match image_of(&layout, &entry) {
-            Some(image_id) => {
+            Ok(image_id) => {
                 report.names.push(RepairedName { reference: name, image_id });
                 index.manifests.push(entry);
             }
-            None => report.not_whole.push(name),
+            Err(error) => {
+                let (kind, problem) = (ProblemKind::Image, why_incomplete(&error));
+                report.incomplete.push(StoreProblem { reference: name.clone(), kind, problem });
+                report.not_whole.push(name);
+            }
         }
     }
     let is_changed = index_replaced || index != layout.index;
     Ok(Plan { report, index, is_changed })
 }
 
-/// The ID of the image that an entry leads to, `Some(None)` for what is no image that an engine runs here; `None` where
-/// it is not whole.
-fn image_of(layout: &Layout, entry: &Descriptor) -> Option<Option<String>> {
+/// The ID of the image that an entry leads to, `None` for what is no image that an engine runs here.
+///
+/// # Errors
+/// It is not whole.
+fn image_of(layout: &Layout, entry: &Descriptor) -> Result<Option<String>, ImagesError> {
     match layout.read_image(entry) {
-        Ok(image) if layout.missing_blob(&image).is_none() => Some(Some(image.config_digest.to_string())),
-        Err(ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. }) => Some(None),
-        _ => None,
+        Ok(image) => match layout.missing_blob(&image) {
+            None => Ok(Some(image.config_digest.to_string())),
+            Some(error) => Err(error),
+        },
+        Err(ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+/// What is wrong with an image whose name is said already.
+fn why_incomplete(error: &ImagesError) -> Message {
+    match error {
+        ImagesError::DamagedBlob { path, why, .. } => message!("because", what = path.display(), why = why.message()),
+        error => in_one_line(error),
+    }
+}
+
+/// Images of the index that lack blobs, or whose layers are `damaged`; those in `told` are told of already. Of an index of
+/// several platforms, each image counts that is here.
+fn incomplete(layout: &Layout, damaged: &[Digest], told: &[String]) -> Vec<StoreProblem> {
+    let why = |read: Result<StoredImage, ImagesError>| match read {
+        Ok(image) => match distinct(&image.layers).find(|layer| damaged.contains(&layer.blob)) {
+            Some(StoredLayer { blob, .. }) => {
+                let (path, why) = (layout.blob_path(blob), BlobDamage::WrongDigest);
+                Some(message!("because", what = path.display(), why = why.message()))
+            }
+            None => layout.missing_blob(&image).map(|error| why_incomplete(&error)),
+        },
+        Err(ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. }) => None,
+        Err(error) => Some(why_incomplete(&error)),
+    };
+    let mut incomplete = Vec::new();
+    for (entry, name) in layout.named_entries() {
+        let reference = name.unwrap_or_else(|| entry.shown_name());
+        if told.contains(&reference) {
+            continue;
+        }
+        let others = other_platforms(layout, entry);
+        let others = others.iter().map(|other| layout.read_manifest(other, reference.clone()));
+        let problem = std::iter::once(layout.read_image(entry)).chain(others).find_map(why);
+        let kind = ProblemKind::Image;
+        incomplete.extend(problem.map(|problem| StoreProblem { reference: reference.clone(), kind, problem }));
+    }
+    incomplete
 }
 
 /// The entries of the index, where those that were changed, those of one name and those that are older than their
@@ -191,7 +258,7 @@ fn mended(layout: &Layout, lost: &[NameRecord], report: &mut RepairReport) -> Ve
             let is_newer = newer_record(layout, name).is_some() && is_surely_newer(record, entry);
             is_changed || is_twice && is_one_of_them || is_newer
         });
-        let restored = record.and_then(|record| Some((image_of(layout, &record.entry)?, record)));
+        let restored = record.and_then(|record| Some((image_of(layout, &record.entry).ok()?, record)));
         let Some((image_id, record)) = restored else {
             if (is_changed || is_twice) && !is_superseded {
                 report.not_restored.push(name.clone());
@@ -224,17 +291,50 @@ fn without_name(entry: &Descriptor) -> Descriptor {
 fn set_index_aside(folder: &Path) -> Result<(), ImagesError> {
     let own = folder.join(OWN_FOLDER);
     let from = folder.join(INDEX_FILE);
-    match fs::rename(&from, own.join(DAMAGED_INDEX)) {
+    match fs::rename(&from, free_name(&own)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => write(&own.join(MISSING_INDEX), b""),
         Err(error) => Err(ImagesError::file(message!("verb-set-aside"), &from, error)),
         Ok(()) => Ok(()),
     }
 }
 
-/// The file that tells that the index was made again, and may lack names that the old one had.
-pub(in crate::images) fn rebuilt_mark(folder: &Path) -> Option<PathBuf> {
-    let marks = [DAMAGED_INDEX, MISSING_INDEX].map(|mark| folder.join(OWN_FOLDER).join(mark));
-    marks.into_iter().find(|mark| mark.exists())
+/// `index.json.damaged`, and `index.json.damaged.2` and on where earlier repairs left one: it is the only copy.
+fn free_name(own: &Path) -> PathBuf {
+    let name = |number: usize| match number {
+        1 => own.join(DAMAGED_INDEX),
+        _ => own.join(format!("{DAMAGED_INDEX}.{number}")),
+    };
+    let mut number = 1;
+    while name(number).exists() {
+        number += 1;
+    }
+    name(number)
+}
+
+/// The files that tell that the index was made again, and may lack names that the old one had.
+pub(in crate::images) fn rebuilt_marks(folder: &Path) -> Result<Vec<PathBuf>, ImagesError> {
+    let own = folder.join(OWN_FOLDER);
+    let failed = |source| ImagesError::file(message!("verb-list"), &own, source);
+    let listed = match fs::read_dir(&own) {
+        Ok(listed) => listed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut marks = Vec::new();
+    for file in listed {
+        let file = file.map_err(failed)?;
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        if name == MISSING_INDEX || name.starts_with(DAMAGED_INDEX) {
+            marks.push(file.path());
+        }
+    }
+    marks.sort();
+    Ok(marks)
+}
+
+fn marks_shown(folder: &Path) -> Result<Vec<String>, ImagesError> {
+    Ok(rebuilt_marks(folder)?.iter().map(|mark| mark.display().to_string()).collect())
 }
 
 /// Layers of the length that their manifests say and of another content: no look at sizes finds them, so that a save

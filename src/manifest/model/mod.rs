@@ -91,7 +91,7 @@ pub struct Manifest {
     pub project: String,
     /// Where images, data and backups lie.
     pub paths: Paths,
-    /// How many releases keep their images for the way back.
+    /// How many loads, and how many states of the services, keep their images for the way back.
     pub keep_releases: u32,
     /// Networks that services join; `<project>_default` exists without being named.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]

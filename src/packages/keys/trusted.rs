@@ -246,6 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_whose_keys_were_all_revoked_says_that_it_trusts_none_and_lists_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut keys = TrustedKeys::read(&[folder.path().to_owned()]).unwrap();
+        let (old, other) = (key(), key());
+        keys.trust(old.public()).unwrap();
+        let by_other = other.sign(b"index", "x").unwrap();
+        let said = |keys: &TrustedKeys| keys.judge(b"index", Some(&by_other), None).unwrap_err().to_string();
+        assert!(said(&keys).ends_with(&format!("it trusts {}", old.public().id())), "{}", said(&keys));
+        keys.revoke(old.public()).unwrap();
+        assert!(said(&keys).contains("this machine trusts no key any more"), "{}", said(&keys));
+    }
+
+    #[test]
     fn a_file_that_others_may_write_or_that_is_damaged_is_an_error_and_no_empty_one() {
         let folder = tempfile::tempdir().unwrap();
         let folders = [folder.path().to_owned()];

@@ -66,7 +66,7 @@ impl Told for ServicesError {
             Self::Observe { project, .. } => message!("error-services-observe", project = project),
             Self::UnknownService(name) => message!("error-services-unknown-service", name = name),
             Self::Cycle(services) => message!("error-services-cycle", services = Listed::of(services)),
-            Self::Problems(problems) => message!("error-services-problems", count = problems.len()),
+            Self::Problems(problems) => message!("error-services-problems", count = problem::lines(problems).len()),
             Self::Failed { failures, .. } => failed(failures),
             Self::Interrupted { .. } => message!("error-services-interrupted"),
             Self::GpuProbe { .. } => message!("error-services-gpu-probe"),
@@ -100,7 +100,7 @@ impl ServicesError {
     /// What belongs under the error's own line, one item a line, with causes; and how deep each is indented.
     pub fn particulars(&self) -> Vec<(usize, Message)> {
         match self {
-            Self::Problems(problems) => problems.iter().map(|problem| (0, in_one_line(problem))).collect(),
+            Self::Problems(problems) => problem::lines(problems).into_iter().map(|line| (0, line)).collect(),
             Self::Failed { failures, report } => {
                 let lines = failures.iter().flat_map(ServiceFailure::lines);
                 lines.chain(not_done(failures, report).map(|message| (0, message))).collect()

@@ -1,6 +1,10 @@
 //! What keeps a plan from being carried out, known before anything is changed. Checks make a [`Problem`]; nothing here looks at an
 //! engine.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::in_one_line;
 use crate::manifest::model::Reference;
 use crate::report::{Listed, Message, Told};
 use crate::services::container::environment::InputError;
@@ -184,4 +188,23 @@ impl Problem {
             _ => None,
         }
     }
+}
+
+/// A line for each problem; the file of a secret that several services lack is one problem.
+pub(super) fn lines(problems: &[Problem]) -> Vec<Message> {
+    let mut lines = Vec::new();
+    let mut files: BTreeMap<&Path, (Message, BTreeSet<&str>)> = BTreeMap::new();
+    for problem in problems {
+        match problem {
+            Problem::Input { service, source: InputError::SecretFile { path, source, .. } } => {
+                let why = in_one_line(&**source);
+                files.entry(path).or_insert_with(|| (why, BTreeSet::new())).1.insert(service);
+            }
+            problem => lines.push(in_one_line(problem)),
+        }
+    }
+    lines.extend(files.into_iter().map(|(path, (why, services))| {
+        message!("problem-secret-file", path = path.display(), why = why, services = Listed::of(services))
+    }));
+    lines
 }

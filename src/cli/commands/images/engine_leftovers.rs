@@ -115,7 +115,7 @@ impl PruneEngine {
         let mut rows = Vec::new();
         for image in &self.plan.images {
             let why = match image.why {
-                LeftoverCause::NoRelease => message!("why-no-release"),
+                LeftoverCause::NotNeeded => message!("why-not-needed"),
                 LeftoverCause::LeftByLoad => message!("why-left-by-load"),
                 LeftoverCause::UnknownKept => message!("why-unrecorded"),
                 LeftoverCause::Dangling => message!("why-nameless"),
@@ -124,7 +124,7 @@ impl PruneEngine {
         }
         for image in &self.plan.kept {
             let why = match image.why {
-                KeptCause::Release => message!("why-release"),
+                KeptCause::WayBack => message!("why-way-back"),
                 KeptCause::Container => {
                     let container = image.container.as_deref().unwrap_or_default();
                     message!("why-container", container = container)

@@ -169,6 +169,10 @@ fn show_prune(report: &PruneReport, session: &Session) -> Result<(), Failure> {
         let why = word(message!("why-writer-interrupted"));
         rows.push(vec![word(message!("word-leftover")), file.path.clone(), goes.clone(), size, why]);
     }
+    for file in &report.set_aside {
+        let (size, why) = (table::size(file.size_bytes), word(message!("why-all-named-again")));
+        rows.push(vec![word(message!("word-old-index")), file.path.clone(), goes.clone(), size, why]);
+    }
     for archive in &report.archives {
         let why = match archive.state {
             ArchiveState::Unneeded => message!("why-archive-unneeded"),

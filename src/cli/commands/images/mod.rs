@@ -28,7 +28,8 @@ pub enum ImagesCommand {
     List(ManifestArguments),
     /// Compare everything in the store with its digests; exit code 1 when something is damaged
     Verify(VerifyArguments),
-    /// Restore image names that the store's index has lost, for example after another store was copied over it
+    /// Restore image names that the store's index has lost, for example after another store was copied over it;
+    /// exit code 1 when an image stays incomplete
     Repair(ManifestArguments),
     /// Remove images that no manifest of the project names any more
     Prune(PruneArguments),

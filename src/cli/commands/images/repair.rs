@@ -10,8 +10,8 @@ use crate::cli::session::operations::{self, Operation, Shown, document, path};
 use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Tone;
-use crate::images::{RepairReport, plan_repair, repair};
-use crate::report::{Message, Reporter};
+use crate::images::{ImagesError, RepairReport, StoreProblem, plan_repair, repair};
+use crate::report::{Listed, Message, Reporter};
 
 /// `dpl images repair`: it adds names and removes only what can't be used, so that nothing has to be asked.
 pub fn repair_store(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, Failure> {
@@ -50,7 +50,13 @@ impl Operation for Repair {
         tell(&report, session);
         let message = message!("images-repair-done", names = report.names.len(), store = &report.store);
         session.output.say(&message);
-        document(&report)
+        let document = document(&report)?;
+        let references = report.unusable();
+        if references.is_empty() {
+            return Ok(document);
+        }
+        let error = ImagesError::StillUnusable { references, folder: store.to_owned() };
+        Err(Failure::Some { document, failures: vec![error.into()] })
     }
 }
 
@@ -60,13 +66,21 @@ fn tell(report: &RepairReport, session: &Session) {
     } else if report.index_replaced {
         session.output.warn(&message!("images-repair-index-missing", store = &report.store));
     }
-    for reference in &report.not_whole {
-        session.output.warn(&message!("images-repair-not-whole", reference = reference));
+    for StoreProblem { reference, problem, .. } in &report.incomplete {
+        let message = match report.not_whole.contains(reference) {
+            true => message!("images-repair-not-whole", reference = reference, why = problem),
+            false => message!("images-repair-incomplete", reference = reference, why = problem),
+        };
+        session.output.warn(&message);
     }
     for reference in &report.not_restored {
         session.output.warn(&message!("images-repair-no-record", reference = reference));
     }
     for digest in &report.damaged_layers {
         session.output.warn(&message!("images-repair-damaged", digest = digest));
+    }
+    if !report.set_aside.is_empty() {
+        let files = Listed::of(&report.set_aside);
+        session.output.say(&message!("images-repair-set-aside", files = files, count = report.set_aside.len()));
     }
 }

@@ -1,6 +1,6 @@
 //! `images list` and `images verify` as the operator sees them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,9 +17,8 @@ use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Tone;
 use crate::cli::text::progress::ProgressListener;
 use crate::cli::text::table::{self, Column};
-use crate::images::{ImageList, NeededImages, OtherKind, Thoroughness, list_images, verify};
-use crate::report::{Listed, Reporter};
-use crate::report::{Message, Told as _};
+use crate::images::{ImageList, NeededImages, OtherKind, ProblemKind, Thoroughness, VerifyReport, list_images, verify};
+use crate::report::{Listed, Message, Reporter, Several, Told as _};
 
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
@@ -193,25 +192,77 @@ pub fn verify_store(arguments: &VerifyArguments, session: &mut Session) -> Resul
         let message = message!("images-verify-missing", references = Listed::of(&report.missing));
         session.output.warn(&message);
     }
-    let (images, archives) = (report.images, report.archives);
-    let message = match report.ok {
-        true => {
-            let time = begun.elapsed().as_secs_f64();
-            message!("images-verified", images = images, layers = report.layers, archives = archives, time = time)
-        }
-        false => {
-            let problems = report.problems.len();
-            message!("images-not-whole", problems = problems, images = images, archives = archives)
-        }
-    };
-    session.output.say(&message);
+    session.output.say(&closing(&report, begun.elapsed().as_secs_f64()));
     Ok(code)
+}
+
+/// The last line: what was looked at, and what helps.
+fn closing(report: &VerifyReport, seconds: f64) -> Message {
+    let &VerifyReport { images, layers, archives, .. } = report;
+    match (report.ok, report.contents_read) {
+        (true, true) => {
+            message!("images-verified", images = images, layers = layers, archives = archives, time = seconds)
+        }
+        (true, false) => {
+            message!("images-verified-quick", images = images, layers = layers, archives = archives, time = seconds)
+        }
+        (false, _) => {
+            let problems = report.problems.len();
+            let count = message!("images-not-whole", problems = problems, images = images, archives = archives);
+            message!("words", text = Several([vec![count], what_helps(report)].concat()))
+        }
+    }
+}
+
+/// What to do about the problems of each kind, with the names of what has to be brought again.
+fn what_helps(report: &VerifyReport) -> Vec<Message> {
+    let of = |kind: ProblemKind| {
+        let mut seen = HashSet::new();
+        let problems = report.problems.iter().filter(|problem| problem.kind == kind);
+        problems.map(|problem| &problem.reference).filter(|name| seen.insert(*name)).collect::<Vec<&String>>()
+    };
+    let (images, archives) = (of(ProblemKind::Image), of(ProblemKind::Archive));
+    let mut helps = Vec::new();
+    if !of(ProblemKind::Index).is_empty() {
+        helps.push(message!("verify-index-helps"));
+    }
+    if !images.is_empty() {
+        helps.push(message!("verify-image-helps", references = Listed::of(&images), count = images.len()));
+    }
+    if !archives.is_empty() {
+        helps.push(message!("verify-archive-helps", files = Listed::of(&archives), count = archives.len()));
+    }
+    helps
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::images::{ListedArchive, ListedImage};
+    use crate::catalogue::{Language, english};
+    use crate::images::{ListedArchive, ListedImage, StoreProblem};
+
+    #[test]
+    fn the_last_line_of_a_verification_says_what_was_looked_at_and_what_helps_by_name() {
+        let problem = |reference: &str, kind| {
+            let (reference, problem) = (reference.to_owned(), message!("damage-missing"));
+            StoreProblem { reference, kind, problem }
+        };
+        let whole = VerifyReport { ok: true, contents_read: true, images: 2, layers: 3, ..VerifyReport::default() };
+        assert!(english(&closing(&whole, 1.0)).starts_with("no problems found: 2 images, 3 layers, 0 archives"));
+        let quick = english(&closing(&VerifyReport { contents_read: false, ..whole }, 1.0));
+        assert!(quick.contains("documents and sizes") && quick.contains("contents were not read"), "{quick}");
+        let with = |problems| VerifyReport { problems, images: 2, archives: 2, ..VerifyReport::default() };
+        let archives = closing(&with(["x.tar", "y.tar"].map(|file| problem(file, ProblemKind::Archive)).to_vec()), 1.0);
+        let said = english(&archives);
+        assert!(said.contains("x.tar, y.tar can't be repaired: bring these archives again"), "{said}");
+        assert!(!said.contains("dpl images repair"), "no repair changes an archive: {said}");
+        assert!(Catalogue::of(Language::Chinese).text(&archives).contains("x.tar、y.tar 无法修复"));
+        let twice = vec![problem("a:1", ProblemKind::Image), problem("a:1", ProblemKind::Image)];
+        let said = english(&closing(&with(twice), 1.0));
+        assert!(said.starts_with("2 problems in ") && said.contains("for a:1: `dpl images repair` removes"), "{said}");
+        let said = english(&closing(&with(vec![problem("names/x", ProblemKind::Record)]), 1.0));
+        assert_eq!(said, "1 problem in 2 images and 2 archives", "the problem itself says what to do");
+    }
 
     #[test]
     fn the_table_fits_40_60_80_and_120_columns_in_both_languages() {

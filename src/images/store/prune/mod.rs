@@ -31,7 +31,7 @@ use crate::images::store::name_records::{
 use crate::images::store::owners::{Claim, NeededImages};
 use crate::images::store::released::released;
 use crate::images::store::releases::needed_by_releases;
-use crate::images::store::repair::rebuilt_mark;
+use crate::images::store::repair::rebuilt_marks;
 use crate::manifest::Reference;
 use crate::report::{Activity, Message, Reporter};
 
@@ -56,6 +56,9 @@ pub struct PruneReport {
     pub blobs: Vec<PrunedBlob>,
     /// What interrupted writers left unfinished.
     pub leftovers: Vec<PrunedFile>,
+    /// What a repair set aside of an index, where all that it can have named has a name again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<PrunedFile>,
     /// Notes in the store's own folder on layers that it does not have.
     pub records: u64,
     /// Old archives beside the store.
@@ -94,7 +97,7 @@ pub struct PrunedBlob {
     pub size_bytes: u64,
 }
 
-/// A file that an interrupted writer left.
+/// A file of the store that nobody needs any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PrunedFile {
     pub path: String,
@@ -226,6 +229,8 @@ fn plan(
     let layout = Layout::open(folder)?;
     let mut removal = Removal::default();
     let mut forgotten = Vec::new();
+    let mut set_aside = Vec::new();
+    let read_archives = known.read_all();
     if let Some(layout) = &layout {
         let (lost, unneeded): (Vec<NameRecord>, Vec<NameRecord>) = lost_names(layout)?
             .into_iter()
@@ -241,13 +246,19 @@ fn plan(
             needed.claim(entry, name).is_none() && !is_other_kind(layout, entry)
         })?;
         let mut unnamed = unnamed_blobs(layout, &recorded, &removal)?;
+        let archived = read_archives.iter().flat_map(|(_, read)| read.iter().flat_map(OldArchive::references));
+        let archived: HashSet<String> = archived.collect();
+        // One that can't be read may have the image that it is named after.
+        let is_named_after = |name: &str| name.parse().is_ok_and(|name: Reference| known.has_named(&name));
+        let missing = missing(layout, needed, |name| archived.contains(name) || is_named_after(name));
+        set_aside = no_longer_unsure(layout, &unnamed, &unneeded, &missing)?;
         let mut kept = young(layout, &unnamed, now);
         report.young = unnamed.keys().filter(|digest| kept.contains(*digest)).count() as u64;
         unnamed.retain(|digest, _| !kept.contains(digest));
         let orphans = orphans(layout, &unnamed, &unneeded);
         if !orphans.is_empty() {
             report.unsure = unsure(layout)?;
-            report.missing = missing(layout, needed, &known);
+            report.missing = missing;
             if !report.unsure.is_empty() || !report.missing.is_empty() {
                 kept.extend(reached_as_far_as_it_goes(layout, &orphans));
             }
@@ -282,8 +293,12 @@ fn plan(
     for (path, size_bytes) in &leftovers {
         report.leftovers.push(PrunedFile { path: path.display().to_string(), size_bytes: *size_bytes });
     }
+    for (path, size_bytes) in &set_aside {
+        report.set_aside.push(PrunedFile { path: path.display().to_string(), size_bytes: *size_bytes });
+    }
+    let leftovers = [leftovers, set_aside].concat();
     let mut removed_archives = Vec::new();
-    for (path, read) in known.read_all() {
+    for (path, read) in read_archives {
         let size_bytes = size_of(&path)?.unwrap_or_default();
         let (references, state) = match &read {
             Err(ImagesError::Interrupted { .. }) => return Err(ImagesError::Stopped),
@@ -344,13 +359,31 @@ fn orphans(layout: &Layout, unnamed: &BTreeMap<Digest, u64>, recorded: &[NameRec
 /// Files because of which nobody knows all the names that the store had.
 fn unsure(layout: &Layout) -> Result<Vec<String>, ImagesError> {
     let lost = damaged_records(layout)?.into_iter().filter(|record| !record.is_named).map(|record| record.path);
-    Ok(lost.chain(rebuilt_mark(layout.folder())).map(|path| path.display().to_string()).collect())
+    Ok(lost.chain(rebuilt_marks(layout.folder())?).map(|path| path.display().to_string()).collect())
+}
+
+/// What a repair set aside of an index and is of no use any more: no manifest in the store is without a name, young ones
+/// neither, and no manifest of the project needs a name that is nowhere.
+fn no_longer_unsure(
+    layout: &Layout,
+    unnamed: &BTreeMap<Digest, u64>,
+    unneeded: &[NameRecord],
+    missing: &[String],
+) -> Result<Vec<(PathBuf, u64)>, ImagesError> {
+    let marks = rebuilt_marks(layout.folder())?;
+    if marks.is_empty() || !missing.is_empty() || !orphans(layout, unnamed, unneeded).is_empty() {
+        return Ok(Vec::new());
+    }
+    let with_size = |path: PathBuf| {
+        let size_bytes = size_of(&path)?.unwrap_or_default();
+        Ok::<_, ImagesError>((path, size_bytes))
+    };
+    marks.into_iter().map(with_size).collect()
 }
 
 /// References that a manifest needs and that are found nowhere: not in the index, not in a record, not in an archive.
-fn missing(layout: &Layout, needed: &NeededImages, archives: &ArchiveFolder) -> Vec<String> {
+fn missing(layout: &Layout, needed: &NeededImages, is_archived: impl Fn(&str) -> bool) -> Vec<String> {
     let named: HashSet<String> = layout.named_entries().filter_map(|(_, name)| name).collect();
-    let is_archived = |name: &str| name.parse().is_ok_and(|reference: Reference| archives.has_named(&reference));
     let is_recorded = |name: &str| record_of(layout.folder(), name).is_some();
     let missing = needed.names().filter(|name| !named.contains(*name) && !is_recorded(name) && !is_archived(name));
     missing.map(str::to_owned).collect()
@@ -390,6 +423,7 @@ impl PrunePlan {
         report.images.is_empty()
             && self.removal.blobs.is_empty()
             && report.leftovers.is_empty()
+            && report.set_aside.is_empty()
             && report.records == 0
             && self.archives.is_empty()
     }
@@ -406,6 +440,9 @@ impl PrunePlan {
         let known: BTreeSet<&PrunedBlob> = shown.blobs.iter().collect();
         if let Some(blob) = self.report.blobs.iter().find(|blob| !known.contains(blob)) {
             return changed(message!("changed-blob-goes", digest = blob.digest));
+        }
+        if let Some(file) = self.report.set_aside.iter().find(|file| !shown.set_aside.contains(file)) {
+            return changed(message!("changed-file-goes", file = file.path));
         }
         for archive in self.report.archives.iter().filter(|archive| archive.removed) {
             if !shown.archives.contains(archive) {

@@ -12,7 +12,7 @@ use crate::images::formats::documents::{Descriptor, foreign_name};
 use crate::images::formats::platform::Platform;
 use crate::images::names::all_names;
 use crate::images::pipes::blocking;
-use crate::images::store::archives::{self, ArchiveFolder};
+use crate::images::store::archives::{self, ArchiveFolder, OldArchive};
 use crate::images::store::layer_check::measure;
 use crate::images::store::layout::{LAYOUT_FILE, Layout, StoredImage, distinct, why_absent};
 use crate::images::store::name_records::{damaged_records, lost_names, newer_records};
@@ -34,6 +34,8 @@ pub enum Thoroughness {
 pub struct VerifyReport {
     /// Whether nothing is wrong.
     pub ok: bool,
+    /// Whether the contents of layers and archives were read; false for `--quick`, which looks at documents and sizes.
+    pub contents_read: bool,
     /// References that were looked at.
     pub images: u64,
     /// Distinct layers that were looked at.
@@ -44,7 +46,7 @@ pub struct VerifyReport {
     /// What other programs keep there besides images: charts, signatures. Nothing is wrong with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<String>,
-    /// References that the manifests name and that neither the store's index nor an archive beside it is named after.
+    /// References that the manifests name and that neither the store's index nor an archive beside it has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
 }
@@ -52,10 +54,26 @@ pub struct VerifyReport {
 /// Something that is wrong with a store.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct StoreProblem {
-    /// The image that is not whole.
+    /// The image, the archive or the file of the store that something is wrong with.
     pub reference: String,
+    /// What it is, which decides what helps.
+    pub kind: ProblemKind,
     /// What is wrong, with the file.
     pub problem: Message,
+}
+
+/// What something is wrong with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// A name or an entry of the index: a repair restores it from the store's records.
+    Index,
+    /// A record of the store's own folder; the problem says what to do.
+    Record,
+    /// The content of an image: it has to be brought again.
+    Image,
+    /// An archive in the folder: it has to be brought again, and no repair changes it.
+    Archive,
 }
 
 /// Verifies all that the store's index names.
@@ -75,7 +93,7 @@ pub async fn verify(
             return Err(ImagesError::NotAStore { folder, why });
         }
         let layout = Layout::open(&folder)?;
-        let archives = ArchiveFolder::open(&folder)?.with_reporter(&reporter);
+        let mut archives = ArchiveFolder::open(&folder)?.with_reporter(&reporter);
         if layout.is_none() && archives.is_empty() {
             let why = message!("store-without-archives");
             return Err(ImagesError::NotAStore { folder, why });
@@ -84,10 +102,15 @@ pub async fn verify(
             Some(layout) => verify_layout(layout, thoroughness, &reporter)?,
             None => VerifyReport::default(),
         };
-        verify_archives(archives, thoroughness, &mut report, &reporter)?;
-        if let Some((needed, layout)) = needed.zip(layout) {
-            compare_with_needed(&layout, &needed, &mut report)?;
+        let archived = verify_archives(&mut archives, thoroughness, &mut report, &reporter)?;
+        if let Some(needed) = needed {
+            // One that can't be read may have the image that it is named after.
+            let is_named_after = |name: &str| name.parse().is_ok_and(|name: Reference| archives.has_named(&name));
+            let is_archived = |name: &str| archived.contains(name) || is_named_after(name);
+            compare_with_needed(layout.as_ref(), &needed, is_archived, &mut report)?;
         }
+        archives.remember();
+        report.contents_read = thoroughness == Thoroughness::Full;
         report.ok = report.problems.is_empty();
         Ok(report)
     })
@@ -95,36 +118,44 @@ pub async fn verify(
 }
 
 /// What manifests need and the index does not name: a problem where the image is there and only its name was lost.
-fn compare_with_needed(layout: &Layout, needed: &NeededImages, report: &mut VerifyReport) -> Result<(), ImagesError> {
-    let lost = lost_names(layout)?;
-    let named: HashSet<String> = layout.named_entries().filter_map(|(_, name)| name).collect();
-    let archives = ArchiveFolder::open(layout.folder())?;
+fn compare_with_needed(
+    layout: Option<&Layout>,
+    needed: &NeededImages,
+    is_archived: impl Fn(&str) -> bool,
+    report: &mut VerifyReport,
+) -> Result<(), ImagesError> {
+    let lost = layout.map(lost_names).transpose()?.unwrap_or_default();
+    let entries = layout.into_iter().flat_map(|layout| layout.named_entries());
+    let named: HashSet<String> = entries.filter_map(|(_, name)| name).collect();
     for name in needed.names().filter(|name| !named.contains(*name)) {
         if lost.iter().any(|record| record.name == name) {
-            let problem = message!("store-name-lost");
-            report.problems.push(StoreProblem { reference: name.to_owned(), problem });
-        } else if !name.parse().is_ok_and(|reference: Reference| archives.has_named(&reference)) {
+            let (kind, problem) = (ProblemKind::Index, message!("store-name-lost"));
+            report.problems.push(StoreProblem { reference: name.to_owned(), kind, problem });
+        } else if !is_archived(name) {
             report.missing.push(name.to_owned());
         }
     }
     Ok(())
 }
 
-/// Looks at the archives beside the store, of which a load takes what the store does not have. What no load would take
-/// for an archive of images (somebody's `backup.tar.gz`) is not a problem of the store's.
+/// Looks at the archives beside the store, of which a load takes what the store does not have; gives the names of the
+/// images in them. What no load would take for an archive of images (somebody's `backup.tar.gz`) is not a problem of the
+/// store's.
 fn verify_archives(
-    mut archives: ArchiveFolder,
+    archives: &mut ArchiveFolder,
     thoroughness: Thoroughness,
     report: &mut VerifyReport,
     reporter: &Reporter,
-) -> Result<(), ImagesError> {
+) -> Result<HashSet<String>, ImagesError> {
     let all = archives.read_all();
     let count = all.len();
+    let mut archived = HashSet::new();
     for (done, (path, read)) in all.into_iter().enumerate() {
         if reporter.asked_to_stop() {
             return Err(ImagesError::Interrupted { done, all: count });
         }
         let subject = path.display().to_string();
+        archived.extend(read.iter().flat_map(OldArchive::references));
         // This machine's images are not the only ones that matter: the engine may be on another.
         let is_archive = |read: &Result<_, ImagesError>| match read {
             Ok(_) => true,
@@ -149,7 +180,7 @@ fn verify_archives(
                 report.archives += 1;
                 let problem = in_one_line(&error);
                 reporter.failed(Activity::VerifyImage, &subject, &problem);
-                report.problems.push(StoreProblem { reference: subject, problem });
+                report.problems.push(StoreProblem { reference: subject, kind: ProblemKind::Archive, problem });
             }
             Ok(()) | Err(_) => {
                 report.archives += 1;
@@ -159,8 +190,7 @@ fn verify_archives(
             }
         }
     }
-    archives.remember();
-    Ok(())
+    Ok(archived)
 }
 
 /// What each layer was found to be, since images share them: its uncompressed size where it was read, or what is wrong.
@@ -181,29 +211,35 @@ fn verify_layout(
             return Err(ImagesError::Interrupted { done, all });
         }
         let name = entry.shown_name();
+        let of_image = |problem| (ProblemKind::Image, problem);
+        let read_through = |image: &StoredImage, seen: &mut SeenLayers| {
+            verify_image(layout, image, thoroughness, seen, reporter).into_iter().map(of_image).collect::<Vec<_>>()
+        };
         let mut problems = match layout.read_image(entry) {
             Err(ImagesError::OtherKind { .. }) => {
                 report.others.push(name);
                 continue;
             }
             Err(ImagesError::NoPlatform { .. }) => Vec::new(),
-            Ok(image) => verify_image(layout, &image, thoroughness, &mut seen, reporter),
-            Err(error) => vec![in_one_line(&error)],
+            Ok(image) => read_through(&image, &mut seen),
+            Err(error) if error.is_of_a_changed_entry() => vec![(ProblemKind::Index, in_one_line(&error))],
+            Err(error) => vec![of_image(in_one_line(&error))],
         };
         for other in other_platforms(layout, entry) {
             problems.extend(match layout.read_manifest(&other, name.clone()) {
                 Err(ImagesError::OtherKind { .. }) => Vec::new(),
-                Ok(image) => verify_image(layout, &image, thoroughness, &mut seen, reporter),
-                Err(error) => vec![in_one_line(&error)],
+                Ok(image) => read_through(&image, &mut seen),
+                Err(error) => vec![of_image(in_one_line(&error))],
             });
         }
         report.images += 1;
-        match problems.first() {
-            Some(problem) => reporter.failed(Activity::VerifyImage, &name, problem),
-            None => reporter.done(Activity::VerifyImage, &name, message!("images-whole")),
+        match (problems.first(), thoroughness) {
+            (Some((_, problem)), _) => reporter.failed(Activity::VerifyImage, &name, problem),
+            (None, Thoroughness::Full) => reporter.done(Activity::VerifyImage, &name, message!("images-whole")),
+            (None, Thoroughness::Quick) => reporter.done(Activity::VerifyImage, &name, message!("images-sizes-right")),
         }
-        let problems = problems.into_iter().map(|problem| StoreProblem { reference: name.clone(), problem });
-        report.problems.extend(problems);
+        let problem = |(kind, problem)| StoreProblem { reference: name.clone(), kind, problem };
+        report.problems.extend(problems.into_iter().map(problem));
     }
     report.layers = seen.len() as u64;
     report.ok = report.problems.is_empty();
@@ -213,32 +249,34 @@ fn verify_layout(
 /// What is wrong with the layout itself, which other programs would stumble over.
 fn layout_problems(layout: &Layout) -> Result<Vec<StoreProblem>, ImagesError> {
     let mut problems = Vec::new();
-    let mut problem = |reference: &str, problem: Message| {
-        problems.push(StoreProblem { reference: reference.to_owned(), problem });
+    let mut problem = |reference: &str, kind: ProblemKind, problem: Message| {
+        problems.push(StoreProblem { reference: reference.to_owned(), kind, problem });
     };
     if !layout.folder().join(LAYOUT_FILE).exists() {
-        problem(LAYOUT_FILE, message!("store-file-missing", file = LAYOUT_FILE, folder = layout.folder().display()));
+        let missing = message!("store-file-missing", file = LAYOUT_FILE, folder = layout.folder().display());
+        problem(LAYOUT_FILE, ProblemKind::Index, missing);
     }
     let mut seen: HashMap<String, &Digest> = HashMap::new();
     for (entry, name) in layout.named_entries().filter(|(entry, _)| !entry.is_about_an_image()) {
         let mut others = all_names(entry, name).into_iter().filter_map(|name| seen.insert(name, &entry.digest));
         if others.any(|other| *other != entry.digest) {
-            problem(&entry.shown_name(), message!("store-two-images"));
+            problem(&entry.shown_name(), ProblemKind::Index, message!("store-two-images"));
         }
     }
     for record in newer_records(layout) {
-        problem(&record.name, message!("store-record-newer"));
+        problem(&record.name, ProblemKind::Index, message!("store-record-newer"));
     }
     for record in damaged_records(layout)? {
         let path = record.path.strip_prefix(layout.folder()).unwrap_or(&record.path).display().to_string();
         let is_named = record.is_named;
-        problem(&path, if is_named { message!("store-record-damaged") } else { message!("store-record-lost") });
+        let what = if is_named { message!("store-record-damaged") } else { message!("store-record-lost") };
+        problem(&path, ProblemKind::Record, what);
     }
     Ok(problems)
 }
 
 /// The images of an index of several platforms that this machine would not use; a copy need not hold all of them.
-fn other_platforms(layout: &Layout, entry: &Descriptor) -> Vec<Descriptor> {
+pub(in crate::images) fn other_platforms(layout: &Layout, entry: &Descriptor) -> Vec<Descriptor> {
     if !entry.is_index() {
         return Vec::new();
     }

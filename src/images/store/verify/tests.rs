@@ -6,6 +6,7 @@ use crate::catalogue::english;
 use crate::images::formats::documents::UNCOMPRESSED_SIZE;
 use crate::images::list::list_images;
 use crate::images::store::layout::{StoredLayer, blob_path};
+use crate::images::store::sample_archives::archive_for;
 use crate::images::store::sample_layers::add_layer;
 use crate::images::store::writer::{NewName, StoreWriter};
 
@@ -90,7 +91,7 @@ fn of_a_layer_that_is_damaged_each_image_that_needs_it_is_named_and_no_other() {
         let said: Vec<(&str, bool, bool)> = report
             .problems
             .iter()
-            .map(|StoreProblem { reference, problem }| {
+            .map(|StoreProblem { reference, problem, .. }| {
                 let said = english(problem);
                 (reference.as_str(), said.contains("a/one:1"), said.contains("two:2"))
             })
@@ -186,4 +187,39 @@ fn all_platforms_that_an_index_has_here_are_verified_and_no_others_are_missed() 
     let report = look(folder.path(), Thoroughness::Full);
     assert_eq!(report.problems.len(), 1, "the other platform's layer: {report:?}");
     assert_eq!(report.problems[0].reference, "multi:1");
+}
+
+#[tokio::test]
+async fn an_image_that_only_an_archive_has_is_not_missing_whatever_the_archive_is_called() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("delivered/march")).unwrap();
+    let architecture = Platform::host().to_string().trim_start_matches("linux/").to_owned();
+    let archive = archive_for(&architecture, &["c:3"], "three");
+    fs::write(folder.path().join("delivered/march/all.tar"), archive).unwrap();
+    for names in [&["c:3", "d:4"][..], &["a/one:1", "c:3", "d:4"]] {
+        let needed = NeededImages::these("p", names);
+        for thoroughness in [Thoroughness::Quick, Thoroughness::Full] {
+            let report = verify(folder.path(), Some(&needed), thoroughness, &Reporter::default()).await.unwrap();
+            assert_eq!((report.ok, &report.missing[..]), (true, &["d:4".to_owned()][..]), "{report:?}");
+            assert_eq!(report.contents_read, thoroughness == Thoroughness::Full);
+        }
+        // First with archives alone, then beside a store.
+        store(folder.path());
+    }
+}
+
+#[tokio::test]
+async fn each_problem_says_what_it_is_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let layers = store(folder.path());
+    fs::remove_file(blob_path(folder.path(), &layers[1].blob)).unwrap();
+    fs::remove_file(folder.path().join("oci-layout")).unwrap();
+    let architecture = Platform::host().to_string().trim_start_matches("linux/").to_owned();
+    let mut archive = archive_for(&architecture, &["c:3"], "three");
+    let at = archive.windows(5).position(|window| window == b"three").unwrap();
+    archive[at] ^= 1;
+    fs::write(folder.path().join("c.tar"), archive).unwrap();
+    let report = verify(folder.path(), None, Thoroughness::Full, &Reporter::default()).await.unwrap();
+    let kinds: Vec<ProblemKind> = report.problems.iter().map(|problem| problem.kind).collect();
+    assert_eq!(kinds, [ProblemKind::Index, ProblemKind::Image, ProblemKind::Archive], "{report:?}");
 }
