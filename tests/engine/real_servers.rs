@@ -222,17 +222,20 @@ async fn end_somebody(site: &Site) {
 async fn what_pg_dump_can_dump_can_be_backed_up_and_what_keeps_it_from_that_is_told() {
     let site = Site::start().await;
     site.sql("postgres", "CREATE DATABASE expert").await;
-    // A query of it can't be planned under another search_path than its own.
     site.sql(
         "expert",
         "CREATE FUNCTION plain(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';
          CREATE FUNCTION searched(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT plain($1)';
-         CREATE TABLE users (id int PRIMARY KEY, name text); CREATE INDEX ON users (searched(name));
+         CREATE TABLE users (id int PRIMARY KEY, name text);
          INSERT INTO users SELECT n, n::text FROM generate_series(1, 7) AS n;
          -- With a large object it is dumped by several processes, however small it is.
          SELECT lo_create(0)",
     )
     .await;
+    // A query of it can't be planned under another search_path than its own; from 17 on, the server makes no such index.
+    if site.server.major() < 17 {
+        site.sql("expert", "CREATE INDEX ON users (searched(name))").await;
+    }
     let back_up = async |patience: u64, jobs: u16| {
         let patience = LockPatience(Duration::from_secs(patience));
         let settings = BackupSettings { patience, jobs: Jobs::new(jobs).unwrap(), ..site.backup_settings() };

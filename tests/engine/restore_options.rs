@@ -138,19 +138,24 @@ async fn owners_privileges_and_tablespaces_are_restored_as_somebody_asks() {
     site.end().await;
 }
 
-/// What can only be restored one table after the other, in the order of their names: the second table's rows wait for those of the
-/// first, which is the smallest and so the last one that two connections at once would take; the third's are refused without them.
+/// What can only be restored one table after the other, in the order of their names: the second table's rows are refused without
+/// those of the first, which are not there for others before somebody has begun with the second, and a while after; or a second
+/// has passed, since one connection begins with it later.
 const ORDERED: &str = "
 CREATE TABLE a_first (id int);
-CREATE FUNCTION waits() RETURNS boolean LANGUAGE plpgsql AS
-  'BEGIN WHILE NOT EXISTS (SELECT FROM public.a_first) LOOP PERFORM pg_catalog.pg_sleep(0.02); END LOOP; RETURN true; END';
+CREATE TABLE b_second (id int, filling text);
+CREATE FUNCTION takes_its_time() RETURNS boolean LANGUAGE plpgsql AS
+  'BEGIN FOR n IN 1..50 LOOP
+     EXIT WHEN EXISTS (SELECT FROM pg_catalog.pg_locks
+       WHERE relation = ''public.b_second''::pg_catalog.regclass AND pid <> pg_catalog.pg_backend_pid());
+     PERFORM pg_catalog.pg_sleep(0.02);
+   END LOOP; PERFORM pg_catalog.pg_sleep(0.5); RETURN true; END';
 CREATE FUNCTION is_known(int) RETURNS boolean LANGUAGE plpgsql AS
   'BEGIN RETURN EXISTS (SELECT FROM public.a_first WHERE id = $1); END';
-CREATE TABLE b_second (n int CHECK (waits()), filling text);
-CREATE TABLE c_third (id int CHECK (is_known(id)), filling text);
 INSERT INTO a_first VALUES (1);
-INSERT INTO b_second SELECT n, md5(n::text) FROM generate_series(1, 2000) n;
-INSERT INTO c_third SELECT 1, md5(n::text) FROM generate_series(1, 6000) n;";
+INSERT INTO b_second SELECT 1, md5(n::text) FROM generate_series(1, 6000) n;
+ALTER TABLE a_first ADD CHECK (takes_its_time());
+ALTER TABLE b_second ADD CHECK (is_known(id));";
 
 #[tokio::test]
 async fn rows_that_need_other_tables_rows_are_restored_one_after_the_other() {
@@ -166,12 +171,12 @@ async fn rows_that_need_other_tables_rows_are_restored_one_after_the_other() {
     let said_so = || site.said().iter().filter(|key| **key == "databases-one-by-one").count();
 
     // One connection is one: nothing has to be done again.
-    site.sql("expert", "DELETE FROM c_third").await;
+    site.sql("expert", "DELETE FROM b_second").await;
     site.rebuild_from("expert", &site.seed(), &with(1)).await.unwrap();
     assert_eq!((site.sql("expert", CHECKSUMS).await, said_so()), (sums.clone(), 0));
 
     // Two always fail, and are followed by one.
-    site.sql("expert", "DELETE FROM c_third").await;
+    site.sql("expert", "DELETE FROM b_second").await;
     site.rebuild_from("expert", &site.seed(), &with(2)).await.unwrap();
     assert_eq!((site.sql("expert", CHECKSUMS).await, said_so()), (sums, 1));
     assert_eq!(site.databases().await, ["expert", "postgres"]);
@@ -204,6 +209,11 @@ INSERT INTO c_third SELECT n, md5(n::text) FROM generate_series(1, 2000) n;";
 #[tokio::test]
 async fn connections_that_wait_for_each_other_without_end_are_noticed_and_one_restores_in_order() {
     let site = Site::start().await;
+    // From 16 on, pg_restore does not know the sizes of files that are compressed beside it, and takes tables in the archive's
+    // order: nobody waits for a table that comes later.
+    if site.server.major() >= 16 {
+        return site.end().await;
+    }
     site.sql("postgres", "CREATE DATABASE expert").await;
     site.sql("expert", WAITING).await;
     // With a large object it is restored over several connections, however small it is.

@@ -281,11 +281,11 @@ impl Restore<'_> {
         if !matches!(self.adaptation.owners, Owners::Mapped(_)) {
             return Ok(());
         }
-        // Large objects have owners too, and are in no schema.
         let sections = ["--section=pre-data", "--section=post-data", "--no-privileges", "--file=-"].map(str::to_owned);
         let arguments: Vec<String> = sections.into_iter().chain([self.source.inside()]).collect();
         let script = helper.client.tool("pg_restore", self.subject, &arguments).await?;
-        let script = String::from_utf8_lossy(&script.stdout);
+        let mut script = String::from_utf8_lossy(&script.stdout).into_owned();
+        script.push_str(&self.large_objects(helper).await?);
         let restorer = &server.client.credentials.user;
         let statements: Vec<String> = script
             .lines()
@@ -296,6 +296,23 @@ impl Restore<'_> {
         // A sequence that a column owns is refused before the column's table has its owner, which it gets with it.
         let twice = format!("\\set ON_ERROR_STOP 0\n{statements}\n\\set ON_ERROR_STOP 1\n{statements}\n");
         server.client.execute(self.target, || message!("sql-give-the-objects-to-their-owners"), &twice).await.map(drop)
+    }
+
+    /// The statements that make the archive's large objects and name their owners, where they are no part of a section above:
+    /// from 17 on, pg_dump counts them as data (`BLOB METADATA`, `dumpLO` in `pg_dump.c`).
+    async fn large_objects(&self, helper: &Helper) -> Result<String, DatabasesError> {
+        let listing =
+            helper.client.tool("pg_restore", self.subject, &["--list".to_owned(), self.source.inside()]).await?;
+        let listing = String::from_utf8_lossy(&listing.stdout);
+        let entries: String =
+            listing.lines().filter(|line| line.contains(" BLOB METADATA ")).flat_map(|line| [line, "\n"]).collect();
+        if entries.is_empty() {
+            return Ok(String::new());
+        }
+        let arguments = ["--use-list=/dev/stdin", "--no-privileges", "--file=-"].map(str::to_owned);
+        let arguments: Vec<String> = arguments.into_iter().chain([self.source.inside()]).collect();
+        let script = helper.client.tool_with("pg_restore", self.subject, &arguments, entries.as_bytes()).await?;
+        Ok(String::from_utf8_lossy(&script.stdout).into_owned())
     }
 
     async fn analyze(&self, helper: &Helper) -> Result<(), DatabasesError> {

@@ -243,7 +243,21 @@ impl Client {
         database: &str,
         arguments: &[String],
     ) -> Result<ExecResult, DatabasesError> {
-        let result = self.run(program, arguments, b"").await?;
+        self.tool_with(program, database, arguments, b"").await
+    }
+
+    /// The same, with something on its standard input.
+    ///
+    /// # Errors
+    /// As [`Client::tool`].
+    pub async fn tool_with(
+        &self,
+        program: &'static str,
+        database: &str,
+        arguments: &[String],
+        input: &[u8],
+    ) -> Result<ExecResult, DatabasesError> {
+        let result = self.run(program, arguments, input).await?;
         if result.exit_code != 0 {
             let source = Said::new(&result.stderr);
             return Err(DatabasesError::Tool {
