@@ -228,6 +228,30 @@ fn a_change_whose_desk_is_gone_ends_there_and_is_shown_later() {
 }
 
 #[test]
+fn a_change_whose_terminal_at_the_desk_is_closed_comes_to_its_end_there() {
+    let sites = Sites::new("");
+    sites.stack.run(&["start"]).success();
+    // Without a terminal an unknown host is accepted; at one ssh would ask.
+    sites.run(&["on", "site", "list"]).success();
+    let before = sites.stack.inspect("slow", "{{.State.StartedAt}}");
+    let desk = sites.desk.command(&[]);
+    let inside = format!("exec {} on site restart slow", desk.get_program().to_string_lossy());
+    let mut window = Command::new("script");
+    window.args(["-qec", &inside, "/dev/null"]).current_dir(sites.desk.path()).env_clear();
+    window.envs(desk.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
+    let mut window = window.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the restart is under way", || sites.is_under_way());
+    // The terminal is gone with who draws it.
+    window.kill().unwrap();
+    window.wait().unwrap();
+    eventually("it comes to its end", || !sites.is_under_way());
+    assert_ne!(sites.stack.inspect("slow", "{{.State.StartedAt}}"), before);
+    let runs = sites.run(&["--json", "on", "site", "attach", "--list"]).success().json();
+    assert_eq!(runs.as_array().unwrap()[0]["code"], 0, "{runs}");
+    eventually("nothing of dpl is left there", || sites.processes_there().is_empty());
+}
+
+#[test]
 fn a_file_of_sites_that_is_wrong_is_told_as_one() {
     let sites = Sites::new("");
     sites.desk.write("sites.json", r#"{"sites": {"a": {"ssh": "a"}}}"#);
