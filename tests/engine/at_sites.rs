@@ -6,6 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::looking::{exit_code, terminal_in};
 use crate::support::{Run, Site};
 use crate::support_engine::{Stack, eventually, shared_engine};
 use crate::support_ssh::{Sshd, control_socket, masters, process_of};
@@ -366,6 +369,83 @@ fn two_commands_at_once_share_a_server_that_allows_one_session_a_connection() {
     eventually("the restart is under way", || sites.is_under_way());
     sites.run(&["on", "site", "status"]).success();
     assert_eq!(first.wait().unwrap().code(), Some(0), "{}", fs::read_to_string(said).unwrap());
+}
+
+#[test]
+fn who_is_at_work_at_a_site_is_told_to_the_next_one() {
+    let sites = Sites::new("");
+    sites.stack.run(&["start"]).success();
+    let (mut first, said) = sites.begin(&["on", "site", "restart", "slow"]);
+    let at_work = "is at work on this project: `dpl restart slow`";
+    eventually("the first one has the lock", || {
+        let run = sites.stack.run(&["lock", "status"]);
+        format!("{}{}", run.stdout, run.stderr).contains(at_work)
+    });
+    let refused = sites.run(&["on", "other", "restart", "a"]).failure(5);
+    assert!(refused.stderr.contains(at_work), "{}", refused.stderr);
+    assert_eq!(first.wait().unwrap().code(), Some(0), "{}", fs::read_to_string(said).unwrap());
+}
+
+#[test]
+fn sizes_and_ctrl_c_of_the_desks_terminal_reach_the_command_there() {
+    let sites = Sites::new("");
+    sites.stack.run(&["start", "a"]).success();
+    // Without a terminal an unknown host is accepted; at one ssh would ask.
+    sites.run(&["on", "site", "list"]).success();
+    let mut session = terminal_in(&sites.desk, &["on", "site", "exec", "a", "sh"], 91, 31);
+    session.send_line("until [ \"$(stty size)\" = '31 91' ]; do :; done; echo be''gun").unwrap();
+    session.exp_string("begun").unwrap();
+    let master = session.process().get_file_handle().unwrap();
+    tcsetwinsize(&master, Winsize { ws_row: 40, ws_col: 133, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    session.send_line("until [ \"$(stty size)\" = '40 133' ]; do :; done; echo re''sized").unwrap();
+    session.exp_string("resized").unwrap();
+    // Ctrl-C ends what runs there, not the connection.
+    session.send_line("echo re''ads; cat").unwrap();
+    session.exp_string("reads").unwrap();
+    session.send_control('c').unwrap();
+    session.send_line("echo after''-interrupt").unwrap();
+    session.exp_string("after-interrupt").unwrap();
+    session.send_line("exit 42").unwrap();
+    assert_eq!(exit_code(&session), 42);
+}
+
+#[test]
+fn two_versions_of_the_program_stay_there() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let cache = format!("export XDG_CACHE_HOME={} &&", folder.path().display());
+    let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &cache));
+    let versions = folder.path().join("dpl");
+    for day in 1..=3 {
+        let version = versions.join(format!("0.0.{day}-0123456789abcdef"));
+        fs::create_dir_all(&version).unwrap();
+        let dated = Command::new("touch").args(["-d", &format!("2026-01-0{day}")]).arg(&version).status().unwrap();
+        assert!(dated.success());
+    }
+    sites.run(&["on", "site", "list"]).success();
+    let left = fs::read_dir(&versions).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut left: Vec<String> = left.filter(|name| !name.starts_with("digest-")).collect();
+    left.sort();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(left[0], "0.0.3-0123456789abcdef");
+    assert!(versions.join(&left[1]).join("dpl").is_file(), "{left:?}");
+}
+
+#[test]
+fn a_machine_of_another_architecture_needs_a_program_of_its_own() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let (bin, cache) = (folder.path().join("bin"), folder.path().join("cache"));
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("uname"), "#!/bin/sh\necho riscv64\n").unwrap();
+    assert!(Command::new("chmod").arg("+x").arg(bin.join("uname")).status().unwrap().success());
+    let world = format!("export PATH={}:\\$PATH XDG_CACHE_HOME={} &&", bin.display(), cache.display());
+    let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &world));
+    let failed = sites.run(&["on", "site", "list"]).failure(1);
+    assert!(
+        failed.stderr.contains("of the architecture riscv64") && failed.stderr.contains("/dpl-riscv64"),
+        "{}",
+        failed.stderr
+    );
+    assert!(!cache.join("dpl").exists(), "nothing is brought that can't run there");
 }
 
 /// Folders of the site as the command there sees them: its own `/var/lib` and `/var/tmp`, and a home that allows no programs.
