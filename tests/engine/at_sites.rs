@@ -355,6 +355,10 @@ fn login_shells_of_all_kinds_start_it() {
         let sites = Sites::new(more);
         let listed = sites.run(&["on", "site", "list"]).success();
         assert!(listed.stdout.contains("slow") && !listed.stdout.contains("Welcome"), "{}", listed.stdout);
+        let checked = sites.run(&["sites", "--check", "--json", "site"]).success().json()["sites"][0].clone();
+        let is_told = checked["warnings"].to_string().contains("ForceCommand");
+        assert_eq!(is_told, more.starts_with("ForceCommand"), "{checked}");
+        assert!(checked["program"].as_str().is_some_and(|path| path.ends_with("/dpl")), "{checked}");
     }
     let sites = Sites::new("ForceCommand echo This account is not available.; exit 1");
     let failed = sites.run(&["on", "site", "list"]).failure(4);
