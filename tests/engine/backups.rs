@@ -367,6 +367,26 @@ fn ctrl_c_ends_a_statement_at_the_server_before_it_commits() {
 }
 
 #[test]
+fn a_shell_takes_what_a_database_without_an_encoding_holds() {
+    let shop = Shop::open();
+    shop.psql("postgres", "DROP DATABASE far");
+    let create = "CREATE DATABASE far TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'";
+    shop.psql("postgres", create);
+    for (database, encoding) in [("far", "SQL_ASCII"), ("shop", "UTF8")] {
+        let mut session = terminal(&shop.stack, &["db", "shell", database], 80, 24);
+        session.exp_string(&format!("{database}=# ")).unwrap();
+        session.send_line("\\echo is :ENCODING").unwrap();
+        session.exp_string(&format!("is {encoding}")).unwrap();
+        session.send_line("\\q").unwrap();
+        assert_eq!(exit_code(&session), 0);
+    }
+    // 档 in GBK.
+    let values = ["db", "sql", "far", "select convert_from('\\xb5b5', 'SQL_ASCII') as x"];
+    assert_eq!(shop.run(&values).success().stdout, "x\n--------\n\\xb5\\xb5\n");
+    shop.leaves_no_helper();
+}
+
+#[test]
 fn where_the_servers_memory_is_limited_statements_come_from_a_container_of_their_own() {
     let shop = Shop::open();
     let server = shop.stack.container("db");

@@ -39,10 +39,11 @@ impl Shell {
         if let Some(password) = &server.client.credentials.password {
             password.check()?;
         }
+        let encoding = encoding_for(server, database).await;
         let helper = Helper::start_beside(server).await?;
         let client = &helper.client;
         let mark = chance("dpl-ready");
-        let conninfo = format!("{} client_encoding='UTF8'", client.plain_conninfo(database));
+        let conninfo = format!("{} client_encoding='{encoding}'", client.plain_conninfo(database));
         let words = ["sh", "-c", SCRIPT, &mark, &client.program("psql"), "-w", "-d", &conninfo];
         // A history would be a file with all that was typed, passwords of new roles too.
         let environment = ["PSQL_HISTORY=/dev/null", "LC_CTYPE=C.UTF-8"].map(str::to_owned).into();
@@ -66,4 +67,12 @@ impl Shell {
     pub async fn end(self) {
         self.helper.end().await;
     }
+}
+
+/// A database without an encoding gives what it has; told to be UTF-8, a value that is something else would be an error of the
+/// server's. One that can't be asked is psql's to tell.
+async fn encoding_for(server: &Server, database: &str) -> &'static str {
+    const QUERY: &str = "SELECT to_json(pg_catalog.getdatabaseencoding())";
+    let asked = server.client.query::<String>(database, || message!("sql-prepare-a-session"), QUERY).await;
+    if asked.is_ok_and(|encoding| encoding == "SQL_ASCII") { "SQL_ASCII" } else { "UTF8" }
 }
