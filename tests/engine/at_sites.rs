@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -17,6 +18,39 @@ use crate::support_ssh::{Sshd, control_socket, masters, process_of};
 const STACK: &str = r#"{"project": "PROJECT", "paths": {"images": "store"}, "services": {
     "slow": {"image": "redis:7.0", "stop_signal": "SIGCONT", "stop_grace_period": "4s"},
     "a": {"image": "redis:7.0", "stop_signal": "SIGKILL"}}}"#;
+
+/// Stands between ssh and its server: each byte comes a fifth of a second later, in both directions.
+const RELAY: &str = r#"
+import os, queue, socket, sys, threading, time
+
+far = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+
+def carry(read, write):
+    waiting = queue.Queue()
+    def take():
+        data = b"."
+        while data:
+            try:
+                data = read()
+            except OSError:
+                data = b""
+            waiting.put((time.monotonic() + 0.2, data))
+    threading.Thread(target=take, daemon=True).start()
+    while True:
+        due, data = waiting.get()
+        time.sleep(max(0, due - time.monotonic()))
+        if not data:
+            return
+        write(data)
+
+def write_out(data):
+    while data:
+        data = data[os.write(1, data):]
+
+there = threading.Thread(target=carry, args=(lambda: os.read(0, 65536), far.sendall), daemon=True)
+there.start()
+carry(lambda: far.recv(65536), write_out)
+"#;
 
 /// A site with a project, and a desk that knows how to get there.
 pub struct Sites {
@@ -373,6 +407,26 @@ fn two_commands_at_once_share_a_server_that_allows_one_session_a_connection() {
     eventually("the restart is under way", || sites.is_under_way());
     sites.run(&["on", "site", "status"]).success();
     assert_eq!(first.wait().unwrap().code(), Some(0), "{}", fs::read_to_string(said).unwrap());
+}
+
+#[test]
+fn a_line_with_a_long_delay_only_takes_longer() {
+    let sites = Sites::new("");
+    sites.stack.run(&["start", "a"]).success();
+    sites.desk.write("relay.py", RELAY);
+    let relay = sites.desk.file("relay.py");
+    let config = fs::read_to_string(sites.desk.file("ssh_config")).unwrap();
+    sites.desk.write("ssh_config", &format!("ProxyCommand python3 {} %h %p\n{config}", relay.display()));
+    let begun = Instant::now();
+    let checked = sites.run(&["sites", "--check", "--json", "site"]).success().json()["sites"][0].clone();
+    assert!(begun.elapsed() > Duration::from_millis(400), "the relay is in the way");
+    assert!(checked["clock_ahead_ms"].as_i64().unwrap().abs() < 5_000, "{checked}");
+    let echoed = sites.desk.run_with_input(&["on", "site", "exec", "-T", "a", "cat"], "through\n").success();
+    assert_eq!(echoed.stdout, "through\n");
+    let before = sites.stack.inspect("a", "{{.State.StartedAt}}");
+    sites.run(&["on", "site", "restart", "a"]).success();
+    assert_ne!(sites.stack.inspect("a", "{{.State.StartedAt}}"), before);
+    assert_eq!(masters(&sites.desk).len(), 1, "no connection was given up");
 }
 
 #[test]
