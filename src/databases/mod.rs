@@ -69,6 +69,6 @@ pub use retention::prune::{PrunePlan, plan_prune};
 pub use retention::{BadBackups, Retention};
 pub use server::client::{Credentials, Secret};
 pub use server::connect::{Outside, Server, file_in};
-pub use sql::query::{Column, QueryResult, check_statements, query};
+pub use sql::query::{Column, QueryResult, bytes_of, check_statements, query, shown, text_of};
 pub use sql::shell::Shell;
 pub use verify::{Depth, VerifySettings, prove, verify, verify_files};

@@ -7,6 +7,8 @@
 
 mod desk;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod inventory;
 mod offer;
 mod place;

@@ -5,7 +5,11 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::looking::{exit_code, terminal_in};
 use crate::support::{Run, Site};
 use crate::support_engine::{Stack, eventually, shared_engine};
 use crate::support_ssh::{Sshd, control_socket, masters, process_of};
@@ -14,6 +18,39 @@ use crate::support_ssh::{Sshd, control_socket, masters, process_of};
 const STACK: &str = r#"{"project": "PROJECT", "paths": {"images": "store"}, "services": {
     "slow": {"image": "redis:7.0", "stop_signal": "SIGCONT", "stop_grace_period": "4s"},
     "a": {"image": "redis:7.0", "stop_signal": "SIGKILL"}}}"#;
+
+/// Stands between ssh and its server: each byte comes a fifth of a second later, in both directions.
+const RELAY: &str = r#"
+import os, queue, socket, sys, threading, time
+
+far = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+
+def carry(read, write):
+    waiting = queue.Queue()
+    def take():
+        data = b"."
+        while data:
+            try:
+                data = read()
+            except OSError:
+                data = b""
+            waiting.put((time.monotonic() + 0.2, data))
+    threading.Thread(target=take, daemon=True).start()
+    while True:
+        due, data = waiting.get()
+        time.sleep(max(0, due - time.monotonic()))
+        if not data:
+            return
+        write(data)
+
+def write_out(data):
+    while data:
+        data = data[os.write(1, data):]
+
+there = threading.Thread(target=carry, args=(lambda: os.read(0, 65536), far.sendall), daemon=True)
+there.start()
+carry(lambda: far.recv(65536), write_out)
+"#;
 
 /// A site with a project, and a desk that knows how to get there.
 pub struct Sites {
@@ -228,6 +265,30 @@ fn a_change_whose_desk_is_gone_ends_there_and_is_shown_later() {
 }
 
 #[test]
+fn a_change_whose_terminal_at_the_desk_is_closed_comes_to_its_end_there() {
+    let sites = Sites::new("");
+    sites.stack.run(&["start"]).success();
+    // Without a terminal an unknown host is accepted; at one ssh would ask.
+    sites.run(&["on", "site", "list"]).success();
+    let before = sites.stack.inspect("slow", "{{.State.StartedAt}}");
+    let desk = sites.desk.command(&[]);
+    let inside = format!("exec {} on site restart slow", desk.get_program().to_string_lossy());
+    let mut window = Command::new("script");
+    window.args(["-qec", &inside, "/dev/null"]).current_dir(sites.desk.path()).env_clear();
+    window.envs(desk.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
+    let mut window = window.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the restart is under way", || sites.is_under_way());
+    // The terminal is gone with who draws it.
+    window.kill().unwrap();
+    window.wait().unwrap();
+    eventually("it comes to its end", || !sites.is_under_way());
+    assert_ne!(sites.stack.inspect("slow", "{{.State.StartedAt}}"), before);
+    let runs = sites.run(&["--json", "on", "site", "attach", "--list"]).success().json();
+    assert_eq!(runs.as_array().unwrap()[0]["code"], 0, "{runs}");
+    eventually("nothing of dpl is left there", || sites.processes_there().is_empty());
+}
+
+#[test]
 fn a_file_of_sites_that_is_wrong_is_told_as_one() {
     let sites = Sites::new("");
     sites.desk.write("sites.json", r#"{"sites": {"a": {"ssh": "a"}}}"#);
@@ -328,6 +389,10 @@ fn login_shells_of_all_kinds_start_it() {
         let sites = Sites::new(more);
         let listed = sites.run(&["on", "site", "list"]).success();
         assert!(listed.stdout.contains("slow") && !listed.stdout.contains("Welcome"), "{}", listed.stdout);
+        let checked = sites.run(&["sites", "--check", "--json", "site"]).success().json()["sites"][0].clone();
+        let is_told = checked["warnings"].to_string().contains("ForceCommand");
+        assert_eq!(is_told, more.starts_with("ForceCommand"), "{checked}");
+        assert!(checked["program"].as_str().is_some_and(|path| path.ends_with("/dpl")), "{checked}");
     }
     let sites = Sites::new("ForceCommand echo This account is not available.; exit 1");
     let failed = sites.run(&["on", "site", "list"]).failure(4);
@@ -342,6 +407,103 @@ fn two_commands_at_once_share_a_server_that_allows_one_session_a_connection() {
     eventually("the restart is under way", || sites.is_under_way());
     sites.run(&["on", "site", "status"]).success();
     assert_eq!(first.wait().unwrap().code(), Some(0), "{}", fs::read_to_string(said).unwrap());
+}
+
+#[test]
+fn a_line_with_a_long_delay_only_takes_longer() {
+    let sites = Sites::new("");
+    sites.stack.run(&["start", "a"]).success();
+    sites.desk.write("relay.py", RELAY);
+    let relay = sites.desk.file("relay.py");
+    let config = fs::read_to_string(sites.desk.file("ssh_config")).unwrap();
+    sites.desk.write("ssh_config", &format!("ProxyCommand python3 {} %h %p\n{config}", relay.display()));
+    let begun = Instant::now();
+    let checked = sites.run(&["sites", "--check", "--json", "site"]).success().json()["sites"][0].clone();
+    assert!(begun.elapsed() > Duration::from_millis(400), "the relay is in the way");
+    assert!(checked["clock_ahead_ms"].as_i64().unwrap().abs() < 5_000, "{checked}");
+    let echoed = sites.desk.run_with_input(&["on", "site", "exec", "-T", "a", "cat"], "through\n").success();
+    assert_eq!(echoed.stdout, "through\n");
+    let before = sites.stack.inspect("a", "{{.State.StartedAt}}");
+    sites.run(&["on", "site", "restart", "a"]).success();
+    assert_ne!(sites.stack.inspect("a", "{{.State.StartedAt}}"), before);
+    assert_eq!(masters(&sites.desk).len(), 1, "no connection was given up");
+}
+
+#[test]
+fn who_is_at_work_at_a_site_is_told_to_the_next_one() {
+    let sites = Sites::new("");
+    sites.stack.run(&["start"]).success();
+    let (mut first, said) = sites.begin(&["on", "site", "restart", "slow"]);
+    let at_work = "is at work on this project: `dpl restart slow`";
+    eventually("the first one has the lock", || {
+        let run = sites.stack.run(&["lock", "status"]);
+        format!("{}{}", run.stdout, run.stderr).contains(at_work)
+    });
+    let refused = sites.run(&["on", "other", "restart", "a"]).failure(5);
+    assert!(refused.stderr.contains(at_work), "{}", refused.stderr);
+    assert_eq!(first.wait().unwrap().code(), Some(0), "{}", fs::read_to_string(said).unwrap());
+}
+
+#[test]
+fn sizes_and_ctrl_c_of_the_desks_terminal_reach_the_command_there() {
+    let sites = Sites::new("");
+    sites.stack.run(&["start", "a"]).success();
+    // Without a terminal an unknown host is accepted; at one ssh would ask.
+    sites.run(&["on", "site", "list"]).success();
+    let mut session = terminal_in(&sites.desk, &["on", "site", "exec", "a", "sh"], 91, 31);
+    session.send_line("until [ \"$(stty size)\" = '31 91' ]; do :; done; echo be''gun").unwrap();
+    session.exp_string("begun").unwrap();
+    let master = session.process().get_file_handle().unwrap();
+    tcsetwinsize(&master, Winsize { ws_row: 40, ws_col: 133, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    session.send_line("until [ \"$(stty size)\" = '40 133' ]; do :; done; echo re''sized").unwrap();
+    session.exp_string("resized").unwrap();
+    // Ctrl-C ends what runs there, not the connection.
+    session.send_line("echo re''ads; cat").unwrap();
+    session.exp_string("reads").unwrap();
+    session.send_control('c').unwrap();
+    session.send_line("echo after''-interrupt").unwrap();
+    session.exp_string("after-interrupt").unwrap();
+    session.send_line("exit 42").unwrap();
+    assert_eq!(exit_code(&session), 42);
+}
+
+#[test]
+fn two_versions_of_the_program_stay_there() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let cache = format!("export XDG_CACHE_HOME={} &&", folder.path().display());
+    let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &cache));
+    let versions = folder.path().join("dpl");
+    for day in 1..=3 {
+        let version = versions.join(format!("0.0.{day}-0123456789abcdef"));
+        fs::create_dir_all(&version).unwrap();
+        let dated = Command::new("touch").args(["-d", &format!("2026-01-0{day}")]).arg(&version).status().unwrap();
+        assert!(dated.success());
+    }
+    sites.run(&["on", "site", "list"]).success();
+    let left = fs::read_dir(&versions).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut left: Vec<String> = left.filter(|name| !name.starts_with("digest-")).collect();
+    left.sort();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(left[0], "0.0.3-0123456789abcdef");
+    assert!(versions.join(&left[1]).join("dpl").is_file(), "{left:?}");
+}
+
+#[test]
+fn a_machine_of_another_architecture_needs_a_program_of_its_own() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let (bin, cache) = (folder.path().join("bin"), folder.path().join("cache"));
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("uname"), "#!/bin/sh\necho riscv64\n").unwrap();
+    assert!(Command::new("chmod").arg("+x").arg(bin.join("uname")).status().unwrap().success());
+    let world = format!("export PATH={}:\\$PATH XDG_CACHE_HOME={} &&", bin.display(), cache.display());
+    let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &world));
+    let failed = sites.run(&["on", "site", "list"]).failure(1);
+    assert!(
+        failed.stderr.contains("of the architecture riscv64") && failed.stderr.contains("/dpl-riscv64"),
+        "{}",
+        failed.stderr
+    );
+    assert!(!cache.join("dpl").exists(), "nothing is brought that can't run there");
 }
 
 /// Folders of the site as the command there sees them: its own `/var/lib` and `/var/tmp`, and a home that allows no programs.

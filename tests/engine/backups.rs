@@ -367,6 +367,52 @@ fn ctrl_c_ends_a_statement_at_the_server_before_it_commits() {
 }
 
 #[test]
+fn a_shell_takes_what_a_database_without_an_encoding_holds() {
+    let shop = Shop::open();
+    shop.psql("postgres", "DROP DATABASE far");
+    let create = "CREATE DATABASE far TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'";
+    shop.psql("postgres", create);
+    for (database, encoding) in [("far", "SQL_ASCII"), ("shop", "UTF8")] {
+        let mut session = terminal(&shop.stack, &["db", "shell", database], 80, 24);
+        session.exp_string(&format!("{database}=# ")).unwrap();
+        session.send_line("\\echo is :ENCODING").unwrap();
+        session.exp_string(&format!("is {encoding}")).unwrap();
+        session.send_line("\\q").unwrap();
+        assert_eq!(exit_code(&session), 0);
+    }
+    // 档 in GBK.
+    let values = ["db", "sql", "far", "select convert_from('\\xb5b5', 'SQL_ASCII') as x"];
+    assert_eq!(shop.run(&values).success().stdout, "x\n--------\n\\xb5\\xb5\n");
+    shop.leaves_no_helper();
+}
+
+#[test]
+fn where_the_servers_memory_is_limited_statements_come_from_a_container_of_their_own() {
+    let shop = Shop::open();
+    let server = shop.stack.container("db");
+    let ask = |sleep: &str| {
+        let mut command = shop.stack.site.command(&["db", "sql", "shop", sleep, "--yes", "-f", "stack.json"]);
+        let mut running = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let active = format!("select count(*) from pg_stat_activity where query like '{sleep}%' and state = 'active'");
+        eventually("the statement runs", || shop.psql("postgres", &active) == "1");
+        let is_inside = shop.stack.docker(&["top", &server, "-eo", "pid,args"]).contains("fieldsep=");
+        let helpers = shop.helpers().lines().count();
+        let pid = rustix::process::Pid::from_child(&running);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert_eq!(running.wait().unwrap().code(), Some(130));
+        eventually("the statement has ended", || shop.psql("postgres", &active) == "0");
+        shop.leaves_no_helper();
+        (is_inside, helpers)
+    };
+    assert_eq!(ask("select pg_sleep(601)"), (true, 0), "without a limit it takes nothing from anybody");
+    shop.stack.docker(&["update", "--memory", "1g", "--memory-swap", "2g", &server]);
+    assert_eq!(ask("select pg_sleep(602)"), (false, 1));
+    let answer = shop.run(&["db", "sql", "shop", "select count(*) from stock", "--csv"]).success();
+    assert_eq!(answer.stdout, "count\n40000\n");
+    shop.leaves_no_helper();
+}
+
+#[test]
 fn an_image_without_the_usual_user_verifies_and_an_older_one_says_that_it_is() {
     let shop = Shop::open();
     let made = shop.run(&["db", "backup", "shop", "--json"]).success();

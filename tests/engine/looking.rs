@@ -8,6 +8,7 @@ use rexpect::session::{PtySession, spawn_command};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::images::bench::tar_of;
+use crate::support::Site;
 use crate::support_engine::Stack;
 
 /// Two plain servers; nothing takes long.
@@ -31,12 +32,17 @@ fn started() -> Stack {
 /// type two quotes into a word that they wait for, which are gone in what the shell prints.
 #[track_caller]
 pub fn terminal(stack: &Stack, arguments: &[&str], columns: u16, rows: u16) -> PtySession {
-    let mut command: Command = stack.site.command(&[&["-f", "stack.json"], arguments].concat());
+    terminal_in(&stack.site, &[&["-f", "stack.json"], arguments].concat(), columns, rows)
+}
+
+/// The same in the folder of a site.
+pub fn terminal_in(site: &Site, arguments: &[&str], columns: u16, rows: u16) -> PtySession {
+    let mut command: Command = site.command(arguments);
     command.env("TERM", "xterm-256color");
     // The size must be there when the program looks: a shell waits for it, and becomes the program.
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("stty cols {columns} rows {rows}; exec \"$@\"")).arg("sh").arg(command.get_program());
-    shell.args(command.get_args()).current_dir(stack.site.path()).env_clear();
+    shell.args(command.get_args()).current_dir(site.path()).env_clear();
     for (name, value) in command.get_envs() {
         shell.env(name, value.unwrap_or_default());
     }

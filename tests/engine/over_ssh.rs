@@ -104,6 +104,29 @@ fn a_connection_that_broke_is_replaced() {
 }
 
 #[test]
+fn an_action_goes_on_in_a_new_connection() {
+    let (_sshd, stack) = behind("");
+    stack.run(&["start"]).success();
+    let before = stack.inspect("a", "{{.State.StartedAt}}");
+    let mut restart = stack.site.command(&["restart", "a", "-f", "stack.json"]);
+    restart.env("DPL_FAILPOINT", "services.execute.before-restart").env("DPL_FAILPOINT_FREEZES", "1");
+    let mut restart = restart.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let signal = |signal: &str, process: u32| {
+        assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+    };
+    eventually("it stands before the restart", || {
+        std::fs::read_to_string(format!("/proc/{}/stat", restart.id())).is_ok_and(|stat| stat.contains(") T "))
+    });
+    let connections: Vec<u32> =
+        masters(&stack.site).iter().filter_map(|master| process_of(&control_socket(master))).collect();
+    assert!(!connections.is_empty());
+    connections.into_iter().for_each(|process| signal("-9", process));
+    signal("-CONT", restart.id());
+    assert_eq!(restart.wait().unwrap().code(), Some(0));
+    assert_ne!(stack.inspect("a", "{{.State.StartedAt}}"), before);
+}
+
+#[test]
 fn what_the_far_side_says_is_shown() {
     let as_nobody = "ForceCommand setpriv --reuid 65534 --regid 65534 --clear-groups sh -c \"$SSH_ORIGINAL_COMMAND\"";
     for (what, more, words) in [

@@ -393,6 +393,46 @@ async fn rows_of_an_encoding_that_nobody_declared_live_on() {
     site.end().await;
 }
 
+#[tokio::test]
+async fn statements_show_what_a_database_of_any_encoding_holds() {
+    let site = Site::start().await;
+    let create = |encoding: &str| {
+        format!("CREATE DATABASE {encoding} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")
+    };
+    let values = async |database: &str, sql: &str| {
+        let mut shown = Vec::new();
+        databases::query(&site.server, database, sql, |result| {
+            let values = result.rows.iter().flatten().flatten();
+            shown.extend(values.map(|value| (databases::shown(value), databases::bytes_of(value))));
+            shown.extend(result.copied.map(|bytes| (databases::text_of(&bytes), bytes)));
+            Ok::<(), DatabasesError>(())
+        })
+        .await
+        .unwrap();
+        shown
+    };
+    let utf8 = |text: &str| (text.to_owned(), text.as_bytes().to_vec());
+
+    // The server knows what it has, and converts it.
+    site.sql("postgres", &create("euc_cn")).await;
+    site.sql("euc_cn", "CREATE TABLE t AS SELECT U&'\\6863\\6848' AS x").await;
+    assert_eq!(values("euc_cn", "SELECT x FROM t WHERE x = '档案'").await, [utf8("档案")]);
+    assert_eq!(values("euc_cn", "COPY t TO STDOUT").await, [utf8("档案\n")]);
+    // Whoever asks for another encoding gets it.
+    let gbk = (r"\xb5\xb5\xb0\xb8".to_owned(), b"\xb5\xb5\xb0\xb8".to_vec());
+    let asked = values("euc_cn", "SET client_encoding = 'EUC_CN'; SELECT x FROM t").await;
+    assert_eq!(asked, [gbk.clone()]);
+
+    // Nobody knows what this one has: 档案 in GBK, and in UTF-8.
+    site.sql("postgres", &create("sql_ascii")).await;
+    site.sql("sql_ascii", "CREATE TABLE t AS SELECT 1 AS n, convert_from('\\xb5b5b0b8', 'SQL_ASCII') AS x").await;
+    values("sql_ascii", "INSERT INTO t VALUES (2, '档案')").await;
+    assert_eq!(values("sql_ascii", "SELECT x FROM t ORDER BY n").await, [gbk, utf8("档案")]);
+    let copied = values("sql_ascii", "COPY (SELECT x FROM t WHERE n = 1) TO STDOUT").await;
+    assert_eq!(copied, [("\\xb5\\xb5\\xb0\\xb8\n".to_owned(), b"\xb5\xb5\xb0\xb8\n".to_vec())]);
+    site.end().await;
+}
+
 /// A server that listens on its socket alone, with the databases `one` and `two`, and not the third one of its manifest.
 struct OnSocket {
     stack: Stack,

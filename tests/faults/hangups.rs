@@ -136,6 +136,13 @@ fn hang_up_at(points: &[&str], count: usize, mut subject: impl Subject) {
 }
 
 #[test]
+fn a_start_outlives_its_terminal() {
+    let points =
+        ["services.execute.before-network", "services.execute.before-create:2", "services.execute.after-start"];
+    hang_up_at(&points, 1, Services::new(services::Deed::FirstStart));
+}
+
+#[test]
 fn a_restart_outlives_its_terminal() {
     let points = [
         "state.journal.after-begin",
@@ -164,6 +171,12 @@ fn a_replacement_outlives_its_terminal() {
 fn a_load_outlives_its_terminal() {
     let points = ["images.load.before-archive", "images.load.after-layer", "images.load.before-tag:2"];
     hang_up_at(&points, 1, Load::new(Size::Small));
+}
+
+#[test]
+fn a_backup_outlives_its_terminal() {
+    let points = ["databases.dump.before-record", "databases.backup.before-rename", "databases.backup.after-rename"];
+    hang_up_at(&points, 1, Databases::new(databases::Deed::Backup));
 }
 
 #[test]

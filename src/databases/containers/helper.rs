@@ -114,6 +114,21 @@ impl Helper {
         }
     }
 
+    /// Starts one without a folder, for a program of which nobody knows how much memory it takes: in the server's own
+    /// container that would count against the server's limit.
+    pub async fn start_beside(server: &Server) -> Result<Self, DatabasesError> {
+        let place = server.helper_place().await?;
+        let engine = &place.client.engine;
+        stale::clear(engine).await?;
+        let network_mode = Some(place.network_mode);
+        let mounts = place.socket.into_iter().collect();
+        let spec = ContainerSpec { network_mode, mounts, ..idle(&place.image_id, &place.label) };
+        let container = engine.create_container(&spec).await?;
+        let hold = run_held(engine, &container).await?;
+        let client = Client { container, ..place.client };
+        Ok(Self { client, shares_folder: false, _hold: hold })
+    }
+
     async fn start_with(place: &HelperPlace, inside: Inside<'_>, access: Access) -> Result<Self, DatabasesError> {
         let engine = &place.client.engine;
         let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());

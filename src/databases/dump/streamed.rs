@@ -43,7 +43,8 @@ pub(in crate::databases) const MOST_TABLES: usize = 1000;
 
 /// Whether a database is dumped in this way, as far as that can be known before it is looked at.
 pub(super) async fn is_small(server: &Server, database: &str, folder: &Path) -> Result<bool, DatabasesError> {
-    if crate::failpoint::pretends("databases.large") || !fits_in_lines(&server.client, database) {
+    let is_apart = crate::failpoint::pretends("databases.large") || !server.has_memory_for_tools();
+    if is_apart || !fits_in_lines(&server.client, database) {
         return Ok(false);
     }
     let query = format!("SELECT to_json(pg_catalog.pg_database_size({}::name))", quoting::literal(database));

@@ -73,6 +73,7 @@ impl Restore<'_> {
             && self.patches.files.is_empty()
             && !matches!(self.adaptation.owners, Owners::Mapped(_))
             && fits_in_lines(&server.client, self.target)
+            && server.has_memory_for_tools()
             && !crate::failpoint::pretends("databases.large");
         if !is_small {
             return Ok(None);

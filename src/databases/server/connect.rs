@@ -46,6 +46,8 @@ pub struct Server {
     pub(in crate::databases) version_number: u32,
     /// The container that `client` works in, where it is ours: it lives as long as this.
     tools: Option<Arc<ContainerHold>>,
+    /// How much memory the server's container may take, with all that runs in it; 0: no limit.
+    memory_bytes: u64,
 }
 
 /// What is known of a server before it has answered.
@@ -108,6 +110,7 @@ impl Server {
         let tcp = || Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: None };
         let ways = [(Endpoint::Socket, "postgres"), (Endpoint::Socket, "template1"), (tcp(), "postgres")];
         let network_mode = format!("container:{}", view.id);
+        let memory_bytes = view.limits.memory_bytes;
         let place = Place {
             whereabouts: message!("server-in-container", container = view.name),
             image_id: view.image_id,
@@ -129,6 +132,7 @@ impl Server {
             }
             found => found?,
         };
+        server.memory_bytes = memory_bytes;
         // Wrappers on a PATH choose among installed versions and may need a home; the server's own folder is exact.
         // Only some roles may ask, and for others the PATH has to do.
         let asked = server
@@ -238,6 +242,7 @@ impl Server {
                         version: facts.version,
                         version_number: facts.version_number,
                         tools: None,
+                        memory_bytes: 0,
                     });
                 }
                 // The first refusal is the one to tell: the second way is the exception.
@@ -269,6 +274,17 @@ impl Server {
     /// Whether it runs in no container of this engine.
     pub(in crate::databases) fn is_outside(&self) -> bool {
         self.tools.is_some()
+    }
+
+    /// Whether a program in the server's container takes memory from what the server may have: where the limit is reached the
+    /// kernel ends one of the two, and a server that loses a process starts all again.
+    pub(in crate::databases) fn has_memory_limit(&self) -> bool {
+        self.memory_bytes > 0
+    }
+
+    /// Whether the limit leaves room beside the server for a pg_dump or a pg_restore of a small database.
+    pub(in crate::databases) fn has_memory_for_tools(&self) -> bool {
+        leaves_room_for_tools(self.memory_bytes)
     }
 
     /// Where helpers stand that reach it.
@@ -392,6 +408,12 @@ pub async fn file_in(engine: &Engine, container: &str, path: &str) -> Result<Opt
     Ok((answer.exit_code == 0).then_some(text))
 }
 
+/// Such a program takes some ten MB, and one row of a table; a server of PostgreSQL's own defaults 200 MB.
+fn leaves_room_for_tools(limit_bytes: u64) -> bool {
+    const ENOUGH: u64 = 512 << 20;
+    limit_bytes == 0 || limit_bytes >= ENOUGH
+}
+
 /// A pooler in between may take no options at the start of a connection; then there are none.
 async fn ask_what_it_is(client: &mut Client, home: &str) -> Result<Facts, DatabasesError> {
     const OPERATION: Operation = || message!("sql-ask-the-server-for-its-version");
@@ -407,3 +429,15 @@ async fn ask_what_it_is(client: &mut Client, home: &str) -> Result<Facts, Databa
 const FACTS: &str = "SELECT json_build_object('version', current_setting('server_version'), \
      'version_number', current_setting('server_version_num')::int, 'port', current_setting('port')::int, \
      'listen_addresses', current_setting('listen_addresses'))";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_little_memory_shares_it_with_no_program() {
+        assert!(leaves_room_for_tools(0), "no limit");
+        assert!(!leaves_room_for_tools(256 << 20));
+        assert!(leaves_room_for_tools(512 << 20));
+    }
+}

@@ -1,11 +1,16 @@
 //! `db sql`: a person's statements, one after another in one session, and what each of them gives.
 //!
 //! psql runs them; results come back with separators that no value can hold by chance, and types as `\gdesc` tells them.
+//!
+//! The server converts to UTF-8 what it knows the encoding of. Values of a database without one (SQL_ASCII), or of a session
+//! that was set to another one, are bytes that may be no UTF-8: [`any_bytes`] has them as text, and [`bytes_of`] as they are.
 
 use serde_json::Value;
 
 use super::statements::{self, Statement};
+use crate::databases::containers::helper::Helper;
 use crate::databases::error::{DatabasesError, Said};
+use crate::databases::server::any_bytes;
 use crate::databases::server::connect::Server;
 use crate::databases::server::session::Session;
 
@@ -23,7 +28,7 @@ pub struct QueryResult {
     /// The line that it begins on, from 1.
     pub line: usize,
     pub columns: Vec<Column>,
-    /// `None` is NULL.
+    /// `None` is NULL. What they are: [`shown`] to a person, [`bytes_of`] to a file.
     pub rows: Vec<Vec<Option<String>>>,
     /// What the server says of a statement without rows, or beside them: `INSERT 0 3`.
     pub command: Option<String>,
@@ -48,12 +53,57 @@ pub async fn query<E: From<DatabasesError>>(
 ) -> Result<(), E> {
     let statements = statements::split(text)?;
     let marks = Marks::new();
-    let mut session = server.client.plain_session(database, &marks.arguments()).await?;
+    let helper = apart(server).await?;
+    let client = helper.as_ref().map_or(&server.client, |helper| &helper.client);
+    let mut session = client.plain_session(database, &marks.arguments()).await?;
+    session.run(|| message!("sql-prepare-a-session"), AS_IT_IS).await?;
     for statement in &statements {
         let result = run(&mut session, statement, &marks).await?;
         each(result)?;
     }
-    Ok(session.close().await?)
+    session.close().await?;
+    if let Some(helper) = helper {
+        helper.end().await;
+    }
+    Ok(())
+}
+
+/// From a database that has no encoding everything comes as it is. Told to be UTF-8, a value that is something else would be
+/// an error of the server's.
+const AS_IT_IS: &str = "SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) \
+     WHERE pg_catalog.getdatabaseencoding() = 'SQL_ASCII';";
+
+/// psql keeps a result until it has all of it. Where the server's container has a limit, that would count against what the
+/// server may have, and the kernel would end one of the two: it runs beside it. A server that helpers can't reach has no
+/// beside.
+async fn apart(server: &Server) -> Result<Option<Helper>, DatabasesError> {
+    if !server.has_memory_limit() {
+        return Ok(None);
+    }
+    match Helper::start_beside(server).await {
+        Err(DatabasesError::NoWay { .. }) => Ok(None),
+        started => started.map(Some),
+    }
+}
+
+/// A value, a name or a text of a result as the server gave it.
+pub fn bytes_of(value: &str) -> Vec<u8> {
+    any_bytes::encode(value)
+}
+
+/// The same as text: what is no UTF-8 is written as bytes, `\xb5`.
+pub fn shown(value: &str) -> String {
+    text_of(&any_bytes::encode(value))
+}
+
+/// Bytes as text; those that are no UTF-8 are written out.
+pub fn text_of(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().flat_map(|byte| std::ascii::escape_default(*byte)).map(char::from));
+    }
+    text
 }
 
 /// The values of a record; `None` is NULL.
@@ -106,12 +156,12 @@ async fn run(session: &mut Session, statement: &Statement<'_>, marks: &Marks) ->
         session.run(|| message!("sql-run-a-statement"), &format!("{}\n;", statement.text)).await.map_err(place)?;
     let notices = session.take_notices();
     let mut result = QueryResult { line: statement.line, notices, ..QueryResult::default() };
-    let described = String::from_utf8_lossy(&described);
+    let described = any_bytes::decode(&described);
     let Some((_, columns, _)) = marks.read(&described) else {
         if statement.verb == "COPY" {
             result.copied = Some(answer);
         } else {
-            let said = String::from_utf8_lossy(&answer).trim().to_owned();
+            let said = text_of(answer.trim_ascii());
             result.command = (!said.is_empty()).then_some(said);
         }
         return Ok(result);
@@ -119,7 +169,7 @@ async fn run(session: &mut Session, statement: &Statement<'_>, marks: &Marks) ->
     let text = |value: Option<&Option<String>>| value.cloned().flatten().unwrap_or_default();
     result.columns =
         columns.iter().map(|column| Column { name: text(column.first()), data_type: text(column.get(1)) }).collect();
-    if let Some((_, rows, said)) = marks.read(&String::from_utf8_lossy(&answer)) {
+    if let Some((_, rows, said)) = marks.read(&any_bytes::decode(&answer)) {
         result.rows = rows;
         result.command = (!said.is_empty()).then_some(said);
     }
@@ -160,8 +210,8 @@ impl Column {
     /// A value as JSON has it: numbers that JSON holds exactly, truth values, JSON itself; all else, `numeric` too,
     /// is text.
     pub fn json(&self, value: Option<&str>) -> Value {
-        let Some(value) = value else { return Value::Null };
-        let text = || Value::from(value);
+        let Some(value) = value.map(shown) else { return Value::Null };
+        let text = || Value::from(value.as_str());
         match self.data_type.as_str() {
             "smallint" | "integer" | "bigint" | "oid" => value.parse::<i64>().map_or_else(|_| text(), Value::from),
             "real" | "double precision" => match value.parse::<f64>() {
@@ -169,7 +219,7 @@ impl Column {
                 _ => text(),
             },
             "boolean" => Value::from(value == "t"),
-            "json" | "jsonb" => serde_json::from_str(value).unwrap_or_else(|_| text()),
+            "json" | "jsonb" => serde_json::from_str(&value).unwrap_or_else(|_| text()),
             _ => text(),
         }
     }
@@ -197,6 +247,18 @@ mod tests {
     fn lines_are_counted_in_what_was_written() {
         assert_eq!(shifted("LINE 2: select x", 4), "LINE 6: select x");
         assert_eq!(shifted("ERROR: LINE 2: x", 4), "ERROR: LINE 2: x");
+    }
+
+    #[test]
+    fn values_that_are_no_utf_8_are_shown_as_bytes_and_stay_them() {
+        // 档案 in GBK, and a character of Unicode's private use area, which is text.
+        let value = any_bytes::decode(b"a \xb5\xb5\xb0\xb8 \xef\x9e\xb5");
+        assert_eq!(shown(&value), "a \\xb5\\xb5\\xb0\\xb8 \u{f7b5}");
+        assert_eq!(bytes_of(&value), b"a \xb5\xb5\xb0\xb8 \xef\x9e\xb5");
+        let column = |data_type: &str| Column { name: "c".to_owned(), data_type: data_type.to_owned() };
+        let quoted = any_bytes::decode(b"\"\xb5\"");
+        assert_eq!(column("json").json(Some(&quoted)), serde_json::json!("\"\\xb5\""));
+        assert_eq!(column("text").json(Some("档案")), serde_json::json!("档案"));
     }
 
     #[test]

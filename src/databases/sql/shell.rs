@@ -10,12 +10,11 @@
 
 use bytes::Bytes;
 
-use crate::databases::containers::helper::{idle, run_held};
-use crate::databases::containers::stale;
+use crate::databases::containers::helper::Helper;
 use crate::databases::error::DatabasesError;
-use crate::databases::server::client::{Client, Secret, chance};
+use crate::databases::server::client::{Secret, chance};
 use crate::databases::server::connect::Server;
-use crate::engine::{ContainerHold, ContainerSpec, ExecSpec};
+use crate::engine::ExecSpec;
 
 /// `$0` is the line that says it is ready, then come psql and its arguments.
 const SCRIPT: &str = r#"before=$(stty -g) && stty -echo || exit 1
@@ -27,53 +26,53 @@ exec "$@""#;
 
 /// How psql comes to a terminal; to be ended with [`Shell::end`]. Dropped without it, the engine ends it a moment later.
 pub struct Shell {
-    client: Client,
+    helper: Helper,
     /// What is to be run with a terminal.
     pub spec: ExecSpec,
     /// The line that says that it is ready.
     pub mark: String,
-    _hold: ContainerHold,
 }
 
 impl Shell {
     /// psql in `database`, with the messages of the image's own language.
     pub async fn open(server: &Server, database: &str) -> Result<Self, DatabasesError> {
-        let place = server.helper_place().await?;
-        if let Some(password) = &place.client.credentials.password {
+        if let Some(password) = &server.client.credentials.password {
             password.check()?;
         }
-        let engine = &place.client.engine;
-        stale::clear(engine).await?;
-        let network_mode = Some(place.network_mode);
-        let mounts = place.socket.into_iter().collect();
-        let spec = ContainerSpec { network_mode, mounts, ..idle(&place.image_id, &place.label) };
-        let container = engine.create_container(&spec).await?;
-        let hold = run_held(engine, &container).await?;
-        let client = Client { container, ..place.client };
+        let encoding = encoding_for(server, database).await;
+        let helper = Helper::start_beside(server).await?;
+        let client = &helper.client;
         let mark = chance("dpl-ready");
-        let conninfo = format!("{} client_encoding='UTF8'", client.plain_conninfo(database));
+        let conninfo = format!("{} client_encoding='{encoding}'", client.plain_conninfo(database));
         let words = ["sh", "-c", SCRIPT, &mark, &client.program("psql"), "-w", "-d", &conninfo];
         // A history would be a file with all that was typed, passwords of new roles too.
         let environment = ["PSQL_HISTORY=/dev/null", "LC_CTYPE=C.UTF-8"].map(str::to_owned).into();
         let command = words.map(str::to_owned).into();
         let spec = ExecSpec { command, environment, stdin: true, tty: true, ..Default::default() };
-        Ok(Self { client, spec, mark, _hold: hold })
+        Ok(Self { helper, spec, mark })
     }
 
     /// The container that it runs in.
     pub fn container(&self) -> &str {
-        &self.client.container
+        &self.helper.client.container
     }
 
     /// What its shell waits for before it becomes psql.
     pub fn first_line(&self) -> Bytes {
-        let password = self.client.credentials.password.as_ref().map_or("", Secret::text);
+        let password = self.helper.client.credentials.password.as_ref().map_or("", Secret::text);
         format!("{password}\n").into()
     }
 
     /// Ends it, and psql if it still runs.
     pub async fn end(self) {
-        // It goes with its input in any case.
-        let _ = self.client.engine.discard_container(&self.client.container).await;
+        self.helper.end().await;
     }
+}
+
+/// A database without an encoding gives what it has; told to be UTF-8, a value that is something else would be an error of the
+/// server's. One that can't be asked is psql's to tell.
+async fn encoding_for(server: &Server, database: &str) -> &'static str {
+    const QUERY: &str = "SELECT to_json(pg_catalog.getdatabaseencoding())";
+    let asked = server.client.query::<String>(database, || message!("sql-prepare-a-session"), QUERY).await;
+    if asked.is_ok_and(|encoding| encoding == "SQL_ASCII") { "SQL_ASCII" } else { "UTF8" }
 }

@@ -8,7 +8,7 @@ use crate::services::snapshot::observed::ObservedContainer;
 
 /// Which volumes the new container takes over, and which nobody declares any more.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Carried {
+pub(in crate::services) struct Carried {
     /// Path in the container → volume.
     pub volumes: BTreeMap<String, String>,
     /// The same, left on the engine.
@@ -16,7 +16,7 @@ pub(super) struct Carried {
 }
 
 /// `declared`: the paths that the new image declares as volumes.
-pub(super) fn carried(service: &Service, old: &ObservedContainer, declared: &[String]) -> Carried {
+pub(in crate::services) fn carried(service: &Service, old: &ObservedContainer, declared: &[String]) -> Carried {
     let mut carried = Carried::default();
     for mount in &old.view.mounts {
         let Some(volume) = mount.name.as_ref().filter(|name| mount.kind == "volume" && is_anonymous(name)) else {

@@ -4,7 +4,7 @@
 //! can be known to fail is found here, all at once, before anything is touched.
 
 mod builder;
-mod carry;
+pub(super) mod carry;
 mod cause;
 mod checks;
 mod converge;

@@ -8,6 +8,7 @@ use crate::manifest::{Manifest, Variables, volumes_beside};
 use crate::services::container::labels;
 use crate::services::container::ports::collide;
 use crate::services::error::{Problem, ServicesError};
+use crate::services::plan::carry::carried;
 use crate::services::plan::plan;
 use crate::services::request::{Action, Options, Recreate, Request};
 use crate::services::snapshot::helper::Helpers;
@@ -42,6 +43,8 @@ pub struct Examination {
     pub publishes_ports: Option<bool>,
     /// Volumes of the project that no container uses and no manifest names.
     pub dangling_volumes: Vec<String>,
+    /// Anonymous volumes that a new container of their service would not get, as `container:path`.
+    pub left_volumes: Vec<String>,
     /// Containers that an action left behind, kept for a look or cut off.
     pub leftovers: Vec<String>,
     /// Runtimes that the engine does not have, by name the services that ask for them.
@@ -95,6 +98,7 @@ pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination
         double_networks: double_networks(manifest, &snapshot),
         publishes_ports: publishes_ports(engine, manifest, &snapshot).await,
         dangling_volumes: dangling_volumes(manifest, &snapshot),
+        left_volumes: left_volumes(manifest, &snapshot),
         leftovers: leftovers(engine, manifest, &snapshot).await?,
         missing_runtimes: missing_runtimes(manifest, &snapshot),
         runtimes: snapshot.engine.runtimes.clone(),
@@ -176,6 +180,19 @@ fn dangling_volumes(manifest: &Manifest, snapshot: &Observed) -> Vec<String> {
         return Vec::new();
     };
     ours.map(|volume| volume.name.clone()).filter(|name| !named.contains(name)).collect()
+}
+
+/// Data that does not follow its service: neither the manifest nor the image that it names has a volume at that path any more.
+/// What an image declares that the engine lacks is not known.
+fn left_volumes(manifest: &Manifest, snapshot: &Observed) -> Vec<String> {
+    let mains = snapshot.containers.iter().filter(|seen| seen.role == Role::Main);
+    let left = mains.filter_map(|seen| {
+        let service = manifest.services.get(&seen.service)?;
+        let image = snapshot.image(&service.image)?;
+        let left = carried(service, seen, &image.volumes).left;
+        Some(left.into_iter().map(move |(path, _)| format!("{}:{path}", seen.view.name)))
+    });
+    left.flatten().collect()
 }
 
 /// Names of the manifest's networks that the engine has twice: then it starts no container that names it.

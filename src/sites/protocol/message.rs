@@ -298,6 +298,9 @@ pub struct Facts {
     pub folder_problem: Option<Sentence>,
     /// Whether logind ends the processes of a user who leaves.
     pub kills_user_processes: bool,
+    /// Whether the ssh server there runs a command of its own for this user (`ForceCommand`), which passes on what it is asked for.
+    #[serde(default)]
+    pub forced_command: bool,
     /// Whether the folder that dpl runs from is there since now.
     pub program: String,
 }

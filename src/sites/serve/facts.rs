@@ -15,6 +15,8 @@ pub(super) async fn look(folder: Option<&Path>) -> Facts {
         user: rustix::process::getuid().as_raw().to_string(),
         architecture: uname.machine().to_string_lossy().into_owned(),
         kills_user_processes: kills_user_processes(),
+        // What was asked for stands here where something else was run (sshd_config(5), ForceCommand).
+        forced_command: std::env::var_os("SSH_ORIGINAL_COMMAND").is_some(),
         program: fs::read_link("/proc/self/exe").map(|path| path.display().to_string()).unwrap_or_default(),
         ..Facts::default()
     };

@@ -42,7 +42,11 @@ const FORMAT: u32 = 1;
 impl Records {
     /// Opens the folder, makes it where it is missing, and removes what is too old.
     pub fn open() -> io::Result<Self> {
-        let records = Self { folder: private_folder()?.join("runs") };
+        Self::open_in(private_folder()?.join("runs"))
+    }
+
+    fn open_in(folder: PathBuf) -> io::Result<Self> {
+        let records = Self { folder };
         make_private(&records.folder)?;
         for record in records.all()? {
             let is_old = |time: SystemTime| time.elapsed().is_ok_and(|age| age > KEPT);
@@ -183,4 +187,43 @@ fn private_folder() -> io::Result<PathBuf> {
 
 fn make_private(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::sites::protocol::Ended;
+
+    #[test]
+    fn results_go_after_a_week_and_what_runs_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let open = || Records::open_in(home.path().join("runs")).unwrap();
+        let records = open();
+        let begun = |id: &str, age: Duration| {
+            let request = RunRequest { id: id.to_owned(), arguments: vec!["restart".to_owned()], ..Default::default() };
+            let record = records.create(&request).unwrap();
+            let mut output = record.open_output().unwrap();
+            output.write_all(&Frame::control(&Reply::Ended(Ended { code: 130 })).encode()).unwrap();
+            output.set_modified(SystemTime::now() - age).unwrap();
+            output
+        };
+        let long_ago = KEPT + Duration::from_secs(60);
+        drop(begun("00000000-old", long_ago));
+        drop(begun("11111111-new", Duration::from_secs(60)));
+        let running = begun("22222222-runs", long_ago);
+        let records = open();
+        let runs = records.list().unwrap();
+        let mut known: Vec<_> = runs.iter().map(|run| (run.id.as_str(), run.code, run.is_running)).collect();
+        known.sort_unstable();
+        assert_eq!(known, [("11111111-new", Some(130), false), ("22222222-runs", Some(130), true)]);
+        let meant = |id: &str| records.meant(id).unwrap().map(|record| record.folder.file_name().unwrap().to_owned());
+        assert_eq!(meant("").unwrap(), "22222222-runs");
+        assert_eq!(meant("111").unwrap(), "11111111-new");
+        assert_eq!((meant("00000000-old"), meant("../../etc/passwd")), (None, None));
+        drop(running);
+        // The one that ran is as old as the other was.
+        assert_eq!(open().list().unwrap().len(), 1);
+    }
 }

@@ -184,15 +184,15 @@ fn json(result: QueryResult) -> SqlResult {
         columns: result
             .columns
             .into_iter()
-            .map(|column| SqlColumn { name: column.name, data_type: column.data_type })
+            .map(|column| SqlColumn { name: databases::shown(&column.name), data_type: column.data_type })
             .collect(),
         command: result.command,
-        copied: result.copied.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        copied: result.copied.map(|bytes| databases::text_of(&bytes)),
         notices: Some(result.notices).filter(|notices| !notices.is_empty()),
     }
 }
 
-/// RFC 4180 with line feeds; NULL is nothing, and an empty text is two quotes.
+/// RFC 4180 with line feeds; NULL is nothing, and an empty text is two quotes. For a file: values as the server has them.
 fn csv(result: &QueryResult) -> Vec<u8> {
     if let Some(copied) = &result.copied {
         return copied.clone();
@@ -210,7 +210,7 @@ fn csv(result: &QueryResult) -> Vec<u8> {
         let fields: Vec<String> = row.iter().map(|value| value.as_deref().map(field).unwrap_or_default()).collect();
         text += &format!("{}\n", fields.join(","));
     }
-    text.into_bytes()
+    databases::bytes_of(&text)
 }
 
 /// Columns with a header and a line under it; numbers on the right, wide characters counted as two.
@@ -221,7 +221,7 @@ fn table(result: &QueryResult) -> Vec<u8> {
     if result.columns.is_empty() {
         return Vec::new();
     }
-    let header: Vec<String> = result.columns.iter().map(|column| safe(&column.name, false)).collect();
+    let header: Vec<String> = result.columns.iter().map(|column| one_line(&column.name)).collect();
     let rows: Vec<Vec<String>> =
         result.rows.iter().map(|row| row.iter().map(|value| cell(value.as_deref())).collect()).collect();
     let width = |index: usize, name: &String| {
@@ -248,7 +248,12 @@ fn side(column: &Column) -> Alignment {
 }
 
 fn cell(value: Option<&str>) -> String {
-    value.map_or_else(|| "NULL".to_owned(), |value| safe(value, false))
+    value.map_or_else(|| "NULL".to_owned(), one_line)
+}
+
+/// A value or a name of a result, for a row of a table.
+fn one_line(value: &str) -> String {
+    safe(&databases::shown(value), false)
 }
 
 /// A value must not speak to the terminal: what controls one is written out.
@@ -281,6 +286,18 @@ mod tests {
     fn a_table_keeps_its_columns_straight_and_speaks_to_no_terminal() {
         let text = String::from_utf8(table(&result())).unwrap();
         assert_eq!(text, "编号  名,称\n----  ----------------\n   7  档案\\n\\u{1b}[31m\n1000  NULL\n   2\n");
+    }
+
+    #[test]
+    fn bytes_of_an_encoding_that_nobody_declared_are_written_out_and_go_into_a_file_as_they_are() {
+        let column = Column { name: "x".to_owned(), data_type: "text".to_owned() };
+        // 档 in GBK, as a result has it.
+        let rows = vec![vec![Some("\u{f7b5}\u{f7b5} 档".to_owned())]];
+        let result = QueryResult { line: 1, columns: vec![column], rows, ..QueryResult::default() };
+        let text = String::from_utf8(table(&result)).unwrap();
+        assert_eq!(text, "x\n-----------\n\\xb5\\xb5 档\n");
+        assert_eq!(csv(&result), b"x\n\xb5\xb5 \xe6\xa1\xa3\n");
+        assert_eq!(json(result).rows, [[Value::from("\\xb5\\xb5 档")]]);
     }
 
     #[test]

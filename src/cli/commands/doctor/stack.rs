@@ -101,7 +101,7 @@ struct List<'a> {
     advice: Message,
 }
 
-fn lists(found: &Examination) -> [List<'_>; 5] {
+fn lists(found: &Examination) -> [List<'_>; 6] {
     let list = |check, names, found, advice| List { check, names, found, advice };
     [
         list(
@@ -127,6 +127,12 @@ fn lists(found: &Examination) -> [List<'_>; 5] {
             &found.dangling_volumes,
             |all| message!("doctor-volumes", containers = all),
             message!("doctor-remove-volumes"),
+        ),
+        list(
+            "volumes",
+            &found.left_volumes,
+            |all| message!("doctor-left-volumes", containers = all),
+            message!("doctor-name-volumes"),
         ),
         list(
             "leftovers",

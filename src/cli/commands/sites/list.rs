@@ -53,6 +53,8 @@ pub struct SiteReport {
     pub user: Option<String>,
     /// The machine's architecture.
     pub architecture: Option<String>,
+    /// Where this program lies there.
+    pub program: Option<String>,
     /// The engine's version.
     pub engine: Option<String>,
     /// The engine's kind of store.
@@ -113,6 +115,7 @@ fn listed(name: &str, site: &Site, catalogue: &Catalogue) -> SiteReport {
         warnings: Vec::new(),
         user: None,
         architecture: None,
+        program: None,
         engine: None,
         store: None,
         folder_free: None,
@@ -137,13 +140,17 @@ async fn check(report: &mut SiteReport, name: &str, site: &Site, catalogue: &'st
             return;
         }
     };
-    let Facts { user, architecture, engine, engine_problem, folder_free, engine_free, folder_problem, .. } = facts;
+    let Facts { user, architecture, program, engine, engine_problem, folder_free, engine_free, folder_problem, .. } =
+        facts;
     report.problem = engine_problem
         .map(|why| catalogue.text(&message!("site-engine-problem", why = shown_message(&why.message()))))
         .or(folder_problem
             .map(|why| catalogue.text(&message!("site-folder-problem", why = shown_message(&why.message())))));
     if facts.kills_user_processes && user != "0" {
         report.warnings.push(catalogue.text(&message!("site-kills-processes")));
+    }
+    if facts.forced_command {
+        report.warnings.push(catalogue.text(&message!("site-forced-command")));
     }
     if ahead.abs() > CLOCKS_APART_MS {
         let seconds = ahead.abs() / 1000;
@@ -154,6 +161,7 @@ async fn check(report: &mut SiteReport, name: &str, site: &Site, catalogue: &'st
     }
     report.user = Some(user);
     report.architecture = Some(architecture);
+    report.program = Some(program).filter(|path| !path.is_empty());
     (report.engine, report.store) = match engine {
         Some(engine) => (Some(engine.version), Some(engine.store)),
         None => (None, None),

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::engine::{ContainerView, MountView, NetworkView, VolumeView};
-use crate::manifest::model::{NetworkJoin, Service, Volume};
-use crate::services::snapshot::observed::{ForeignContainer, ObservedContainer};
+use crate::manifest::model::{NetworkJoin, Reference, Service, Volume};
+use crate::services::snapshot::observed::{ForeignContainer, ObservedContainer, ObservedImage};
 
 fn manifest(services: &[(&str, Service)]) -> Manifest {
     let mut manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
@@ -69,4 +69,23 @@ fn volumes_are_dangling_that_no_container_uses_and_no_manifest_of_the_project_na
     // What a manifest that can't be read names is not known.
     write("beside.json", r#"{"project": "p", "services": {"b": {"image": 1}}}"#);
     assert_eq!(dangling_volumes(&manifest, &snapshot), [""; 0]);
+}
+
+#[test]
+fn data_in_an_anonymous_volume_that_a_new_container_would_not_get_is_named() {
+    let reference: Reference = "a:2".parse().unwrap();
+    let manifest = manifest(&[("a", Service { image: reference.clone(), ..Service::default() })]);
+    let anonymous = |letter: &str, target: &str| MountView { target: target.to_owned(), ..mount(&letter.repeat(64)) };
+    let mounts = vec![anonymous("a", "/data"), anonymous("b", "/log"), mount("p_named")];
+    let container = |service: &str, role| {
+        let view = ContainerView { name: format!("p-{service}-1"), mounts: mounts.clone(), ..ContainerView::default() };
+        ObservedContainer { service: service.to_owned(), number: 1, role, view }
+    };
+    let containers = vec![container("a", Role::Main), container("a", Role::Kept), container("gone", Role::Main)];
+    let mut snapshot = Observed { containers, ..Observed::default() };
+    // What the new image declares is not known yet.
+    assert_eq!(left_volumes(&manifest, &snapshot), [""; 0]);
+    let image = ObservedImage { volumes: vec!["/data/".to_owned()], ..ObservedImage::default() };
+    snapshot.images.insert(reference.to_string(), image);
+    assert_eq!(left_volumes(&manifest, &snapshot), ["p-a-1:/log"]);
 }
