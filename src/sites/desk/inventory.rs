@@ -20,7 +20,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// A site that can't be reached, or that says something else.
 pub async fn inventory(remote: &Remote, request: InventoryRequest) -> Result<Inventory, SitesError> {
-    let mut conversation = remote.ask(&Request::Inventory(request)).await?;
+    let request = Request::Inventory(request);
+    remote.ask_patiently(async || once(remote, &request).await).await
+}
+
+async fn once(remote: &Remote, request: &Request) -> Result<Inventory, SitesError> {
+    let mut conversation = remote.ask(request).await?;
     let refused = |why: Message| SitesError::Refused { site: remote.name().to_owned(), why };
     let unknown =
         |error: serde_json::Error| refused(message!("because", what = message!("site-unknown-answer"), why = error));

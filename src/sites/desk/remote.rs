@@ -4,10 +4,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use openssh::{Session, Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use super::conversation::{Conversation, NoConversation};
 use super::program::{self, Program};
@@ -16,6 +18,10 @@ use crate::manifest::Site;
 use crate::sites::SitesError;
 use crate::sites::protocol::{Frame, Request};
 use crate::ssh::{Destination, Master, Questions};
+
+/// Between two tries of a question whose connection was lost; after the longest there is none.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// How a site is reached.
 #[derive(Debug, Clone)]
@@ -82,6 +88,20 @@ impl Remote {
         };
         conversation.send(&Frame::control(request)).await.map_err(|why| self.lost(why))?;
         Ok(conversation)
+    }
+
+    /// Asks what changes nothing there, again where the connection is lost before all of the answer has come.
+    pub(super) async fn ask_patiently<T>(&self, ask: impl AsyncFn() -> Result<T, SitesError>) -> Result<T, SitesError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match ask().await {
+                Err(SitesError::ConnectionLost { .. }) if pause <= LONGEST_PAUSE => {}
+                answer => return answer,
+            }
+            self.forget().await;
+            sleep(pause).await;
+            pause *= 2;
+        }
     }
 
     /// The second try, after what was in the way of the first one was put right.

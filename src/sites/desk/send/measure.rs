@@ -28,11 +28,14 @@ pub struct Measured {
 /// # Errors
 /// A site that can't be reached.
 pub async fn measure(remote: &Remote, limit: Option<u64>) -> Result<Option<Measured>, SitesError> {
-    let mut conversation = remote.ask(&Request::Measure).await?;
-    match timeout(LONGEST, look(&mut conversation, limit)).await {
-        Ok(measured) => measured.map(Some),
-        Err(_) => Ok(None),
-    }
+    let once = async || {
+        let mut conversation = remote.ask(&Request::Measure).await?;
+        match timeout(LONGEST, look(&mut conversation, limit)).await {
+            Ok(measured) => measured.map(Some),
+            Err(_) => Ok(None),
+        }
+    };
+    remote.ask_patiently(once).await
 }
 
 async fn look(conversation: &mut Conversation, limit: Option<u64>) -> Result<Measured, SitesError> {
