@@ -11,7 +11,7 @@ mod output;
 mod regular;
 
 pub use digest::{Digest, Hasher, HashingReader, HashingWriter, InvalidDigest, as_told, hash_file};
-pub use disk::Disk;
+pub use disk::{Disk, FAT32_LARGEST, largest_file};
 pub use durable::{
     DurableFile, Mode, TEMPORARY_MARK, create_dir_durably, sync_dir, write_durably, write_durably_alone,
 };

@@ -7,4 +7,6 @@ mod delivery;
 mod desk;
 mod hostile;
 mod kills;
+mod order;
 mod signing;
+mod sizes;

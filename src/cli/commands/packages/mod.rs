@@ -1,13 +1,16 @@
 //! Releases, and packages for machines that no connection reaches.
 
+mod full;
 mod goals;
 mod keys;
 mod pack;
 mod package;
 mod place;
+mod planned;
 mod receipt;
 mod release;
 mod selected;
+mod split;
 mod unpack;
 
 pub use keys::{KeyCommand, KeysReport, run as key};
