@@ -5,6 +5,7 @@ mod support;
 
 mod delivery;
 mod desk;
+mod full;
 mod hostile;
 mod kills;
 mod order;

@@ -19,7 +19,7 @@ pub struct FullArguments {
     #[arg(long, conflicts_with = "goals")]
     pub full: bool,
     /// Compress the layers so; `docker load` before Docker 23 reads gzip and none [default: as they are in the store]
-    #[arg(long, value_enum, requires = "full")]
+    #[arg(long, value_enum, requires = "full", conflicts_with = "goals")]
     pub compression: Option<CompressionChoice>,
 }
 

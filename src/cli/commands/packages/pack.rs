@@ -42,7 +42,7 @@ pub struct PackArguments {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "secrets", "folder"])]
     pub release: Option<String>,
     /// For whom: site:NAME, release:NAME (machines that have that release), FILE (an inventory), none (a machine that has nothing);
-    /// several make one package for all of them
+    /// several make one package for all of them [default: none, with --full]
     #[arg(long = "for", value_name = "MACHINE", required_unless_present = "full")]
     pub goals: Vec<String>,
     #[command(flatten)]
