@@ -8,6 +8,7 @@ mod desk;
 mod full;
 mod hostile;
 mod kills;
+mod little_room;
 mod order;
 mod signing;
 mod sizes;
