@@ -105,7 +105,7 @@ pub(super) fn read_source(source: Box<dyn PackageSource>) -> Result<Vec<(Entry, 
     let mut all = Vec::new();
     while let Some(entry) = reader.begin()? {
         let mut content = Vec::new();
-        let mut buffer = [0; 1000];
+        let mut buffer = [0; 16 << 10];
         loop {
             match reader.read(&mut buffer)? {
                 0 => break,

@@ -19,7 +19,7 @@ const PART: u64 = 64 << 10;
 
 /// A layer that no part holds alone.
 fn layer() -> Vec<u8> {
-    (0..40_000_u32).flat_map(|number| number.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect()
+    (0..18_000_u32).flat_map(|number| number.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect()
 }
 
 /// A package of one file and one image, and its index.
@@ -89,7 +89,7 @@ fn flipped_bits_and_cuts_of_packages_and_of_parts_are_all_found() {
     let folder = tempfile::tempdir().unwrap();
     let whole = package("v1").0;
     let parts = in_parts(folder.path(), "v1");
-    assert_eq!(parts.len(), 3);
+    assert_eq!(parts.len(), 2);
     let joined: Vec<u8> = parts.iter().flat_map(|path| std::fs::read(path).unwrap()).collect();
     for (what, bytes, open) in [("package", &whole, as_package as Open), ("parts", &joined, as_parts as Open)] {
         let right = open(bytes).and_then(read_source).unwrap();
@@ -116,7 +116,7 @@ fn flipped_bits_and_cuts_of_packages_and_of_parts_are_all_found() {
 fn parts_of_two_packages_make_none() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (in_parts(folder.path(), "v1"), in_parts(folder.path(), "v2"));
-    for changed in 0..3 {
+    for changed in 0..2 {
         let mut mixed = one.clone();
         mixed[changed] = two[changed].clone();
         assert!(matches!(PartsSource::open(&mixed), Err(PackagesError::OtherPart { .. })), "{changed}");
@@ -127,9 +127,7 @@ fn parts_of_two_packages_make_none() {
             bytes.extend_from_slice(&header[..512]);
             bytes.extend_from_slice(&std::fs::read(path).unwrap()[512..]);
         }
-        let read = as_parts(&bytes).and_then(read_source);
-        // The layer is the same in both.
-        assert!(read.is_err() || changed == 1, "{changed}");
+        assert!(as_parts(&bytes).and_then(read_source).is_err(), "{changed}");
     }
 }
 
@@ -137,7 +135,7 @@ fn parts_of_two_packages_make_none() {
 fn an_index_of_nothing_but_brackets_or_names_is_refused_at_once() {
     let (_, index) = package("v1");
     let text = String::from_utf8(index.to_bytes()).unwrap();
-    let brackets = format!("[{}]", vec!["[]"; 1 << 20].join(","));
+    let brackets = format!("[{}]", vec!["[]"; 1 << 16].join(","));
     for (place, what) in [
         ("\"needs\": {", format!("\"needs\": {{ \"layers\": {brackets}, ")),
         ("\"format\": 1", format!("\"format\": 1, \"more\": {brackets}")),
@@ -150,7 +148,7 @@ fn an_index_of_nothing_but_brackets_or_names_is_refused_at_once() {
         let made_up = text.replacen(place, &what, 1);
         assert!(PackageIndex::parse(made_up.as_bytes()).is_err(), "{place}");
     }
-    let many = PackageIndex { entries: vec![index.entries[0].clone(); 200_001], ..index };
+    let many = PackageIndex { files: vec![index.files[0].clone(); 10_001], ..index };
     assert!(PackageIndex::parse(&many.to_bytes()).is_err());
 }
 
