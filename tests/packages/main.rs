@@ -11,5 +11,6 @@ mod hostile;
 mod kills;
 mod little_room;
 mod order;
+mod self_extracting;
 mod signing;
 mod sizes;

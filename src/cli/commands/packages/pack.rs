@@ -14,6 +14,7 @@ use super::goals::goals;
 use super::keys::SigningArguments;
 use super::release::left_out;
 use super::selected::SelectionArguments;
+use super::self_extracting::{Program, SelfExtractingArguments, sign_file};
 use super::split::{check_disk, part_bytes};
 use crate::cli::commands::sites::{SitesFile, desk};
 use crate::cli::grammar::values::number_from;
@@ -47,6 +48,8 @@ pub struct PackArguments {
     pub goals: Vec<String>,
     #[command(flatten)]
     pub full: FullArguments,
+    #[command(flatten)]
+    pub program: SelfExtractingArguments,
     /// The file to write; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
@@ -103,7 +106,7 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
         return Err(Failure::usage(message!("usage-pack-terminal")));
     }
     let split = part_bytes(arguments, &session.output)?;
-    if is_stream && split.is_some() {
+    if is_stream && (split.is_some() || arguments.program.self_extracting) {
         return Err(Failure::usage(message!("usage-pack-split-stream")));
     }
     let (project, targets) = session.targets(&arguments.selection.content.targets)?;
@@ -134,6 +137,7 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
         input.created.clone_from(&listed.created);
     }
     check_goals(&input, &goals)?;
+    let program = arguments.program.program(&input.architecture)?;
     // Gone with the end of the command.
     let _recompressed = arguments.full.prepare(&mut input, &arguments.output, session)?;
     let plan = plan_pack(&input, &goals, arguments.whole)?;
@@ -150,23 +154,29 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
         session.confirm(&message!("confirm-overwrite", path = existing.display()))?;
     }
     if !is_stream {
-        let all = plan.file_bytes(None);
+        let all = plan.file_bytes(None) + program.as_ref().map_or(0, Program::added_bytes);
         let largest = split.map_or(all, |part| part.min(all));
         let written = if arguments.part.is_some() { largest } else { all };
         check_disk(&arguments.output, (largest, written), !arguments.no_space_check)?;
     }
     let command = command_of(arguments);
-    let written = session.change_at(WorkPlace::Here, &project, &command, |_, reporter| {
+    let (program, signing) = (program.as_ref(), key.as_ref());
+    let written = session.change_at(WorkPlace::Here, &project, &command, |session, reporter| {
         reporter.settled(plan_digest(&plan));
         let signature = match listed.and_then(|listed| listed.signature) {
             Some(signature) => Some(signature.into_bytes()),
-            None => key.map(|key| sign(&plan, &key, store.as_deref())).transpose()?,
+            None => signing.map(|key| sign(&plan, key, store.as_deref())).transpose()?,
         };
-        let target = Target { output: &arguments.output, split, only: arguments.part };
+        let target = Target { output: &arguments.output, split, only: arguments.part, program };
         let subject = arguments.output.display().to_string();
         reporter.began(Activity::WritePackage, &subject, Some(plan.bytes()));
         match target.write(&plan, signature.as_deref(), (&reporter, &subject)) {
             Ok((bytes, parts)) => {
+                if program.is_some()
+                    && let Some(signature) = sign_file(&arguments.output, signing)?
+                {
+                    session.output.say(&message!("pack-signed-file", path = signature.display(), file = &subject));
+                }
                 reporter.done(Activity::WritePackage, &subject, message!("package-written", bytes = bytes));
                 Ok((bytes, parts))
             }
@@ -221,9 +231,8 @@ fn command_of(arguments: &PackArguments) -> String {
     if let Some(release) = &arguments.release {
         words.extend(["--release".to_owned(), release.clone()]);
     }
-    if arguments.full.full {
-        words.push("--full".to_owned());
-    }
+    let flags = [(arguments.full.full, "--full"), (arguments.program.self_extracting, "--self-extracting")];
+    words.extend(flags.iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| (*flag).to_owned()));
     words.extend(arguments.goals.iter().flat_map(|goal| ["--for".to_owned(), goal.clone()]));
     words.extend(["--output".to_owned(), arguments.output.display().to_string()]);
     words.join(" ")
@@ -335,6 +344,8 @@ struct Target<'a> {
     /// The most bytes of a part.
     split: Option<u64>,
     only: Option<u64>,
+    /// What stands before it.
+    program: Option<&'a Program>,
 }
 
 impl Target<'_> {
@@ -370,8 +381,11 @@ impl Target<'_> {
         }
         let gives_up = || reporter.asked_to_stop();
         let opening = OutputOptions { mode, mark: MARK, gives_up: &gives_up };
-        let out = OutputFile::create(self.output, &opening).map_err(to_write)?;
+        let mut out = OutputFile::create(self.output, &opening).map_err(to_write)?;
+        self.program.map(|program| program.begin(&mut out)).transpose().map_err(to_write)?;
         let (mut out, bytes) = plan.write(out, signature, of).map_err(written)?;
+        self.program.map(|program| program.end(&mut out)).transpose().map_err(to_write)?;
+        let bytes = bytes + self.program.map_or(0, Program::added_bytes);
         crate::failpoint!("packages.pack.before-rename");
         out.flush().and_then(|()| out.commit()).map_err(to_write)?;
         crate::failpoint!("packages.pack.after-rename");

@@ -164,5 +164,8 @@ fn plan(arguments: &PlanArguments, session: &mut Session) -> Result<u8, Failure>
         true => message!("package-changes-nothing"),
         false => message!("package-changes", services = services),
     });
+    if super::self_extracting::is_one() {
+        super::self_extracting::words(session);
+    }
     Ok(0)
 }
