@@ -3,6 +3,7 @@
 //! Owns the one way in which `dpl` replaces a file (beside it, synced, renamed, folder synced), and what is done where the
 //! user says where to write and that is not a regular file. Knows nothing of what the files mean.
 
+mod attached;
 mod digest;
 mod disk;
 mod durable;
@@ -10,8 +11,9 @@ mod names;
 mod output;
 mod regular;
 
+pub use attached::{Attached, TRAILER_BYTES, open_program};
 pub use digest::{Digest, Hasher, HashingReader, HashingWriter, InvalidDigest, as_told, hash_file};
-pub use disk::Disk;
+pub use disk::{Disk, FAT32_LARGEST, largest_file};
 pub use durable::{
     DurableFile, Mode, TEMPORARY_MARK, create_dir_durably, sync_dir, write_durably, write_durably_alone,
 };

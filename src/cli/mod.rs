@@ -21,12 +21,20 @@ use self::grammar::arguments::{count_after_dashes, with_dashes_behind_site, with
 use self::grammar::help::language_of;
 use self::grammar::{completion, usage};
 use self::session::{Session, log};
-use self::text::output::Output;
+use self::text::output::{ColorMode, Output, OutputSettings, ProgressMode};
 use crate::catalogue::Language;
 
 /// Runs the program with the arguments of this process.
 pub fn run() -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().collect();
+    let typed = match commands::arguments_of_package(typed) {
+        Ok(typed) => typed,
+        Err(failure) => {
+            let (progress, color) = (ProgressMode::Auto, ColorMode::Auto);
+            let settings = OutputSettings { json: false, quiet: false, verbose: false, progress, color, lang: None };
+            return ExitCode::from(failure.show(&Output::new(&settings)));
+        }
+    };
     if completion::is_asked(&typed) {
         return completion::answer(&typed, &commands::offered(language_of(&[])));
     }

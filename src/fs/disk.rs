@@ -22,6 +22,23 @@ impl Disk {
     }
 }
 
+/// The most bytes of a file on FAT32: a directory entry has 32 bits for its size (Microsoft, "FAT: General Overview of On-Disk Format",
+/// DIR_FileSize).
+pub const FAT32_LARGEST: u64 = u32::MAX as u64;
+
+/// The most bytes that a file may have on the disk that a path lies on; `None` where nobody knows of a limit.
+pub fn largest_file(path: &Path) -> Option<u64> {
+    /// Of all FAT file systems (linux/magic.h, MSDOS_SUPER_MAGIC); exFAT has another.
+    const FAT: u64 = 0x4d44;
+    let absolute = std::path::absolute(path).ok()?;
+    let system = absolute.ancestors().find_map(|above| rustix::fs::statfs(above).ok());
+    // So small ones that a test can have too large ones.
+    if crate::failpoint::pretends("fs.small-files") {
+        return Some(200_000);
+    }
+    system.is_some_and(|system| system.f_type as u64 == FAT).then_some(FAT32_LARGEST)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

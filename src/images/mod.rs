@@ -76,8 +76,8 @@ pub use store::repair::{RepairReport, RepairedName, plan_repair, repair};
 pub use store::verify::{ProblemKind, StoreProblem, Thoroughness, VerifyReport, verify};
 pub use transfer::{
     ARRIVAL_DAYS, Adopted, Adoption, ContentImage, ContentLayer, IncomingBlob, OutgoingBlob, OutgoingImage,
-    OutgoingImages, OutgoingLayer, PART, StoreContents, adopt, blob_file, has_arrived, incoming_folder,
-    layout_documents, open_incoming, outgoing_images, store_contents, sweep_arrivals,
+    OutgoingImages, OutgoingLayer, PART, StoreContents, adopt, blob_file, docker_manifest, has_arrived,
+    incoming_folder, layout_documents, open_incoming, outgoing_images, recompress, store_contents, sweep_arrivals,
 };
 
 use serde::Serialize;

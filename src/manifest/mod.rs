@@ -8,6 +8,7 @@
 
 mod beside;
 mod checks;
+mod coming;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod graph;
@@ -26,8 +27,9 @@ pub use beside::{
     BesideError, FoundManifest, likely_manifest, manifests_beside, mounted_volumes, services_beside,
     volume_users_beside, volumes_beside,
 };
+pub use coming::{ComingFile, ComingFiles};
 pub use model::{FileUse, Manifest, Reference, UsedFile};
-pub use read::{Loaded, read_manifest, read_resolved, to_json};
+pub use read::{Loaded, read_manifest, read_manifest_with, read_resolved, to_json};
 pub use schema::manifest_schema;
 pub use selectors::{Choices, Noun, Selection, SelectorError, narrow};
 pub use sites::{Rate, Site, SiteList, SitesDocument, read_sites, sites_file};

@@ -5,8 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::coming::ComingFiles;
 use super::steps::decode::{Context, decode_manifest};
-use super::steps::env_file::{EnvFileError, read_env_file};
+use super::steps::env_file::{EnvFileError, read_env_text};
 use super::steps::long_form::{Expansion, MOST_PORTS, Splitting, expand, grant_files, split_lists};
 use super::steps::merge::{EffectiveNulls, apply_defaults, drop_nulls, merge};
 use super::steps::variables::{Variables, escape_dollars, fill_in};
@@ -36,7 +37,15 @@ const LONGEST_CHAIN: usize = 8;
 /// # Errors
 /// Everything that is wrong with it at once.
 pub fn read_manifest(path: &Path, variables: Variables) -> Result<Loaded, ManifestErrors> {
-    let mut reader = Reader::new(variables);
+    read_manifest_with(path, variables, &ComingFiles::default())
+}
+
+/// As [`read_manifest`], as if files were there that are on their way.
+///
+/// # Errors
+/// As [`read_manifest`].
+pub fn read_manifest_with(path: &Path, variables: Variables, coming: &ComingFiles) -> Result<Loaded, ManifestErrors> {
+    let mut reader = Reader { coming: coming.clone(), ..Reader::new(variables) };
     let manifest = reader.read(path);
     reader.finish(manifest)
 }
@@ -75,6 +84,7 @@ struct Reader {
     /// What all files together may still have.
     bytes_left: usize,
     beside: Vec<UsedFile>,
+    coming: ComingFiles,
 }
 
 impl Reader {
@@ -85,6 +95,7 @@ impl Reader {
             variables,
             bytes_left: LARGEST_TEXT,
             beside: Vec::new(),
+            coming: ComingFiles::default(),
         }
     }
 
@@ -195,7 +206,8 @@ impl Reader {
         };
         let mut bytes = Vec::new();
         let limit = self.bytes_left as u64 + 1;
-        if let Err(error) = std::fs::File::open(shown).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+        let read = self.coming.open(shown, true).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        if let Err(error) = read {
             return fail(&mut self.problems, plain(&error));
         }
         let Some(left) = self.bytes_left.checked_sub(bytes.len()) else {
@@ -236,7 +248,8 @@ impl Reader {
                 let Some(path) = <PathBuf as super::steps::decode::Decode>::decode(&name, &mut context) else {
                     continue;
                 };
-                let read = read_env_file(&path, &|name| self.variables.get(name).map(str::to_owned));
+                let text = self.coming.open(&path, false);
+                let read = read_env_text(&path, text, &|name| self.variables.get(name).map(str::to_owned));
                 self.beside.push(UsedFile { path: path.clone(), purpose: FileUse::Environment });
                 match read {
                     Ok(lines) => self.variables.add_file(lines),

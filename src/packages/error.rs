@@ -95,6 +95,12 @@ pub enum PackagesError {
         needed: u64,
         free: u64,
     },
+    /// The disk takes no files so large.
+    FileTooLarge {
+        path: PathBuf,
+        bytes: u64,
+        most: u64,
+    },
     Stopped,
     NotAPart {
         path: PathBuf,
@@ -197,6 +203,9 @@ impl Told for PackagesError {
             Self::NoSpace { folder, needed, free } => {
                 message!("error-package-space", folder = folder, free = free, needed = needed)
             }
+            Self::FileTooLarge { path, bytes, most } => {
+                message!("error-package-file-large", path = path.display(), bytes = bytes, most = most)
+            }
             Self::Stopped => message!("error-package-stopped"),
             Self::NotAPart { path } => message!("error-part-not-one", path = path.display()),
             Self::OtherPart { path } => message!("error-part-other", path = path.display()),
@@ -249,6 +258,7 @@ impl Told for PackagesError {
             Self::OtherKey { .. } => Some(message!("hint-package-other-key")),
             Self::BadSignature => Some(message!("hint-package-again")),
             Self::NoSpace { .. } => Some(message!("hint-package-space")),
+            Self::FileTooLarge { .. } => Some(message!("hint-package-split")),
             _ => None,
         }
     }

@@ -8,10 +8,14 @@ mod contents;
 pub mod delta;
 mod error;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod keys;
 mod pack;
 mod parts;
 mod release;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 pub use contents::{ContentFile, ContentSeed, SeedPart};
@@ -27,4 +31,4 @@ pub use release::{
     Change, FieldChange, FileChange, ImageChange, NewRelease, Release, ReleaseDiff, SeedChange, create_release,
     diff_manifests, diff_releases, list_releases, read_release,
 };
-pub use unpack::{Unpacked, Unpacking, plan_unpack};
+pub use unpack::{ProjectFiles, Unpacked, Unpacking, plan_unpack};

@@ -3,8 +3,9 @@
 //! `desk` is the side at which the operator types: it connects, brings the program, and shows what the site says. `serve` is the
 //! side beside the site's engine. `protocol` is what they say to each other; neither side knows the other's code. `inventory` is
 //! what a machine has of a project, `offer` what this one can give, `plan` what goes from one to the other, `receive` the side at
-//! which it arrives, whatever carries it.
+//! which it arrives, whatever carries it. `coming` is what is on its way to a project's folder.
 
+mod coming;
 mod desk;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -20,14 +21,16 @@ mod seed_files;
 mod serve;
 mod short_inventory;
 
+pub use coming::coming_files;
 pub use desk::{
     FetchError, Fetched, FetchedJournal, Fetching, Measured, Remote, RemoteOptions, RunAtSite, Said, SendOrder, Sender,
     Sent, ToSite, facts, inventory as inventory_of, list_runs, measure, new_run_id, offered_backups, run, send,
 };
 pub use error::{SitesError, as_told, shown, shown_message};
 pub use inventory::{
-    EngineImage, EngineInventory, FileInventory, ImageStoreKind, Inventory, LayerInventory, PartInventory,
-    SeedInventory, StoreImage, StoreInventory, collect as collect_inventory,
+    DiskInventory, EngineImage, EngineInventory, FileInventory, ImageStoreKind, Inventory, LayerInventory,
+    PartInventory, SeedInventory, StoreImage, StoreInventory, collect as collect_inventory,
+    collect_with as collect_inventory_with,
 };
 pub use offer::{Placement, Sources, manifest_for, offer_files, offer_seeds};
 pub use plan::{

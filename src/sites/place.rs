@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::protocol::ProjectPlace;
-use crate::manifest::{Loaded, Manifest, ManifestErrors, Variables, read_manifest};
+use super::roots;
+use crate::manifest::{ComingFiles, Loaded, Manifest, ManifestErrors, Variables, read_manifest_with};
 use crate::report::{Message, Told as _};
 use crate::state::{StateDir, chosen_manifest};
 
@@ -17,13 +18,32 @@ impl ProjectPlace {
         }
     }
 
+    /// Makes the project's folder, and that of its manifest, where they are not there.
+    ///
+    /// # Errors
+    /// One can't be made.
+    pub fn make_folders(&self) -> std::io::Result<()> {
+        roots::create_folders(&self.folder)?;
+        // One that links lead out of the folder is refused where something is to be written there.
+        let manifest = self.manifest.as_deref().and_then(|manifest| roots::inside(&self.folder, manifest).ok());
+        manifest.as_deref().and_then(Path::parent).map_or(Ok(()), roots::create_folders)
+    }
+
     /// Reads the manifest; `None` where there is none.
     ///
     /// # Errors
     /// What is wrong with it.
     pub(super) fn read_manifest(&self) -> Option<Result<Loaded, ManifestErrors>> {
-        let path = self.manifest_path().filter(|path| path.exists())?;
-        Some(read_manifest(&path, self.all_variables()))
+        self.read_manifest_with(&ComingFiles::default())
+    }
+
+    /// As [`ProjectPlace::read_manifest`], as if files were there that are on their way.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read_manifest_with(&self, coming: &ComingFiles) -> Option<Result<Loaded, ManifestErrors>> {
+        let path = self.manifest_path().filter(|path| coming.has(path) || path.exists())?;
+        Some(read_manifest_with(&path, self.all_variables(), coming))
     }
 
     /// As [`ProjectPlace::read_manifest`], where there must be one; the reason for people.

@@ -1,9 +1,12 @@
-//! Paths that come over the wire: relative, and inside a folder that this side knows.
+//! Paths that come over the wire: relative, and inside a folder that this side knows; and the folders that they need.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::catalogue::io_error;
+use crate::fs::create_dir_durably;
 
 /// The longest path that is taken.
 const LONGEST: usize = 1024;
@@ -55,6 +58,20 @@ pub(in crate::sites) fn inside(folder: &Path, relative: &str) -> io::Result<Path
     }
     parts.for_each(|part| place.push(part));
     Ok(place)
+}
+
+/// Makes folders that belong to whom the one above them does.
+pub(in crate::sites) fn create_folders(folder: &Path) -> io::Result<()> {
+    let missing: Vec<PathBuf> = folder.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
+    create_dir_durably(folder)?;
+    for made in missing.iter().rev() {
+        if let Some(above) = made.parent().and_then(|above| fs::metadata(above).ok())
+            && rustix::process::geteuid().is_root()
+        {
+            std::os::unix::fs::chown(made, Some(above.uid()), Some(above.gid()))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ const FILE: &str = "receipts.json";
 const MOST: usize = 500;
 
 /// What a package brought.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Receipt {
     /// The digest of the package's index, which names all that is in it.
     pub package: String,
@@ -26,15 +26,33 @@ pub struct Receipt {
     pub by: String,
     /// The ID of the key that signed it; null for an unsigned one.
     pub key: Option<String>,
-    /// Images that the package brings, and that are in the store now.
+    /// Images that it brought: they have their names now.
     pub images: u64,
+    /// Images of it that the store had before.
+    #[serde(default)]
+    pub images_before: u64,
+    /// Layers that it brought, each compared with its digest.
+    #[serde(default)]
+    pub layers: u64,
+    /// Layers of its images that were here before: known by their names and lengths, not read again.
+    #[serde(default)]
+    pub layers_before: u64,
     /// Files that it put in place.
     pub files: u64,
+    /// Files that were as they should be: their digests were compared.
+    #[serde(default)]
+    pub files_before: u64,
     /// Files that were changed here, and that stay.
     pub kept_files: u64,
     /// Seeds that it put in place.
     pub seeds: u64,
-    /// Bytes that were read of it, and compared with their digests.
+    /// Seeds that were as they should be: their digests were compared.
+    #[serde(default)]
+    pub seeds_before: u64,
+    /// Seeds that were changed here, and that stay.
+    #[serde(default)]
+    pub kept_seeds: u64,
+    /// Bytes that were read of it this time, and compared with their digests.
     pub bytes: u64,
 }
 
@@ -78,20 +96,7 @@ mod tests {
     use super::*;
 
     fn receipt(created: &str) -> Receipt {
-        Receipt {
-            package: String::new(),
-            project: "p".to_owned(),
-            release: None,
-            created: created.to_owned(),
-            received: String::new(),
-            by: String::new(),
-            key: None,
-            images: 0,
-            files: 0,
-            kept_files: 0,
-            seeds: 0,
-            bytes: 0,
-        }
+        Receipt { project: "p".to_owned(), created: created.to_owned(), ..Receipt::default() }
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod lock;
 mod looking;
 mod over_ssh;
 mod over_tls;
+mod packages;
 mod progress;
 mod proof;
 mod real_servers;

@@ -56,6 +56,33 @@ fn flipped_bits_and_cuts_are_found_and_name_nothing() {
     });
 }
 
+/// A package with another index before the entries of this one, sealed as it must be; headers say what the index says.
+fn write_package(path: &std::path::Path, index: &serde_json::Value, package: &[u8]) {
+    use dpl::images::archive::{END_MARK, file_header, padding};
+    let mut bytes = Vec::new();
+    let mut add = |name: &str, said: u64, content: &[u8]| {
+        bytes.extend_from_slice(&file_header(name, said));
+        bytes.extend_from_slice(content);
+        bytes.resize(bytes.len() + padding(content.len() as u64) as usize, 0);
+    };
+    let content = serde_json::to_vec(index).unwrap();
+    add("dpl-package.json", content.len() as u64, &content);
+    let seal = format!("{}  dpl-package.json\n", dpl::fs::Digest::of(&content).hex());
+    add("dpl-package.json.sha256", seal.len() as u64, seal.as_bytes());
+    let mut archive = tar::Archive::new(package);
+    for entry in archive.entries().unwrap().skip(2) {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+        let entries = index["entries"].as_array().unwrap();
+        let said = entries.iter().find(|entry| entry["name"] == *name).and_then(|entry| entry["bytes"].as_u64());
+        add(&name, said.unwrap_or(content.len() as u64), &content);
+    }
+    bytes.extend_from_slice(&END_MARK);
+    fs::write(path, bytes).unwrap();
+}
+
 #[test]
 fn a_made_up_index_writes_nowhere_else() {
     let desk = Desk::new();
@@ -94,34 +121,39 @@ fn a_made_up_index_writes_nowhere_else() {
         let mut changed = index.clone();
         change(&mut changed);
         let vault = machine();
-        let mut tar = tar::Builder::new(fs::File::create(vault.file("bad.tar")).unwrap());
-        let content = serde_json::to_vec(&changed).unwrap();
-        let mut add = |name: &str, content: &[u8]| {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o644);
-            header.set_uid(0);
-            header.set_gid(0);
-            header.set_mtime(0);
-            tar.append_data(&mut header, name, content).unwrap();
-        };
-        add("dpl-package.json", &content);
-        let seal = format!("{}  dpl-package.json\n", dpl::fs::Digest::of(&content).hex());
-        add("dpl-package.json.sha256", seal.as_bytes());
-        let mut archive = tar::Archive::new(text.as_slice());
-        for entry in archive.entries().unwrap().skip(2) {
-            let entry = entry.unwrap();
-            let header = entry.header().clone();
-            tar.append(&header, entry).unwrap();
-        }
-        tar.finish().unwrap();
-        drop(tar);
+        write_package(&vault.file("bad.tar"), &changed, &text);
         let run = unpack(&vault, &vault.file("bad.tar"), &[]).failure(1);
-        assert!(!run.stderr.contains("panicked") && !run.stderr.contains("its digest"), "{case}: {}", run.stderr);
+        let is_of_the_index = !run.stderr.contains("not a package") && !run.stderr.contains("its digest");
+        assert!(!run.stderr.contains("panicked") && is_of_the_index, "{case}: {}", run.stderr);
         assert!(!run.stderr.contains('\u{1b}'), "{case}: {}", run.stderr);
         assert_eq!(fs::read_dir(vault.path()).unwrap().count(), 1, "{case}: nothing was written");
     }
     assert!(!std::path::Path::new("/tmp/dpl-escaped").exists());
+}
+
+#[test]
+fn a_package_that_says_it_is_larger_than_any_disk_is_refused_before_anything_is_written() {
+    let desk = Desk::new();
+    let package = small_package(&desk);
+    let bytes = fs::read(&package).unwrap();
+    let mut archive = tar::Archive::new(bytes.as_slice());
+    let mut index: serde_json::Value = {
+        let entry = archive.entries().unwrap().next().unwrap().unwrap();
+        serde_json::from_reader(entry).unwrap()
+    };
+    let blob = index["images"][0]["layers"][0]["blob"].clone();
+    let much = json!(1_u64 << 45);
+    index["images"][0]["layers"][0]["bytes"] = much.clone();
+    let entries = index["entries"].as_array_mut().unwrap();
+    entries.iter_mut().find(|entry| entry["digest"] == blob).unwrap()["bytes"] = much;
+    let vault = machine();
+    write_package(&vault.file("bad.tar"), &index, &bytes);
+    let refused = unpack(&vault, &vault.file("bad.tar"), &[]).failure(1);
+    assert!(refused.stderr.contains("free, and needs"), "{}", refused.stderr);
+    assert_eq!(fs::read_dir(vault.path()).unwrap().count(), 1);
+    // Nobody believes it who does not look at the disk, either.
+    unpack(&vault, &vault.file("bad.tar"), &["--no-space-check"]).failure(1);
+    assert!(!vault.file("stack.json").exists() && names(&vault).is_empty());
 }
 
 #[test]

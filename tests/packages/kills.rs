@@ -5,7 +5,19 @@ use std::fs;
 use crate::desk::{Desk, images, layer, machine, unpack};
 use crate::support::Site;
 
-const UNPACK: [(&str, u32); 10] = [
+const UNPACK: [(&str, u32); 22] = [
+    ("sites.receive.after-piece", 1),
+    ("sites.receive.before-name", 2),
+    ("sites.receive.after-name", 3),
+    ("images.adopt.before-move", 2),
+    ("images.adopt.after-move", 3),
+    ("images.adopt.before-names", 1),
+    ("sites.place.before-seed", 1),
+    ("sites.place.after-seed", 1),
+    ("sites.place.before-seed-record", 1),
+    ("sites.place.before-file", 1),
+    ("sites.place.before-file", 2),
+    ("sites.place.before-record", 2),
     ("packages.unpack.before-files", 1),
     ("packages.unpack.before-entry", 1),
     ("packages.unpack.before-entry", 3),
@@ -16,6 +28,17 @@ const UNPACK: [(&str, u32); 10] = [
     ("images.save.after-index", 1),
     ("fs.durable.before-rename", 2),
     ("fs.durable.after-rename", 4),
+];
+
+/// The same of a second package, which replaces files, images and the seed.
+const SECOND: [(&str, u32); 7] = [
+    ("packages.unpack.before-names", 1),
+    ("images.save.after-index", 1),
+    ("sites.place.before-seed", 1),
+    ("packages.unpack.before-files", 1),
+    ("sites.place.before-file", 1),
+    ("sites.place.before-file", 2),
+    ("sites.place.before-clean", 1),
 ];
 
 const PACK: [(&str, u32); 4] = [
@@ -42,12 +65,78 @@ fn an_unpack_that_is_killed_anywhere_is_done_by_the_next() {
     crate::support::side_by_side(2, &UNPACK, |(point, pass)| {
         let vault = machine();
         killed(&vault, point, *pass, &["unpack", &path, "--yes"]);
+        if vault.file("stack.json").exists() {
+            assert_eq!(images(&vault), images(&desk.site), "{point}:{pass}: a manifest without its images");
+            assert!(vault.file("seeds/d/archive/toc.dat").exists(), "{point}:{pass}: a manifest without its seeds");
+        }
         unpack(&vault, &package, &[]).success();
         assert_eq!(images(&vault), images(&desk.site), "{point}:{pass}");
         assert_eq!(fs::read(vault.file("seeds/d/archive/toc.dat")).unwrap(), b"PGDMP of d");
         vault.run(&["-f", "stack.json", "images", "verify"]).success();
         vault.run(&["-f", "stack.json", "history"]).success();
     });
+}
+
+#[test]
+fn a_second_unpack_that_is_killed_leaves_the_old_manifest_or_the_new_one_with_all_it_needs() {
+    let desk = Desk::new();
+    desk.images(&[("web", &[&layer(1, 20_000)]), ("worker", &[&layer(2, 2000)])]);
+    let first = desk.pack("first.tar", &["--for", "none", "--unsigned"]);
+    let old = fs::read(desk.site.file("stack.json")).unwrap();
+    desk.manifest("2");
+    let new = fs::read(desk.site.file("stack.json")).unwrap();
+    desk.site.write("conf/web.conf", "listen 81\n");
+    desk.site.write("seeds/d/archive/toc.dat", "PGDMP of d, newer");
+    desk.images(&[("web", &[&layer(3, 20_000)]), ("worker", &[&layer(2, 2000)])]);
+    let second = desk.pack("second.tar", &["--for", "none", "--unsigned"]);
+    let path = second.display().to_string();
+    crate::support::side_by_side(2, &SECOND, |(point, pass)| {
+        let vault = machine();
+        unpack(&vault, &first, &[]).success();
+        killed(&vault, point, *pass, &["unpack", &path, "--yes"]);
+        let manifest = fs::read(vault.file("stack.json")).unwrap();
+        assert!(manifest == old || manifest == new, "{point}:{pass}");
+        if manifest == new {
+            assert_eq!(images(&vault), images(&desk.site), "{point}:{pass}");
+            assert_eq!(fs::read(vault.file("conf/web.conf")).unwrap(), b"listen 81\n", "{point}:{pass}");
+            assert_eq!(fs::read(vault.file("seeds/d/archive/toc.dat")).unwrap(), b"PGDMP of d, newer");
+        }
+        unpack(&vault, &second, &[]).success();
+        assert_eq!(images(&vault), images(&desk.site), "{point}:{pass}");
+        assert!(fs::read(vault.file("stack.json")).unwrap() == new, "{point}:{pass}");
+        let left = fs::read_dir(vault.path()).unwrap().flatten().map(|entry| entry.file_name());
+        let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with(".dpl-place-")).collect();
+        assert!(left.is_empty(), "{point}:{pass}: {left:?}");
+    });
+}
+
+#[test]
+fn a_pack_in_parts_that_is_killed_leaves_whole_parts_and_no_list() {
+    let desk = Desk::new();
+    desk.images(&[("web", &[&layer(1, 200_000)]), ("worker", &[&layer(2, 2000)])]);
+    desk.run(&["release", "create", "v1"]).success();
+    let pack = ["-f", "stack.json", "pack", "--release", "v1", "--for", "none", "--unsigned", "--split", "100k"];
+    let whole = desk.site.run(&[&pack[..], &["-o", "whole/x.tar"]].concat());
+    // There is no such folder.
+    whole.failure(1);
+    fs::create_dir(desk.site.file("whole")).unwrap();
+    desk.site.run(&[&pack[..], &["-o", "whole/x.tar"]].concat()).success();
+    for (point, pass) in [("packages.parts.before-name", 2), ("packages.parts.after-name", 2)] {
+        fs::create_dir(desk.site.file("out")).unwrap();
+        let pack = [&pack[..], &["--yes", "-o", "out/x.tar"]].concat();
+        killed(&desk.site, point, pass, &pack);
+        assert!(!desk.site.file("out/x.tar.parts.json").exists(), "{point}");
+        for part in fs::read_dir(desk.site.file("out")).unwrap().flatten() {
+            let name = part.file_name();
+            if !name.to_string_lossy().starts_with('.') {
+                let right = fs::read(desk.site.file("whole").join(&name)).unwrap();
+                assert!(fs::read(part.path()).unwrap() == right, "{point}: {name:?}");
+            }
+        }
+        desk.site.run(&pack).success();
+        assert_eq!(fs::read_dir(desk.site.file("out")).unwrap().count(), 4, "{point}: three parts and their list");
+        fs::remove_dir_all(desk.site.file("out")).unwrap();
+    }
 }
 
 #[test]

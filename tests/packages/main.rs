@@ -3,8 +3,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alone;
 mod delivery;
 mod desk;
+mod full;
 mod hostile;
 mod kills;
+mod little_room;
+mod order;
+mod self_extracting;
 mod signing;
+mod sizes;

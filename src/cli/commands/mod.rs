@@ -37,7 +37,10 @@ use self::images::{ImagesCommand, LoadArguments, SaveArguments};
 use self::lock::LockCommand;
 use self::logs::LogsArguments;
 use self::menu::MenuArguments;
-use self::packages::{KeyCommand, PackArguments, PackageCommand, ReceiptArguments, ReleaseCommand, UnpackArguments};
+pub(super) use self::packages::arguments_of_package;
+use self::packages::{
+    InstallArguments, KeyCommand, PackArguments, PackageCommand, ReceiptArguments, ReleaseCommand, UnpackArguments,
+};
 use self::schemas::SchemaArguments;
 use self::services::{PlanArguments, RemoveArguments, RollbackServicesArguments, StartArguments};
 use self::sites::{FetchArguments, InventoryArguments, OnArguments, SendArguments, ServeArguments, SitesArguments};
@@ -145,6 +148,9 @@ pub enum Command {
     /// dpl's own end at a site
     #[command(hide = true)]
     Serve(ServeArguments),
+    /// Copy the program of a self-extracting package to a folder
+    #[command(hide = true)]
+    InstallProgram(InstallArguments),
     /// Print the completion script for a shell
     Completions(CompletionsArguments),
     /// Print or write the manual pages
@@ -203,6 +209,7 @@ impl Command {
             | Self::Package(_)
             | Self::Receipt(_)
             | Self::Serve(_)
+            | Self::InstallProgram(_)
             | Self::Completions(_)
             | Self::Man(_)
             | Self::Help(_) => false,
@@ -260,6 +267,7 @@ pub fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> 
         Command::Key(command) => packages::key(&command, session),
         Command::Receipt(arguments) => packages::receipt(&arguments, session),
         Command::Serve(arguments) => sites::serve(&arguments, session),
+        Command::InstallProgram(arguments) => packages::install(&arguments, session),
         Command::Completions(arguments) => completions::print(&arguments, session),
         Command::Man(arguments) => help::man(&arguments, session),
         Command::Help(arguments) => help::show(&arguments, session),

@@ -29,7 +29,7 @@ use crate::cli::text::output::Output;
 use crate::cli::text::progress::ProgressListener;
 use crate::engine::{Address, Engine, StallLimits};
 use crate::manifest::model::Period;
-use crate::manifest::{Manifest, Variables, likely_manifest, read_manifest};
+use crate::manifest::{Loaded, Manifest, Variables, likely_manifest, read_manifest};
 use crate::report::{Listener, Reporter, Told as _};
 use crate::services::{OtherFolder, other_folders};
 use crate::state::{Holder, Journal, Lock, Operator, StateDir, chosen_manifest, undivided_manifests};
@@ -124,6 +124,12 @@ impl Session {
         let project = Arc::new(Project { path, loaded, state });
         self.project = Some(project.clone());
         Ok(project)
+    }
+
+    /// A project whose manifest is on its way to a place.
+    pub fn coming_project(&self, path: &Path, loaded: Loaded) -> Project {
+        let state = self.state_of(path, &loaded.manifest);
+        Project { path: path.to_owned(), loaded, state }
     }
 
     /// Where the project's state lies: `--state`, `DPL_STATE`, or beside the manifest.

@@ -1,16 +1,19 @@
 //! Images on their way from the store of one machine to the store of another, whatever carries them.
 //!
 //! `contents` is what a store has, `outgoing` what of it another one needs for an image, `incoming` where blobs arrive, `adopt`
-//! what makes images of them once they are there.
+//! what makes images of them once they are there, `recompress` what gives them another compression before.
 
 mod adopt;
 mod contents;
 mod incoming;
 mod outgoing;
+mod recompress;
 
 pub use adopt::{Adopted, Adoption, adopt};
 pub use contents::{ContentImage, ContentLayer, IncomingBlob, StoreContents, store_contents};
 pub use incoming::{ARRIVAL_DAYS, PART, has_arrived, incoming_folder, open_incoming, sweep_arrivals};
 pub use outgoing::{
-    OutgoingBlob, OutgoingImage, OutgoingImages, OutgoingLayer, blob_file, layout_documents, outgoing_images,
+    OutgoingBlob, OutgoingImage, OutgoingImages, OutgoingLayer, blob_file, docker_manifest, layout_documents,
+    outgoing_images,
 };
+pub use recompress::recompress;

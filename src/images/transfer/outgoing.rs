@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fs::Digest;
 use crate::images::error::ImagesError;
-use crate::images::formats::archive_writer::index_json;
+use crate::images::formats::archive_writer::{blob_path as entry_path, index_json, manifest_item, manifest_json};
 use crate::images::formats::documents::{CONFIG_TYPE, CONTAINERD_NAME, Descriptor, REF_NAME};
 use crate::images::formats::platform::Platform;
 use crate::images::names::{containerd_name, engine_name};
@@ -138,6 +138,15 @@ pub fn layout_documents(images: &[OutgoingImage]) -> [Vec<u8>; 2] {
         exact.map_or(named.clone(), |exact| named.with(CONTAINERD_NAME, exact))
     };
     [LAYOUT_VERSION.to_vec(), index_json(&images.iter().map(entry).collect::<Vec<_>>())]
+}
+
+/// The document by which `docker load` of every engine finds images among the blobs of a layout (moby, `image/tarexport`): `manifest.json`.
+pub fn docker_manifest(images: &[OutgoingImage]) -> Vec<u8> {
+    let item = |image: &OutgoingImage| {
+        let layers: Vec<String> = image.layers.iter().map(|layer| entry_path(&layer.blob)).collect();
+        manifest_item(&entry_path(&image.config.digest), Some(vec![image.reference.clone()]), &layers)
+    };
+    manifest_json(&images.iter().map(item).collect::<Vec<_>>())
 }
 
 /// Where a store has a blob.

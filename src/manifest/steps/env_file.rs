@@ -2,7 +2,7 @@
 //! without a value is an error, never an empty string; and so is text behind a closing quote, which Compose drops.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::variables::{Dialect, Template};
@@ -55,8 +55,17 @@ pub fn read_env_file(
     path: &Path,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<(String, String)>, EnvFileError> {
+    read_env_text(path, open_regular(path).map(|file| Box::new(file) as Box<dyn Read>), lookup)
+}
+
+/// As [`read_env_file`], of what was opened for the file.
+pub(in crate::manifest) fn read_env_text(
+    path: &Path,
+    opened: io::Result<Box<dyn Read>>,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<(String, String)>, EnvFileError> {
     let read = |source| EnvFileError::Read { path: path.to_owned(), source };
-    let text = read_capped(path, LARGEST_FILE).map_err(|source| match source.kind() {
+    let text = opened.and_then(|file| read_to_limit(file, LARGEST_FILE)).map_err(|source| match source.kind() {
         io::ErrorKind::FileTooLarge => EnvFileError::TooLarge { path: path.to_owned() },
         _ => read(source),
     })?;
@@ -75,8 +84,12 @@ pub fn read_env_file(
 /// # Errors
 /// [`io::ErrorKind::FileTooLarge`] for one that has more.
 pub fn read_capped(path: &Path, largest: u64) -> io::Result<String> {
+    read_to_limit(open_regular(path)?, largest)
+}
+
+fn read_to_limit(file: impl Read, largest: u64) -> io::Result<String> {
     let mut text = String::new();
-    let read = open_regular(path)?.take(largest + 1).read_to_string(&mut text)?;
+    let read = file.take(largest + 1).read_to_string(&mut text)?;
     if read as u64 > largest {
         return Err(io_error(io::ErrorKind::FileTooLarge, message!("error-input-too-large")));
     }

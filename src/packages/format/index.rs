@@ -2,11 +2,12 @@
 //! it is used before [`PackageIndex::parse`] has found it sound.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::path::{Component, Path};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::de::{self, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::fs::Digest;
 use crate::images::{OutgoingImage, is_release_name};
@@ -24,6 +25,8 @@ pub const SEAL_NAME: &str = "dpl-package.json.sha256";
 pub const SIGNATURE_NAME: &str = "dpl-package.json.minisig";
 pub const LAYOUT_NAME: &str = "oci-layout";
 pub const LAYOUT_INDEX_NAME: &str = "index.json";
+/// What `docker load` looks for, in packages that hold all layers.
+pub const DOCKER_MANIFEST_NAME: &str = "manifest.json";
 
 /// A larger index is refused: one of a thousand images has a few MB.
 pub(super) const LARGEST_INDEX: u64 = 16 << 20;
@@ -124,7 +127,7 @@ impl Entry {
 
     /// What it holds; `None` for a name that no entry can have.
     pub fn namespace(&self) -> Option<Namespace> {
-        if [LAYOUT_NAME, LAYOUT_INDEX_NAME].contains(&self.name.as_str()) {
+        if [LAYOUT_NAME, LAYOUT_INDEX_NAME, DOCKER_MANIFEST_NAME].contains(&self.name.as_str()) {
             return Some(Namespace::Layout);
         }
         let mut namespaces = [Namespace::File, Namespace::Blob, Namespace::Seed].into_iter();
@@ -149,11 +152,10 @@ impl PackageIndex {
         if format != Self::FORMAT {
             return Err(PackagesError::Format { format });
         }
-        let value: Value = serde_json::from_slice(bytes).map_err(PackagesError::Index)?;
-        if has_control(&value) {
+        let index: Self = serde_json::from_slice(bytes).map_err(PackagesError::Index)?;
+        if serde_json::from_slice::<PlainTexts>(bytes).is_err() {
             return Err(PackagesError::Damaged { why: message!("package-texts") });
         }
-        let index: Self = serde_json::from_value(value).map_err(PackagesError::Index)?;
         index.check().map_err(|why| PackagesError::Damaged { why })?;
         Ok(index)
     }
@@ -293,15 +295,58 @@ impl PackageIndex {
     }
 }
 
-/// Whether a text in it could move a cursor.
-fn has_control(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.chars().any(char::is_control),
-        Value::Array(items) => items.iter().any(has_control),
-        Value::Object(fields) => {
-            fields.iter().any(|(key, value)| key.chars().any(char::is_control) || has_control(value))
+/// A document without a text that could move a cursor. Nothing of it is kept: one of nothing but brackets would be many times as large in
+/// memory.
+struct PlainTexts;
+
+impl<'de> Deserialize<'de> for PlainTexts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PlainTexts)
+    }
+}
+
+impl<'de> Visitor<'de> for PlainTexts {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("texts without control characters")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self, E> {
+        match text.chars().any(char::is_control) {
+            true => Err(E::invalid_value(Unexpected::Other("a control character"), &self)),
+            false => Ok(self),
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        while fields.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self, E> {
+        Ok(self)
     }
 }
 
@@ -318,7 +363,7 @@ pub fn seal_of(index: &[u8]) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::manifest::FileUse;

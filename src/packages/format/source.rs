@@ -23,11 +23,22 @@ impl FileSource {
         let length = file.metadata()?.len();
         Ok(Self { file, position: 0, length })
     }
+
+    /// The bytes of a file from one place to another.
+    ///
+    /// # Errors
+    /// A file in which no place can be gone to.
+    pub fn within(mut file: File, from: u64, to: u64) -> io::Result<Self> {
+        file.seek(SeekFrom::Start(from))?;
+        Ok(Self { file, position: from, length: to })
+    }
 }
 
 impl Read for FileSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
+        let left = usize::try_from(self.length.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let most = buffer.len().min(left);
+        let read = self.file.read(&mut buffer[..most])?;
         self.position += read as u64;
         Ok(read)
     }

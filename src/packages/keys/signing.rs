@@ -1,7 +1,7 @@
 //! Signatures: Ed25519 over the BLAKE2b hash of the index, as minisign writes and verifies them.
 
 use std::fmt;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 
 use minisign::{KeyPair, PublicKeyBox, SecretKey, SecretKeyBox, SignatureBox};
 
@@ -134,8 +134,16 @@ impl SigningKey {
     /// # Errors
     /// There is no randomness to be had.
     pub fn sign(&self, bytes: &[u8], comment: &str) -> Result<Vec<u8>, PackagesError> {
-        let untrusted = format!("signature of dpl-package.json with key {}", self.public.id());
-        let signature = minisign::sign(None, &self.secret, Cursor::new(bytes), Some(comment), Some(&untrusted));
+        self.sign_all_of(Cursor::new(bytes), "dpl-package.json", comment)
+    }
+
+    /// As [`SigningKey::sign`], of all that can be read of a file of this name.
+    ///
+    /// # Errors
+    /// It can't be read; there is no randomness to be had.
+    pub fn sign_all_of(&self, bytes: impl Read, name: &str, comment: &str) -> Result<Vec<u8>, PackagesError> {
+        let untrusted = format!("signature of {name} with key {}", self.public.id());
+        let signature = minisign::sign(None, &self.secret, bytes, Some(comment), Some(&untrusted));
         let signature = signature.map_err(|error| PackagesError::MakeKey { why: error.to_string() })?;
         Ok(signature.into_string().into_bytes())
     }

@@ -78,6 +78,7 @@ impl PackGoal {
                 digest: Some(seed.digest.clone()),
                 bytes: seed.bytes,
                 received: Some(seed.digest.clone()),
+                on: None,
             })
             .collect();
         Self::of_inventory(name, inventory)
@@ -127,6 +128,7 @@ impl PackGoal {
                     digest: Some(seed.digest.clone()),
                     bytes: seed.bytes,
                     received: None,
+                    on: None,
                 })
                 .collect(),
             ..Inventory::default()

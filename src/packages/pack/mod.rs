@@ -20,7 +20,7 @@ use super::format::{Entry, EntrySource, Namespace, Needs, PackageIndex, PackageW
 use crate::failpoint;
 use crate::fs::Digest;
 use crate::images::archive::{BLOCK_BYTES, END_MARK, padding};
-use crate::images::{OutgoingImage, blob_file, layout_documents};
+use crate::images::{OutgoingImage, blob_file, docker_manifest, layout_documents};
 use crate::report::{Activity, Reporter};
 use crate::sites::{MOST_AT_ONCE, Offer, OfferedFile, OfferedSeed, PlanOptions, Sources, plan_transfer};
 
@@ -40,6 +40,8 @@ pub struct PackInput {
     pub key: Option<String>,
     /// Public keys that it revokes.
     pub revokes: Vec<String>,
+    /// Whether `docker load` is to read it.
+    pub docker_manifest: bool,
     pub images: Vec<OutgoingImage>,
     pub files: Vec<ContentFile>,
     pub seeds: Vec<ContentSeed>,
@@ -124,6 +126,9 @@ pub fn plan_pack(input: &PackInput, goals: &[PackGoal], whole: bool) -> Result<P
         [super::format::LAYOUT_NAME, super::format::LAYOUT_INDEX_NAME].into_iter().zip(layout_documents(&input.images))
     {
         entries.add_named(name, bytes);
+    }
+    if input.docker_manifest {
+        entries.add_named(super::format::DOCKER_MANIFEST_NAME, docker_manifest(&input.images));
     }
     for file in &input.files {
         let source = input.file_sources.get(&file.path).cloned().unwrap_or_default();

@@ -104,6 +104,11 @@ pub struct ListedPart {
 impl PartsList {
     pub const FORMAT: u32 = 1;
 
+    /// Whether parts of so many bytes are those of the list.
+    pub fn is_of(&self, package: &Digest, part_bytes: Option<u64>) -> bool {
+        self.package == *package && part_bytes == Some(self.part_bytes)
+    }
+
     /// Where the list of a package's parts lies.
     pub fn path(output: &Path) -> PathBuf {
         let mut name = output.as_os_str().to_owned();

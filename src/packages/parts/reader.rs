@@ -217,7 +217,7 @@ mod tests {
         let mut out =
             PartsOutput::new((folder.join(name).as_path(), Mode::Shared, ".x-"), of, LEAST_PART, None).unwrap();
         out.write_all(content).unwrap();
-        out.commit("2026-01-01T00:00:00Z", None).unwrap()
+        out.commit("2026-01-01T00:00:00Z", None).unwrap().into_iter().map(|(path, _)| path).collect()
     }
 
     fn content() -> Vec<u8> {
@@ -279,7 +279,7 @@ mod tests {
         let output = folder.path().join("x.tar");
         let mut out = PartsOutput::new((output.as_path(), Mode::Shared, ".x-"), of, LEAST_PART, Some(5)).unwrap();
         out.write_all(&content()).unwrap();
-        assert_eq!(out.commit("", None).unwrap(), [paths[4].clone()]);
+        assert_eq!(out.commit("", None).unwrap(), [(paths[4].clone(), LEAST_PART)]);
         assert!(damaged_parts(&paths).is_empty() && read(&paths).unwrap() == content());
     }
 }

@@ -96,19 +96,19 @@ impl PartsOutput {
         Ok(())
     }
 
-    /// Writes the list of all parts, where all were wanted, and removes parts of a longer package of that name. Gives their
-    /// paths.
+    /// Writes the list of all parts, where all were wanted, and removes parts of a longer package of that name. Gives what
+    /// was written: paths, and bytes with their headers.
     ///
     /// # Errors
     /// The package ended too early; the list can't be written.
-    pub fn commit(self, created: &str, signature: Option<&[u8]>) -> io::Result<Vec<PathBuf>> {
+    pub fn commit(self, created: &str, signature: Option<&[u8]>) -> io::Result<Vec<(PathBuf, u64)>> {
         if self.position != self.of || self.part.is_some() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let folder = self.output.parent().unwrap_or(Path::new("")).to_owned();
-        let paths = self.listed.iter().map(|part| folder.join(&part.file)).collect();
+        let written = self.listed.iter().map(|part| (folder.join(&part.file), part.bytes)).collect();
         if self.only.is_some() {
-            return Ok(paths);
+            return Ok(written);
         }
         for number in self.listed.len() as u64 + 1..=MOST_PARTS {
             let path = part_path(&self.output, number);
@@ -128,7 +128,7 @@ impl PartsOutput {
         let mut text = serde_json::to_vec_pretty(&list)?;
         text.push(b'\n');
         write_durably(&PartsList::path(&self.output), &text, Mode::Shared)?;
-        Ok(paths)
+        Ok(written)
     }
 }
 

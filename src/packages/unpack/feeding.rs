@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::ProjectFiles;
 use crate::packages::PackagesError;
 use crate::packages::format::{Entry, PackageReader};
 use crate::report::{Meter, Reporter};
@@ -101,6 +102,23 @@ impl Feed {
             if let Ok(said) = self.said.try_recv() {
                 return Err(trouble(entry, &said));
             }
+        }
+        self.complete(entry, wanting).await
+    }
+
+    /// Hands a file of the project to a place that wants it.
+    pub async fn file(&mut self, files: &mut ProjectFiles, entry: &Entry, target: Target) -> Result<(), PackagesError> {
+        let wanting = self.offer(entry, vec![target]).await?;
+        let Some(mut position) = wanting.first().map(|wanting| wanting.offset) else { return Ok(()) };
+        let mut buffer = vec![0; PIECE_BYTES];
+        loop {
+            let read = files.piece(entry, position, &mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            self.pieces(&wanting, position, &buffer[..read]).await;
+            position += read as u64;
+            self.bytes += read as u64;
         }
         self.complete(entry, wanting).await
     }

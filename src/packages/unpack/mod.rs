@@ -1,9 +1,10 @@
 //! Receiving a package: the plan of a transfer, and the receiving side fed from a file.
 //!
-//! `feeding` hands entries to the receiving side. What the machine lacks is found out before anything is written; what comes
+//! `project_files` are those that come first, `feeding` hands entries to the receiving side. What the machine lacks is found out before anything is written; what comes
 //! has its name only when all of it has passed its digest; what has come in part stays for the next time.
 
 mod feeding;
+mod project_files;
 
 use std::collections::HashSet;
 
@@ -19,6 +20,7 @@ use crate::sites::{
 };
 
 pub(super) use feeding::SMALL_BYTES;
+pub use project_files::ProjectFiles;
 
 /// What came of a package.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,51 +71,41 @@ pub fn plan_unpack(
     }
 }
 
-/// A package on its way into a project.
+/// A package on its way into a project. All of it arrives before anything has its name; the manifest and the files that it reads are in
+/// place last, so that no manifest is there without its images and seeds.
 pub struct Unpacking<'a> {
     reader: &'a mut PackageReader,
+    files: ProjectFiles,
     plan: &'a TransferPlan,
     place: ProjectPlace,
     unpacked: Unpacked,
 }
 
 impl<'a> Unpacking<'a> {
-    pub fn new(reader: &'a mut PackageReader, plan: &'a TransferPlan, place: ProjectPlace) -> Self {
-        Self { reader, plan, place, unpacked: Unpacked::default() }
+    /// `files` have been read from `reader`.
+    pub fn new(
+        reader: &'a mut PackageReader,
+        files: ProjectFiles,
+        plan: &'a TransferPlan,
+        place: ProjectPlace,
+    ) -> Self {
+        Self { reader, files, plan, place, unpacked: Unpacked::default() }
     }
 
-    /// What was done so far.
-    pub fn done(&self) -> &Unpacked {
-        &self.unpacked
-    }
-
-    /// Receives the files of the project, and puts them in place: the manifest among them says where all else belongs.
+    /// Does all of it.
     ///
     /// # Errors
-    /// The package can't be read, or is not what it says; a file can't be received.
-    pub async fn files(&mut self, recorded: Recorded, reporter: &Reporter) -> Result<(), PackagesError> {
+    /// The package can't be read, or is not what it says; something can't be received or put in place.
+    pub async fn run(mut self, recorded: Recorded, reporter: &Reporter) -> Result<Unpacked, PackagesError> {
         let mut feed = Feed::new(self.place.clone(), recorded, reporter);
-        let mut files = Vec::new();
-        for planned in self.plan.files.iter().filter(|file| file.result != FileResult::Kept) {
-            let Some(file) = self.reader.index.files.iter().find(|file| file.path == planned.path) else { continue };
-            let target = Target::Project(ProjectFile {
-                path: file.path.clone(),
-                private: file.private,
-                executable: file.executable,
-                replaces: planned.replaces.clone(),
-            });
-            files.push((target, file.digest.clone(), file.bytes));
-        }
-        while let Some(entry) = self.reader.upcoming().cloned()
-            && matches!(entry.namespace(), Some(Namespace::Layout | Namespace::File))
-        {
-            self.reader.begin()?;
-            let targets = files.iter().filter(|(_, digest, _)| *digest == entry.digest);
-            let targets: Vec<Target> = targets.map(|(target, ..)| target.clone()).collect();
-            feed.entry(self.reader, &entry, targets).await?;
-        }
+        let has_files = self.files_arrive(&mut feed).await?;
+        self.contents_arrive(&mut feed, reporter).await?;
+        self.unpacked.bytes = feed.bytes;
+        failpoint!("packages.unpack.before-names");
+        self.name_images(&mut feed).await?;
+        self.place_seeds(&mut feed).await?;
         failpoint!("packages.unpack.before-files");
-        if !files.is_empty() {
+        if has_files {
             match feed.ask(ToReceiver::PlaceFiles).await? {
                 FromReceiver::FilesPlaced { placed, kept } => {
                     (self.unpacked.placed, self.unpacked.kept) = (placed, kept)
@@ -121,16 +113,29 @@ impl<'a> Unpacking<'a> {
                 other => return Err(feeding::unexpected(&other)),
             }
         }
-        self.unpacked.bytes += feed.bytes;
-        Ok(())
+        Ok(self.unpacked)
     }
 
-    /// Receives all else, names the images, and puts seeds in place.
-    ///
-    /// # Errors
-    /// The package can't be read, or is not what it says; something can't be received or put in place.
-    pub async fn contents(mut self, recorded: Recorded, reporter: &Reporter) -> Result<Unpacked, PackagesError> {
-        let mut feed = Feed::new(self.place.clone(), recorded, reporter);
+    /// Files of the project arrive beside their places; whether there are any.
+    async fn files_arrive(&mut self, feed: &mut Feed) -> Result<bool, PackagesError> {
+        let mut has_files = false;
+        for planned in self.plan.files.iter().filter(|file| file.result != FileResult::Kept) {
+            let Some(file) = self.reader.index.files.iter().find(|file| file.path == planned.path) else { continue };
+            let Some(entry) = self.files.entry(&file.digest) else { continue };
+            let target = Target::Project(ProjectFile {
+                path: file.path.clone(),
+                private: file.private,
+                executable: file.executable,
+                replaces: planned.replaces.clone(),
+            });
+            feed.file(&mut self.files, &entry, target).await?;
+            has_files = true;
+        }
+        Ok(has_files)
+    }
+
+    /// Blobs of images and files of seeds arrive, up to the end of the package.
+    async fn contents_arrive(&mut self, feed: &mut Feed, reporter: &Reporter) -> Result<(), PackagesError> {
         let blobs: HashSet<&Digest> = self.plan.blobs.iter().map(|blob| &blob.digest).collect();
         let sent: Vec<_> = self.plan.seeds.iter().filter(|seed| seed.result.is_sent()).collect();
         let subject = self.reader.index.release.clone().unwrap_or_else(|| self.reader.index.project.clone());
@@ -170,9 +175,11 @@ impl<'a> Unpacking<'a> {
             }
         }
         reporter.done(Activity::ReadPackage, &subject, message!("package-arrived"));
-        failpoint!("packages.unpack.before-names");
-        self.name_images(&mut feed).await?;
-        for seed in sent {
+        Ok(())
+    }
+
+    async fn place_seeds(&mut self, feed: &mut Feed) -> Result<(), PackagesError> {
+        for seed in self.plan.seeds.iter().filter(|seed| seed.result.is_sent()) {
             failpoint!("packages.unpack.before-seed");
             let place = ToReceiver::PlaceSeed { database: seed.database.clone(), seed: seed.digest.clone() };
             match feed.ask(place).await? {
@@ -180,8 +187,7 @@ impl<'a> Unpacking<'a> {
                 other => return Err(feeding::unexpected(&other)),
             }
         }
-        self.unpacked.bytes += feed.bytes;
-        Ok(self.unpacked)
+        Ok(())
     }
 
     async fn name_images(&mut self, feed: &mut Feed) -> Result<(), PackagesError> {

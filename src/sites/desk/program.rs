@@ -3,12 +3,12 @@
 //! What is typed there goes through whatever login shell the user has (bash, fish, csh), so it is words
 //! in single quotes without quotes, line breaks and exclamation marks inside.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::remote::{Remote, beside_ourselves};
-use crate::fs::{Digest, hash_file};
+use crate::fs::{Digest, HashingReader, open_program};
 use crate::report::Message;
 use crate::sites::{SitesError, shown};
 
@@ -89,7 +89,10 @@ fn digest_of(path: &Path) -> io::Result<String> {
     {
         return Ok(digest.to_owned());
     }
-    let digest = hash_file(path)?.0.hex().to_owned();
+    // A package that stands behind the program stays here.
+    let mut program = HashingReader::new(open_program(path)?.0);
+    io::copy(&mut program, &mut io::sink())?;
+    let digest = program.finish().1.hex().to_owned();
     if let (Some(folder), Some(file)) = (cache, remembered) {
         // Where it can't be remembered it is read again next time.
         let _ = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(file, format!("{state}\n{digest}\n")));
@@ -131,7 +134,14 @@ fn shell(script: &str, sudo: bool) -> String {
 
 /// Brings the program to the first folder of the site that takes it.
 pub(super) async fn bring(remote: &Remote, program: &Program) -> Result<(), SitesError> {
-    let bytes = tokio::fs::read(&program.path).await.map_err(|source| SitesError::OwnProgram { source })?;
+    let path = program.path.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        open_program(&path)?.0.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    let read = read.await.map_err(io::Error::other).flatten();
+    let bytes = read.map_err(|source| SitesError::OwnProgram { source })?;
     let sudo = remote.options.sudo;
     let folders: &[&str] = if sudo { &[ROOTS_FOLDER] } else { &FOLDERS };
     let mut reasons = Vec::new();

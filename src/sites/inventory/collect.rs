@@ -11,7 +11,9 @@ use super::files::{self, Received};
 use super::layers::LayerTable;
 use super::seeds;
 use crate::engine::{Address, Engine, EngineError, ImageStore, image_architecture};
+use crate::fs::Disk;
 use crate::images::{StoreContents, store_contents};
+use crate::manifest::ComingFiles;
 use crate::report::in_one_line;
 use crate::sites::place::{first_problem, relative};
 use crate::sites::protocol::InventoryRequest;
@@ -22,7 +24,13 @@ const INSPECTED_AT_ONCE: usize = 8;
 
 /// Makes an inventory of this machine. What can't be looked at is said in it.
 pub async fn collect(request: &InventoryRequest) -> Inventory {
+    collect_with(request, &ComingFiles::default()).await
+}
+
+/// As [`collect`], of the store and the seeds that a manifest names whose files are on their way.
+pub async fn collect_with(request: &InventoryRequest, coming: &ComingFiles) -> Inventory {
     let place = &request.project;
+    let disk = Disk::of(&place.folder);
     let mut inventory = Inventory {
         format: Inventory::FORMAT,
         made_at: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
@@ -31,10 +39,11 @@ pub async fn collect(request: &InventoryRequest) -> Inventory {
         architecture: image_architecture(std::env::consts::ARCH).to_owned(),
         folder: place.folder.display().to_string(),
         manifest: place.manifest_path().map(|path| relative(&place.folder, &path)),
-        folder_free: free_bytes(&place.folder),
+        folder_free: disk.map(|disk| disk.free_bytes),
+        folder_disk: disk.map(|disk| disk.device),
         ..Inventory::default()
     };
-    let loaded = match place.read_manifest() {
+    let loaded = match place.read_manifest_with(coming) {
         Some(Ok(loaded)) => Some(loaded),
         Some(Err(errors)) => {
             inventory.manifest_problem = Some(first_problem(&errors));
@@ -87,9 +96,11 @@ fn store_part(contents: &StoreContents, folder: &Path, table: &mut LayerTable) -
     });
     let images = images.collect();
     let part = |part: &crate::images::IncomingBlob| PartInventory { digest: part.blob.clone(), bytes: part.bytes };
+    let disk = Disk::of(folder);
     StoreInventory {
         folder: folder.display().to_string(),
-        free: free_bytes(folder),
+        free: disk.map(|disk| disk.free_bytes),
+        disk: disk.map(|disk| disk.device),
         images,
         incoming: contents.incoming.iter().map(part).collect(),
     }

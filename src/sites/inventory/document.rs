@@ -29,6 +29,9 @@ pub struct Inventory {
     pub manifest_problem: Option<String>,
     /// Free bytes where the project's folder is.
     pub folder_free: Option<u64>,
+    /// The number of that disk, by which it is told whether two folders are on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder_disk: Option<u64>,
     /// The layers that the store or the engine has, each blob once. Images below name them by their places here, from 0.
     pub layers: Vec<LayerInventory>,
     pub engine: Option<EngineInventory>,
@@ -104,6 +107,9 @@ pub struct StoreInventory {
     pub folder: String,
     /// Free bytes where it is.
     pub free: Option<u64>,
+    /// The number of that disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<u64>,
     pub images: Vec<StoreImage>,
     /// Blobs that have arrived in part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -145,6 +151,18 @@ pub struct SeedInventory {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub received: Option<Digest>,
+    /// The disk that it lies on, or will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<DiskInventory>,
+}
+
+/// A disk, where it is not that of the project's folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DiskInventory {
+    /// The folder on it that is meant.
+    pub folder: String,
+    pub disk: u64,
+    pub free: u64,
 }
 
 /// A file of the project.

@@ -46,7 +46,11 @@ impl Received {
 }
 
 /// The files that the manifest is made of and reads, and those that are asked for. Blocking.
-pub(super) fn look(request: &InventoryRequest, loaded: Option<&Loaded>, received: &Received) -> Vec<FileInventory> {
+pub(in crate::sites) fn look(
+    request: &InventoryRequest,
+    loaded: Option<&Loaded>,
+    received: &Received,
+) -> Vec<FileInventory> {
     let mut paths: BTreeSet<String> = request.files.iter().cloned().collect();
     for file in loaded.iter().flat_map(|loaded| loaded.used_files()) {
         // What lies outside the folder is the site's own.

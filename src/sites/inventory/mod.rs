@@ -10,10 +10,10 @@ mod files;
 mod layers;
 mod seeds;
 
-pub use collect::collect;
 pub(super) use collect::free_bytes;
+pub use collect::{collect, collect_with};
 pub use document::{
-    EngineImage, EngineInventory, FileInventory, ImageStoreKind, Inventory, LayerInventory, PartInventory,
-    SeedInventory, StoreImage, StoreInventory,
+    DiskInventory, EngineImage, EngineInventory, FileInventory, ImageStoreKind, Inventory, LayerInventory,
+    PartInventory, SeedInventory, StoreImage, StoreInventory,
 };
-pub(super) use files::{FOLDER as RECEIVED_FOLDER, Received};
+pub(super) use files::{FOLDER as RECEIVED_FOLDER, Received, look as look_at_files};

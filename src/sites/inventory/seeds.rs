@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::document::SeedInventory;
+use super::document::{DiskInventory, SeedInventory};
 use super::files::Received;
-use crate::fs::Digest;
+use crate::fs::{Digest, Disk};
 use crate::manifest::Manifest;
 use crate::sites::seed_files::{self, SeedFile};
 
@@ -23,7 +23,15 @@ fn of_database(database: &str, path: &Path, received: &Received) -> SeedInventor
         bytes: files.iter().flatten().map(|file| file.bytes).sum(),
         digest,
         received: received.seeds.get(database).cloned(),
+        on: disk_of(path),
     }
+}
+
+/// It arrives beside its place.
+fn disk_of(path: &Path) -> Option<DiskInventory> {
+    let folder = path.parent()?;
+    let disk = Disk::of(folder)?;
+    Some(DiskInventory { folder: folder.display().to_string(), disk: disk.device, free: disk.free_bytes })
 }
 
 /// The digest of all of a seed.

@@ -138,16 +138,7 @@ impl TransferPlan {
         let sent_files = files.iter().filter(|file| file.result.is_sent()).map(|file| file.bytes);
         let sent_seeds = seeds.iter().filter(|seed| seed.result.is_sent()).map(|seed| seed.bytes);
         let to_folder: u64 = sent_files.chain(sent_seeds).sum();
-        let folder = |needed| SpaceNeed { folder: inventory.folder.clone(), needed, free: inventory.folder_free };
-        let space = match &inventory.store {
-            // The same figure twice: it is one disk.
-            Some(store) if store.free != inventory.folder_free => {
-                let store = SpaceNeed { folder: store.folder.clone(), needed: to_store, free: store.free };
-                vec![store, folder(to_folder)]
-            }
-            _ => vec![folder(to_store + to_folder)],
-        };
-        let space = space.into_iter().filter(|need| need.needed > 0).collect();
+        let space = super::space::needs(inventory, to_store, &files, &seeds);
         Self { images, blobs, files, seeds, left_out, bytes: to_store + to_folder, space }
     }
 

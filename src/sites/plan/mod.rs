@@ -1,11 +1,12 @@
 //! What a machine lacks of a selection: a pure function of its inventory and of what this machine offers, whatever carries it
 //! there.
 //!
-//! `offer` is the selection, `document` the plan as it is printed, `images` the part that knows layers.
+//! `offer` is the selection, `document` the plan as it is printed, `images` the part that knows layers, `space` what each disk has to hold.
 
 mod document;
 mod images;
 mod offer;
+mod space;
 
 pub use document::{
     FileResult, ImageResult, PlannedBlob, PlannedFile, PlannedImage, PlannedSeed, SpaceNeed, TransferPlan,
@@ -37,7 +38,7 @@ pub fn plan(inventory: &Inventory, offer: &Offer, options: PlanOptions) -> Trans
             PlannedFile {
                 path: file.path.clone(),
                 purpose: file.purpose,
-                result: result(&file.digest, present, received, options),
+                result: becomes(&file.digest, present, received, options),
                 bytes: file.bytes,
                 replaces: present.cloned(),
                 is_recorded: received == Some(&file.digest),
@@ -53,7 +54,7 @@ pub fn plan(inventory: &Inventory, offer: &Offer, options: PlanOptions) -> Trans
                 there.map_or((None, None), |there| (there.digest.as_ref(), there.received.as_ref()));
             PlannedSeed {
                 database: seed.database.clone(),
-                result: result(&seed.digest, present, received, options),
+                result: becomes(&seed.digest, present, received, options),
                 bytes: seed.bytes,
                 digest: seed.digest.clone(),
             }
@@ -63,7 +64,12 @@ pub fn plan(inventory: &Inventory, offer: &Offer, options: PlanOptions) -> Trans
 }
 
 /// What becomes of a file or a seed: one that was changed there since the last transfer stays.
-fn result(offered: &Digest, present: Option<&Digest>, received: Option<&Digest>, options: PlanOptions) -> FileResult {
+pub(in crate::sites) fn becomes(
+    offered: &Digest,
+    present: Option<&Digest>,
+    received: Option<&Digest>,
+    options: PlanOptions,
+) -> FileResult {
     match present {
         None => FileResult::New,
         Some(present) if present == offered => FileResult::Unchanged,

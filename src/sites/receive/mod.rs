@@ -2,7 +2,8 @@
 //!
 //! `arriving` takes one file in, `targets` knows where each belongs, `placing` puts files and seeds in place, `naming` makes
 //! images of blobs, `record` writes down what was done. Nothing gets its name before all of it has passed its digest. Whoever feeds
-//! it offers files, hears from where on each is wanted, hands over pieces, and asks that what has arrived gets its place.
+//! it offers files, hears from where on each is wanted, hands over pieces, and asks that what has arrived gets its place: files of the
+//! project are offered first, since they say where all else belongs, and put in place last, when all that they need is there.
 
 mod arriving;
 mod naming;
@@ -66,13 +67,9 @@ impl Receiver {
             }
             ToReceiver::PlaceFiles => {
                 let open = self.recorded.open(&self.targets, "--only manifest").await?;
-                let was_no_project = open.is_none();
                 let result = self.targets.place_files(open.clone()).await;
                 record::close(open, &result).await?;
                 let (placed, kept) = result?;
-                if was_no_project {
-                    self.recorded.add(&self.targets, "--only manifest", &placed).await?;
-                }
                 self.say(FromReceiver::FilesPlaced { placed, kept });
             }
             ToReceiver::Image(image) if self.images.len() < MOST_IMAGES => self.images.push(*image),

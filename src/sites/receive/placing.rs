@@ -11,7 +11,7 @@ use super::targets::{Targets, blocking};
 use crate::catalogue::io_error;
 use crate::databases::put_seed_in_place;
 use crate::failpoint;
-use crate::fs::{Digest, DurableFile, Mode, create_dir_durably, hash_file};
+use crate::fs::{Digest, DurableFile, Mode, hash_file};
 use crate::report::{Activity, Message};
 use crate::sites::error::{in_one_line, of_path};
 use crate::sites::inventory::Received;
@@ -21,8 +21,14 @@ use crate::sites::{roots, seed_files};
 /// Files that were put in place, and those that were changed here meanwhile and stay.
 type Placed = (Vec<String>, Vec<String>);
 
+/// So many copies are open before they get their names.
+const OPEN_AT_ONCE: usize = 200;
+/// Copies that have no names yet are called so; those of a run that was killed go with the next one.
+const MARK: &str = ".dpl-place-";
+
 impl Targets {
-    /// Puts the files that were offered in place, in their order. One that somebody has changed meanwhile stays.
+    /// Puts the files that were offered in place, in their order: the manifest is the last of them. All are copied to the disks that they
+    /// belong on before the first has its name, so that a full disk changes nothing. One that somebody has changed meanwhile stays.
     pub async fn place_files(&mut self, journal: Option<Open>) -> Result<Placed, Message> {
         let files = std::mem::take(&mut self.files);
         let (folder, incoming) = (self.place.folder.clone(), self.incoming());
@@ -31,25 +37,31 @@ impl Targets {
             let mut received = Received::read(&folder);
             let (mut placed, mut kept) = (Vec::new(), Vec::new());
             let arrived: BTreeSet<PathBuf> = files.iter().map(|(_, digest)| incoming.join(digest.hex())).collect();
-            for (file, digest) in files {
-                let target = roots::inside(&folder, &file.path).map_err(|error| in_one_line(&error))?;
-                let there = digest_of(&target).map_err(|error| of_path(&target, &error))?;
-                if there.as_ref() != Some(&digest) {
-                    if there != file.replaces {
-                        kept.push(file.path);
-                        continue;
+            let mut files = files.into_iter().peekable();
+            while files.peek().is_some() {
+                let some: Vec<(ProjectFile, Digest)> = files.by_ref().take(OPEN_AT_ONCE).collect();
+                let prepared = some.iter().map(|(file, digest)| prepare((&folder, &incoming), file, digest));
+                let prepared = prepared.collect::<Result<Vec<Prepared>, Message>>()?;
+                for (prepared, (file, digest)) in prepared.into_iter().zip(some) {
+                    match prepared {
+                        Prepared::Kept => {
+                            kept.push(file.path);
+                            continue;
+                        }
+                        Prepared::There => {}
+                        Prepared::Copied(copy, target) => {
+                            failpoint!("sites.place.before-file");
+                            Open::step(journal.as_ref(), Activity::PlaceFile, &file.path, || {
+                                copy.commit().map_err(|error| of_path(&target, &error))
+                            })?;
+                            placed.push(file.path.clone());
+                        }
                     }
-                    failpoint!("sites.place.before-file");
-                    let whole = incoming.join(digest.hex());
-                    Open::step(journal.as_ref(), Activity::PlaceFile, &file.path, || {
-                        put(&whole, &target, &file).map_err(|error| of_path(&target, &error))
-                    })?;
-                    placed.push(file.path.clone());
-                }
-                failpoint!("sites.place.before-record");
-                // The record follows each file: what came before a break is known to have come.
-                if received.files.insert(file.path, digest.clone()) != Some(digest) {
-                    received.write(&folder).map_err(|error| of_path(&folder, &error))?;
+                    failpoint!("sites.place.before-record");
+                    // The record follows each file: what came before a break is known to have come.
+                    if received.files.insert(file.path, digest.clone()) != Some(digest) {
+                        received.write(&folder).map_err(|error| of_path(&folder, &error))?;
+                    }
                 }
             }
             failpoint!("sites.place.before-clean");
@@ -103,12 +115,36 @@ fn digest_of(path: &Path) -> io::Result<Option<Digest>> {
     }
 }
 
-/// Copies a file that has arrived to its place: that may be on another disk. What is there keeps its owner and its rights.
-fn put(whole: &Path, target: &Path, file: &ProjectFile) -> io::Result<()> {
+/// A file that has arrived, and its place.
+enum Prepared {
+    /// It is there.
+    There,
+    /// Somebody changed what is there.
+    Kept,
+    /// It lies beside its place.
+    Copied(DurableFile, PathBuf),
+}
+
+fn prepare((folder, incoming): (&Path, &Path), file: &ProjectFile, digest: &Digest) -> Result<Prepared, Message> {
+    let target = roots::inside(folder, &file.path).map_err(|error| in_one_line(&error))?;
+    let there = digest_of(&target).map_err(|error| of_path(&target, &error))?;
+    if there.as_ref() == Some(digest) {
+        return Ok(Prepared::There);
+    }
+    if there != file.replaces {
+        return Ok(Prepared::Kept);
+    }
+    let copied = copy(&incoming.join(digest.hex()), &target, file).map_err(|error| of_path(&target, &error))?;
+    Ok(Prepared::Copied(copied, target))
+}
+
+/// Copies a file that has arrived to beside its place: that may be on another disk. What is there keeps its owner and its rights.
+fn copy(whole: &Path, target: &Path, file: &ProjectFile) -> io::Result<DurableFile> {
     let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
-    create_folders(&folder)?;
+    roots::create_folders(&folder)?;
     let before = fs::metadata(target).ok();
-    let mut copy = DurableFile::create(target, if file.private { Mode::Private } else { Mode::Shared })?;
+    let mode = if file.private { Mode::Private } else { Mode::Shared };
+    let mut copy = DurableFile::create_marked(target, mode, MARK)?;
     io::copy(&mut File::open(whole)?, copy.file())?;
     if let Some(before) = &before
         && !file.private
@@ -124,19 +160,7 @@ fn put(whole: &Path, target: &Path, file: &ProjectFile) -> io::Result<()> {
     {
         std::os::unix::fs::fchown(copy.file(), Some(owner.uid()), Some(owner.gid()))?;
     }
-    copy.commit()
-}
-
-/// Makes folders that belong to whom the one above them does.
-fn create_folders(folder: &Path) -> io::Result<()> {
-    let missing: Vec<PathBuf> = folder.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
-    create_dir_durably(folder)?;
-    for made in missing.iter().rev() {
-        if let Some(above) = made.parent().and_then(|above| fs::metadata(above).ok())
-            && rustix::process::geteuid().is_root()
-        {
-            std::os::unix::fs::chown(made, Some(above.uid()), Some(above.gid()))?;
-        }
-    }
-    Ok(())
+    // Now, since a full disk may say so no earlier.
+    copy.file().sync_data()?;
+    Ok(copy)
 }

@@ -9,7 +9,7 @@ use super::targets::{Targets, blocking};
 use crate::catalogue::english;
 use crate::fs::Digest;
 use crate::report::{Activity, Message, Reporter};
-use crate::sites::error::in_one_line;
+use crate::sites::error::{in_one_line, of_path};
 use crate::state::{Journal, Lock, Operator, StateDir};
 
 /// One who is at work is waited for.
@@ -40,8 +40,7 @@ impl Recorded {
         Self::InJournal { desk: plain.take(LONGEST_NAME).collect() }
     }
 
-    /// Takes the project's lock and writes down that `what` begins. `None` where there is no project here yet: files of its
-    /// manifest are the first that come.
+    /// Takes the project's lock and writes down that `what` begins. `None` where there is no project here, and none comes.
     ///
     /// # Errors
     /// Somebody else is at work; the journal can't be written.
@@ -50,13 +49,15 @@ impl Recorded {
             Self::InJournal { desk } => desk,
             Self::By(reporter) => return Ok(Some(Open::Part(reporter.clone()))),
         };
-        let Some(Ok(loaded)) = targets.place.read_manifest() else { return Ok(None) };
+        let Some(Ok(loaded)) = targets.read_coming() else { return Ok(None) };
         let path = targets.place.manifest_path().unwrap_or_default();
         let files = loaded.sources.files();
         let text: String = files.iter().map(|file| Digest::of(file.text.as_bytes()).to_string()).collect();
         let state = state_of(targets, &path, &loaded.manifest.project);
         let command = format!("dpl send {what} (from {desk})");
+        let place = targets.place.clone();
         let opened = blocking(move || {
+            place.make_folders().map_err(|error| of_path(&place.folder, &error))?;
             let operator = Operator::of_process();
             let lock = Lock::acquire(&state, &operator, &command, PATIENCE).map_err(|error| in_one_line(&error))?;
             let digest = Digest::of(text.as_bytes());
@@ -65,15 +66,6 @@ impl Recorded {
             Ok(Open::Action { journal, _lock: Arc::new(lock) })
         });
         opened.await.map(Some)
-    }
-
-    /// Writes down what was put in place before there was a project.
-    pub(super) async fn add(&self, targets: &Targets, what: &str, placed: &[String]) -> Result<(), Message> {
-        let Some(open) = self.open(targets, what).await? else { return Ok(()) };
-        for path in placed {
-            Open::step(Some(&open), Activity::PlaceFile, path, || Ok(()))?;
-        }
-        close(Some(open), &Ok(())).await
     }
 }
 

@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use super::arriving::Place;
 use crate::fs::{Digest, escape, hash_file};
 use crate::images::{PART, has_arrived, incoming_folder, open_incoming, sweep_arrivals};
-use crate::manifest::Loaded;
+use crate::manifest::{ComingFile, ComingFiles, Loaded, ManifestErrors};
 use crate::report::Message;
-use crate::sites::error::in_one_line;
+use crate::sites::error::{in_one_line, of_path};
 use crate::sites::inventory::RECEIVED_FOLDER;
 use crate::sites::place::problem_of;
 use crate::sites::protocol::{FileOffer, ProjectFile, ProjectPlace, Target};
 use crate::sites::roots;
 
-/// The roots of a project, as its manifest at the site says them; read when they are first needed.
+/// The roots of a project, as its manifest at the site says them, or the one that is to be there: that one gets its place last. Read when
+/// they are first needed.
 pub(super) struct Targets {
     pub place: ProjectPlace,
     loaded: Option<Loaded>,
@@ -40,20 +41,36 @@ impl Targets {
         Self { place, loaded: None, store: None, files: Vec::new() }
     }
 
-    /// The manifest there.
+    /// Reads the manifest as it will be once the files that were offered are in place; `None` where none is known.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read_coming(&self) -> Option<Result<Loaded, ManifestErrors>> {
+        let (incoming, mut coming) = (self.incoming(), ComingFiles::default());
+        for (file, digest) in &self.files {
+            let whole = incoming.join(digest.hex());
+            // One that is in its place already did not have to arrive.
+            if whole.is_file() {
+                coming.add(&self.place.folder.join(&file.path), ComingFile::At(whole));
+            }
+        }
+        self.place.read_manifest_with(&coming)
+    }
+
+    /// The manifest that counts.
     ///
     /// # Errors
     /// There is none, or it is wrong.
     pub fn manifest(&mut self) -> Result<&Loaded, Message> {
         if self.loaded.is_none() {
-            let read = self.place.read_manifest();
+            let read = self.read_coming();
             let loaded = read.ok_or_else(|| message!("receive-no-manifest", folder = self.place.folder.display()))?;
             self.loaded = Some(loaded.map_err(|errors| problem_of(&errors))?);
         }
         self.loaded.as_ref().ok_or_else(|| message!("receive-no-manifest", folder = self.place.folder.display()))
     }
 
-    /// Lets the manifest be read again, since its files have changed.
+    /// Lets the manifest be read again, since files of it have come or were put in place.
     pub fn forget_manifest(&mut self) {
         (self.loaded, self.store) = (None, None);
     }
@@ -117,9 +134,11 @@ impl Targets {
                 let place = roots::inside(&self.place.folder, &file.path).map_err(|error| in_one_line(&error))?;
                 let incoming = self.incoming();
                 if self.files.is_empty() {
+                    self.place.make_folders().map_err(|error| of_path(&self.place.folder, &error))?;
                     sweep_arrivals(&incoming);
                 }
                 self.files.push((file.clone(), offer.digest.clone()));
+                self.forget_manifest();
                 let there = hash_file(&place).ok().map(|(digest, _)| digest);
                 let came = fs::metadata(incoming.join(offer.digest.hex())).is_ok_and(|file| file.len() == offer.bytes);
                 Ok(match there.as_ref() == Some(&offer.digest) || came {

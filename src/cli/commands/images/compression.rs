@@ -35,11 +35,16 @@ pub struct EffortArguments {
 
 /// What was chosen, or else what is usual.
 fn compression(choice: Option<CompressionChoice>, usual: Compression) -> Compression {
-    match choice {
-        None => usual,
-        Some(CompressionChoice::Zstd) => Compression::Zstd,
-        Some(CompressionChoice::Gzip) => Compression::Gzip,
-        Some(CompressionChoice::None) => Compression::None,
+    choice.map_or(usual, Compression::from)
+}
+
+impl From<CompressionChoice> for Compression {
+    fn from(choice: CompressionChoice) -> Self {
+        match choice {
+            CompressionChoice::Zstd => Self::Zstd,
+            CompressionChoice::Gzip => Self::Gzip,
+            CompressionChoice::None => Self::None,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::cli::grammar::arguments::ManifestArguments;
 use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
 
+pub(super) use compression::CompressionChoice;
 pub use transfer::{Load, LoadArguments, Save, SaveArguments, found_in_store, load, save};
 
 #[derive(Debug, Subcommand)]

@@ -9,26 +9,26 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::full::FullArguments;
 use super::goals::goals;
 use super::keys::SigningArguments;
 use super::release::left_out;
 use super::selected::SelectionArguments;
+use super::self_extracting::{Program, SelfExtractingArguments, sign_file};
+use super::split::{check_disk, part_bytes};
 use crate::cli::commands::sites::{SitesFile, desk};
 use crate::cli::grammar::values::number_from;
 use crate::cli::session::operations::path;
 use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::table::{self, Column, size};
-use crate::fs::{
-    Digest, Disk, Mode, Output as OutputFile, OutputOptions, OutputTarget, create_dir_durably, write_durably,
-};
+use crate::fs::{Digest, Mode, Output as OutputFile, OutputOptions, OutputTarget, create_dir_durably, write_durably};
 use crate::images::{release_file, release_signature, replaced_part};
-use crate::manifest::model::ByteSize;
 use crate::packages::{
     GoalNeeds, PackGoal, PackInput, PackPlan, PackagesError, PartsList, PartsOutput, Release, SigningKey, plan_pack,
     read_release,
 };
-use crate::report::{Activity, Reporter, Told as _};
+use crate::report::{Activity, Reporter};
 use crate::sites::{Offer, SitesError, Sources, offer_seeds};
 
 #[derive(Debug, Args)]
@@ -42,10 +42,14 @@ pub struct PackArguments {
     /// The release to pack [default: what lies here now]
     #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "secrets", "folder"])]
     pub release: Option<String>,
-    /// For whom: site:NAME, release:NAME (whoever has that release), FILE (an inventory), none (a machine that has nothing);
-    /// several make one package for all of them
-    #[arg(long = "for", value_name = "MACHINE", required = true)]
+    /// For whom: site:NAME, release:NAME (machines that have that release), FILE (an inventory), none (a machine that has nothing);
+    /// several make one package for all of them [default: none, with --full]
+    #[arg(long = "for", value_name = "MACHINE", required_unless_present = "full")]
     pub goals: Vec<String>,
+    #[command(flatten)]
+    pub full: FullArguments,
+    #[command(flatten)]
+    pub program: SelfExtractingArguments,
     /// The file to write; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
@@ -83,7 +87,7 @@ pub struct PackReport {
     /// The files of a package in parts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<String>,
-    /// Bytes of the file; 0 for what `--dry-run` shows.
+    /// Bytes of what was written: of the file, of all parts, or of the part that was made again; 0 for what `--dry-run` shows.
     pub written_bytes: u64,
     /// For whom it is, and what each of them makes it carry.
     pub goals: Vec<GoalNeeds>,
@@ -101,19 +105,19 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
     if is_stream && !session.global.dry_run && io::stdout().is_terminal() {
         return Err(Failure::usage(message!("usage-pack-terminal")));
     }
-    let split = arguments.split.as_deref().map(str::parse::<ByteSize>).transpose();
-    let split = split
-        .map_err(|error| Failure::usage(message!("usage-flag-value", flag = "--split", why = error.message())))?
-        .map(|ByteSize(bytes)| bytes);
-    if is_stream && split.is_some() {
+    let split = part_bytes(arguments, &session.output)?;
+    if is_stream && (split.is_some() || arguments.program.self_extracting) {
         return Err(Failure::usage(message!("usage-pack-split-stream")));
     }
-    let (project, targets) = session.targets(&arguments.selection.targets)?;
+    let (project, targets) = session.targets(&arguments.selection.content.targets)?;
     if arguments.release.is_some() && !targets.is_empty() {
         return Err(Failure::usage(message!("usage-pack-targets")));
     }
     let store = project.manifest().paths.images.clone();
-    let goals = goals(&arguments.goals, &arguments.file, store.as_deref(), session)?;
+    let goals = match arguments.full.full {
+        true => vec![PackGoal::nothing("none")],
+        false => goals(&arguments.goals, &arguments.file, store.as_deref(), session)?,
+    };
     let key = arguments.signing.signing_key()?;
     if key.is_none() && !arguments.signing.unsigned {
         session.output.say(&message!("pack-no-key"));
@@ -133,8 +137,11 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
         input.created.clone_from(&listed.created);
     }
     check_goals(&input, &goals)?;
+    let program = arguments.program.program(&input.architecture)?;
+    // Gone with the end of the command.
+    let _recompressed = arguments.full.prepare(&mut input, &arguments.output, session)?;
     let plan = plan_pack(&input, &goals, arguments.whole)?;
-    if listed.as_ref().is_some_and(|listed| listed.package != plan_digest(&plan)) {
+    if listed.as_ref().is_some_and(|listed| !listed.is_of(&plan_digest(&plan), split)) {
         return Err(PackagesError::OtherPackage { list: PartsList::path(&arguments.output) }.into());
     }
     let mut report = report_of(&plan, arguments);
@@ -146,21 +153,30 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
     if let Some(existing) = replaced(arguments).filter(|_| !is_stream) {
         session.confirm(&message!("confirm-overwrite", path = existing.display()))?;
     }
-    if !is_stream && !arguments.no_space_check {
-        check_space(&arguments.output, plan.bytes())?;
+    if !is_stream {
+        let all = plan.file_bytes(None) + program.as_ref().map_or(0, Program::added_bytes);
+        let largest = split.map_or(all, |part| part.min(all));
+        let written = if arguments.part.is_some() { largest } else { all };
+        check_disk(&arguments.output, (largest, written), !arguments.no_space_check)?;
     }
     let command = command_of(arguments);
-    let written = session.change_at(WorkPlace::Here, &project, &command, |_, reporter| {
+    let (program, signing) = (program.as_ref(), key.as_ref());
+    let written = session.change_at(WorkPlace::Here, &project, &command, |session, reporter| {
         reporter.settled(plan_digest(&plan));
         let signature = match listed.and_then(|listed| listed.signature) {
             Some(signature) => Some(signature.into_bytes()),
-            None => key.map(|key| sign(&plan, &key, store.as_deref())).transpose()?,
+            None => signing.map(|key| sign(&plan, key, store.as_deref())).transpose()?,
         };
-        let target = Target { output: &arguments.output, split, only: arguments.part };
+        let target = Target { output: &arguments.output, split, only: arguments.part, program };
         let subject = arguments.output.display().to_string();
         reporter.began(Activity::WritePackage, &subject, Some(plan.bytes()));
         match target.write(&plan, signature.as_deref(), (&reporter, &subject)) {
             Ok((bytes, parts)) => {
+                if program.is_some()
+                    && let Some(signature) = sign_file(&arguments.output, signing)?
+                {
+                    session.output.say(&message!("pack-signed-file", path = signature.display(), file = &subject));
+                }
                 reporter.done(Activity::WritePackage, &subject, message!("package-written", bytes = bytes));
                 Ok((bytes, parts))
             }
@@ -211,10 +227,12 @@ fn report_of(plan: &PackPlan, arguments: &PackArguments) -> PackReport {
 
 fn command_of(arguments: &PackArguments) -> String {
     let mut words = vec!["dpl".to_owned(), "pack".to_owned()];
-    words.extend(arguments.selection.targets.iter().cloned());
+    words.extend(arguments.selection.content.targets.iter().cloned());
     if let Some(release) = &arguments.release {
         words.extend(["--release".to_owned(), release.clone()]);
     }
+    let flags = [(arguments.full.full, "--full"), (arguments.program.self_extracting, "--self-extracting")];
+    words.extend(flags.iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| (*flag).to_owned()));
     words.extend(arguments.goals.iter().flat_map(|goal| ["--for".to_owned(), goal.clone()]));
     words.extend(["--output".to_owned(), arguments.output.display().to_string()]);
     words.join(" ")
@@ -299,13 +317,6 @@ fn check_goals(input: &PackInput, goals: &[PackGoal]) -> Result<(), PackagesErro
     }
 }
 
-fn check_space(output: &Path, needed: u64) -> Result<(), PackagesError> {
-    match Disk::of(output).map(|disk| disk.free_bytes).filter(|free| *free < needed) {
-        Some(free) => Err(PackagesError::NoSpace { folder: output.display().to_string(), needed, free }),
-        None => Ok(()),
-    }
-}
-
 /// The signature of a package. That of a release is made once and kept with it: the same package is the same bytes.
 fn sign(plan: &PackPlan, key: &SigningKey, store: Option<&Path>) -> Result<Vec<u8>, PackagesError> {
     let index = plan.index.to_bytes();
@@ -333,6 +344,8 @@ struct Target<'a> {
     /// The most bytes of a part.
     split: Option<u64>,
     only: Option<u64>,
+    /// What stands before it.
+    program: Option<&'a Program>,
 }
 
 impl Target<'_> {
@@ -361,14 +374,18 @@ impl Target<'_> {
         if let Some(part_bytes) = self.split {
             let package = (plan_digest(plan), plan.file_bytes(signature));
             let out = PartsOutput::new((self.output, mode, MARK), package, part_bytes, self.only).map_err(to_write)?;
-            let (out, bytes) = plan.write(out, signature, of).map_err(written)?;
+            let (out, _) = plan.write(out, signature, of).map_err(written)?;
             let parts = out.commit(&plan.index.created, signature).map_err(to_write)?;
-            return Ok((bytes, parts));
+            let bytes = parts.iter().map(|(_, bytes)| bytes).sum();
+            return Ok((bytes, parts.into_iter().map(|(path, _)| path).collect()));
         }
         let gives_up = || reporter.asked_to_stop();
         let opening = OutputOptions { mode, mark: MARK, gives_up: &gives_up };
-        let out = OutputFile::create(self.output, &opening).map_err(to_write)?;
+        let mut out = OutputFile::create(self.output, &opening).map_err(to_write)?;
+        self.program.map(|program| program.begin(&mut out)).transpose().map_err(to_write)?;
         let (mut out, bytes) = plan.write(out, signature, of).map_err(written)?;
+        self.program.map(|program| program.end(&mut out)).transpose().map_err(to_write)?;
+        let bytes = bytes + self.program.map_or(0, Program::added_bytes);
         crate::failpoint!("packages.pack.before-rename");
         out.flush().and_then(|()| out.commit()).map_err(to_write)?;
         crate::failpoint!("packages.pack.after-rename");
@@ -398,7 +415,7 @@ fn show(report: &PackReport, session: &mut Session) -> Result<(), Failure> {
     }
     let (images, files, seeds, bytes) = (report.images, report.files, report.seeds, report.bytes);
     output.say(&match report.done {
-        true if !report.parts.is_empty() => {
+        true if report.parts.len() > 1 => {
             message!(
                 "pack-done-parts",
                 parts = report.parts.len(),
@@ -406,7 +423,10 @@ fn show(report: &PackReport, session: &mut Session) -> Result<(), Failure> {
                 bytes = report.written_bytes
             )
         }
-        true => message!("pack-done", output = &report.output, bytes = report.written_bytes),
+        true => {
+            let output = report.parts.first().unwrap_or(&report.output);
+            message!("pack-done", output = output, bytes = report.written_bytes)
+        }
         false => message!("pack-would", images = images, files = files, seeds = seeds, bytes = bytes),
     });
     Ok(())

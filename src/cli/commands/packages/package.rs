@@ -6,17 +6,15 @@ use clap::{Args, Subcommand};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::keys::trusted_keys;
-use super::place::{open, place_of};
+use super::place::open;
+use super::planned::{PlannedPackage, Question, say_verdict};
 use super::release::section;
-use super::unpack::{judge, key_of, say_plan, say_verdict};
-use crate::cli::commands::sites::tables;
 use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
 use crate::cli::text::table::{self, size};
 use crate::manifest::FileUse;
-use crate::packages::{FieldChange, Namespace, PackageIndex, PackageReader, diff_manifests, plan_unpack};
-use crate::sites::{ImageResult, InventoryRequest, PlanOptions, TransferPlan, collect_inventory, shown};
+use crate::packages::{FieldChange, Namespace, PackageIndex, PackageReader, diff_manifests};
+use crate::sites::{ImageResult, PlanOptions, shown};
 
 #[derive(Debug, Subcommand)]
 pub enum PackageCommand {
@@ -55,15 +53,9 @@ pub struct PackageReport {
 /// What `package plan --json` prints.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct PackagePlanReport {
-    /// The digest of the package's index: its identity.
-    pub package: String,
-    pub project: String,
-    pub release: Option<String>,
-    pub created: String,
-    /// The ID of the key that signed it and that this machine trusts; null where none does.
-    pub key: Option<String>,
-    pub plan: TransferPlan,
-    /// Services of the manifest here whose images it changes.
+    #[serde(flatten)]
+    pub planned: PlannedPackage,
+    /// Services of the manifest whose images it changes, where there is a project by now.
     pub services: Vec<String>,
     /// Fields of manifests that it changes.
     pub fields: Vec<FieldChange>,
@@ -96,7 +88,7 @@ fn show(reader: &PackageReader, session: &mut Session) -> Result<u8, Failure> {
         vec![fact(message!("fact-who")), shown(&index.by)],
         vec![fact(message!("fact-manifest")), shown(&index.manifest)],
         vec![fact(message!("fact-package")), reader.digest().to_string()],
-        vec![fact(message!("fact-verified")), output.catalogue.text(&signed)],
+        vec![fact(message!("fact-signature")), output.catalogue.text(&signed)],
         vec![fact(message!("fact-contents")), size(index.bytes())],
     ];
     let first: Vec<&str> = first.iter().map(String::as_str).collect();
@@ -127,60 +119,53 @@ fn show(reader: &PackageReader, session: &mut Session) -> Result<u8, Failure> {
 }
 
 fn plan(arguments: &PlanArguments, session: &mut Session) -> Result<u8, Failure> {
-    let mut reader = open(&arguments.package.files)?;
-    let index = reader.index.clone();
-    let place = place_of(&index, arguments.folder.as_deref(), session)?;
-    let manifest = place.folder.join(place.manifest.as_deref().unwrap_or_default());
-    let verdict = judge(&reader, &trusted_keys(&place.folder, Some(&manifest), session)?)?;
-    let files = index.files.iter().map(|file| file.path.clone()).collect();
-    let request = InventoryRequest { project: place.clone(), files, seeds: !index.seeds.is_empty() };
-    let inventory = session.wait_for(async { Ok(collect_inventory(&request).await) })?;
-    let plan = plan_unpack(&index, &inventory, PlanOptions::default())?;
+    let question = Question {
+        files: &arguments.package.files,
+        folder: arguments.folder.as_deref(),
+        options: PlanOptions::default(),
+        allow_older: true,
+    };
+    let mut looked = question.look(session)?;
     let mut services = Vec::new();
-    if inventory.project.is_some() {
-        let project = session.project(Some(&manifest))?;
+    if looked.has_project {
+        let images = &looked.planned.plan.images;
         let sent = |reference: &str| {
-            plan.images.iter().any(|image| image.result == ImageResult::Sent && image.reference == reference)
+            images.iter().any(|image| image.result == ImageResult::Sent && image.reference == reference)
         };
-        for (_, service, definition) in project.manifest().services.iter() {
+        for (_, service, definition) in looked.project.manifest().services.iter() {
             if crate::images::engine_name(&definition.image).is_some_and(|name| sent(&name)) {
                 services.push(service.to_owned());
             }
         }
     }
     let mut fields = Vec::new();
-    for (file, content) in reader.files(|file| file.purpose == FileUse::Manifest)? {
-        let Ok(here) = std::fs::read(place.folder.join(&file)) else { continue };
-        fields.extend(diff_manifests(&file, &here, &content));
+    for file in looked.reader.index.files.iter().filter(|file| file.purpose == FileUse::Manifest) {
+        let Ok(here) = std::fs::read(looked.place.folder.join(&file.path)) else { continue };
+        if let Some(content) = looked.files.content(&file.digest) {
+            fields.extend(diff_manifests(&file.path, &here, &content));
+        }
     }
-    let report = PackagePlanReport {
-        package: reader.digest().to_string(),
-        project: index.project.clone(),
-        release: index.release.clone(),
-        created: index.created.clone(),
-        key: key_of(&verdict),
-        plan,
-        services,
-        fields,
-    };
+    let report = PackagePlanReport { planned: looked.planned, services, fields };
     let output = &session.output;
     if output.json {
         output.document(&report)?;
         return Ok(0);
     }
-    let mut text = tables(&report.plan, output);
-    for field in &report.fields {
+    let line = |field: &FieldChange| {
         let value = |value: &Option<String>| value.as_deref().map_or_else(|| "-".to_owned(), shown);
         let (from, to) = (value(&field.from), value(&field.to));
-        text.push_str(&format!("{}: {}: {from} → {to}\n", shown(&field.file), shown(&field.field)));
-    }
-    say_plan(&report.plan, (&report.project, report.release.as_deref(), &report.created), output, &mut text);
-    output.data(&text)?;
-    say_verdict(&verdict, session);
+        format!("{}: {}: {from} → {to}\n", shown(&field.file), shown(&field.field))
+    };
+    let fields: String = report.fields.iter().map(line).collect();
+    output.data(&report.planned.text(&fields, output))?;
+    say_verdict(&looked.verdict, session);
     let services = report.services.join(", ");
     session.output.say(&match report.services.is_empty() {
         true => message!("package-changes-nothing"),
         false => message!("package-changes", services = services),
     });
+    if super::self_extracting::is_one() {
+        super::self_extracting::words(session);
+    }
     Ok(0)
 }

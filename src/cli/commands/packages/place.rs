@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
+use crate::fs::Attached;
 use crate::packages::{
     FileSource, PackageIndex, PackageReader, PackageSource, PackagesError, PartHeader, PartsSource, PartsStream,
     StreamSource, damaged_parts, is_part, parts_beside,
@@ -70,7 +71,11 @@ fn open_one(path: &Path) -> Result<PackageReader, PackagesError> {
         let file = File::open(path)?;
         let kind = file.metadata()?.file_type();
         match kind.is_file() {
-            true => Ok(Box::new(FileSource::new(file)?)),
+            true => Ok(Box::new(match Attached::of(&file)? {
+                // A program with a package behind it.
+                Some(attached) => FileSource::within(file, attached.offset, attached.end)?,
+                None => FileSource::new(file)?,
+            })),
             false if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
             // A pipe, or a device with a package written to it.
             false => stream(file),

@@ -63,38 +63,71 @@ pub fn run(arguments: &ReceiptArguments, session: &mut Session) -> Result<u8, Fa
 
 /// What a phone reads: one line, for people as for programs.
 fn in_one_line(receipt: &Receipt) -> String {
-    let Receipt { project, received, package, images, files, seeds, .. } = receipt;
+    let Receipt { project, received, package, .. } = receipt;
     let release = receipt.release.as_deref().unwrap_or(&receipt.created);
     let key = receipt.key.as_deref().unwrap_or("unsigned");
-    format!(
-        "dpl receipt: {project} {release}, {received}, {package}, {key}, images {images}, files {files}, seeds {seeds}"
-    )
+    let count = |(name, new, before, kept): (&str, u64, u64, u64)| {
+        let parts = [(new, "new"), (before, "there"), (kept, "kept")];
+        let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
+        let parts: Vec<String> = parts.collect();
+        format!("{name} {}", if parts.is_empty() { "none".to_owned() } else { parts.join(" ") })
+    };
+    let counts = counts_of(receipt).map(count).join(", ");
+    format!("dpl receipt: {project} {release}, {received}, {package}, {key}, {counts}")
+}
+
+/// What came, what was there, and what was kept as it was changed there.
+fn counts_of(receipt: &Receipt) -> [(&'static str, u64, u64, u64); 4] {
+    [
+        ("images", receipt.images, receipt.images_before, 0),
+        ("layers", receipt.layers, receipt.layers_before, 0),
+        ("files", receipt.files, receipt.files_before, receipt.kept_files),
+        ("seeds", receipt.seeds, receipt.seeds_before, receipt.kept_seeds),
+    ]
 }
 
 fn facts(receipt: &Receipt, output: &Output) -> String {
     let fact = |key| output.catalogue.word(key).to_owned();
     let release = receipt.release.clone().unwrap_or_else(|| "-".to_owned());
     let first = [fact(message!("fact-release")), release];
-    let verified = match &receipt.key {
+    let signed = match &receipt.key {
         Some(key) => message!("receipt-signed", key = shown(key)),
         None => message!("receipt-unsigned"),
     };
-    let counts = message!(
-        "receipt-counts",
+    let arrived = message!(
+        "receipt-arrived",
         images = receipt.images,
+        layers = receipt.layers,
         files = receipt.files,
         seeds = receipt.seeds,
         bytes = receipt.bytes
     );
-    let facts = vec![
+    let before = message!(
+        "receipt-before",
+        images = receipt.images_before,
+        layers = receipt.layers_before,
+        files = receipt.files_before,
+        seeds = receipt.seeds_before
+    );
+    let kept = message!("receipt-kept", files = receipt.kept_files, seeds = receipt.kept_seeds);
+    let compared = match receipt.layers_before {
+        0 => message!("receipt-compared"),
+        _ => message!("receipt-compared-but-layers"),
+    };
+    let mut facts = vec![
         vec![fact(message!("fact-project")), receipt.project.clone()],
         vec![fact(message!("fact-created")), table::time(&receipt.created)],
         vec![fact(message!("fact-received")), table::time(&receipt.received)],
         vec![fact(message!("fact-who")), receipt.by.clone()],
         vec![fact(message!("fact-package")), receipt.package.clone()],
-        vec![fact(message!("fact-contents")), output.catalogue.text(&counts)],
-        vec![fact(message!("fact-verified")), output.catalogue.text(&verified)],
+        vec![fact(message!("fact-arrived")), output.catalogue.text(&arrived)],
+        vec![fact(message!("fact-before")), output.catalogue.text(&before)],
     ];
+    if receipt.kept_files + receipt.kept_seeds > 0 {
+        facts.push(vec![fact(message!("fact-kept")), output.catalogue.text(&kept)]);
+    }
+    facts.push(vec![fact(message!("fact-signature")), output.catalogue.text(&signed)]);
+    facts.push(vec![fact(message!("fact-verified")), output.catalogue.text(&compared)]);
     let first: Vec<&str> = first.iter().map(String::as_str).collect();
     table::columns(&first, facts)
 }

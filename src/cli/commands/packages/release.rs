@@ -115,7 +115,7 @@ fn store(project: &Project) -> Result<&Path, Failure> {
 
 fn create(arguments: &CreateArguments, session: &mut Session) -> Result<u8, Failure> {
     let name = arguments.name.as_str();
-    let (project, targets) = session.targets(&arguments.selection.targets)?;
+    let (project, targets) = session.targets(&arguments.selection.content.targets)?;
     let store = store(&project)?.to_owned();
     // Before gigabytes are saved for it.
     match read_release(&store, name) {

@@ -2,6 +2,7 @@
 //! backups here, `inventory` says what a machine has, `serve` is dpl's own end at the site.
 
 mod command;
+mod contents;
 mod fetch;
 mod inventory;
 mod list;
@@ -23,15 +24,16 @@ use crate::manifest::{Choices, Site, SiteList, Variables, read_sites, sites_file
 use crate::sites::{Remote, RemoteOptions};
 
 pub(super) use command::{SiteCommand, captured, desk};
+pub use contents::ContentArguments;
+pub(super) use contents::Offered;
 pub use fetch::{FetchArguments, FetchReport, run as fetch};
 pub(super) use inventory::{Either, at_site, read_either};
 pub use inventory::{InventoryArguments, run as inventory};
 pub use list::{SitesArguments, SitesReport, run as sites};
-pub(super) use offered::{WantedImages, references};
 pub use on::{OnArguments, run as on};
-pub use send::{Part, SendArguments, SendReport, run as send};
+pub use send::{SendArguments, SendReport, run as send};
 pub use serve::{ServeArguments, run as serve};
-pub(super) use table_of_send::{keeps_something, tables};
+pub(super) use table_of_send::{Carrier, keeps_something, tables};
 
 #[derive(Debug, Default, Args)]
 pub struct SitesFile {

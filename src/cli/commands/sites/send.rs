@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::command::desk;
-use super::offered::{Offered, offer};
+use super::contents::{ContentArguments, Offered};
+use super::offered::offer;
 use super::{SitesFile, read, remote as connect, select, table_of_send};
 use crate::cli::ask::prompt::Unanswered;
 use crate::cli::session::Session;
@@ -30,15 +31,8 @@ pub struct SendArguments {
     /// The site, or several: a name, a glob, @GROUP
     #[arg(value_name = "SITE")]
     pub site: String,
-    /// The services whose images are sent [default: all]
-    #[arg(value_name = "TARGET")]
-    pub targets: Vec<String>,
-    /// Send only this: images, the manifest with what it extends and reads, the seeds of databases [default: all]
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
-    pub only: Vec<Part>,
-    /// Send files that hold secrets, too, readable for their owner alone
-    #[arg(long)]
-    pub secrets: bool,
+    #[command(flatten)]
+    pub content: ContentArguments,
     /// Replace files and seeds that were changed at the site
     #[arg(long)]
     pub overwrite: bool,
@@ -99,7 +93,7 @@ pub fn run(arguments: &SendArguments, session: &mut Session) -> Result<u8, Failu
         .map(str::parse::<Rate>)
         .transpose()
         .map_err(|error| Failure::usage(message!("usage-flag-value", flag = "--limit", why = error.message())))?;
-    let (project, targets) = session.targets(&arguments.targets)?;
+    let (project, targets) = session.targets(&arguments.content.targets)?;
     let list = read(&arguments.file, session)?;
     let sites = select(&list, std::slice::from_ref(&arguments.site))?;
     let count = sites.len();
@@ -139,13 +133,6 @@ pub(super) struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// What is chosen: all, where nothing is named.
-    pub fn parts(&self) -> Parts {
-        let only = &self.arguments.only;
-        let is_sent = |part| only.is_empty() || only.contains(&part);
-        Parts { images: is_sent(Part::Images), manifest: is_sent(Part::Manifest), seeds: is_sent(Part::Seeds) }
-    }
-
     fn run(&self, project: &Arc<crate::cli::session::Project>, session: &mut Session) -> Result<SiteSent, Failure> {
         let remote = connect(self.name, self.site)?;
         let place = ProjectPlace {
@@ -244,25 +231,6 @@ impl Sending<'_> {
         }
         Ok(SentReport { placed, kept, named, seeds, bytes, seconds })
     }
-}
-
-/// What can be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Part {
-    /// The images of the services
-    Images,
-    /// The manifest, what it extends and the files that it reads
-    Manifest,
-    /// The seeds of databases
-    Seeds,
-}
-
-/// What is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Parts {
-    pub images: bool,
-    pub manifest: bool,
-    pub seeds: bool,
 }
 
 fn file_name(path: &Path) -> Option<String> {

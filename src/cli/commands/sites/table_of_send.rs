@@ -8,7 +8,7 @@ use crate::sites::{FileResult, ImageResult, LeftOutBecause, TransferPlan, shown}
 
 pub(super) fn draw(sent: &SiteSent, output: &Output) -> String {
     let plan = &sent.plan;
-    let mut text = tables(plan, output);
+    let mut text = tables(plan, Carrier::Line, output);
     let mut say = |message: Message| {
         text.push_str(&output.catalogue.text(&message));
         text.push('\n');
@@ -50,8 +50,17 @@ pub(in crate::cli::commands) fn keeps_something(plan: &TransferPlan) -> bool {
     files.chain(plan.seeds.iter().map(|seed| seed.result)).any(|of| of == FileResult::Kept)
 }
 
+/// What brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli::commands) enum Carrier {
+    /// A connection to another machine.
+    Line,
+    /// A file that is unpacked here.
+    Package,
+}
+
 /// What becomes of images, files and seeds.
-pub(in crate::cli::commands) fn tables(plan: &TransferPlan, output: &Output) -> String {
+pub(in crate::cli::commands) fn tables(plan: &TransferPlan, carrier: Carrier, output: &Output) -> String {
     let mut text = String::new();
     let title = |key: Message| Column::new(output.catalogue.word(key));
     if !plan.images.is_empty() {
@@ -64,7 +73,13 @@ pub(in crate::cli::commands) fn tables(plan: &TransferPlan, output: &Output) -> 
         let row = |image: &crate::sites::PlannedImage| {
             let result = match image.result {
                 ImageResult::Present => output.paint_word(Tone::Good, message!("word-present")),
-                ImageResult::Sent => output.paint_word(Tone::Attention, message!("send-would-send")),
+                ImageResult::Sent => output.paint_word(
+                    Tone::Attention,
+                    match carrier {
+                        Carrier::Line => message!("send-would-send"),
+                        Carrier::Package => message!("unpack-would-bring"),
+                    },
+                ),
             };
             let layers = format!("{}/{}", image.layers_to_send, image.layers_total);
             vec![image.reference.clone(), result, layers, size(image.bytes)]
@@ -75,7 +90,13 @@ pub(in crate::cli::commands) fn tables(plan: &TransferPlan, output: &Output) -> 
         FileResult::Unchanged => output.paint_word(Tone::Good, message!("word-unchanged")),
         FileResult::New => output.paint_word(Tone::Attention, message!("send-new")),
         FileResult::Replaced => output.paint_word(Tone::Attention, message!("send-replaced")),
-        FileResult::Kept => output.paint_word(Tone::Bad, message!("send-kept")),
+        FileResult::Kept => output.paint_word(
+            Tone::Bad,
+            match carrier {
+                Carrier::Line => message!("send-kept"),
+                Carrier::Package => message!("unpack-kept"),
+            },
+        ),
     };
     let files = plan.files.iter().map(|file| (file.path.clone(), file.result, file.bytes));
     let seeds = plan.seeds.iter().map(|seed| (seed.database.clone(), seed.result, seed.bytes));

@@ -128,19 +128,9 @@ impl Course<'_> {
     async fn hand_over(&mut self, batch: &mut Batch<'_>, reporter: &Reporter) -> Result<(), SitesError> {
         let order = self.order;
         if !self.files_are_placed {
-            // All of them each time: what a connection has told is forgotten with it.
+            // First, since they say where all else belongs. All of them each time: what a connection has told is forgotten with it.
             let files = order.project_files.iter().enumerate().map(|(number, file)| (number as u32, file));
             batch.send(files.collect(), &mut self.limiter, &mut HashSet::new()).await?;
-            match batch.ask(&ToReceiver::PlaceFiles).await? {
-                FromReceiver::FilesPlaced { placed, kept } => {
-                    for path in &placed {
-                        reporter.done(Activity::PlaceFile, path, message!("send-in-place"));
-                    }
-                    (self.sent.placed, self.sent.kept) = (placed, kept);
-                }
-                other => return Err(batch.unexpected(other)),
-            }
-            self.files_are_placed = true;
         }
         let base = order.project_files.len() as u32;
         let content = order.content.iter().enumerate().map(|(number, file)| (base + number as u32, file));
@@ -164,6 +154,24 @@ impl Course<'_> {
                 other => return Err(batch.unexpected(other)),
             }
         }
+        self.place_files(batch, reporter).await
+    }
+
+    /// Lets the site put files of the project in place: last, so that no manifest is there before its images and seeds.
+    async fn place_files(&mut self, batch: &mut Batch<'_>, reporter: &Reporter) -> Result<(), SitesError> {
+        if self.files_are_placed {
+            return Ok(());
+        }
+        match batch.ask(&ToReceiver::PlaceFiles).await? {
+            FromReceiver::FilesPlaced { placed, kept } => {
+                for path in &placed {
+                    reporter.done(Activity::PlaceFile, path, message!("send-in-place"));
+                }
+                (self.sent.placed, self.sent.kept) = (placed, kept);
+            }
+            other => return Err(batch.unexpected(other)),
+        }
+        self.files_are_placed = true;
         Ok(())
     }
 

@@ -1,0 +1,167 @@
+//! What a package would do on this machine: `unpack` carries it out, `package plan` shows it.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::keys::trusted_keys;
+use super::place::{explain, open, place_of};
+use crate::cli::commands::sites::{Carrier, keeps_something, tables};
+use crate::cli::session::{Project, Session};
+use crate::cli::text::failure::Failure;
+use crate::cli::text::output::Output;
+use crate::cli::text::table::time;
+use crate::manifest::ComingFiles;
+use crate::packages::{PackageReader, PackagesError, ProjectFiles, PublicKey, TrustedKeys, Verdict, plan_unpack};
+use crate::report::Message;
+use crate::sites::{InventoryRequest, PlanOptions, ProjectPlace, TransferPlan, collect_inventory_with, shown};
+use crate::state::newest_release;
+
+/// What a package is, and what it would do.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct PlannedPackage {
+    /// The digest of the package's index: its identity.
+    pub package: String,
+    pub project: String,
+    pub release: Option<String>,
+    pub created: String,
+    /// The ID of the key that signed it and that this machine trusts; null where none does.
+    pub key: Option<String>,
+    pub plan: TransferPlan,
+}
+
+/// What is asked of a package.
+pub struct Question<'a> {
+    pub files: &'a [PathBuf],
+    /// The project's folder on this machine, where it is named.
+    pub folder: Option<&'a Path>,
+    pub options: PlanOptions,
+    /// Whether a release may be older than one before.
+    pub allow_older: bool,
+}
+
+/// A package, and the machine that it has come to.
+pub struct Looked {
+    pub reader: PackageReader,
+    /// Its files of the project.
+    pub files: ProjectFiles,
+    pub place: ProjectPlace,
+    /// Where the manifest is, or will be.
+    pub manifest: PathBuf,
+    /// Whether there is a project by now.
+    pub has_project: bool,
+    /// The project as it will be.
+    pub project: Project,
+    pub keys: TrustedKeys,
+    pub verdict: Verdict,
+    pub planned: PlannedPackage,
+}
+
+impl Question<'_> {
+    /// Looks at the package and at this machine, and changes nothing.
+    pub fn look(&self, session: &mut Session) -> Result<Looked, Failure> {
+        let in_parts = |error| explain(error, self.files);
+        let mut reader = open(self.files)?;
+        let index = reader.index.clone();
+        let place = place_of(&index, self.folder, session)?;
+        let manifest = place.folder.join(place.manifest.as_deref().unwrap_or_default());
+        let keys = trusted_keys(&place.folder, Some(&manifest), session)?;
+        let verdict = judge(&reader, &keys).map_err(in_parts)?;
+        let here = place.read_manifest_with(&ComingFiles::default()).and_then(Result::ok);
+        let here = here.map(|loaded| loaded.manifest.project);
+        if let Some(here) = here.as_ref().filter(|here| **here != index.project) {
+            return Err(PackagesError::OtherProject { package: index.project, here: here.clone() }.into());
+        }
+        let mut files = ProjectFiles::read(&mut reader).map_err(in_parts)?;
+        let coming = files.coming(&place, &index.offer(), self.options);
+        let Some(loaded) = place.read_manifest_with(&coming) else {
+            return Err(PackagesError::NoManifest { folder: place.folder.display().to_string() }.into());
+        };
+        let project = session.coming_project(&manifest, loaded?);
+        // Before what the machine lacks of it, which it need not know.
+        self.check_age(&reader, &project)?;
+        let paths = index.files.iter().map(|file| file.path.clone()).collect();
+        let request = InventoryRequest { project: place.clone(), files: paths, seeds: !index.seeds.is_empty() };
+        let inventory = session.wait_for(async { Ok(collect_inventory_with(&request, &coming).await) })?;
+        if let Some(why) = &inventory.store_problem {
+            return Err(PackagesError::Receive { why: message!("words", text = shown(why)) }.into());
+        }
+        let planned = PlannedPackage {
+            package: reader.digest().to_string(),
+            project: index.project.clone(),
+            release: index.release.clone(),
+            created: index.created.clone(),
+            key: key_of(&verdict),
+            plan: plan_unpack(&index, &inventory, self.options)?,
+        };
+        Ok(Looked { reader, files, place, manifest, has_project: here.is_some(), project, keys, verdict, planned })
+    }
+
+    /// An older release over a newer one is somebody's decision.
+    fn check_age(&self, reader: &PackageReader, project: &Project) -> Result<(), Failure> {
+        let index = &reader.index;
+        let Some(newest) = newest_release(&project.state())?.filter(|_| !self.allow_older) else { return Ok(()) };
+        let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
+        match at(&index.created) < at(&newest.created) {
+            true => Err(PackagesError::Older {
+                release: index.release.clone().unwrap_or_else(|| index.created.clone()),
+                created: index.created.clone(),
+                newest: newest.release.unwrap_or_else(|| newest.created.clone()),
+                newest_created: newest.created,
+            }
+            .into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What the signature of a package is worth here.
+fn judge(reader: &PackageReader, keys: &TrustedKeys) -> Result<Verdict, PackagesError> {
+    let said = reader.index.key.as_deref().map(PublicKey::parse).transpose()?;
+    keys.judge(&reader.index_bytes, reader.signature.as_deref(), said.as_ref())
+}
+
+fn key_of(verdict: &Verdict) -> Option<String> {
+    match verdict {
+        Verdict::Trusted(key) => Some(key.id()),
+        Verdict::Unknown(_) | Verdict::Unsigned => None,
+    }
+}
+
+/// Says by whom a package is.
+pub fn say_verdict(verdict: &Verdict, session: &Session) {
+    session.output.say(&match verdict {
+        Verdict::Trusted(key) => message!("package-signed-trusted", id = key.id()),
+        Verdict::Unknown(key) => message!("package-signed-unknown", id = key.id(), key = key.text()),
+        Verdict::Unsigned => message!("package-unsigned"),
+    });
+}
+
+impl PlannedPackage {
+    /// As people read it; `more` lines stand behind the tables.
+    pub fn text(&self, more: &str, output: &Output) -> String {
+        let mut text = tables(&self.plan, Carrier::Package, output);
+        text.push_str(more);
+        let mut say = |message: Message| {
+            text.push_str(&output.catalogue.text(&message));
+            text.push('\n');
+        };
+        if keeps_something(&self.plan) {
+            say(message!("unpack-kept-why"));
+        }
+        let (project, created) = (shown(&self.project), time(&self.created));
+        say(match &self.release {
+            Some(release) => message!("unpack-release", project = project, release = release, created = created),
+            None => message!("unpack-no-release", project = project, created = created),
+        });
+        for need in &self.plan.space {
+            let folder = shown(&need.folder);
+            say(match need.free {
+                Some(free) => message!("unpack-space", folder = folder, needed = need.needed, free = free),
+                None => message!("unpack-space-unknown", folder = folder, needed = need.needed),
+            });
+        }
+        text
+    }
+}
