@@ -32,6 +32,9 @@ pub struct Receipt {
     pub files: u64,
     /// Files that were changed here, and that stay.
     pub kept_files: u64,
+    /// Layers that were rebuilt of deltas, each proved by its diff ID.
+    #[serde(default)]
+    pub rebuilt_layers: u64,
     /// Seeds that it put in place.
     pub seeds: u64,
     /// Bytes that were read of it, and compared with their digests.
@@ -89,6 +92,7 @@ mod tests {
             images: 0,
             files: 0,
             kept_files: 0,
+            rebuilt_layers: 0,
             seeds: 0,
             bytes: 0,
         }

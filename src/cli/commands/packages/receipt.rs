@@ -86,7 +86,7 @@ fn facts(receipt: &Receipt, output: &Output) -> String {
         seeds = receipt.seeds,
         bytes = receipt.bytes
     );
-    let facts = vec![
+    let mut facts = vec![
         vec![fact(message!("fact-project")), receipt.project.clone()],
         vec![fact(message!("fact-created")), table::time(&receipt.created)],
         vec![fact(message!("fact-received")), table::time(&receipt.received)],
@@ -95,6 +95,10 @@ fn facts(receipt: &Receipt, output: &Output) -> String {
         vec![fact(message!("fact-contents")), output.catalogue.text(&counts)],
         vec![fact(message!("fact-verified")), output.catalogue.text(&verified)],
     ];
+    if receipt.rebuilt_layers > 0 {
+        let rebuilt = message!("receipt-rebuilt", layers = receipt.rebuilt_layers);
+        facts.push(vec![String::new(), output.catalogue.text(&rebuilt)]);
+    }
     let first: Vec<&str> = first.iter().map(String::as_str).collect();
     table::columns(&first, facts)
 }

@@ -235,6 +235,11 @@ pub fn say_plan(plan: &TransferPlan, of: (&str, Option<&str>, &str), output: &Ou
         Some(release) => message!("unpack-release", project = project, release = release, created = created),
         None => message!("unpack-no-release", project = project, created = created),
     });
+    if !plan.deltas.is_empty() {
+        let bytes: u64 = plan.deltas.iter().map(|delta| delta.bytes).sum();
+        let whole: u64 = plan.deltas.iter().map(|delta| delta.whole_bytes).sum();
+        say(message!("unpack-deltas", layers = plan.deltas.len(), bytes = bytes, whole = whole));
+    }
     for need in &plan.space {
         let folder = shown(&need.folder);
         say(match need.free {
@@ -309,7 +314,9 @@ impl Work<'_> {
             for path in &unpacking.done().kept {
                 session.output.warn(&message!("send-changed-meanwhile", path = shown(path)));
             }
-            let unpacked = runtime.block_on(unpacking.contents(Recorded::By(reporter.clone()), &reporter))?;
+            let store = project.manifest().paths.images.clone();
+            let contents = unpacking.contents(store.as_deref(), Recorded::By(reporter.clone()), &reporter);
+            let unpacked = runtime.block_on(contents)?;
             let receipt = receipt_of(report, &index, &unpacked);
             crate::failpoint!("packages.unpack.before-receipt");
             add_receipt(&project.state(), &receipt)?;
@@ -331,6 +338,7 @@ fn receipt_of(report: &UnpackReport, index: &PackageIndex, unpacked: &Unpacked) 
         images: index.images.len() as u64,
         files: unpacked.placed.len() as u64,
         kept_files: unpacked.kept.len() as u64,
+        rebuilt_layers: unpacked.rebuilt,
         seeds: unpacked.seeds.len() as u64,
         bytes: unpacked.bytes,
     }
