@@ -4,6 +4,7 @@
 mod support;
 
 mod delivery;
+mod deltas;
 mod desk;
 mod hostile;
 mod kills;
