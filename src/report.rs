@@ -185,6 +185,8 @@ pub enum Activity {
     CreateRelease,
     RemoveRelease,
     WritePackage,
+    MakeDelta,
+    RebuildLayer,
     ReadPackage,
 }
 
@@ -229,6 +231,8 @@ impl Activity {
             Self::CreateRelease => "create-release",
             Self::RemoveRelease => "remove-release",
             Self::WritePackage => "write-package",
+            Self::MakeDelta => "make-delta",
+            Self::RebuildLayer => "rebuild-layer",
             Self::ReadPackage => "read-package",
         }
     }

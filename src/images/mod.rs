@@ -56,6 +56,7 @@ pub use load::tagging::rename;
 pub use load::{LoadOptions, load};
 pub use names::{KEPT_REPOSITORY, archive_name, engine_name, kept_tag};
 pub use save::options::{SaveOptions, StoreFormat};
+pub use save::plain_layers::export_plain_layers;
 pub use save::plan::plan_save;
 pub use save::report::{PlannedSave, PlannedSaveResult, SavePlan, SaveReport, SaveResult, SavedImage};
 pub use save::save;
@@ -63,6 +64,7 @@ pub use store::collect::RemovedImage;
 pub use store::layout::stored_names;
 pub use store::lock::StoreHolder;
 pub use store::owners::NeededImages;
+pub use store::plain_layer::{PlainLayer, nameless_file};
 pub use store::prune::{
     ArchivePruning, ArchiveState, KeptImage, PrunePlan, PruneReport, PrunedArchive, PrunedBlob, PrunedFile, plan_prune,
     prune,
@@ -75,9 +77,10 @@ pub use store::remove::{RemoveReport, RemoveTargets, StillNeeded, plan_remove, r
 pub use store::repair::{RepairReport, RepairedName, plan_repair, repair};
 pub use store::verify::{ProblemKind, StoreProblem, Thoroughness, VerifyReport, verify};
 pub use transfer::{
-    ARRIVAL_DAYS, Adopted, Adoption, ContentImage, ContentLayer, IncomingBlob, OutgoingBlob, OutgoingImage,
-    OutgoingImages, OutgoingLayer, PART, StoreContents, adopt, blob_file, docker_manifest, has_arrived,
-    incoming_folder, layout_documents, open_incoming, outgoing_images, recompress, store_contents, sweep_arrivals,
+    ARRIVAL_DAYS, Adopted, Adoption, ContentImage, ContentLayer, IncomingBlob, LayerIntake, OutgoingBlob,
+    OutgoingImage, OutgoingImages, OutgoingLayer, PART, StoreContents, adopt, blob_file, docker_manifest, has_arrived,
+    incoming_folder, layout_documents, open_incoming, outgoing_images, plain_layer, read_layer, recompress,
+    store_contents, store_layers, sweep_arrivals,
 };
 
 use serde::Serialize;

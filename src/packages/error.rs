@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::delta::DeltaError;
 use crate::catalogue::told;
+use crate::fs::Digest;
 use crate::images::ImagesError;
 use crate::report::{Listed, Message, Told};
 use crate::sites::shown;
@@ -85,6 +87,21 @@ pub enum PackagesError {
     /// An entry is not what the index says.
     Differs {
         name: String,
+    },
+    /// A layer can't be rebuilt from its delta.
+    Rebuild {
+        layer: Digest,
+        source: DeltaError,
+    },
+    /// No delta can be made of a layer.
+    MakeDelta {
+        layer: Digest,
+        source: DeltaError,
+    },
+    /// The engine does not give a layer that it had a moment ago.
+    EngineBase {
+        layer: Digest,
+        image: String,
     },
     /// What came can't be received, or put in place.
     Receive {
@@ -199,6 +216,11 @@ impl Told for PackagesError {
                 newest_created = newest_created
             ),
             Self::Differs { name } => message!("error-package-differs", name = shown(name)),
+            Self::Rebuild { layer, .. } => message!("error-package-rebuild", layer = layer.short()),
+            Self::MakeDelta { layer, .. } => message!("error-package-make-delta", layer = layer.short()),
+            Self::EngineBase { layer, image } => {
+                message!("error-package-engine-base", layer = layer.short(), image = shown(image))
+            }
             Self::Receive { why } => message!("error-package-receive", why = why),
             Self::NoSpace { folder, needed, free } => {
                 message!("error-package-space", folder = folder, free = free, needed = needed)
@@ -244,6 +266,9 @@ impl Told for PackagesError {
             Self::Format { .. } => Some(message!("hint-package-format")),
             Self::NotAPackage => Some(message!("hint-not-a-package")),
             Self::CutOff | Self::Damaged { .. } | Self::Differs { .. } => Some(message!("hint-package-again")),
+            Self::Rebuild { .. } => Some(message!("hint-package-rebuild")),
+            Self::MakeDelta { .. } => Some(message!("hint-package-make-delta")),
+            Self::EngineBase { .. } => Some(message!("hint-package-lacks")),
             Self::SourceChanged { .. } => Some(message!("hint-package-source")),
             Self::SeedChanged { .. } => Some(message!("hint-package-seed")),
             Self::Lacks { .. } | Self::LacksSeeds { .. } => Some(message!("hint-package-lacks")),
@@ -264,4 +289,4 @@ impl Told for PackagesError {
     }
 }
 
-told!(PackagesError; crate::sites::as_told);
+told!(PackagesError; super::delta::as_told, crate::sites::as_told);

@@ -20,12 +20,15 @@ mod unpack;
 
 pub use contents::{ContentFile, ContentSeed, SeedPart};
 pub use error::{PackagesError, as_told};
-pub use format::{FileSource, Namespace, PackageIndex, PackageReader, PackageSource, StreamSource};
+pub use format::{DeltaTotals, FileSource, Namespace, PackageIndex, PackageReader, PackageSource, StreamSource};
 pub use keys::{
     KeyRecord, OwnKey, PublicKey, SigningKey, TrustedKeys, Verdict, generate_key, own_keys, read_public_key,
     signing_key,
 };
-pub use pack::{GoalNeeds, PackGoal, PackInput, PackPlan, plan_pack};
+pub use pack::{
+    DeltaCandidate, DeltaOptions, DeltaUse, GoalNeeds, MadeDelta, PackGoal, PackInput, PackPlan, delta_candidates,
+    make_deltas, plan_pack, spool_bytes,
+};
 pub use parts::{PartHeader, PartsList, PartsOutput, PartsSource, PartsStream, damaged_parts, is_part, parts_beside};
 pub use release::{
     Change, FieldChange, FileChange, ImageChange, NewRelease, Release, ReleaseDiff, SeedChange, create_release,

@@ -34,8 +34,9 @@ pub use inventory::{
 };
 pub use offer::{Placement, Sources, manifest_for, offer_files, offer_seeds};
 pub use plan::{
-    FileResult, ImageResult, LeftOutBecause, LeftOutFile, Offer, OfferedFile, OfferedSeed, PlanOptions, PlannedBlob,
-    PlannedFile, PlannedImage, PlannedSeed, SpaceNeed, TransferPlan, plan as plan_transfer,
+    DeltaBase, FileResult, ImageResult, LayerDelta, LeftOutBecause, LeftOutFile, Offer, OfferedFile, OfferedSeed,
+    PlanOptions, PlannedBase, PlannedBlob, PlannedDelta, PlannedFile, PlannedImage, PlannedSeed, SpaceNeed,
+    TransferPlan, plan as plan_transfer,
 };
 pub use protocol::{
     BackupOffer, BackupsRequest, Facts, FileOffer, FromReceiver, InventoryRequest, ProjectFile, ProjectPlace,

@@ -44,6 +44,9 @@ pub struct Receipt {
     pub files_before: u64,
     /// Files that were changed here, and that stay.
     pub kept_files: u64,
+    /// Layers that were rebuilt of deltas, each proved by its diff ID.
+    #[serde(default)]
+    pub rebuilt_layers: u64,
     /// Seeds that it put in place.
     pub seeds: u64,
     /// Seeds that were as they should be: their digests were compared.

@@ -19,6 +19,7 @@ mod chains;
 mod commands;
 mod compose;
 mod databases;
+mod delta_packages;
 mod ended_databases;
 mod exchange;
 mod fetching;

@@ -5,6 +5,7 @@ mod support;
 
 mod alone;
 mod delivery;
+mod deltas;
 mod desk;
 mod full;
 mod hostile;

@@ -228,6 +228,8 @@ fn activity(word: &str, output: &Output) -> String {
         "remove-release" => message!("activity-remove-release"),
         "write-package" => message!("activity-write-package"),
         "read-package" => message!("activity-read-package"),
+        "make-delta" => message!("activity-make-delta"),
+        "rebuild-layer" => message!("activity-rebuild-layer"),
         word => return word.to_owned(),
     };
     output.catalogue.word(message).to_owned()

@@ -10,6 +10,7 @@ mod failures;
 mod join;
 mod layer_sizes;
 pub mod options;
+pub mod plain_layers;
 pub mod plan;
 mod progress;
 pub mod report;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::thread::{self, JoinHandle};
 
-use crate::fs::{Digest, HashingReader};
+use crate::fs::{Digest, Hasher, HashingReader};
 use crate::images::error::{BlobDamage, ImagesError};
 use crate::images::formats::archive_writer::{ArchiveWriter, LayerEntry, LayerFailure};
 use crate::images::formats::compression::{Compression, PlainReader};
@@ -73,21 +73,38 @@ fn unpack(file: File, compression: Compression, blob: &Digest, sender: ChunkSend
 
 /// Counts the uncompressed bytes of a layer whose size nobody wrote down, and compares its digests on the way.
 pub fn measure(layout: &Layout, layer: &StoredLayer, name: &str) -> Result<u64, ImagesError> {
+    pass_on(LayerOf { layout, layer, name }, |_| Ok(()))
+}
+
+/// Hands on a layer piece by piece, uncompressed, and compares its digests on the way; gives its bytes. What was handed on
+/// before an error is worth nothing.
+pub fn pass_on(of: LayerOf<'_>, mut take: impl FnMut(&[u8]) -> Result<(), ImagesError>) -> Result<u64, ImagesError> {
+    let LayerOf { layout, layer, name } = of;
     let damaged = |why| {
         let path = layout.blob_path(&layer.blob);
         ImagesError::DamagedBlob { reference: name.to_owned(), path, why }
     };
     let (file, compression) = layout.open_layer(layer, name)?;
     let mut unpacking = Unpacking::start(file, compression, layout, layer)?;
-    let mut plain = HashingReader::new(&mut unpacking.reader);
-    let copied = io::copy(&mut plain, &mut io::sink());
-    let (_, diff_id, bytes) = plain.finish();
+    let (mut hasher, mut bytes) = (Hasher::new(), 0);
+    let broken = loop {
+        match unpacking.reader.next_chunk() {
+            Ok(Some(chunk)) => {
+                take(&chunk)?;
+                hasher.update(&chunk);
+                bytes += chunk.len() as u64;
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
     unpacking.verdict().map_err(damaged)?;
-    copied.map_err(|error| damaged(BlobDamage::Undecodable(error.to_string())))?;
-    if diff_id == layer.diff_id {
-        Ok(bytes)
-    } else {
-        Err(damaged(BlobDamage::WrongDiffId { expected: layer.diff_id.clone() }))
+    if let Some(error) = broken {
+        return Err(damaged(BlobDamage::Undecodable(error.to_string())));
+    }
+    match hasher.finish() == layer.diff_id {
+        true => Ok(bytes),
+        false => Err(damaged(BlobDamage::WrongDiffId { expected: layer.diff_id.clone() })),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod layout;
 pub mod lock;
 pub mod name_records;
 pub mod owners;
+pub mod plain_layer;
 pub mod prune;
 pub mod released;
 pub mod releases;

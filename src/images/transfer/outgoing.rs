@@ -53,6 +53,16 @@ pub struct OutgoingLayer {
 }
 
 impl OutgoingLayer {
+    pub(super) fn of(layer: &StoredLayer) -> Self {
+        Self {
+            diff_id: layer.diff_id.clone(),
+            blob: layer.blob.clone(),
+            bytes: layer.size_bytes,
+            media_type: layer.media_type.clone(),
+            uncompressed_bytes: layer.uncompressed_bytes,
+        }
+    }
+
     pub(super) fn stored(&self) -> StoredLayer {
         StoredLayer {
             diff_id: self.diff_id.clone(),
@@ -75,18 +85,11 @@ impl OutgoingImage {
             bytes,
             media_type: media_type.to_owned(),
         };
-        let layers = image.layers.iter().map(|layer| OutgoingLayer {
-            diff_id: layer.diff_id.clone(),
-            blob: layer.blob.clone(),
-            bytes: layer.size_bytes,
-            media_type: layer.media_type.clone(),
-            uncompressed_bytes: layer.uncompressed_bytes,
-        });
         Self {
             reference,
             manifest: document(&image.manifest.digest, image.manifest.size, &image.manifest.media_type),
             config: document(&image.config_digest, image.config_bytes.len() as u64, CONFIG_TYPE),
-            layers: layers.collect(),
+            layers: image.layers.iter().map(OutgoingLayer::of).collect(),
             engine_ids: image.engine_ids,
         }
     }

@@ -15,7 +15,7 @@ use crate::manifest::Reference;
 use crate::packages::PackagesError;
 use crate::packages::contents::{ContentFile, ContentSeed};
 use crate::report::Message;
-use crate::sites::{Offer, OfferedFile, OfferedSeed};
+use crate::sites::{LayerDelta, Offer, OfferedFile, OfferedSeed};
 
 /// The archive's first entry.
 pub const INDEX_NAME: &str = "dpl-package.json";
@@ -37,6 +37,8 @@ const MOST_ENTRIES: usize = 200_000;
 const MOST_IMAGES: usize = 10_000;
 /// As many as any engine takes, and some.
 const MOST_LAYERS: usize = 1000;
+/// A delta's header names no more (docs/package-format.md, "Limits").
+const MOST_BASES: usize = 8000;
 const MOST_KEYS: usize = 100;
 const LONGEST_TEXT: usize = 1024;
 
@@ -66,6 +68,9 @@ pub struct PackageIndex {
     /// What the machine must have already.
     pub needs: Needs,
     pub images: Vec<OutgoingImage>,
+    /// Layers of the images that are carried as deltas: their bases are among what is needed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deltas: Vec<LayerDelta>,
     /// Files of the project, in the order in which they are put in place.
     pub files: Vec<ContentFile>,
     pub seeds: Vec<ContentSeed>,
@@ -84,6 +89,15 @@ pub struct Needs {
     pub seeds: Vec<String>,
 }
 
+/// Layers that are deltas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DeltaTotals {
+    pub layers: u64,
+    pub bytes: u64,
+    /// What the layers would have as a whole.
+    pub whole_bytes: u64,
+}
+
 /// An entry of the archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -100,6 +114,7 @@ pub enum Namespace {
     /// A document of the OCI layout, for other programs.
     Layout,
     File,
+    Delta,
     Blob,
     Seed,
 }
@@ -109,6 +124,7 @@ impl Namespace {
         match self {
             Self::Layout => "",
             Self::File => "files/sha256/",
+            Self::Delta => "deltas/sha256/",
             Self::Blob => "blobs/sha256/",
             Self::Seed => "seeds/sha256/",
         }
@@ -130,7 +146,7 @@ impl Entry {
         if [LAYOUT_NAME, LAYOUT_INDEX_NAME, DOCKER_MANIFEST_NAME].contains(&self.name.as_str()) {
             return Some(Namespace::Layout);
         }
-        let mut namespaces = [Namespace::File, Namespace::Blob, Namespace::Seed].into_iter();
+        let mut namespaces = [Namespace::File, Namespace::Delta, Namespace::Blob, Namespace::Seed].into_iter();
         namespaces.find(|namespace| namespace.name(&self.digest) == self.name)
     }
 }
@@ -171,6 +187,7 @@ impl PackageIndex {
     pub fn offer(&self) -> Offer {
         Offer {
             images: self.images.clone(),
+            deltas: self.deltas.clone(),
             files: self.files.iter().map(OfferedFile::from).collect(),
             seeds: self.seeds.iter().map(OfferedSeed::from).collect(),
             left_out: Vec::new(),
@@ -183,6 +200,15 @@ impl PackageIndex {
         self.entries.iter().any(|entry| entry.name == name)
     }
 
+    /// The layers that are carried as deltas.
+    pub fn delta_totals(&self) -> DeltaTotals {
+        let layers = self.images.iter().flat_map(|image| &image.layers);
+        let whole: HashMap<&Digest, u64> = layers.map(|layer| (&layer.diff_id, layer.bytes)).collect();
+        let whole_bytes = self.deltas.iter().filter_map(|delta| whole.get(&delta.layer)).sum();
+        let bytes = self.deltas.iter().map(|delta| delta.delta_bytes).sum();
+        DeltaTotals { layers: self.deltas.len() as u64, bytes, whole_bytes }
+    }
+
     /// The bytes of all entries.
     pub fn bytes(&self) -> u64 {
         self.entries.iter().map(|entry| entry.bytes).sum()
@@ -192,6 +218,8 @@ impl PackageIndex {
         let too_many = self.images.len() > MOST_IMAGES
             || self.files.len() > MOST_FILES
             || self.entries.len() > MOST_ENTRIES
+            || self.deltas.len() > MOST_ENTRIES
+            || self.deltas.iter().any(|delta| delta.bases.len() > MOST_BASES)
             || self.images.iter().any(|image| image.layers.len() > MOST_LAYERS)
             || self.seeds.iter().map(|seed| seed.files.len()).sum::<usize>() > MOST_ENTRIES;
         if too_many {
@@ -257,6 +285,13 @@ impl PackageIndex {
             }
         }
         let needed: HashSet<&Digest> = self.needs.layers.iter().collect();
+        let deltas = self.check_deltas(&needed)?;
+        for delta in deltas.values() {
+            expect(Namespace::Delta, &delta.delta, delta.delta_bytes)?;
+            if !carries(Namespace::Delta, &delta.delta) {
+                return Err(message!("package-delta", layer = delta.layer.short()));
+            }
+        }
         let mut references = BTreeSet::new();
         for image in &self.images {
             let reference = image.reference.escape_debug();
@@ -268,7 +303,10 @@ impl PackageIndex {
             }
             for layer in &image.layers {
                 expect(Namespace::Blob, &layer.blob, layer.bytes)?;
-                if !needed.contains(&layer.diff_id) && !carries(Namespace::Blob, &layer.blob) {
+                let is_delta = deltas.contains_key(&layer.diff_id);
+                let is_blob = carries(Namespace::Blob, &layer.blob);
+                // One that comes both ways would come in vain.
+                if is_delta == is_blob && (is_delta || !needed.contains(&layer.diff_id)) {
                     return Err(message!("package-image", reference = reference));
                 }
             }
@@ -292,6 +330,27 @@ impl PackageIndex {
             }
         }
         Ok(())
+    }
+}
+
+impl PackageIndex {
+    /// The deltas by their layers: each is of a layer of the images, once, and all that it is rebuilt from is needed.
+    fn check_deltas(&self, needed: &HashSet<&Digest>) -> Result<HashMap<&Digest, &LayerDelta>, Message> {
+        let layers = self.images.iter().flat_map(|image| &image.layers);
+        let whole: HashMap<&Digest, u64> = layers.map(|layer| (&layer.diff_id, layer.bytes)).collect();
+        let mut deltas = HashMap::new();
+        for delta in &self.deltas {
+            let bases = delta.bases.iter().map(|base| base.bytes);
+            let all = bases.chain([delta.bytes]).fold(0, u64::saturating_add);
+            let is_sound = whole.get(&delta.layer).is_some_and(|whole| *whole <= MOST_BYTES)
+                && all <= MOST_BYTES
+                && !needed.contains(&delta.layer)
+                && delta.bases.iter().all(|base| needed.contains(&base.layer));
+            if !is_sound || deltas.insert(&delta.layer, delta).is_some() {
+                return Err(message!("package-delta", layer = delta.layer.short()));
+            }
+        }
+        Ok(deltas)
     }
 }
 
@@ -368,6 +427,7 @@ pub(super) mod tests {
     use super::*;
     use crate::manifest::FileUse;
     use crate::packages::contents::SeedPart;
+    use crate::sites::DeltaBase;
 
     pub fn digest(text: &str) -> Digest {
         Digest::of(text.as_bytes())
@@ -400,6 +460,7 @@ pub(super) mod tests {
             revokes: Vec::new(),
             needs: Needs { layers: vec![digest("base")], seeds: Vec::new() },
             images: vec![serde_json::from_value(image).unwrap()],
+            deltas: Vec::new(),
             files: vec![ContentFile {
                 path: "stack.json".to_owned(),
                 digest: digest("{}"),
@@ -421,6 +482,62 @@ pub(super) mod tests {
                 entry(Namespace::Blob, "manifest"),
                 entry(Namespace::Seed, "dump"),
             ],
+        }
+    }
+
+    /// As [`sample`], with its layer as a delta.
+    pub fn sample_with_delta() -> PackageIndex {
+        let mut index = sample();
+        index.deltas = vec![LayerDelta {
+            layer: digest("layer"),
+            bytes: 5,
+            delta: digest("delta!"),
+            delta_bytes: 6,
+            bases: vec![DeltaBase { layer: digest("base"), bytes: 4 }],
+        }];
+        index.entries[1] = Entry::of(Namespace::Delta, &digest("delta!"), 6);
+        index
+    }
+
+    fn changed_delta(change: impl Fn(&mut Value)) -> Result<PackageIndex, PackagesError> {
+        let mut value = serde_json::to_value(sample_with_delta()).unwrap();
+        change(&mut value);
+        PackageIndex::parse(&serde_json::to_vec(&value).unwrap())
+    }
+
+    #[test]
+    fn a_layer_may_be_a_delta_of_layers_that_are_needed() {
+        assert_eq!(PackageIndex::parse(&sample_with_delta().to_bytes()).unwrap(), sample_with_delta());
+        let totals = sample_with_delta().delta_totals();
+        assert_eq!((totals.layers, totals.bytes, totals.whole_bytes), (1, 6, 5));
+        type Change = fn(&mut Value);
+        let changes: &[(&str, Change)] = &[
+            ("a base that is not needed", |value| value["deltas"][0]["bases"][0]["layer"] = json!(digest("x"))),
+            ("a layer of no image", |value| value["deltas"][0]["layer"] = json!(digest("x"))),
+            ("a layer that is needed", |value| value["deltas"][0]["layer"] = json!(digest("base"))),
+            ("an entry that is not there", |value| value["deltas"][0]["delta"] = json!(digest("x"))),
+            ("another size than the entry's", |value| value["deltas"][0]["delta_bytes"] = json!(7)),
+            ("a layer beyond all disks", |value| value["deltas"][0]["bytes"] = json!(u64::MAX)),
+            ("bases beyond all disks", |value| value["deltas"][0]["bases"][0]["bytes"] = json!(u64::MAX)),
+            ("a blob beyond all disks", |value| value["images"][0]["layers"][1]["bytes"] = json!(u64::MAX)),
+            ("one field more", |value| value["deltas"][0]["more"] = json!(1)),
+            ("an entry for nobody", |value| value["deltas"] = json!([])),
+            ("the same delta twice", |value| {
+                let delta = value["deltas"][0].clone();
+                value["deltas"].as_array_mut().unwrap().push(delta);
+            }),
+            ("the layer as a whole, too", |value| {
+                let entry = serde_json::to_value(Entry::of(Namespace::Blob, &digest("layer"), 5)).unwrap();
+                value["entries"].as_array_mut().unwrap().insert(2, entry);
+            }),
+            ("a delta behind blobs", |value| value["entries"].as_array_mut().unwrap().swap(1, 2)),
+        ];
+        for (case, change) in changes {
+            let result = changed_delta(change);
+            assert!(
+                matches!(result, Err(PackagesError::Damaged { .. } | PackagesError::Index(_))),
+                "{case}: {result:?}"
+            );
         }
     }
 

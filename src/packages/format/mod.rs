@@ -7,7 +7,9 @@ mod reader;
 mod source;
 mod writer;
 
-pub use index::{DOCKER_MANIFEST_NAME, Entry, LAYOUT_INDEX_NAME, LAYOUT_NAME, Namespace, Needs, PackageIndex, seal_of};
+pub use index::{
+    DOCKER_MANIFEST_NAME, DeltaTotals, Entry, LAYOUT_INDEX_NAME, LAYOUT_NAME, Namespace, Needs, PackageIndex, seal_of,
+};
 pub use reader::PackageReader;
 pub use source::{FileSource, PackageSource, StreamSource};
 pub use writer::{EntrySource, PackageWriter};

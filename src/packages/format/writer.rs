@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::index::{Entry, INDEX_NAME, SEAL_NAME, SIGNATURE_NAME, seal_of};
 use crate::fs::open_regular;
@@ -14,6 +16,11 @@ use crate::packages::PackagesError;
 pub enum EntrySource {
     File(PathBuf),
     Bytes(Vec<u8>),
+    /// What was made for this package: a beginning, and a file without a name.
+    Spooled {
+        head: Arc<[u8]>,
+        rest: Arc<File>,
+    },
 }
 
 /// A package while it is written.
@@ -48,7 +55,7 @@ impl<W: Write> PackageWriter<W> {
     ) -> Result<(), PackagesError> {
         let path = match source {
             EntrySource::File(path) => path.clone(),
-            EntrySource::Bytes(_) => PathBuf::from(&entry.name),
+            EntrySource::Bytes(_) | EntrySource::Spooled { .. } => PathBuf::from(&entry.name),
         };
         let mut content =
             Content::open(source).map_err(|error| PackagesError::Source { path: path.clone(), source: error })?;
@@ -73,6 +80,7 @@ impl<W: Write> PackageWriter<W> {
 enum Content<'a> {
     File(File),
     Bytes(&'a [u8]),
+    Spooled { head: &'a [u8], rest: &'a File, at: u64 },
 }
 
 impl<'a> Content<'a> {
@@ -80,6 +88,7 @@ impl<'a> Content<'a> {
         Ok(match source {
             EntrySource::File(path) => Self::File(open_regular(path)?),
             EntrySource::Bytes(bytes) => Self::Bytes(bytes),
+            EntrySource::Spooled { head, rest } => Self::Spooled { head, rest, at: 0 },
         })
     }
 }
@@ -89,6 +98,13 @@ impl Read for Content<'_> {
         match self {
             Self::File(file) => file.read(buffer),
             Self::Bytes(bytes) => bytes.read(buffer),
+            Self::Spooled { head, .. } if !head.is_empty() => head.read(buffer),
+            // By its place: a package that is written again reads it again.
+            Self::Spooled { rest, at, .. } => {
+                let read = rest.read_at(buffer, *at)?;
+                *at += read as u64;
+                Ok(read)
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The machines that a package is for, as far as this one knows them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::fs::Digest;
 use crate::images::OutgoingImage;
@@ -14,6 +14,22 @@ use crate::sites::{
 pub struct PackGoal {
     pub name: String,
     known: Known,
+}
+
+/// The layers that a machine has.
+pub(super) enum Held {
+    Known(HashSet<Digest>),
+    /// The first digits of their diff IDs.
+    Short(HashSet<String>),
+}
+
+impl Held {
+    pub fn has(&self, diff_id: &Digest) -> bool {
+        match self {
+            Self::Known(diff_ids) => diff_ids.contains(diff_id),
+            Self::Short(digits) => digits.contains(diff_id.short()),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -102,6 +118,34 @@ impl PackGoal {
             Known::Inventory(inventory) => inventory.project.as_deref(),
             Known::Short(short) => short.project.as_deref(),
         }
+    }
+
+    /// Its layers, in its store or in its engine.
+    pub(super) fn layers(&self) -> Held {
+        match &self.known {
+            Known::Inventory(inventory) => {
+                let stored = inventory.layers.iter().filter(|layer| layer.blob.is_some());
+                let of_engine = inventory.engine.iter().flat_map(|engine| &engine.images);
+                let of_engine = of_engine.flat_map(|image| &image.layers).filter_map(|place| inventory.layer(*place));
+                Held::Known(stored.chain(of_engine).map(|layer| layer.diff_id.clone()).collect())
+            }
+            Known::Short(short) => {
+                let all = [&short.both, &short.store, &short.only_engine].into_iter().flatten();
+                Held::Short(all.cloned().collect())
+            }
+        }
+    }
+
+    /// Its images, as far as they are known: what they are called, and the diff IDs of their layers, lowest first.
+    pub(super) fn images(&self) -> Vec<(&str, Vec<Digest>)> {
+        let Known::Inventory(inventory) = &self.known else { return Vec::new() };
+        let stored = inventory.store.iter().flat_map(|store| &store.images);
+        let stored = stored.map(|image| (image.reference.as_str(), &image.layers));
+        let of_engine = inventory.engine.iter().flat_map(|engine| &engine.images);
+        let of_engine = of_engine
+            .flat_map(|image| image.references.iter().map(move |reference| (reference.as_str(), &image.layers)));
+        let known = stored.chain(of_engine);
+        known.filter_map(|(reference, layers)| Some((reference, inventory.diff_ids(layers)?))).collect()
     }
 
     /// What it has of what is offered.

@@ -1,13 +1,15 @@
 //! Making a package: what the machines that it is for lack, as one file.
 //!
 //! `goals` are the machines, as far as they are known; the plan is that of a transfer, for each of them. A package carries what any
-//! of them lacks.
+//! of them lacks: layers as deltas where `candidates` finds something to make them of, and `deltas` made small ones.
 
+mod candidates;
+mod deltas;
 mod goals;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -20,10 +22,12 @@ use super::format::{Entry, EntrySource, Namespace, Needs, PackageIndex, PackageW
 use crate::failpoint;
 use crate::fs::Digest;
 use crate::images::archive::{BLOCK_BYTES, END_MARK, padding};
-use crate::images::{OutgoingImage, blob_file, docker_manifest, layout_documents};
+use crate::images::{OutgoingImage, OutgoingLayer, blob_file, docker_manifest, layout_documents};
 use crate::report::{Activity, Reporter};
 use crate::sites::{MOST_AT_ONCE, Offer, OfferedFile, OfferedSeed, PlanOptions, Sources, plan_transfer};
 
+pub use candidates::{DeltaCandidate, delta_candidates};
+pub use deltas::{DeltaOptions, DeltaUse, MadeDelta, make_deltas, spool_bytes};
 pub use goals::PackGoal;
 
 /// What goes into a package, and where it lies on this machine.
@@ -51,6 +55,8 @@ pub struct PackInput {
     pub file_sources: BTreeMap<String, PathBuf>,
     /// By database and path in the seed.
     pub seed_sources: BTreeMap<(String, String), PathBuf>,
+    /// Layers that go as deltas.
+    pub deltas: Vec<MadeDelta>,
 }
 
 /// What a package is going to be.
@@ -89,6 +95,7 @@ impl PackInput {
     fn offer(&self) -> Offer {
         Offer {
             images: self.images.clone(),
+            deltas: Vec::new(),
             files: self.files.iter().map(OfferedFile::from).collect(),
             seeds: self.seeds.iter().map(OfferedSeed::from).collect(),
             left_out: Vec::new(),
@@ -135,9 +142,19 @@ pub fn plan_pack(input: &PackInput, goals: &[PackGoal], whole: bool) -> Result<P
         entries.add(Namespace::File, (&file.digest, file.bytes), source);
     }
     let mut needed = Vec::new();
+    let is_lacking = |delta: &&MadeDelta| {
+        let of_layer = |layer: &OutgoingLayer| layer.diff_id == delta.delta.layer && blobs.contains(&layer.blob);
+        input.images.iter().flat_map(|image| &image.layers).any(of_layer)
+    };
+    let deltas: Vec<&MadeDelta> = input.deltas.iter().filter(is_lacking).collect();
+    for MadeDelta { delta, source } in &deltas {
+        entries.push(Entry::of(Namespace::Delta, &delta.delta, delta.delta_bytes), source.clone());
+        needed.extend(delta.bases.iter().map(|base| base.layer.clone()));
+    }
+    let as_delta: HashSet<&Digest> = deltas.iter().map(|made| &made.delta.layer).collect();
     if let Some(store) = &input.store {
         for image in &input.images {
-            for layer in &image.layers {
+            for layer in image.layers.iter().filter(|layer| !as_delta.contains(&layer.diff_id)) {
                 match blobs.contains(&layer.blob) {
                     true => entries.add(Namespace::Blob, (&layer.blob, layer.bytes), blob_file(store, &layer.blob)),
                     false => needed.push(layer.diff_id.clone()),
@@ -186,6 +203,7 @@ pub fn plan_pack(input: &PackInput, goals: &[PackGoal], whole: bool) -> Result<P
         revokes: input.revokes.clone(),
         needs: Needs { layers: needed, seeds: needed_seeds },
         images: input.images.clone(),
+        deltas: deltas.iter().map(|made| made.delta.clone()).collect(),
         files: input.files.clone(),
         seeds: input.seeds.clone(),
         entries: entries.entries,
@@ -222,10 +240,17 @@ impl Entries {
 }
 
 fn goal_needs(goals: &[PackGoal], lacking: &[Lacking], index: &PackageIndex) -> Vec<GoalNeeds> {
-    let size = |digest: &Digest| {
-        let name = Namespace::Blob.name(digest);
-        index.entries.iter().find(|entry| entry.name == name).map_or(0, |entry| entry.bytes)
-    };
+    let mut sizes: HashMap<&Digest, u64> = HashMap::new();
+    for entry in index.entries.iter().filter(|entry| entry.namespace() == Some(Namespace::Blob)) {
+        sizes.insert(&entry.digest, entry.bytes);
+    }
+    // What is lacking is known by its blob, whether it comes as that or as a delta.
+    for layer in index.images.iter().flat_map(|image| &image.layers) {
+        if let Some(delta) = index.deltas.iter().find(|delta| delta.layer == layer.diff_id) {
+            sizes.insert(&layer.blob, delta.delta_bytes);
+        }
+    }
+    let size = |digest: &Digest| sizes.get(digest).copied().unwrap_or_default();
     let seed_size =
         |database: &String| index.seeds.iter().find(|seed| seed.database == *database).map_or(0, |seed| seed.bytes);
     let of_goal = |(place, goal): (usize, &PackGoal)| {

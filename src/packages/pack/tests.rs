@@ -1,9 +1,12 @@
 use serde_json::json;
 
+use super::candidates::candidates;
 use super::*;
+use crate::images::{ImagesError, LayerIntake, store_layers};
 use crate::manifest::FileUse;
 use crate::packages::Release;
 use crate::packages::contents::SeedPart;
+use crate::packages::delta::CreateOptions;
 use crate::sites::{Inventory, LayerInventory};
 
 fn digest(name: &str) -> Digest {
@@ -78,10 +81,9 @@ fn a_package_for_several_carries_what_any_of_them_lacks_and_says_who_causes_it()
     assert!(["base", "a", "b"].iter().all(|layer| carries(&all, layer)) && all.index.needs.layers.is_empty());
 }
 
-#[test]
-fn a_machine_that_has_the_release_needs_files_and_documents_alone() {
-    let input = input();
-    let release = Release {
+/// What is packed, as a release.
+fn release(input: &PackInput) -> Release {
+    Release {
         format: 1,
         name: "v1".to_owned(),
         project: "p".to_owned(),
@@ -94,7 +96,13 @@ fn a_machine_that_has_the_release_needs_files_and_documents_alone() {
         files: input.files.clone(),
         seeds: input.seeds.clone(),
         left_out: Vec::new(),
-    };
+    }
+}
+
+#[test]
+fn a_machine_that_has_the_release_needs_files_and_documents_alone() {
+    let input = input();
+    let release = release(&input);
     let plan = plan_pack(&input, &[PackGoal::of_release("v1", &release)], false).unwrap();
     assert_eq!((plan.goals[0].bytes, plan.index.needs.seeds.len()), (0, 1));
     let names: Vec<&str> = plan.index.entries.iter().map(|entry| entry.name.as_str()).collect();
@@ -121,4 +129,120 @@ fn the_same_package_is_the_same_index() {
     let goals = [machine("one", &["base"])];
     let indexes = [0; 2].map(|_| plan_pack(&input(), &goals, false).unwrap().index.to_bytes());
     assert_eq!(indexes[0], indexes[1]);
+}
+
+/// The layers of a store, by their names.
+fn here(names: &[&str]) -> HashMap<Digest, OutgoingLayer> {
+    let layers = names.iter().flat_map(|name| image("x", &[name]).layers);
+    layers.map(|layer| (layer.diff_id.clone(), layer)).collect()
+}
+
+/// Each layer that may be a delta, and of what.
+fn found(input: &PackInput, goals: &[PackGoal], here: &HashMap<Digest, OutgoingLayer>) -> Vec<(Digest, Vec<Digest>)> {
+    let candidates = candidates(input, goals, false, here);
+    let bases = |candidate: &DeltaCandidate| candidate.bases.iter().map(|base| base.diff_id.clone()).collect();
+    candidates.iter().map(|candidate| (candidate.layer.diff_id.clone(), bases(candidate))).collect()
+}
+
+#[test]
+fn a_layer_is_made_of_what_its_image_had_before_and_the_new_images_have_not() {
+    let old = PackInput { images: vec![image("a:1", &["base", "a1", "a2"]), image("b:1", &["base", "b1"])], ..input() };
+    let goal = PackGoal::of_release("v1", &release(&old));
+    let new = PackInput { images: vec![image("a:2", &["base", "a3"]), image("c:1", &["base", "c"])], ..input() };
+    let all = here(&["base", "a1", "a2", "b1"]);
+    let a3 = (digest("a3"), vec![digest("a1"), digest("a2")]);
+    let c = (digest("c"), vec![digest("a1"), digest("a2"), digest("b1")]);
+    assert_eq!(found(&new, std::slice::from_ref(&goal), &all), [a3.clone(), c], "of an unknown image: of all");
+    // What this machine has not, or one of the machines, is nothing that a delta can be made of.
+    let some = here(&["base", "a2"]);
+    assert_eq!(found(&new, std::slice::from_ref(&goal), &some)[0], (digest("a3"), vec![digest("a2")]));
+    let both = [goal.clone(), machine("two", &["base", "a1"])];
+    assert_eq!(found(&new, &both, &all)[0], (digest("a3"), vec![digest("a1")]));
+    // One that has the layer does not ask for it.
+    let both = [goal, machine("two", &["base", "a3", "c"])];
+    assert_eq!(found(&new, &both, &all)[0], a3);
+    assert_eq!(found(&new, &[PackGoal::nothing("none")], &all), []);
+}
+
+#[test]
+fn the_layers_of_a_short_inventory_are_found_by_their_first_digits() {
+    let short = json!({"format": 1, "made_at": "", "dpl": "", "host": "", "architecture": "amd64", "project": "p",
+        "folder_free": null, "engine": null, "both": [digest("base").short()], "store": [digest("old").short()],
+        "only_engine": [], "seeds": {}});
+    let goal = PackGoal::of_short("phone", serde_json::from_value(short).unwrap());
+    let new = PackInput { images: vec![image("a:1", &["base", "new"])], ..input() };
+    assert_eq!(found(&new, &[goal], &here(&["base", "old", "older"])), [(digest("new"), vec![digest("old")])]);
+}
+
+/// A tar of one file whose content does not compress, with something changed in it.
+fn tar(change: &str) -> Vec<u8> {
+    let mut state = 7_u64;
+    let mut content: Vec<u8> = (0..400_000)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as u8
+        })
+        .collect();
+    content.splice(200_000..200_000, change.bytes());
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    tar.append_data(&mut header, "lib", content.as_slice()).unwrap();
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn deltas_are_the_same_at_any_number_of_threads_and_a_package_carries_them_for_whoever_lacks_the_layer() {
+    let store = tempfile::tempdir().unwrap();
+    let (old, new) = (tar(""), tar("something new"));
+    let intake = LayerIntake::open(store.path(), "amd64").unwrap();
+    for layer in [&old, &new] {
+        let written = intake.take(&Digest::of(layer), layer.len() as u64, |out| {
+            out.write_all(layer).unwrap();
+            Ok::<_, ImagesError>(())
+        });
+        written.unwrap();
+    }
+    let layers = store_layers(store.path(), "amd64").unwrap();
+    let (old_layer, new_layer) = (&layers[&Digest::of(&old)], &layers[&Digest::of(&new)]);
+    let candidate =
+        DeltaCandidate { layer: new_layer.clone(), reference: "a:1".to_owned(), bases: vec![old_layer.clone()] };
+    let made = [1, 2, 3].map(|threads| {
+        let create = CreateOptions { threads, ..CreateOptions::default() };
+        let options = DeltaOptions { when: DeltaUse::Auto, create };
+        let made = make_deltas(store.path(), std::slice::from_ref(&candidate), &options, &Reporter::default());
+        made.unwrap()
+    });
+    assert!(made.iter().all(|deltas| deltas.len() == 1 && deltas[0].delta == made[0][0].delta));
+    let delta = &made[0][0].delta;
+    assert!(delta.delta_bytes < 10_000 && delta.bytes == new.len() as u64, "{delta:?}");
+    assert_eq!(delta.bases[0].layer, Digest::of(&old));
+
+    let image = OutgoingImage { layers: vec![new_layer.clone()], ..image("a:1", &[]) };
+    let input = PackInput {
+        images: vec![image],
+        store: Some(store.path().to_owned()),
+        deltas: made[0].clone(),
+        files: Vec::new(),
+        seeds: Vec::new(),
+        ..input()
+    };
+    let has = |layers: &[&OutgoingLayer]| {
+        let layer = |layer: &&OutgoingLayer| LayerInventory {
+            diff_id: layer.diff_id.clone(),
+            blob: Some(layer.blob.clone()),
+            bytes: Some(layer.bytes),
+        };
+        let layers = layers.iter().map(layer).collect();
+        PackGoal::of_inventory("one", Inventory { layers, ..Inventory::default() })
+    };
+    let plan = plan_pack(&input, &[has(&[old_layer])], false).unwrap();
+    assert!(
+        plan.index.carries(Namespace::Delta, &delta.delta) && !plan.index.carries(Namespace::Blob, &new_layer.blob)
+    );
+    assert_eq!(plan.index.needs.layers, [Digest::of(&old)]);
+    // And the two documents of the image.
+    assert_eq!(plan.goals[0].bytes, delta.delta_bytes + 20);
+    let plan = plan_pack(&input, &[has(&[old_layer, new_layer])], false).unwrap();
+    assert!(plan.index.deltas.is_empty() && !plan.index.carries(Namespace::Delta, &delta.delta));
 }

@@ -1,14 +1,18 @@
 //! Receiving a package: the plan of a transfer, and the receiving side fed from a file.
 //!
-//! `project_files` are those that come first, `feeding` hands entries to the receiving side. What the machine lacks is found out before anything is written; what comes
-//! has its name only when all of it has passed its digest; what has come in part stays for the next time.
+//! `project_files` are those that come first, `feeding` hands entries to the receiving side, `rebuilding` makes layers of deltas that have
+//! arrived. What the machine lacks is found out before anything is written; what comes has its name only when all of it has passed its
+//! digest; what has come in part stays for the next time.
 
 mod feeding;
 mod project_files;
+mod rebuilding;
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use self::feeding::Feed;
+use self::rebuilding::{Rebuilding, RebuildingPlace};
 use super::PackagesError;
 use super::format::{Namespace, PackageIndex, PackageReader};
 use crate::failpoint;
@@ -31,6 +35,8 @@ pub struct Unpacked {
     pub kept: Vec<String>,
     /// Images that have their name now.
     pub named: Vec<String>,
+    /// Layers that were rebuilt of deltas, each proved by its diff ID.
+    pub rebuilt: u64,
     /// Databases whose seeds were put in place.
     pub seeds: Vec<String>,
     /// Bytes that were read of the package and taken.
@@ -92,14 +98,19 @@ impl<'a> Unpacking<'a> {
         Self { reader, files, plan, place, unpacked: Unpacked::default() }
     }
 
-    /// Does all of it.
+    /// Does all of it. `store` is the image store by the manifest that comes.
     ///
     /// # Errors
-    /// The package can't be read, or is not what it says; something can't be received or put in place.
-    pub async fn run(mut self, recorded: Recorded, reporter: &Reporter) -> Result<Unpacked, PackagesError> {
+    /// The package can't be read, or is not what it says; something can't be received, rebuilt or put in place.
+    pub async fn run(
+        mut self,
+        store: Option<&Path>,
+        recorded: Recorded,
+        reporter: &Reporter,
+    ) -> Result<Unpacked, PackagesError> {
         let mut feed = Feed::new(self.place.clone(), recorded, reporter);
         let has_files = self.files_arrive(&mut feed).await?;
-        self.contents_arrive(&mut feed, reporter).await?;
+        self.contents_arrive(&mut feed, store, reporter).await?;
         self.unpacked.bytes = feed.bytes;
         failpoint!("packages.unpack.before-names");
         self.name_images(&mut feed).await?;
@@ -134,12 +145,19 @@ impl<'a> Unpacking<'a> {
         Ok(has_files)
     }
 
-    /// Blobs of images and files of seeds arrive, up to the end of the package.
-    async fn contents_arrive(&mut self, feed: &mut Feed, reporter: &Reporter) -> Result<(), PackagesError> {
+    /// Blobs of images, deltas, which become layers in the image store, and files of seeds arrive, up to the end of the package.
+    async fn contents_arrive(
+        &mut self,
+        feed: &mut Feed,
+        store: Option<&Path>,
+        reporter: &Reporter,
+    ) -> Result<(), PackagesError> {
         let blobs: HashSet<&Digest> = self.plan.blobs.iter().map(|blob| &blob.digest).collect();
         let sent: Vec<_> = self.plan.seeds.iter().filter(|seed| seed.result.is_sent()).collect();
         let subject = self.reader.index.release.clone().unwrap_or_else(|| self.reader.index.project.clone());
+        let mut rebuilding = self.rebuilding(store, reporter);
         let total = self.plan.blobs.iter().map(|blob| blob.bytes).sum::<u64>()
+            + self.plan.deltas.iter().map(|delta| delta.bytes).sum::<u64>()
             + sent.iter().map(|seed| seed.bytes).sum::<u64>();
         reporter.began(Activity::ReadPackage, &subject, Some(total));
         feed.measure(reporter.meter(Activity::ReadPackage, &subject, Some(total)));
@@ -152,7 +170,12 @@ impl<'a> Unpacking<'a> {
                     return Err(error);
                 }
             };
+            let delta = match entry.namespace() {
+                Some(Namespace::Delta) => self.plan.deltas.iter().find(|delta| delta.digest == entry.digest),
+                _ => None,
+            };
             let targets: Vec<Target> = match entry.namespace() {
+                Some(Namespace::Delta) if delta.is_some() => vec![Target::Images],
                 Some(Namespace::Blob) if blobs.contains(&entry.digest) => vec![Target::Images],
                 Some(Namespace::Seed) => {
                     let seeds = self.reader.index.seeds.iter();
@@ -169,7 +192,15 @@ impl<'a> Unpacking<'a> {
                 _ => Vec::new(),
             };
             failpoint!("packages.unpack.before-entry");
-            if let Err(error) = feed.entry(self.reader, &entry, targets).await {
+            let mut result = feed.entry(self.reader, &entry, targets).await;
+            if let (Ok(()), Some(delta)) = (&result, delta) {
+                result = match &mut rebuilding {
+                    Some(rebuilding) => rebuilding.layer(delta).await,
+                    None => Err(PackagesError::Receive { why: message!("usage-no-path", name = "images") }),
+                };
+                self.unpacked.rebuilt += u64::from(result.is_ok());
+            }
+            if let Err(error) = result {
                 reporter.failed(Activity::ReadPackage, &subject, &error);
                 return Err(error);
             }
@@ -188,6 +219,13 @@ impl<'a> Unpacking<'a> {
             }
         }
         Ok(())
+    }
+
+    fn rebuilding(&self, store: Option<&Path>, reporter: &Reporter) -> Option<Rebuilding<'a>> {
+        let engine = self.place.variables.get("DOCKER_HOST").filter(|host| !host.is_empty()).cloned();
+        let architecture = self.reader.index.architecture.clone();
+        let place = RebuildingPlace { store: store?.to_owned(), architecture, engine };
+        Some(Rebuilding::new(place, &self.plan.deltas, reporter))
     }
 
     async fn name_images(&mut self, feed: &mut Feed) -> Result<(), PackagesError> {

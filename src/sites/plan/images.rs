@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::document::{ImageResult, PlannedBlob, PlannedImage};
+use super::document::{ImageResult, PlannedBase, PlannedBlob, PlannedDelta, PlannedImage};
+use super::offer::{LayerDelta, Offer};
 use crate::engine::ImageStore;
 use crate::fs::Digest;
-use crate::images::{EngineLayers, OutgoingImage};
-use crate::sites::inventory::{ImageStoreKind, Inventory, StoreImage};
+use crate::images::{EngineLayers, OutgoingImage, OutgoingLayer};
+use crate::sites::inventory::{EngineImage, ImageStoreKind, Inventory, StoreImage};
 
 /// A machine's layers, looked up.
 struct There<'i> {
@@ -14,6 +15,8 @@ struct There<'i> {
     /// Diff IDs whose blobs the store has.
     stored: HashSet<&'i Digest>,
     engine: Option<EngineLayers>,
+    /// The engine's images by the diff IDs of their layers: it can export them, whatever the kind of its image store.
+    exported: HashMap<&'i Digest, &'i EngineImage>,
     arrived: HashMap<&'i Digest, u64>,
 }
 
@@ -33,8 +36,15 @@ impl<'i> There<'i> {
             }
             layers
         });
+        let mut exported = HashMap::new();
+        for image in inventory.engine.iter().flat_map(|engine| &engine.images) {
+            for layer in image.layers.iter().filter_map(|place| inventory.layer(*place)) {
+                exported.entry(&layer.diff_id).or_insert(image);
+            }
+        }
         Self {
             inventory,
+            exported,
             stored: stored.collect(),
             engine,
             arrived: incoming.map(|part| (&part.digest, part.bytes)).collect(),
@@ -57,41 +67,100 @@ impl<'i> There<'i> {
     }
 }
 
-/// What becomes of each image, and which blobs go along.
+/// What goes along, each once.
+struct Sending<'p> {
+    there: There<'p>,
+    deltas: HashMap<&'p Digest, &'p LayerDelta>,
+    coming: HashSet<Digest>,
+    planned_blobs: Vec<PlannedBlob>,
+    planned_deltas: Vec<PlannedDelta>,
+}
+
+impl Sending<'_> {
+    /// Lets a blob go along; the bytes that it adds, `None` where it goes along already.
+    fn blob(&mut self, digest: &Digest, bytes: u64, reference: &str) -> Option<u64> {
+        if !self.coming.insert(digest.clone()) {
+            return None;
+        }
+        let arrived = self.there.arrived(digest, bytes);
+        let reference = reference.to_owned();
+        self.planned_blobs.push(PlannedBlob { digest: digest.clone(), bytes, arrived, reference });
+        Some(bytes - arrived)
+    }
+
+    /// Lets a layer go along: as a delta where there is one and all that it is rebuilt from is there, else as a whole.
+    fn layer(&mut self, layer: &OutgoingLayer, reference: &str) -> Option<u64> {
+        let delta = self.deltas.get(&layer.diff_id).copied();
+        let Some((delta, bases)) = delta.and_then(|delta| Some((delta, self.there.bases(delta)?))) else {
+            return self.blob(&layer.blob, layer.bytes, reference);
+        };
+        if !self.coming.insert(delta.delta.clone()) {
+            return None;
+        }
+        let arrived = self.there.arrived(&delta.delta, delta.delta_bytes);
+        self.planned_deltas.push(PlannedDelta {
+            layer: delta.layer.clone(),
+            uncompressed_bytes: delta.bytes,
+            digest: delta.delta.clone(),
+            bytes: delta.delta_bytes,
+            arrived,
+            whole_bytes: layer.bytes,
+            bases,
+            reference: reference.to_owned(),
+        });
+        Some(delta.delta_bytes - arrived)
+    }
+}
+
+impl There<'_> {
+    fn arrived(&self, digest: &Digest, bytes: u64) -> u64 {
+        self.arrived.get(digest).copied().unwrap_or_default().min(bytes)
+    }
+
+    /// Where each of the layers is that a delta is rebuilt from; `None` where one is missing.
+    fn bases(&self, delta: &LayerDelta) -> Option<Vec<PlannedBase>> {
+        let base = |base: &super::offer::DeltaBase| {
+            let engine_image = match self.stored.contains(&base.layer) {
+                true => None,
+                false => {
+                    let image = self.exported.get(&base.layer)?;
+                    Some(image.references.first().unwrap_or(&image.id).clone())
+                }
+            };
+            Some(PlannedBase { layer: base.layer.clone(), bytes: base.bytes, engine_image })
+        };
+        delta.bases.iter().map(base).collect()
+    }
+}
+
+/// What becomes of each image, and what goes along.
 pub(super) fn plan(
     inventory: &Inventory,
-    images: &[OutgoingImage],
+    offer: &Offer,
     whole: bool,
-) -> (Vec<PlannedImage>, Vec<PlannedBlob>) {
-    let there = There::of(inventory, whole);
-    let mut blobs: Vec<PlannedBlob> = Vec::new();
-    let mut coming: HashSet<Digest> = HashSet::new();
+) -> (Vec<PlannedImage>, Vec<PlannedBlob>, Vec<PlannedDelta>) {
+    let mut sending = Sending {
+        there: There::of(inventory, whole),
+        deltas: offer.deltas.iter().map(|delta| (&delta.layer, delta)).collect(),
+        coming: HashSet::new(),
+        planned_blobs: Vec::new(),
+        planned_deltas: Vec::new(),
+    };
     let mut planned = Vec::new();
-    for image in images {
-        let (missing, in_engine) = there.lacks(image);
-        let is_present = there.image(image).is_some() && missing.is_empty();
-        let mut bytes = 0;
-        let mut add = |digest: &Digest, size: u64| {
-            let is_new = coming.insert(digest.clone());
-            if is_new {
-                let arrived = there.arrived.get(digest).copied().unwrap_or_default().min(size);
-                bytes += size - arrived;
-                blobs.push(PlannedBlob {
-                    digest: digest.clone(),
-                    bytes: size,
-                    arrived,
-                    reference: image.reference.clone(),
-                });
-            }
-            is_new
-        };
-        let mut layers_to_send = 0;
+    for image in &offer.images {
+        let (missing, in_engine) = sending.there.lacks(image);
+        let is_present = sending.there.image(image).is_some() && missing.is_empty();
+        let (mut bytes, mut layers_to_send) = (0, 0);
         if !is_present {
+            let reference = &image.reference;
             for layer in image.layers.iter().filter(|layer| missing.contains(&layer.diff_id)) {
-                layers_to_send += u64::from(add(&layer.blob, layer.bytes));
+                let added = sending.layer(layer, reference);
+                layers_to_send += u64::from(added.is_some());
+                bytes += added.unwrap_or_default();
             }
-            add(&image.config.digest, image.config.bytes);
-            add(&image.manifest.digest, image.manifest.bytes);
+            for document in [&image.config, &image.manifest] {
+                bytes += sending.blob(&document.digest, document.bytes, reference).unwrap_or_default();
+            }
         }
         planned.push(PlannedImage {
             reference: image.reference.clone(),
@@ -103,5 +172,5 @@ pub(super) fn plan(
             bytes,
         });
     }
-    (planned, blobs)
+    (planned, sending.planned_blobs, sending.planned_deltas)
 }

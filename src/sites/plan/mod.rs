@@ -9,9 +9,10 @@ mod offer;
 mod space;
 
 pub use document::{
-    FileResult, ImageResult, PlannedBlob, PlannedFile, PlannedImage, PlannedSeed, SpaceNeed, TransferPlan,
+    FileResult, ImageResult, PlannedBase, PlannedBlob, PlannedDelta, PlannedFile, PlannedImage, PlannedSeed, SpaceNeed,
+    TransferPlan,
 };
-pub use offer::{LeftOutBecause, LeftOutFile, Offer, OfferedFile, OfferedSeed};
+pub use offer::{DeltaBase, LayerDelta, LeftOutBecause, LeftOutFile, Offer, OfferedFile, OfferedSeed};
 
 use crate::fs::Digest;
 use crate::sites::inventory::Inventory;
@@ -27,7 +28,7 @@ pub struct PlanOptions {
 
 /// What is to be sent to the machine of the inventory.
 pub fn plan(inventory: &Inventory, offer: &Offer, options: PlanOptions) -> TransferPlan {
-    let (images, blobs) = images::plan(inventory, &offer.images, options.whole);
+    let of_images = images::plan(inventory, offer, options.whole);
     let files: Vec<PlannedFile> = offer
         .files
         .iter()
@@ -60,7 +61,7 @@ pub fn plan(inventory: &Inventory, offer: &Offer, options: PlanOptions) -> Trans
             }
         })
         .collect();
-    TransferPlan::of(images, blobs, files, seeds, offer.left_out.clone(), inventory)
+    TransferPlan::of(of_images, files, seeds, offer.left_out.clone(), inventory)
 }
 
 /// What becomes of a file or a seed: one that was changed there since the last transfer stays.

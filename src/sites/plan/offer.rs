@@ -11,10 +11,40 @@ use crate::manifest::FileUse;
 #[derive(Debug, Clone, Default)]
 pub struct Offer {
     pub images: Vec<OutgoingImage>,
+    /// Layers of the images that come as deltas.
+    pub deltas: Vec<LayerDelta>,
     /// In the order in which they are put in place.
     pub files: Vec<OfferedFile>,
     pub seeds: Vec<OfferedSeed>,
     pub left_out: Vec<LeftOutFile>,
+}
+
+/// A layer that comes as what it differs in from layers that a machine has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LayerDelta {
+    /// The layer's diff ID.
+    #[schemars(with = "String")]
+    pub layer: Digest,
+    /// The bytes of its tar.
+    pub bytes: u64,
+    /// The digest of the delta.
+    #[schemars(with = "String")]
+    pub delta: Digest,
+    pub delta_bytes: u64,
+    /// What it is rebuilt from, in the order of the delta.
+    pub bases: Vec<DeltaBase>,
+}
+
+/// A layer that another one is rebuilt from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeltaBase {
+    /// Its diff ID.
+    #[schemars(with = "String")]
+    pub layer: Digest,
+    /// The bytes of its tar.
+    pub bytes: u64,
 }
 
 /// A file of the project.

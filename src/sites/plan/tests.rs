@@ -185,3 +185,62 @@ fn an_inventory_that_names_layers_which_it_does_not_have_is_no_panic() {
     there.engine.as_mut().unwrap().images[0].layers = vec![7, u32::MAX];
     assert_eq!(blobs(&planned(&there, &[image("a", "base")], false)), blobs_of("base"));
 }
+
+/// `layer` as a delta of 100 bytes from others, whose tars have 5000 bytes each.
+fn delta(layer: &str, bases: &str) -> LayerDelta {
+    let base = |name: &str| DeltaBase { layer: digest(name), bytes: 5000 };
+    LayerDelta {
+        layer: digest(layer),
+        bytes: 6000,
+        delta: digest(&format!("delta of {layer}")),
+        delta_bytes: 100,
+        bases: bases.split_whitespace().map(base).collect(),
+    }
+}
+
+fn planned_with(inventory: &Inventory, images: &[OutgoingImage], deltas: &[LayerDelta]) -> TransferPlan {
+    let offer = Offer { images: images.to_vec(), deltas: deltas.to_vec(), ..Offer::default() };
+    plan(inventory, &offer, PlanOptions::default())
+}
+
+#[test]
+fn a_layer_comes_as_a_delta_where_all_that_it_is_rebuilt_from_is_there() {
+    let images = [image("a", "base new"), image("b", "base new two")];
+    let deltas = [delta("new", "old older"), delta("two", "old")];
+    let there = machine("base old older", &[]);
+    let plan_ = planned_with(&there, &images, &deltas);
+    assert!(blobs(&plan_).is_empty());
+    let layers: Vec<_> = plan_.deltas.iter().map(|delta| (delta.layer.clone(), delta.whole_bytes)).collect();
+    assert_eq!(layers, [(digest("new"), 1000), (digest("two"), 1000)], "what both lack comes once");
+    assert_eq!((plan_.bytes, plan_.images[0].bytes, plan_.images[1].layers_to_send), (2 * 100 + 4 * 10, 120, 1));
+    // The deltas, the layers, and what one of them is rebuilt from.
+    assert_eq!(plan_.space[0].needed, plan_.bytes + 2 * 1000 + 2 * 5000);
+
+    let lacks_one = planned_with(&machine("base old", &[]), &images, &deltas);
+    assert_eq!((blobs(&lacks_one), lacks_one.deltas.len()), (blobs_of("new"), 1));
+    let has_it = planned_with(&machine("base old older new", &[]), &images, &deltas);
+    assert_eq!((has_it.deltas.len(), has_it.deltas[0].layer.clone()), (1, digest("two")));
+}
+
+#[test]
+fn a_base_that_only_the_engine_has_is_exported_of_one_of_its_images() {
+    let mut there = machine("base old", &["base older", "base old older"]);
+    there.engine.as_mut().unwrap().images[0].references = vec!["a:1".to_owned()];
+    for kind in [ImageStoreKind::Classic, ImageStoreKind::Containerd] {
+        there.engine.as_mut().unwrap().store = kind;
+        let plan_ = planned_with(&there, &[image("a", "base new")], &[delta("new", "old older")]);
+        let bases: Vec<_> = plan_.deltas[0].bases.iter().map(|base| base.engine_image.as_deref()).collect();
+        assert_eq!(bases, [None, Some("a:1")]);
+        // What comes out of the engine, and one of its layers that is looked at and is another one.
+        assert_eq!(plan_.space[0].needed, plan_.bytes + 1000 + 5000 + 2 * 5000);
+    }
+}
+
+#[test]
+fn what_has_arrived_of_a_delta_is_not_counted_again() {
+    let mut there = machine("base old", &[]);
+    let part = PartInventory { digest: digest("delta of new"), bytes: 60 };
+    there.store.as_mut().unwrap().incoming.push(part);
+    let plan_ = planned_with(&there, &[image("a", "base new")], &[delta("new", "old")]);
+    assert_eq!((plan_.deltas[0].arrived, plan_.bytes), (60, 40 + 20));
+}

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -24,9 +24,12 @@ use crate::cli::text::failure::Failure;
 use crate::cli::text::table::{self, Column, size};
 use crate::fs::{Digest, Mode, Output as OutputFile, OutputOptions, OutputTarget, create_dir_durably, write_durably};
 use crate::images::{release_file, release_signature, replaced_part};
+use crate::manifest::model::ByteSize;
+use crate::packages::delta::CreateOptions;
 use crate::packages::{
-    GoalNeeds, PackGoal, PackInput, PackPlan, PackagesError, PartsList, PartsOutput, Release, SigningKey, plan_pack,
-    read_release,
+    DeltaCandidate, DeltaOptions, DeltaTotals, DeltaUse, GoalNeeds, MadeDelta, PackGoal, PackInput, PackPlan,
+    PackagesError, PartsList, PartsOutput, Release, SigningKey, delta_candidates, make_deltas, plan_pack, read_release,
+    spool_bytes,
 };
 use crate::report::{Activity, Reporter};
 use crate::sites::{Offer, SitesError, Sources, offer_seeds};
@@ -62,9 +65,26 @@ pub struct PackArguments {
     /// Carry layers, too, that a machine's engine has and its store has not
     #[arg(long)]
     pub whole: bool,
+    /// Send layers as what they differ in from those that the machines have: auto where that is clearly smaller, always where it is
+    /// smaller at all
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub delta: DeltaWhen,
+    /// How hard deltas are compressed, 1 to 19
+    #[arg(long, value_name = "N", default_value_t = CreateOptions::LEVEL,
+        value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub delta_level: i32,
     /// Continue even if the disk seems too small
     #[arg(long)]
     pub no_space_check: bool,
+}
+
+/// When layers go as deltas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum DeltaWhen {
+    #[default]
+    Auto,
+    Off,
+    Always,
 }
 
 /// What `pack --json` prints.
@@ -84,6 +104,8 @@ pub struct PackReport {
     pub seeds: u64,
     /// Bytes of what it carries.
     pub bytes: u64,
+    /// Layers that it carries as deltas.
+    pub deltas: DeltaTotals,
     /// The files of a package in parts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<String>,
@@ -141,13 +163,11 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
     // Gone with the end of the command.
     let _recompressed = arguments.full.prepare(&mut input, &arguments.output, session)?;
     let plan = plan_pack(&input, &goals, arguments.whole)?;
-    if listed.as_ref().is_some_and(|listed| !listed.is_of(&plan_digest(&plan), split)) {
-        return Err(PackagesError::OtherPackage { list: PartsList::path(&arguments.output) }.into());
-    }
-    let mut report = report_of(&plan, arguments);
-    report.key = key.as_ref().map(|key| key.public().id());
+    let deltas = Deltas::plan(&input, &goals, arguments, session)?;
+    let key_id = key.as_ref().map(|key| key.public().id());
     if session.global.dry_run {
-        show(&report, session)?;
+        show(&PackReport { key: key_id, ..report_of(&plan, arguments) }, session)?;
+        deltas.say(session);
         return Ok(0);
     }
     if let Some(existing) = replaced(arguments).filter(|_| !is_stream) {
@@ -161,9 +181,14 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
     }
     let command = command_of(arguments);
     let (program, signing) = (program.as_ref(), key.as_ref());
-    let written = session.change_at(WorkPlace::Here, &project, &command, |session, reporter| {
+    let (plan, written) = session.change_at(WorkPlace::Here, &project, &command, |session, reporter| {
+        input.deltas = deltas.make(store.as_deref(), &reporter)?;
+        let plan = plan_pack(&input, &goals, arguments.whole)?;
+        if listed.as_ref().is_some_and(|listed| !listed.is_of(&plan_digest(&plan), split)) {
+            return Err(PackagesError::OtherPackage { list: PartsList::path(&arguments.output) }.into());
+        }
         reporter.settled(plan_digest(&plan));
-        let signature = match listed.and_then(|listed| listed.signature) {
+        let signature = match listed.as_ref().and_then(|listed| listed.signature.clone()) {
             Some(signature) => Some(signature.into_bytes()),
             None => signing.map(|key| sign(&plan, key, store.as_deref())).transpose()?,
         };
@@ -178,7 +203,7 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
                     session.output.say(&message!("pack-signed-file", path = signature.display(), file = &subject));
                 }
                 reporter.done(Activity::WritePackage, &subject, message!("package-written", bytes = bytes));
-                Ok((bytes, parts))
+                Ok((plan, (bytes, parts)))
             }
             Err(error) => {
                 reporter.failed(Activity::WritePackage, &subject, &error);
@@ -186,6 +211,7 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
             }
         }
     })?;
+    let mut report = PackReport { key: key_id, ..report_of(&plan, arguments) };
     (report.done, report.written_bytes) = (true, written.0);
     report.parts = written.1.iter().map(|part| part.display().to_string()).collect();
     show(&report, session)?;
@@ -219,9 +245,61 @@ fn report_of(plan: &PackPlan, arguments: &PackArguments) -> PackReport {
         files: plan.index.files.len() as u64,
         seeds: plan.index.seeds.len() as u64,
         bytes: plan.bytes(),
+        deltas: plan.index.delta_totals(),
         parts: Vec::new(),
         written_bytes: 0,
         goals: plan.goals.clone(),
+    }
+}
+
+/// Layers that may go as deltas.
+struct Deltas {
+    candidates: Vec<DeltaCandidate>,
+    options: DeltaOptions,
+}
+
+impl Deltas {
+    /// Looks what there is to make deltas of, and whether there is room for it.
+    fn plan(
+        input: &PackInput,
+        goals: &[PackGoal],
+        arguments: &PackArguments,
+        session: &Session,
+    ) -> Result<Self, PackagesError> {
+        let when = match arguments.delta {
+            DeltaWhen::Always => DeltaUse::Always,
+            DeltaWhen::Auto | DeltaWhen::Off => DeltaUse::Auto,
+        };
+        let create = CreateOptions { level: arguments.delta_level, ..CreateOptions::default() };
+        let mut deltas = Self { candidates: Vec::new(), options: DeltaOptions { when, create } };
+        if arguments.delta == DeltaWhen::Off {
+            return Ok(deltas);
+        }
+        deltas.candidates = delta_candidates(input, goals, arguments.whole)?;
+        let needed = spool_bytes(&deltas.candidates, &deltas.options);
+        let store = input.store.as_deref().unwrap_or(Path::new("."));
+        if let Some(free) = Disk::of(store).map(|disk| disk.free_bytes).filter(|free| *free < needed)
+            && !arguments.no_space_check
+        {
+            let folder = store.display();
+            session.output.warn(&message!("pack-no-room-for-deltas", folder = folder, free = free, needed = needed));
+            deltas.candidates.clear();
+        }
+        Ok(deltas)
+    }
+
+    fn say(&self, session: &Session) {
+        if !self.candidates.is_empty() {
+            let bytes: u64 = self.candidates.iter().map(|candidate| candidate.layer.bytes).sum();
+            session.output.say(&message!("pack-may-be-deltas", layers = self.candidates.len(), bytes = bytes));
+        }
+    }
+
+    fn make(&self, store: Option<&Path>, reporter: &Reporter) -> Result<Vec<MadeDelta>, PackagesError> {
+        match store {
+            Some(store) => make_deltas(store, &self.candidates, &self.options, reporter),
+            None => Ok(Vec::new()),
+        }
     }
 }
 
@@ -412,6 +490,10 @@ fn show(report: &PackReport, session: &mut Session) -> Result<(), Failure> {
             true => text.lines().for_each(|line| output.line(line)),
             false => output.data(&text)?,
         }
+    }
+    let DeltaTotals { layers, bytes, whole_bytes } = report.deltas;
+    if layers > 0 {
+        output.say(&message!("pack-deltas", layers = layers, bytes = bytes, whole = whole_bytes));
     }
     let (images, files, seeds, bytes) = (report.images, report.files, report.seeds, report.bytes);
     output.say(&match report.done {

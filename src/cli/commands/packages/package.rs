@@ -1,5 +1,6 @@
 //! `package`: looks into a package, and changes nothing.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -93,12 +94,17 @@ fn show(reader: &PackageReader, session: &mut Session) -> Result<u8, Failure> {
     ];
     let first: Vec<&str> = first.iter().map(String::as_str).collect();
     let mut text = table::columns(&first, facts);
-    let carried: std::collections::HashSet<&str> = index.entries.iter().map(|entry| entry.name.as_str()).collect();
+    let carried: HashSet<&str> = index.entries.iter().map(|entry| entry.name.as_str()).collect();
     let is_carried = |digest| carried.contains(Namespace::Blob.name(digest).as_str());
+    let deltas: HashMap<_, _> = index.deltas.iter().map(|delta| (&delta.layer, delta.delta_bytes)).collect();
     let images = index.images.iter().map(|image| {
-        let layers: Vec<_> = image.layers.iter().filter(|layer| is_carried(&layer.blob)).collect();
-        let bytes = layers.iter().map(|layer| layer.bytes).sum::<u64>();
-        let count = format!("{}/{}", layers.len(), image.layers.len());
+        let carried = image.layers.iter().filter_map(|layer| match deltas.get(&layer.diff_id) {
+            Some(bytes) => Some(*bytes),
+            None => is_carried(&layer.blob).then_some(layer.bytes),
+        });
+        let carried: Vec<u64> = carried.collect();
+        let bytes = carried.iter().sum();
+        let count = format!("{}/{}", carried.len(), image.layers.len());
         vec![shown(&image.reference), image.config.digest.short().to_owned(), count, size(bytes)]
     });
     let titles = [message!("column-image"), message!("column-id"), message!("column-layers"), message!("column-size")];
@@ -111,6 +117,11 @@ fn show(reader: &PackageReader, session: &mut Session) -> Result<u8, Failure> {
     let seeds = seeds.map(|seed| vec![shown(&seed.database), seed.digest.short().to_owned(), size(seed.bytes)]);
     text.push_str(&section(&three(message!("column-seed")), seeds.collect(), output));
     output.data(&text)?;
+    let totals = index.delta_totals();
+    if totals.layers > 0 {
+        let (layers, bytes, whole) = (totals.layers, totals.bytes, totals.whole_bytes);
+        output.say(&message!("package-deltas", layers = layers, bytes = bytes, whole = whole));
+    }
     if !index.needs.layers.is_empty() || !index.needs.seeds.is_empty() {
         let (layers, seeds) = (index.needs.layers.len(), index.needs.seeds.len());
         output.say(&message!("package-needs", layers = layers, seeds = seeds));
@@ -159,10 +170,9 @@ fn plan(arguments: &PlanArguments, session: &mut Session) -> Result<u8, Failure>
     let fields: String = report.fields.iter().map(line).collect();
     output.data(&report.planned.text(&fields, output))?;
     say_verdict(&looked.verdict, session);
-    let services = report.services.join(", ");
     session.output.say(&match report.services.is_empty() {
         true => message!("package-changes-nothing"),
-        false => message!("package-changes", services = services),
+        false => message!("package-changes", services = Listed::of(&report.services)),
     });
     if super::self_extracting::is_one() {
         super::self_extracting::words(session);

@@ -155,6 +155,12 @@ impl PlannedPackage {
             Some(release) => message!("unpack-release", project = project, release = release, created = created),
             None => message!("unpack-no-release", project = project, created = created),
         });
+        let deltas = &self.plan.deltas;
+        if !deltas.is_empty() {
+            let bytes: u64 = deltas.iter().map(|delta| delta.bytes).sum();
+            let whole: u64 = deltas.iter().map(|delta| delta.whole_bytes).sum();
+            say(message!("unpack-deltas", layers = deltas.len(), bytes = bytes, whole = whole));
+        }
         for need in &self.plan.space {
             let folder = shown(&need.folder);
             say(match need.free {

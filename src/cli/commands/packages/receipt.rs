@@ -123,6 +123,10 @@ fn facts(receipt: &Receipt, output: &Output) -> String {
         vec![fact(message!("fact-arrived")), output.catalogue.text(&arrived)],
         vec![fact(message!("fact-before")), output.catalogue.text(&before)],
     ];
+    if receipt.rebuilt_layers > 0 {
+        let rebuilt = message!("receipt-rebuilt", layers = receipt.rebuilt_layers);
+        facts.push(vec![String::new(), output.catalogue.text(&rebuilt)]);
+    }
     if receipt.kept_files + receipt.kept_seeds > 0 {
         facts.push(vec![fact(message!("fact-kept")), output.catalogue.text(&kept)]);
     }

@@ -169,7 +169,9 @@ fn carry_out(looked: Looked, files: &[PathBuf], session: &mut Session) -> Result
     session.change_at(WorkPlace::Here, &project, &command_of(files, &index), |session, reporter| {
         reporter.settled(&planned.package);
         let unpacking = Unpacking::new(&mut reader, project_files, &planned.plan, place);
-        let unpacked = runtime.block_on(unpacking.run(Recorded::By(reporter.clone()), &reporter))?;
+        let store = project.manifest().paths.images.clone();
+        let running = unpacking.run(store.as_deref(), Recorded::By(reporter.clone()), &reporter);
+        let unpacked = runtime.block_on(running)?;
         for path in &unpacked.kept {
             session.output.warn(&message!("send-changed-meanwhile", path = shown(path)));
         }
@@ -187,6 +189,10 @@ fn receipt_of(planned: &PlannedPackage, index: &PackageIndex, unpacked: &Unpacke
     let came: BTreeSet<&Digest> = plan.blobs.iter().map(|blob| &blob.digest).collect();
     let layers: BTreeSet<&Digest> =
         index.images.iter().flat_map(|image| &image.layers).map(|layer| &layer.blob).collect();
+    let rebuilt: BTreeSet<&Digest> = plan.deltas.iter().map(|delta| &delta.layer).collect();
+    let of_deltas =
+        index.images.iter().flat_map(|image| &image.layers).filter(|layer| rebuilt.contains(&layer.diff_id));
+    let came_as_deltas: BTreeSet<&Digest> = of_deltas.map(|layer| &layer.blob).collect();
     Receipt {
         package: planned.package.clone(),
         project: index.project.clone(),
@@ -198,11 +204,12 @@ fn receipt_of(planned: &PlannedPackage, index: &PackageIndex, unpacked: &Unpacke
         images: unpacked.named.len() as u64,
         images_before: (index.images.len() - unpacked.named.len().min(index.images.len())) as u64,
         layers: layers.intersection(&came).count() as u64,
-        layers_before: layers.difference(&came).count() as u64,
+        layers_before: layers.difference(&came).filter(|blob| !came_as_deltas.contains(*blob)).count() as u64,
         files: unpacked.placed.len() as u64,
         files_before: plan.files.iter().filter(|file| unchanged(file.result)).count() as u64,
         kept_files: (unpacked.kept.len() + plan.files.iter().filter(|file| file.result == FileResult::Kept).count())
             as u64,
+        rebuilt_layers: unpacked.rebuilt,
         seeds: unpacked.seeds.len() as u64,
         seeds_before: plan.seeds.iter().filter(|seed| unchanged(seed.result)).count() as u64,
         kept_seeds: plan.seeds.iter().filter(|seed| seed.result == FileResult::Kept).count() as u64,

@@ -11,6 +11,7 @@ use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::images::{OutgoingImage, OutgoingImages, SaveOptions, outgoing_images, save};
 use crate::manifest::{Loaded, Manifest, Reference};
+use crate::report::Listed;
 use crate::sites::{Offer, Placement, SitesError, Sources, offer_files, offer_seeds};
 
 #[derive(Debug, Default, Args)]
@@ -117,10 +118,10 @@ impl WantedImages {
         }
         let missing: Vec<String> = found.missing.iter().map(Reference::to_string).collect();
         if session.global.dry_run {
-            session.output.warn(&message!("send-would-save", images = missing.join(", ")));
+            session.output.warn(&message!("send-would-save", images = Listed::of(&missing)));
             return Ok(found.images);
         }
-        session.output.say(&message!("send-saves", images = missing.join(", ")));
+        session.output.say(&message!("send-saves", images = Listed::of(&missing)));
         let command = format!("{} (saves {})", self.command, missing.join(" "));
         session.change(project, &command, |session, reporter| {
             let engine = session.engine()?;

@@ -411,6 +411,8 @@ fn verb(activity: Activity) -> Message {
         Activity::CreateRelease => message!("doing-create-release"),
         Activity::RemoveRelease => message!("doing-remove-release"),
         Activity::WritePackage => message!("doing-write-package"),
+        Activity::MakeDelta => message!("doing-make-delta"),
+        Activity::RebuildLayer => message!("doing-rebuild-layer"),
         Activity::ReadPackage => message!("doing-read-package"),
         Activity::DropDatabase => message!("doing-drop-database"),
     }
