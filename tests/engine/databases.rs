@@ -27,6 +27,11 @@ pub fn image() -> String {
     std::env::var("DPL_TEST_POSTGRES").unwrap_or_else(|_| "postgres:15".to_owned())
 }
 
+/// What a rule asks for where a password was set as the server's version does by itself.
+pub fn as_passwords_are_kept(major: u32) -> &'static str {
+    if major >= 14 { "scram-sha-256" } else { "md5" }
+}
+
 const PASSWORD: &str = "pä ss;\"' \\x";
 
 /// A server of its own for one test, and folders that go with it.
@@ -633,9 +638,12 @@ async fn kept_databases_that_are_too_many_are_backed_up_proved_and_dropped() {
 #[tokio::test]
 async fn a_password_is_handed_over_without_being_shown() {
     let site = Site::start().await;
-    let hba = "f=$(psql -XqAtU postgres -c 'show hba_file') && printf 'local all all scram-sha-256\\nhost all all all scram-sha-256\\n' > $f \
-        && psql -XqU postgres -c 'select pg_reload_conf()'";
-    let spec = ExecSpec { command: ["sh", "-c", hba].map(str::to_owned).into(), ..Default::default() };
+    let method = as_passwords_are_kept(site.server.major());
+    let hba = format!(
+        "f=$(psql -XqAtU postgres -c 'show hba_file') && printf 'local all all {method}\\nhost all all all {method}\\n' > $f \
+         && psql -XqU postgres -c 'select pg_reload_conf()'"
+    );
+    let spec = ExecSpec { command: ["sh", "-c", &hba].map(str::to_owned).into(), ..Default::default() };
     assert_eq!(site.engine.exec(&site.container, &spec, b"").await.unwrap().exit_code, 0);
     eventually_asked("the server trusts nobody", async || site.try_sql("postgres", "select 1").await.is_err()).await;
     let credentials =

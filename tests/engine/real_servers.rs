@@ -13,7 +13,7 @@ use dpl::databases::{
 };
 use dpl::engine::{ContainerSpec, ExecSession, ExecSpec, MountKind, MountSpec};
 
-use crate::databases::{Site, image};
+use crate::databases::{Site, as_passwords_are_kept, image};
 use crate::support_engine::{Stack, eventually, eventually_asked};
 
 /// How many tables there are; `DPL_MANY` makes more of everything (scripts/soak.sh).
@@ -76,9 +76,11 @@ fn hardened(spec: &mut ContainerSpec, certificate: &Path) {
 
 /// Nobody comes in over the network without, not from its own machine either.
 async fn insist_on_encryption(site: &Site) {
-    let rules = r#"printf 'local all all trust\nhostnossl all all all reject\nhostssl all all all scram-sha-256\n' \
-        >"$PGDATA/pg_hba.conf""#;
-    shell(site, rules).await.unwrap();
+    let method = as_passwords_are_kept(major());
+    let rules = format!(
+        r#"printf 'local all all trust\nhostnossl all all all reject\nhostssl all all all {method}\n' >"$PGDATA/pg_hba.conf""#
+    );
+    shell(site, &rules).await.unwrap();
     site.sql("postgres", "SELECT pg_reload_conf()").await;
     let unencrypted = "psql -w 'host=127.0.0.1 user=postgres sslmode=disable' -c 'SELECT 1' 2>&1";
     let is_refused = async || shell(site, unencrypted).await.is_err_and(|said| said.contains("rejects"));
@@ -357,7 +359,7 @@ async fn a_backup_after_a_rebuild_from_a_smaller_seed_is_compared_with_nothing()
     // Settings that this server does not know are no reason to have no database.
     let path = site.seed().join("backup.json");
     let record = std::fs::read_to_string(&path).unwrap();
-    let settings = r#""settings": [{"role": null, "values": ["operator_precedence_warning=on", "work_mem=9MB"]}]"#;
+    let settings = r#""settings": [{"role": null, "values": ["sql_inheritance=on", "work_mem=9MB"]}]"#;
     std::fs::write(&path, record.replacen(r#""settings": []"#, settings, 1)).unwrap();
     let options = RebuildOptions { identity: Identity::Any, ..site.rebuild_options() };
     assert!(site.rebuild_from("anew", &site.seed(), &options).await.unwrap().created);

@@ -365,6 +365,32 @@ async fn a_database_that_was_left_closed_opens_with_the_next_command() {
     site.end().await;
 }
 
+/// As pg_restore does with sizes that it knows; from 16 on, it knows those of compressed files by what the archive says of them.
+#[tokio::test]
+async fn the_largest_table_is_among_the_first_that_several_connections_restore() {
+    const SMALL: u32 = 40;
+    let names: Vec<String> = (1..=SMALL).map(|number| format!("a{number:02}")).collect();
+    let mut sql = names.iter().map(|name| format!("CREATE TABLE {name} AS SELECT 1 AS n;")).collect::<String>();
+    sql += "CREATE TABLE z AS SELECT n, md5(n::text) FROM generate_series(1, 100000) n;
+        SELECT count(lo_from_bytea(0, decode(md5(n::text), 'hex'))) FROM generate_series(1, 9) n";
+    let site = site_with(&sql).await;
+    let objects = "SELECT count(*), md5(string_agg(data, ''::bytea ORDER BY data)) FROM pg_largeobject";
+    let wanted = site.sql("expert", objects).await;
+    let options = RebuildOptions { jobs: databases::Jobs::new(2).unwrap(), ..site.rebuild_options() };
+    site.rebuild_from("expert", &site.seed(), &options).await.unwrap();
+    assert_eq!(site.sql("expert", objects).await, wanted);
+    // Each table's rows are one transaction; which of two connections is up first is chance.
+    let of = |name: &String| format!("SELECT xmin::text::bigint AS x FROM {name}");
+    let of_small = names.iter().map(of).collect::<Vec<_>>().join(" UNION ALL ");
+    let before = format!("SELECT count(*) FROM ({of_small}) s WHERE x < (SELECT xmin::text::bigint FROM z LIMIT 1)");
+    let before: u32 = site.sql("expert", &before).await.parse().unwrap();
+    assert!(before < SMALL / 2, "{before} of {SMALL}");
+    // It says what pg_dump says of what it compresses itself.
+    let said = fs::read(site.seed().join("archive/toc.dat")).unwrap()[11..13].to_vec();
+    assert_eq!(said, if site.server.major() >= 16 { [1, 0] } else { [0, 5] });
+    site.end().await;
+}
+
 #[tokio::test]
 async fn a_plain_dump_is_run_without_a_network_and_restored_as_an_archive() {
     let site = Site::start().await;
@@ -372,7 +398,10 @@ async fn a_plain_dump_is_run_without_a_network_and_restored_as_an_archive() {
     site.sql("expert", EVERYTHING).await;
     let sums = site.sql("expert", CHECKSUMS).await;
     let plain = by_hand(&site, "pg_dump -U postgres expert").await;
-    let packed = by_hand(&site, "pg_dump -U postgres -C --inserts --rows-per-insert=100 expert | gzip").await;
+    // Before 14 a server refuses its own pg_dump's DEFAULT for a generated column, where there is more than one row.
+    let rows = if site.server.major() >= 14 { 100 } else { 1 };
+    let packed =
+        by_hand(&site, &format!("pg_dump -U postgres -C --inserts --rows-per-insert={rows} expert | gzip")).await;
     let image = databases::ServerImage::of(&site.server).await;
     let locale = databases::DefaultLocale::of(&site.server).await.unwrap();
     let convert = async |file: PathBuf| {

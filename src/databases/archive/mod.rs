@@ -2,6 +2,7 @@
 //! archive lists. Never talks to a server.
 
 pub(super) mod contents;
+pub(super) mod header;
 pub(super) mod large_object_files;
 pub(super) mod names;
 pub(super) mod owners;

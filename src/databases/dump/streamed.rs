@@ -16,12 +16,13 @@ use tokio::sync::mpsc;
 
 use super::compress::{BLOCK_BYTES, CompressedFile, Moved, ends_whole};
 use super::shared_disk::free_bytes;
-use super::write::{Opened, Written, lock_error};
+use super::write::{Opened, Written, failed_query, lock_error};
 use super::{DumpOrder, Level, joined};
 use crate::databases::archive::contents::{self, Contents};
 use crate::databases::archive::large_object_files;
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, is_archive_file};
 use crate::databases::archive::tar_stream::{self, Incoming, TABLE_OF_CONTENTS};
+use crate::databases::described::inventory::Inventory;
 use crate::databases::error::{DatabasesError, Said};
 use crate::databases::server::client::Client;
 use crate::databases::server::command::{Command, CommandEnd};
@@ -57,6 +58,15 @@ pub(super) async fn is_small(server: &Server, database: &str, folder: &Path) -> 
     Ok(bytes <= SMALL_BYTES && is_roomy)
 }
 
+fn has_nothing_but_rows(inventory: &Inventory) -> bool {
+    inventory.large_objects == 0 && inventory.tables.len() <= MOST_TABLES
+}
+
+/// Whether the dump may be restored as a tar (`replace/streamed.rs`), by an earlier version of dpl too.
+pub(super) fn may_come_back_as_tar(inventory: &Inventory) -> bool {
+    has_nothing_but_rows(inventory) && inventory.size_bytes <= SMALL_BYTES
+}
+
 /// A line is what a session takes a command in.
 pub(in crate::databases) fn fits_in_lines(client: &Client, database: &str) -> bool {
     !client.conninfo(database).contains(['\n', '\r', '\0'])
@@ -72,7 +82,7 @@ pub(super) async fn write(
     archive_path: &Path,
     progress: impl Fn(Moved) + Send + 'static,
 ) -> Result<Option<Written>, DatabasesError> {
-    if opened.inventory.large_objects > 0 || opened.inventory.tables.len() > MOST_TABLES {
+    if !has_nothing_but_rows(&opened.inventory) {
         return Ok(None);
     }
     let begun = std::time::Instant::now();
@@ -121,7 +131,7 @@ fn dump_words(client: &Client, order: &DumpOrder<'_>, snapshot: &str) -> Vec<Str
 fn wants_a_helper(exit_code: i64, said: &[u8]) -> bool {
     let said = String::from_utf8_lossy(said);
     let about_files = ["temporary file", "File too large", "No space left on device", "could not write to output file"];
-    exit_code > 128 || !said.contains("Query was:") && about_files.iter().any(|words| said.contains(words))
+    exit_code > 128 || failed_query(&said).is_none() && about_files.iter().any(|words| said.contains(words))
 }
 
 fn empty(folder: &Path) -> Result<(), DatabasesError> {
@@ -323,6 +333,9 @@ mod tests {
         let locked =
             b"pg_dump: error: query failed: ERROR: canceling statement\npg_dump: detail: Query was: LOCK TABLE x";
         assert!(!wants_a_helper(1, locked));
+        let before_15 = b"pg_dump: error: query failed: ERROR: could not write: No space left on device\n\
+            pg_dump: error: query was: COPY t TO stdout";
+        assert!(!wants_a_helper(1, before_15));
         assert!(!wants_a_helper(1, b"pg_dump: error: connection to server failed"));
     }
 }

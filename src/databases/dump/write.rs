@@ -11,6 +11,7 @@ use super::compress::{CompressedFile, Follower, Moved, WriterSignal};
 use super::shared_disk::WatchedDisk;
 use super::{DumpOrder, PasswordHashes, joined, streamed};
 use crate::databases::archive::contents::{self, Contents};
+use crate::databases::archive::header;
 use crate::databases::archive::record::ARCHIVE;
 use crate::databases::containers::copy;
 use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach, starting_beside};
@@ -128,6 +129,9 @@ impl Dumping<'_> {
                 return Err(lock_error(error, order, work.begun));
             }
         };
+        if helper.shares_folder && !streamed::may_come_back_as_tar(&opened.inventory) {
+            header::say_gzip(archive_path, order.level.get())?;
+        }
         let contents = list_archive(helper, order.recorded_as).await?;
         let said = String::from_utf8_lossy(&result.stderr).trim().to_owned();
         Ok(Written { files, contents, said })
@@ -172,13 +176,19 @@ pub(super) fn lock_error(error: DatabasesError, order: &DumpOrder<'_>, begun: In
     let patience = order.patience.0;
     match error {
         DatabasesError::Tool { source, .. }
-            if begun.elapsed() >= patience && source.text().contains("Query was: LOCK TABLE") =>
+            if begun.elapsed() >= patience
+                && failed_query(&source.text()).is_some_and(|query| query.starts_with("LOCK TABLE")) =>
         {
             let database = order.recorded_as.to_owned();
             DatabasesError::LockedByOthers { database, seconds: patience.as_secs(), source }
         }
         error => error,
     }
+}
+
+/// The query that failed, where pg_dump names one: from 15 on in a line of its own that begins with a capital letter.
+pub(super) fn failed_query(said: &str) -> Option<&str> {
+    ["Query was: ", "query was: "].iter().find_map(|words| said.split_once(words)).map(|(_, query)| query)
 }
 
 /// pg_dump at work.

@@ -14,6 +14,7 @@ use flate2::read::MultiGzDecoder;
 use tokio::sync::mpsc;
 
 use super::options::Adaptation;
+use crate::databases::archive::header;
 use crate::databases::archive::record::ARCHIVE;
 use crate::databases::archive::tar_stream::{self, BLOCK, TABLE_OF_CONTENTS};
 use crate::databases::containers::feed::{Fed, feed_exec};
@@ -33,11 +34,16 @@ pub(super) struct Streamed {
 }
 
 impl Streamed {
-    /// The archive in a folder of ours; `None` where it holds something else than tables' rows. On `server`, which lists it.
+    /// The archive in a folder of ours; `None` where it holds something else than tables' rows, or can't be a tar. On
+    /// `server`, which lists it.
     pub async fn open(server: &Server, folder: &Path, subject: &str) -> Result<Option<Self>, DatabasesError> {
         let archive_path = folder.join(ARCHIVE);
         let path = archive_path.join(TABLE_OF_CONTENTS);
         let table_of_contents = std::fs::read(&path).map_err(DatabasesError::file(message!("verb-read"), &path))?;
+        // One that came from an engine elsewhere was compressed by pg_dump itself.
+        if !header::fits_a_tar(&table_of_contents) {
+            return Ok(None);
+        }
         let mut session = server.client.session(server.home()).await?;
         let contents = streamed::list(&mut session, &server.client, &table_of_contents, subject).await?;
         let _ = session.close().await;
