@@ -269,3 +269,21 @@ fn parts_arrive_from_a_folder_or_a_pipe_and_one_that_is_bad_is_brought_again_alo
     let refused = desk.run(&[&["pack", "-o", &output, "--part", "3"], &pack[..]].concat()).failure(1);
     assert!(refused.stderr.contains("all.tar.parts.json"), "{}", refused.stderr);
 }
+
+#[test]
+fn a_seed_goes_where_links_lead_and_the_link_stays() {
+    let desk = Desk::new();
+    desk.images(&[("web", &[&layer(1, 2000)]), ("worker", &[&layer(2, 2000)])]);
+    let vault = machine();
+    fs::create_dir_all(vault.file("seeds")).unwrap();
+    fs::create_dir_all(vault.file("another disk")).unwrap();
+    std::os::unix::fs::symlink("../another disk/d", vault.file("seeds/d")).unwrap();
+    for content in ["PGDMP of d", "PGDMP of d, newer"] {
+        desk.site.write("seeds/d/archive/toc.dat", content);
+        let package = desk.pack("all.tar", &["--for", "none", "--unsigned", "--yes"]);
+        unpack(&vault, &package, &[]).success();
+        assert!(fs::symlink_metadata(vault.file("seeds/d")).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(vault.file("another disk/d/archive/toc.dat")).unwrap(), content);
+        assert_eq!(fs::read_dir(vault.file("another disk")).unwrap().count(), 1, "nothing unfinished is left");
+    }
+}

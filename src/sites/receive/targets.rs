@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::arriving::Place;
-use crate::fs::{Digest, escape, hash_file};
+use crate::fs::{Digest, escape, follow_links, hash_file};
 use crate::images::{PART, has_arrived, incoming_folder, open_incoming, sweep_arrivals};
 use crate::manifest::{ComingFile, ComingFiles, Loaded, ManifestErrors};
 use crate::report::Message;
@@ -91,11 +91,12 @@ impl Targets {
         Ok(folder)
     }
 
-    /// Where the seed of a database belongs.
+    /// Where the seed of a database belongs. Where its place is a link, to another disk say, what that leads to is meant.
     pub fn seed(&mut self, database: &str) -> Result<PathBuf, Message> {
         let manifest = &self.manifest()?.manifest;
         let seed = manifest.databases.get(database).and_then(|database| database.seed.clone());
-        seed.ok_or_else(|| message!("receive-no-seed", database = database))
+        let seed = seed.ok_or_else(|| message!("receive-no-seed", database = database))?;
+        follow_links(&seed).map_err(|error| of_path(&seed, &error))
     }
 
     /// Where a seed is put together: beside its place, so that it gets there in one step.

@@ -22,9 +22,10 @@ use crate::cli::session::operations::path;
 use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::table::{self, Column, size};
-use crate::fs::{Digest, Mode, Output as OutputFile, OutputOptions, OutputTarget, create_dir_durably, write_durably};
+use crate::fs::{
+    Digest, Disk, Mode, Output as OutputFile, OutputOptions, OutputTarget, create_dir_durably, write_durably,
+};
 use crate::images::{release_file, release_signature, replaced_part};
-use crate::manifest::model::ByteSize;
 use crate::packages::delta::CreateOptions;
 use crate::packages::{
     DeltaCandidate, DeltaOptions, DeltaTotals, DeltaUse, GoalNeeds, MadeDelta, PackGoal, PackInput, PackPlan,

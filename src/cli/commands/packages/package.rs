@@ -15,6 +15,7 @@ use crate::cli::text::failure::Failure;
 use crate::cli::text::table::{self, size};
 use crate::manifest::FileUse;
 use crate::packages::{FieldChange, Namespace, PackageIndex, PackageReader, diff_manifests};
+use crate::report::Listed;
 use crate::sites::{ImageResult, PlanOptions, shown};
 
 #[derive(Debug, Subcommand)]
