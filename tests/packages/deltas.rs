@@ -179,6 +179,45 @@ fn several_machines_get_a_delta_where_all_of_them_have_what_it_is_made_of() {
 }
 
 #[test]
+fn a_part_that_is_lost_is_made_again_with_the_same_deltas() {
+    let delivered = Delivered::v1(SIZE);
+    // Files come first, so that the delta is in the last part.
+    delivered.desk.site.write("conf/web.conf", &"x".repeat(150_000));
+    delivered.release(2, SIZE, &["--for", "v1", "--split", "64k"]);
+    let name = "v2--forv1--split64k.tar";
+    let part = |number: u32| delivered.desk.site.file(&format!("{name}.{number:03}"));
+    let lost = fs::read(part(3)).unwrap();
+    assert!(lost.windows(12).any(|window| window == b"dpl-delta 1\n") && !part(4).exists());
+    fs::remove_file(part(3)).unwrap();
+    let output = delivered.desk.site.file(name).display().to_string();
+    let again =
+        ["pack", "--release", "v2", "--unsigned", "--for", "v1", "--split", "64k", "--part", "3", "-o", &output];
+    // One thread makes what two made.
+    let command = delivered.desk.site.command(&[&["-f", "stack.json"], &again[..]].concat());
+    let mut on_one_core = Command::new("taskset");
+    on_one_core.args(["-c", &first_core()]).arg(command.get_program()).args(command.get_args());
+    on_one_core.current_dir(command.get_current_dir().unwrap());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => on_one_core.env(name, value),
+            None => on_one_core.env_remove(name),
+        };
+    }
+    let made = on_one_core.output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    assert!(fs::read(part(3)).unwrap() == lost);
+    unpack(&delivered.vault, &part(1), &[]).success();
+    assert_eq!(images(&delivered.vault), images(&delivered.desk.site));
+}
+
+/// A core that this process may run on.
+fn first_core() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    cores.trim().split(['-', ',']).next().unwrap().to_owned()
+}
+
+#[test]
 fn a_delta_is_used_where_it_is_worth_it() {
     let delivered = Delivered::v1(SIZE);
     let desk = &delivered.desk;
@@ -391,4 +430,61 @@ fn tree_of_store(desk: &Desk) -> Vec<String> {
     }
     paths.sort();
     paths
+}
+
+/// A disk of its own over a machine's image store, with what was in it.
+struct StoreDisk(PathBuf);
+
+impl StoreDisk {
+    fn under(machine: &Site, options: &str) -> Self {
+        let store = machine.file("store");
+        let before = machine.file("store.before");
+        fs::rename(&store, &before).unwrap();
+        fs::create_dir(&store).unwrap();
+        run("mount", &["-t", "tmpfs", "-o", options, "tmpfs", &store.display().to_string()]);
+        let disk = Self(store);
+        run("cp", &["-a", &before.join(".").display().to_string(), &disk.0.display().to_string()]);
+        fs::remove_dir_all(before).unwrap();
+        disk
+    }
+
+    fn becomes(&self, options: &str) {
+        run("mount", &["-o", &format!("remount,{options}"), &self.0.display().to_string()]);
+    }
+}
+
+impl Drop for StoreDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[track_caller]
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_disk_without_room_is_told_before_and_one_that_fills_up_names_nothing() {
+    let delivered = Delivered::v1(SIZE);
+    let package = delivered.release(2, SIZE, &["--for", "v1"]);
+    let before = images(&delivered.vault);
+    // No room for what the layer is rebuilt from; room for that, and none for the layer.
+    for options in ["size=1500k", "size=2200k"] {
+        let vault = copy_of(&delivered.vault);
+        let disk = StoreDisk::under(&vault, options);
+        let told = unpack(&vault, &package, &[]).failure(1);
+        assert!(told.stderr.contains("free, and needs"), "{options}: {}", told.stderr);
+        let full = unpack(&vault, &package, &["--no-space-check"]).failure(1);
+        assert!(full.stderr.contains("space") && !full.stderr.contains("panicked"), "{options}: {}", full.stderr);
+        assert_eq!(images(&vault), before, "{options}");
+        disk.becomes("size=8m");
+        // The delta has come already.
+        let said = unpack(&vault, &package, &["--json"]).success().json();
+        assert_eq!(said["receipt"]["rebuilt_layers"], 1, "{options}: {said}");
+        assert!(said["plan"]["deltas"][0]["arrived"].as_u64().unwrap() > 0, "{options}: {said}");
+        assert_eq!(images(&vault), images(&delivered.desk.site), "{options}");
+        vault.run(&["-f", "stack.json", "images", "verify"]).success();
+    }
 }
