@@ -36,8 +36,8 @@ pub use plan::{
     PlannedFile, PlannedImage, PlannedSeed, SpaceNeed, TransferPlan, plan as plan_transfer,
 };
 pub use protocol::{
-    BackupOffer, BackupsRequest, Facts, FileOffer, FromReceiver, InventoryRequest, ProjectFile, ProjectPlace,
-    RunSummary, Signal, Target, TerminalRequest, ToReceiver,
+    BackupOffer, BackupsRequest, ComingText, Facts, FileOffer, FromReceiver, InventoryRequest, ProjectFile,
+    ProjectPlace, RunSummary, Signal, Target, TerminalRequest, ToReceiver,
 };
 pub use receive::{MOST_AT_ONCE, Receiver, Recorded};
 pub use seed_files::SeedFile;
