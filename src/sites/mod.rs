@@ -39,8 +39,8 @@ pub use plan::{
     TransferPlan, plan as plan_transfer,
 };
 pub use protocol::{
-    BackupOffer, BackupsRequest, Facts, FileOffer, FromReceiver, InventoryRequest, ProjectFile, ProjectPlace,
-    RunSummary, Signal, Target, TerminalRequest, ToReceiver,
+    BackupOffer, BackupsRequest, ComingText, Facts, FileOffer, FromReceiver, InventoryRequest, ProjectFile,
+    ProjectPlace, RunSummary, Signal, Target, TerminalRequest, ToReceiver,
 };
 pub use receive::{MOST_AT_ONCE, Receiver, Recorded};
 pub use seed_files::SeedFile;

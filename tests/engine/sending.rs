@@ -170,6 +170,34 @@ async fn a_first_send_brings_all_and_a_second_one_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_new_manifest_needs_is_there_before_it_in_the_store_that_it_names() {
+    let line = Line::new("moved", &["one:1"], "").await;
+    line.bench.make("one:1", &Recipe::of([layer(300_000)])).await;
+    line.save();
+    line.bench.wipe(&["one:1"]).await;
+    line.send(&[]);
+    let old = fs::read_to_string(line.there.file("stack.json")).unwrap();
+    // The images of the desk stay where they are; those of the site move.
+    line.desk.write("stack.json", &old.replace(r#""images": "store""#, r#""images": "${STORE}""#));
+    let desk = |store: &str, arguments: &[&str]| {
+        let mut command = line.desk.command(&[&["-f", "stack.json", "--yes"], arguments].concat());
+        let run = command.env("STORE", store).output().unwrap();
+        (run.status.code(), String::from_utf8_lossy(&run.stderr).into_owned())
+    };
+    // Without a value at the site the manifest can't be read there: nothing of it is put in place.
+    let (code, said) = desk("store", &["send", "site"]);
+    assert!(code == Some(1) && said.contains("STORE"), "{said}");
+    assert_eq!(fs::read_to_string(line.there.file("stack.json")).unwrap(), old);
+    let sites = fs::read_to_string(line.desk.file("sites.json")).unwrap();
+    line.desk.write("sites.json", &sites.replace(r#""manifest""#, r#""variables": {"STORE": "moved"}, "manifest""#));
+    let (code, said) = desk("store", &["send", "site"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(dpl::images::stored_names(&line.there.file("moved")), [line.bench.name("one:1")]);
+    assert_ne!(fs::read_to_string(line.there.file("stack.json")).unwrap(), old);
+    line.run(&["on", "site", "images", "verify"]).success();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_engine_there_has_does_not_travel_unless_the_store_is_to_have_it() {
     let line = Line::new("engine", &["new:1"], "").await;
     let base = layer(800_000);

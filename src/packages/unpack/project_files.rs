@@ -8,9 +8,9 @@ use tempfile::{SpooledTempFile, spooled_tempfile};
 
 use crate::fs::{Digest, Hasher};
 use crate::manifest::{ComingFile, ComingFiles, FileUse};
-use crate::packages::PackagesError;
 use crate::packages::format::{Entry, Namespace, PackageReader};
-use crate::sites::{Offer, OfferedFile, PlanOptions, ProjectPlace, coming_files};
+use crate::packages::{ContentFile, PackagesError};
+use crate::sites::{PlanOptions, ProjectPlace, coming_files};
 
 /// What is more than this lies in an unnamed file of the temporary folder.
 const IN_MEMORY: usize = 4 << 20;
@@ -64,11 +64,13 @@ impl ProjectFiles {
     }
 
     /// What the manifest is made of and reads, as it comes to a project's folder.
-    pub fn coming(&mut self, place: &ProjectPlace, offer: &Offer, options: PlanOptions) -> ComingFiles {
+    pub fn coming(&mut self, place: &ProjectPlace, files: &[ContentFile], options: PlanOptions) -> ComingFiles {
         // An `env_file` may be a secret as well.
-        let is_read = |file: &OfferedFile| !matches!(file.purpose, FileUse::Config | FileUse::Patch);
+        let is_read = |file: &ContentFile| !matches!(file.purpose, FileUse::Config | FileUse::Patch);
+        let names: Vec<(String, Digest)> = files.iter().map(|file| (file.path.clone(), file.digest.clone())).collect();
         let mut left = MOST_READ;
-        coming_files(place, offer, options, |file| {
+        coming_files(place, &names, options, |path| {
+            let file = files.iter().find(|file| file.path == path)?;
             if !is_read(file) || file.bytes > LARGEST_READ.min(left) {
                 return None;
             }

@@ -196,7 +196,8 @@ mod tests {
             manifest: Some("stack.json".to_owned()),
             variables: [engine].into(),
         };
-        let request = InventoryRequest { project, files: vec!["new.conf".to_owned()], seeds: true };
+        let files = vec!["new.conf".to_owned()];
+        let request = InventoryRequest { project, files, seeds: true, ..InventoryRequest::default() };
         let found = collect(&request).await;
         assert_eq!((found.project.as_deref(), found.manifest.as_deref()), (Some("p"), Some("stack.json")));
         let files: Vec<_> = found.files.iter().map(|file| (file.path.as_str(), file.digest.clone())).collect();

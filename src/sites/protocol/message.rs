@@ -102,6 +102,20 @@ pub struct InventoryRequest {
     pub files: Vec<String>,
     /// Whether seeds are read, which may be large.
     pub seeds: bool,
+    /// Files that are to come and that the manifest is made of: the inventory is of the store and the seeds that it names then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coming: Vec<ComingText>,
+    /// Whether they replace files that were changed there.
+    #[serde(default)]
+    pub overwrite: bool,
+}
+
+/// A file that is to come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComingText {
+    /// Relative to the folder.
+    pub path: String,
+    pub text: String,
 }
 
 /// Backups that are asked for.

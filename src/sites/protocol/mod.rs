@@ -9,7 +9,7 @@ mod transfer;
 
 pub use frame::{Frame, FrameError, FrameReader, FrameWriter, LARGEST_PAYLOAD, PIECE_HEAD};
 pub use message::{
-    BackupOffer, BackupsRequest, Began, Ended, EngineFacts, Facts, FileHead, FileToRead, FolderAt, Hello,
+    BackupOffer, BackupsRequest, Began, ComingText, Ended, EngineFacts, Facts, FileHead, FileToRead, FolderAt, Hello,
     InventoryRequest, ProjectPlace, ReadRequest, Reply, Request, Root, RunRequest, RunSummary, Sentence, Signal,
     TerminalRequest, ToRun,
 };

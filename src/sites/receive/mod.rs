@@ -21,6 +21,7 @@ pub use self::record::Recorded;
 use self::targets::{Destination, Targets};
 use crate::images::{Adopted, OutgoingImage};
 use crate::report::Message;
+use crate::sites::place::problem_of;
 use crate::sites::protocol::{FileOffer, FromReceiver, ProjectPlace, Sentence, ToReceiver};
 
 /// More files than that are never under way at once; whoever offers more is none of ours.
@@ -66,6 +67,10 @@ impl Receiver {
                 self.arriving.remove(&file);
             }
             ToReceiver::PlaceFiles => {
+                // One that can't be read here takes nobody's place.
+                if let Some(Err(errors)) = self.targets.read_coming() {
+                    return Err(problem_of(&errors));
+                }
                 let open = self.recorded.open(&self.targets, "--only manifest").await?;
                 let result = self.targets.place_files(open.clone()).await;
                 record::close(open, &result).await?;

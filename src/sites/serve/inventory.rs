@@ -6,14 +6,19 @@ use bytes::Bytes;
 
 use super::{Writer, send as send_frame};
 use crate::report::Message;
-use crate::sites::inventory::collect;
+use crate::sites::coming::coming_of;
+use crate::sites::inventory::collect_with;
 use crate::sites::protocol::{Frame, InventoryRequest, LARGEST_PAYLOAD};
 
 /// Seeds may take long to read: meanwhile the desk hears that this side is there.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) async fn send(request: InventoryRequest, writer: &mut Writer) -> Result<(), Message> {
-    let mut collecting = std::pin::pin!(collect(&request));
+    let mut collecting = std::pin::pin!(async {
+        let looking = request.clone();
+        let coming = tokio::task::spawn_blocking(move || coming_of(&looking)).await;
+        collect_with(&request, &coming.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))).await
+    });
     let inventory = loop {
         match tokio::time::timeout(ALIVE_EVERY, &mut collecting).await {
             Ok(inventory) => break inventory,

@@ -74,7 +74,7 @@ impl Question<'_> {
             return Err(PackagesError::OtherProject { package: index.project, here: here.clone() }.into());
         }
         let mut files = ProjectFiles::read(&mut reader).map_err(in_parts)?;
-        let coming = files.coming(&place, &index.offer(), self.options);
+        let coming = files.coming(&place, &index.files, self.options);
         let Some(loaded) = place.read_manifest_with(&coming) else {
             return Err(PackagesError::NoManifest { folder: place.folder.display().to_string() }.into());
         };
@@ -82,7 +82,8 @@ impl Question<'_> {
         // Before what the machine lacks of it, which it need not know.
         self.check_age(&reader, &project)?;
         let paths = index.files.iter().map(|file| file.path.clone()).collect();
-        let request = InventoryRequest { project: place.clone(), files: paths, seeds: !index.seeds.is_empty() };
+        let seeds = !index.seeds.is_empty();
+        let request = InventoryRequest { project: place.clone(), files: paths, seeds, ..InventoryRequest::default() };
         let inventory = session.wait_for(async { Ok(collect_inventory_with(&request, &coming).await) })?;
         if let Some(why) = &inventory.store_problem {
             return Err(PackagesError::Receive { why: message!("words", text = shown(why)) }.into());

@@ -86,7 +86,7 @@ pub(in crate::cli::commands) fn at_site(
         manifest: site.manifest.clone(),
         variables: site.variables.clone(),
     };
-    let request = InventoryRequest { project, files: Vec::new(), seeds: true };
+    let request = InventoryRequest { project, seeds: true, ..InventoryRequest::default() };
     session.wait_for(async {
         remote.connect_first().await?;
         Ok(inventory_of(&remote, request).await?)
@@ -103,7 +103,7 @@ fn here(session: &Session) -> InventoryRequest {
         manifest: manifest.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())),
         variables: host.into_iter().collect(),
     };
-    InventoryRequest { project, files: Vec::new(), seeds: true }
+    InventoryRequest { project, seeds: true, ..InventoryRequest::default() }
 }
 
 /// JSON whose text may come from elsewhere: control characters that JSON leaves as they are, are escaped too.

@@ -8,8 +8,11 @@ use super::contents::Offered;
 use super::send::Sending;
 use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
-use crate::manifest::{Loaded, Variables, read_manifest};
-use crate::sites::{Placement, ProjectPlace, manifest_for};
+use crate::manifest::{FileUse, Loaded, Variables, read_manifest};
+use crate::sites::{ComingText, Offer, OfferedFile, Placement, ProjectPlace, Sources, manifest_for};
+
+/// A request has less than 256 KiB.
+const MOST_COMING: u64 = 200 << 10;
 
 /// Looks up what is chosen of the manifest that is the site's.
 pub(super) fn offer(
@@ -33,6 +36,26 @@ pub(super) fn offer(
     }
     let placement = Placement::of(&path, wanted);
     sending.arguments.content.look((project, sending.targets), (loaded, &placement), "dpl send")
+}
+
+/// What the manifest is made of, as it will be there: the site reads it beforehand, and says what it has of what it names. Nothing where
+/// that is too much for one request: the site reads it when it comes, then.
+pub(super) fn coming_texts(offer: &Offer, sources: &Sources) -> Vec<ComingText> {
+    let is_read = |file: &&OfferedFile| !matches!(file.purpose, FileUse::Config | FileUse::Patch);
+    let files: Vec<&OfferedFile> = offer.files.iter().filter(is_read).collect();
+    if files.iter().map(|file| file.bytes).sum::<u64>() > MOST_COMING {
+        return Vec::new();
+    }
+    let text = |file: &&OfferedFile| {
+        let text = std::fs::read_to_string(sources.files.get(&file.path)?).ok()?;
+        Some(ComingText { path: file.path.clone(), text })
+    };
+    let texts: Vec<ComingText> = files.iter().map(text).collect::<Option<_>>().unwrap_or_default();
+    // Escaped letters take more room.
+    match serde_json::to_vec(&texts).is_ok_and(|bytes| bytes.len() as u64 <= MOST_COMING) {
+        true => texts,
+        false => Vec::new(),
+    }
 }
 
 /// This machine's own environment counts; what it lacks is as at the site.

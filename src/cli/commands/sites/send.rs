@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::desk;
 use super::contents::{ContentArguments, Offered};
-use super::offered::offer;
+use super::offered::{coming_texts, offer};
 use super::{SitesFile, read, remote as connect, select, table_of_send};
 use crate::cli::ask::prompt::Unanswered;
 use crate::cli::session::Session;
@@ -142,8 +142,19 @@ impl Sending<'_> {
         };
         let Offered { mut offer, sources, images } = offer(self, &place, project, session)?;
         let files = offer.files.iter().map(|file| file.path.clone()).collect();
-        let request = InventoryRequest { project: place.clone(), files, seeds: !offer.seeds.is_empty() };
+        let request = InventoryRequest {
+            project: place.clone(),
+            files,
+            seeds: !offer.seeds.is_empty(),
+            coming: coming_texts(&offer, &sources),
+            overwrite: self.arguments.overwrite,
+        };
+        let brings_manifest = !request.coming.is_empty();
         let inventory = session.wait_for(async { Ok(inventory_of(&remote, request).await?) })?;
+        if let Some(why) = inventory.manifest_problem.as_ref().filter(|_| brings_manifest) {
+            let error = SitesError::Refused { site: self.name.to_owned(), why: message!("words", text = why) };
+            return Err(error.into());
+        }
         if let Some(why) = &inventory.manifest_problem {
             session.output.warn(&message!("send-manifest-problem", site = self.name, why = crate::sites::shown(why)));
         }
