@@ -37,7 +37,7 @@ impl ProjectPlace {
         self.read_manifest_with(&ComingFiles::default())
     }
 
-    /// As [`ProjectPlace::read_manifest`], as if files were there that are on their way.
+    /// Reads the manifest as if files were there that are on their way; `None` where there is none.
     ///
     /// # Errors
     /// What is wrong with it.
