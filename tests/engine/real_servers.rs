@@ -423,7 +423,7 @@ async fn statements_show_what_a_database_of_any_encoding_holds() {
     // Whoever asks for another encoding gets it.
     let gbk = (r"\xb5\xb5\xb0\xb8".to_owned(), b"\xb5\xb5\xb0\xb8".to_vec());
     let asked = values("euc_cn", "SET client_encoding = 'EUC_CN'; SELECT x FROM t").await;
-    assert_eq!(asked, [gbk.clone()]);
+    assert_eq!(asked, std::slice::from_ref(&gbk));
 
     // Nobody knows what this one has: 档案 in GBK, and in UTF-8.
     site.sql("postgres", &create("sql_ascii")).await;
