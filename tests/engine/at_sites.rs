@@ -208,7 +208,10 @@ fn a_site_that_can_not_be_used_is_told_from_the_others() {
     assert_eq!((&of("site")["ok"], &of("gone")["ok"], &of("vault")["ok"]), (&true.into(), &false.into(), &().into()));
     assert!(of("site")["engine"].is_string() && of("site")["folder_free"].as_u64().unwrap() > 0, "{checked}");
     assert!(of("site")["clock_ahead_ms"].as_i64().unwrap().abs() < 5_000, "{checked}");
-    sites.run(&["sites", "--check", "site", "vault"]).success();
+    let table = sites.run(&["sites", "--check", "site", "vault"]).success().stdout;
+    let site = of("site");
+    let program = site["program"].as_str().unwrap();
+    assert!(table.contains("USER") && table.contains("root") && table.contains(program), "{table}");
     let both = sites.run(&["on", "site,other", "list", "--json"]).success().json();
     assert!(both["site"]["services"].is_array() && both["other"]["services"].is_array(), "{both}");
     // Several at once: each line has its site, the worst code counts.

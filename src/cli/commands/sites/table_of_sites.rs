@@ -11,11 +11,13 @@ pub(super) fn draw(report: &SitesReport, is_checked: bool, output: &Output) -> S
     if is_checked {
         columns.extend([
             title(message!("column-state")),
+            title(message!("column-user")).leaves(6),
             title(message!("column-engine")).leaves(1),
             title(message!("column-store")).leaves(3),
             title(message!("column-folder-free")).right().leaves(2),
             title(message!("column-engine-free")).right().leaves(4),
             title(message!("column-clock")).right().leaves(5),
+            title(message!("column-program")).at_least(12).leaves(7),
         ]);
     } else {
         columns.extend([
@@ -54,12 +56,22 @@ fn row(site: &SiteReport, is_checked: bool, output: &Output) -> Vec<String> {
     vec![
         site.name.clone(),
         state,
+        site.user.as_deref().map_or_else(|| "-".to_owned(), user),
         or_dash(&site.engine),
         or_dash(&site.store),
         bytes(site.folder_free),
         bytes(site.engine_free),
         clock,
+        or_dash(&site.program),
     ]
+}
+
+/// Who dpl works as there: `root`, or a user's number.
+fn user(number: &str) -> String {
+    match number {
+        "0" => "root".to_owned(),
+        number => shown(number),
+    }
 }
 
 /// The table of `on SITE attach --list`.
