@@ -45,6 +45,15 @@ impl Noun {
             Self::Site => message!("noun-sites"),
         }
     }
+
+    /// The command that lists them.
+    fn list(self) -> &'static str {
+        match self {
+            Self::Service => "dpl list",
+            Self::Database => "dpl db list",
+            Self::Site => "dpl sites",
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -267,7 +276,7 @@ impl Choices {
             }
             Term::Name(name) => match nearest(name, self.entries.iter().map(|entry| entry.name.as_str())) {
                 Some(meant) => message!("selector-name-meant", noun = noun, name = name, meant = meant),
-                None => message!("selector-no-name", noun = noun, name = name),
+                None => message!("selector-no-name", noun = noun, name = name, list = self.noun.list()),
             },
         })
     }

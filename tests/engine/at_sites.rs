@@ -196,7 +196,9 @@ fn a_site_that_can_not_be_used_is_told_from_the_others() {
     let sites = Sites::new("");
     let failed = sites.run(&["on", "gone", "status"]).failure(4);
     assert!(failed.stderr.contains("can't connect to the site `gone`"), "{}", failed.stderr);
-    for (site, words) in [("unknown", "NO_SUCH_VARIABLE"), ("vault", "offline"), ("nowhere", "no site `nowhere`")] {
+    for (site, words) in
+        [("unknown", "NO_SUCH_VARIABLE"), ("vault", "offline"), ("nowhere", "unknown site `nowhere`: `dpl sites`")]
+    {
         let failed = sites.run(&["on", site, "status"]).failure(2);
         assert!(failed.stderr.contains(words), "{}", failed.stderr);
     }
@@ -464,6 +466,8 @@ fn sizes_and_ctrl_c_of_the_desks_terminal_reach_the_command_there() {
     session.send_line("echo re''ads; cat").unwrap();
     session.exp_string("reads").unwrap();
     session.send_control('c').unwrap();
+    // What is typed before the shell asks again goes with what is interrupted.
+    session.exp_string("# ").unwrap();
     session.send_line("echo after''-interrupt").unwrap();
     session.exp_string("after-interrupt").unwrap();
     session.send_line("exit 42").unwrap();
@@ -502,7 +506,7 @@ fn a_machine_of_another_architecture_needs_a_program_of_its_own() {
     let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &world));
     let failed = sites.run(&["on", "site", "list"]).failure(1);
     assert!(
-        failed.stderr.contains("of the architecture riscv64") && failed.stderr.contains("/dpl-riscv64"),
+        failed.stderr.contains("has the architecture riscv64") && failed.stderr.contains("/dpl-riscv64"),
         "{}",
         failed.stderr
     );

@@ -43,10 +43,12 @@ impl Shell {
         let helper = Helper::start_beside(server).await?;
         let client = &helper.client;
         let mark = chance("dpl-ready");
-        let conninfo = format!("{} client_encoding='{encoding}'", client.plain_conninfo(database));
+        let conninfo = client.plain_conninfo(database);
         let words = ["sh", "-c", SCRIPT, &mark, &client.program("psql"), "-w", "-d", &conninfo];
         // A history would be a file with all that was typed, passwords of new roles too.
-        let environment = ["PSQL_HISTORY=/dev/null", "LC_CTYPE=C.UTF-8"].map(str::to_owned).into();
+        // At a terminal psql takes the encoding of its locale, whatever the connection's words say, but not against the variable.
+        let encoding = format!("PGCLIENTENCODING={encoding}");
+        let environment = ["PSQL_HISTORY=/dev/null", "LC_CTYPE=C.UTF-8", &encoding].map(str::to_owned).into();
         let command = words.map(str::to_owned).into();
         let spec = ExecSpec { command, environment, stdin: true, tty: true, ..Default::default() };
         Ok(Self { helper, spec, mark })
