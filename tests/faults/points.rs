@@ -253,6 +253,11 @@ const ELSEWHERE: &[(&str, &str, &[&str])] = &[
             "packages.unpack.before-receipt",
         ],
     ),
+    (
+        "tests/packages/deltas.rs",
+        "it takes no engine",
+        &["packages.pack.before-delta", "packages.unpack.before-rebuild", "packages.unpack.after-rebuild"],
+    ),
 ];
 
 #[test]
