@@ -366,6 +366,18 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_secret_of_several_services_is_one_line_with_what_to_do() {
+        let lacks = |service: &str| Problem::Input {
+            service: service.to_owned(),
+            source: InputError::SecretEmpty { variable: "PASSWORD".to_owned(), path: "secrets/pg".into() },
+        };
+        let error = ServicesError::Problems(vec![lacks("web"), lacks("db")]);
+        let said: Vec<String> = error.particulars().iter().map(|(_, line)| Catalogue::english().text(line)).collect();
+        assert_eq!(said, ["the secret file secrets/pg is empty; needed by db, web"]);
+        assert_eq!(hint(&error).map(|hint| hint.key), Some("hint-secret-file"));
+    }
+
+    #[test]
     fn what_the_command_knows_is_said_before_the_cause_and_changes_nothing_of_it() {
         let down = || DatabasesError::NoContainer { container: "p-db-1".to_owned() };
         let failure = Failure::from(down()).explained(message!("dump-failed", databases = "a, b"), None);
