@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::deployments::Record;
 use super::plan_page::{print, warn};
+use crate::catalogue::Catalogue;
 use crate::cli::commands::images::found_in_store;
 use crate::cli::grammar::arguments::TargetArguments;
 use crate::cli::grammar::values::number;
@@ -344,17 +345,28 @@ fn say_interrupted(report: &ServicesReport, session: &Session) {
     say(of(ServiceOutcome::Skipped), |targets| message!("services-left", targets = targets));
 }
 
+/// What a start or restart did, each kind with how often, where there is one.
+fn brought_up(report: &ServicesReport, catalogue: &Catalogue) -> Vec<String> {
+    let count = |outcome| names(report, |other| other == outcome).len();
+    let (created, recreated) = (count(ServiceOutcome::Created), count(ServiceOutcome::Recreated));
+    let (started, restarted) = (count(ServiceOutcome::Started), count(ServiceOutcome::Restarted));
+    let counted = [
+        (created, message!("services-count-created", count = created)),
+        (recreated, message!("services-count-replaced", count = recreated)),
+        (started, message!("services-count-started", count = started)),
+        (restarted, message!("services-count-restarted", count = restarted)),
+    ];
+    counted.into_iter().filter(|(count, _)| *count > 0).map(|(_, message)| catalogue.text(&message)).collect()
+}
+
 fn say_done(report: &ServicesReport, begun: Instant, session: &Session) {
     let count = |outcomes: &[ServiceOutcome]| names(report, |outcome| outcomes.contains(&outcome)).len();
     let time = begun.elapsed().as_secs_f64();
     let message = match report.action {
-        Action::Start | Action::Restart => message!(
-            "services-up",
-            created = count(&[ServiceOutcome::Created]),
-            recreated = count(&[ServiceOutcome::Recreated]),
-            started = count(&[ServiceOutcome::Started, ServiceOutcome::Restarted]),
-            time = time
-        ),
+        Action::Start | Action::Restart => match brought_up(report, session.output.catalogue) {
+            what if what.is_empty() => message!("services-up-nothing", time = time),
+            what => message!("services-up", what = session.output.catalogue.list(&what), time = time),
+        },
         Action::Stop => {
             message!("services-stopped", count = count(&[ServiceOutcome::Stopped]), time = time)
         }
@@ -366,5 +378,33 @@ fn say_done(report: &ServicesReport, begun: Instant, session: &Session) {
     let fewer = count(&[ServiceOutcome::Removed]);
     if fewer > 0 && matches!(report.action, Action::Start | Action::Restart) {
         session.output.say(&message!("services-scaled-down", count = fewer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Language;
+    use crate::services::ServiceResult;
+
+    #[test]
+    fn the_last_line_counts_what_was_done_and_leaves_out_what_was_not() {
+        let said = |outcomes: &[ServiceOutcome], language| {
+            let services = outcomes.iter().map(|outcome| ServiceResult {
+                name: "a".to_owned(),
+                result: *outcome,
+                cause: String::new(),
+                milliseconds: 1,
+            });
+            let report = ServicesReport { services: services.collect(), ..ServicesReport::default() };
+            let catalogue = Catalogue::of(language);
+            catalogue.list(&brought_up(&report, catalogue))
+        };
+        let restarted = [ServiceOutcome::Restarted, ServiceOutcome::Restarted, ServiceOutcome::Waited];
+        assert_eq!(said(&restarted, Language::English), "2 restarted");
+        let both = [ServiceOutcome::Created, ServiceOutcome::Started];
+        assert_eq!(said(&both, Language::English), "1 created, 1 started");
+        assert_eq!(said(&both, Language::Chinese), "新建 1 个、启动 1 个");
+        assert_eq!(said(&[ServiceOutcome::Waited], Language::English), "");
     }
 }
