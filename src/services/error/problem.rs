@@ -179,6 +179,15 @@ impl Told for Problem {
             }
         }
     }
+
+    fn hint(&self) -> Option<Message> {
+        match self {
+            Self::ImageMissing { .. } => Some(message!("hint-image-into-store")),
+            Self::PortTaken { holder, .. } => Some(message!("hint-port-of-container", container = holder)),
+            Self::PortHeld { .. } => Some(message!("hint-port-of-process")),
+            _ => None,
+        }
+    }
 }
 
 impl Problem {
