@@ -332,17 +332,24 @@ fn names(report: &ServicesReport, wanted: impl Fn(ServiceOutcome) -> bool) -> Ve
 
 /// What became of each service when the operator asked for an end.
 fn say_interrupted(report: &ServicesReport, session: &Session) {
+    interrupted(report).iter().for_each(|line| session.output.say(line));
+}
+
+/// The same as lines, one for each kind of end.
+fn interrupted(report: &ServicesReport) -> Vec<Message> {
     let of = |outcome: ServiceOutcome| names(report, |other| other == outcome);
-    let changed = names(report, |outcome| !outcome.is_open());
-    let say = |targets: Vec<&str>, message: fn(Listed) -> Message| {
-        if !targets.is_empty() {
-            session.output.say(&message(Listed::of(targets)));
-        }
+    let changed = names(report, |outcome| !outcome.is_open() && outcome != ServiceOutcome::Waited);
+    let line = |targets: Vec<&str>, message: fn(Listed) -> Message| {
+        (!targets.is_empty()).then(|| message(Listed::of(targets)))
     };
-    say(changed, |targets| message!("services-changed", targets = targets));
-    say(of(ServiceOutcome::Unproven), |targets| message!("services-unproven", targets = targets));
-    say(of(ServiceOutcome::Partly), |targets| message!("services-partly", targets = targets));
-    say(of(ServiceOutcome::Skipped), |targets| message!("services-left", targets = targets));
+    let lines = [
+        line(changed, |targets| message!("services-changed", targets = targets)),
+        line(of(ServiceOutcome::Waited), |targets| message!("services-settled", targets = targets)),
+        line(of(ServiceOutcome::Unproven), |targets| message!("services-unproven", targets = targets)),
+        line(of(ServiceOutcome::Partly), |targets| message!("services-partly", targets = targets)),
+        line(of(ServiceOutcome::Skipped), |targets| message!("services-left", targets = targets)),
+    ];
+    lines.into_iter().flatten().collect()
 }
 
 /// What a start or restart did, each kind with how often, where there is one.
@@ -386,6 +393,24 @@ mod tests {
     use super::*;
     use crate::catalogue::Language;
     use crate::services::ServiceResult;
+
+    #[test]
+    fn what_was_only_waited_for_is_not_said_to_be_changed() {
+        let result =
+            |name: &str, result| ServiceResult { name: name.to_owned(), result, cause: String::new(), milliseconds: 1 };
+        let services = vec![
+            result("auth", ServiceOutcome::Waited),
+            result("api", ServiceOutcome::Recreated),
+            result("ui", ServiceOutcome::Skipped),
+        ];
+        let lines = interrupted(&ServicesReport { services, ..ServicesReport::default() });
+        let said: Vec<String> = lines.iter().map(crate::catalogue::english).collect();
+        assert_eq!(
+            said,
+            ["changed: api", "ready, neither replaced nor restarted: auth", "left as they were: ui"],
+            "one line for each kind"
+        );
+    }
 
     #[test]
     fn the_last_line_counts_what_was_done_and_leaves_out_what_was_not() {
