@@ -117,6 +117,20 @@ fn the_lock_of_a_killed_process_is_taken_over_at_once() {
 }
 
 #[test]
+fn a_look_while_somebody_is_at_work_says_so() {
+    let operators = Operators::new();
+    let mut first = operators.at_work(&["start", "second"]);
+    let says_so = |stack: &Stack| {
+        let said = stack.run(&["plan", "apart"]).success().stderr;
+        said.contains("`dpl start second`") && said.contains("may change until that has ended")
+    };
+    // By the lock of this folder, and by that on the engine.
+    assert!(says_so(&operators.one) && says_so(&operators.other));
+    assert_eq!(first.wait().unwrap().code(), Some(0), "{}", operators.said_by_the_first());
+    assert!(!says_so(&operators.one) && !says_so(&operators.other));
+}
+
+#[test]
 fn a_frozen_operator_whose_lock_was_taken_over_changes_nothing_more() {
     let operators = Operators::new();
     let mut first = operators.at_work(&["start", "second"]);
