@@ -102,7 +102,7 @@ fn a_stack_is_started_in_order_shown_stopped_and_removed() {
             .map(|(name, state, health)| (name.to_owned(), state.to_owned(), health.to_owned()))
     );
     let again = stack.run(&["start"]).success();
-    assert!(again.stderr.contains("nothing had to be changed; "), "{}", again.stderr);
+    assert!(again.stderr.contains("nothing had to be created, replaced or started; "), "{}", again.stderr);
 
     let log = stack.run(&["logs", "api"]).success();
     assert!(log.stdout.contains("ready on port"), "{}", log.stdout);
