@@ -8,7 +8,7 @@ use bollard::Docker;
 use tokio::sync::OnceCell;
 
 use super::address::Address;
-use super::error::{EngineError, EngineErrorKind};
+use super::error::EngineError;
 use super::facts::{ApiVersion, EngineFacts, ImageStore};
 use super::limits::stall::StallLimits;
 use super::limits::timeouts::{CALL_TIMEOUT, within};
@@ -173,6 +173,5 @@ impl std::fmt::Debug for Engine {
 /// Whatever goes wrong at the first questions: nobody who could be worked with answers there.
 fn unreachable(address: &Address, error: bollard::errors::Error) -> EngineError {
     let subject = message!("object-engine-at", address = address);
-    let inner = EngineError::new(message!("verb-reach"), subject.clone(), error);
-    EngineError::other(EngineErrorKind::Unreachable, message!("verb-reach"), subject, inner.cause().clone()).at(address)
+    EngineError::new(message!("verb-reach"), subject, error).unreachable().at(address)
 }

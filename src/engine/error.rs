@@ -1,5 +1,8 @@
 //! What an engine call can end in, as meanings instead of status codes.
 
+use std::error::Error as _;
+use std::io;
+
 use bollard::errors::Error as ApiError;
 
 use super::address::{Address, AddressError};
@@ -49,6 +52,8 @@ struct Call {
     object: Message,
     /// Whether it went over a network.
     is_over_network: bool,
+    /// What the system said, where it was the system that refused.
+    system: Option<io::ErrorKind>,
 }
 
 /// What the engine, or the way to it, said.
@@ -63,7 +68,11 @@ impl Told for EngineError {
     fn hint(&self) -> Option<Message> {
         match self.kind {
             EngineErrorKind::Unreachable if self.call.is_over_network => Some(message!("hint-unreachable-network")),
-            EngineErrorKind::Unreachable => Some(message!("hint-unreachable")),
+            EngineErrorKind::Unreachable => Some(match self.call.system {
+                Some(io::ErrorKind::PermissionDenied) => message!("hint-socket-permission"),
+                Some(io::ErrorKind::ConnectionRefused) => message!("hint-engine-down"),
+                _ => message!("hint-unreachable"),
+            }),
             EngineErrorKind::Locked => Some(message!("hint-locked-engine")),
             EngineErrorKind::LockLost => Some(message!("hint-lock-lost")),
             EngineErrorKind::Stalled => Some(message!("hint-stalled")),
@@ -82,13 +91,22 @@ impl Told for Cause {
 impl EngineError {
     /// `operation` and `object` finish the sentence "can't …": `start`, `container metis-api`.
     pub(super) fn new(operation: Message, object: Message, error: ApiError) -> Self {
+        let system = system_error(&error);
         let (kind, cause) = meaning(error);
-        Self::other(kind, operation, object, cause)
+        let mut error = Self::other(kind, operation, object, cause);
+        error.call.system = system;
+        error
     }
 
     pub(super) fn other(kind: EngineErrorKind, operation: Message, object: Message, cause: Message) -> Self {
-        let call = Box::new(Call { operation, object, is_over_network: false });
+        let call = Box::new(Call { operation, object, is_over_network: false, system: None });
         Self { kind, call, cause: Cause(cause) }
+    }
+
+    /// The same as one of an engine that can't be reached.
+    pub(super) fn unreachable(mut self) -> Self {
+        self.kind = EngineErrorKind::Unreachable;
+        self
     }
 
     /// The same, of an engine at this address.
@@ -184,6 +202,16 @@ fn meaning(error: ApiError) -> (EngineErrorKind, Message) {
     }
 }
 
+/// What kind of error of the system is the deepest cause, if one is.
+fn system_error(error: &ApiError) -> Option<io::ErrorKind> {
+    // This one shows no cause but that of its own.
+    if let ApiError::IOError { err } = error {
+        return Some(err.kind());
+    }
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).last().map(io::Error::kind)
+}
+
 /// The deepest cause: hyper wraps "connection refused" three times, and only that tells a reader anything.
 pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> Message {
     let mut deepest = error;
@@ -194,3 +222,29 @@ pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> Message {
 }
 
 told!(EngineError, Cause, AddressError; crate::fs::as_told);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::engine::Engine;
+
+    #[tokio::test]
+    async fn a_socket_without_an_engine_behind_it_says_how_to_look_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("docker.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let address = Address::resolve(Some(&format!("unix://{}", path.display()))).unwrap();
+        let Err(error) = Engine::connect(address).await else { panic!("nobody listens there") };
+        assert!(error.is_unreachable(), "{error}");
+        assert_eq!(error.hint().map(|hint| hint.key), Some("hint-engine-down"), "{error:?}");
+    }
+
+    #[test]
+    fn who_may_not_use_the_socket_is_told_how_to_get_the_right() {
+        let refused = ApiError::IOError { err: io::ErrorKind::PermissionDenied.into() };
+        let error = EngineError::new(message!("verb-reach"), message!("object-work"), refused);
+        assert_eq!(error.hint().map(|hint| hint.key), Some("hint-socket-permission"));
+    }
+}

@@ -10,7 +10,7 @@ use super::model::{
     ReadyProbe, RestartPolicy, SecretSource, Service,
 };
 use super::selectors::reads_as_selector;
-use super::steps::env_file::{EnvProblem, env_entries, read_capped};
+use super::steps::env_file::{EnvProblem, env_entries, is_empty_secret, read_capped};
 use super::text::node::{Node, Value};
 use super::text::parse::LARGEST_TEXT;
 use super::text::problem::{Problems, Severity, nearest};
@@ -37,7 +37,7 @@ struct Checker<'a> {
     manifest: &'a Manifest,
     root: &'a Node,
     problems: &'a mut Problems,
-    /// Files that are not there and were told of.
+    /// Files that are not there or are empty, and were told of.
     missed: HashSet<PathBuf>,
 }
 
@@ -415,6 +415,11 @@ impl<'a> Checker<'a> {
     fn secret(&mut self, source: &SecretSource, path: &[&str]) {
         if let SecretSource::File(file) = source {
             let help = message!("hint-secret-file", path = file.display());
+            if is_empty_secret(file) && self.missed.insert(file.to_owned()) {
+                let message = message!("check-secret-empty", path = file.display());
+                self.problems.add(Severity::Warning, Some(self.root.place(path)), message, Some(help));
+                return;
+            }
             self.missing_with_help(file, message!("noun-secret-file"), path, Some(help));
         }
     }

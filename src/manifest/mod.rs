@@ -33,7 +33,9 @@ pub use read::{Loaded, read_manifest, read_manifest_with, read_resolved, to_json
 pub use schema::manifest_schema;
 pub use selectors::{Choices, Noun, Selection, SelectorError, narrow};
 pub use sites::{Rate, Site, SiteList, SitesDocument, read_sites, sites_file};
-pub use steps::env_file::{EnvEntry, EnvFileError, EnvProblem, env_entries, raw_entries, read_capped, read_env_file};
+pub use steps::env_file::{
+    EnvEntry, EnvFileError, EnvProblem, env_entries, is_empty_secret, raw_entries, read_capped, read_env_file,
+};
 pub use steps::variables::Variables;
 pub use text::problem::{ManifestErrors, Problem, Severity, nearest};
 pub use text::source::{SourceFile, Sources, Span};

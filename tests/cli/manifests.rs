@@ -116,6 +116,23 @@ fn the_schema_refuses_what_the_reader_refuses() {
 }
 
 #[test]
+fn the_check_warns_once_of_a_secret_file_that_is_empty() {
+    let site = Site::new();
+    site.write(
+        "stack.json",
+        r#"{ "project": "p", "services": { "redis": { "image": "redis:7",
+            "environment": { "PASSWORD": { "file": "secret" }, "AGAIN": { "file": "secret" } } } } }"#,
+    );
+    site.write("secret", "\n");
+    let checked = site.run(&["check", "stack.json"]).success();
+    assert_eq!(checked.stderr.matches("secret is empty").count(), 1, "{}", checked.stderr);
+    assert!(checked.stderr.contains("1 warning"), "{}", checked.stderr);
+    site.write("secret", "hunter2\n");
+    let checked = site.run(&["check", "stack.json"]).success();
+    assert!(checked.stderr.contains("0 warnings"), "{}", checked.stderr);
+}
+
+#[test]
 fn values_of_the_environment_are_masked_and_secrets_are_never_read() {
     let site = Site::with_manifest(
         r#"{ "project": "p", "services": { "web": { "image": "web:1", "environment": {

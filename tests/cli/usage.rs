@@ -117,6 +117,15 @@ fn what_the_grammar_does_not_take_says_what_was_meant() {
 }
 
 #[test]
+fn an_action_that_only_looks_and_a_number_for_a_manifest_are_told_what_can_be_typed() {
+    let site = site();
+    let run = site.run(&["do", "9 - 1", "-f", "stack.json"]).failure(2);
+    assert!(run.stderr.contains("hint: 1 to 8 can be used"), "{}", run.stderr);
+    let run = site.run(&["history", "26"]).failure(2);
+    assert!(run.stderr.contains("hint: `dpl history show 26` shows one action"), "{}", run.stderr);
+}
+
+#[test]
 fn a_missing_argument_shows_the_usage() {
     let run = Site::new().run(&["use"]).failure(2);
     assert_eq!(run.stderr, "error: `dpl use` needs <MANIFEST>\n  hint: `dpl use <MANIFEST>`\n");

@@ -68,6 +68,7 @@ fn the_replacement_in_hand_is_finished_no_other_begins_and_that_is_said() {
     let names = |places: &[usize]| places.iter().map(|place| ALL[*place]).collect::<Vec<_>>();
     assert!(!changed.is_empty(), "the one that was stopped has its successor: {said}");
     assert_eq!(code, Some(if left.is_empty() { 0 } else { 130 }), "{said}");
+    assert_eq!(said.contains("came too late"), left.is_empty(), "{said}");
     if !left.is_empty() {
         assert_eq!(named(&said, "left as they were"), names(&left), "{said}");
         assert_eq!(named(&said, "changed"), names(&changed), "{said}");

@@ -36,7 +36,7 @@ fn a_service_and_its_image_go_their_way_in_chinese() {
     is_like(&last(&load.stderr), "^已加载 0 个镜像，1 个已存在；");
 
     let start = chinese(&["start"]).success();
-    is_like(&last(&start.stderr), "^新建 1 个、替换 0 个、启动 0 个服务；用时 [0-9.]+ 秒$");
+    is_like(&last(&start.stderr), "^服务：新建 1 个；用时 [0-9.]+ 秒$");
     let status = chinese(&["status"]).success();
     assert!(status.stdout.starts_with("编号  服务") && status.stdout.contains("运行中"), "{}", status.stdout);
     assert_eq!(last(&chinese(&["plan"]).success().stderr), "无需任何操作：一切与清单一致");

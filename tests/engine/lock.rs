@@ -112,8 +112,22 @@ fn the_lock_of_a_killed_process_is_taken_over_at_once() {
     assert!(line.starts_with("on the engine: ") && line.contains("`dpl start second` since "), "{said:?}");
     assert!(line.ends_with("gone, or silent") && line.lines().count() == 1, "{said:?}");
     let run = operators.other(&["start"]).success();
-    assert!(run.stderr.contains("taken over from one who is gone"), "{}", run.stderr);
+    assert!(run.stderr.contains("is gone or silent"), "{}", run.stderr);
     assert!(!operators.lock_is_there());
+}
+
+#[test]
+fn a_look_while_somebody_is_at_work_says_so() {
+    let operators = Operators::new();
+    let mut first = operators.at_work(&["start", "second"]);
+    let says_so = |stack: &Stack| {
+        let said = stack.run(&["plan", "apart"]).success().stderr;
+        said.contains("`dpl start second`") && said.contains("may change until that has ended")
+    };
+    // By the lock of this folder, and by that on the engine.
+    assert!(says_so(&operators.one) && says_so(&operators.other));
+    assert_eq!(first.wait().unwrap().code(), Some(0), "{}", operators.said_by_the_first());
+    assert!(!says_so(&operators.one) && !says_so(&operators.other));
 }
 
 #[test]
@@ -126,7 +140,7 @@ fn a_frozen_operator_whose_lock_was_taken_over_changes_nothing_more() {
     });
     signal(&first, "-STOP");
     let run = operators.other(&["start", "apart", "--lock-wait", "1m"]).success();
-    assert!(run.stderr.contains("taken over from one who is gone"), "{}", run.stderr);
+    assert!(run.stderr.contains("is gone or silent"), "{}", run.stderr);
     signal(&first, "-CONT");
     assert_eq!(first.wait().unwrap().code(), Some(5), "{}", operators.said_by_the_first());
     assert!(!operators.second_runs());

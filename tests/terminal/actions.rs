@@ -57,7 +57,7 @@ fn each_action_shows_its_plan_asks_does_it_and_comes_back() {
     let stack = site();
     let mut terminal = menu(&stack, 120);
     choose(&mut terminal, "3", "1,2").says(&format!("create {}", stack.container("api"))).asks("Go on? [Y/n]");
-    terminal.keys("\r").says("2 created, 0 replaced, 0 started").asks("action:");
+    terminal.keys("\r").says("2 created; ").asks("action:");
     psql(&stack, "postgres", "CREATE DATABASE minerva; ");
     psql(&stack, "postgres", "CREATE DATABASE expert");
     psql(&stack, "expert", "CREATE TABLE workflow AS SELECT generate_series(1, 100) AS i");
@@ -195,7 +195,7 @@ fn yes_asks_nothing_and_a_dry_run_only_shows() {
     assert_eq!(terminal.end(), 0);
     assert_eq!(stack.docker(&["ps", "-aq", "--filter", &format!("name={}", stack.container("api"))]), "");
     let mut terminal = Terminal::open(&stack.site, &["--yes", "stack.json"], 100, 60);
-    choose(&mut terminal, "3", "api").says("1 created, 0 replaced").asks("action:").keys("0\r");
+    choose(&mut terminal, "3", "api").says("1 created; ").asks("action:").keys("0\r");
     assert_eq!(terminal.end(), 0);
     assert!(!terminal.text().contains("Go on?"), "{}", terminal.text());
 }

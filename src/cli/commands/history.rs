@@ -11,6 +11,7 @@ use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
 use crate::cli::text::output::{Output, Tone};
 use crate::cli::text::table::{self, Column};
+use crate::report::Told as _;
 use crate::state::{ActionResult, PastAction, StepResult, at_work, history, read_journal};
 
 #[derive(Debug, Args)]
@@ -52,7 +53,10 @@ pub fn run(arguments: &HistoryArguments, session: &mut Session) -> Result<u8, Fa
         Some(HistoryCommand::Show { number, manifest }) => (manifest, Some(*number)),
         None => (&arguments.manifest, None),
     };
-    let project = session.project(named.as_deref())?;
+    let project = session.project(named.as_deref()).map_err(|failure| match number_for_manifest(arguments) {
+        Some(number) => Failure::usage_with_hint(failure.message(), message!("hint-history-show", number = number)),
+        None => failure,
+    })?;
     let state = project.state();
     let entries = read_journal(&state)?;
     let mut actions = history(&entries, at_work(&state)?.is_some());
@@ -85,6 +89,12 @@ pub fn run(arguments: &HistoryArguments, session: &mut Session) -> Result<u8, Fa
         None => session.output.data(&overview(&actions, &session.output))?,
     }
     Ok(0)
+}
+
+/// A number where the manifest stands, of an action that is to be shown.
+fn number_for_manifest(arguments: &HistoryArguments) -> Option<u64> {
+    let named = arguments.manifest.as_deref().filter(|named| !named.exists())?;
+    named.to_str()?.parse().ok()
 }
 
 fn overview(actions: &[PastAction], output: &Output) -> String {

@@ -1,15 +1,20 @@
 //! Ctrl-C, SIGTERM and SIGHUP once work has begun.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::ask::terminal;
 use crate::cli::text::output::Output;
+use crate::report::{Message, Reporter};
 
 /// The exit code of a program that was interrupted.
 const INTERRUPTED: i32 = 130;
+
+/// So long the last words may take.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Watches for signals from the first question or action on, since a handler once installed stays for the life of the
 /// process.
@@ -19,6 +24,19 @@ const INTERRUPTED: i32 = 130;
 /// the terminal is as it was. SIGHUP, a terminal that went away, ends a look and stops no action.
 pub struct InterruptWatch {
     busy: Arc<Mutex<Busy>>,
+}
+
+/// What is said before the program ends in the middle of something.
+fn last_words(busy: &Busy) -> Option<Message> {
+    match busy {
+        Busy::Action(_) => Some(message!("stopped-at-once")),
+        Busy::Nothing | Busy::Look(_) => None,
+    }
+}
+
+/// What is said where an end was asked for when nothing was left to be stopped.
+pub fn came_too_late(reporter: &Reporter, is_done: bool) -> Option<Message> {
+    (is_done && reporter.asked_to_stop()).then(|| message!("stop-came-late"))
 }
 
 /// What an interrupt would end.
@@ -61,8 +79,14 @@ impl InterruptWatch {
                         output.say(&message!("stopping-safely"));
                     }
                     Busy::Look(stop) if !stop.is_cancelled() => stop.cancel(),
-                    _ => {
+                    busy => {
                         terminal::put_back();
+                        if let Some(words) = last_words(&busy) {
+                            // A terminal that takes no more text keeps nobody from ending it.
+                            let output = output.clone();
+                            let said = tokio::task::spawn_blocking(move || output.say(&words));
+                            let _ = tokio::time::timeout(LAST_WORDS, said).await;
+                        }
                         std::process::exit(INTERRUPTED);
                     }
                 }
@@ -96,5 +120,28 @@ impl InterruptWatch {
 
     fn set(&self, busy: Busy) {
         *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = busy;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_that_is_ended_in_its_middle_says_how_to_go_on_and_a_look_says_nothing() {
+        let stop = CancellationToken::new();
+        assert_eq!(last_words(&Busy::Action(stop.clone())).map(|words| words.key), Some("stopped-at-once"));
+        assert_eq!(last_words(&Busy::Look(stop)), None);
+        assert_eq!(last_words(&Busy::Nothing), None);
+    }
+
+    #[test]
+    fn an_end_that_was_asked_for_when_all_was_done_is_answered() {
+        let stop = CancellationToken::new();
+        let reporter = Reporter::new(Vec::new(), stop.clone());
+        assert_eq!(came_too_late(&reporter, true), None);
+        stop.cancel();
+        assert_eq!(came_too_late(&reporter, true).map(|words| words.key), Some("stop-came-late"));
+        assert_eq!(came_too_late(&reporter, false), None);
     }
 }

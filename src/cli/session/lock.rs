@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Session;
 use super::project::Project;
 use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Output;
 use crate::engine::{LockNews, LockRequest, LockTiming};
 use crate::manifest::model::{InvalidValue, Period};
 use crate::report::{Message, Told as _};
-use crate::state::Holder;
+use crate::state::{Holder, StateDir, at_work};
 
 /// The name of a project's lock on its engine.
 pub fn lock_name(project: &Project) -> String {
@@ -27,14 +28,10 @@ pub fn request(project: &Project, holder: &Holder, patience: Duration, output: &
         is_gone,
         describe: sentence,
         patience,
-        notify: Arc::new(move |news| {
-            let (LockNews::Watching { holder } | LockNews::Waiting { holder } | LockNews::TakenOver { holder }) = &news;
-            let holder = output.catalogue.text(&sentence(holder));
-            match news {
-                LockNews::Watching { .. } => output.say(&message!("lock-watching", holder = holder)),
-                LockNews::Waiting { .. } => output.say(&message!("lock-waiting", holder = holder)),
-                LockNews::TakenOver { .. } => output.warn(&message!("lock-taken-over", holder = holder)),
-            }
+        notify: Arc::new(move |news| match news {
+            LockNews::Watching { holder } => output.say(&message!("lock-watching", holder = sentence(&holder))),
+            LockNews::Waiting { holder } => output.say(&message!("lock-waiting", holder = sentence(&holder))),
+            LockNews::TakenOver { holder } => output.warn(&taken_over(&holder)),
         }),
         timing: timing(),
     }
@@ -50,6 +47,35 @@ pub fn sentence(holder: &str) -> Message {
         Ok(holder) => holder.message(),
         Err(_) => message!("lock-somebody"),
     }
+}
+
+/// Whose lock was taken over. Nobody is at work any more, so it is not the sentence of one who is.
+fn taken_over(holder: &str) -> Message {
+    match serde_json::from_str::<Holder>(holder) {
+        Ok(Holder { user, host, pid, what, since, .. }) => {
+            message!("lock-taken-over", user = user, host = host, pid = pid, what = what, since = since)
+        }
+        Err(_) => message!("lock-taken-over-somebody"),
+    }
+}
+
+/// Who changes the project at this moment, from here or from elsewhere; `None` for work of this session itself. A look that
+/// can't tell says nothing.
+pub fn others_at_work(project: &Project, session: &mut Session) -> Result<Option<Message>, Failure> {
+    if session.action_number() > 0 {
+        return Ok(None);
+    }
+    if let Some(holder) = at_work_here(&project.state()) {
+        return Ok(Some(holder));
+    }
+    let (engine, name) = (session.engine()?, lock_name(project));
+    let lock = session.wait_for(async { Ok(engine.look_at_lock(&name).await.ok().flatten()) })?;
+    Ok(lock.filter(|lock| !is_gone(&lock.holder)).map(|lock| sentence(&lock.holder)))
+}
+
+fn at_work_here(state: &StateDir) -> Option<Message> {
+    let holder = at_work(state).ok().flatten()?;
+    Some(holder.map_or_else(|| message!("lock-somebody"), |holder| holder.message()))
 }
 
 /// Tests do not wait a minute for a holder to go stale.
@@ -71,4 +97,32 @@ pub fn patience(lock_wait: Option<&str>) -> Result<Duration, Failure> {
         Failure::usage(message!("usage-flag-value", flag = "--lock-wait", why = error.message()))
     })?;
     Ok(period.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::english;
+    use crate::state::{Lock, Operator};
+
+    #[test]
+    fn a_lock_that_was_taken_over_is_not_told_as_one_who_is_at_work() {
+        let holder = Holder::of_process(&Operator::of_process(), "dpl load 25");
+        let said = english(&taken_over(&serde_json::to_string(&holder).unwrap()));
+        assert!(said.contains("`dpl load 25`") && said.contains("is gone or silent"), "{said}");
+        assert!(!said.contains("at work"), "{said}");
+        assert!(english(&taken_over("{}")).contains("somebody"));
+    }
+
+    #[test]
+    fn a_look_tells_of_an_action_that_is_under_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::beside(&folder.path().join("stack.json"), "p");
+        assert_eq!(at_work_here(&state), None);
+        let lock = Lock::acquire(&state, &Operator::of_process(), "dpl restart api", Duration::ZERO).unwrap();
+        let said = at_work_here(&state).map(|message| english(&message)).unwrap_or_default();
+        assert!(said.contains("`dpl restart api`"), "{said}");
+        drop(lock);
+        assert_eq!(at_work_here(&state), None);
+    }
 }

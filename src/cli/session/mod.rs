@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use self::interrupt::InterruptWatch;
+use self::interrupt::{InterruptWatch, came_too_late};
 use self::journal::JournalListener;
 use crate::cli::grammar::arguments::{GlobalArguments, names_manifest};
 use crate::cli::text::failure::Failure;
@@ -308,6 +308,9 @@ impl Session {
         self.current = None;
         if let Some(interrupts) = &self.interrupts {
             interrupts.ended();
+        }
+        if let Some(words) = came_too_late(&reporter, result.is_ok()) {
+            self.output.say(&words);
         }
         match (result, written) {
             (Ok(_), Err(error)) => Err(error.into()),

@@ -366,6 +366,30 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_secret_of_several_services_is_one_line_with_what_to_do() {
+        let lacks = |service: &str| Problem::Input {
+            service: service.to_owned(),
+            source: InputError::SecretEmpty { variable: "PASSWORD".to_owned(), path: "secrets/pg".into() },
+        };
+        let error = ServicesError::Problems(vec![lacks("web"), lacks("db")]);
+        let said: Vec<String> = error.particulars().iter().map(|(_, line)| Catalogue::english().text(line)).collect();
+        assert_eq!(said, ["the secret file secrets/pg is empty; needed by db, web"]);
+        assert_eq!(hint(&error).map(|hint| hint.key), Some("hint-secret-file"));
+    }
+
+    #[test]
+    fn a_port_that_is_taken_and_an_image_that_is_missing_come_with_what_to_do() {
+        let advice = |problem: Problem| hint(&ServicesError::Problems(vec![problem])).map(|hint| hint.key);
+        let (service, port) = (|| "web".to_owned(), || "8080/tcp".to_owned());
+        let taken = Problem::PortTaken { service: service(), port: port(), holder: "proxy".to_owned() };
+        assert_eq!(advice(taken), Some("hint-port-of-container"));
+        let held = Problem::PortHeld { service: service(), port: port(), holder: message!("holder-unknown") };
+        assert_eq!(advice(held), Some("hint-port-of-process"));
+        let missing = Problem::ImageMissing { service: service(), reference: "web:1".parse().unwrap() };
+        assert_eq!(advice(missing), Some("hint-image-into-store"));
+    }
+
+    #[test]
     fn what_the_command_knows_is_said_before_the_cause_and_changes_nothing_of_it() {
         let down = || DatabasesError::NoContainer { container: "p-db-1".to_owned() };
         let failure = Failure::from(down()).explained(message!("dump-failed", databases = "a, b"), None);

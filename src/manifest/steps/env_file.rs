@@ -87,6 +87,12 @@ pub fn read_capped(path: &Path, largest: u64) -> io::Result<String> {
     read_to_limit(open_regular(path)?, largest)
 }
 
+/// Whether the file of a secret holds nothing, or only the newline at its end that does not count.
+pub fn is_empty_secret(path: &Path) -> bool {
+    let may_be = path.metadata().is_ok_and(|file| file.is_file() && file.len() <= 2);
+    may_be && read_capped(path, 2).is_ok_and(|text| matches!(text.as_str(), "" | "\n" | "\r\n"))
+}
+
 fn read_to_limit(file: impl Read, largest: u64) -> io::Result<String> {
     let mut text = String::new();
     let read = file.take(largest + 1).read_to_string(&mut text)?;

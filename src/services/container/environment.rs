@@ -23,6 +23,7 @@ pub enum InputError {
     EnvFile { path: PathBuf, source: Arc<io::Error> },
     EnvFileLine { path: PathBuf, line: usize, what: Message },
     SecretFile { variable: String, path: PathBuf, source: Arc<io::Error> },
+    SecretEmpty { variable: String, path: PathBuf },
     SecretVariable { variable: String, name: String },
     NotText { variable: String },
 }
@@ -37,6 +38,9 @@ impl Told for InputError {
             Self::SecretFile { variable, path, .. } => {
                 message!("error-input-secret-file", variable = variable, path = path.display())
             }
+            Self::SecretEmpty { variable, path } => {
+                message!("error-input-secret-empty", variable = variable, path = path.display())
+            }
             Self::SecretVariable { variable, name } => {
                 message!("error-input-secret-variable", variable = variable, name = name)
             }
@@ -49,6 +53,7 @@ impl Told for InputError {
             Self::SecretFile { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some(message!("hint-secret-file", path = path.display()))
             }
+            Self::SecretEmpty { path, .. } => Some(message!("hint-secret-file", path = path.display())),
             Self::SecretVariable { name, .. } => Some(message!("hint-secret-variable", name = name)),
             _ => None,
         }
@@ -206,6 +211,9 @@ impl Inputs {
 }
 
 /// Reads one secret; one newline at a file's end does not count. `variable` is what errors call it.
+///
+/// # Errors
+/// Also for an empty file: it is one that was made and never filled, and many servers take an empty password for none.
 pub fn read_secret(variable: &str, source: &SecretSource) -> Result<String, InputError> {
     match source {
         SecretSource::File(path) => {
@@ -220,7 +228,10 @@ pub fn read_secret(variable: &str, source: &SecretSource) -> Result<String, Inpu
                     text.pop();
                 }
             }
-            Ok(text)
+            match text.is_empty() {
+                true => Err(InputError::SecretEmpty { variable: variable.to_owned(), path: path.clone() }),
+                false => Ok(text),
+            }
         }
         SecretSource::Env(name) => std::env::var(name)
             .map_err(|_| InputError::SecretVariable { variable: variable.to_owned(), name: name.clone() }),
@@ -304,6 +315,21 @@ mod tests {
         let service = with(&[("PASSWORD", EnvValue::Secret(SecretSource::File(path)))]);
         let inputs = Inputs::read(&service);
         assert_eq!(inputs.environment().unwrap()["PASSWORD"], "s3cret\n");
+    }
+
+    #[test]
+    fn an_empty_secret_file_is_an_error_and_never_an_empty_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        for text in ["", "\n", "\r\n"] {
+            std::fs::write(&path, text).unwrap();
+            let service = with(&[("PASSWORD", EnvValue::Secret(SecretSource::File(path.clone())))]);
+            let inputs = Inputs::read(&service);
+            let [error] = inputs.environment().unwrap_err() else { panic!("{inputs:?}") };
+            let said = format!("the secret for PASSWORD is missing: {} is empty", path.display());
+            assert_eq!((error.to_string(), inputs.value("PASSWORD")), (said, None), "{text:?}");
+            assert_eq!(error.hint().map(|hint| hint.key), Some("hint-secret-file"));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A service on which a plan failed: the error, what became of its old container, and what its container said last.
 
 use super::in_one_line;
+use super::not_ready::NotReady;
 use super::step::StepError;
 use crate::report::Message;
 
@@ -74,6 +75,29 @@ pub struct ServiceFailure {
 }
 
 impl ServiceFailure {
+    /// What to do, where the error itself has no advice.
+    pub(super) fn hint(&self) -> Option<Message> {
+        let shows_in_its_log = matches!(
+            self.error,
+            StepError::NotReady(
+                NotReady::Ended { .. }
+                    | NotReady::RestartLoop { .. }
+                    | NotReady::Unhealthy { .. }
+                    | NotReady::TimedOut { .. }
+            )
+        );
+        match self.way_back {
+            WayBack::NotNeeded if shows_in_its_log => Some(message!("hint-logs-of", service = self.service)),
+            // Its log is that of the old container again.
+            WayBack::PutBack | WayBack::Unhealthy { .. } | WayBack::Starting { .. }
+                if matches!(self.error, StepError::NotReady(_) | StepError::Engine(_)) =>
+            {
+                Some(message!("hint-replacement-failed", service = self.service))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn lines(&self) -> Vec<(usize, Message)> {
         let error = in_one_line(&self.error);
         let headline = match self.service.as_str() {

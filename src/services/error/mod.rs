@@ -90,7 +90,10 @@ impl Told for ServicesError {
     /// Each service has failed by itself; what helps the first of them helps all.
     fn hint(&self) -> Option<Message> {
         match self {
-            Self::Failed { failures, .. } => failures.iter().find_map(|failure| hint(&failure.error, as_told)),
+            Self::Failed { failures, .. } => {
+                let of_errors = failures.iter().find_map(|failure| hint(&failure.error, as_told));
+                of_errors.or_else(|| failures.iter().find_map(ServiceFailure::hint))
+            }
             _ => None,
         }
     }
@@ -179,6 +182,22 @@ mod tests {
         assert_eq!(said(&["", ""]), "2 networks or volumes failed");
         assert_eq!(said(&["db", "db"]), "1 service failed");
         assert_eq!(said(&["db", "api", ""]), "2 services and 1 network or volume failed");
+    }
+
+    #[test]
+    fn a_service_that_fails_is_told_with_where_to_look_and_a_replacement_with_how_to_go_on() {
+        let hint = |error: StepError, way_back| {
+            let (log, health) = (Vec::new(), Vec::new());
+            let failures = vec![ServiceFailure { service: "api".to_owned(), error, way_back, log, health }];
+            ServicesError::Failed { failures, report: Box::default() }.hint().map(|hint| hint.key)
+        };
+        let looped = || {
+            let exit = Exit { code: 3, out_of_memory: false };
+            StepError::NotReady(NotReady::RestartLoop { container: "p-api-1".to_owned(), restarts: 3, exit })
+        };
+        assert_eq!(hint(looped(), WayBack::NotNeeded), Some("hint-logs-of"));
+        assert_eq!(hint(looped(), WayBack::PutBack), Some("hint-replacement-failed"));
+        assert_eq!(hint(StepError::NoProvider { provider: "db".to_owned() }, WayBack::NotNeeded), None);
     }
 
     #[test]

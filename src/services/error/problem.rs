@@ -179,6 +179,15 @@ impl Told for Problem {
             }
         }
     }
+
+    fn hint(&self) -> Option<Message> {
+        match self {
+            Self::ImageMissing { .. } => Some(message!("hint-image-into-store")),
+            Self::PortTaken { holder, .. } => Some(message!("hint-port-of-container", container = holder)),
+            Self::PortHeld { .. } => Some(message!("hint-port-of-process")),
+            _ => None,
+        }
+    }
 }
 
 impl Problem {
@@ -194,17 +203,24 @@ impl Problem {
 pub(super) fn lines(problems: &[Problem]) -> Vec<Message> {
     let mut lines = Vec::new();
     let mut files: BTreeMap<&Path, (Message, BTreeSet<&str>)> = BTreeMap::new();
+    let mut empty: BTreeMap<&Path, BTreeSet<&str>> = BTreeMap::new();
     for problem in problems {
         match problem {
             Problem::Input { service, source: InputError::SecretFile { path, source, .. } } => {
                 let why = in_one_line(&**source);
                 files.entry(path).or_insert_with(|| (why, BTreeSet::new())).1.insert(service);
             }
+            Problem::Input { service, source: InputError::SecretEmpty { path, .. } } => {
+                empty.entry(path).or_default().insert(service);
+            }
             problem => lines.push(in_one_line(problem)),
         }
     }
     lines.extend(files.into_iter().map(|(path, (why, services))| {
         message!("problem-secret-file", path = path.display(), why = why, services = Listed::of(services))
+    }));
+    lines.extend(empty.into_iter().map(|(path, services)| {
+        message!("problem-secret-empty", path = path.display(), services = Listed::of(services))
     }));
     lines
 }

@@ -127,6 +127,8 @@ pub enum Warning {
     FailedKept { service: String, container: String },
     /// Ports and folders of the engine's host were not looked at.
     HostUnseen,
+    /// Ports of this machine's engine were not looked at: it has a network of its own.
+    PortsUnseen,
     /// The old container lives in a namespace of a container that is replaced as well: it can't run again.
     NoWayBack { service: String, provider: String },
     /// It would restart with another service, but could not start again: the service whose namespace it shares does not run.
@@ -171,6 +173,7 @@ impl Warning {
                 message!("services-warning-failed-kept", service = service, container = container)
             }
             Self::HostUnseen => message!("services-warning-host-unseen"),
+            Self::PortsUnseen => message!("services-warning-ports-unseen"),
             Self::NoWayBack { service, provider } => {
                 message!("services-warning-no-way-back", service = service, provider = provider)
             }

@@ -82,6 +82,9 @@ async fn look(
             observed.held_ports = if may_try { sockets::held_here(&ports) } else { sockets::listed_here(&ports) };
         } else if may_try {
             observed.held_ports = sockets::held_there(&ports, helpers).await?;
+        } else {
+            // Of another machine nothing was looked at, which is said as well.
+            observed.are_ports_unseen = observed.engine.is_local;
         }
     }
     let loses_port = |starting: &Starting| {

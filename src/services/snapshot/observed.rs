@@ -221,6 +221,8 @@ pub struct Observed {
     pub volume_users_unknown: Option<Message>,
     /// Whether ports and folders of the engine's host were not looked at, because it is another machine's.
     pub is_host_unseen: bool,
+    /// Whether ports that are wanted were not looked at, because the engine of this machine has a network of its own.
+    pub are_ports_unseen: bool,
 }
 
 impl Observed {

@@ -7,6 +7,7 @@ mod stack;
 
 use crate::catalogue::Catalogue;
 use crate::cli::grammar::arguments::ManifestArguments;
+use crate::cli::session::lock::others_at_work;
 use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::engine::Engine;
@@ -44,7 +45,14 @@ fn look(engine: &Engine, project: Option<&Project>, session: &mut Session) -> Re
     let mut checks = host::checks(engine, facts, &say);
     if let Some(project) = project {
         checks.extend(host::paths(project, &say));
-        let found = session.wait_for(async { Ok(examine(engine, project.manifest()).await?) })?;
+        let at_work = others_at_work(project, session)?;
+        let mut found = session.wait_for(async { Ok(examine(engine, project.manifest()).await?) })?;
+        if let Some(holder) = at_work {
+            // What is beside its containers belongs to it: nothing was left.
+            found.leftovers.clear();
+            let check = DoctorCheck::ok("lock", say(holder));
+            checks.push(check.but(Verdict::Warning, say(message!("doctor-look-again"))));
+        }
         checks.extend(stack::checks(&found, &say));
         checks.extend(needs::secrets(&project.loaded.used_files(), &say));
         checks.extend(needs::images(project, session, &say)?);

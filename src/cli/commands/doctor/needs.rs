@@ -11,15 +11,16 @@ use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::engine::Engine;
 use crate::manifest::model::Database;
-use crate::manifest::{FileUse, Reference, UsedFile};
+use crate::manifest::{FileUse, Reference, UsedFile, is_empty_secret};
 use crate::report::Listed;
 use crate::services::{ServiceStatus, status};
 
-/// Secret files that can't be read: a start refuses to begin without them.
+/// Secret files that are empty or can't be read: a start that has to create or replace a container does not begin then.
 pub(super) fn secrets(files: &[UsedFile], say: Say) -> Vec<DoctorCheck> {
-    let (mut missing, mut closed) = (Vec::new(), Vec::new());
+    let (mut missing, mut empty, mut closed) = (Vec::new(), Vec::new(), Vec::new());
     for file in files.iter().filter(|file| file.purpose == FileUse::Secret) {
         match File::open(&file.path) {
+            Ok(_) if is_empty_secret(&file.path) => empty.push(file.path.display()),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => missing.push(file.path.display()),
             Err(_) => closed.push(file.path.display()),
@@ -29,6 +30,10 @@ pub(super) fn secrets(files: &[UsedFile], say: Say) -> Vec<DoctorCheck> {
     let mut checks = Vec::new();
     if !missing.is_empty() {
         let found = message!("doctor-no-secrets", count = missing.len(), paths = Listed::of(&missing));
+        checks.push(check(found, message!("doctor-make-secrets")));
+    }
+    if !empty.is_empty() {
+        let found = message!("doctor-empty-secrets", count = empty.len(), paths = Listed::of(&empty));
         checks.push(check(found, message!("doctor-make-secrets")));
     }
     if !closed.is_empty() {
@@ -140,6 +145,18 @@ mod tests {
         assert_eq!(check.found, format!("2 secret files do not exist: {}, {}", a.display(), b.display()));
         assert_eq!(check.verdict, Verdict::Problem);
         assert!(check.advice.as_ref().unwrap().contains("chmod 600"), "{checks:?}");
+    }
+
+    #[test]
+    fn an_empty_secret_file_is_a_problem() {
+        let say = |message: Message| Catalogue::english().text(&message);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "\n").unwrap();
+        let checks = secrets(&[UsedFile { path: path.clone(), purpose: FileUse::Secret }], &say);
+        let [check] = checks.as_slice() else { panic!("{checks:?}") };
+        assert_eq!(check.found, format!("1 secret file is empty: {}", path.display()));
+        assert_eq!(check.verdict, Verdict::Problem);
     }
 
     #[test]

@@ -122,6 +122,7 @@ fn title(name: &'static str, catalogue: &Catalogue) -> &'static str {
         "orphans" => message!("doctor-title-orphans"),
         "volumes" => message!("doctor-title-volumes"),
         "leftovers" => message!("doctor-title-leftovers"),
+        "lock" => message!("doctor-title-lock"),
         "runtime" => message!("doctor-title-runtime"),
         "limits" => message!("doctor-title-limits"),
         "engine says" => message!("doctor-title-engine-says"),

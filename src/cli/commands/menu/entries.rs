@@ -136,9 +136,20 @@ pub fn changing(number: u32) -> Result<&'static MenuEntry, Failure> {
     let entry = entry_of(number)?;
     match entry.kind.only_looks() {
         _ if entry.kind.is_elsewhere() => Err(Failure::usage(message!("usage-action-elsewhere", action = number))),
-        true => Err(Failure::usage(message!("usage-action-looks", action = number))),
+        true => {
+            let (first, last) = chain_actions();
+            let hint = message!("hint-chain-actions", first = first, last = last);
+            Err(Failure::usage_with_hint(message!("usage-action-looks", action = number), hint))
+        }
         false => Ok(entry),
     }
+}
+
+/// The first and the last number of an action that can stand in a chain.
+fn chain_actions() -> (u32, u32) {
+    let may_stand = |entry: &&MenuEntry| !entry.kind.only_looks() && !entry.kind.is_elsewhere();
+    let numbers = MENU.iter().filter(may_stand).map(|entry| entry.number);
+    numbers.fold((u32::MAX, 0), |(first, last), number| (first.min(number), last.max(number)))
 }
 
 /// What was typed is no entry's number.

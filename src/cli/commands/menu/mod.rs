@@ -211,7 +211,20 @@ fn chosen_of(
         _ => (message!("menu-which-targets"), message!("menu-hint-targets")),
     };
     let texts = Texts { short: message!("menu-targets"), long, hint };
-    Ok(match choose(list, &texts, &read, session)? {
+    let answer = loop {
+        let answer = choose(list, &texts, &read, session)?;
+        // Asked again: what is typed next is meant for this question, not for that of the action. A pipe ends at a failure.
+        match &answer {
+            Answer::Text(text) if io::stdin().is_terminal() && !is_leaving(text) => {
+                match choices.select(&[text.as_str()]) {
+                    Ok(_) => break answer,
+                    Err(why) => _ = Failure::from(why).show(&session.output),
+                }
+            }
+            _ => break answer,
+        }
+    };
+    Ok(match answer {
         Answer::Row(row) => Chosen::One(names.get(row).cloned().into_iter().collect()),
         Answer::Text(text) if is_leaving(&text) => Chosen::Leave,
         Answer::Text(text) => Chosen::One(vec![text]),

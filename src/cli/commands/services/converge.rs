@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::deployments::Record;
 use super::plan_page::{print, warn};
+use crate::catalogue::Catalogue;
 use crate::cli::commands::images::found_in_store;
 use crate::cli::grammar::arguments::TargetArguments;
 use crate::cli::grammar::values::number;
@@ -331,30 +332,48 @@ fn names(report: &ServicesReport, wanted: impl Fn(ServiceOutcome) -> bool) -> Ve
 
 /// What became of each service when the operator asked for an end.
 fn say_interrupted(report: &ServicesReport, session: &Session) {
+    interrupted(report).iter().for_each(|line| session.output.say(line));
+}
+
+/// The same as lines, one for each kind of end.
+fn interrupted(report: &ServicesReport) -> Vec<Message> {
     let of = |outcome: ServiceOutcome| names(report, |other| other == outcome);
-    let changed = names(report, |outcome| !outcome.is_open());
-    let say = |targets: Vec<&str>, message: fn(Listed) -> Message| {
-        if !targets.is_empty() {
-            session.output.say(&message(Listed::of(targets)));
-        }
+    let changed = names(report, |outcome| !outcome.is_open() && outcome != ServiceOutcome::Waited);
+    let line = |targets: Vec<&str>, message: fn(Listed) -> Message| {
+        (!targets.is_empty()).then(|| message(Listed::of(targets)))
     };
-    say(changed, |targets| message!("services-changed", targets = targets));
-    say(of(ServiceOutcome::Unproven), |targets| message!("services-unproven", targets = targets));
-    say(of(ServiceOutcome::Partly), |targets| message!("services-partly", targets = targets));
-    say(of(ServiceOutcome::Skipped), |targets| message!("services-left", targets = targets));
+    let lines = [
+        line(changed, |targets| message!("services-changed", targets = targets)),
+        line(of(ServiceOutcome::Waited), |targets| message!("services-settled", targets = targets)),
+        line(of(ServiceOutcome::Unproven), |targets| message!("services-unproven", targets = targets)),
+        line(of(ServiceOutcome::Partly), |targets| message!("services-partly", targets = targets)),
+        line(of(ServiceOutcome::Skipped), |targets| message!("services-left", targets = targets)),
+    ];
+    lines.into_iter().flatten().collect()
+}
+
+/// What a start or restart did, each kind with how often, where there is one.
+fn brought_up(report: &ServicesReport, catalogue: &Catalogue) -> Vec<String> {
+    let count = |outcome| names(report, |other| other == outcome).len();
+    let (created, recreated) = (count(ServiceOutcome::Created), count(ServiceOutcome::Recreated));
+    let (started, restarted) = (count(ServiceOutcome::Started), count(ServiceOutcome::Restarted));
+    let counted = [
+        (created, message!("services-count-created", count = created)),
+        (recreated, message!("services-count-replaced", count = recreated)),
+        (started, message!("services-count-started", count = started)),
+        (restarted, message!("services-count-restarted", count = restarted)),
+    ];
+    counted.into_iter().filter(|(count, _)| *count > 0).map(|(_, message)| catalogue.text(&message)).collect()
 }
 
 fn say_done(report: &ServicesReport, begun: Instant, session: &Session) {
     let count = |outcomes: &[ServiceOutcome]| names(report, |outcome| outcomes.contains(&outcome)).len();
     let time = begun.elapsed().as_secs_f64();
     let message = match report.action {
-        Action::Start | Action::Restart => message!(
-            "services-up",
-            created = count(&[ServiceOutcome::Created]),
-            recreated = count(&[ServiceOutcome::Recreated]),
-            started = count(&[ServiceOutcome::Started, ServiceOutcome::Restarted]),
-            time = time
-        ),
+        Action::Start | Action::Restart => match brought_up(report, session.output.catalogue) {
+            what if what.is_empty() => message!("services-up-nothing", time = time),
+            what => message!("services-up", what = session.output.catalogue.list(&what), time = time),
+        },
         Action::Stop => {
             message!("services-stopped", count = count(&[ServiceOutcome::Stopped]), time = time)
         }
@@ -366,5 +385,51 @@ fn say_done(report: &ServicesReport, begun: Instant, session: &Session) {
     let fewer = count(&[ServiceOutcome::Removed]);
     if fewer > 0 && matches!(report.action, Action::Start | Action::Restart) {
         session.output.say(&message!("services-scaled-down", count = fewer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Language;
+    use crate::services::ServiceResult;
+
+    #[test]
+    fn what_was_only_waited_for_is_not_said_to_be_changed() {
+        let result =
+            |name: &str, result| ServiceResult { name: name.to_owned(), result, cause: String::new(), milliseconds: 1 };
+        let services = vec![
+            result("auth", ServiceOutcome::Waited),
+            result("api", ServiceOutcome::Recreated),
+            result("ui", ServiceOutcome::Skipped),
+        ];
+        let lines = interrupted(&ServicesReport { services, ..ServicesReport::default() });
+        let said: Vec<String> = lines.iter().map(crate::catalogue::english).collect();
+        assert_eq!(
+            said,
+            ["changed: api", "ready, neither replaced nor restarted: auth", "left as they were: ui"],
+            "one line for each kind"
+        );
+    }
+
+    #[test]
+    fn the_last_line_counts_what_was_done_and_leaves_out_what_was_not() {
+        let said = |outcomes: &[ServiceOutcome], language| {
+            let services = outcomes.iter().map(|outcome| ServiceResult {
+                name: "a".to_owned(),
+                result: *outcome,
+                cause: String::new(),
+                milliseconds: 1,
+            });
+            let report = ServicesReport { services: services.collect(), ..ServicesReport::default() };
+            let catalogue = Catalogue::of(language);
+            catalogue.list(&brought_up(&report, catalogue))
+        };
+        let restarted = [ServiceOutcome::Restarted, ServiceOutcome::Restarted, ServiceOutcome::Waited];
+        assert_eq!(said(&restarted, Language::English), "2 restarted");
+        let both = [ServiceOutcome::Created, ServiceOutcome::Started];
+        assert_eq!(said(&both, Language::English), "1 created, 1 started");
+        assert_eq!(said(&both, Language::Chinese), "新建 1 个、启动 1 个");
+        assert_eq!(said(&[ServiceOutcome::Waited], Language::English), "");
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::cli::grammar::arguments::TargetArguments;
+use crate::cli::session::lock::others_at_work;
 use crate::cli::session::operations::{self, services_of};
 use crate::cli::session::select::{self, Unselected};
 use crate::cli::session::{Project, Session};
@@ -60,6 +61,10 @@ pub struct RemoveArguments {
 pub fn show_plan(arguments: &PlanArguments, session: &mut Session) -> Result<u8, Failure> {
     let (project, selection) = to_be_started(&arguments.targets, &arguments.wish, session, Unselected::All)?;
     let request = Request { action: Action::Start, selection, options: options(&arguments.wish) };
+    // Before the look: what it begins with may have ended behind it.
+    if let Some(holder) = others_at_work(&project, session)? {
+        session.output.warn(&message!("look-at-work", holder = holder));
+    }
     let plan = would(&request, &project, session)?;
     print(&plan, session)?;
     if session.output.json {

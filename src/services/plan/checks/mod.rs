@@ -48,6 +48,9 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
         if input.snapshot.is_host_unseen && service_plan.service.has_host_needs() {
             builder.warn(Warning::HostUnseen);
         }
+        if input.snapshot.are_ports_unseen && service_plan.service.ports.iter().any(|port| port.published.is_some()) {
+            builder.warn(Warning::PortsUnseen);
+        }
     }
     let publishes =
         |plan: &ServicePlan| plan.starts() && plan.service.ports.iter().any(|port| port.published.is_some());

@@ -65,6 +65,17 @@ fn nothing_is_taken_down_that_shares_a_namespace_of_a_container_that_is_gone_or_
 }
 
 #[test]
+fn ports_that_a_look_can_not_see_are_said_where_one_is_published() {
+    let stack = |published: bool| {
+        let stack = Stack::new().service("a", |service| service.ports.extend(published.then(|| port(8080))));
+        stack.with(|stack| stack.snapshot.are_ports_unseen = true)
+    };
+    let warns = |published| stack(published).start(&["a"]).contains("whether other programs hold the ports");
+    assert!(warns(true));
+    assert!(!warns(false));
+}
+
+#[test]
 fn all_problems_come_at_once() {
     let stack = Stack::new()
         .service("a", |service| {

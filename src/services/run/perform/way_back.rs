@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Evidence, Performer, activity, done};
 use crate::engine::{ContainerState, ContainerView, EngineError, HealthState};
 use crate::failpoint;
+use crate::report::Message;
 use crate::services::container::environment::Inputs;
 use crate::services::error::{StepError, WayBack};
 use crate::services::plan::{Operation, Step, Target};
@@ -144,7 +145,7 @@ impl Performer<'_> {
             match self.change_patiently(operation).await {
                 // Somebody removed the new container, which is as good as putting it away.
                 Err(StepError::Engine(error)) if is_new && error.is_not_found() => {
-                    self.reporter.done(activity, subject, done(operation));
+                    self.reporter.done(activity, subject, undone(operation));
                 }
                 Err(error) => {
                     self.reporter.failed(activity, subject, &error);
@@ -153,7 +154,7 @@ impl Performer<'_> {
                         None => drop(of_old.get_or_insert(error)),
                     }
                 }
-                Ok(()) => self.reporter.done(activity, subject, done(operation)),
+                Ok(()) => self.reporter.done(activity, subject, undone(operation)),
             }
         }
         (of_old, of_new)
@@ -192,6 +193,16 @@ impl Performer<'_> {
     }
 }
 
+/// What was taken back. The service is not removed where only the container goes that was to take the old one's place.
+fn undone(operation: &Operation) -> Message {
+    match operation {
+        Operation::RemoveContainer { target, .. } if target.made_by.is_some() => {
+            message!("services-done-new-removed")
+        }
+        operation => done(operation),
+    }
+}
+
 /// The container that an undo puts back: one that was there before, and that it neither stops nor removes. What shares its
 /// namespaces is only restarted.
 fn old_container(undo: &[Operation]) -> Option<&Target> {
@@ -203,4 +214,20 @@ fn old_container(undo: &[Operation]) -> Option<&Target> {
     };
     let targets = undo.iter().filter(|operation| !matches!(operation, Operation::RestartContainer { .. }));
     targets.filter_map(Operation::target).find(|target| target.id.is_some() && !goes(&target.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::plan::AnonymousVolumes;
+
+    #[test]
+    fn a_new_container_that_goes_again_is_not_told_as_the_removal_of_its_service() {
+        let removed = |made_by| {
+            let target = Target { container: "p-a-1".to_owned(), id: None, made_by };
+            undone(&Operation::RemoveContainer { target, volumes: AnonymousVolumes::Keep }).key
+        };
+        assert_eq!(removed(Some(0)), "services-done-new-removed");
+        assert_eq!(removed(None), "services-done-removed");
+    }
 }

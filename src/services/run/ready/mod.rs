@@ -142,16 +142,42 @@ impl<'a> Wait<'a> {
         match view.state {
             ContainerState::Exited if matches!(probe, Probe::Running(_)) && ends_as_job(&view) => Ok(Look::Done),
             ContainerState::Exited | ContainerState::Dead => Err(self.ended(&view)),
-            ContainerState::Running => match probe {
-                Probe::Running(steady) => Ok(steady.look(&view)),
-                Probe::Healthy(check) => check.look(self.name, &view),
-                Probe::Tcp(port, inside) => tcp::look(self, &view, *port, inside).await,
-                Probe::Http(probe, inside) => http::look(self, &view, probe, inside).await,
-                Probe::Log(search) => search.look(self, &view).await,
-                Probe::Completed => self.completed(&view),
-            },
+            ContainerState::Running => {
+                let looked = match probe {
+                    Probe::Running(steady) => Ok(steady.look(&view)),
+                    Probe::Healthy(check) => check.look(self.name, &view),
+                    Probe::Tcp(port, inside) => tcp::look(self, &view, *port, inside).await,
+                    Probe::Http(probe, inside) => http::look(self, &view, probe, inside).await,
+                    Probe::Log(search) => search.look(self, &view).await,
+                    Probe::Completed => self.completed(&view),
+                };
+                match looked {
+                    Err(NotReady::Engine(error)) if !error.is_unreachable() => {
+                        self.unless_it_went_down(error, &view, restarts).await
+                    }
+                    looked => looked,
+                }
+            }
             state => Ok(Look::NotYet(message!("look-state", state = state.message()))),
         }
+    }
+
+    /// No program runs in a container that has just ended, or is about to be started again: then its end counts, which the
+    /// next look tells, and not what the engine says of the program.
+    async fn unless_it_went_down(
+        &self,
+        error: EngineError,
+        before: &ContainerView,
+        restarts: &mut Restarts,
+    ) -> Result<Look, NotReady> {
+        let Some(view) = self.engine.inspect_container(self.id).await? else {
+            return Err(NotReady::Gone { container: self.name.to_owned() });
+        };
+        restarts.note(self.name, &view)?;
+        if view.state == ContainerState::Running && view.started_at == before.started_at {
+            return Err(error.into());
+        }
+        Ok(Look::NotYet(message!("look-state", state = view.state.message())))
     }
 
     fn completed(&self, view: &ContainerView) -> Result<Look, NotReady> {

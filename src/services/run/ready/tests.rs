@@ -120,6 +120,25 @@ async fn three_restarts_while_it_is_waited_for_are_a_loop_and_those_before_count
 }
 
 #[tokio::test]
+async fn a_program_that_can_not_run_in_a_container_that_restarts_is_not_what_failed() {
+    const REFUSED: Answer =
+        Answer::Json(409, r#"{"message": "Container c1 is restarting, wait until the container is running"}"#);
+    let rules =
+        |looks: Vec<Answer>| vec![("GET", LOOKED, Answer::Each(looks)), ("POST", "/containers/c1/exec", REFUSED)];
+    let looks = vec![running(), restarting(1), restarting(2), restarting(3)];
+    let looped = Scene::with(rules(looks)).await;
+    let error = looped.wait(Until::Tcp(80)).await.unwrap_err();
+    assert!(matches!(error, NotReady::RestartLoop { restarts: 3, exit: Exit { code: 3, .. }, .. }), "{error}");
+    assert_eq!(looped.asked("/containers/c1/exec"), 1);
+    let over = Scene::with(rules(vec![running(), ended(3, "no")])).await;
+    let error = over.wait(Until::Tcp(80)).await.unwrap_err();
+    assert!(matches!(error, NotReady::Ended { exit: Exit { code: 3, .. }, .. }), "{error}");
+    // In one that runs on, it is.
+    let error = Scene::with(rules(vec![running()])).await.wait(Until::Tcp(80)).await.unwrap_err();
+    assert!(matches!(error, NotReady::Engine(_)), "{error}");
+}
+
+#[tokio::test]
 async fn what_somebody_removed_is_not_waited_for() {
     let scene = Scene::of([running(), Answer::Json(404, r#"{"message": "No such container"}"#)]).await;
     let error = scene.wait(Until::Running(Period(EVER))).await.unwrap_err();
