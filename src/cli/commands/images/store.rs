@@ -17,7 +17,9 @@ use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Tone;
 use crate::cli::text::progress::ProgressListener;
 use crate::cli::text::table::{self, Column};
-use crate::images::{ImageList, NeededImages, OtherKind, ProblemKind, Thoroughness, VerifyReport, list_images, verify};
+use crate::images::{
+    ImageList, NeededImages, OtherKind, ProblemKind, Thoroughness, VerifyReport, list_images, unnamed_bytes, verify,
+};
 use crate::report::{Listed, Message, Reporter, Several, Told as _};
 
 #[derive(Debug, Args)]
@@ -69,9 +71,11 @@ pub fn list(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, 
     }
     if listed.images.is_empty() && listed.archives.is_empty() {
         if !store.exists() {
-            session.output.say(&message!("images-store-absent", folder = &listed.store));
+            let absent = message!("images-store-absent", folder = &listed.store);
+            let said = vec![absent, message!("hint-store-absent")];
+            session.output.say(&message!("words", text = Several(said)));
         } else if listed.lost.is_empty() {
-            session.output.say(&message!("images-store-empty", folder = &listed.store));
+            session.output.say(&nothing_named(&listed.store, unnamed_bytes(store)));
         }
         return Ok(0);
     }
@@ -117,6 +121,17 @@ fn listed_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize>)
         title(message!("column-services")).at_least(8).leaves(2),
     ];
     table::within(&columns, rows.collect(), width)
+}
+
+/// Of a store whose index names no image.
+fn nothing_named(folder: &str, bytes: u64) -> Message {
+    match bytes {
+        0 => {
+            let empty = message!("images-store-empty", folder = folder);
+            message!("words", text = Several(vec![empty, message!("hint-store-empty")]))
+        }
+        bytes => message!("images-store-unnamed", folder = folder, bytes = bytes),
+    }
 }
 
 /// What stands in an ID's place.
@@ -262,6 +277,18 @@ mod tests {
         assert!(said.starts_with("2 problems in ") && said.contains("for a:1: `dpl images repair` removes"), "{said}");
         let said = english(&closing(&with(vec![problem("names/x", ProblemKind::Record)]), 1.0));
         assert_eq!(said, "1 problem in 2 images and 2 archives", "the problem itself says what to do");
+    }
+
+    #[test]
+    fn what_a_save_left_that_did_not_finish_is_not_called_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = || english(&nothing_named("images", unnamed_bytes(folder.path())));
+        assert!(said().starts_with("the image store images is empty; `dpl save` or"), "{}", said());
+        let blobs = folder.path().join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        assert!(said().contains("is empty"), "{}", said());
+        std::fs::write(blobs.join("0".repeat(64)), [0; 1200]).unwrap();
+        assert!(said().contains("1.2 kB") && !said().contains("is empty"), "{}", said());
     }
 
     #[test]
