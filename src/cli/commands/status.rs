@@ -149,7 +149,7 @@ impl Drawing<'_> {
         let title = |key| Column::new(self.catalogue.word(key));
         let columns = [
             title(message!("column-number")).right(),
-            title(message!("column-service")).at_least(8),
+            title(message!("column-service")).at_least(8).cut_late(),
             title(message!("column-image")).at_least(8).leaves(3),
             title(message!("column-id")).leaves(7),
             title(message!("column-state")).at_last_resort(10),
@@ -358,6 +358,15 @@ mod tests {
         for width in 40..160 {
             let text = drawing(Language::English).draw(&report(), false, Some(width));
             assert!(!text.contains("PORTS") || text.contains("127.0.0.1:5432->5432 80->8080"), "{width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn at_120_columns_images_are_cut_and_names_are_not() {
+        for (language, by_group) in [(Language::English, false), (Language::English, true), (Language::Chinese, false)]
+        {
+            let text = drawn(language, by_group, 120);
+            assert!(text.contains("metis_worker_manager ") && text.contains('…'), "{text}");
         }
     }
 

@@ -111,12 +111,13 @@ fn listed_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize>)
     });
     let title = |key| Column::new(catalogue.word(key));
     let columns = [
-        title(message!("column-image")).at_least(28),
+        title(message!("column-image")).at_least(28).cut_late(),
         title(message!("column-id")).leaves(4),
         title(message!("column-layers")).leaves(5),
         title(message!("column-size")),
         title(message!("column-own-size")).leaves(3),
-        title(message!("column-saved")).leaves(6),
+        // The day is said by 12 columns of it.
+        title(message!("column-saved")).at_least(12).leaves(6),
         title(message!("column-in-engine")).leaves(1),
         title(message!("column-services")).at_least(8).leaves(2),
     ];
@@ -315,6 +316,8 @@ mod tests {
             ],
         };
         insta::assert_snapshot!(table::pages(|catalogue, width| listed_table(&listed, catalogue, width)));
+        let narrow = listed_table(&listed, Catalogue::of(Language::English), Some(126));
+        assert!(narrow.contains("gpu:v1.5_no_subtask ") && narrow.contains("2026-01-31T") && narrow.contains('…'));
         let archive = ListedArchive {
             file: "metis_worker_gpu_v1.5_no_subtask.tar".to_owned(),
             size_bytes: 27_300_000,
