@@ -222,7 +222,16 @@ impl Drawing<'_> {
     }
 
     fn drift(&self, service: &ServiceStatus) -> String {
-        if service.drift.is_empty() { String::new() } else { (self.paint)(Tone::Attention, &service.drift.join(",")) }
+        if service.drift.is_empty() {
+            return String::new();
+        }
+        let word = |field: &String| match field.as_str() {
+            "replacement" => self.catalogue.word(message!("drift-replacement")).to_owned(),
+            "environment (unreadable)" => self.catalogue.word(message!("drift-unreadable")).to_owned(),
+            // A key of the manifest.
+            _ => field.clone(),
+        };
+        (self.paint)(Tone::Attention, &service.drift.iter().map(word).collect::<Vec<_>>().join(","))
     }
 
     /// The state in words: `healthy`, `running`, `exited 137 (out of memory)`, `2 of 3 running`.
@@ -359,6 +368,14 @@ mod tests {
             let text = drawing(Language::English).draw(&report(), false, Some(width));
             assert!(!text.contains("PORTS") || text.contains("127.0.0.1:5432->5432 80->8080"), "{width}:\n{text}");
         }
+    }
+
+    #[test]
+    fn drift_that_is_no_key_of_the_manifest_is_said_in_the_language() {
+        let drift = ["image", "replacement", "environment (unreadable)"].map(str::to_owned).to_vec();
+        let service = ServiceStatus { drift, ..service(1, "postgres", "platform", "running", "healthy") };
+        let said = Language::ALL.map(|language| drawing(language).drift(&service));
+        assert_eq!(said, ["image,replacement,environment (unreadable)", "image,替换未完成,environment（无法读取）"]);
     }
 
     #[test]
