@@ -64,15 +64,26 @@ fn late(listed: &DatabasesDocument, arguments: &DatabaseListArguments, now: jiff
         if let Some(age) = arguments.max_age
             && !good().any(|backup| is_within(&Some(backup.created_at.clone()), age))
         {
-            late.push(message!("db-list-backup-late", database = &database.name, age = age));
+            late.push(message!("db-list-backup-late", database = &database.name, age = spoken(age)));
         }
         if let Some(age) = arguments.verified
             && !good().any(|backup| is_within(&backup.verified_at, age))
         {
-            late.push(message!("db-list-verified-late", database = &database.name, age = age));
+            late.push(message!("db-list-verified-late", database = &database.name, age = spoken(age)));
         }
     }
     late
+}
+
+/// A span of time in the language of the reader, where it has whole minutes.
+fn spoken(period: Period) -> Message {
+    let seconds = period.0.as_secs();
+    match (seconds, period.0.subsec_nanos()) {
+        (1.., 0) if seconds.is_multiple_of(86_400) => message!("time-days", count = seconds / 86_400),
+        (1.., 0) if seconds.is_multiple_of(3_600) => message!("time-hours", count = seconds / 3_600),
+        (1.., 0) if seconds.is_multiple_of(60) => message!("time-minutes", count = seconds / 60),
+        _ => message!("words", text = period),
+    }
 }
 
 /// The chosen databases and their backups, and what is to be warned of; of their servers nothing where there is no engine.
@@ -257,6 +268,7 @@ pub fn proof(backup: &BackupDocument, catalogue: &Catalogue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::Language;
 
     #[test]
     fn the_tables_fit_40_60_80_and_120_columns_in_both_languages() {
@@ -294,6 +306,13 @@ mod tests {
             ..DatabasesDocument::default()
         };
         insta::assert_snapshot!(table::pages(|catalogue, width| page(&listed, catalogue, width)));
+    }
+
+    #[test]
+    fn a_span_of_time_is_said_in_the_language() {
+        let said = |text: &str| Catalogue::of(Language::Chinese).text(&super::spoken(text.parse().unwrap()));
+        let spans = ["7d", "36h", "1h30m", "90s", "500ms", "0"].map(said);
+        assert_eq!(spans, ["7 天", "36 小时", "90 分钟", "1m30s", "500ms", "0s"]);
     }
 
     #[test]
