@@ -327,7 +327,7 @@ impl Told for ImagesError {
                 Some(message!("hint-engine-disk-full"))
             }
             Self::File { source, .. } if is_full(source) => Some(message!("hint-disk-full")),
-            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Some(message!("hint-file-absent")),
+            Self::File { source, .. } if is_absent(source) => Some(message!("hint-file-absent")),
             Self::File { source, .. } => crate::fs::lock_hint(source),
             _ => None,
         }
@@ -410,6 +410,11 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether the system says so; what carries a sentence of ours says itself what to do.
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound && error.raw_os_error().is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -435,7 +440,10 @@ mod tests {
         let file = |kind: io::ErrorKind| ImagesError::file(message!("verb-read"), Path::new("x.tar"), kind.into());
         assert!(hint(&file(io::ErrorKind::StorageFull)).contains("make room"));
         assert!(hint(&file(io::ErrorKind::QuotaExceeded)).contains("make room"));
-        assert!(hint(&file(io::ErrorKind::NotFound)).contains("is the path right"));
+        let absent = std::fs::metadata("/nowhere/x.tar").unwrap_err();
+        let absent = ImagesError::file(message!("verb-read"), Path::new("/nowhere/x.tar"), absent);
+        assert!(hint(&absent).contains("is the path right"));
+        assert_eq!(hint(&file(io::ErrorKind::NotFound)), "", "one of ours");
         assert_eq!(hint(&file(io::ErrorKind::PermissionDenied)), "");
         let (reference, path) = ("a:1".to_owned(), PathBuf::from("blobs/sha256/0"));
         let damaged = hint(&ImagesError::DamagedBlob { reference, path, why: BlobDamage::WrongDigest });
