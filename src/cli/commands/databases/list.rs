@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::chosen::database;
 use super::leftovers::is_of_nobody;
-use super::reach::{connect, is_same_server};
+use super::reach::{connect, is_same_server, unreadable_credentials};
 use super::settings::backups_folder;
 use crate::catalogue::Catalogue;
 use crate::cli::grammar::arguments::TargetArguments;
@@ -104,9 +104,11 @@ pub fn look(
             Some(engine) => {
                 let is_same = |(other, _): &&(&Database, _)| is_same_server(other, database);
                 let known = asked.iter().find(is_same).map(|(_, answer)| answer.clone());
-                let answer = match known {
-                    Some(answer) => answer,
-                    None => {
+                let unreadable = unreadable_credentials(project.manifest(), database);
+                let answer = match (unreadable, known) {
+                    (Some(why), _) => Err(why),
+                    (None, Some(answer)) => answer,
+                    (None, None) => {
                         let listed = session.wait_for(async {
                             let server = connect(engine, project.manifest(), database).await?;
                             Ok(databases::list(&server).await?)
