@@ -170,7 +170,7 @@ impl Drawing<'_> {
         let title = |key| Column::new(self.catalogue.word(key));
         vec![
             title(message!("column-number")).right(),
-            title(message!("column-service")).at_least(8),
+            title(message!("column-service")).at_least(8).cut_late(),
             title(message!("column-state")).at_least(7),
             title(message!("column-drift")).at_least(5),
             title(message!("column-image")).at_least(8).leaves(1),
