@@ -16,16 +16,14 @@ pub fn system_words(error: &io::Error) -> Message {
     if let Some(sentence) = as_error::<SentenceError>(error) {
         return sentence.0.clone();
     }
-    let said = error.raw_os_error().and_then(of_number).or_else(|| of_json(error));
+    let said = Errno::from_io_error(error).and_then(of_number).or_else(|| of_json(error));
     said.unwrap_or_else(|| message!("words", text = error))
 }
 
 /// What the system or the parser of JSON says, where this error is of one of them.
 pub(super) fn of_others(error: &(dyn Error + 'static)) -> Option<Message> {
-    if let Some(number) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-        return of_number(number);
-    }
-    error.downcast_ref::<Errno>().and_then(|errno| of_number(errno.raw_os_error())).or_else(|| of_json(error))
+    let errno = error.downcast_ref::<io::Error>().and_then(Errno::from_io_error);
+    errno.or_else(|| error.downcast_ref().copied()).and_then(of_number).or_else(|| of_json(error))
 }
 
 fn of_json(error: &(dyn Error + 'static)) -> Option<Message> {
@@ -34,8 +32,9 @@ fn of_json(error: &(dyn Error + 'static)) -> Option<Message> {
     json.is_eof().then(|| message!("json-ends", line = json.line(), column = json.column()))
 }
 
-fn of_number(number: i32) -> Option<Message> {
-    Some(match Errno::from_raw_os_error(number) {
+fn of_number(errno: Errno) -> Option<Message> {
+    let number = errno.raw_os_error();
+    Some(match errno {
         Errno::PERM => message!("system-not-permitted", number = number),
         Errno::NOENT => message!("system-no-file", number = number),
         Errno::IO => message!("system-input-output", number = number),
