@@ -110,11 +110,11 @@ fn no_chinese_sentence_has_an_english_phrase_in_it() {
 #[test]
 fn chinese_sentences_have_words_for_blobs_and_for_json_objects_beside_targets() {
     let placeholder = Regex::new(r"\{[^}]*\}").unwrap();
-    let chinese: Vec<(&str, String)> = lines(Language::Chinese)
+    let chinese: Vec<(&'static str, String)> = lines(Language::Chinese)
         .map(|(key, sentence)| (key, placeholder.replace_all(sentence, "").into_owned()))
         .collect();
     assert!(lines(Language::English).any(|(_, sentence)| sentence.contains("blob")), "the control");
-    let with = |word: &str| -> Vec<&str> {
+    let with = |word: &str| -> Vec<&'static str> {
         chinese.iter().filter(|(_, sentence)| sentence.contains(word)).map(|(key, _)| *key).collect()
     };
     assert_eq!(with("blob"), [] as [&str; 0]);
