@@ -288,7 +288,7 @@ mod tests {
         let blobs = folder.path().join("blobs/sha256");
         std::fs::create_dir_all(&blobs).unwrap();
         assert!(said().contains("is empty"), "{}", said());
-        std::fs::write(blobs.join("0".repeat(64)), [0; 1200]).unwrap();
+        std::fs::write(blobs.join("0".repeat(64)), [0_u8; 1200]).unwrap();
         assert!(said().contains("1.2 kB") && !said().contains("is empty"), "{}", said());
     }
 
