@@ -1,5 +1,5 @@
-//! What errors say. Ours are sentences of the catalogue, in the language of the reader; the engine, PostgreSQL, ssh and
-//! the system speak for themselves.
+//! What errors say. Ours are sentences of the catalogue, in the language of the reader, and so is what the system says
+//! (`system.rs`); the engine, PostgreSQL and ssh speak for themselves.
 //!
 //! An error type implements `Told`, its sentence and its hint, and stands in the `told!` of its module. That makes its `Display`
 //! (the English text) and a function `as_told`, which knows an error of that module, or of one below it, among causes of any
@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use super::Catalogue;
+use super::{Catalogue, system};
 use crate::report::{Message, Told};
 
 /// A module's way from an error of any type to what it says.
@@ -93,8 +93,9 @@ pub fn one_line(error: &(dyn Error + 'static), as_told: AsTold) -> Message {
 
 fn said_by(error: &(dyn Error + 'static), as_told: AsTold) -> Message {
     let sentence = || as_error::<SentenceError>(error).map(|sentence| sentence.0.clone());
+    let others = || system::of_others(error);
     let own = || message!("words", text = error);
-    as_told(error).map(Told::message).or_else(sentence).unwrap_or_else(own)
+    as_told(error).map(Told::message).or_else(sentence).or_else(others).unwrap_or_else(own)
 }
 
 /// What to do about an error: the hint of the first that has one, from the error down to its causes.
@@ -150,6 +151,13 @@ mod tests {
         }
         let sentence = Outer::Carried(io_error(io::ErrorKind::Other, message!("chain-empty")));
         assert_eq!(said(&sentence), ["nothing was changed: it is empty", "未做任何更改：内容为空"]);
+    }
+
+    #[test]
+    fn what_the_system_says_is_in_the_language_of_the_reader() {
+        let full = Outer::Carried(io::Error::from_raw_os_error(28));
+        let english = "nothing was changed: No space left on device (os error 28)";
+        assert_eq!(said(&full), [english, "未做任何更改：磁盘空间已满（系统错误 28）"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 pub mod by_key;
 mod errors;
 mod language;
+mod system;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -22,6 +23,7 @@ use crate::report::{Message, Value};
 pub(crate) use errors::told;
 pub use errors::{SentenceError, as_error, causes, hint, io_error, one_line};
 pub use language::Language;
+pub use system::system_words;
 pub use units::size;
 
 /// Every key and its sentence in English and in Chinese, sorted by key (written by `build.rs`).

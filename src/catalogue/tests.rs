@@ -77,7 +77,7 @@ fn a_release_is_what_dpl_release_makes_and_nothing_else() {
 /// None was left as it was in English, but for words that are the same.
 #[test]
 fn every_chinese_sentence_is_chinese() {
-    const SAME: [&str; 5] = ["column-id", "column-cpu", "word-blob", "noun-env-file", "hint-site-attach"];
+    const SAME: [&str; 4] = ["column-id", "column-cpu", "noun-env-file", "hint-site-attach"];
     let placeholder = Regex::new(r"\{[^}]*\}").unwrap();
     let is_english = |sentence: &str| {
         let text = placeholder.replace_all(sentence, "");
@@ -105,6 +105,20 @@ fn no_chinese_sentence_has_an_english_phrase_in_it() {
         .map(|(key, _)| key)
         .collect();
     assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn chinese_sentences_have_words_for_blobs_and_for_json_objects_beside_targets() {
+    let placeholder = Regex::new(r"\{[^}]*\}").unwrap();
+    let chinese: Vec<(&'static str, String)> = lines(Language::Chinese)
+        .map(|(key, sentence)| (key, placeholder.replace_all(sentence, "").into_owned()))
+        .collect();
+    assert!(lines(Language::English).any(|(_, sentence)| sentence.contains("blob")), "the control");
+    let with = |word: &str| -> Vec<&'static str> {
+        chinese.iter().filter(|(_, sentence)| sentence.contains(word)).map(|(key, _)| *key).collect()
+    };
+    assert_eq!(with("blob"), [] as [&str; 0]);
+    assert_eq!(with("应为对象"), [] as [&str; 0]);
 }
 
 /// What stands for a placeholder, `name` or `name:form`, in a sample.

@@ -408,6 +408,9 @@ impl Told for DatabasesError {
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some(message!("hint-disk-full"))
             }
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Some(message!("hint-file-absent"))
+            }
             // As programs in containers say it in C's language.
             Self::Tool { source, .. } | Self::CopyFailed { source, .. }
                 if source.text().contains("No space left on device") =>
@@ -588,7 +591,8 @@ mod tests {
             code: 1,
             source: Said::new(b"pg_dump: error: could not write to file: No space left on device"),
         };
-        for error in [full, dumping, refused] {
+        let absent = DatabasesError::file(message!("verb-read"), path)(std::io::ErrorKind::NotFound.into());
+        for error in [full, dumping, refused, absent] {
             assert!(error.hint().is_some(), "{error}");
         }
     }

@@ -295,6 +295,13 @@ impl Told for ImagesError {
             Self::Document { .. } if self.is_of_a_changed_entry() => Some(message!("hint-images-entry")),
             Self::Document { path, .. } if path.ends_with(INDEX_FILE) => Some(message!("hint-images-repair")),
             Self::Document { .. } => Some(message!("hint-store-again")),
+            // A repair would not read it either.
+            Self::NotAStore { why, .. } if *why == message!("store-layout-unknown") => {
+                Some(message!("hint-store-newer"))
+            }
+            Self::NotAStore { why, .. } if *why == message!("store-without-archives") => {
+                Some(message!("hint-store-empty"))
+            }
             Self::NotAStore { folder, .. } if folder.join(OWN_FOLDER).is_dir() => Some(message!("hint-images-repair")),
             Self::NotAStore { folder, .. } if !folder.exists() => Some(message!("hint-store-absent")),
             Self::Archive { origin, .. } => {
@@ -303,7 +310,7 @@ impl Told for ImagesError {
             }
             Self::StillUnusable { .. } => Some(message!("hint-still-unusable")),
             Self::DamagedBlob { why: BlobDamage::Missing, .. } => Some(message!("hint-blob-missing")),
-            Self::DamagedBlob { path, .. } => Some(message!("hint-blob-again", path = path.display())),
+            Self::DamagedBlob { .. } => Some(message!("hint-blob-again")),
             Self::UnreadableImage { source, .. } if source.is_of_a_changed_entry() => {
                 Some(message!("hint-images-entry"))
             }
@@ -319,6 +326,8 @@ impl Told for ImagesError {
             Self::FellShort { source: Some(said), .. } if said.is_disk_full() => {
                 Some(message!("hint-engine-disk-full"))
             }
+            Self::File { source, .. } if is_full(source) => Some(message!("hint-disk-full")),
+            Self::File { source, .. } if is_absent(source) => Some(message!("hint-file-absent")),
             Self::File { source, .. } => crate::fs::lock_hint(source),
             _ => None,
         }
@@ -394,4 +403,50 @@ fn not_in_store(references: &[String], folder: &Path, unreadable: &[(PathBuf, Me
 
 fn list(references: &[String]) -> Listed {
     Listed::of(references)
+}
+
+/// Whether the disk, or what somebody may use of it, is full.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the system says so; what carries a sentence of ours says itself what to do.
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound && error.raw_os_error().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::english;
+
+    fn hint(error: &ImagesError) -> String {
+        error.hint().map(|hint| english(&hint)).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_store_that_only_a_newer_dpl_reads_is_not_sent_to_a_repair() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(OWN_FOLDER)).unwrap();
+        let of = |why| hint(&ImagesError::NotAStore { folder: folder.path().to_owned(), why });
+        assert!(of(message!("store-index-missing")).contains("dpl images repair"), "the control");
+        let newer = of(message!("store-layout-unknown"));
+        assert!(newer.contains("newer dpl") && !newer.contains("repair"), "{newer}");
+        assert!(of(message!("store-without-archives")).contains("dpl images import"));
+    }
+
+    #[test]
+    fn a_full_disk_a_file_that_is_not_there_and_a_damaged_layer_are_told_with_what_to_do() {
+        let file = |kind: io::ErrorKind| ImagesError::file(message!("verb-read"), Path::new("x.tar"), kind.into());
+        assert!(hint(&file(io::ErrorKind::StorageFull)).contains("make room"));
+        assert!(hint(&file(io::ErrorKind::QuotaExceeded)).contains("make room"));
+        let absent = std::fs::metadata("/nowhere/x.tar").unwrap_err();
+        let absent = ImagesError::file(message!("verb-read"), Path::new("/nowhere/x.tar"), absent);
+        assert!(hint(&absent).contains("is the path right"));
+        assert_eq!(hint(&file(io::ErrorKind::NotFound)), "", "one of ours");
+        assert_eq!(hint(&file(io::ErrorKind::PermissionDenied)), "");
+        let (reference, path) = ("a:1".to_owned(), PathBuf::from("blobs/sha256/0"));
+        let damaged = hint(&ImagesError::DamagedBlob { reference, path, why: BlobDamage::WrongDigest });
+        assert!(damaged.contains("`dpl images repair`") && !damaged.contains("blobs/sha256"), "{damaged}");
+    }
 }

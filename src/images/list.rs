@@ -14,7 +14,7 @@ use crate::images::formats::platform::Platform;
 use crate::images::identity::Identity;
 use crate::images::pipes::blocking;
 use crate::images::store::archives::{ArchiveFolder, OldArchive};
-use crate::images::store::layout::{Layout, StoredImage, why_absent};
+use crate::images::store::layout::{BLOBS, Layout, StoredImage, why_absent};
 use crate::images::store::name_records::lost_names;
 use crate::report::{Message, Reporter};
 
@@ -132,6 +132,13 @@ pub async fn list_images(
         images.push(image);
     }
     Ok(ImageList { store: images_dir.display().to_string(), images, archives, lost })
+}
+
+/// How many bytes lie among the blobs of a store whose index names no image: what a save that did not finish left there.
+pub fn unnamed_bytes(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder.join(BLOBS)).into_iter().flatten().flatten();
+    let files = files.filter_map(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file);
+    files.map(|file| file.len()).sum()
 }
 
 fn list_archives(

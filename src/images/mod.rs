@@ -49,7 +49,7 @@ pub use formats::documents::DocumentError;
 pub use formats::image_archive::ArchiveError;
 pub use formats::platform::{InvalidPlatform, NoPlatform, Platform};
 pub use formats::tar_reader::TarError;
-pub use list::{ImageList, ListedArchive, ListedImage, OtherKind, list_images};
+pub use list::{ImageList, ListedArchive, ListedImage, OtherKind, list_images, unnamed_bytes};
 pub use load::plan::plan_load;
 pub use load::report::{LoadPlan, LoadReport, LoadResult, LoadedImage, PlannedLoad, PlannedLoadResult};
 pub use load::tagging::rename;

@@ -16,6 +16,7 @@ use super::text::parse::{LARGEST_TEXT, parse};
 use super::text::problem::{DocumentKind, ManifestErrors, Problem, Problems, Severity};
 use super::text::source::{SourceFile, Sources, Span, absolute};
 use super::{FileUse, Manifest, UsedFile, checks};
+use crate::catalogue::system_words;
 use crate::report::{Message, Told as _};
 
 /// A manifest that was read, with what is worth a warning.
@@ -269,7 +270,7 @@ fn plain(error: &std::io::Error) -> Message {
     match error.kind() {
         std::io::ErrorKind::NotFound => message!("read-no-file"),
         std::io::ErrorKind::IsADirectory => message!("read-folder"),
-        _ => message!("words", text = error),
+        _ => system_words(error),
     }
 }
 

@@ -283,6 +283,7 @@ impl Told for PackagesError {
             Self::OtherKey { .. } => Some(message!("hint-package-other-key")),
             Self::BadSignature => Some(message!("hint-package-again")),
             Self::NoSpace { .. } => Some(message!("hint-package-space")),
+            Self::Write(source) if source.kind() == io::ErrorKind::StorageFull => Some(message!("hint-disk-full")),
             Self::FileTooLarge { .. } => Some(message!("hint-package-split")),
             _ => None,
         }
@@ -290,3 +291,19 @@ impl Told for PackagesError {
 }
 
 told!(PackagesError; super::delta::as_told, crate::sites::as_told);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_with_what_to_do() {
+        let hint = |kind: io::ErrorKind| {
+            let source = Box::new(PackagesError::Write(kind.into()));
+            let error = PackagesError::File { path: PathBuf::from("all.tar"), source };
+            crate::catalogue::hint(&error, as_told)
+        };
+        assert_eq!(hint(io::ErrorKind::StorageFull), Some(message!("hint-disk-full")));
+        assert_eq!(hint(io::ErrorKind::PermissionDenied), None);
+    }
+}

@@ -25,7 +25,7 @@ fn each_action_is_a_line_with_its_end() {
     let run = site.run(&["history", "stack.json"]).success();
     assert_eq!(
         run.stdout,
-        "NO  BEGAN                 TOOK   WHO      RESULT   COMMAND\n \
+        "NO  BEGAN (UTC)           TOOK   WHO      RESULT   COMMAND\n \
          1  2026-11-22T21:30:00Z  4.0 s  li@site  done     dpl load web\n \
          2  2026-11-22T21:30:00Z  -      li@site  cut off  dpl load web\n"
     );

@@ -92,6 +92,10 @@ fn a_newer_backup_that_is_not_taken_is_named_however_it_is_restored() {
 #[test]
 fn a_seed_of_another_database_and_a_missing_one_are_told_by_a_dry_run() {
     let site = site();
+    // Before the name is asked for, too.
+    let asked = site.run(&["db", "rebuild", "stack.json", "metis"]).failure(1);
+    says(&asked, "`dpl db dump metis`");
+    assert!(!asked.stderr.contains("--yes"), "{}", asked.stderr);
     let rebuild = ["db", "rebuild", "stack.json", "metis", "--dry-run"];
     says(&site.run(&rebuild).failure(1), "`dpl db dump metis`");
     site.write("seeds/metis/backup.json", &record_of_dump("expert"));

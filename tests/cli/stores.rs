@@ -210,6 +210,35 @@ fn a_repair_that_leaves_an_image_incomplete_says_which_and_why_and_ends_with_1()
 }
 
 #[test]
+fn a_repair_says_of_a_damaged_layer_what_it_will_do_and_then_what_it_did() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    let blob = layer_blob(&site);
+    let mut content = std::fs::read(&blob).unwrap();
+    *content.last_mut().unwrap() ^= 1;
+    std::fs::write(&blob, content).unwrap();
+    let repair = |how: &str| site.run(&["images", "repair", "-f", "stack.json", how]);
+    let shown = repair("--dry-run").success().stderr;
+    assert!(shown.contains("repair will remove it"), "{shown}");
+    let said = repair("--yes").failure(1).stderr;
+    assert!(said.contains(" was removed: save or import") && !said.contains("will remove"), "{said}");
+}
+
+#[test]
+fn a_store_of_a_newer_layout_is_not_sent_from_one_repair_to_the_next() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, None);
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    site.write("store/oci-layout", r#"{"imageLayoutVersion": "9.0"}"#);
+    for command in ["verify", "repair"] {
+        let said = site.run(&["images", command, "-f", "stack.json"]).failure(1).stderr;
+        assert!(said.contains("unknown version") && said.contains("use a newer dpl"), "{said}");
+        assert!(!said.contains("dpl images repair"), "{said}");
+    }
+}
+
+#[test]
 fn a_damaged_archive_is_to_be_brought_again_by_its_name_and_a_quick_look_claims_no_contents() {
     let site = Site::with_manifest(MANIFEST);
     write_archive(&site, Some(b"a layer"));

@@ -149,7 +149,7 @@ impl Drawing<'_> {
         let title = |key| Column::new(self.catalogue.word(key));
         let columns = [
             title(message!("column-number")).right(),
-            title(message!("column-service")).at_least(8),
+            title(message!("column-service")).at_least(8).cut_late(),
             title(message!("column-image")).at_least(8).leaves(3),
             title(message!("column-id")).leaves(7),
             title(message!("column-state")).at_last_resort(10),
@@ -170,7 +170,7 @@ impl Drawing<'_> {
         let title = |key| Column::new(self.catalogue.word(key));
         vec![
             title(message!("column-number")).right(),
-            title(message!("column-service")).at_least(8),
+            title(message!("column-service")).at_least(8).cut_late(),
             title(message!("column-state")).at_least(7),
             title(message!("column-drift")).at_least(5),
             title(message!("column-image")).at_least(8).leaves(1),
@@ -222,7 +222,16 @@ impl Drawing<'_> {
     }
 
     fn drift(&self, service: &ServiceStatus) -> String {
-        if service.drift.is_empty() { String::new() } else { (self.paint)(Tone::Attention, &service.drift.join(",")) }
+        if service.drift.is_empty() {
+            return String::new();
+        }
+        let word = |field: &String| match field.as_str() {
+            "replacement" => self.catalogue.word(message!("drift-replacement")).to_owned(),
+            "environment (unreadable)" => self.catalogue.word(message!("drift-unreadable")).to_owned(),
+            // A key of the manifest.
+            _ => field.clone(),
+        };
+        (self.paint)(Tone::Attention, &service.drift.iter().map(word).collect::<Vec<_>>().join(","))
     }
 
     /// The state in words: `healthy`, `running`, `exited 137 (out of memory)`, `2 of 3 running`.
@@ -358,6 +367,23 @@ mod tests {
         for width in 40..160 {
             let text = drawing(Language::English).draw(&report(), false, Some(width));
             assert!(!text.contains("PORTS") || text.contains("127.0.0.1:5432->5432 80->8080"), "{width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn drift_that_is_no_key_of_the_manifest_is_said_in_the_language() {
+        let drift = ["image", "replacement", "environment (unreadable)"].map(str::to_owned).to_vec();
+        let service = ServiceStatus { drift, ..service(1, "postgres", "platform", "running", "healthy") };
+        let said = Language::ALL.map(|language| drawing(language).drift(&service));
+        assert_eq!(said, ["image,replacement,environment (unreadable)", "image,替换未完成,environment（无法读取）"]);
+    }
+
+    #[test]
+    fn at_120_columns_images_are_cut_and_names_are_not() {
+        for (language, by_group) in [(Language::English, false), (Language::English, true), (Language::Chinese, false)]
+        {
+            let text = drawn(language, by_group, 120);
+            assert!(text.contains("metis_worker_manager ") && text.contains('…'), "{text}");
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Column {
     pub least: Option<usize>,
     /// It is cut only when no column is left that could be left out.
     pub is_cut_last: bool,
+    /// It is cut only when no other column can be cut: the name that a row is known by.
+    pub is_cut_late: bool,
     /// Where cutting is not enough, the column with the highest number goes first; never where `None`.
     pub leaves: Option<u8>,
     pub alignment: Alignment,
@@ -46,7 +48,7 @@ pub struct Column {
 
 impl Column {
     pub fn new(title: &'static str) -> Self {
-        Self { title, least: None, is_cut_last: false, leaves: None, alignment: Alignment::Left }
+        Self { title, least: None, is_cut_last: false, is_cut_late: false, leaves: None, alignment: Alignment::Left }
     }
 
     pub fn right(self) -> Self {
@@ -55,6 +57,10 @@ impl Column {
 
     pub fn at_least(self, least: usize) -> Self {
         Self { least: Some(least), ..self }
+    }
+
+    pub fn cut_late(self) -> Self {
+        Self { is_cut_late: true, ..self }
     }
 
     pub fn at_last_resort(self, least: usize) -> Self {
@@ -94,8 +100,9 @@ pub fn fitted(columns: &[Column], rows: &[Vec<String>], width: Option<usize>) ->
                 may_be_cut
                     && column.least.is_some_and(|least| *width > least.max(floor).max(measure_text_width(column.title)))
             };
-            let Some((widest, _)) = widths.iter().copied().enumerate().filter(may_give).max_by_key(|(_, width)| *width)
-            else {
+            let givers = || widths.iter().copied().enumerate().filter(may_give);
+            let early = givers().filter(|(at, _)| !columns[kept[*at]].is_cut_late).max_by_key(|(_, width)| *width);
+            let Some((widest, _)) = early.or_else(|| givers().max_by_key(|(_, width)| *width)) else {
                 break;
             };
             widths[widest] -= 1;
@@ -255,6 +262,15 @@ mod tests {
         assert_eq!(at(Some(10)), "NO  NAME\n 1  数据…\n12  b\n");
         assert_eq!(at(Some(14)), "NO  NAME\n 1  数据库服务\n12  b\n");
         assert!(at(Some(24)).lines().all(|line| measure_text_width(line) <= 24));
+    }
+
+    #[test]
+    fn a_name_is_cut_when_nothing_else_can_be() {
+        let columns = [Column::new("NAME").at_least(6).cut_late(), Column::new("WHAT").at_least(6)];
+        let rows = [vec!["metis_worker_manager".to_owned(), "metis/worker_manager:1".to_owned()]];
+        let at = |width| fitted(&columns, &rows, Some(width));
+        assert_eq!(at(34), "NAME                  WHAT\nmetis_worker_manager  metis/worke…\n");
+        assert_eq!(at(26), "NAME                WHAT\nmetis_worker_mana…  metis…\n");
     }
 
     #[test]

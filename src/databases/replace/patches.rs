@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::catalogue::system_words;
 use crate::databases::containers::helper::Helper;
 use crate::databases::documents::PatchReport;
 use crate::databases::error::{DatabasesError, Said};
@@ -215,14 +216,14 @@ impl Patch {
 }
 
 fn read_patch(path: &Path, most: u64) -> Result<String, Message> {
-    let size = std::fs::metadata(path).map_err(|error| message!("words", text = error))?;
+    let size = std::fs::metadata(path).map_err(|error| system_words(&error))?;
     if !size.is_file() {
         return Err(message!("patch-not-file"));
     }
     if size.len() > most {
         return Err(message!("patches-large", most = LARGEST_BYTES >> 20));
     }
-    let bytes = std::fs::read(path).map_err(|error| message!("words", text = error))?;
+    let bytes = std::fs::read(path).map_err(|error| system_words(&error))?;
     let text = String::from_utf8(bytes).map_err(|_| message!("patch-utf8"))?;
     if text.contains('\0') {
         return Err(message!("patch-nul"));

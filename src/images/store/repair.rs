@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::fs::{Digest, HashingReader, open_regular};
-use crate::images::error::{BlobDamage, ImagesError, in_one_line};
+use crate::images::error::{BlobDamage, ImagesError};
 use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, Index, REF_NAME};
 use crate::images::names::entry_names;
 use crate::images::pipes::blocking;
@@ -23,9 +23,9 @@ use crate::images::store::layout::{
 };
 use crate::images::store::lock::StoreLock;
 use crate::images::store::name_records::{NameRecord, is_surely_newer, lost_names, newer_record, record_of};
-use crate::images::store::verify::{ProblemKind, StoreProblem, other_platforms};
+use crate::images::store::verify::{ProblemKind, StoreProblem, other_platforms, why_incomplete};
 use crate::images::store::writer::{LAYOUT_VERSION, write};
-use crate::report::{Activity, Message, Reporter, Told as _};
+use crate::report::{Activity, Reporter};
 
 /// An index that could not be read, in the store's own folder; with a number behind it where there are several.
 const DAMAGED_INDEX: &str = "index.json.damaged";
@@ -169,7 +169,7 @@ fn plan(folder: &Path) -> Result<Plan, ImagesError> {
                 index.manifests.push(entry);
             }
             Err(error) => {
-                let (kind, problem) = (ProblemKind::Image, why_incomplete(&error));
+                let (kind, problem) = (ProblemKind::Image, why_incomplete(&layout, &error));
                 report.incomplete.push(StoreProblem { reference: name.clone(), kind, problem });
                 report.not_whole.push(name);
             }
@@ -194,27 +194,19 @@ fn image_of(layout: &Layout, entry: &Descriptor) -> Result<Option<String>, Image
     }
 }
 
-/// What is wrong with an image whose name is said already.
-fn why_incomplete(error: &ImagesError) -> Message {
-    match error {
-        ImagesError::DamagedBlob { path, why, .. } => message!("because", what = path.display(), why = why.message()),
-        error => in_one_line(error),
-    }
-}
-
 /// Images of the index that lack blobs, or whose layers are `damaged`; those in `told` are told of already. Of an index of
 /// several platforms, each image counts that is here.
 fn incomplete(layout: &Layout, damaged: &[Digest], told: &[String]) -> Vec<StoreProblem> {
     let why = |read: Result<StoredImage, ImagesError>| match read {
         Ok(image) => match distinct(&image.layers).find(|layer| damaged.contains(&layer.blob)) {
             Some(StoredLayer { blob, .. }) => {
-                let (path, why) = (layout.blob_path(blob), BlobDamage::WrongDigest);
-                Some(message!("because", what = path.display(), why = why.message()))
+                let (reference, path, why) = (String::new(), layout.blob_path(blob), BlobDamage::WrongDigest);
+                Some(why_incomplete(layout, &ImagesError::DamagedBlob { reference, path, why }))
             }
-            None => layout.missing_blob(&image).map(|error| why_incomplete(&error)),
+            None => layout.missing_blob(&image).map(|error| why_incomplete(layout, &error)),
         },
         Err(ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. }) => None,
-        Err(error) => Some(why_incomplete(&error)),
+        Err(error) => Some(why_incomplete(layout, &error)),
     };
     let mut incomplete = Vec::new();
     for (entry, name) in layout.named_entries() {

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::catalogue::system_words;
 use crate::cli::ask::prompt::{Unanswered, must_be_able_to_ask};
 use crate::cli::commands::menu::entries;
 use crate::cli::commands::sites::SitesFile;
@@ -227,8 +228,9 @@ impl Chain {
 fn read_steps(path: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path);
     // Editors of Windows begin a file with a byte order mark.
-    text.map(|text| text.trim_start_matches('\u{feff}').to_owned())
-        .map_err(|error| Failure::usage(message!("usage-steps-unreadable", path = path.display(), why = error)))
+    text.map(|text| text.trim_start_matches('\u{feff}').to_owned()).map_err(|error| {
+        Failure::usage(message!("usage-steps-unreadable", path = path.display(), why = system_words(&error)))
+    })
 }
 
 /// What `do --json` prints.

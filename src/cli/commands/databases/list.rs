@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::chosen::database;
 use super::leftovers::is_of_nobody;
-use super::reach::{connect, is_same_server};
+use super::reach::{connect, is_same_server, unreadable_credentials};
 use super::settings::backups_folder;
 use crate::catalogue::Catalogue;
 use crate::cli::grammar::arguments::TargetArguments;
@@ -64,15 +64,26 @@ fn late(listed: &DatabasesDocument, arguments: &DatabaseListArguments, now: jiff
         if let Some(age) = arguments.max_age
             && !good().any(|backup| is_within(&Some(backup.created_at.clone()), age))
         {
-            late.push(message!("db-list-backup-late", database = &database.name, age = age));
+            late.push(message!("db-list-backup-late", database = &database.name, age = spoken(age)));
         }
         if let Some(age) = arguments.verified
             && !good().any(|backup| is_within(&backup.verified_at, age))
         {
-            late.push(message!("db-list-verified-late", database = &database.name, age = age));
+            late.push(message!("db-list-verified-late", database = &database.name, age = spoken(age)));
         }
     }
     late
+}
+
+/// A span of time in the language of the reader, where it has whole minutes.
+fn spoken(period: Period) -> Message {
+    let seconds = period.0.as_secs();
+    match (seconds, period.0.subsec_nanos()) {
+        (1.., 0) if seconds.is_multiple_of(86_400) => message!("time-days", count = seconds / 86_400),
+        (1.., 0) if seconds.is_multiple_of(3_600) => message!("time-hours", count = seconds / 3_600),
+        (1.., 0) if seconds.is_multiple_of(60) => message!("time-minutes", count = seconds / 60),
+        _ => message!("words", text = period),
+    }
 }
 
 /// The chosen databases and their backups, and what is to be warned of; of their servers nothing where there is no engine.
@@ -93,9 +104,11 @@ pub fn look(
             Some(engine) => {
                 let is_same = |(other, _): &&(&Database, _)| is_same_server(other, database);
                 let known = asked.iter().find(is_same).map(|(_, answer)| answer.clone());
-                let answer = match known {
-                    Some(answer) => answer,
-                    None => {
+                let unreadable = unreadable_credentials(project.manifest(), database);
+                let answer = match (unreadable, known) {
+                    (Some(why), _) => Err(why),
+                    (None, Some(answer)) => answer,
+                    (None, None) => {
                         let listed = session.wait_for(async {
                             let server = connect(engine, project.manifest(), database).await?;
                             Ok(databases::list(&server).await?)
@@ -257,6 +270,7 @@ pub fn proof(backup: &BackupDocument, catalogue: &Catalogue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::Language;
 
     #[test]
     fn the_tables_fit_40_60_80_and_120_columns_in_both_languages() {
@@ -294,6 +308,13 @@ mod tests {
             ..DatabasesDocument::default()
         };
         insta::assert_snapshot!(table::pages(|catalogue, width| page(&listed, catalogue, width)));
+    }
+
+    #[test]
+    fn a_span_of_time_is_said_in_the_language() {
+        let said = |text: &str| Catalogue::of(Language::Chinese).text(&super::spoken(text.parse().unwrap()));
+        let spans = ["7d", "36h", "1h30m", "90s", "500ms", "0"].map(said);
+        assert_eq!(spans, ["7 天", "36 小时", "90 分钟", "1m30s", "500ms", "0s"]);
     }
 
     #[test]

@@ -247,6 +247,11 @@ async fn take_from_files(
     Ok(())
 }
 
+/// Why the password of a database can't be read. It names the database, so that of one server each has its own.
+pub fn unreadable_credentials(manifest: &Manifest, database: &Database) -> Option<Message> {
+    credentials(manifest, database).err().map(|error| Failure::Work(Box::new(error)).message())
+}
+
 fn credentials(manifest: &Manifest, database: &Database) -> Result<Credentials, InputError> {
     let inputs = manifest.services.get(service(database)).map(Inputs::read).unwrap_or_default();
     let user = database.user.clone().or_else(|| inputs.value("POSTGRES_USER").map(str::to_owned));
@@ -269,4 +274,29 @@ pub fn kept_beside(name: &str, project: &Project, session: &mut Session) -> Resu
         let server = connect(&engine, project.manifest(), database).await?;
         Ok(databases::kept_databases(&server, name).await?)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::english;
+    use crate::manifest::{Variables, read_manifest};
+
+    #[test]
+    fn a_password_that_can_t_be_read_is_that_of_the_database_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stack.json");
+        let manifest = r#"{"project": "p", "services": {"db": {"image": "postgres:15"}}, "databases": {
+            "expert": {"service": "db", "password": {"file": "secret"}},
+            "metis": {"service": "db", "password": {"file": "secret"}}}}"#;
+        std::fs::write(&path, manifest).unwrap();
+        let manifest = read_manifest(&path, Variables::of_process()).unwrap().manifest;
+        let why = |name: &str| unreadable_credentials(&manifest, manifest.databases.get(name).unwrap());
+        for name in ["expert", "metis"] {
+            let said = english(&why(name).unwrap());
+            assert!(said.contains(&format!("databases.{name}.password")), "{said}");
+        }
+        std::fs::write(folder.path().join("secret"), "x").unwrap();
+        assert_eq!(why("metis"), None);
+    }
 }

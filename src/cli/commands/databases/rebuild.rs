@@ -88,7 +88,11 @@ impl Operation for Rebuild {
         Weight::Named
     }
 
-    fn confirm(&self, _project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+    fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
+        // Nobody types a name for what can't be done.
+        for name in &self.databases {
+            present_seed(project, name)?;
+        }
         for name in &self.databases {
             let question = match self.options.replaced() {
                 Replaced::Dropped => message!("confirm-rebuild-unsaved", database = name),

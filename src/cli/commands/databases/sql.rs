@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::chosen::{database, one_database};
 use super::reach::{self, WhenDown};
+use crate::catalogue::system_words;
 use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
 use crate::databases::{self, Column, QueryResult};
@@ -160,7 +161,8 @@ fn text(arguments: &SqlArguments) -> Result<String, Failure> {
     let bytes = match (&arguments.statements, &arguments.file) {
         (Some(statements), _) => return Ok(statements.clone()),
         (None, Some(path)) => std::fs::read(path)
-            .map_err(|error| Failure::usage(message!("usage-file-unreadable", path = path.display(), why = error)))?,
+            .map_err(|error| message!("usage-file-unreadable", path = path.display(), why = system_words(&error)))
+            .map_err(Failure::usage)?,
         (None, None) if io::stdin().is_terminal() => {
             return Err(Failure::usage_with_hint(message!("usage-no-statements"), message!("hint-statements")));
         }

@@ -34,8 +34,8 @@ pub(super) fn checks(engine: &Engine, facts: &EngineFacts, say: Say) -> Vec<Doct
         DoctorCheck::ok(
             "image store",
             match facts.image_store {
-                ImageStore::Classic => "classic",
-                ImageStore::Containerd => "containerd",
+                ImageStore::Classic => say(message!("doctor-store-classic")),
+                ImageStore::Containerd => "containerd".to_owned(),
             },
         ),
         storage(facts, say),
@@ -125,7 +125,8 @@ fn storage(facts: &EngineFacts, say: Say) -> DoctorCheck {
 
 /// On cgroup v2 under systemd, an engine that manages cgroups beside systemd gets in its way (Docker, "Runtime metrics").
 fn cgroups(facts: &EngineFacts, is_local: bool, say: Say) -> DoctorCheck {
-    let check = DoctorCheck::ok("cgroups", format!("v{}, {}", facts.cgroup_version, facts.cgroup_driver));
+    let found = message!("doctor-cgroups", version = &facts.cgroup_version, driver = &facts.cgroup_driver);
+    let check = DoctorCheck::ok("cgroups", say(found));
     if facts.cgroup_driver == "none" {
         return check.but(Verdict::Warning, say(message!("doctor-no-cgroups")));
     }
@@ -178,7 +179,7 @@ fn state(project: &Project, say: Say) -> DoctorCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Catalogue;
+    use crate::catalogue::{Catalogue, Language};
     use crate::engine::LimitSupport;
     use crate::report::Message;
 
@@ -262,6 +263,9 @@ mod tests {
         for check in [api_of("1.41"), storage(&good, &say), cgroups(&good, true, &say), clock(&good, &say).unwrap()] {
             assert_eq!((check.verdict, check.advice), (Verdict::Ok, None), "{}", check.name);
         }
+        let chinese = |message: Message| Catalogue::of(Language::Chinese).text(&message);
+        let found = [cgroups(&good, true, &say).found, cgroups(&good, true, &chinese).found];
+        assert_eq!(found, ["v2, systemd", "版本 2，systemd"]);
         let bad = EngineFacts {
             storage_driver: "aufs".to_owned(),
             cgroup_driver: "none".to_owned(),

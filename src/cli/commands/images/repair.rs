@@ -77,7 +77,10 @@ fn tell(report: &RepairReport, session: &Session) {
         session.output.warn(&message!("images-repair-no-record", reference = reference));
     }
     for digest in &report.damaged_layers {
-        session.output.warn(&message!("images-repair-damaged", digest = digest));
+        session.output.warn(&match report.done {
+            true => message!("images-repair-removed", digest = digest),
+            false => message!("images-repair-damaged", digest = digest),
+        });
     }
     if !report.set_aside.is_empty() {
         let files = Listed::of(&report.set_aside);

@@ -17,7 +17,9 @@ use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Tone;
 use crate::cli::text::progress::ProgressListener;
 use crate::cli::text::table::{self, Column};
-use crate::images::{ImageList, NeededImages, OtherKind, ProblemKind, Thoroughness, VerifyReport, list_images, verify};
+use crate::images::{
+    ImageList, NeededImages, OtherKind, ProblemKind, Thoroughness, VerifyReport, list_images, unnamed_bytes, verify,
+};
 use crate::report::{Listed, Message, Reporter, Several, Told as _};
 
 #[derive(Debug, Args)]
@@ -69,9 +71,11 @@ pub fn list(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, 
     }
     if listed.images.is_empty() && listed.archives.is_empty() {
         if !store.exists() {
-            session.output.say(&message!("images-store-absent", folder = &listed.store));
+            let absent = message!("images-store-absent", folder = &listed.store);
+            let said = vec![absent, message!("hint-store-absent")];
+            session.output.say(&message!("words", text = Several(said)));
         } else if listed.lost.is_empty() {
-            session.output.say(&message!("images-store-empty", folder = &listed.store));
+            session.output.say(&nothing_named(&listed.store, unnamed_bytes(store)));
         }
         return Ok(0);
     }
@@ -107,16 +111,28 @@ fn listed_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize>)
     });
     let title = |key| Column::new(catalogue.word(key));
     let columns = [
-        title(message!("column-image")).at_least(28),
+        title(message!("column-image")).at_least(28).cut_late(),
         title(message!("column-id")).leaves(4),
         title(message!("column-layers")).leaves(5),
         title(message!("column-size")),
         title(message!("column-own-size")).leaves(3),
-        title(message!("column-saved")).leaves(6),
+        // The day is said by 12 columns of it.
+        title(message!("column-saved")).at_least(12).leaves(6),
         title(message!("column-in-engine")).leaves(1),
         title(message!("column-services")).at_least(8).leaves(2),
     ];
     table::within(&columns, rows.collect(), width)
+}
+
+/// Of a store whose index names no image.
+fn nothing_named(folder: &str, bytes: u64) -> Message {
+    match bytes {
+        0 => {
+            let empty = message!("images-store-empty", folder = folder);
+            message!("words", text = Several(vec![empty, message!("hint-store-empty")]))
+        }
+        bytes => message!("images-store-unnamed", folder = folder, bytes = bytes),
+    }
 }
 
 /// What stands in an ID's place.
@@ -265,6 +281,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_save_left_that_did_not_finish_is_not_called_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = || english(&nothing_named("images", unnamed_bytes(folder.path())));
+        assert!(said().starts_with("the image store images is empty; `dpl save` or"), "{}", said());
+        let blobs = folder.path().join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        assert!(said().contains("is empty"), "{}", said());
+        std::fs::write(blobs.join("0".repeat(64)), [0_u8; 1200]).unwrap();
+        assert!(said().contains("1.2 kB") && !said().contains("is empty"), "{}", said());
+    }
+
+    #[test]
     fn the_table_fits_40_60_80_and_120_columns_in_both_languages() {
         let image = |reference: &str, id: Option<&str>, in_engine, services: &[&str]| ListedImage {
             reference: reference.to_owned(),
@@ -288,6 +316,8 @@ mod tests {
             ],
         };
         insta::assert_snapshot!(table::pages(|catalogue, width| listed_table(&listed, catalogue, width)));
+        let narrow = listed_table(&listed, Catalogue::of(Language::English), Some(126));
+        assert!(narrow.contains("gpu:v1.5_no_subtask ") && narrow.contains("2026-01-31T") && narrow.contains('…'));
         let archive = ListedArchive {
             file: "metis_worker_gpu_v1.5_no_subtask.tar".to_owned(),
             size_bytes: 27_300_000,

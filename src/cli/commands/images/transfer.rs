@@ -140,7 +140,7 @@ impl Operation for Save {
                 message!("column-image"),
                 message!("column-result"),
                 message!("column-new-layers"),
-                message!("column-in-engine"),
+                message!("column-engine-size"),
             ],
             rows.collect(),
             session,

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{SitesFile, read as read_list, remote, select};
+use crate::catalogue::system_words;
 use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Output;
@@ -136,8 +137,10 @@ pub(in crate::cli::commands) enum Either {
 
 /// Reads an inventory, or the text of its QR code; `-` is standard input.
 pub(in crate::cli::commands) fn read_either(path: &Path) -> Result<Either, Failure> {
-    let unreadable =
-        |error: io::Error| Failure::usage(message!("usage-inventory-unreadable", path = path.display(), why = error));
+    let unreadable = |error: io::Error| {
+        let why = system_words(&error);
+        Failure::usage(message!("usage-inventory-unreadable", path = path.display(), why = why))
+    };
     let mut text = String::new();
     let input: Box<dyn Read> = match path == Path::new("-") {
         true => Box::new(io::stdin()),

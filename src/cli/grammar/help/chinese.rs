@@ -25,6 +25,7 @@ pub(super) fn text(english: &str) -> &str {
 pub(super) fn translate(command: Command) -> Command {
     let about = command.get_about().map(|about| text(&about.to_string()).to_owned());
     let command = command.mut_args(argument).help_template(TEMPLATE).subcommand_help_heading("命令");
+    let command = command.subcommand_value_name("命令");
     let command = match about {
         Some(about) => command.about(about),
         None => command,

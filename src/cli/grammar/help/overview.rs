@@ -33,7 +33,7 @@ const LEFT: &[Group] = &[
         lines: &[
             (&["plan"], ["what start would do, and why", "start 将做什么及原因"]),
             (&["start"], ["with what they depend on", "连同依赖一起启动"]),
-            (&["restart"], ["recreate what changed", "重建有变化的容器"]),
+            (&["restart"], ["recreate what changed", "替换有变化的容器"]),
             (&["stop", "remove"], ["dependents first", "先停止依赖方"]),
             (&["rollback"], ["undo an action", "撤销一个操作"]),
         ],

@@ -1,6 +1,7 @@
 //! Progress: bars at a terminal, plain lines elsewhere, JSON lines on request; all on standard error.
 
 mod lines;
+mod styles;
 mod tally;
 mod target;
 
@@ -9,13 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 
 use self::lines::{LineResult, ProgressLine as Line};
 use self::tally::{Figures, Key, Overall, Tally};
 use self::target::StderrTarget;
 use crate::catalogue::Catalogue;
 use crate::cli::text::output::{Output, ProgressMode, Tone};
+use crate::cli::text::terminal_size;
 use crate::report::{Activity, Event, Listener, Message, Outcome};
 
 pub use lines::ProgressLine;
@@ -84,11 +86,15 @@ impl Listening {
         self.text(&verb(activity))
     }
 
+    fn new_bar(&self) -> ProgressBar {
+        ProgressBar::no_length().with_style(styles::waiting(self.output.catalogue))
+    }
+
     fn planned(&self, activity: Activity, count: usize, total_bytes: Option<u64>) {
         let mut state = self.state();
         state.tally.planned(activity, count, total_bytes, Instant::now());
         if self.output.progress == ProgressMode::Auto && count > 1 {
-            let bar = self.bars.add(new_bar());
+            let bar = self.bars.add(self.new_bar());
             bar.set_prefix(self.text(&message!("progress-all")));
             let earlier = state.overall_bars.insert(activity, bar);
             drop(state);
@@ -103,10 +109,11 @@ impl Listening {
         if self.output.progress == ProgressMode::Auto {
             let bar = match state.overall_bars.get(&activity) {
                 // All together stay below what they are made of.
-                Some(overall) => self.bars.insert_before(overall, new_bar()),
-                None => self.bars.add(new_bar()),
+                Some(overall) => self.bars.insert_before(overall, self.new_bar()),
+                None => self.bars.add(self.new_bar()),
             };
-            bar.set_prefix(format!("{} {subject}", self.verb(activity)));
+            let what = format!("{} {subject}", self.verb(activity));
+            bar.set_prefix(styles::prefix(&what, terminal_size::of_stderr().0));
             bar.enable_steady_tick(TICK);
             state.work_bars.insert(key, bar);
         } else if self.output.progress == ProgressMode::Plain && !std::mem::replace(&mut state.has_ticker, true) {
@@ -157,7 +164,7 @@ impl Listening {
     fn draw(&self, bar: &ProgressBar, figures: &Figures, overall: Option<&Overall>) {
         if figures.total_bytes.is_some_and(|total| total > 0) && bar.length().is_none() {
             bar.set_length(1000);
-            bar.set_style(bar_style());
+            bar.set_style(styles::moving(terminal_size::of_stderr().0));
         }
         bar.set_position(figures.permille);
         let text = self.figures_text(figures);
@@ -359,18 +366,6 @@ fn is_detail(activity: Activity) -> bool {
         activity,
         Activity::CreateContainer | Activity::StartContainer | Activity::RenameContainer | Activity::UpdateContainer
     )
-}
-
-/// Without a length until one is known.
-fn new_bar() -> ProgressBar {
-    ProgressBar::no_length()
-        .with_style(ProgressStyle::with_template("{spinner} {prefix} {msg} {elapsed}").expect("the template is valid"))
-}
-
-fn bar_style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {prefix} [{bar:20}] {msg}")
-        .expect("the template is valid")
-        .progress_chars("=> ")
 }
 
 fn verb(activity: Activity) -> Message {

@@ -18,7 +18,7 @@ use crate::images::store::layout::{LAYOUT_FILE, Layout, StoredImage, distinct, w
 use crate::images::store::name_records::{damaged_records, lost_names, newer_records};
 use crate::images::store::owners::NeededImages;
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter};
+use crate::report::{Activity, Message, Reporter, Told as _};
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,13 +223,13 @@ fn verify_layout(
             Err(ImagesError::NoPlatform { .. }) => Vec::new(),
             Ok(image) => read_through(&image, &mut seen),
             Err(error) if error.is_of_a_changed_entry() => vec![(ProblemKind::Index, in_one_line(&error))],
-            Err(error) => vec![of_image(in_one_line(&error))],
+            Err(error) => vec![of_image(why_incomplete(layout, &error))],
         };
         for other in other_platforms(layout, entry) {
             problems.extend(match layout.read_manifest(&other, name.clone()) {
                 Err(ImagesError::OtherKind { .. }) => Vec::new(),
                 Ok(image) => read_through(&image, &mut seen),
-                Err(error) => vec![of_image(in_one_line(&error))],
+                Err(error) => vec![of_image(why_incomplete(layout, &error))],
             });
         }
         report.images += 1;
@@ -313,18 +313,23 @@ fn verify_image(
                 problems.push(message!("store-other-size", path = path.display(), bytes = bytes));
             }
             Ok(_) => {}
-            Err(error) => {
-                // The first image that needs the layer is not the only one.
-                if let ImagesError::DamagedBlob { reference, .. } = error {
-                    image.name.clone_into(reference);
-                }
-                problems.push(in_one_line(error));
-            }
+            Err(error) => problems.push(why_incomplete(layout, error)),
         }
         done_bytes += layer.size_bytes;
         reporter.advanced(Activity::VerifyImage, &image.name, done_bytes, Some(total_bytes));
     }
     problems
+}
+
+/// What is wrong with an image whose name and store are said already.
+pub(in crate::images) fn why_incomplete(layout: &Layout, error: &ImagesError) -> Message {
+    match error {
+        ImagesError::DamagedBlob { path, why, .. } => {
+            let path = path.strip_prefix(layout.folder()).unwrap_or(path);
+            message!("because", what = path.display(), why = why.message())
+        }
+        error => in_one_line(error),
+    }
 }
 
 #[cfg(test)]

@@ -88,15 +88,17 @@ fn of_a_layer_that_is_damaged_each_image_that_needs_it_is_named_and_no_other() {
             fs::remove_file(blob_path(folder.path(), &layers[0].blob)).unwrap();
         }
         let report = look(folder.path(), thoroughness);
-        let said: Vec<(&str, bool, bool)> = report
+        // The image stands before its problem, and the store's folder is known.
+        let blob = format!("blobs/sha256/{}: ", layers[0].blob.hex());
+        let said: Vec<(&str, bool)> = report
             .problems
             .iter()
             .map(|StoreProblem { reference, problem, .. }| {
                 let said = english(problem);
-                (reference.as_str(), said.contains("a/one:1"), said.contains("two:2"))
+                (reference.as_str(), said.starts_with(&blob) && !said.contains(reference.as_str()))
             })
             .collect();
-        assert_eq!(said, [("a/one:1", true, false), ("two:2", false, true)], "{report:?}");
+        assert_eq!(said, [("a/one:1", true), ("two:2", true)], "{report:?}");
     }
 }
 
