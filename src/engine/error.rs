@@ -208,8 +208,12 @@ fn system_error(error: &ApiError) -> Option<io::ErrorKind> {
     if let ApiError::IOError { err } = error {
         return Some(err.kind());
     }
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).last().map(io::Error::kind)
+    let (mut cause, mut deepest) = (error.source(), None);
+    while let Some(error) = cause {
+        deepest = error.downcast_ref::<io::Error>().map(io::Error::kind).or(deepest);
+        cause = error.source();
+    }
+    deepest
 }
 
 /// The deepest cause: hyper wraps "connection refused" three times, and only that tells a reader anything.

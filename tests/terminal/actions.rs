@@ -151,7 +151,7 @@ fn an_error_shows_its_page_and_the_menu_again() {
     let stack = site();
     stack.rewrite(&SITE.replace("expert/expert_api:latest", "PROJECT/nowhere:1"));
     let mut terminal = menu(&stack, 100);
-    choose(&mut terminal, "2", "api").says("error: ").says("nowhere:1").asks("action:");
+    choose(&mut terminal, "2", "api").says("error: ").says("does not exist").asks("action:");
     choose(&mut terminal, "3", "api").says("nowhere:1").asks("action:");
     terminal.keys("9\r").says("missing").asks("action:").keys("0\r");
     assert_eq!(terminal.end(), 0);

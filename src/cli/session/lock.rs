@@ -53,7 +53,7 @@ pub fn sentence(holder: &str) -> Message {
 fn taken_over(holder: &str) -> Message {
     match serde_json::from_str::<Holder>(holder) {
         Ok(Holder { user, host, pid, what, since, .. }) => {
-            message!("lock-taken-over", user = user, host = host, pid = pid, what = what, since = since)
+            message!("lock-taken-over", user = user, what = what, since = since, pid = pid, host = host)
         }
         Err(_) => message!("lock-taken-over-somebody"),
     }
