@@ -83,6 +83,29 @@ fn a_container_of_an_image_that_was_committed_from_ours_is_not_ours() {
 }
 
 #[test]
+fn a_mount_that_is_gone_under_a_running_container_is_said_by_status_plan_start_and_doctor() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let path = data.to_str().unwrap();
+    let stack = Stack::new(&one("").replace("redis:7.0\",", &format!("redis:7.0\", \"volumes\": [\"{path}:/seen\"],")));
+    stack.run(&["start"]).success();
+    stack.run(&["plan", "--exit-code"]).success();
+    std::fs::remove_dir(&data).unwrap();
+    let status = stack.run(&["status", "--json"]).success().json();
+    assert_eq!(status["services"][0]["drift"], serde_json::json!(["volumes./seen (gone)"]), "{status}");
+    for command in ["plan", "start"] {
+        let run = stack.run(&[command]).failure(1);
+        assert!(run.stderr.contains(&format!("{path}, mounted at /seen")), "{command}: {}", run.stderr);
+    }
+    let doctor = stack.run(&["doctor"]).failure(1);
+    let (said, made) = (format!("cache mounts {path}"), "created as an empty folder");
+    assert!(doctor.stdout.contains(&said) && !doctor.stdout.contains(made), "{}", doctor.stdout);
+    assert_eq!(stack.inspect("cache", "{{.State.Running}}"), "true");
+    std::fs::create_dir(&data).unwrap();
+    stack.run(&["restart", "cache"]).success();
+}
+
+#[test]
 fn a_folder_that_another_container_writes_to_is_a_conflict_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

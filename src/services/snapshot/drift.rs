@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::engine::LimitsView;
 use crate::manifest::Manifest;
-use crate::manifest::model::{NamespaceMode, Service};
+use crate::manifest::model::{Mount, MountKind, NamespaceMode, Service};
 use crate::services::container::fingerprint::{self, Fingerprint};
 use crate::services::container::labels;
 use crate::services::container::spec;
-use crate::services::snapshot::observed::{Gpus, Observed, ObservedContainer, Role};
+use crate::services::snapshot::observed::{Gpus, Observed, ObservedContainer, Provider, Role};
 
 /// What has drifted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -104,6 +104,9 @@ pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, obse
     if view.labels.contains_key(labels::GPUS) && observed.gpus_of(&seen.service) == Gpus::Present {
         fields.insert("gpus".to_owned());
     }
+    if seen.is_up() {
+        fields.extend(gone(service, seen, observed));
+    }
     Drift { image, fields: fields.into_iter().collect(), stale_namespaces: namespaces.stale, blocks_start }
 }
 
@@ -146,6 +149,23 @@ fn limits(service: &Service, actual: &LimitsView, observed: &Observed) -> Vec<St
         ("pids_limit", holds.pids && service.pids_limit.filter(|limit| *limit > 0) != actual.pids),
     ];
     checks.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// What it stands on and would not find again: a mounted source, or a container whose namespace it shares. Nothing of it
+/// shows before the next start, which fails.
+fn gone(service: &Service, seen: &ObservedContainer, observed: &Observed) -> Vec<String> {
+    let is_missing = |source: &String| observed.missing_sources.contains(source) && seen.has_mounted(source);
+    let vanished = |mount: &&Mount| mount.kind == MountKind::Bind && mount.source.as_ref().is_some_and(is_missing);
+    let mounts = service.volumes.iter().filter(vanished).map(|mount| format!("volumes.{} (gone)", mount.target));
+    let modes = service.namespaces().filter_map(|(field, mode)| match mode {
+        NamespaceMode::Container(name) => match observed.provider(name) {
+            Provider::Gone => Some(format!("{field} (gone)")),
+            Provider::Down => Some(format!("{field} (down)")),
+            Provider::Ours | Provider::Up => None,
+        },
+        _ => None,
+    });
+    mounts.chain(modes).collect()
 }
 
 #[derive(Default)]
@@ -193,7 +213,7 @@ fn started_after(one: &str, other: &str) -> bool {
 mod tests {
     use super::*;
     use crate::engine::{ContainerState, ContainerView, NetworkView};
-    use crate::services::snapshot::observed::ObservedImage;
+    use crate::services::snapshot::observed::{ForeignContainer, ObservedImage};
 
     fn container(service: &str, view: ContainerView) -> ObservedContainer {
         ObservedContainer { service: service.to_owned(), number: 1, role: Role::Main, view }
@@ -273,6 +293,45 @@ mod tests {
         let look = |mode| namespaces(&of_container, &container("app", at("07", "a", mode)), &observed);
         assert_eq!(look("container:o1").changed, ["network_mode"]);
         assert_eq!(look("container:o2").stale.len(), 1);
+    }
+
+    #[test]
+    fn what_a_running_container_stands_on_and_is_gone_is_drift() {
+        let mount = Mount {
+            kind: MountKind::Bind,
+            source: Some("/srv/conf".to_owned()),
+            target: "/conf".to_owned(),
+            ..Mount::default()
+        };
+        let outsider = NamespaceMode::Container("outsider".to_owned());
+        let service = Service { volumes: vec![mount], network_mode: Some(outsider), ..Service::default() };
+        let mounted = crate::engine::MountView {
+            kind: "bind".to_owned(),
+            source: "/srv/conf".to_owned(),
+            target: "/conf".to_owned(),
+            ..Default::default()
+        };
+        let view = |state| ContainerView {
+            state,
+            started_at: "2026-01-01T00:00:00Z".to_owned(),
+            mounts: vec![mounted.clone()],
+            ..ContainerView::default()
+        };
+        let manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
+        let told = |state, observed: &Observed| {
+            let fields = of(&manifest, &service, &container("a", view(state)), observed).fields;
+            fields.into_iter().filter(|field| field.ends_with(')')).collect::<Vec<_>>()
+        };
+        let up = ContainerState::Running;
+        let foreign = |state| ForeignContainer { name: "outsider".to_owned(), state, ..ForeignContainer::default() };
+        let mut observed = Observed { foreign_containers: vec![foreign(up)], ..Observed::default() };
+        assert_eq!(told(up, &observed), [""; 0]);
+        observed.missing_sources.insert("/srv/conf".to_owned());
+        observed.foreign_containers = vec![foreign(ContainerState::Exited)];
+        assert_eq!(told(up, &observed), ["network_mode (down)", "volumes./conf (gone)"]);
+        observed.foreign_containers.clear();
+        assert_eq!(told(up, &observed), ["network_mode (gone)", "volumes./conf (gone)"]);
+        assert_eq!(told(ContainerState::Exited, &observed), [""; 0], "one that is down stands on nothing");
     }
 
     #[test]

@@ -84,6 +84,11 @@ impl ObservedContainer {
         !self.view.started_at.is_empty() && !self.view.started_at.starts_with("0001-")
     }
 
+    /// Whether it has run with this bind source.
+    pub fn has_mounted(&self, source: &str) -> bool {
+        self.has_run() && self.view.mounts.iter().any(|mount| mount.kind == "bind" && mount.source == source)
+    }
+
     /// Whether it has ended well and the engine does not start it again.
     pub fn is_done_job(&self) -> bool {
         self.view.state == ContainerState::Exited && ends_as_job(&self.view)
@@ -136,6 +141,16 @@ pub struct ForeignContainer {
     pub project: Option<String>,
     /// The project for which another run of dpl made it, to be thrown away.
     pub helper_of: Option<String>,
+}
+
+/// How it stands with a container whose namespace is to be shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// One of the project's, which the same plan may start.
+    Ours,
+    Up,
+    Down,
+    Gone,
 }
 
 /// What a plan needs to know of an image.
@@ -251,6 +266,21 @@ impl Observed {
     /// A container that dpl did not make, under the name of this service's container.
     pub fn namesake(&self, service: &str, number: u32) -> Option<&ObservedContainer> {
         self.namesakes.iter().find(|seen| seen.service == service && seen.number == number)
+    }
+
+    /// How it stands with a container that a service names for a namespace, by its name or ID.
+    pub fn provider(&self, wanted: &str) -> Provider {
+        let is_it = |id: &str, name: &str| name == wanted || (wanted.len() >= 12 && id.starts_with(wanted));
+        if self.containers.iter().any(|seen| is_it(&seen.view.id, &seen.view.name)) {
+            return Provider::Ours;
+        }
+        match self.foreign_containers.iter().find(|foreign| is_it(&foreign.id, &foreign.name)) {
+            Some(foreign) if is_up(foreign.state) => Provider::Up,
+            Some(_) => Provider::Down,
+            // One that came after the list was made.
+            None if self.providers.contains_key(wanted) => Provider::Up,
+            None => Provider::Gone,
+        }
     }
 
     pub fn image(&self, reference: &Reference) -> Option<&ObservedImage> {

@@ -20,7 +20,7 @@ use crate::services::container::fingerprint::Fingerprint;
 use crate::services::container::labels;
 use crate::services::error::{Problem, in_one_line};
 use crate::services::request::FailedContainers;
-use crate::services::snapshot::observed::{Gpus, ObservedContainer, Role, is_up};
+use crate::services::snapshot::observed::{Gpus, ObservedContainer, Provider, Role};
 
 /// Problems of a plan, by service; what is merely worth knowing becomes a warning.
 pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &mut Builder) -> Vec<Problem> {
@@ -227,19 +227,12 @@ impl Check<'_, '_> {
     /// Containers of others whose namespaces the service is to share: nothing starts in those of one that is gone or down.
     fn namespaces(&self) -> Vec<Problem> {
         let service = self.service_plan.service;
-        let snapshot = self.input.snapshot;
-        let is_it = |name: &str, id: &str, called: &str| called == name || (name.len() >= 12 && id.starts_with(name));
         let problem = |container: &String| {
-            // One of our own may be started by this very plan.
-            if snapshot.containers.iter().any(|seen| is_it(container, &seen.view.id, &seen.view.name)) {
-                return None;
-            }
-            let mut foreign = snapshot.foreign_containers.iter();
             let (service, name) = (self.service(), container.clone());
-            match foreign.find(|foreign| is_it(container, &foreign.id, &foreign.name)) {
-                None => Some(Problem::NamespaceMissing { service, container: name }),
-                Some(foreign) if !is_up(foreign.state) => Some(Problem::NamespaceDown { service, container: name }),
-                Some(_) => None,
+            match self.input.snapshot.provider(container) {
+                Provider::Gone => Some(Problem::NamespaceMissing { service, container: name }),
+                Provider::Down => Some(Problem::NamespaceDown { service, container: name }),
+                Provider::Ours | Provider::Up => None,
             }
         };
         let modes = [&service.network_mode, &service.pid, &service.ipc].into_iter().flatten();
@@ -292,10 +285,7 @@ impl Check<'_, '_> {
     /// folder in a file's place.
     fn has_mounted(&self, source: &str) -> Option<String> {
         let containers = self.service_plan.replicas.iter().flat_map(|(replica, _)| [replica.main, replica.kept]);
-        let has_it = |seen: &&ObservedContainer| {
-            seen.has_run() && seen.view.mounts.iter().any(|mount| mount.kind == "bind" && mount.source == source)
-        };
-        containers.flatten().find(has_it).map(|seen| seen.view.name.clone())
+        containers.flatten().find(|seen| seen.has_mounted(source)).map(|seen| seen.view.name.clone())
     }
 
     fn devices(&self) -> Vec<Problem> {

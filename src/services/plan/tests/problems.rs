@@ -64,6 +64,48 @@ fn nothing_is_taken_down_that_shares_a_namespace_of_a_container_that_is_gone_or_
     assert!(plain.contains("which does not exist"), "{plain}");
 }
 
+/// What runs on without them could not be started again: nothing is "as the manifest says" before that is told.
+#[test]
+fn a_running_container_whose_mount_or_namespace_is_gone_is_told_before_it_is_stopped() {
+    let mounted = || MountView {
+        kind: "bind".to_owned(),
+        source: "/srv/conf".to_owned(),
+        target: "/in".to_owned(),
+        ..MountView::default()
+    };
+    let stack = || {
+        Stack::new().service("b", |_| {}).service("a", |service| service.volumes.push(bind("/srv/conf", true))).has(
+            "a",
+            1,
+            Role::Main,
+            |view| {
+                view.started_at = "2026-01-01T00:00:00Z".to_owned();
+                view.mounts.push(mounted());
+            },
+        )
+    };
+    assert_eq!(stack().start(&["a"]), "nothing to do");
+    let gone = stack().with(|stack| _ = stack.snapshot.missing_sources.insert("/srv/conf".to_owned()));
+    for said in [gone.start(&["a"]), gone.restart(&["a"])] {
+        assert!(said.contains("a: /srv/conf, mounted at /in, existed when p-a-1 was started, and is gone"), "{said}");
+    }
+    let other = gone.start(&["b"]);
+    assert!(other.contains("create p-b-1"), "{other}");
+
+    let sharer = |state| {
+        let provider = ForeignContainer { state, ..foreign("outsider", &[]) };
+        Stack::new()
+            .service("a", |service| service.network_mode = Some(NamespaceMode::Container("outsider".to_owned())))
+            .runs("a")
+            .with(|stack| stack.snapshot.foreign_containers.push(provider))
+    };
+    assert_eq!(sharer(ContainerState::Running).start(&["a"]), "nothing to do");
+    let down = sharer(ContainerState::Exited).start(&["a"]);
+    assert!(down.contains("a: it shares a namespace of container outsider, which does not run"), "{down}");
+    let gone = sharer(ContainerState::Running).with(|stack| stack.snapshot.foreign_containers.clear()).start(&["a"]);
+    assert!(gone.contains("a: it shares a namespace of container outsider, which does not exist"), "{gone}");
+}
+
 #[test]
 fn all_problems_come_at_once() {
     let stack = Stack::new()
