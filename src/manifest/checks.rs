@@ -300,6 +300,18 @@ impl<'a> Checker<'a> {
             if service.ports.iter().any(|port| port.single_port().is_some()) {
                 self.problems.error(span, message!("check-scale-port"));
             }
+            // Each container takes one of a range.
+            for (index, port) in service.ports.iter().enumerate() {
+                let (Some(first), Some(last)) = (port.published, port.published_until) else {
+                    continue;
+                };
+                let ports = u32::from(last.saturating_sub(first)) + 1;
+                if ports < service.replicas() {
+                    let span = self.root.place(&["services", name, "ports", &index.to_string()]);
+                    let message = message!("check-scale-range", ports = ports, scale = service.replicas());
+                    self.problems.error(span, message);
+                }
+            }
             if service.networks.values().any(|join| join.ipv4_address.is_some() || join.ipv6_address.is_some()) {
                 self.problems.error(span, message!("check-scale-address"));
             }

@@ -150,6 +150,22 @@ pages! {
 }
 
 #[test]
+fn a_range_has_a_port_for_each_container() {
+    let page = service(r#""scale": 3, "ports": ["8800-8801:80"]"#);
+    assert!(page.starts_with("exit 3\nerror: the range has 2 ports of the host, too few for 3 containers"), "{page}");
+    let page = service(r#""scale": 3, "ports": ["8800-8802:80"]"#);
+    assert!(page.starts_with("exit 0\n"), "{page}");
+}
+
+#[test]
+fn nothing_is_mounted_over_the_root_folder() {
+    for target in ["/", "//", "/."] {
+        let page = service(&format!(r#""volumes": [{{ "type": "tmpfs", "target": "{target}" }}]"#));
+        assert!(page.contains("error: nothing can be mounted in the place of a container's root folder"), "{page}");
+    }
+}
+
+#[test]
 fn a_port_of_different_addresses_is_no_clash() {
     let page = stack(
         r#""a": { "image": "i:1", "ports": ["127.0.0.1:80:80", "127.0.0.1:80:80/udp"] },
