@@ -299,6 +299,36 @@ fn fixed_addresses_have_to_be_in_their_network_and_free() {
     golden!(stack.start(&["outside", "taken", "bare"]));
 }
 
+/// The old container of the one has it until it is down for good: the other one's new container waits for that.
+#[test]
+fn an_address_that_one_service_hands_to_another_is_free_when_that_one_starts() {
+    let fixed = |address: &str| NetworkJoin { ipv4_address: Some(address.to_owned()), ..NetworkJoin::default() };
+    let joins = |service: &mut Service, join| drop(service.networks.insert("back".to_owned(), join));
+    let at = |view: &mut ContainerView, address: &str| {
+        view.networks.insert("p_back".to_owned(), address.to_owned());
+    };
+    let stack = |first: &str, second: &str| {
+        Stack::new()
+            .service(first, |service| joins(service, NetworkJoin::default()))
+            .service(second, |service| joins(service, NetworkJoin::default()))
+            .with(|stack| stack.network("p_back"))
+            .all_run()
+            .seen("a", |view| at(view, "10.1.0.5"))
+            .seen("b", |view| at(view, "10.1.0.9"))
+            .change("a", |service| joins(service, fixed("10.1.0.6")))
+            .change("b", |service| joins(service, fixed("10.1.0.5")))
+    };
+    let plan = stack("a", "b").plan(Action::Start, &["a", "b"], |_| {}).unwrap();
+    let ready =
+        |step: &&Step| step.service.as_deref() == Some("a") && matches!(step.operation, Operation::WaitReady { .. });
+    let proved = plan.steps.iter().find(ready).unwrap().id;
+    let waits =
+        |step: &Step| step.service.as_deref() == Some("b") && step.after.iter().any(|after| after.step == proved);
+    assert!(plan.steps.iter().any(waits), "{}", text(Ok(plan)));
+    let said = stack("b", "a").start(&["a", "b"]);
+    assert!(said.contains("b: address 10.1.0.5 of network p_back is in use by container p-a-1"), "{said}");
+}
+
 #[test]
 fn a_name_that_is_another_projects_or_services_is_never_taken_over() {
     let adopt = |options: &mut Options| options.namesakes = Namesakes::Adopt;
