@@ -83,6 +83,25 @@ fn a_container_of_an_image_that_was_committed_from_ours_is_not_ours() {
 }
 
 #[test]
+fn a_container_with_copied_labels_is_not_ours() {
+    let stack = Stack::new(&one(""));
+    stack.run(&["start"]).success();
+    let labels = stack.inspect("cache", "{{range $name, $value := .Config.Labels}}{{$name}}={{$value}}\n{{end}}");
+    let name = format!("{}-copy", stack.project);
+    let mut run = vec!["run".to_owned(), "-d".to_owned(), "--name".to_owned(), name.clone()];
+    run.extend(
+        labels.lines().filter(|line| line.contains('=')).flat_map(|line| ["--label".to_owned(), line.to_owned()]),
+    );
+    run.push("redis:7.0".to_owned());
+    stack.docker(&run.iter().map(String::as_str).collect::<Vec<_>>());
+    let status = stack.run(&["status", "--json"]).success().json();
+    assert_eq!(status["services"][0]["drift"], serde_json::json!([]), "{status}");
+    stack.run(&["remove", "cache", "--yes"]).success();
+    assert_eq!(docker_on(&stack.engine, &["inspect", "-f", "{{.State.Running}}", &name]), "true");
+    discard(&stack, &name);
+}
+
+#[test]
 fn a_mount_that_is_gone_under_a_running_container_is_said_by_status_plan_start_and_doctor() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
