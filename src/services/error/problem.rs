@@ -43,6 +43,7 @@ pub enum Problem {
     NetworkMissing { name: String },
     NetworkDiffers { name: String, fields: Vec<String> },
     NetworkInUse { name: String, container: String },
+    SubnetTaken { name: String, subnet: String, other: String, taken: String },
     NetworkNotOurs { name: String },
     LogNotKept { service: String },
     NothingProvesHealth { service: String, other: String, reference: Reference },
@@ -157,6 +158,9 @@ impl Told for Problem {
             }
             Self::NetworkInUse { name, container } => {
                 message!("problem-network-in-use", name = name, container = container)
+            }
+            Self::SubnetTaken { name, subnet, other, taken } => {
+                message!("problem-subnet-taken", name = name, subnet = subnet, other = other, taken = taken)
             }
             Self::NetworkNotOurs { name } => message!("problem-network-not-ours", name = name),
             Self::LogNotKept { service } => message!("problem-log-not-kept", service = service),

@@ -137,6 +137,7 @@ fn is_of_resources(problem: &Problem) -> bool {
         Problem::NetworkDiffers { .. }
             | Problem::NetworkMissing { .. }
             | Problem::NetworkNotOurs { .. }
+            | Problem::SubnetTaken { .. }
             | Problem::NamespaceMissing { .. }
             | Problem::NamespaceDown { .. }
             | Problem::VolumeDiffers { .. }
