@@ -13,6 +13,7 @@ use crate::services::container::environment::InputError;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Problem {
     ImageMissing { service: String, reference: Reference },
+    PlatformDiffers { service: String, reference: Reference, platform: String, image: String },
     PastImageGone { services: Vec<String>, reference: String, id: String },
     NameTaken { service: String, container: String },
     NameOfProject { service: String, container: String, project: String },
@@ -61,6 +62,13 @@ impl Told for Problem {
             Self::ImageMissing { service, reference } => {
                 message!("problem-image-missing", service = service, reference = reference)
             }
+            Self::PlatformDiffers { service, reference, platform, image } => message!(
+                "problem-platform-differs",
+                service = service,
+                reference = reference,
+                platform = platform,
+                image = image
+            ),
             Self::PastImageGone { services, id, reference } => {
                 message!("problem-past-image-gone", services = Listed::of(services), id = id, reference = reference)
             }

@@ -167,6 +167,8 @@ pub struct ObservedImage {
     pub same_as: BTreeSet<String>,
     /// As images name it (`amd64`); empty where it was not looked at, since a container of it runs.
     pub architecture: String,
+    /// Whether there is no other platform's under the name, as far as that is known: the containerd store may have several.
+    pub has_one_platform: bool,
 }
 
 /// What the engine is, as far as a plan depends on it.

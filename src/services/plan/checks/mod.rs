@@ -13,7 +13,7 @@ use super::converge::{ServicePlan, has_no_check};
 use super::decide::Decision;
 use super::replica::Replica;
 use super::{Namesakes, PlanInput, Recreate};
-use crate::engine::runs_natively;
+use crate::engine::{image_architecture, runs_natively};
 use crate::manifest::model::{Condition, Device, MountKind, NamespaceMode, ReadyProbe};
 use crate::services::container::environment::Inputs;
 use crate::services::container::fingerprint::Fingerprint;
@@ -29,6 +29,7 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
         let check = Check { input, service_plan };
         if service_plan.makes_a_container() {
             problems.extend(check.image());
+            problems.extend(check.platform());
             check.warn_of_architecture(builder);
             problems.extend(check.inputs());
             problems.extend(check.names());
@@ -103,6 +104,21 @@ impl Check<'_, '_> {
         let reference = &self.service_plan.service.image;
         let is_missing = self.input.snapshot.image(reference).is_none();
         is_missing.then(|| Problem::ImageMissing { service: self.service(), reference: reference.clone() })
+    }
+
+    /// The engine makes no container of an image for another platform than the one that is asked for.
+    fn platform(&self) -> Option<Problem> {
+        let service = self.service_plan.service;
+        let platform = service.platform.as_ref()?;
+        let wanted = image_architecture(platform.split('/').nth(1)?);
+        let image = self.input.snapshot.image(&service.image).filter(|image| image.has_one_platform)?;
+        let differs = !image.architecture.is_empty() && image.architecture != wanted;
+        differs.then(|| Problem::PlatformDiffers {
+            service: self.service(),
+            reference: service.image.clone(),
+            platform: platform.clone(),
+            image: image.architecture.clone(),
+        })
     }
 
     /// Such a container may run under emulation, or end with `exec format error` when the old one has been stopped.

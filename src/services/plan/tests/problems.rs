@@ -139,6 +139,30 @@ fn all_problems_come_at_once() {
 }
 
 #[test]
+fn an_image_of_another_platform_than_the_one_that_is_asked_for_is_told_where_it_is_the_only_one() {
+    let said = |platform: &str, architecture: &str, has_one_platform| {
+        let stack = Stack::new().service("a", |service| service.platform = Some(platform.to_owned())).with(|stack| {
+            let image = stack.snapshot.images.get_mut("a:1").unwrap();
+            (image.architecture, image.has_one_platform) = (architecture.to_owned(), has_one_platform);
+        });
+        stack.start(&["a"])
+    };
+    let told = "a: `platform` is linux/arm64, and the engine has a:1 for amd64";
+    assert!(said("linux/arm64", "amd64", true).contains(told), "{}", said("linux/arm64", "amd64", true));
+    for (platform, architecture, has_one_platform) in [
+        ("linux/arm64", "amd64", false),
+        ("linux/arm64", "arm64", true),
+        ("linux/aarch64", "arm64", true),
+        ("linux/arm/v7", "arm", true),
+        ("linux", "amd64", true),
+        ("linux/arm64", "", true),
+    ] {
+        let said = said(platform, architecture, has_one_platform);
+        assert!(said.contains("create p-a-1"), "{platform}, {architecture}: {said}");
+    }
+}
+
+#[test]
 fn what_runs_on_an_image_that_the_engine_has_no_more_is_not_as_the_manifest_says() {
     let stack = Stack::three().all_run().with(|stack| drop(stack.snapshot.images.remove("db:1")));
     for plan in [stack.plan(Action::Start, &["db"], |_| {}), stack.plan(Action::Restart, &["db"], |_| {})] {
