@@ -121,6 +121,8 @@ pub enum Warning {
     VolumeLeft { service: String, path: String, volume: String },
     /// An anonymous volume of a container that is removed: it stays on the engine, and the next container has an empty one.
     VolumeStays { service: String, path: String, volume: String },
+    /// A volume of the manifest that is to be removed, and that dpl did not make: it stays.
+    VolumeNotOurs { volume: String },
     /// A network that was to be removed has a container in it that is not the project's.
     NetworkStays { network: String, container: String },
     /// A container that failed to replace another is still there.
@@ -164,6 +166,7 @@ impl Warning {
             Self::VolumeStays { service, path, volume } => {
                 message!("services-warning-volume-stays", service = service, volume = volume, path = path)
             }
+            Self::VolumeNotOurs { volume } => message!("services-warning-volume-not-ours", volume = volume),
             Self::NetworkStays { network, container } => {
                 message!("services-warning-network-stays", network = network, container = container)
             }
