@@ -83,6 +83,31 @@ fn a_container_of_an_image_that_was_committed_from_ours_is_not_ours() {
 }
 
 #[test]
+fn a_mounted_file_that_was_replaced_by_another_is_told_until_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("site.conf");
+    std::fs::write(&file, "one").unwrap();
+    let path = file.to_str().unwrap();
+    let stack =
+        Stack::new(&one("").replace("redis:7.0\",", &format!("redis:7.0\", \"volumes\": [\"{path}:/site.conf\"],")));
+    stack.run(&["start"]).success();
+    let plan = stack.run(&["plan"]).success();
+    assert!(plan.stderr.contains("everything matches the manifest"), "{}", plan.stderr);
+    let fresh = file.with_extension("new");
+    std::fs::write(&fresh, "two").unwrap();
+    std::fs::rename(&fresh, &file).unwrap();
+    let plan = stack.run(&["plan"]).success();
+    assert!(plan.stderr.contains(&format!("{path} was replaced by another file")), "{}", plan.stderr);
+    assert!(!plan.stderr.contains("everything matches the manifest"), "{}", plan.stderr);
+    let status = stack.run(&["status", "--json"]).success().json();
+    assert_eq!(status["services"][0]["drift"], serde_json::json!(["volumes./site.conf (replaced)"]), "{status}");
+    stack.run(&["restart", "cache"]).success();
+    assert_eq!(stack.docker(&["exec", &stack.container("cache"), "cat", "/site.conf"]), "two");
+    let plan = stack.run(&["plan"]).success();
+    assert!(plan.stderr.contains("everything matches the manifest"), "{}", plan.stderr);
+}
+
+#[test]
 fn a_container_with_copied_labels_is_not_ours() {
     let stack = Stack::new(&one(""));
     stack.run(&["start"]).success();

@@ -139,6 +139,8 @@ pub enum Warning {
     OtherFolder { folder: String },
     /// Whether its environment differs is not known.
     EnvironmentUnreadable { service: String, why: Message },
+    /// A mounted file was put in the place of the one that the container has.
+    FileReplaced { service: String, path: String, container: String },
     /// Another version of dpl wrote what a container was made from: changes of the manifest can't be seen.
     Incomparable { service: String, container: String },
     /// The engine's machine may not be able to run the image.
@@ -187,6 +189,9 @@ impl Warning {
             Self::OtherFolder { folder } => message!("other-folder", folder = folder),
             Self::EnvironmentUnreadable { service, why } => {
                 message!("services-warning-environment-unreadable", service = service, why = why)
+            }
+            Self::FileReplaced { service, path, container } => {
+                message!("services-warning-file-replaced", service = service, path = path, container = container)
             }
             Self::Incomparable { service, container } => {
                 message!("services-warning-incomparable", service = service, container = container)

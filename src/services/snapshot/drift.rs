@@ -19,6 +19,9 @@ pub struct Drift {
     /// Fields whose namespace is that of an earlier life of its provider, with the provider: a restart joins the
     /// namespace of today.
     pub stale_namespaces: Vec<(String, String)>,
+    /// Fields whose file was put in the place of another since it was started, with the file: it has the earlier one, and a
+    /// restart gives it the present one. Nothing else is to be done about it.
+    pub replaced_files: Vec<(String, String)>,
     /// Whether it can't be started as it is: what it is tied to by ID is gone.
     pub blocks_start: bool,
 }
@@ -49,7 +52,7 @@ impl Drift {
 
     /// `image` and the fields, as `status` shows them.
     pub fn names(&self) -> Vec<String> {
-        let stale = self.stale_namespaces.iter().map(|(field, _)| field.clone());
+        let stale = self.stale_namespaces.iter().chain(&self.replaced_files).map(|(field, _)| field.clone());
         self.image.iter().map(|_| "image".to_owned()).chain(self.fields.iter().cloned()).chain(stale).collect()
     }
 }
@@ -107,7 +110,13 @@ pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, obse
     if seen.is_up() {
         fields.extend(gone(service, seen, observed));
     }
-    Drift { image, fields: fields.into_iter().collect(), stale_namespaces: namespaces.stale, blocks_start }
+    Drift {
+        image,
+        fields: fields.into_iter().collect(),
+        stale_namespaces: namespaces.stale,
+        replaced_files: replaced_files(service, seen, observed),
+        blocks_start,
+    }
 }
 
 /// Whether it is in the network of this name that there is now. A container asks for the network that it joined by its
@@ -166,6 +175,20 @@ fn gone(service: &Service, seen: &ObservedContainer, observed: &Observed) -> Vec
         _ => None,
     });
     mounts.chain(modes).collect()
+}
+
+/// Files that it had mounted when it was started, and in whose place there are others by now.
+fn replaced_files(service: &Service, seen: &ObservedContainer, observed: &Observed) -> Vec<(String, String)> {
+    let Some(started) = seen.view.started_at.parse::<jiff::Timestamp>().ok().filter(|_| seen.is_up()) else {
+        return Vec::new();
+    };
+    let binds = service.volumes.iter().filter(|mount| mount.kind == MountKind::Bind);
+    let replaced = binds.filter_map(|mount| {
+        let source = mount.source.as_ref().filter(|source| seen.has_mounted(source))?;
+        let is_other = observed.sources.is_replaced_since(source, started);
+        is_other.then(|| (format!("volumes.{} (replaced)", mount.target), source.clone()))
+    });
+    replaced.collect()
 }
 
 #[derive(Default)]
@@ -332,6 +355,39 @@ mod tests {
         observed.foreign_containers.clear();
         assert_eq!(told(up, &observed), ["network_mode (gone)", "volumes./conf (gone)"]);
         assert_eq!(told(ContainerState::Exited, &observed), [""; 0], "one that is down stands on nothing");
+    }
+
+    #[test]
+    fn a_file_that_came_after_the_start_of_a_container_that_has_it_mounted_is_drift_that_a_restart_ends() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        if file.path().metadata().unwrap().created().is_err() {
+            return;
+        }
+        let source = file.path().to_str().unwrap().to_owned();
+        let kind = MountKind::Bind;
+        let mount = Mount { kind, source: Some(source.clone()), target: "/conf".to_owned(), ..Mount::default() };
+        let service = Service { volumes: vec![mount], ..Service::default() };
+        let mut manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
+        manifest.services.push("a".to_owned(), Some(service.clone()));
+        let mut observed = Observed::default();
+        observed.sources.look_at(&manifest, &[]);
+        let of = |year: u32, state| {
+            let mounted = crate::engine::MountView {
+                kind: "bind".to_owned(),
+                source: source.clone(),
+                target: "/conf".to_owned(),
+                ..Default::default()
+            };
+            let started_at = format!("{year}-01-01T00:00:00Z");
+            let view = ContainerView { state, started_at, mounts: vec![mounted], ..ContainerView::default() };
+            of(&manifest, &service, &container("a", view), &observed)
+        };
+        let replaced = of(2001, ContainerState::Running);
+        assert_eq!(replaced.replaced_files, [("volumes./conf (replaced)".to_owned(), source.clone())]);
+        assert!(replaced.names().contains(&"volumes./conf (replaced)".to_owned()));
+        assert!(!replaced.fields.iter().any(|field| field.starts_with("volumes")), "no new container is made for it");
+        assert!(of(2999, ContainerState::Running).replaced_files.is_empty());
+        assert!(of(2001, ContainerState::Exited).replaced_files.is_empty(), "it begins with the present one");
     }
 
     #[test]

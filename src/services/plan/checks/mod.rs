@@ -20,6 +20,7 @@ use crate::services::container::fingerprint::Fingerprint;
 use crate::services::container::labels;
 use crate::services::error::{Problem, in_one_line};
 use crate::services::request::FailedContainers;
+use crate::services::snapshot::drift;
 use crate::services::snapshot::observed::{Gpus, ObservedContainer, Provider, Role};
 
 /// Problems of a plan, by service; what is merely worth knowing becomes a warning.
@@ -57,6 +58,7 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
     }
     for service_plan in service_plans.iter().filter(|service_plan| service_plan.is_chosen) {
         warn_of_incomparable(service_plan, builder);
+        warn_of_replaced_files(input, service_plan, builder);
         warn_of_unreadable(input, service_plan, builder);
     }
     problems.extend(resources::networks(input, service_plans));
@@ -86,6 +88,17 @@ fn warn_of_incomparable(service_plan: &ServicePlan, builder: &mut Builder) {
         if made.is_some_and(|made| !made.is_comparable()) {
             let (service, container) = (service_plan.name.to_owned(), main.view.name.clone());
             builder.warn(Warning::Incomparable { service, container });
+        }
+    }
+}
+
+/// What stays as it is reads the earlier file on.
+fn warn_of_replaced_files(input: &PlanInput, service_plan: &ServicePlan, builder: &mut Builder) {
+    let stays = service_plan.replicas.iter().filter(|(_, decision)| !decision.starts());
+    for main in stays.filter_map(|(replica, _)| replica.main) {
+        for (_, path) in drift::of(input.manifest, service_plan.service, main, input.snapshot).replaced_files {
+            let (service, container) = (service_plan.name.to_owned(), main.view.name.clone());
+            builder.warn(Warning::FileReplaced { service, path, container });
         }
     }
 }
