@@ -50,6 +50,7 @@ pub enum Problem {
     NothingProvesHealth { service: String, other: String, reference: Reference },
     NetworkTwice { name: String },
     DataInUse { service: String, data: String, container: String },
+    DataOfOrphan { service: String, data: String, container: String },
     DataOfReturning { service: String, data: String, container: String },
     DatabaseShared { service: String, data: String, other: String },
     VolumeMissing { name: String },
@@ -178,6 +179,9 @@ impl Told for Problem {
             Self::NetworkTwice { name } => message!("problem-network-twice", name = name),
             Self::DataInUse { service, container, data } => {
                 message!("problem-data-in-use", service = service, container = container, data = data)
+            }
+            Self::DataOfOrphan { service, container, data } => {
+                message!("problem-data-of-orphan", service = service, container = container, data = data)
             }
             Self::DataOfReturning { service, container, data } => {
                 message!("problem-data-of-returning", service = service, container = container, data = data)

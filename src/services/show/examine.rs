@@ -128,7 +128,13 @@ fn obstacles(manifest: &Manifest, request: &Request, snapshot: &Snapshot) -> Vec
 }
 
 fn is_of_data(problem: &Problem) -> bool {
-    matches!(problem, Problem::DataInUse { .. } | Problem::DataOfReturning { .. } | Problem::DatabaseShared { .. })
+    matches!(
+        problem,
+        Problem::DataInUse { .. }
+            | Problem::DataOfOrphan { .. }
+            | Problem::DataOfReturning { .. }
+            | Problem::DatabaseShared { .. }
+    )
 }
 
 fn is_of_resources(problem: &Problem) -> bool {
