@@ -121,6 +121,8 @@ fn a_container_with_copied_labels_is_not_ours() {
     stack.docker(&run.iter().map(String::as_str).collect::<Vec<_>>());
     let status = stack.run(&["status", "--json"]).success().json();
     assert_eq!(status["services"][0]["drift"], serde_json::json!([]), "{status}");
+    let entered = stack.site.run(&["-f", "stack.json", "exec", "cache", "hostname"]).success();
+    assert_eq!(entered.stdout.trim(), stack.inspect("cache", "{{.Config.Hostname}}"));
     stack.run(&["remove", "cache", "--yes"]).success();
     assert_eq!(docker_on(&stack.engine, &["inspect", "-f", "{{.State.Running}}", &name]), "true");
     discard(&stack, &name);
