@@ -158,6 +158,14 @@ fn a_range_has_a_port_for_each_container() {
 }
 
 #[test]
+fn a_ulimit_is_a_number_or_none() {
+    let page = service(r#""ulimits": { "nofile": -5 }"#);
+    assert!(page.starts_with("exit 3\nerror: a limit is a number from 0, or -1 for none"), "{page}");
+    let page = service(r#""ulimits": { "nofile": -1 }"#);
+    assert!(page.starts_with("exit 0\n"), "{page}");
+}
+
+#[test]
 fn nothing_is_mounted_over_the_root_folder() {
     for target in ["/", "//", "/."] {
         let page = service(&format!(r#""volumes": [{{ "type": "tmpfs", "target": "{target}" }}]"#));
