@@ -69,7 +69,7 @@ pub(super) fn holds(input: &PlanInput, service_plan: &ServicePlan, seen: &Observ
         let held = seen.view.networks.get(&input.manifest.network_name(key));
         let held = held.and_then(|held| held.parse::<IpAddr>().ok());
         let mut wanted = join.into_iter().flat_map(|join| [&join.ipv4_address, &join.ipv6_address]).flatten();
-        held.is_some() && wanted.any(|wanted| wanted.parse().ok() == held)
+        held.is_some() && wanted.any(|wanted| wanted.parse::<IpAddr>().ok() == held)
     })
 }
 
