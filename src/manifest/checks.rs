@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::graph::Graph;
@@ -29,6 +30,7 @@ pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     checker.published_ports();
     checker.scale();
     checker.network_modes();
+    checker.extra_hosts();
     checker.databases();
     checker.files();
 }
@@ -347,6 +349,20 @@ impl<'a> Checker<'a> {
             for (field, _) in refused.into_iter().filter(|(_, present)| *present) {
                 let span = self.root.key_place(&["services", name, field]);
                 self.problems.error(span, message!("check-mode-field", field = field, mode = mode));
+            }
+        }
+    }
+
+    /// The engine makes no container with anything else in the place of an address.
+    fn extra_hosts(&mut self) {
+        for (name, service) in self.services() {
+            for (host, addresses) in &service.extra_hosts {
+                for (index, address) in addresses.iter().enumerate() {
+                    if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
+                        let span = self.root.place(&["services", name, "extra_hosts", host, &index.to_string()]);
+                        self.problems.error(span, message!("check-host-address", address = address));
+                    }
+                }
             }
         }
     }

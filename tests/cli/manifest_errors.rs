@@ -158,6 +158,14 @@ fn a_range_has_a_port_for_each_container() {
 }
 
 #[test]
+fn an_extra_host_has_addresses() {
+    let page = service(r#""extra_hosts": ["a:zz"]"#);
+    assert!(page.starts_with("exit 3\nerror: `zz` is not an IP address, nor `host-gateway`"), "{page}");
+    let page = service(r#""extra_hosts": ["a:10.0.0.1", "b=::1", "c:host-gateway"]"#);
+    assert!(page.starts_with("exit 0\n"), "{page}");
+}
+
+#[test]
 fn a_ulimit_is_a_number_or_none() {
     let page = service(r#""ulimits": { "nofile": -5 }"#);
     assert!(page.starts_with("exit 3\nerror: a limit is a number from 0, or -1 for none"), "{page}");
