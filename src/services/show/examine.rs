@@ -153,7 +153,9 @@ fn is_of_resources(problem: &Problem) -> bool {
 
 fn other_architectures(snapshot: &Observed) -> BTreeMap<String, BTreeSet<String>> {
     let mut others: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (reference, image) in &snapshot.images {
+    // What a container was made of has been told.
+    let is_used = |id: &str| snapshot.containers.iter().any(|seen| seen.view.image_id == id);
+    for (reference, image) in snapshot.images.iter().filter(|(_, image)| !is_used(&image.id)) {
         if !runs_natively(&image.architecture, &snapshot.engine.architecture) {
             others.entry(image.architecture.clone()).or_default().insert(reference.clone());
         }
