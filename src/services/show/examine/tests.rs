@@ -99,7 +99,7 @@ fn an_image_for_another_machine_is_told_until_a_container_was_made_of_it() {
         snapshot.images.insert(name.to_owned(), ObservedImage { id, architecture, ..ObservedImage::default() });
     }
     let told = other_architectures(&snapshot);
-    assert_eq!(told, [("arm64".to_owned(), ["a:1".to_owned()].into())].into());
+    assert_eq!(told, BTreeMap::from([("arm64".to_owned(), BTreeSet::from(["a:1".to_owned()]))]));
     let view = ContainerView { image_id: "a:1@1".to_owned(), ..ContainerView::default() };
     snapshot.containers.push(ObservedContainer { service: "a".to_owned(), number: 1, role: Role::Main, view });
     assert!(other_architectures(&snapshot).is_empty());
