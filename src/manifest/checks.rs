@@ -31,8 +31,26 @@ pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     checker.scale();
     checker.network_modes();
     checker.extra_hosts();
+    checker.stop_signals();
     checker.databases();
     checker.files();
+}
+
+/// Signals that a container can be sent, by their names without `SIG` (moby, `signal.SignalMap` of Linux).
+const SIGNALS: [&str; 36] = [
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL",
+    "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1",
+    "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
+];
+
+/// Whether an engine knows a signal: a number, or a name, with `SIG` or without.
+fn is_signal(text: &str) -> bool {
+    if let Ok(number) = text.parse::<u32>() {
+        return number != 0;
+    }
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    SIGNALS.contains(&name) || name.starts_with("RTMIN+") || name.starts_with("RTMAX-")
 }
 
 struct Checker<'a> {
@@ -363,6 +381,17 @@ impl<'a> Checker<'a> {
                         self.problems.error(span, message!("check-host-address", address = address));
                     }
                 }
+            }
+        }
+    }
+
+    /// The engine makes no container with a signal that it does not know.
+    fn stop_signals(&mut self) {
+        for (name, service) in self.services() {
+            if let Some(signal) = service.stop_signal.as_ref().filter(|signal| !signal.is_empty() && !is_signal(signal))
+            {
+                let span = self.root.place(&["services", name, "stop_signal"]);
+                self.problems.error(span, message!("check-signal", signal = signal));
             }
         }
     }

@@ -166,6 +166,16 @@ fn an_extra_host_has_addresses() {
 }
 
 #[test]
+fn a_stop_signal_is_one_that_engines_know() {
+    let page = service(r#""stop_signal": "SIGFOO""#);
+    assert!(page.starts_with("exit 3\nerror: `SIGFOO` is not a signal"), "{page}");
+    for signal in ["SIGTERM", "quit", "37", "SIGRTMIN+3"] {
+        let page = service(&format!(r#""stop_signal": "{signal}""#));
+        assert!(page.starts_with("exit 0\n"), "{page}");
+    }
+}
+
+#[test]
 fn a_ulimit_is_a_number_or_none() {
     let page = service(r#""ulimits": { "nofile": -5 }"#);
     assert!(page.starts_with("exit 3\nerror: a limit is a number from 0, or -1 for none"), "{page}");
