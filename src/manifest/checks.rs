@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::graph::Graph;
@@ -29,8 +30,27 @@ pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     checker.published_ports();
     checker.scale();
     checker.network_modes();
+    checker.extra_hosts();
+    checker.stop_signals();
     checker.databases();
     checker.files();
+}
+
+/// Signals that a container can be sent, by their names without `SIG` (moby, `signal.SignalMap` of Linux).
+const SIGNALS: [&str; 36] = [
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL",
+    "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1",
+    "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
+];
+
+/// Whether an engine knows a signal: a number, or a name, with `SIG` or without.
+fn is_signal(text: &str) -> bool {
+    if let Ok(number) = text.parse::<u32>() {
+        return number != 0;
+    }
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    SIGNALS.contains(&name) || name.starts_with("RTMIN+") || name.starts_with("RTMAX-")
 }
 
 struct Checker<'a> {
@@ -300,6 +320,18 @@ impl<'a> Checker<'a> {
             if service.ports.iter().any(|port| port.single_port().is_some()) {
                 self.problems.error(span, message!("check-scale-port"));
             }
+            // Each container takes one of a range.
+            for (index, port) in service.ports.iter().enumerate() {
+                let (Some(first), Some(last)) = (port.published, port.published_until) else {
+                    continue;
+                };
+                let ports = u32::from(last.saturating_sub(first)) + 1;
+                if ports < service.replicas() {
+                    let span = self.root.place(&["services", name, "ports", &index.to_string()]);
+                    let message = message!("check-scale-range", ports = ports, scale = service.replicas());
+                    self.problems.error(span, message);
+                }
+            }
             if service.networks.values().any(|join| join.ipv4_address.is_some() || join.ipv6_address.is_some()) {
                 self.problems.error(span, message!("check-scale-address"));
             }
@@ -335,6 +367,31 @@ impl<'a> Checker<'a> {
             for (field, _) in refused.into_iter().filter(|(_, present)| *present) {
                 let span = self.root.key_place(&["services", name, field]);
                 self.problems.error(span, message!("check-mode-field", field = field, mode = mode));
+            }
+        }
+    }
+
+    /// The engine makes no container with anything else in the place of an address.
+    fn extra_hosts(&mut self) {
+        for (name, service) in self.services() {
+            for (host, addresses) in &service.extra_hosts {
+                for (index, address) in addresses.iter().enumerate() {
+                    if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
+                        let span = self.root.place(&["services", name, "extra_hosts", host, &index.to_string()]);
+                        self.problems.error(span, message!("check-host-address", address = address));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The engine makes no container with a signal that it does not know.
+    fn stop_signals(&mut self) {
+        for (name, service) in self.services() {
+            if let Some(signal) = service.stop_signal.as_ref().filter(|signal| !signal.is_empty() && !is_signal(signal))
+            {
+                let span = self.root.place(&["services", name, "stop_signal"]);
+                self.problems.error(span, message!("check-signal", signal = signal));
             }
         }
     }

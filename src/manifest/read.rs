@@ -1,11 +1,12 @@
 //! From a file's name to a manifest, or to everything that is wrong with it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::coming::ComingFiles;
+use super::model::NamespaceMode;
 use super::steps::decode::{Context, decode_manifest};
 use super::steps::env_file::{EnvFileError, read_env_text};
 use super::steps::long_form::{Expansion, MOST_PORTS, Splitting, expand, grant_files, split_lists};
@@ -157,6 +158,7 @@ impl Reader {
         }
         let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
         let mut manifest = decode_manifest(&root, &mut context)?;
+        name_own_providers(&mut manifest);
         let variables = Arc::new(self.variables.of_files().clone());
         manifest.services.iter_mut().for_each(|(_, service)| service.variables = variables.clone());
         checks::check(&manifest, &root, &mut self.problems);
@@ -260,6 +262,24 @@ impl Reader {
                     }
                     Err(error) => self.problems.error(name.span, error.message()),
                 }
+            }
+        }
+    }
+}
+
+/// Whoever shares a namespace of a container of this manifest shares that of its service: what becomes of that service has
+/// to reach both.
+fn name_own_providers(manifest: &mut Manifest) {
+    let services = manifest.services.names().map(|name| (manifest.container_name(name, 1), name.to_owned()));
+    let services: HashMap<String, String> = services.collect();
+    for (name, service) in manifest.services.iter_mut() {
+        for mode in [&mut service.network_mode, &mut service.pid, &mut service.ipc].into_iter().flatten() {
+            let owner = match mode {
+                NamespaceMode::Container(container) => services.get(container.as_str()),
+                _ => None,
+            };
+            if let Some(owner) = owner.filter(|owner| owner.as_str() != name) {
+                *mode = NamespaceMode::Service(owner.clone());
             }
         }
     }

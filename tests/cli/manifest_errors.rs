@@ -150,6 +150,48 @@ pages! {
 }
 
 #[test]
+fn a_range_has_a_port_for_each_container() {
+    let page = service(r#""scale": 3, "ports": ["8800-8801:80"]"#);
+    assert!(page.starts_with("exit 3\nerror: the range has 2 ports of the host, too few for 3 containers"), "{page}");
+    let page = service(r#""scale": 3, "ports": ["8800-8802:80"]"#);
+    assert!(page.starts_with("exit 0\n"), "{page}");
+}
+
+#[test]
+fn an_extra_host_has_addresses() {
+    let page = service(r#""extra_hosts": ["a:zz"]"#);
+    assert!(page.starts_with("exit 3\nerror: `zz` is not an IP address, nor `host-gateway`"), "{page}");
+    let page = service(r#""extra_hosts": ["a:10.0.0.1", "b=::1", "c:host-gateway"]"#);
+    assert!(page.starts_with("exit 0\n"), "{page}");
+}
+
+#[test]
+fn a_stop_signal_is_one_that_engines_know() {
+    let page = service(r#""stop_signal": "SIGFOO""#);
+    assert!(page.starts_with("exit 3\nerror: `SIGFOO` is not a signal"), "{page}");
+    for signal in ["SIGTERM", "quit", "37", "SIGRTMIN+3"] {
+        let page = service(&format!(r#""stop_signal": "{signal}""#));
+        assert!(page.starts_with("exit 0\n"), "{page}");
+    }
+}
+
+#[test]
+fn a_ulimit_is_a_number_or_none() {
+    let page = service(r#""ulimits": { "nofile": -5 }"#);
+    assert!(page.starts_with("exit 3\nerror: a limit is a number from 0, or -1 for none"), "{page}");
+    let page = service(r#""ulimits": { "nofile": -1 }"#);
+    assert!(page.starts_with("exit 0\n"), "{page}");
+}
+
+#[test]
+fn nothing_is_mounted_over_the_root_folder() {
+    for target in ["/", "//", "/."] {
+        let page = service(&format!(r#""volumes": [{{ "type": "tmpfs", "target": "{target}" }}]"#));
+        assert!(page.contains("error: nothing can be mounted in the place of a container's root folder"), "{page}");
+    }
+}
+
+#[test]
 fn a_port_of_different_addresses_is_no_clash() {
     let page = stack(
         r#""a": { "image": "i:1", "ports": ["127.0.0.1:80:80", "127.0.0.1:80:80/udp"] },

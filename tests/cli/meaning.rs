@@ -239,3 +239,16 @@ fn one_wrong_service_is_one_error_and_not_one_of_each_that_names_it() {
     let said = site.run(&["check", "stack.json"]).failure(3).stderr;
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
 }
+
+#[test]
+fn a_container_of_this_manifest_is_named_as_its_service_for_a_namespace() {
+    let site = Site::with_manifest(
+        r#"{ "project": "p", "services": { "vpn": { "image": "vpn:1" }, "app": { "image": "app:1",
+            "network_mode": "container:p-vpn-1", "pid": "container:named", "ipc": "container:outsider" },
+            "other": { "image": "other:1", "container_name": "named" } } }"#,
+    );
+    let config = site.run(&["config", "stack.json"]).success().json();
+    let app = &config["services"]["app"];
+    assert_eq!((&app["network_mode"], &app["pid"]), (&json!("service:vpn"), &json!("service:other")));
+    assert_eq!(app["ipc"], "container:outsider");
+}

@@ -83,6 +83,75 @@ fn a_container_of_an_image_that_was_committed_from_ours_is_not_ours() {
 }
 
 #[test]
+fn a_mounted_file_that_was_replaced_by_another_is_told_until_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("site.conf");
+    std::fs::write(&file, "one").unwrap();
+    let path = file.to_str().unwrap();
+    let stack =
+        Stack::new(&one("").replace("redis:7.0\",", &format!("redis:7.0\", \"volumes\": [\"{path}:/site.conf\"],")));
+    stack.run(&["start"]).success();
+    let plan = stack.run(&["plan"]).success();
+    assert!(plan.stderr.contains("everything matches the manifest"), "{}", plan.stderr);
+    let fresh = file.with_extension("new");
+    std::fs::write(&fresh, "two").unwrap();
+    std::fs::rename(&fresh, &file).unwrap();
+    let plan = stack.run(&["plan"]).success();
+    assert!(plan.stderr.contains(&format!("{path} was replaced by another file")), "{}", plan.stderr);
+    assert!(!plan.stderr.contains("everything matches the manifest"), "{}", plan.stderr);
+    let status = stack.run(&["status", "--json"]).success().json();
+    assert_eq!(status["services"][0]["drift"], serde_json::json!(["volumes./site.conf (replaced)"]), "{status}");
+    stack.run(&["restart", "cache"]).success();
+    assert_eq!(stack.docker(&["exec", &stack.container("cache"), "cat", "/site.conf"]), "two");
+    let plan = stack.run(&["plan"]).success();
+    assert!(plan.stderr.contains("everything matches the manifest"), "{}", plan.stderr);
+}
+
+#[test]
+fn a_container_with_copied_labels_is_not_ours() {
+    let stack = Stack::new(&one(""));
+    stack.run(&["start"]).success();
+    let labels = stack.inspect("cache", "{{range $name, $value := .Config.Labels}}{{$name}}={{$value}}\n{{end}}");
+    let name = format!("{}-copy", stack.project);
+    let mut run = vec!["run".to_owned(), "-d".to_owned(), "--name".to_owned(), name.clone()];
+    run.extend(
+        labels.lines().filter(|line| line.contains('=')).flat_map(|line| ["--label".to_owned(), line.to_owned()]),
+    );
+    run.push("redis:7.0".to_owned());
+    stack.docker(&run.iter().map(String::as_str).collect::<Vec<_>>());
+    let status = stack.run(&["status", "--json"]).success().json();
+    assert_eq!(status["services"][0]["drift"], serde_json::json!([]), "{status}");
+    let entered = stack.site.run(&["-f", "stack.json", "exec", "cache", "hostname"]).success();
+    assert_eq!(entered.stdout.trim(), stack.inspect("cache", "{{.Config.Hostname}}"));
+    stack.run(&["remove", "cache", "--yes"]).success();
+    assert_eq!(docker_on(&stack.engine, &["inspect", "-f", "{{.State.Running}}", &name]), "true");
+    discard(&stack, &name);
+}
+
+#[test]
+fn a_mount_that_is_gone_under_a_running_container_is_said_by_status_plan_start_and_doctor() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let path = data.to_str().unwrap();
+    let stack = Stack::new(&one("").replace("redis:7.0\",", &format!("redis:7.0\", \"volumes\": [\"{path}:/seen\"],")));
+    stack.run(&["start"]).success();
+    stack.run(&["plan", "--exit-code"]).success();
+    std::fs::remove_dir(&data).unwrap();
+    let status = stack.run(&["status", "--json"]).success().json();
+    assert_eq!(status["services"][0]["drift"], serde_json::json!(["volumes./seen (gone)"]), "{status}");
+    for command in ["plan", "start"] {
+        let run = stack.run(&[command]).failure(1);
+        assert!(run.stderr.contains(&format!("{path}, mounted at /seen")), "{command}: {}", run.stderr);
+    }
+    let doctor = stack.run(&["doctor"]).failure(1);
+    let (said, made) = (format!("cache mounts {path}"), "created as an empty folder");
+    assert!(doctor.stdout.contains(&said) && !doctor.stdout.contains(made), "{}", doctor.stdout);
+    assert_eq!(stack.inspect("cache", "{{.State.Running}}"), "true");
+    std::fs::create_dir(&data).unwrap();
+    stack.run(&["restart", "cache"]).success();
+}
+
+#[test]
 fn a_folder_that_another_container_writes_to_is_a_conflict_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

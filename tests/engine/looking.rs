@@ -451,11 +451,19 @@ fn doctor_warns_of_an_image_for_another_architecture() {
         ("c.json".to_owned(), config.to_string().into_bytes()),
         ("manifest.json".to_owned(), manifest.to_string().into_bytes()),
     ]);
-    let text =
-        r#"{"project": "PROJECT", "services": {"a": {"image": "IMAGE"}, "b": {"image": "expert/expert_api:latest"}}}"#;
+    let text = r#"{"project": "PROJECT", "paths": {"images": "images"},
+        "services": {"a": {"image": "IMAGE"}, "b": {"image": "expert/expert_api:latest"}}}"#;
     let stack = Stack::new(&text.replace("IMAGE", &image));
-    std::fs::write(stack.site.file("image.tar"), archive).unwrap();
-    stack.docker(&["load", "-i", stack.site.file("image.tar").to_str().unwrap()]);
+    std::fs::create_dir(stack.site.file("images")).unwrap();
+    std::fs::write(stack.site.file("images/image.tar"), archive).unwrap();
+    // Where only the store has it, and on the engine.
+    let stored = stack.run(&["doctor", "--json"]).json();
+    let told = |check: &serde_json::Value| {
+        let found = check["found"].as_str().unwrap();
+        check["name"] == "images" && found.starts_with(&format!("{image} is an image for s390x, and the machine is "))
+    };
+    assert!(stored["checks"].as_array().unwrap().iter().any(told), "{stored}");
+    stack.docker(&["load", "-i", stack.site.file("images/image.tar").to_str().unwrap()]);
     let run = stack.run(&["doctor", "--json"]);
     stack.docker(&["image", "rm", &image]);
     let document = run.json();

@@ -68,6 +68,7 @@ pub struct Service {
     #[serde(skip_serializing_if = "is_default")]
     pub networks: IndexMap<String, NetworkJoin>,
     /// `host`, `none`, `bridge`, `service:NAME` or `container:NAME` instead of networks.
+    /// A container of this manifest is read as its service.
     #[serde(skip_serializing_if = "is_default")]
     pub network_mode: Option<NamespaceMode>,
     /// Services that must be there before this one starts.

@@ -27,19 +27,6 @@ pub enum WayBack {
 }
 
 impl WayBack {
-    /// The container that is not as it was before, where there is one to look at.
-    pub(in crate::services) fn container(&self) -> Option<&str> {
-        match self {
-            Self::NotNeeded | Self::PutBack => None,
-            Self::Down { container, .. }
-            | Self::Unhealthy { container }
-            | Self::Starting { container }
-            | Self::Failed { container, .. }
-            | Self::Left { container, .. } => Some(container),
-            Self::OldGone { left } => left.as_deref(),
-        }
-    }
-
     fn line(&self) -> Option<Message> {
         let with_why = |message: Message, error: &Option<StepError>| match error {
             Some(error) => message!("because", what = message, why = in_one_line(error)),

@@ -13,6 +13,7 @@ use crate::services::container::environment::InputError;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Problem {
     ImageMissing { service: String, reference: Reference },
+    PlatformDiffers { service: String, reference: Reference, platform: String, image: String },
     PastImageGone { services: Vec<String>, reference: String, id: String },
     NameTaken { service: String, container: String },
     NameOfProject { service: String, container: String, project: String },
@@ -43,11 +44,13 @@ pub enum Problem {
     NetworkMissing { name: String },
     NetworkDiffers { name: String, fields: Vec<String> },
     NetworkInUse { name: String, container: String },
+    SubnetTaken { name: String, subnet: String, other: String, taken: String },
     NetworkNotOurs { name: String },
     LogNotKept { service: String },
     NothingProvesHealth { service: String, other: String, reference: Reference },
     NetworkTwice { name: String },
     DataInUse { service: String, data: String, container: String },
+    DataOfOrphan { service: String, data: String, container: String },
     DataOfReturning { service: String, data: String, container: String },
     DatabaseShared { service: String, data: String, other: String },
     VolumeMissing { name: String },
@@ -60,6 +63,13 @@ impl Told for Problem {
             Self::ImageMissing { service, reference } => {
                 message!("problem-image-missing", service = service, reference = reference)
             }
+            Self::PlatformDiffers { service, reference, platform, image } => message!(
+                "problem-platform-differs",
+                service = service,
+                reference = reference,
+                platform = platform,
+                image = image
+            ),
             Self::PastImageGone { services, id, reference } => {
                 message!("problem-past-image-gone", services = Listed::of(services), id = id, reference = reference)
             }
@@ -158,6 +168,9 @@ impl Told for Problem {
             Self::NetworkInUse { name, container } => {
                 message!("problem-network-in-use", name = name, container = container)
             }
+            Self::SubnetTaken { name, subnet, other, taken } => {
+                message!("problem-subnet-taken", name = name, subnet = subnet, other = other, taken = taken)
+            }
             Self::NetworkNotOurs { name } => message!("problem-network-not-ours", name = name),
             Self::LogNotKept { service } => message!("problem-log-not-kept", service = service),
             Self::NothingProvesHealth { service, other, reference } => {
@@ -166,6 +179,9 @@ impl Told for Problem {
             Self::NetworkTwice { name } => message!("problem-network-twice", name = name),
             Self::DataInUse { service, container, data } => {
                 message!("problem-data-in-use", service = service, container = container, data = data)
+            }
+            Self::DataOfOrphan { service, container, data } => {
+                message!("problem-data-of-orphan", service = service, container = container, data = data)
             }
             Self::DataOfReturning { service, container, data } => {
                 message!("problem-data-of-returning", service = service, container = container, data = data)

@@ -22,6 +22,8 @@ pub enum StepError {
     LeftBehind {
         container: String,
     },
+    /// Nothing was wrong with its own steps, and its old container does not serve as before.
+    NotBack,
     NoProvider {
         provider: String,
     },
@@ -38,6 +40,7 @@ impl Told for StepError {
             Self::Random { container, .. } => message!("error-step-random", container = container),
             Self::Stale { container, how } => how.message(container),
             Self::LeftBehind { container } => message!("error-step-left-behind", container = container),
+            Self::NotBack => message!("error-step-not-back"),
             Self::NoProvider { provider } => message!("error-step-no-provider", provider = provider),
             Self::NotBegun => message!("error-step-not-begun"),
             Self::NotReady(error) => error.message(),

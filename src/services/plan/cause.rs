@@ -121,6 +121,8 @@ pub enum Warning {
     VolumeLeft { service: String, path: String, volume: String },
     /// An anonymous volume of a container that is removed: it stays on the engine, and the next container has an empty one.
     VolumeStays { service: String, path: String, volume: String },
+    /// A volume of the manifest that is to be removed, and that dpl did not make: it stays.
+    VolumeNotOurs { volume: String },
     /// A network that was to be removed has a container in it that is not the project's.
     NetworkStays { network: String, container: String },
     /// A container that failed to replace another is still there.
@@ -139,6 +141,8 @@ pub enum Warning {
     OtherFolder { folder: String },
     /// Whether its environment differs is not known.
     EnvironmentUnreadable { service: String, why: Message },
+    /// A mounted file was put in the place of the one that the container has.
+    FileReplaced { service: String, path: String, container: String },
     /// Another version of dpl wrote what a container was made from: changes of the manifest can't be seen.
     Incomparable { service: String, container: String },
     /// The engine's machine may not be able to run the image.
@@ -166,6 +170,7 @@ impl Warning {
             Self::VolumeStays { service, path, volume } => {
                 message!("services-warning-volume-stays", service = service, volume = volume, path = path)
             }
+            Self::VolumeNotOurs { volume } => message!("services-warning-volume-not-ours", volume = volume),
             Self::NetworkStays { network, container } => {
                 message!("services-warning-network-stays", network = network, container = container)
             }
@@ -187,6 +192,9 @@ impl Warning {
             Self::OtherFolder { folder } => message!("other-folder", folder = folder),
             Self::EnvironmentUnreadable { service, why } => {
                 message!("services-warning-environment-unreadable", service = service, why = why)
+            }
+            Self::FileReplaced { service, path, container } => {
+                message!("services-warning-file-replaced", service = service, path = path, container = container)
             }
             Self::Incomparable { service, container } => {
                 message!("services-warning-incomparable", service = service, container = container)

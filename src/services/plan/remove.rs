@@ -51,6 +51,11 @@ pub(super) fn plan(input: &PlanInput) -> Result<Plan, ServicesError> {
     if !extent.contains(&Extent::Volumes) {
         warn_of_volumes(&gone, &rest, &mut builder);
     } else {
+        for volume in volumes_of_manifest(input).into_iter().filter(|name| input.snapshot.volume(name).is_some()) {
+            if !is_ours(input, &volume) {
+                builder.warn(Warning::VolumeNotOurs { volume });
+            }
+        }
         for name in volumes(input, &gone, &rest) {
             builder.resource(Operation::RemoveVolume { name }, Cause::Asked, after.clone());
         }
@@ -113,7 +118,14 @@ fn volumes(input: &PlanInput, gone: &[&ObservedContainer], rest: &[&ObservedCont
         .chain(elsewhere.map(|(volume, _)| volume.clone()))
         .chain(foreign.filter_map(|mount| mount.name.clone()))
         .collect();
-    let of_manifest = input
+    let ours = volumes_of_manifest(input).into_iter().filter(|name| is_ours(input, name));
+    let anonymous = gone.iter().flat_map(|seen| mounted(seen)).filter(|name| is_anonymous(name));
+    ours.chain(anonymous).filter(|name| !in_use.contains(name)).collect()
+}
+
+/// The volumes that the chosen services mount, and that are the manifest's to make.
+fn volumes_of_manifest(input: &PlanInput) -> BTreeSet<String> {
+    input
         .request
         .selection
         .iter()
@@ -121,12 +133,12 @@ fn volumes(input: &PlanInput, gone: &[&ObservedContainer], rest: &[&ObservedCont
         .flat_map(|service| &service.volumes)
         .filter_map(|mount| mount.source.as_deref())
         .filter(|key| input.manifest.volumes.get(*key).is_some_and(|volume| !volume.external))
-        .map(|key| input.manifest.volume_name(key));
-    let is_ours = |name: &str| {
-        input.snapshot.volume(name).is_some_and(|volume| labels::are_of(&volume.labels, &input.manifest.project))
-    };
-    let anonymous = gone.iter().flat_map(|seen| mounted(seen)).filter(|name| is_anonymous(name));
-    of_manifest.filter(|name| is_ours(name)).chain(anonymous).filter(|name| !in_use.contains(name)).collect()
+        .map(|key| input.manifest.volume_name(key))
+        .collect()
+}
+
+fn is_ours(input: &PlanInput, volume: &str) -> bool {
+    input.snapshot.volume(volume).is_some_and(|volume| labels::are_of(&volume.labels, &input.manifest.project))
 }
 
 /// The project's networks in which no container is left, of it or of others.

@@ -212,17 +212,7 @@ impl Run<'_> {
             let way_back = performer.go_back(step, &undo).await;
             let failure = match error {
                 Some(error) => Some((error, way_back)),
-                // Nothing failed but the way back itself.
-                None => match way_back {
-                    WayBack::NotNeeded | WayBack::PutBack | WayBack::Unhealthy { .. } | WayBack::Starting { .. } => {
-                        None
-                    }
-                    WayBack::Down { .. } if !performer.was_up(&undo) => None,
-                    way_back => {
-                        let container = way_back.container().unwrap_or("none").to_owned();
-                        Some((StepError::LeftBehind { container }, way_back))
-                    }
-                },
+                None => left_by(&way_back, performer.was_up(&undo)).map(|error| (error, way_back)),
             };
             let failure = failure.map(|(error, way_back)| ServiceFailure {
                 service: step.service.clone().unwrap_or_default(),
@@ -241,6 +231,16 @@ impl Run<'_> {
     }
 }
 
+/// What is wrong with a replica on which no step failed, once it has gone back.
+fn left_by(way_back: &WayBack, was_up: bool) -> Option<StepError> {
+    match way_back {
+        WayBack::NotNeeded | WayBack::PutBack | WayBack::Unhealthy { .. } | WayBack::Starting { .. } => None,
+        WayBack::Down { .. } if !was_up => None,
+        WayBack::Left { container, .. } => Some(StepError::LeftBehind { container: container.clone() }),
+        WayBack::Down { .. } | WayBack::Failed { .. } | WayBack::OldGone { .. } => Some(StepError::NotBack),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
@@ -249,8 +249,9 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::catalogue::english;
     use crate::engine::Address;
-    use crate::report::{Event as Heard, Listener};
+    use crate::report::{Event as Heard, Listener, Told as _};
     use crate::services::plan::{After, AnonymousVolumes, Cause, Target};
     use crate::services::reports::ServiceOutcome;
     use crate::services::scripted_engine::{Answer, FakeEngine};
@@ -336,5 +337,20 @@ mod tests {
         assert_eq!(looks, 3, "{:?}", fake.requests());
         let (engine, _fake, _folder) = refusing(vec![REMOVING, RUNNING]).await;
         assert_eq!(engine.remove_container("old").await.unwrap_err().kind(), EngineErrorKind::Conflict);
+    }
+
+    #[test]
+    fn only_a_new_container_is_said_to_be_left() {
+        let container = || "p-a-1".to_owned();
+        let said = |way_back, was_up| left_by(&way_back, was_up).map(|error| english(&error.message()));
+        let down = || WayBack::Down { container: container(), error: None };
+        assert_eq!(said(down(), false), None, "it did not run before either");
+        assert_eq!(said(WayBack::PutBack, true), None);
+        for way_back in [down(), WayBack::Failed { container: container(), error: None }] {
+            let said = said(way_back, true).unwrap();
+            assert_eq!(said, "another step failed, and the old container did not come back");
+        }
+        let left = WayBack::Left { container: container(), error: StepError::NotBegun };
+        assert_eq!(said(left, true).unwrap(), "the new container could not be removed: p-a-1 is left");
     }
 }

@@ -29,7 +29,9 @@ pub async fn serving_container(
             found.push((labels::number(&view.labels), view));
         }
     }
-    found.sort_by_key(|(number, view)| (!view.state.is_running(), *number));
+    // One that carries the labels alone is somebody's copy.
+    let is_copy = |(number, view): &(u32, ContainerView)| view.name != manifest.container_name(service, *number);
+    found.sort_by_key(|seen| (is_copy(seen), !seen.1.state.is_running(), seen.0));
     let chosen = match number {
         Some(wanted) => found.into_iter().find(|(number, _)| *number == wanted),
         None => found.into_iter().next(),

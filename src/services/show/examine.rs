@@ -31,7 +31,8 @@ pub struct Examination {
     pub missing_sources: Vec<(String, String, bool)>,
     /// Data that another container writes to as well, or another service, as a plan would tell.
     pub shared_data: Vec<Problem>,
-    /// Networks and volumes that are missing, another project's, or not as the manifest has them; likewise.
+    /// Networks, volumes and containers with a namespace to share that are missing, another project's, or not as the manifest
+    /// has them; likewise.
     pub resources: Vec<Problem>,
     /// Containers of services that the manifest doesn't name.
     pub orphans: Vec<String>,
@@ -78,6 +79,15 @@ pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination
     let wants_gpu =
         services().any(|(_, _, service)| service.wants_gpu() && !service.runtime.as_ref().is_some_and(lacks_runtime));
     let obstacles = obstacles(manifest, &request, &snapshot);
+    // In the place of data that were there nothing is made.
+    let is_refused = |name: &str, source: &str| {
+        obstacles.iter().any(|problem| match problem {
+            Problem::SourceVanished { service, path, .. } | Problem::SourceMoved { service, path, .. } => {
+                service == name && path == source
+            }
+            _ => false,
+        })
+    };
     Ok(Examination {
         gpus: wants_gpu.then(|| worst(snapshot.gpus.values().copied())),
         gpu_is_required: services().any(|(_, _, service)| service.gpus.iter().any(|gpu| gpu.required)),
@@ -88,7 +98,8 @@ pub async fn examine(engine: &Engine, manifest: &Manifest) -> Result<Examination
             .filter(|(_, mount)| mount.kind == MountKind::Bind)
             .filter_map(|(name, mount)| {
                 let source = mount.source.clone().filter(|source| snapshot.missing_sources.contains(source))?;
-                Some((name.to_owned(), source, mount.bind.create_host_path))
+                let is_made = mount.bind.create_host_path && !is_refused(name, &source);
+                Some((name.to_owned(), source, is_made))
             })
             .collect(),
         shared_data: obstacles.iter().filter(|problem| is_of_data(problem)).cloned().collect(),
@@ -117,7 +128,13 @@ fn obstacles(manifest: &Manifest, request: &Request, snapshot: &Snapshot) -> Vec
 }
 
 fn is_of_data(problem: &Problem) -> bool {
-    matches!(problem, Problem::DataInUse { .. } | Problem::DataOfReturning { .. } | Problem::DatabaseShared { .. })
+    matches!(
+        problem,
+        Problem::DataInUse { .. }
+            | Problem::DataOfOrphan { .. }
+            | Problem::DataOfReturning { .. }
+            | Problem::DatabaseShared { .. }
+    )
 }
 
 fn is_of_resources(problem: &Problem) -> bool {
@@ -126,6 +143,9 @@ fn is_of_resources(problem: &Problem) -> bool {
         Problem::NetworkDiffers { .. }
             | Problem::NetworkMissing { .. }
             | Problem::NetworkNotOurs { .. }
+            | Problem::SubnetTaken { .. }
+            | Problem::NamespaceMissing { .. }
+            | Problem::NamespaceDown { .. }
             | Problem::VolumeDiffers { .. }
             | Problem::VolumeMissing { .. }
     )
@@ -133,7 +153,9 @@ fn is_of_resources(problem: &Problem) -> bool {
 
 fn other_architectures(snapshot: &Observed) -> BTreeMap<String, BTreeSet<String>> {
     let mut others: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (reference, image) in &snapshot.images {
+    // What a container was made of has been told.
+    let is_used = |id: &str| snapshot.containers.iter().any(|seen| seen.view.image_id == id);
+    for (reference, image) in snapshot.images.iter().filter(|(_, image)| !is_used(&image.id)) {
         if !runs_natively(&image.architecture, &snapshot.engine.architecture) {
             others.entry(image.architecture.clone()).or_default().insert(reference.clone());
         }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::engine::LimitsView;
 use crate::manifest::Manifest;
-use crate::manifest::model::{NamespaceMode, Service};
+use crate::manifest::model::{Mount, MountKind, NamespaceMode, Service};
 use crate::services::container::fingerprint::{self, Fingerprint};
 use crate::services::container::labels;
 use crate::services::container::spec;
-use crate::services::snapshot::observed::{Gpus, Observed, ObservedContainer, Role};
+use crate::services::snapshot::observed::{Gpus, Observed, ObservedContainer, Provider, Role};
 
 /// What has drifted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct Drift {
     /// Fields whose namespace is that of an earlier life of its provider, with the provider: a restart joins the
     /// namespace of today.
     pub stale_namespaces: Vec<(String, String)>,
+    /// Fields whose file was put in the place of another since it was started, with the file: it has the earlier one, and a
+    /// restart gives it the present one. Nothing else is to be done about it.
+    pub replaced_files: Vec<(String, String)>,
     /// Whether it can't be started as it is: what it is tied to by ID is gone.
     pub blocks_start: bool,
 }
@@ -49,7 +52,7 @@ impl Drift {
 
     /// `image` and the fields, as `status` shows them.
     pub fn names(&self) -> Vec<String> {
-        let stale = self.stale_namespaces.iter().map(|(field, _)| field.clone());
+        let stale = self.stale_namespaces.iter().chain(&self.replaced_files).map(|(field, _)| field.clone());
         self.image.iter().map(|_| "image".to_owned()).chain(self.fields.iter().cloned()).chain(stale).collect()
     }
 }
@@ -104,7 +107,16 @@ pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, obse
     if view.labels.contains_key(labels::GPUS) && observed.gpus_of(&seen.service) == Gpus::Present {
         fields.insert("gpus".to_owned());
     }
-    Drift { image, fields: fields.into_iter().collect(), stale_namespaces: namespaces.stale, blocks_start }
+    if seen.is_up() {
+        fields.extend(gone(service, seen, observed));
+    }
+    Drift {
+        image,
+        fields: fields.into_iter().collect(),
+        stale_namespaces: namespaces.stale,
+        replaced_files: replaced_files(service, seen, observed),
+        blocks_start,
+    }
 }
 
 /// Whether it is in the network of this name that there is now. A container asks for the network that it joined by its
@@ -146,6 +158,37 @@ fn limits(service: &Service, actual: &LimitsView, observed: &Observed) -> Vec<St
         ("pids_limit", holds.pids && service.pids_limit.filter(|limit| *limit > 0) != actual.pids),
     ];
     checks.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// What it stands on and would not find again: a mounted source, or a container whose namespace it shares. Nothing of it
+/// shows before the next start, which fails.
+fn gone(service: &Service, seen: &ObservedContainer, observed: &Observed) -> Vec<String> {
+    let is_missing = |source: &String| observed.missing_sources.contains(source) && seen.has_mounted(source);
+    let vanished = |mount: &&Mount| mount.kind == MountKind::Bind && mount.source.as_ref().is_some_and(is_missing);
+    let mounts = service.volumes.iter().filter(vanished).map(|mount| format!("volumes.{} (gone)", mount.target));
+    let modes = service.namespaces().filter_map(|(field, mode)| match mode {
+        NamespaceMode::Container(name) => match observed.provider(name) {
+            Provider::Gone => Some(format!("{field} (gone)")),
+            Provider::Down => Some(format!("{field} (down)")),
+            Provider::Ours | Provider::Up => None,
+        },
+        _ => None,
+    });
+    mounts.chain(modes).collect()
+}
+
+/// Files that it had mounted when it was started, and in whose place there are others by now.
+fn replaced_files(service: &Service, seen: &ObservedContainer, observed: &Observed) -> Vec<(String, String)> {
+    let Some(started) = seen.view.started_at.parse::<jiff::Timestamp>().ok().filter(|_| seen.is_up()) else {
+        return Vec::new();
+    };
+    let binds = service.volumes.iter().filter(|mount| mount.kind == MountKind::Bind);
+    let replaced = binds.filter_map(|mount| {
+        let source = mount.source.as_ref().filter(|source| seen.has_mounted(source))?;
+        let is_other = observed.sources.is_replaced_since(source, started);
+        is_other.then(|| (format!("volumes.{} (replaced)", mount.target), source.clone()))
+    });
+    replaced.collect()
 }
 
 #[derive(Default)]
@@ -193,7 +236,7 @@ fn started_after(one: &str, other: &str) -> bool {
 mod tests {
     use super::*;
     use crate::engine::{ContainerState, ContainerView, NetworkView};
-    use crate::services::snapshot::observed::ObservedImage;
+    use crate::services::snapshot::observed::{ForeignContainer, ObservedImage};
 
     fn container(service: &str, view: ContainerView) -> ObservedContainer {
         ObservedContainer { service: service.to_owned(), number: 1, role: Role::Main, view }
@@ -273,6 +316,78 @@ mod tests {
         let look = |mode| namespaces(&of_container, &container("app", at("07", "a", mode)), &observed);
         assert_eq!(look("container:o1").changed, ["network_mode"]);
         assert_eq!(look("container:o2").stale.len(), 1);
+    }
+
+    #[test]
+    fn what_a_running_container_stands_on_and_is_gone_is_drift() {
+        let mount = Mount {
+            kind: MountKind::Bind,
+            source: Some("/srv/conf".to_owned()),
+            target: "/conf".to_owned(),
+            ..Mount::default()
+        };
+        let outsider = NamespaceMode::Container("outsider".to_owned());
+        let service = Service { volumes: vec![mount], network_mode: Some(outsider), ..Service::default() };
+        let mounted = crate::engine::MountView {
+            kind: "bind".to_owned(),
+            source: "/srv/conf".to_owned(),
+            target: "/conf".to_owned(),
+            ..Default::default()
+        };
+        let view = |state| ContainerView {
+            state,
+            started_at: "2026-01-01T00:00:00Z".to_owned(),
+            mounts: vec![mounted.clone()],
+            ..ContainerView::default()
+        };
+        let manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
+        let told = |state, observed: &Observed| {
+            let fields = of(&manifest, &service, &container("a", view(state)), observed).fields;
+            fields.into_iter().filter(|field| field.ends_with(')')).collect::<Vec<_>>()
+        };
+        let up = ContainerState::Running;
+        let foreign = |state| ForeignContainer { name: "outsider".to_owned(), state, ..ForeignContainer::default() };
+        let mut observed = Observed { foreign_containers: vec![foreign(up)], ..Observed::default() };
+        assert_eq!(told(up, &observed), [""; 0]);
+        observed.missing_sources.insert("/srv/conf".to_owned());
+        observed.foreign_containers = vec![foreign(ContainerState::Exited)];
+        assert_eq!(told(up, &observed), ["network_mode (down)", "volumes./conf (gone)"]);
+        observed.foreign_containers.clear();
+        assert_eq!(told(up, &observed), ["network_mode (gone)", "volumes./conf (gone)"]);
+        assert_eq!(told(ContainerState::Exited, &observed), [""; 0], "one that is down stands on nothing");
+    }
+
+    #[test]
+    fn a_file_that_came_after_the_start_of_a_container_that_has_it_mounted_is_drift_that_a_restart_ends() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        if file.path().metadata().unwrap().created().is_err() {
+            return;
+        }
+        let source = file.path().to_str().unwrap().to_owned();
+        let kind = MountKind::Bind;
+        let mount = Mount { kind, source: Some(source.clone()), target: "/conf".to_owned(), ..Mount::default() };
+        let service = Service { volumes: vec![mount], ..Service::default() };
+        let mut manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
+        manifest.services.push("a".to_owned(), Some(service.clone()));
+        let mut observed = Observed::default();
+        observed.sources.look_at(&manifest, &[]);
+        let of = |year: u32, state| {
+            let mounted = crate::engine::MountView {
+                kind: "bind".to_owned(),
+                source: source.clone(),
+                target: "/conf".to_owned(),
+                ..Default::default()
+            };
+            let started_at = format!("{year}-01-01T00:00:00Z");
+            let view = ContainerView { state, started_at, mounts: vec![mounted], ..ContainerView::default() };
+            of(&manifest, &service, &container("a", view), &observed)
+        };
+        let replaced = of(2001, ContainerState::Running);
+        assert_eq!(replaced.replaced_files, [("volumes./conf (replaced)".to_owned(), source.clone())]);
+        assert!(replaced.names().contains(&"volumes./conf (replaced)".to_owned()));
+        assert!(!replaced.fields.iter().any(|field| field.starts_with("volumes")), "no new container is made for it");
+        assert!(of(2999, ContainerState::Running).replaced_files.is_empty());
+        assert!(of(2001, ContainerState::Exited).replaced_files.is_empty(), "it begins with the present one");
     }
 
     #[test]

@@ -29,7 +29,9 @@ pub(super) async fn look_at_images(
             continue;
         }
         let mut containers = containers.iter().filter(|seen| seen.service == name);
-        match containers.find_map(|seen| shown_by(seen, id?)) {
+        // A container does not show what its image is made for.
+        let shown = containers.find_map(|seen| shown_by(seen, id?)).filter(|_| service.platform.is_none());
+        match shown {
             Some(image) => {
                 known.insert(reference, image);
             }
@@ -65,7 +67,8 @@ impl Observed {
     /// be what the present one does.
     pub(super) fn suppose_loaded(&mut self, reference: &str, id: String) {
         let image = self.images.entry(reference.to_owned()).or_default();
-        *image = ObservedImage { id, same_as: BTreeSet::new(), ..std::mem::take(image) };
+        // What it is made for may be another thing than what the present one is.
+        *image = ObservedImage { id, same_as: BTreeSet::new(), has_one_platform: false, ..std::mem::take(image) };
     }
 
     /// Lets a reference be the name of another image, as it will be once the name has moved there; `false` where the
@@ -99,7 +102,8 @@ async fn look_at_image(
         return Ok(None);
     };
     let mut same_as = BTreeSet::new();
-    if engine.image_store().await? == ImageStore::Containerd {
+    let has_one_platform = engine.image_store().await? == ImageStore::Classic;
+    if !has_one_platform {
         // There the ID is the manifest's digest, and one image can come in several manifests: its configuration and
         // its layers tell.
         let used: BTreeSet<&str> = containers
@@ -129,6 +133,7 @@ async fn look_at_image(
         postgres: postgres(&environment),
         same_as,
         architecture: image.architecture,
+        has_one_platform,
     }))
 }
 

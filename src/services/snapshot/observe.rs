@@ -57,12 +57,14 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
         .filter_map(|summary| Some((summary.id.clone(), names.get(Role::Kept.stem(&summary.name))?.clone())))
         .collect();
     let kept_for = |summary: &ContainerSummary| kept.get(&summary.id).cloned();
-    let (ours, others): (Vec<_>, Vec<_>) = summaries
-        .into_iter()
-        .partition(|summary| inherited.owner(summary) == Some(&manifest.project) || kept_for(summary).is_some());
+    let copies = copies(manifest, &inherited, &summaries);
+    let (ours, others): (Vec<_>, Vec<_>) = summaries.into_iter().partition(|summary| {
+        let is_ours = inherited.owner(summary) == Some(&manifest.project) && !copies.contains(&summary.id);
+        is_ours || kept_for(summary).is_some()
+    });
     let namesakes: Vec<(&ContainerSummary, &(String, u32))> = others
         .iter()
-        .filter(|summary| inherited.owner(summary).is_none())
+        .filter(|summary| inherited.owner(summary).is_none() || copies.contains(&summary.id))
         .filter_map(|summary| Some((summary, names.get(&summary.name)?)))
         .collect();
     let (views, namesake_views) = futures::try_join!(
@@ -81,7 +83,7 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
     let ids: BTreeMap<String, String> =
         listed.iter().flat_map(|image| image.tags.iter().map(|tag| (tag.clone(), image.id.clone()))).collect();
     let mut foreign_containers: Vec<ForeignContainer> =
-        others.into_iter().map(|summary| foreign(&inherited, summary)).collect();
+        others.into_iter().map(|summary| foreign(&inherited, &copies, summary)).collect();
     let is_local = engine.address().is_local();
     let mut sources = Sources::default();
     if is_local {
@@ -137,6 +139,25 @@ fn was_taken_over(
     // Where the replacement is gone, only the old one is left to go back to.
     let is_alone = all.iter().all(|other| other.name != stem);
     is_alone || [stem, next.as_str()].into_iter().filter_map(ours).any(notes_it)
+}
+
+/// Containers that carry the labels of ours and are not ours: somebody copied them, labels and all. The one of the two that
+/// has the name for its place is the one that dpl made, which renames none of its own to a name without a part.
+fn copies(manifest: &Manifest, inherited: &InheritedLabels, all: &[ContainerSummary]) -> BTreeSet<String> {
+    let ours = all.iter().filter(|summary| inherited.owner(summary) == Some(&manifest.project));
+    let mut places: BTreeMap<(&str, u32), Vec<&ContainerSummary>> = BTreeMap::new();
+    for summary in ours.filter(|summary| Role::of_name(&summary.name) == Role::Main) {
+        let service = summary.labels.get(labels::SERVICE).map(String::as_str).unwrap_or_default();
+        places.entry((service, labels::number(&summary.labels))).or_default().push(summary);
+    }
+    let mut copies = BTreeSet::new();
+    for ((service, number), summaries) in places {
+        let name = manifest.container_name(service, number);
+        if summaries.iter().any(|summary| summary.name == name) {
+            copies.extend(summaries.iter().filter(|summary| summary.name != name).map(|summary| summary.id.clone()));
+        }
+    }
+    copies
 }
 
 /// The services that other manifests of the project name, where a container belongs to none of this one's, and why that
@@ -207,9 +228,9 @@ fn seen(view: ContainerView, place: Option<(String, u32)>) -> ObservedContainer 
     ObservedContainer { service, number, role: Role::of_name(&view.name), view }
 }
 
-fn foreign(inherited: &InheritedLabels, summary: ContainerSummary) -> ForeignContainer {
+fn foreign(inherited: &InheritedLabels, copies: &BTreeSet<String>, summary: ContainerSummary) -> ForeignContainer {
     ForeignContainer {
-        project: inherited.owner(&summary).map(str::to_owned),
+        project: inherited.owner(&summary).filter(|_| !copies.contains(&summary.id)).map(str::to_owned),
         helper_of: summary.labels.get(labels::PROBE).cloned(),
         id: summary.id,
         name: summary.name,
@@ -386,7 +407,11 @@ mod tests {
         // A copy that somebody made by hand, labels and all, comes first in the list.
         let containers = [listed("c9", "aaa", of_ours("a", 1)), listed("c1", "p-a-1", of_ours("a", 1))];
         let (observed, _folder) = seen_of(&manifest(&["a"]), &containers, json!([]), Vec::new()).await;
-        assert_eq!(observed.main("a", 1).unwrap().view.id, "c1");
+        let ours: Vec<_> = observed.containers.iter().map(|seen| seen.view.id.as_str()).collect();
+        assert_eq!(ours, ["c1"], "nothing that is done to the service touches the copy");
+        let others = observed.foreign_containers.iter();
+        let others: Vec<_> = others.map(|other| (other.id.as_str(), other.project.as_deref())).collect();
+        assert_eq!(others, [("c9", None)]);
     }
 
     #[tokio::test]

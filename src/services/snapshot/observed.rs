@@ -84,6 +84,11 @@ impl ObservedContainer {
         !self.view.started_at.is_empty() && !self.view.started_at.starts_with("0001-")
     }
 
+    /// Whether it has run with this bind source.
+    pub fn has_mounted(&self, source: &str) -> bool {
+        self.has_run() && self.view.mounts.iter().any(|mount| mount.kind == "bind" && mount.source == source)
+    }
+
     /// Whether it has ended well and the engine does not start it again.
     pub fn is_done_job(&self) -> bool {
         self.view.state == ContainerState::Exited && ends_as_job(&self.view)
@@ -138,6 +143,16 @@ pub struct ForeignContainer {
     pub helper_of: Option<String>,
 }
 
+/// How it stands with a container whose namespace is to be shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// One of the project's, which the same plan may start.
+    Ours,
+    Up,
+    Down,
+    Gone,
+}
+
 /// What a plan needs to know of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedImage {
@@ -152,6 +167,8 @@ pub struct ObservedImage {
     pub same_as: BTreeSet<String>,
     /// As images name it (`amd64`); empty where it was not looked at, since a container of it runs.
     pub architecture: String,
+    /// Whether there is no other platform's under the name, as far as that is known: the containerd store may have several.
+    pub has_one_platform: bool,
 }
 
 /// What the engine is, as far as a plan depends on it.
@@ -253,6 +270,21 @@ impl Observed {
     /// A container that dpl did not make, under the name of this service's container.
     pub fn namesake(&self, service: &str, number: u32) -> Option<&ObservedContainer> {
         self.namesakes.iter().find(|seen| seen.service == service && seen.number == number)
+    }
+
+    /// How it stands with a container that a service names for a namespace, by its name or ID.
+    pub fn provider(&self, wanted: &str) -> Provider {
+        let is_it = |id: &str, name: &str| name == wanted || (wanted.len() >= 12 && id.starts_with(wanted));
+        if self.containers.iter().any(|seen| is_it(&seen.view.id, &seen.view.name)) {
+            return Provider::Ours;
+        }
+        match self.foreign_containers.iter().find(|foreign| is_it(&foreign.id, &foreign.name)) {
+            Some(foreign) if is_up(foreign.state) => Provider::Up,
+            Some(_) => Provider::Down,
+            // One that came after the list was made.
+            None if self.providers.contains_key(wanted) => Provider::Up,
+            None => Provider::Gone,
+        }
     }
 
     pub fn image(&self, reference: &Reference) -> Option<&ObservedImage> {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::observed::ForeignContainer;
 use crate::engine::{MountView, VolumeView};
 use crate::manifest::Manifest;
@@ -48,10 +50,15 @@ pub struct Sources {
     real: BTreeMap<String, String>,
     /// Those that are files, sockets or devices.
     no_folders: BTreeSet<String>,
+    /// Since when a file is there, where its file system knows. One that was put in the place of another is a new one.
+    made: BTreeMap<String, Timestamp>,
 }
 
+/// Nothing below these is as an operator wrote it.
+const OF_THIS_MOMENT: [&str; 4] = ["/run", "/var/run", "/proc", "/sys"];
+
 impl Sources {
-    pub(super) fn look_at(&mut self, manifest: &Manifest, foreign: &[ForeignContainer]) {
+    pub(in crate::services) fn look_at(&mut self, manifest: &Manifest, foreign: &[ForeignContainer]) {
         let ours = manifest.services.iter().flat_map(|(_, _, service)| &service.volumes);
         let ours: BTreeSet<&String> =
             ours.filter(|mount| mount.kind == MountKind::Bind).filter_map(|mount| mount.source.as_ref()).collect();
@@ -59,7 +66,13 @@ impl Sources {
         for source in ours.iter().copied().chain(theirs.map(|mount| &mount.source)) {
             let path = Path::new(source);
             match path.metadata() {
-                Ok(metadata) if !metadata.is_dir() => drop(self.no_folders.insert(source.clone())),
+                Ok(metadata) if !metadata.is_dir() => {
+                    self.no_folders.insert(source.clone());
+                    let made = metadata.created().ok().and_then(|made| Timestamp::try_from(made).ok());
+                    if let Some(made) = made.filter(|_| metadata.is_file() && !is_written_by_the_system(path)) {
+                        self.made.insert(source.clone(), made);
+                    }
+                }
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound && ours.contains(source) => {
                     self.missing.insert(source.clone());
@@ -71,6 +84,12 @@ impl Sources {
                 self.real.insert(source.clone(), real);
             }
         }
+    }
+
+    /// Whether a file was put in this place after a moment. What was begun before it with a mount of the earlier file has
+    /// that one still: a mount is of a file, not of its name.
+    pub fn is_replaced_since(&self, source: &str, moment: Timestamp) -> bool {
+        self.made.get(source).is_some_and(|made| *made > moment)
     }
 
     /// What a mount of the manifest is on the engine; `None` for what holds no data of the host (a tmpfs, an anonymous
@@ -138,6 +157,11 @@ impl Sources {
     }
 }
 
+/// Whether the system itself replaces such a file: what lies in `/etc` and not in a folder there, and what is of this moment.
+fn is_written_by_the_system(file: &Path) -> bool {
+    file.parent() == Some(Path::new("/etc")) || OF_THIS_MOMENT.iter().any(|folder| file.starts_with(folder))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,5 +224,46 @@ mod tests {
         let mut sources = Sources::default();
         sources.look_at(&manifest, &[]);
         assert_eq!(sources.missing, [gone].into());
+    }
+
+    /// As editors and `mv` do it. Where the file system does not say since when a file is there, nothing is said.
+    #[test]
+    fn a_file_that_was_put_in_the_place_of_another_is_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.conf");
+        let source = path.to_str().unwrap().to_owned();
+        let mount = Mount {
+            kind: MountKind::Bind,
+            source: Some(source.clone()),
+            target: "/site.conf".to_owned(),
+            ..Mount::default()
+        };
+        let mut manifest = Manifest::default();
+        let service = crate::manifest::model::Service { volumes: vec![mount], ..Default::default() };
+        manifest.services.push("a".to_owned(), Some(service));
+        let looked = || {
+            let mut sources = Sources::default();
+            sources.look_at(&manifest, &[]);
+            sources
+        };
+        std::fs::write(&path, "one").unwrap();
+        let Ok(made) = path.metadata().unwrap().created() else { return };
+        let started = Timestamp::try_from(made).unwrap();
+        std::fs::write(&path, "two").unwrap();
+        assert!(!looked().is_replaced_since(&source, started), "it was written to, and is the same file");
+        let fresh = path.with_extension("new");
+        // The clock of a file system has steps of some milliseconds.
+        let is_later = || {
+            std::fs::remove_file(&fresh).ok();
+            std::fs::write(&fresh, "three").unwrap();
+            Timestamp::try_from(fresh.metadata().unwrap().created().unwrap()).unwrap() > started
+        };
+        while !is_later() {
+            std::thread::yield_now();
+        }
+        std::fs::rename(&fresh, &path).unwrap();
+        assert!(looked().is_replaced_since(&source, started));
+        let of_the_system = |path: &str| is_written_by_the_system(Path::new(path));
+        assert!(of_the_system("/etc/hosts") && !of_the_system("/etc/nginx/site.conf"));
     }
 }

@@ -6,10 +6,11 @@ use std::io::ErrorKind;
 
 use super::report::{DoctorCheck, Say, Verdict};
 use crate::cli::commands::databases::{is_same_server, refusal};
-use crate::cli::commands::images::found_in_store;
+use crate::cli::commands::images::load_of;
 use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::engine::Engine;
+use crate::images::LoadPlan;
 use crate::manifest::model::Database;
 use crate::manifest::{FileUse, Reference, UsedFile, is_empty_secret};
 use crate::report::Listed;
@@ -54,26 +55,38 @@ pub(super) fn images(project: &Project, session: &mut Session, say: Say) -> Resu
             missing.push(service.image.clone());
         }
     }
-    if missing.is_empty() || is_stored(&missing, project, session)? {
+    if missing.is_empty() {
         return Ok(Vec::new());
     }
-    let mut nowhere = Vec::new();
+    if let Some(load) = stored(&missing, project, session)? {
+        return Ok(for_other_machines(&load, say));
+    }
+    let (mut nowhere, mut checks) = (Vec::new(), Vec::new());
     for reference in missing {
-        if !is_stored(std::slice::from_ref(&reference), project, session)? {
-            nowhere.push(reference);
+        match stored(std::slice::from_ref(&reference), project, session)? {
+            Some(load) => checks.extend(for_other_machines(&load, say)),
+            None => nowhere.push(reference),
         }
     }
     let found = message!("doctor-images-nowhere", count = nowhere.len(), references = Listed::of(&nowhere));
-    Ok(vec![DoctorCheck::ok("images", say(found)).but(Verdict::Problem, say(message!("doctor-bring-images")))])
+    checks.push(DoctorCheck::ok("images", say(found)).but(Verdict::Problem, say(message!("doctor-bring-images"))));
+    Ok(checks)
 }
 
-/// Whether the image store has all of them, so that a start can load them.
-fn is_stored(references: &[Reference], project: &Project, session: &mut Session) -> Result<bool, Failure> {
-    match found_in_store(references, project, session) {
-        Ok(_) => Ok(true),
+/// The load by which a start brings them, where the image store has all of them.
+fn stored(references: &[Reference], project: &Project, session: &mut Session) -> Result<Option<LoadPlan>, Failure> {
+    match load_of(references, project, session) {
+        Ok(load) => Ok(Some(load)),
         Err(Failure::Interrupted) => Err(Failure::Interrupted),
-        Err(_) => Ok(false),
+        Err(_) => Ok(None),
     }
+}
+
+/// Images of the store that the engine's machine can only run under emulation.
+fn for_other_machines(load: &LoadPlan, say: Say) -> Vec<DoctorCheck> {
+    let told = load.notices.iter().filter(|notice| notice.key == "images-other-architecture");
+    let advice = || say(message!("doctor-bring-own-architecture"));
+    told.map(|notice| DoctorCheck::ok("images", say(notice.clone())).but(Verdict::Warning, advice())).collect()
 }
 
 /// Servers of the manifest's databases that do not run, or let nobody in with what the manifest says.

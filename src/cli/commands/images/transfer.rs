@@ -21,7 +21,7 @@ use crate::cli::text::output::Tone;
 use crate::cli::text::table;
 use crate::engine::Engine;
 use crate::images::{
-    Compression, DiskPurpose, DiskSpace, DiskVerdict, LoadOptions, LoadReport, LoadResult, PlannedLoadResult,
+    Compression, DiskPurpose, DiskSpace, DiskVerdict, LoadOptions, LoadPlan, LoadReport, LoadResult, PlannedLoadResult,
     PlannedSaveResult, SaveOptions, SaveResult, StoreFormat, plan_load, plan_save,
 };
 use crate::manifest::Reference;
@@ -301,10 +301,15 @@ pub fn found_in_store(
     project: &Project,
     session: &mut Session,
 ) -> Result<Vec<(String, String)>, Failure> {
+    let plan = load_of(references, project, session)?;
+    Ok(plan.images.into_iter().map(|image| (image.reference, image.image_id)).collect())
+}
+
+/// The load that would bring the engine these images; an error where the store lacks one.
+pub fn load_of(references: &[Reference], project: &Project, session: &mut Session) -> Result<LoadPlan, Failure> {
     let store = path(project.manifest().paths.images.as_deref(), "images")?;
     let engine = session.engine()?;
-    let plan = session.wait_for(async { Ok(plan_load(&engine, store, references).await?) })?;
-    Ok(plan.images.into_iter().map(|image| (image.reference, image.image_id)).collect())
+    session.wait_for(async { Ok(plan_load(&engine, store, references).await?) })
 }
 
 /// The store, the engine, and the images that go from the one to the other.

@@ -14,8 +14,12 @@ pub fn print(plan: &Plan, session: &Session) -> Result<(), Failure> {
 
 /// What is said of a plan without steps.
 fn nothing(plan: &Plan) -> Message {
-    let is_unsure =
-        |warning: &Warning| matches!(warning, Warning::EnvironmentUnreadable { .. } | Warning::Incomparable { .. });
+    let is_unsure = |warning: &Warning| {
+        matches!(
+            warning,
+            Warning::EnvironmentUnreadable { .. } | Warning::Incomparable { .. } | Warning::FileReplaced { .. }
+        )
+    };
     match plan.action {
         Action::Remove => message!("remove-nothing"),
         Action::Stop => message!("stop-nothing"),
@@ -122,6 +126,9 @@ mod tests {
         assert!(said(Action::Start, vec![]).contains("everything matches the manifest"));
         let unknown = || Warning::EnvironmentUnreadable { service: "a".to_owned(), why: message!("plan-nothing") };
         assert!(!said(Action::Start, vec![unknown()]).contains("everything matches"));
+        let text = || "a".to_owned();
+        let replaced = Warning::FileReplaced { service: text(), path: text(), container: text() };
+        assert!(!said(Action::Start, vec![replaced]).contains("everything matches"));
         assert!(said(Action::Remove, vec![]).contains("nothing to remove"));
         assert!(said(Action::Stop, vec![]).contains("none of these services runs"));
     }

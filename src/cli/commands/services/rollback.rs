@@ -16,6 +16,7 @@ use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::databases::{self, BackupDocument, BackupFolder};
 use crate::images;
+use crate::manifest::model::EnvValue;
 use crate::manifest::{Manifest, Reference, Variables, read_resolved};
 use crate::report::{Listed, Message, Reporter};
 use crate::services::{Action, Depth, Observed, Plan, Problem, ServicesError, Snapshot, Warning, plan};
@@ -276,7 +277,8 @@ impl Rollback {
             };
             session.output.say(&message);
         }
-        print_or(&plan.plan, &message!("rollback-nothing"), session)?;
+        let secrets = read_secrets(self.past.manifest(), &self.converge().services);
+        print_or(&plan.plan, &nothing(&secrets), session)?;
         let say = |services: &[String], message: fn(Listed) -> Message| {
             if !services.is_empty() {
                 session.output.say(&message(Listed::of(services)));
@@ -286,6 +288,7 @@ impl Rollback {
         say(&plan.started_since, |all| message!("rollback-started-since", targets = all));
         say(&plan.past_env_files, |all| message!("rollback-past-env", targets = all));
         say(&self.unrecorded_env, |all| message!("rollback-env-unknown", targets = all));
+        say(&secrets, |all| message!("rollback-secrets", targets = all));
         for backup in &plan.backups {
             let message = message!("rollback-backup", database = &backup.database, id = &backup.id);
             session.output.say(&message);
@@ -414,7 +417,50 @@ fn backups(at: Timestamp, project: &Project) -> Result<Vec<BackupDocument>, Fail
     Ok(found)
 }
 
+/// The services that have secrets in their environment: what those were then is not known.
+fn read_secrets(manifest: &Manifest, services: &[String]) -> Vec<String> {
+    let is_secret = |value: &EnvValue| matches!(value, EnvValue::Secret(_));
+    let reads =
+        |name: &&String| manifest.services.get(name).is_some_and(|service| service.environment.values().any(is_secret));
+    services.iter().filter(reads).cloned().collect()
+}
+
+/// What is said where nothing is to be done.
+fn nothing(secrets: &[String]) -> Message {
+    match secrets.is_empty() {
+        true => message!("rollback-nothing"),
+        false => message!("rollback-nothing-but-secrets"),
+    }
+}
+
 /// The first hex digits of an ID, as engines show it.
 fn short(id: &str) -> String {
     id.trim_start_matches("sha256:").chars().take(12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::english;
+    use crate::manifest::model::{SecretSource, Service};
+
+    #[test]
+    fn what_has_secrets_is_not_called_as_it_was_then() {
+        let mut manifest = Manifest { project: "p".to_owned(), ..Manifest::default() };
+        for (name, value) in [
+            ("web", EnvValue::Plain("one".to_owned())),
+            ("db", EnvValue::Secret(SecretSource::File("/run/password".into()))),
+            ("idle", EnvValue::Secret(SecretSource::File("/run/password".into()))),
+        ] {
+            let environment = [("VALUE".to_owned(), value)].into_iter().collect();
+            manifest.services.push(name.to_owned(), Some(Service { environment, ..Service::default() }));
+        }
+        let of = |services: &[&str]| {
+            let services: Vec<String> = services.iter().map(|name| (*name).to_owned()).collect();
+            read_secrets(&manifest, &services)
+        };
+        assert_eq!(of(&["web", "db"]), ["db"]);
+        assert!(english(&nothing(&of(&["web", "db"]))).contains("apart from secrets, which are not recorded"));
+        assert_eq!(english(&nothing(&of(&["web"]))), "nothing to do: every service that ran then is as it was then");
+    }
 }

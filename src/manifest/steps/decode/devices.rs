@@ -63,7 +63,9 @@ impl Decode for Ulimit {
         let limit = Self { soft: fields.required("soft", context), hard: fields.required("hard", context) };
         fields.finish(context);
         let are_both_there = ["soft", "hard"].iter().all(|key| node.get(key).is_some());
-        if are_both_there && limit.hard != -1 && (limit.soft > limit.hard || limit.soft == -1) {
+        if limit.soft < -1 || limit.hard < -1 {
+            context.problems.error(node.span, message!("decode-ulimit-negative"));
+        } else if are_both_there && limit.hard != -1 && (limit.soft > limit.hard || limit.soft == -1) {
             context.problems.error(node.span, message!("decode-ulimit"));
         }
         Some(limit)

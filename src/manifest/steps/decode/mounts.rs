@@ -1,6 +1,6 @@
 //! Mounts and their options.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use super::{Context, Decode, Fields};
 use crate::manifest::model::{BindOptions, Mount, MountKind, TmpfsOptions, VolumeOptions};
@@ -38,9 +38,19 @@ impl Decode for Mount {
             && target.as_text().is_some_and(|text| !text.starts_with('/'))
         {
             context.problems.error(target.span, message!("decode-mount-target", path = mount.target));
+        } else if let Some(target) = node.get("target")
+            && target.as_text().is_some_and(is_root)
+        {
+            context.problems.error(target.span, message!("decode-mount-root"));
         }
         Some(mount)
     }
+}
+
+/// Whether a path is the root folder, however it is written.
+fn is_root(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    path.starts_with('/') && parts.all(|part| !matches!(part, Component::Normal(_)))
 }
 
 /// Options that belong to one kind of mount: for another kind the key is unknown.

@@ -45,9 +45,12 @@ fn problem(
         return Some(Problem::AddressOutside { service, address: address_text, network, subnets });
     }
     let has_it = |held: Option<&String>| held.and_then(|held| held.parse::<IpAddr>().ok()) == Some(wanted);
+    // In a network that is recreated everything is down before anything starts.
+    let is_recreated = input.recreated_networks.contains(key);
     let goes = |seen: &ObservedContainer| {
-        let is_replaced = service_plans.iter().any(|other| other.name == seen.service && other.makes_a_container());
-        seen.service == service_plan.name || (is_replaced && seen.role == Role::Main)
+        let is_replaced = |other: &ServicePlan| other.name == seen.service && other.makes_a_container();
+        let mut earlier = service_plans.iter().take_while(|other| is_recreated || other.name != service_plan.name);
+        seen.service == service_plan.name || (seen.role == Role::Main && earlier.any(is_replaced))
     };
     let adopted =
         |id: &str| service_plan.replicas.iter().any(|(replica, _)| replica.main.is_some_and(|seen| seen.view.id == id));
@@ -57,6 +60,17 @@ fn problem(
     let ours = input.snapshot.containers.iter().filter(|seen| has_it(seen.view.networks.get(&network)) && !goes(seen));
     let holder = foreign_containers.chain(ours.map(|seen| &seen.view.name)).next()?;
     Some(Problem::AddressTaken { service, address: address_text, network, holder: holder.clone() })
+}
+
+/// Whether a container has an address now that a service is to have.
+pub(super) fn holds(input: &PlanInput, service_plan: &ServicePlan, seen: &ObservedContainer) -> bool {
+    service_plan.service.network_keys().into_iter().any(|key| {
+        let join = service_plan.service.networks.get(key);
+        let held = seen.view.networks.get(&input.manifest.network_name(key));
+        let held = held.and_then(|held| held.parse::<IpAddr>().ok());
+        let mut wanted = join.into_iter().flat_map(|join| [&join.ipv4_address, &join.ipv6_address]).flatten();
+        held.is_some() && wanted.any(|wanted| wanted.parse::<IpAddr>().ok() == held)
+    })
 }
 
 /// Whether a subnet in CIDR notation has an address. One that can't be read can't speak against it.

@@ -23,7 +23,9 @@ pub(super) fn of(input: &PlanInput, service_plan: &ServicePlan) -> Vec<Problem> 
         let service = service_plan.name.to_owned();
         let data = place.to_string();
         if let Some((container, comes_back)) = outside(input, service_plan, &place) {
+            let is_orphan = input.snapshot.orphans(input.manifest).any(|seen| seen.view.name == container);
             problems.push(match comes_back {
+                _ if is_orphan => Problem::DataOfOrphan { service, data, container },
                 false => Problem::DataInUse { service, data, container },
                 true => Problem::DataOfReturning { service, data, container },
             });

@@ -13,14 +13,15 @@ use super::converge::{ServicePlan, has_no_check};
 use super::decide::Decision;
 use super::replica::Replica;
 use super::{Namesakes, PlanInput, Recreate};
-use crate::engine::runs_natively;
+use crate::engine::{image_architecture, runs_natively};
 use crate::manifest::model::{Condition, Device, MountKind, NamespaceMode, ReadyProbe};
 use crate::services::container::environment::Inputs;
 use crate::services::container::fingerprint::Fingerprint;
 use crate::services::container::labels;
 use crate::services::error::{Problem, in_one_line};
 use crate::services::request::FailedContainers;
-use crate::services::snapshot::observed::{Gpus, ObservedContainer, Role, is_up};
+use crate::services::snapshot::drift;
+use crate::services::snapshot::observed::{Gpus, ObservedContainer, Provider, Role};
 
 /// Problems of a plan, by service; what is merely worth knowing becomes a warning.
 pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &mut Builder) -> Vec<Problem> {
@@ -29,6 +30,7 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
         let check = Check { input, service_plan };
         if service_plan.makes_a_container() {
             problems.extend(check.image());
+            problems.extend(check.platform());
             check.warn_of_architecture(builder);
             problems.extend(check.inputs());
             problems.extend(check.names());
@@ -59,6 +61,7 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
     }
     for service_plan in service_plans.iter().filter(|service_plan| service_plan.is_chosen) {
         warn_of_incomparable(service_plan, builder);
+        warn_of_replaced_files(input, service_plan, builder);
         warn_of_unreadable(input, service_plan, builder);
     }
     problems.extend(resources::networks(input, service_plans));
@@ -92,6 +95,17 @@ fn warn_of_incomparable(service_plan: &ServicePlan, builder: &mut Builder) {
     }
 }
 
+/// What stays as it is reads the earlier file on.
+fn warn_of_replaced_files(input: &PlanInput, service_plan: &ServicePlan, builder: &mut Builder) {
+    let stays = service_plan.replicas.iter().filter(|(_, decision)| !decision.starts());
+    for main in stays.filter_map(|(replica, _)| replica.main) {
+        for (_, path) in drift::of(input.manifest, service_plan.service, main, input.snapshot).replaced_files {
+            let (service, container) = (service_plan.name.to_owned(), main.view.name.clone());
+            builder.warn(Warning::FileReplaced { service, path, container });
+        }
+    }
+}
+
 struct Check<'w, 'a> {
     input: &'w PlanInput<'a>,
     service_plan: &'w ServicePlan<'a>,
@@ -106,6 +120,21 @@ impl Check<'_, '_> {
         let reference = &self.service_plan.service.image;
         let is_missing = self.input.snapshot.image(reference).is_none();
         is_missing.then(|| Problem::ImageMissing { service: self.service(), reference: reference.clone() })
+    }
+
+    /// The engine makes no container of an image for another platform than the one that is asked for.
+    fn platform(&self) -> Option<Problem> {
+        let service = self.service_plan.service;
+        let platform = service.platform.as_ref()?;
+        let wanted = image_architecture(platform.split('/').nth(1)?);
+        let image = self.input.snapshot.image(&service.image).filter(|image| image.has_one_platform)?;
+        let differs = !image.architecture.is_empty() && image.architecture != wanted;
+        differs.then(|| Problem::PlatformDiffers {
+            service: self.service(),
+            reference: service.image.clone(),
+            platform: platform.clone(),
+            image: image.architecture.clone(),
+        })
     }
 
     /// Such a container may run under emulation, or end with `exec format error` when the old one has been stopped.
@@ -230,19 +259,12 @@ impl Check<'_, '_> {
     /// Containers of others whose namespaces the service is to share: nothing starts in those of one that is gone or down.
     fn namespaces(&self) -> Vec<Problem> {
         let service = self.service_plan.service;
-        let snapshot = self.input.snapshot;
-        let is_it = |name: &str, id: &str, called: &str| called == name || (name.len() >= 12 && id.starts_with(name));
         let problem = |container: &String| {
-            // One of our own may be started by this very plan.
-            if snapshot.containers.iter().any(|seen| is_it(container, &seen.view.id, &seen.view.name)) {
-                return None;
-            }
-            let mut foreign = snapshot.foreign_containers.iter();
             let (service, name) = (self.service(), container.clone());
-            match foreign.find(|foreign| is_it(container, &foreign.id, &foreign.name)) {
-                None => Some(Problem::NamespaceMissing { service, container: name }),
-                Some(foreign) if !is_up(foreign.state) => Some(Problem::NamespaceDown { service, container: name }),
-                Some(_) => None,
+            match self.input.snapshot.provider(container) {
+                Provider::Gone => Some(Problem::NamespaceMissing { service, container: name }),
+                Provider::Down => Some(Problem::NamespaceDown { service, container: name }),
+                Provider::Ours | Provider::Up => None,
             }
         };
         let modes = [&service.network_mode, &service.pid, &service.ipc].into_iter().flatten();
@@ -295,10 +317,7 @@ impl Check<'_, '_> {
     /// folder in a file's place.
     fn has_mounted(&self, source: &str) -> Option<String> {
         let containers = self.service_plan.replicas.iter().flat_map(|(replica, _)| [replica.main, replica.kept]);
-        let has_it = |seen: &&ObservedContainer| {
-            seen.has_run() && seen.view.mounts.iter().any(|mount| mount.kind == "bind" && mount.source == source)
-        };
-        containers.flatten().find(has_it).map(|seen| seen.view.name.clone())
+        containers.flatten().find(|seen| seen.has_mounted(source)).map(|seen| seen.view.name.clone())
     }
 
     fn devices(&self) -> Vec<Problem> {

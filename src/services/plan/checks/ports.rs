@@ -1,5 +1,6 @@
 //! Ports of the host: who holds those that are wanted, and whether this plan frees them in time.
 
+use super::addresses;
 use crate::manifest::model::Port;
 use crate::services::container::ports::{collide, described};
 use crate::services::error::Problem;
@@ -45,7 +46,7 @@ pub(super) fn of(input: &PlanInput, service_plans: &[ServicePlan], service_plan:
     wanted.filter_map(problem).collect()
 }
 
-/// The services whose containers hold ports that this one wants, and give them up earlier in the plan.
+/// The services whose containers hold ports or addresses that this one wants, and give them up earlier in the plan.
 pub(in crate::services::plan) fn freed_by<'a>(
     input: &PlanInput<'a>,
     service_plans: &[ServicePlan<'a>],
@@ -59,6 +60,7 @@ pub(in crate::services::plan) fn freed_by<'a>(
         let mut containers = input.snapshot.containers.iter().filter(|seen| seen.service == other.name);
         containers.any(|seen| {
             seen.held_ports().iter().any(|held| service_plan.service.ports.iter().any(|port| collide(port, held)))
+                || (seen.is_up() && addresses::holds(input, service_plan, seen))
         })
     };
     earlier.filter(holds).map(|other| other.name).collect()

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
+
 use crate::manifest::model::MountKind;
 use crate::services::container::labels;
 use crate::services::error::Problem;
@@ -17,17 +19,44 @@ pub(super) fn networks(input: &PlanInput, service_plans: &[ServicePlan]) -> Vec<
         let name = input.manifest.network_name(key);
         let is_external = input.manifest.networks.get(key).is_some_and(|network| network.external);
         match input.snapshot.networks.iter().filter(|network| network.name == name).count() {
-            0 => return is_external.then_some(Problem::NetworkMissing { name }),
+            0 if is_external => return Some(Problem::NetworkMissing { name }),
+            0 => return overlapping(input, key, name),
             1 => {}
             _ => return Some(Problem::NetworkTwice { name }),
         }
         let fields = network_drift(input.manifest, key, input.snapshot);
         if input.recreated_networks.contains(key) {
-            return in_the_way(input, service_plans, name);
+            return in_the_way(input, service_plans, name.clone()).or_else(|| overlapping(input, key, name));
         }
         (!fields.is_empty()).then_some(Problem::NetworkDiffers { name, fields })
     };
     keys.into_iter().filter_map(problem).collect()
+}
+
+/// Another network of the engine whose addresses a network that is to be made would have: the engine refuses that only when
+/// the earlier one of the name is gone. Ranges of other drivers are apart.
+fn overlapping(input: &PlanInput, key: &str, name: String) -> Option<Problem> {
+    let wanted = input.manifest.networks.get(key)?;
+    let is_bridge = |driver: Option<&str>| driver.is_none_or(|driver| driver == "bridge");
+    if !is_bridge(wanted.driver.as_deref()) || wanted.ipam.driver.as_deref().is_some_and(|driver| driver != "default") {
+        return None;
+    }
+    // What goes in the same plan is in nobody's way.
+    let goes = |other: &str| input.recreated_networks.iter().any(|key| input.manifest.network_name(key) == other);
+    let others =
+        input.snapshot.networks.iter().filter(|other| is_bridge(Some(other.driver.as_str())) && !goes(&other.name));
+    let others: Vec<(&String, &String)> =
+        others.flat_map(|other| other.subnets.iter().map(move |taken| (&other.name, taken))).collect();
+    let mut subnets = wanted.ipam.config.iter().filter_map(|pool| pool.subnet.as_ref());
+    let clash = |subnet: &String| {
+        let range: IpNet = subnet.parse().ok()?;
+        let overlaps =
+            |taken: &String| taken.parse::<IpNet>().is_ok_and(|taken| taken.contains(&range) || range.contains(&taken));
+        let (other, taken) = others.iter().find(|(_, taken)| overlaps(taken))?;
+        Some((subnet.clone(), (*other).clone(), (*taken).clone()))
+    };
+    let (subnet, other, taken) = subnets.find_map(clash)?;
+    Some(Problem::SubnetTaken { name, subnet, other, taken })
 }
 
 /// What keeps a network from being removed: only what the plan replaces may be in it.

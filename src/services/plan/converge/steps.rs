@@ -160,7 +160,7 @@ impl<'a> Assembly<'a, '_> {
             let wait = if need.required { must_succeed } else { whatever_comes_of };
             after.extend(steps.into_iter().map(wait));
         }
-        // A port that another service gives up is free once that one's old container can't come back.
+        // A port or an address that another service gives up is free once that one's old container can't come back.
         for other in checks::freed_by(self.input, self.service_plans, service_plan) {
             let ends = self.ends.get(other).map(|ends| ends.replicas.as_slice()).unwrap_or_default();
             after.extend(ends.iter().filter_map(|end| end.ready.or(end.up)).map(must_succeed));

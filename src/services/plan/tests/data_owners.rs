@@ -74,7 +74,12 @@ fn a_container_of_a_service_that_was_renamed_keeps_its_data_to_itself() {
     let stack = stack.with(|stack| stack.snapshot.containers[0].service = "pg".to_owned());
     let stack = stack.seen("pg", |view| view.name = "p-pg-1".to_owned());
     let text = stack.start(&["postgres"]);
-    assert!(text.contains("container p-pg-1 writes to /srv/pg as well"), "{text}");
+    let told = "postgres: container p-pg-1 of a service that the manifest does not name writes to /srv/pg as well";
+    assert!(text.contains(told) && text.contains("`dpl remove --orphans` removes it"), "{text}");
+    // Another manifest of the project has it: it is nobody's orphan.
+    let named = stack.with(|stack| stack.snapshot.named_elsewhere = ["pg".to_owned()].into());
+    let text = named.start(&["postgres"]);
+    assert!(text.contains("container p-pg-1 writes to /srv/pg as well: stop it"), "{text}");
 }
 
 #[test]

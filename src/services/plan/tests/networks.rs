@@ -25,6 +25,36 @@ fn a_network_that_differs_is_recreated_with_everything_in_it() {
     golden!(recreate(&stack(), &["ui"]));
 }
 
+/// The engine refuses it only when the old network is gone.
+#[test]
+fn a_subnet_that_another_network_of_the_engine_has_is_told_before_anything_is_removed() {
+    let with = |subnet: &str, change: fn(&mut Stack)| {
+        let pool = crate::manifest::model::AddressPool { subnet: Some(subnet.to_owned()), ..Default::default() };
+        let ipam = crate::manifest::model::Ipam { config: vec![pool], ..Default::default() };
+        let bridge = NetworkView {
+            name: "bridge".to_owned(),
+            driver: "bridge".to_owned(),
+            subnets: vec!["172.17.0.0/16".to_owned()],
+            ..NetworkView::default()
+        };
+        let stack = stack().with(|stack| {
+            stack.networks.insert("front".to_owned(), Network { ipam, ..Network::default() });
+            stack.snapshot.networks.push(bridge);
+        });
+        recreate(&stack.with(change), &["ui"])
+    };
+    for subnet in ["172.17.0.0/16", "172.17.4.0/24", "172.16.0.0/12"] {
+        let said = with(subnet, |_| {});
+        let told = format!("network p_front can't have the subnet {subnet}: network bridge has 172.17.0.0/16");
+        assert!(said.contains(&told), "{said}");
+    }
+    let free = with("172.18.0.0/16", |_| {});
+    assert!(free.contains("remove network p_front"), "{free}");
+    // One that is made for the first time as well.
+    let fresh = with("172.17.4.0/24", |stack| stack.snapshot.networks.retain(|network| network.name != "p_front"));
+    assert!(fresh.contains("can't have the subnet 172.17.4.0/24"), "{fresh}");
+}
+
 #[test]
 fn a_network_of_which_no_chosen_service_is_part_stays() {
     assert_eq!(recreate(&stack(), &["apart"]), "nothing to do");

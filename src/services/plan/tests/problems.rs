@@ -64,6 +64,48 @@ fn nothing_is_taken_down_that_shares_a_namespace_of_a_container_that_is_gone_or_
     assert!(plain.contains("which does not exist"), "{plain}");
 }
 
+/// What runs on without them could not be started again: nothing is "as the manifest says" before that is told.
+#[test]
+fn a_running_container_whose_mount_or_namespace_is_gone_is_told_before_it_is_stopped() {
+    let mounted = || MountView {
+        kind: "bind".to_owned(),
+        source: "/srv/conf".to_owned(),
+        target: "/in".to_owned(),
+        ..MountView::default()
+    };
+    let stack = || {
+        Stack::new().service("b", |_| {}).service("a", |service| service.volumes.push(bind("/srv/conf", true))).has(
+            "a",
+            1,
+            Role::Main,
+            |view| {
+                view.started_at = "2026-01-01T00:00:00Z".to_owned();
+                view.mounts.push(mounted());
+            },
+        )
+    };
+    assert_eq!(stack().start(&["a"]), "nothing to do");
+    let gone = stack().with(|stack| _ = stack.snapshot.missing_sources.insert("/srv/conf".to_owned()));
+    for said in [gone.start(&["a"]), gone.restart(&["a"])] {
+        assert!(said.contains("a: /srv/conf, mounted at /in, existed when p-a-1 was started, and is gone"), "{said}");
+    }
+    let other = gone.start(&["b"]);
+    assert!(other.contains("create p-b-1"), "{other}");
+
+    let sharer = |state| {
+        let provider = ForeignContainer { state, ..foreign("outsider", &[]) };
+        Stack::new()
+            .service("a", |service| service.network_mode = Some(NamespaceMode::Container("outsider".to_owned())))
+            .runs("a")
+            .with(|stack| stack.snapshot.foreign_containers.push(provider))
+    };
+    assert_eq!(sharer(ContainerState::Running).start(&["a"]), "nothing to do");
+    let down = sharer(ContainerState::Exited).start(&["a"]);
+    assert!(down.contains("a: it shares a namespace of container outsider, which does not run"), "{down}");
+    let gone = sharer(ContainerState::Running).with(|stack| stack.snapshot.foreign_containers.clear()).start(&["a"]);
+    assert!(gone.contains("a: it shares a namespace of container outsider, which does not exist"), "{gone}");
+}
+
 #[test]
 fn ports_that_a_look_can_not_see_are_said_where_one_is_published() {
     let stack = |published: bool| {
@@ -105,6 +147,30 @@ fn all_problems_come_at_once() {
             stack.volumes.insert("old".to_owned(), Volume { external: true, ..Volume::default() });
         });
     golden!(stack.start(&["a", "b", "c"]));
+}
+
+#[test]
+fn an_image_of_another_platform_than_the_one_that_is_asked_for_is_told_where_it_is_the_only_one() {
+    let said = |platform: &str, architecture: &str, has_one_platform| {
+        let stack = Stack::new().service("a", |service| service.platform = Some(platform.to_owned())).with(|stack| {
+            let image = stack.snapshot.images.get_mut("a:1").unwrap();
+            (image.architecture, image.has_one_platform) = (architecture.to_owned(), has_one_platform);
+        });
+        stack.start(&["a"])
+    };
+    let told = "a: `platform` is linux/arm64, and the engine has a:1 for amd64";
+    assert!(said("linux/arm64", "amd64", true).contains(told), "{}", said("linux/arm64", "amd64", true));
+    for (platform, architecture, has_one_platform) in [
+        ("linux/arm64", "amd64", false),
+        ("linux/arm64", "arm64", true),
+        ("linux/aarch64", "arm64", true),
+        ("linux/arm/v7", "arm", true),
+        ("linux", "amd64", true),
+        ("linux/arm64", "", true),
+    ] {
+        let said = said(platform, architecture, has_one_platform);
+        assert!(said.contains("create p-a-1"), "{platform}, {architecture}: {said}");
+    }
 }
 
 #[test]
@@ -266,6 +332,36 @@ fn fixed_addresses_have_to_be_in_their_network_and_free() {
             stack.snapshot.foreign_containers.push(foreign);
         });
     golden!(stack.start(&["outside", "taken", "bare"]));
+}
+
+/// The old container of the one has it until it is down for good: the other one's new container waits for that.
+#[test]
+fn an_address_that_one_service_hands_to_another_is_free_when_that_one_starts() {
+    let fixed = |address: &str| NetworkJoin { ipv4_address: Some(address.to_owned()), ..NetworkJoin::default() };
+    let joins = |service: &mut Service, join| drop(service.networks.insert("back".to_owned(), join));
+    let at = |view: &mut ContainerView, address: &str| {
+        view.networks.insert("p_back".to_owned(), address.to_owned());
+    };
+    let stack = |first: &str, second: &str| {
+        Stack::new()
+            .service(first, |service| joins(service, NetworkJoin::default()))
+            .service(second, |service| joins(service, NetworkJoin::default()))
+            .with(|stack| stack.network("p_back"))
+            .all_run()
+            .seen("a", |view| at(view, "10.1.0.5"))
+            .seen("b", |view| at(view, "10.1.0.9"))
+            .change("a", |service| joins(service, fixed("10.1.0.6")))
+            .change("b", |service| joins(service, fixed("10.1.0.5")))
+    };
+    let plan = stack("a", "b").plan(Action::Start, &["a", "b"], |_| {}).unwrap();
+    let ready =
+        |step: &&Step| step.service.as_deref() == Some("a") && matches!(step.operation, Operation::WaitReady { .. });
+    let proved = plan.steps.iter().find(ready).unwrap().id;
+    let waits =
+        |step: &Step| step.service.as_deref() == Some("b") && step.after.iter().any(|after| after.step == proved);
+    assert!(plan.steps.iter().any(waits), "{}", text(Ok(plan)));
+    let said = stack("b", "a").start(&["a", "b"]);
+    assert!(said.contains("b: address 10.1.0.5 of network p_back is in use by container p-a-1"), "{said}");
 }
 
 #[test]

@@ -100,6 +100,22 @@ fn a_volume_stays_while_a_service_that_is_not_chosen_needs_it_with_a_container_o
 }
 
 #[test]
+fn a_volume_that_dpl_did_not_create_stays_and_is_named() {
+    let mount = Mount { source: Some("data".to_owned()), target: "/data".to_owned(), ..Mount::default() };
+    let stack = Stack::new().service("a", |service| service.volumes.push(mount)).runs("a").with(|stack| {
+        stack.volume("p_data");
+        stack.volumes.insert("data".to_owned(), Volume::default());
+    });
+    let remove =
+        |stack: &Stack| text(stack.plan(Action::Remove, &["a"], |options| options.extent = [Extent::Volumes].into()));
+    let ours = remove(&stack);
+    assert!(ours.contains("remove volume p_data") && !ours.contains("warning: "), "{ours}");
+    let theirs = remove(&stack.with(|stack| stack.snapshot.volumes[0].labels.clear()));
+    assert!(!theirs.contains("remove volume"), "{theirs}");
+    assert!(theirs.contains("warning: volume p_data stays: dpl did not create it"), "{theirs}");
+}
+
+#[test]
 fn a_network_that_a_container_of_somebody_else_is_in_stays_and_is_named() {
     let networks = |options: &mut Options| options.extent = [Extent::Networks].into();
     let stack = Stack::three().all_run();

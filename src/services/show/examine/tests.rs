@@ -89,3 +89,18 @@ fn data_in_an_anonymous_volume_that_a_new_container_would_not_get_is_named() {
     snapshot.images.insert(reference.to_string(), image);
     assert_eq!(left_volumes(&manifest, &snapshot), ["p-a-1:/log"]);
 }
+
+#[test]
+fn an_image_for_another_machine_is_told_until_a_container_was_made_of_it() {
+    let mut snapshot = Observed::default();
+    snapshot.engine.architecture = "amd64".to_owned();
+    for (name, architecture) in [("a:1", "arm64"), ("b:1", "amd64")] {
+        let (id, architecture) = (format!("{name}@1"), architecture.to_owned());
+        snapshot.images.insert(name.to_owned(), ObservedImage { id, architecture, ..ObservedImage::default() });
+    }
+    let told = other_architectures(&snapshot);
+    assert_eq!(told, BTreeMap::from([("arm64".to_owned(), BTreeSet::from(["a:1".to_owned()]))]));
+    let view = ContainerView { image_id: "a:1@1".to_owned(), ..ContainerView::default() };
+    snapshot.containers.push(ObservedContainer { service: "a".to_owned(), number: 1, role: Role::Main, view });
+    assert!(other_architectures(&snapshot).is_empty());
+}
