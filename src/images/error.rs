@@ -10,7 +10,7 @@ use crate::images::formats::documents::DocumentError;
 use crate::images::formats::image_archive::ArchiveError;
 use crate::images::formats::platform::NoPlatform;
 use crate::images::names::first_part;
-use crate::images::store::layout::{INDEX_FILE, OWN_FOLDER};
+use crate::images::store::layout::{INDEX_FILE, LAYOUT_FILE, OWN_FOLDER};
 use crate::images::store::lock::StoreHolder;
 use crate::report::{Listed, Message, Several, Told};
 use crate::state::StateError;
@@ -59,6 +59,11 @@ pub enum ImagesError {
     NotAStore {
         folder: PathBuf,
         why: Message,
+    },
+    /// Its `oci-layout` has another version than the one that this program knows.
+    LayoutVersion {
+        folder: PathBuf,
+        version: String,
     },
     /// What a repair could not make whole.
     StillUnusable {
@@ -232,6 +237,10 @@ impl Told for ImagesError {
                 ),
             },
             Self::NotAStore { folder, why } => message!("error-not-a-store", folder = folder.display(), why = why),
+            Self::LayoutVersion { folder, version } => {
+                let why = message!("store-layout-unknown", version = version);
+                message!("error-not-a-store", folder = folder.display(), why = why)
+            }
             Self::StillUnusable { references, folder } => message!(
                 "error-still-unusable",
                 count = references.len(),
@@ -294,7 +303,9 @@ impl Told for ImagesError {
             Self::StoreBusy { .. } => Some(message!("hint-locked")),
             Self::Document { .. } if self.is_of_a_changed_entry() => Some(message!("hint-images-entry")),
             Self::Document { path, .. } if path.ends_with(INDEX_FILE) => Some(message!("hint-images-repair")),
+            Self::Document { path, .. } if path.ends_with(LAYOUT_FILE) => Some(message!("hint-layout-repair")),
             Self::Document { .. } => Some(message!("hint-store-again")),
+            Self::LayoutVersion { .. } => Some(message!("hint-layout-version")),
             Self::NotAStore { folder, .. } if folder.join(OWN_FOLDER).is_dir() => Some(message!("hint-images-repair")),
             Self::NotAStore { folder, .. } if !folder.exists() => Some(message!("hint-store-absent")),
             Self::Archive { origin, .. } => {

@@ -247,3 +247,29 @@ fn an_import_of_a_part_names_the_first_one_whether_it_is_there_or_not() {
     let said = import("x.tar.002").failure(1).stderr;
     assert!(said.contains("hint:") && said.contains("`dpl images import x.tar.001`"), "{said}");
 }
+
+#[test]
+fn a_layout_file_that_is_empty_or_damaged_is_written_again_by_a_repair_and_a_newer_one_is_left_alone() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    let command = |words: &[&str]| site.run(&[words, &["-f", "stack.json"]].concat());
+    command(&["images", "import", "x.tar"]).success();
+    let written = std::fs::read(site.file("store/oci-layout")).unwrap();
+    for damaged in ["", "{}", "\0\0"] {
+        site.write("store/oci-layout", damaged);
+        for words in [&["images", "verify"][..], &["images", "import", "x.tar"]] {
+            let said = command(words).failure(1).stderr;
+            assert!(said.contains("`dpl images repair` writes oci-layout again"), "{damaged:?}: {said}");
+        }
+        command(&["images", "repair", "--yes"]).success();
+        assert_eq!(std::fs::read(site.file("store/oci-layout")).unwrap(), written, "{damaged:?}");
+        command(&["images", "verify"]).success();
+    }
+    site.write("store/oci-layout", r#"{"imageLayoutVersion": "1.1.0"}"#);
+    for words in [&["images", "verify"][..], &["images", "repair", "--yes"]] {
+        let said = command(words).failure(1).stderr;
+        assert!(said.contains("version 1.1.0") && said.contains("use a newer dpl"), "{words:?}: {said}");
+        assert!(!said.contains("images repair`"), "it would not help: {said}");
+    }
+    assert!(std::fs::read_to_string(site.file("store/oci-layout")).unwrap().contains("1.1.0"));
+}

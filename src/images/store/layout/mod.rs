@@ -113,8 +113,7 @@ impl Layout {
     /// `None` where the folder is missing or is no layout. An index of several platforms means the image for `platform`.
     pub fn open_for(folder: &Path, platform: &Platform) -> Result<Option<Self>, ImagesError> {
         let version = read_small(&folder.join(LAYOUT_FILE))?;
-        let index_path = folder.join(INDEX_FILE);
-        let index = read_small(&index_path)?;
+        let index = read_small(&folder.join(INDEX_FILE))?;
         if let Some(version) = &version {
             #[derive(Deserialize)]
             struct Version {
@@ -126,18 +125,27 @@ impl Layout {
                 .map_err(|source| ImagesError::Document { path, source })?;
             // The only version that there is; it has not moved with the specification.
             if version.version != "1.0.0" {
-                return Err(not_a_store(folder, message!("store-layout-unknown")));
+                let version = version.version.escape_debug().take(60).collect();
+                return Err(ImagesError::LayoutVersion { folder: folder.to_owned(), version });
             }
         }
         match (version, index) {
             (None, None) => Ok(None),
             (Some(_), None) => Err(not_a_store(folder, message!("store-index-missing"))),
-            (_, Some(bytes)) => {
-                let index =
-                    Index::parse(&bytes).map_err(|source| ImagesError::Document { path: index_path, source })?;
-                Ok(Some(Self { folder: folder.to_owned(), platform: platform.clone(), index }))
-            }
+            (_, Some(bytes)) => Self::of_index(folder, platform, &bytes).map(Some),
         }
+    }
+
+    /// As [`Layout::open`], by the index alone: a repair writes `oci-layout` again where it can't be read.
+    pub(in crate::images) fn open_by_index(folder: &Path) -> Result<Option<Self>, ImagesError> {
+        let index = read_small(&folder.join(INDEX_FILE))?;
+        index.map(|bytes| Self::of_index(folder, &Platform::host(), &bytes)).transpose()
+    }
+
+    fn of_index(folder: &Path, platform: &Platform, bytes: &[u8]) -> Result<Self, ImagesError> {
+        let path = folder.join(INDEX_FILE);
+        let index = Index::parse(bytes).map_err(|source| ImagesError::Document { path, source })?;
+        Ok(Self { folder: folder.to_owned(), platform: platform.clone(), index })
     }
 
     /// A store whose index is this one, whatever its file says.
