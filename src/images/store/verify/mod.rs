@@ -156,6 +156,7 @@ fn verify_archives(
         }
         let subject = path.display().to_string();
         archived.extend(read.iter().flat_map(OldArchive::references));
+        let not_whole = read.as_ref().ok().and_then(|archive| archive.damaged.first().map(|one| one.why.clone()));
         // This machine's images are not the only ones that matter: the engine may be on another.
         let is_archive = |read: &Result<_, ImagesError>| match read {
             Ok(_) => true,
@@ -184,7 +185,10 @@ fn verify_archives(
             }
             Ok(()) | Err(_) => {
                 report.archives += 1;
-                if thoroughness == Thoroughness::Full {
+                if let Some(problem) = not_whole {
+                    reporter.failed(Activity::VerifyImage, &subject, &problem);
+                    report.problems.push(StoreProblem { reference: subject, kind: ProblemKind::Archive, problem });
+                } else if thoroughness == Thoroughness::Full {
                     reporter.done(Activity::VerifyImage, &subject, message!("images-whole"));
                 }
             }
