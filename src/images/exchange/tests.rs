@@ -215,8 +215,8 @@ async fn of_an_archive_the_image_whose_layer_is_damaged_is_left_out() {
         let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": [digest]}});
         let content = if word == "bad" { "dab" } else { word };
         entry(bytes, &format!("{word}/layer.tar"), content.as_bytes());
-        entry(bytes, &format!("{word}.conf"), config.to_string().as_bytes());
-        serde_json::json!({"Config": format!("{word}.conf"), "RepoTags": [format!("team/{word}:1")],
+        entry(bytes, &format!("{word}.json"), config.to_string().as_bytes());
+        serde_json::json!({"Config": format!("{word}.json"), "RepoTags": [format!("team/{word}:1")],
             "Layers": [format!("{word}/layer.tar")]})
     };
     let items = ["good", "bad"].map(|word| item(word, &mut bytes));

@@ -281,7 +281,8 @@ fn with_an_image_that_is_not_whole() -> Vec<u8> {
     let mut layer = Vec::new();
     entry(&mut layer, "file", b"one");
     layer.extend([0; 1024]);
-    let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": [Digest::of(&layer)]}});
+    let diff_ids = [Digest::of(&layer)];
+    let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}});
     let item = |name: &str, layer: &str| serde_json::json!({"Config": "c.json", "RepoTags": [name], "Layers": [layer]});
     let items = serde_json::json!([item("team/gone:1", "gone/layer.tar"), item("team/app:1", "l/layer.tar")]);
     let mut archive = Vec::new();
