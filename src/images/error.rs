@@ -112,6 +112,11 @@ pub enum ImagesError {
     ExportDiffers {
         reference: String,
     },
+    /// An archive would take the place of a file that the store needs.
+    ExportIntoStore {
+        path: PathBuf,
+        folder: PathBuf,
+    },
     ArrivedDiffers {
         reference: String,
     },
@@ -264,6 +269,9 @@ impl Told for ImagesError {
             Self::NoPlatform { reference, .. } => message!("error-no-platform-usable", reference = reference),
             Self::Archive { origin, .. } => message!("error-archive", origin = origin),
             Self::ExportDiffers { reference } => message!("error-export-differs", reference = reference),
+            Self::ExportIntoStore { path, folder } => {
+                message!("error-export-into-store", path = path.display(), folder = folder.display())
+            }
             Self::ArrivedDiffers { reference } => message!("error-arrived-differs", reference = reference),
             Self::NotWholeInEngine { reference, .. } => message!("error-not-whole-in-engine", reference = reference),
             Self::NotAllSaved { failed, all, .. } => {
@@ -323,6 +331,7 @@ impl Told for ImagesError {
             Self::NotStored { .. } => Some(message!("hint-images-list")),
             Self::StillNeeded { .. } => Some(message!("hint-images-force")),
             Self::ExportDiffers { .. } => Some(message!("hint-save-again")),
+            Self::ExportIntoStore { .. } => Some(message!("hint-export-elsewhere")),
             Self::NotWholeInEngine { .. } => Some(message!("hint-image-not-whole")),
             Self::TooManyLayers { .. } => Some(message!("hint-image-layers")),
             Self::ReleaseExists { name } => Some(message!("hint-release-exists", name = name)),

@@ -273,3 +273,51 @@ fn a_layout_file_that_is_empty_or_damaged_is_written_again_by_a_repair_and_a_new
     }
     assert!(std::fs::read_to_string(site.file("store/oci-layout")).unwrap().contains("1.1.0"));
 }
+
+#[test]
+fn a_repair_names_the_whole_older_image_behind_an_index_that_came_without_its_blobs() {
+    let site = Site::with_manifest(MANIFEST);
+    site.write("other.json", &MANIFEST.replace("store", "elsewhere"));
+    write_archive(&site, Some(b"older"));
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    write_archive(&site, Some(b"newer"));
+    site.run(&["images", "import", "x.tar", "-f", "other.json"]).success();
+    // As another program wrote it, and later than the store's own record.
+    let came = std::fs::read(site.file("elsewhere/index.json")).unwrap();
+    let mut came: serde_json::Value = serde_json::from_slice(&came).unwrap();
+    came["manifests"][0]["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "a:1"});
+    site.write("store/index.json", &came.to_string());
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    let index = std::fs::File::options().write(true).open(site.file("store/index.json")).unwrap();
+    index.set_modified(later).unwrap();
+    let repair = ["images", "repair", "-f", "stack.json", "--yes"];
+    let said = site.run(&repair).failure(1).stderr;
+    assert!(said.contains("a:1 stays incomplete") && said.contains("an older image of this name"), "{said}");
+    // What it advises helps.
+    came["manifests"] = serde_json::json!([]);
+    site.write("store/index.json", &came.to_string());
+    site.run(&repair).success();
+    site.run(&["images", "verify", "-f", "stack.json"]).success();
+    assert!(std::fs::read_to_string(site.file("store/index.json")).unwrap().contains("a:1"));
+}
+
+#[test]
+fn an_export_takes_the_place_of_no_file_of_the_store() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    let index = std::fs::read(site.file("store/index.json")).unwrap();
+    let blob = layer_blob(&site);
+    std::os::unix::fs::symlink("store/index.json", site.file("link.tar")).unwrap();
+    let own = ["store/index.json", "./store/oci-layout", "store/.dpl-store/lock", blob.to_str().unwrap(), "link.tar"];
+    for output in own {
+        for more in ["--yes", "--dry-run"] {
+            let said = site.run(&["images", "export", "a", "-f", "stack.json", "--output", output, more]).failure(1);
+            assert!(said.stderr.contains("is a file of the image store"), "{output}: {}", said.stderr);
+        }
+    }
+    assert_eq!(std::fs::read(site.file("store/index.json")).unwrap(), index);
+    // Archives may lie beside it.
+    site.run(&["images", "export", "a", "-f", "stack.json", "--output", "store/a_1.tar", "--yes"]).success();
+    site.run(&["images", "verify", "-f", "stack.json"]).success();
+}

@@ -226,6 +226,7 @@ fn incomplete(layout: &Layout, damaged: &[Digest], told: &[String]) -> Vec<Store
     };
     let mut incomplete = Vec::new();
     for (entry, name) in layout.named_entries() {
+        let older = name.as_deref().and_then(|name| older_image(layout, damaged, entry, name));
         let reference = name.unwrap_or_else(|| entry.shown_name());
         if told.contains(&reference) {
             continue;
@@ -233,10 +234,24 @@ fn incomplete(layout: &Layout, damaged: &[Digest], told: &[String]) -> Vec<Store
         let others = other_platforms(layout, entry);
         let others = others.iter().map(|other| layout.read_manifest(other, reference.clone()));
         let problem = std::iter::once(layout.read_image(entry)).chain(others).find_map(why);
+        let problem = problem.map(|why| match older {
+            Some(id) => message!("store-older-whole", why = why, id = id, reference = reference),
+            None => why,
+        });
         let kind = ProblemKind::Image;
         incomplete.extend(problem.map(|problem| StoreProblem { reference: reference.clone(), kind, problem }));
     }
     incomplete
+}
+
+/// The ID of the image that a name had before it came to an entry, where that image is still whole: an index that was
+/// copied over this one may have come without its blobs.
+fn older_image(layout: &Layout, damaged: &[Digest], entry: &Descriptor, name: &str) -> Option<String> {
+    let record = record_of(layout.folder(), name).filter(|record| record.entry.digest != entry.digest)?;
+    let image = layout.read_image(&record.entry).ok()?;
+    let is_whole = layout.missing_blob(&image).is_none()
+        && image.layers.iter().all(|layer| !damaged.contains(&layer.blob));
+    is_whole.then(|| image.config_digest.short().to_owned())
 }
 
 /// The entries of the index, where those that were changed, those of one name and those that are older than their

@@ -38,6 +38,21 @@ pub(in crate::images) fn written_folders(store: &Path) -> [PathBuf; 5] {
     [store.to_owned(), store.join(BLOBS), own.join(LAYERS), own.join(NAMES), own]
 }
 
+/// Whether a path leads to a file that is part of a store, or would be one; archives beside it are not.
+pub(in crate::images) fn is_part_of(store: &Path, path: &Path) -> bool {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (Ok(store), Ok(folder), Some(name)) = (store.canonicalize(), folder.canonicalize(), path.file_name()) else {
+        return false;
+    };
+    let Ok(below) = folder.strip_prefix(&store) else {
+        return false;
+    };
+    match below.iter().next() {
+        Some(first) => first == OWN_FOLDER || Path::new(BLOBS).starts_with(first),
+        None => name == INDEX_FILE || name == LAYOUT_FILE,
+    }
+}
+
 /// A store, as its index was when it was opened.
 #[derive(Debug, Clone)]
 pub struct Layout {
