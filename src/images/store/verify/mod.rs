@@ -127,11 +127,20 @@ fn compare_with_needed(
     let lost = layout.map(lost_names).transpose()?.unwrap_or_default();
     let entries = layout.into_iter().flat_map(|layout| layout.named_entries());
     let named: HashSet<String> = entries.filter_map(|(_, name)| name).collect();
+    let foreign: Vec<String> =
+        layout.into_iter().flat_map(|layout| layout.index.foreign.iter().map(foreign_name)).collect();
     for name in needed.names().filter(|name| !named.contains(*name)) {
         if lost.iter().any(|record| record.name == name) {
             let (kind, problem) = (ProblemKind::Index, message!("store-name-lost"));
             report.problems.push(StoreProblem { reference: name.to_owned(), kind, problem });
-        } else if !is_archived(name) {
+        } else if is_archived(name) {
+            continue;
+        } else if foreign.iter().any(|other| other == name) {
+            // It is in the store, and no load can use it.
+            report.others.retain(|other| other != name);
+            let (kind, problem) = (ProblemKind::Image, message!("error-entry-unusable"));
+            report.problems.push(StoreProblem { reference: name.to_owned(), kind, problem });
+        } else {
             report.missing.push(name.to_owned());
         }
     }
