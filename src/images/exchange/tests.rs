@@ -140,6 +140,20 @@ async fn an_image_for_another_architecture_comes_in_with_a_warning() {
 }
 
 #[tokio::test]
+async fn an_image_for_another_system_comes_in_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = (folder.path().join("store"), folder.path().join("x.tar"));
+    let mut bytes = archive_of("team/app:1", "one");
+    let at = bytes.windows(7).position(|window| window == b"\"linux\"").unwrap();
+    bytes[at..at + 7].copy_from_slice(b"\"plan9\"");
+    fs::write(&file, bytes).unwrap();
+    let warnings = std::sync::Arc::new(Warnings::default());
+    let reporter = Reporter::new(vec![warnings.clone()], tokio_util::sync::CancellationToken::new());
+    import(&store, &[file], &options(), &reporter).await.unwrap();
+    assert_eq!(*warnings.0.lock().unwrap(), ["images-other-os"]);
+}
+
+#[tokio::test]
 async fn zeros_behind_a_packed_archive_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (store, file) = (folder.path().join("store"), folder.path().join("x.tar.gz"));
