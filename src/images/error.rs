@@ -316,10 +316,11 @@ impl Told for ImagesError {
             Self::LayoutVersion { .. } => Some(message!("hint-layout-version")),
             Self::NotAStore { folder, .. } if folder.join(OWN_FOLDER).is_dir() => Some(message!("hint-images-repair")),
             Self::NotAStore { folder, .. } if !folder.exists() => Some(message!("hint-store-absent")),
-            Self::Archive { origin, .. } => {
-                let first = first_part(Path::new(origin))?;
-                Some(message!("hint-first-part", first = first.display()))
-            }
+            Self::Archive { origin, source } => match first_part(Path::new(origin)) {
+                Some(first) => Some(message!("hint-first-part", first = first.display())),
+                None if source.is_of_a_layer() && Path::new(origin).is_file() => Some(message!("hint-archive-damaged")),
+                None => None,
+            },
             Self::StillUnusable { .. } => Some(message!("hint-still-unusable")),
             Self::DamagedBlob { why: BlobDamage::Missing, .. } => Some(message!("hint-blob-missing")),
             Self::DamagedBlob { path, .. } => Some(message!("hint-blob-again", path = path.display())),

@@ -321,3 +321,15 @@ fn an_export_takes_the_place_of_no_file_of_the_store() {
     site.run(&["images", "export", "a", "-f", "stack.json", "--output", "store/a_1.tar", "--yes"]).success();
     site.run(&["images", "verify", "-f", "stack.json"]).success();
 }
+
+#[test]
+fn an_archive_with_a_damaged_layer_is_to_be_brought_again() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    let mut damaged = std::fs::read(site.file("x.tar")).unwrap();
+    let at = damaged.windows(7).position(|window| window == b"a layer").unwrap();
+    damaged[at] ^= 1;
+    std::fs::write(site.file("x.tar"), damaged).unwrap();
+    let said = site.run(&["images", "import", "x.tar", "-f", "stack.json"]).failure(1).stderr;
+    assert!(said.contains("hint: bring it again, or take another archive of the image"), "{said}");
+}

@@ -2,7 +2,8 @@
 //! layers are removed whose content is not what their digests say, so that the next save or import brings them again.
 //!
 //! An index that is missing or can't be read is set aside, and made again from the records and from the entries that can
-//! be read out of it. An `oci-layout` that is missing or can't be read is written again: all that it says is a version. An entry that was changed after `dpl` wrote it gives way to its record.
+//! be read out of it. An entry that was changed after `dpl` wrote it gives way to its record. An `oci-layout` that is
+//! missing or can't be read is written again: all that it says is a version.
 
 use std::collections::HashSet;
 use std::fs;

@@ -100,6 +100,11 @@ impl ArchiveError {
         }
     }
 
+    /// Whether a layer is not what the archive says of it.
+    pub fn is_of_a_layer(&self) -> bool {
+        matches!(self, Self::WrongDigest { .. } | Self::WrongDiffId { .. } | Self::Layer { .. })
+    }
+
     /// Whether the file's content is at fault, and not the disk that it was read from.
     pub fn is_about_content(&self) -> bool {
         let is_content = |error: &io::Error| {
