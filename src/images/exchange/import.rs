@@ -488,6 +488,7 @@ pub(super) fn layout_images<L>(
     let mut images: Vec<ArchivedImage<L>> = Vec::new();
     let mut held_bytes = 0;
     let (mut first_damage, mut first_other) = (None, None);
+    let mut names_of_damaged = Vec::new();
     for (entry, name) in source.index.manifests.iter().zip(entry_names(&source.index.manifests)) {
         let shown = || name.clone().unwrap_or_else(|| entry.shown_name());
         let image = match source.read_image_for(entry, &options.platform) {
@@ -514,6 +515,7 @@ pub(super) fn layout_images<L>(
                 let failure = BatchFailure::from(error);
                 left_out.push(LeftOut { name: shown(), why: failure.in_one_line() });
                 first_damage.get_or_insert(failure);
+                names_of_damaged.extend(name);
                 continue;
             }
         };
@@ -532,6 +534,7 @@ pub(super) fn layout_images<L>(
             Err(failure) if failure.is_of_a_layer() => {
                 left_out.push(LeftOut { name: shown(), why: failure.in_one_line() });
                 first_damage.get_or_insert(failure);
+                names_of_damaged.extend(name);
                 continue;
             }
             Err(failure) => return Err(failure),
@@ -544,7 +547,7 @@ pub(super) fn layout_images<L>(
         let (name, why) = (foreign_name(entry), message!("error-entry-unusable"));
         LeftOut { name, why }
     }));
-    for (name, error) in take_doubled_names(&mut images) {
+    for (name, error) in take_doubled_names(&mut images, &names_of_damaged) {
         left_out.push(LeftOut { name, why: in_one_line(&error) });
         first_damage.get_or_insert(BatchFailure::from(error));
     }

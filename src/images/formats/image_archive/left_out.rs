@@ -24,6 +24,8 @@ pub(super) struct Aside {
     pub others: Vec<LeftOut>,
     /// Images that are not whole, by name, and why.
     pub damaged: Vec<(String, ArchiveError)>,
+    /// All names of those that are not whole.
+    pub names_of_damaged: Vec<String>,
 }
 
 impl Aside {
@@ -46,9 +48,18 @@ pub(super) fn check_names<L>(images: &[ArchivedImage<L>]) -> Result<(), ArchiveE
 }
 
 /// As [`check_names`], where the other names are of use: takes such a name from each image that has it, and images that had
-/// no other. Gives each of the names, and why.
-pub fn take_doubled_names<L>(images: &mut Vec<ArchivedImage<L>>) -> Vec<(String, ArchiveError)> {
-    let doubled = doubled_names(images);
+/// no other. An image that is not whole counts by its names. Gives each of the names, and why.
+pub fn take_doubled_names<L>(
+    images: &mut Vec<ArchivedImage<L>>,
+    names_of_damaged: &[String],
+) -> Vec<(String, ArchiveError)> {
+    let mut doubled = doubled_names(images);
+    let mut single: HashSet<String> =
+        images.iter().flat_map(|image| &image.references).map(|text| name_of(text)).collect();
+    for name in &doubled {
+        single.remove(name);
+    }
+    doubled.extend(names_of_damaged.iter().map(|text| name_of(text)).filter(|name| single.remove(name)));
     if doubled.is_empty() {
         return Vec::new();
     }

@@ -347,7 +347,7 @@ impl<L: Clone> ArchiveContent<L> {
             (PlatformWish::Usual(platform), None) => self.layout_images(platform, &mut aside)?,
             (PlatformWish::Asked(platform), manifest) => self.images_asked_for(platform, manifest, &mut aside)?,
         };
-        aside.damaged.extend(take_doubled_names(&mut images));
+        aside.damaged.extend(take_doubled_names(&mut images, &aside.names_of_damaged));
         if images.is_empty() && !aside.damaged.is_empty() {
             return Err(aside.damaged.remove(0).1);
         }
@@ -359,7 +359,10 @@ impl<L: Clone> ArchiveContent<L> {
         for item in manifest_items(manifest)? {
             match self.image(&item) {
                 Ok(image) => images.push(image),
-                Err(error) => aside.damaged.push((item.shown_name(), error)),
+                Err(error) => {
+                    aside.damaged.push((item.shown_name(), error));
+                    aside.names_of_damaged.extend(item.repo_tags.into_iter().flatten());
+                }
             }
         }
         if images.iter().all(|image| image.references.is_empty()) {
@@ -509,12 +512,13 @@ impl<L: Clone> ArchiveContent<L> {
             let Err(error) = self.layout_image(entry, name.clone(), platform, &mut images) else {
                 continue;
             };
-            let name = name.unwrap_or_else(|| entry.shown_name());
+            let shown = name.clone().unwrap_or_else(|| entry.shown_name());
             if error.is_other_kind() {
-                aside.others.push(LeftOut { name, why: in_one_line(&error) });
+                aside.others.push(LeftOut { name: shown, why: in_one_line(&error) });
                 first_error.get_or_insert(error);
             } else {
-                aside.damaged.push((name, error));
+                aside.damaged.push((shown, error));
+                aside.names_of_damaged.extend(name);
             }
         }
         match first_error {

@@ -400,6 +400,9 @@ fn of_an_archive_only_the_images_that_can_be_taken_are_and_the_others_are_named(
         item("b:1", "gone/layer.tar"),
         item("c:1", "aa/layer.tar"),
         other("docker.io/library/c:1"),
+        // Which of them is meant, nobody knows.
+        other("d:1"),
+        item("d:1", "gone/layer.tar"),
     ]);
     let archive = Archive::default()
         .file("aa/layer.tar", b"x")
@@ -411,7 +414,7 @@ fn of_an_archive_only_the_images_that_can_be_taken_are_and_the_others_are_named(
     let names: Vec<&String> = images.iter().flat_map(|image| &image.references).collect();
     assert_eq!(names, ["a:1"]);
     let left_out: Vec<&str> = left_out.iter().map(|one| one.name.as_str()).collect();
-    assert_eq!(left_out, ["b:1", "c:1"]);
+    assert_eq!(left_out, ["b:1", "d:1", "c:1", "d:1"]);
 }
 
 #[test]
