@@ -205,6 +205,21 @@ fn a_container_of_somebody_else_under_the_name_of_the_lock_is_no_lock_and_stays(
 }
 
 #[test]
+fn a_note_of_stopped_services_that_a_newer_dpl_wrote_is_said_by_each_command_that_changes_something() {
+    let operators = Operators::new();
+    operators.other(&["start", "apart"]).success();
+    let note = operators.other.site.state("stopped.json");
+    std::fs::write(&note, r#"{"format": 99, "services": ["second"]}"#).unwrap();
+    for command in ["start", "restart"] {
+        let said = operators.other(&[command, "apart"]).success().stderr;
+        assert!(said.contains("what an interrupted action had stopped is not known"), "{command}: {said}");
+    }
+    std::fs::remove_file(&note).unwrap();
+    let said = operators.other(&["start", "apart"]).success().stderr;
+    assert!(!said.contains("is not known"), "{said}");
+}
+
+#[test]
 fn ctrl_c_ends_the_wait_for_a_lock_at_once() {
     let operators = Operators::new();
     let name = format!("{}-dpl-lock", operators.one.project);
