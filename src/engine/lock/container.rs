@@ -88,7 +88,8 @@ impl Engine {
         };
         let Some(holder) = container.labels.get(HOLDER).cloned() else {
             let (operation, object) = (message!("verb-read-object"), message!("object-lock", name = name));
-            return Err(EngineError::other(EngineErrorKind::Failed, operation, object, message!("engine-lock-foreign")));
+            let why = message!("engine-lock-foreign");
+            return Err(EngineError::other(EngineErrorKind::Failed, operation, object, why));
         };
         let heartbeat = match container.restart {
             RestartPolicy::OnFailure(attempts) => attempts.map(u64::from),

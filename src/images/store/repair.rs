@@ -250,8 +250,8 @@ fn incomplete(layout: &Layout, damaged: &[Digest], told: &[String]) -> Vec<Store
 fn older_image(layout: &Layout, damaged: &[Digest], entry: &Descriptor, name: &str) -> Option<String> {
     let record = record_of(layout.folder(), name).filter(|record| record.entry.digest != entry.digest)?;
     let image = layout.read_image(&record.entry).ok()?;
-    let is_whole = layout.missing_blob(&image).is_none()
-        && image.layers.iter().all(|layer| !damaged.contains(&layer.blob));
+    let is_whole =
+        layout.missing_blob(&image).is_none() && image.layers.iter().all(|layer| !damaged.contains(&layer.blob));
     is_whole.then(|| image.config_digest.short().to_owned())
 }
 

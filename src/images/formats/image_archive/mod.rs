@@ -499,11 +499,7 @@ impl<L: Clone> ArchiveContent<L> {
 
     /// The images of an OCI layout (image-spec, "Image Layout") without a `manifest.json` beside it. What is not an image
     /// is left out, unless nothing else is there; so is what is not whole.
-    fn layout_images(
-        &self,
-        platform: &Platform,
-        aside: &mut Aside,
-    ) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+    fn layout_images(&self, platform: &Platform, aside: &mut Aside) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
         let index = self.documents.get(INDEX).ok_or(ArchiveError::NoManifest)?;
         let index = Index::parse(index).map_err(|source| ArchiveError::Document { path: INDEX.to_owned(), source })?;
         let mut images: Vec<ArchivedImage<L>> = Vec::new();

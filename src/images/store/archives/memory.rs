@@ -122,13 +122,7 @@ impl Memory {
     }
 
     /// Whether it was added; an image whose configuration is not UTF-8 can't be.
-    pub fn add(
-        &mut self,
-        name: &str,
-        stamp: Stamp,
-        platform: &Platform,
-        archive: &OldArchive,
-    ) -> bool {
+    pub fn add(&mut self, name: &str, stamp: Stamp, platform: &Platform, archive: &OldArchive) -> bool {
         let Some(images) = archive.images.iter().map(RememberedImage::of).collect() else {
             return false;
         };
