@@ -10,7 +10,7 @@ use crate::images::formats::documents::DocumentError;
 use crate::images::formats::image_archive::ArchiveError;
 use crate::images::formats::platform::NoPlatform;
 use crate::images::names::first_part;
-use crate::images::store::layout::{INDEX_FILE, OWN_FOLDER};
+use crate::images::store::layout::{INDEX_FILE, LAYOUT_FILE, OWN_FOLDER};
 use crate::images::store::lock::StoreHolder;
 use crate::report::{Listed, Message, Several, Told};
 use crate::state::StateError;
@@ -60,6 +60,11 @@ pub enum ImagesError {
         folder: PathBuf,
         why: Message,
     },
+    /// Its `oci-layout` has another version than the one that this program knows.
+    LayoutVersion {
+        folder: PathBuf,
+        version: String,
+    },
     /// What a repair could not make whole.
     StillUnusable {
         references: Vec<String>,
@@ -106,6 +111,11 @@ pub enum ImagesError {
     },
     ExportDiffers {
         reference: String,
+    },
+    /// An archive would take the place of a file that the store needs.
+    ExportIntoStore {
+        path: PathBuf,
+        folder: PathBuf,
     },
     ArrivedDiffers {
         reference: String,
@@ -232,6 +242,10 @@ impl Told for ImagesError {
                 ),
             },
             Self::NotAStore { folder, why } => message!("error-not-a-store", folder = folder.display(), why = why),
+            Self::LayoutVersion { folder, version } => {
+                let why = message!("store-layout-unknown", version = version);
+                message!("error-not-a-store", folder = folder.display(), why = why)
+            }
             Self::StillUnusable { references, folder } => message!(
                 "error-still-unusable",
                 count = references.len(),
@@ -255,6 +269,9 @@ impl Told for ImagesError {
             Self::NoPlatform { reference, .. } => message!("error-no-platform-usable", reference = reference),
             Self::Archive { origin, .. } => message!("error-archive", origin = origin),
             Self::ExportDiffers { reference } => message!("error-export-differs", reference = reference),
+            Self::ExportIntoStore { path, folder } => {
+                message!("error-export-into-store", path = path.display(), folder = folder.display())
+            }
             Self::ArrivedDiffers { reference } => message!("error-arrived-differs", reference = reference),
             Self::NotWholeInEngine { reference, .. } => message!("error-not-whole-in-engine", reference = reference),
             Self::NotAllSaved { failed, all, .. } => {
@@ -294,20 +311,19 @@ impl Told for ImagesError {
             Self::StoreBusy { .. } => Some(message!("hint-locked")),
             Self::Document { .. } if self.is_of_a_changed_entry() => Some(message!("hint-images-entry")),
             Self::Document { path, .. } if path.ends_with(INDEX_FILE) => Some(message!("hint-images-repair")),
+            Self::Document { path, .. } if path.ends_with(LAYOUT_FILE) => Some(message!("hint-layout-repair")),
             Self::Document { .. } => Some(message!("hint-store-again")),
-            // A repair would not read it either.
-            Self::NotAStore { why, .. } if *why == message!("store-layout-unknown") => {
-                Some(message!("hint-store-newer"))
-            }
+            Self::LayoutVersion { .. } => Some(message!("hint-layout-version")),
             Self::NotAStore { why, .. } if *why == message!("store-without-archives") => {
                 Some(message!("hint-store-empty"))
             }
             Self::NotAStore { folder, .. } if folder.join(OWN_FOLDER).is_dir() => Some(message!("hint-images-repair")),
             Self::NotAStore { folder, .. } if !folder.exists() => Some(message!("hint-store-absent")),
-            Self::Archive { origin, .. } => {
-                let first = first_part(Path::new(origin))?;
-                Some(message!("hint-first-part", first = first.display()))
-            }
+            Self::Archive { origin, source } => match first_part(Path::new(origin)) {
+                Some(first) => Some(message!("hint-first-part", first = first.display())),
+                None if source.is_of_a_layer() && Path::new(origin).is_file() => Some(message!("hint-archive-damaged")),
+                None => None,
+            },
             Self::StillUnusable { .. } => Some(message!("hint-still-unusable")),
             Self::DamagedBlob { why: BlobDamage::Missing, .. } => Some(message!("hint-blob-missing")),
             Self::DamagedBlob { .. } => Some(message!("hint-blob-again")),
@@ -319,6 +335,7 @@ impl Told for ImagesError {
             Self::NotStored { .. } => Some(message!("hint-images-list")),
             Self::StillNeeded { .. } => Some(message!("hint-images-force")),
             Self::ExportDiffers { .. } => Some(message!("hint-save-again")),
+            Self::ExportIntoStore { .. } => Some(message!("hint-export-elsewhere")),
             Self::NotWholeInEngine { .. } => Some(message!("hint-image-not-whole")),
             Self::TooManyLayers { .. } => Some(message!("hint-image-layers")),
             Self::ReleaseExists { name } => Some(message!("hint-release-exists", name = name)),

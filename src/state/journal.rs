@@ -243,22 +243,43 @@ pub fn read_journal(state: &StateDir) -> Result<Vec<Entry>, StateError> {
 /// # Errors
 /// A journal that can't be read, or in which a newer dpl has written.
 pub(super) fn entries_of(path: &Path) -> Result<Vec<(Vec<u8>, Entry)>, StateError> {
-    let read = |source| StateError::Read { path: path.to_owned(), source };
-    let mut reader = match File::open(path) {
-        Ok(file) => BufReader::new(file),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(read(error)),
-    };
     let mut entries = Vec::new();
-    loop {
-        let mut line = Vec::new();
-        if reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(read)? == 0 {
-            return Ok(entries);
-        }
+    each_line(path, |line| {
         must_be_known(path, &line)?;
         if let Ok(entry) = serde_json::from_slice(&line) {
             entries.push((line, entry));
         }
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+/// How many lines of the project's journal nobody can have written as they are. One that only breaks off was cut off by a
+/// crash, and what an action then came to is known from the lines around it.
+pub fn damaged_lines(state: &StateDir) -> Result<u64, StateError> {
+    let mut damaged = 0;
+    each_line(&state.file(FILE), |line| {
+        let read = serde_json::from_slice::<serde::de::IgnoredAny>(&line);
+        damaged += u64::from(read.is_err_and(|error| error.is_syntax()));
+        Ok(())
+    })?;
+    Ok(damaged)
+}
+
+/// Nothing where there is no such file.
+fn each_line(path: &Path, mut look: impl FnMut(Vec<u8>) -> Result<(), StateError>) -> Result<(), StateError> {
+    let read = |source| StateError::Read { path: path.to_owned(), source };
+    let mut reader = match File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(read(error)),
+    };
+    loop {
+        let mut line = Vec::new();
+        if reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(read)? == 0 {
+            return Ok(());
+        }
+        look(line)?;
     }
 }
 
@@ -391,6 +412,23 @@ mod tests {
         }
         journal.end(0, None).unwrap();
         assert!(matches!(read_journal(&state).unwrap().last(), Some(Entry::End(end)) if end.action == 1));
+    }
+
+    #[test]
+    fn lines_that_nobody_wrote_are_counted_and_those_that_a_crash_cut_off_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::beside(&folder.path().join("m.json"), "p");
+        assert_eq!(damaged_lines(&state).unwrap(), 0);
+        begin(&state);
+        let append = |bytes: &[u8]| {
+            OpenOptions::new().append(true).open(state.file(FILE)).unwrap().write_all(bytes).unwrap();
+        };
+        append(b"{\"entry\":\"step\",\"act");
+        begin(&state).end(0, None).unwrap();
+        assert_eq!(damaged_lines(&state).unwrap(), 0);
+        append(b"garbage\n\0\0\0\n\xff\xfe\n");
+        begin(&state).end(0, None).unwrap();
+        assert_eq!((damaged_lines(&state).unwrap(), begins(&read_journal(&state).unwrap()).len()), (3, 3));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use deployments::{DeployedService, Deployment, Deployments};
 pub use divide::undivided_manifests;
 pub use folder::StateDir;
 pub use history::{ActionResult, PastAction, PastStep, StepResult, history, was_broken_off_since};
-pub use journal::{Action, ActionEnd, Entry, FILE as JOURNAL, Journal, StepEnd, read_journal};
+pub use journal::{Action, ActionEnd, Entry, FILE as JOURNAL, Journal, StepEnd, damaged_lines, read_journal};
 pub use loads::{EngineLoads, LoadLog, LoadOrigin, LoadRecord, Loads};
 pub use lock::{Holder, Lock, at_work};
 pub use operator::Operator;

@@ -60,3 +60,19 @@ fn an_action_that_is_not_there_and_a_journal_that_is_empty_are_said() {
     let run = Site::with_manifest(STACK).run(&["history", "stack.json"]).success();
     assert_eq!(run.stderr, "nothing was done on this project yet, as far as this host knows\n");
 }
+
+#[test]
+fn damaged_lines_of_the_journal_are_said_and_never_that_nothing_was_done() {
+    let site = Site::with_manifest(STACK);
+    let begin = BEGIN.replace('N', "1");
+    let end = END.replace('N', "1");
+    site.write(".dpl/p/journal.jsonl", &format!("{begin}\ngarbage\n{end}\n"));
+    let run = site.run(&["history", "stack.json"]).success();
+    assert!(run.stdout.contains("done     dpl load web"), "{}", run.stdout);
+    assert!(run.stderr.contains("warning: 1 line of the journal"), "{}", run.stderr);
+    site.write(".dpl/p/journal.jsonl", "\u{1}\u{2}\nnoise\n");
+    let run = site.run(&["history", "stack.json"]).success();
+    assert!(run.stderr.contains("2 lines of the journal"), "{}", run.stderr);
+    assert!(run.stderr.contains("p/journal.jsonl are damaged"), "{}", run.stderr);
+    assert!(!run.stderr.contains("nothing was done"), "{}", run.stderr);
+}

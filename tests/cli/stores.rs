@@ -276,3 +276,89 @@ fn an_import_of_a_part_names_the_first_one_whether_it_is_there_or_not() {
     let said = import("x.tar.002").failure(1).stderr;
     assert!(said.contains("hint:") && said.contains("`dpl images import x.tar.001`"), "{said}");
 }
+
+#[test]
+fn a_layout_file_that_is_empty_or_damaged_is_written_again_by_a_repair_and_a_newer_one_is_left_alone() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    let command = |words: &[&str]| site.run(&[words, &["-f", "stack.json"]].concat());
+    command(&["images", "import", "x.tar"]).success();
+    let written = std::fs::read(site.file("store/oci-layout")).unwrap();
+    for damaged in ["", "{}", "\0\0"] {
+        site.write("store/oci-layout", damaged);
+        for words in [&["images", "verify"][..], &["images", "import", "x.tar"]] {
+            let said = command(words).failure(1).stderr;
+            assert!(said.contains("`dpl images repair` writes oci-layout again"), "{damaged:?}: {said}");
+        }
+        command(&["images", "repair", "--yes"]).success();
+        assert_eq!(std::fs::read(site.file("store/oci-layout")).unwrap(), written, "{damaged:?}");
+        command(&["images", "verify"]).success();
+    }
+    site.write("store/oci-layout", r#"{"imageLayoutVersion": "1.1.0"}"#);
+    for words in [&["images", "verify"][..], &["images", "repair", "--yes"]] {
+        let said = command(words).failure(1).stderr;
+        assert!(said.contains("version 1.1.0") && said.contains("use a newer dpl"), "{words:?}: {said}");
+        assert!(!said.contains("images repair`"), "it would not help: {said}");
+    }
+    assert!(std::fs::read_to_string(site.file("store/oci-layout")).unwrap().contains("1.1.0"));
+}
+
+#[test]
+fn a_repair_names_the_whole_older_image_behind_an_index_that_came_without_its_blobs() {
+    let site = Site::with_manifest(MANIFEST);
+    site.write("other.json", &MANIFEST.replace("store", "elsewhere"));
+    write_archive(&site, Some(b"older"));
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    write_archive(&site, Some(b"newer"));
+    site.run(&["images", "import", "x.tar", "-f", "other.json"]).success();
+    // As another program wrote it, and later than the store's own record.
+    let came = std::fs::read(site.file("elsewhere/index.json")).unwrap();
+    let mut came: serde_json::Value = serde_json::from_slice(&came).unwrap();
+    came["manifests"][0]["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "a:1"});
+    site.write("store/index.json", &came.to_string());
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    let index = std::fs::File::options().write(true).open(site.file("store/index.json")).unwrap();
+    index.set_modified(later).unwrap();
+    let repair = ["images", "repair", "-f", "stack.json", "--yes"];
+    let said = site.run(&repair).failure(1).stderr;
+    assert!(said.contains("a:1 stays incomplete") && said.contains("an older image of this name"), "{said}");
+    // What it advises helps.
+    came["manifests"] = serde_json::json!([]);
+    site.write("store/index.json", &came.to_string());
+    site.run(&repair).success();
+    site.run(&["images", "verify", "-f", "stack.json"]).success();
+    assert!(std::fs::read_to_string(site.file("store/index.json")).unwrap().contains("a:1"));
+}
+
+#[test]
+fn an_export_takes_the_place_of_no_file_of_the_store() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    let index = std::fs::read(site.file("store/index.json")).unwrap();
+    let blob = layer_blob(&site);
+    std::os::unix::fs::symlink("store/index.json", site.file("link.tar")).unwrap();
+    let own = ["store/index.json", "./store/oci-layout", "store/.dpl-store/lock", blob.to_str().unwrap(), "link.tar"];
+    for output in own {
+        for more in ["--yes", "--dry-run"] {
+            let said = site.run(&["images", "export", "a", "-f", "stack.json", "--output", output, more]).failure(1);
+            assert!(said.stderr.contains("is a file of the image store"), "{output}: {}", said.stderr);
+        }
+    }
+    assert_eq!(std::fs::read(site.file("store/index.json")).unwrap(), index);
+    // Archives may lie beside it.
+    site.run(&["images", "export", "a", "-f", "stack.json", "--output", "store/a_1.tar", "--yes"]).success();
+    site.run(&["images", "verify", "-f", "stack.json"]).success();
+}
+
+#[test]
+fn an_archive_with_a_damaged_layer_is_to_be_brought_again() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    let mut damaged = std::fs::read(site.file("x.tar")).unwrap();
+    let at = damaged.windows(7).position(|window| window == b"a layer").unwrap();
+    damaged[at] ^= 1;
+    std::fs::write(site.file("x.tar"), damaged).unwrap();
+    let said = site.run(&["images", "import", "x.tar", "-f", "stack.json"]).failure(1).stderr;
+    assert!(said.contains("hint: bring it again, or take another archive of the image"), "{said}");
+}

@@ -197,11 +197,40 @@ fn a_lock_that_nobody_keeps_alive_is_removed_by_hand() {
     assert_eq!(operators.other.run(&["lock", "status", "--json"]).success().json(), serde_json::json!({}));
     // A lock that nobody keeps alive, as a machine that lost its power leaves it.
     let name = format!("{}-dpl-lock", operators.one.project);
-    docker_on(&operators.one.engine, &["create", "--name", &name, "redis:7.0"]);
+    let label = "dpl.lock.holder=somebody";
+    docker_on(&operators.one.engine, &["create", "--name", &name, "--label", label, "redis:7.0"]);
     let status = operators.other.run(&["lock", "status", "--json"]).success().json();
     assert_eq!(status["engine"]["alive"], false, "{status}");
     operators.other(&["lock", "release"]).success();
     assert!(!operators.lock_is_there());
+}
+
+#[test]
+fn a_container_of_somebody_else_under_the_name_of_the_lock_is_no_lock_and_stays() {
+    let operators = Operators::new();
+    let name = format!("{}-dpl-lock", operators.one.project);
+    docker_on(&operators.one.engine, &["create", "--name", &name, "redis:7.0"]);
+    let asked: [&[&str]; 3] = [&["lock", "status"], &["lock", "release", "--yes"], &["start", "apart", "--yes"]];
+    for arguments in asked {
+        let said = operators.other.run(arguments).failure(1).stderr;
+        assert!(said.contains("is not a lock of dpl") && !said.contains("somebody@"), "{arguments:?}: {said}");
+        assert!(operators.lock_is_there(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_note_of_stopped_services_that_a_newer_dpl_wrote_is_said_by_each_command_that_changes_something() {
+    let operators = Operators::new();
+    operators.other(&["start", "apart"]).success();
+    let note = operators.other.site.state("stopped.json");
+    std::fs::write(&note, r#"{"format": 99, "services": ["second"]}"#).unwrap();
+    for command in ["start", "restart"] {
+        let said = operators.other(&[command, "apart"]).success().stderr;
+        assert!(said.contains("what an interrupted action had stopped is not known"), "{command}: {said}");
+    }
+    std::fs::remove_file(&note).unwrap();
+    let said = operators.other(&["start", "apart"]).success().stderr;
+    assert!(!said.contains("is not known"), "{said}");
 }
 
 #[test]

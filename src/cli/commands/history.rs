@@ -12,7 +12,7 @@ use crate::cli::text::failure::Failure;
 use crate::cli::text::output::{Output, Tone};
 use crate::cli::text::table::{self, Column};
 use crate::report::Told as _;
-use crate::state::{ActionResult, PastAction, StepResult, at_work, history, read_journal};
+use crate::state::{ActionResult, JOURNAL, PastAction, StepResult, at_work, damaged_lines, history, read_journal};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -59,6 +59,11 @@ pub fn run(arguments: &HistoryArguments, session: &mut Session) -> Result<u8, Fa
     })?;
     let state = project.state();
     let entries = read_journal(&state)?;
+    let damaged = damaged_lines(&state)?;
+    if damaged > 0 {
+        let path = state.path().join(JOURNAL);
+        session.output.warn(&message!("history-damaged", count = damaged, path = path.display()));
+    }
     let mut actions = history(&entries, at_work(&state)?.is_some());
     if let Some(number) = shown {
         let last = actions.last().map(|action| action.number);
@@ -85,6 +90,8 @@ pub fn run(arguments: &HistoryArguments, session: &mut Session) -> Result<u8, Fa
     }
     match shown {
         Some(_) => actions.iter().try_for_each(|action| show(action, &session.output))?,
+        // What the damaged lines said was done.
+        None if actions.is_empty() && damaged > 0 => {}
         None if actions.is_empty() => session.output.say(&message!("history-empty")),
         None => session.output.data(&overview(&actions, &session.output))?,
     }

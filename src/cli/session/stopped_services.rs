@@ -11,7 +11,7 @@ use crate::report::{Listed, Reporter, Told as _};
 use crate::services::{
     self, Action, Dependencies, Depth, ExecuteOptions, Observed, Options, Recreate, Request, Snapshot, plan,
 };
-use crate::state::{StateError, note_stopped_services, stopped_services};
+use crate::state::{StateError, in_one_line, note_stopped_services, stopped_services};
 
 /// Starts or stops services as they are, without what they depend on.
 pub async fn act(
@@ -49,8 +49,11 @@ pub fn put_back(project: &Arc<Project>, session: &mut Session, reporter: &Report
     let noted = match stopped_services(&state) {
         Ok(noted) if noted.is_empty() => return,
         Ok(noted) => noted,
-        // Whoever writes it next says what is wrong with it.
-        Err(_) => return,
+        // The action in hand is another one, and may have been done well.
+        Err(error) => {
+            reporter.warn(message!("stopped-unread", why = in_one_line(&error)));
+            return;
+        }
     };
     let names = Listed::of(&noted);
     // A service that the manifest has no more can't be started from it.

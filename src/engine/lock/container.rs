@@ -10,7 +10,7 @@ use futures::StreamExt;
 use super::{LockRequest, LockView};
 use crate::engine::api::spec::RestartPolicy;
 use crate::engine::client::Engine;
-use crate::engine::error::EngineError;
+use crate::engine::error::{EngineError, EngineErrorKind};
 
 /// An image of nothing is enough for a container that never starts.
 const IMAGE: (&str, &str) = ("dpl-lock", "1");
@@ -79,15 +79,22 @@ impl Engine {
     }
 
     /// The lock as it is now.
+    ///
+    /// # Errors
+    /// A container of that name without a holder's label: it is somebody else's, and no lock of a holder that is gone.
     pub(super) async fn read_lock(&self, name: &str) -> Result<Option<LockView>, EngineError> {
         let Some(container) = self.inspect_container(name).await? else {
             return Ok(None);
+        };
+        let Some(holder) = container.labels.get(HOLDER).cloned() else {
+            let (operation, object) = (message!("verb-read-object"), message!("object-lock", name = name));
+            let why = message!("engine-lock-foreign");
+            return Err(EngineError::other(EngineErrorKind::Failed, operation, object, why));
         };
         let heartbeat = match container.restart {
             RestartPolicy::OnFailure(attempts) => attempts.map(u64::from),
             _ => None,
         };
-        let holder = container.labels.get(HOLDER).cloned().unwrap_or_default();
         Ok(Some(LockView { id: container.id, holder, heartbeat }))
     }
 

@@ -73,7 +73,7 @@ pub enum LockNews {
 pub struct LockView {
     /// The container's ID.
     pub id: String,
-    /// The holder's own text; empty where the container has no such label.
+    /// The holder's own text.
     pub holder: String,
     /// Counts up while the holder is alive; `None` before the first one.
     pub heartbeat: Option<u64>,

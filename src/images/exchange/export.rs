@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::failpoint;
-use crate::fs::{Digest, Mode, Output, OutputOptions};
+use crate::fs::{Digest, Mode, Output, OutputOptions, OutputTarget};
 use crate::images::disk_space::{self, DiskSpace, SpaceCheck};
 use crate::images::engine_layers::plain_manifest;
 use crate::images::error::ImagesError;
@@ -27,7 +27,7 @@ use crate::images::formats::documents::{CONTAINERD_NAME, Descriptor, MANIFEST_TY
 use crate::images::names::{containerd_name, engine_name};
 use crate::images::pipes::blocking;
 use crate::images::store::layer_check::{LayerOf, UnpackFailure, measure, unpack_into};
-use crate::images::store::layout::{Layout, StoredImage, StoredLayer};
+use crate::images::store::layout::{Layout, StoredImage, StoredLayer, is_part_of};
 use crate::manifest::Reference;
 use crate::report::{Activity, Reporter};
 
@@ -107,6 +107,7 @@ pub async fn plan_export(
 ) -> Result<ExportReport, ImagesError> {
     let (folder, references) = (store_dir.to_owned(), references.to_vec());
     blocking(move || {
+        must_not_be_of_the_store(&folder, &target)?;
         let contents = Contents::read(&folder, &references)?;
         contents.must_fit_into_parts(&target, options)?;
         let disks = contents.disks(&target, options);
@@ -130,6 +131,7 @@ pub async fn export(
     let (folder, references, reporter) = (store_dir.to_owned(), references.to_vec(), reporter.clone());
     blocking(move || {
         let output = target.shown();
+        must_not_be_of_the_store(&folder, &target)?;
         let contents = Contents::read(&folder, &references)?;
         contents.must_fit_into_parts(&target, options)?;
         disk_space::check(&contents.disks(&target, options), options.space, &reporter)?;
@@ -151,6 +153,22 @@ pub async fn export(
         }
     })
     .await
+}
+
+/// An export over `index.json` would take all names from the store.
+fn must_not_be_of_the_store(folder: &Path, target: &ExportTarget) -> Result<(), ImagesError> {
+    let path = match target {
+        ExportTarget::Path(path) => path.clone(),
+        ExportTarget::Parts { output, .. } => part_path(output, 1),
+        ExportTarget::Stream(_) => return Ok(()),
+    };
+    // What can't be looked at is told when it is opened.
+    match OutputTarget::of(&path) {
+        Ok(OutputTarget::New(file) | OutputTarget::Existing(file)) if is_part_of(folder, &file) => {
+            Err(ImagesError::ExportIntoStore { path, folder: folder.to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What goes into an archive.

@@ -19,7 +19,8 @@ use crate::images::exchange::space;
 use crate::images::formats::compression::CompressionOptions;
 use crate::images::formats::documents::foreign_name;
 use crate::images::formats::image_archive::{
-    ArchiveContent, ArchiveError, ArchivedImage, DOCUMENTS_LIMIT_BYTES, LayerFile, LeftOut, PlatformWish, check_names,
+    ArchiveContent, ArchiveError, ArchivedImage, DOCUMENTS_LIMIT_BYTES, LayerFile, LeftOut, PlatformWish,
+    take_doubled_names,
 };
 use crate::images::formats::platform::{Platform, other_architecture};
 use crate::images::formats::unpack_limit::UnpackLimit;
@@ -29,7 +30,7 @@ use crate::images::pipes::blocking;
 use crate::images::stage::Stage;
 use crate::images::store::archives::{self, OpenArchive};
 use crate::images::store::collect::remove_unused;
-use crate::images::store::layer_batch::{BatchFailure, LayerBatch};
+use crate::images::store::layer_batch::{BatchFailure, LayerBatch, LayerDamage};
 use crate::images::store::layer_writer::LayerWriter;
 use crate::images::store::layout::{Layout, StoredLayer};
 use crate::images::store::writer::{KnownLayers, NewName, StoreWriter, known_layers};
@@ -43,7 +44,7 @@ pub struct ImportOptions {
     pub compression: CompressionOptions,
     /// Which image of an index of several platforms is meant.
     pub platform: Platform,
-    /// Whether the operator asked for that platform: an image of another one is an error then.
+    /// Whether the operator asked for that platform: an image of another one is left out then.
     pub is_platform_asked: bool,
     /// The name under which the only image of a file comes in, whatever it is called there.
     pub name: Option<Reference>,
@@ -134,8 +135,13 @@ pub async fn plan_import(
             let mut images = match input.open()? {
                 Source::Archive(archive) => read_documents(archive, options.wish(), &mut left_out)
                     .map_err(|source| ImagesError::Archive { origin: input.to_string(), source: Box::new(source) })?,
-                Source::Layout(source) => layout_images(&source, &options, &mut left_out, |_| Ok(0))
-                    .map_err(|failure| failure.in_file(file))?,
+                Source::Layout(source) => {
+                    let look = |layer: &StoredLayer| match known.contains_key(&layer.diff_id) {
+                        true => Ok(0),
+                        false => source.open_layer(layer, &input.to_string()).map(|_| 0).map_err(BatchFailure::from),
+                    };
+                    layout_images(&source, &options, &mut left_out, look).map_err(|failure| failure.in_file(file))?
+                }
             };
             options.rename(file, &mut images)?;
             report.left_out.extend(all_left_out(file, &images, left_out));
@@ -254,7 +260,7 @@ impl Import {
             }
             Source::Layout(_) => writer,
         };
-        let mut batch = LayerBatch::new(writer);
+        let mut batch = LayerBatch::new(writer).with_damage(LayerDamage::EndsItsImages);
         let read = match source {
             Source::Archive(archive) => {
                 self.refuse_before_writing(&archive, file)?;
@@ -266,9 +272,21 @@ impl Import {
         let images = read.and_then(|images| settled.map(|()| images)).map_err(|failure| failure.in_file(file));
         let images = images.and_then(|mut images| {
             self.options.rename(file, &mut images)?;
-            for Named { image, .. } in named(file, &images)? {
-                batch.layers_of(image).map_err(|source| BatchFailure::Archive(source).in_file(file))?;
+            let mut first_damage = None;
+            images.retain(|image| {
+                let Err(error) = batch.layers_of(image) else { return true };
+                let name = image.references.first().cloned();
+                let name = name.unwrap_or_else(|| image.config_digest.short().to_owned());
+                left_out.push(LeftOut { name, why: in_one_line(&error) });
+                first_damage.get_or_insert(error);
+                false
+            });
+            if let Some(source) = first_damage
+                && images.iter().all(|image| image.references.is_empty())
+            {
+                return Err(BatchFailure::Archive(source).in_file(file));
             }
+            named(file, &images)?;
             Ok(images)
         });
         let images = match images {
@@ -456,7 +474,11 @@ fn stored_id(layout: &Layout, reference: &Reference) -> Option<Digest> {
     layout.missing_blob(&image).is_none().then_some(image.config_digest)
 }
 
-/// The images of a layout, with what `take` makes of each layer; those without a name only where one is given to them.
+/// The images of a layout, with what `take` makes of each layer; those without a name only where one is given to them. One
+/// that is not whole, or for another platform than the one that was asked for, is left out.
+///
+/// # Errors
+/// None of them can be taken.
 pub(super) fn layout_images<L>(
     source: &Layout,
     options: &ImportOptions,
@@ -465,7 +487,8 @@ pub(super) fn layout_images<L>(
 ) -> Result<Vec<ArchivedImage<L>>, BatchFailure> {
     let mut images: Vec<ArchivedImage<L>> = Vec::new();
     let mut held_bytes = 0;
-    let mut first_error = None;
+    let (mut first_damage, mut first_other) = (None, None);
+    let mut names_of_damaged = Vec::new();
     for (entry, name) in source.index.manifests.iter().zip(entry_names(&source.index.manifests)) {
         let shown = || name.clone().unwrap_or_else(|| entry.shown_name());
         let image = match source.read_image_for(entry, &options.platform) {
@@ -475,17 +498,26 @@ pub(super) fn layout_images<L>(
             }
             Ok(image) if options.is_platform_asked && !options.platform.runs(&image.config) => {
                 let (found, wanted) = (image.config.architecture, options.platform.to_string());
-                return Err(ArchiveError::OtherPlatform { image: shown(), found, wanted }.into());
+                let error = ArchiveError::OtherPlatform { image: shown(), found, wanted };
+                left_out.push(LeftOut { name: shown(), why: in_one_line(&error) });
+                first_other.get_or_insert(BatchFailure::from(error));
+                continue;
             }
             Ok(image) => image,
             Err(error @ (ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. })) => {
                 left_out.push(LeftOut { name: shown(), why: in_one_line(&error) });
-                first_error.get_or_insert(error);
+                first_other.get_or_insert(BatchFailure::from(error));
                 continue;
             }
             // Nobody asked for it.
             Err(_) if name.is_none() => continue,
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let failure = BatchFailure::from(error);
+                left_out.push(LeftOut { name: shown(), why: failure.in_one_line() });
+                first_damage.get_or_insert(failure);
+                names_of_damaged.extend(name);
+                continue;
+            }
         };
         // Under how many names it may be: its documents are held once.
         if let Some(known) = images.iter_mut().find(|known| known.config_digest == image.config_digest) {
@@ -496,8 +528,18 @@ pub(super) fn layout_images<L>(
         if held_bytes > DOCUMENTS_LIMIT_BYTES {
             return Err(ArchiveError::TooManyDocuments.into());
         }
+        let layers: Result<Vec<L>, BatchFailure> = image.layers.iter().map(&mut take).collect();
+        let layers = match layers {
+            Ok(layers) => layers,
+            Err(failure) if failure.is_of_a_layer() => {
+                left_out.push(LeftOut { name: shown(), why: failure.in_one_line() });
+                first_damage.get_or_insert(failure);
+                names_of_damaged.extend(name);
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
         let references = name.into_iter().collect();
-        let layers = image.layers.iter().map(&mut take).collect::<Result<_, _>>()?;
         let (config_digest, config_bytes, config) = (image.config_digest, image.config_bytes, image.config);
         images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
     }
@@ -505,13 +547,17 @@ pub(super) fn layout_images<L>(
         let (name, why) = (foreign_name(entry), message!("error-entry-unusable"));
         LeftOut { name, why }
     }));
-    match first_error {
-        Some(error) if images.is_empty() => return Err(error.into()),
+    for (name, error) in take_doubled_names(&mut images, &names_of_damaged) {
+        left_out.push(LeftOut { name, why: in_one_line(&error) });
+        first_damage.get_or_insert(BatchFailure::from(error));
+    }
+    match first_damage.or(first_other) {
+        Some(failure) if images.is_empty() => return Err(failure),
         None if source.index.manifests.is_empty() && !source.index.foreign.is_empty() => {
             let (first, why) = (foreign_name(&source.index.foreign[0]), message!("error-entry-unusable"));
             return Err(ArchiveError::NothingUsable { first, why }.into());
         }
-        _ => check_names(&images)?,
+        _ => {}
     }
     Ok(images)
 }

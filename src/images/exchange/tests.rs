@@ -6,6 +6,7 @@ use crate::images::error::ImagesError;
 use crate::images::formats::compression::{Compression, CompressionOptions};
 use crate::images::formats::platform::Platform;
 use crate::images::formats::tar_reader::END_MARK;
+use crate::images::store::layout::Layout;
 use crate::images::store::sample_archives::{archive_for, archive_of, entry};
 use crate::report::{Reporter, in_one_line};
 
@@ -139,6 +140,20 @@ async fn an_image_for_another_architecture_comes_in_with_a_warning() {
 }
 
 #[tokio::test]
+async fn an_image_for_another_system_comes_in_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = (folder.path().join("store"), folder.path().join("x.tar"));
+    let mut bytes = archive_of("team/app:1", "one");
+    let at = bytes.windows(7).position(|window| window == b"\"linux\"").unwrap();
+    bytes[at..at + 7].copy_from_slice(b"\"plan9\"");
+    fs::write(&file, bytes).unwrap();
+    let warnings = std::sync::Arc::new(Warnings::default());
+    let reporter = Reporter::new(vec![warnings.clone()], tokio_util::sync::CancellationToken::new());
+    import(&store, &[file], &options(), &reporter).await.unwrap();
+    assert_eq!(*warnings.0.lock().unwrap(), ["images-other-os"]);
+}
+
+#[tokio::test]
 async fn zeros_behind_a_packed_archive_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (store, file) = (folder.path().join("store"), folder.path().join("x.tar.gz"));
@@ -146,4 +161,83 @@ async fn zeros_behind_a_packed_archive_are_left_alone() {
     std::io::Write::write_all(&mut encoder, &archive_of("team/app:1", "one")).unwrap();
     fs::write(&file, [encoder.finish().unwrap(), vec![0; 100_000]].concat()).unwrap();
     assert_eq!(take(&store, &[file], &options()).await.unwrap().images.len(), 1);
+}
+
+/// What a report says came in, and what was left out; each sorted.
+fn taken_and_left_out(report: &ImportReport) -> [Vec<&str>; 2] {
+    let mut taken: Vec<&str> = report.images.iter().map(|image| image.reference.as_str()).collect();
+    let mut left_out: Vec<&str> = report.left_out.iter().map(|one| one.name.as_str()).collect();
+    taken.sort_unstable();
+    left_out.sort_unstable();
+    [taken, left_out]
+}
+
+#[tokio::test]
+async fn one_image_of_a_layout_that_cannot_be_taken_is_left_out_by_name_and_the_rest_comes_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, file) = (folder.path().join("source"), folder.path().join("x.tar"));
+    for (architecture, name) in [("arm64", "team/arm:1"), ("amd64", "team/amd:1"), ("amd64", "team/other:1")] {
+        fs::write(&file, archive_for(architecture, &[name], name)).unwrap();
+        take(&source, std::slice::from_ref(&file), &options()).await.unwrap();
+    }
+    let sources = [source.clone()];
+    let arm = ImportOptions { platform: "linux/arm64".parse().unwrap(), is_platform_asked: true, ..options() };
+    let report = take(&folder.path().join("platform"), &sources, &arm).await.unwrap();
+    assert_eq!(taken_and_left_out(&report), [vec!["team/arm:1"], vec!["team/amd:1", "team/other:1"]]);
+
+    // A name that two images have.
+    let index = fs::read(source.join("index.json")).unwrap();
+    let mut twice: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let mut other = twice["manifests"][0].clone();
+    other["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "team/other:1"});
+    twice["manifests"].as_array_mut().unwrap().push(other);
+    fs::write(source.join("index.json"), twice.to_string()).unwrap();
+    let report = take(&folder.path().join("twice"), &sources, &options()).await.unwrap();
+    assert_eq!(taken_and_left_out(&report), [vec!["team/amd:1", "team/arm:1"], vec!["team/other:1"]]);
+    fs::write(source.join("index.json"), index).unwrap();
+
+    // A layer of another content, then none.
+    let layout = Layout::open(&source).unwrap().unwrap();
+    let image = layout.image(&"team/amd:1".parse().unwrap()).unwrap().unwrap();
+    let blob = layout.blob_path(&image.layers[0].blob);
+    let mut damaged = fs::read(&blob).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(&blob, damaged).unwrap();
+    let expected = [vec!["team/arm:1", "team/other:1"], vec!["team/amd:1"]];
+    let store = folder.path().join("damaged");
+    let report = take(&store, &sources, &options()).await.unwrap();
+    assert_eq!(taken_and_left_out(&report), expected);
+    assert_eq!(blobs(&store), 6, "a manifest, a configuration and a layer of each");
+    fs::remove_file(&blob).unwrap();
+    let store = folder.path().join("missing");
+    assert_eq!(taken_and_left_out(&plan_import(&store, &sources, &options()).await.unwrap()), expected);
+    assert_eq!(taken_and_left_out(&take(&store, &sources, &options()).await.unwrap()), expected);
+    // Nothing else in it is an error that says why.
+    let only = serde_json::json!({"schemaVersion": 2, "manifests": [twice["manifests"][1]]});
+    fs::write(source.join("index.json"), only.to_string()).unwrap();
+    let text = in_one_line(&take(&folder.path().join("nothing"), &sources, &options()).await.unwrap_err());
+    assert!(text.contains("a blob is missing"), "{text}");
+}
+
+#[tokio::test]
+async fn of_an_archive_the_image_whose_layer_is_damaged_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = (folder.path().join("store"), folder.path().join("x.tar"));
+    let mut bytes = Vec::new();
+    let item = |word: &str, bytes: &mut Vec<u8>| {
+        let digest = crate::fs::Digest::of(word.as_bytes());
+        let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": [digest]}});
+        let content = if word == "bad" { "dab" } else { word };
+        entry(bytes, &format!("{word}/layer.tar"), content.as_bytes());
+        entry(bytes, &format!("{word}.json"), config.to_string().as_bytes());
+        serde_json::json!({"Config": format!("{word}.json"), "RepoTags": [format!("team/{word}:1")],
+            "Layers": [format!("{word}/layer.tar")]})
+    };
+    let items = ["good", "bad"].map(|word| item(word, &mut bytes));
+    entry(&mut bytes, "manifest.json", serde_json::json!(items).to_string().as_bytes());
+    bytes.extend(END_MARK);
+    fs::write(&file, bytes).unwrap();
+    let report = take(&store, &[file], &options()).await.unwrap();
+    assert_eq!(taken_and_left_out(&report), [vec!["team/good:1"], vec!["team/bad:1"]]);
+    assert_eq!(blobs(&store), 3);
 }

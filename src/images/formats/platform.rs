@@ -9,6 +9,9 @@ use crate::engine::{EngineFacts, image_architecture, runs_natively};
 use crate::images::formats::documents::{Descriptor, ImageConfig};
 use crate::report::{Listed, Message, Told};
 
+/// What engines run, as images name it.
+const LINUX: &str = "linux";
+
 /// An operating system and an architecture, as images name them: `linux/amd64`, `linux/arm/v7`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
@@ -60,7 +63,7 @@ impl Platform {
     }
 
     fn of_architecture(architecture: &str) -> Self {
-        Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }
+        Self { os: LINUX.to_owned(), architecture: architecture.to_owned(), variant: None }
     }
 
     /// Whether an image with this configuration is one for this platform; one that does not say so may be.
@@ -134,8 +137,12 @@ impl Platform {
     }
 }
 
-/// What to say of an image that a machine of `architecture` may not be able to run; binfmt may run it all the same.
+/// What to say of an image that a Linux machine of `architecture` may not be able to run: binfmt may run what is for another
+/// architecture all the same, and nothing what is for another system.
 pub(in crate::images) fn other_architecture(name: &str, config: &ImageConfig, architecture: &str) -> Option<Message> {
+    if !config.os.is_empty() && config.os != LINUX {
+        return Some(message!("images-other-os", reference = name, os = config.os));
+    }
     let image = config.architecture.as_str();
     if runs_natively(image, architecture) {
         return None;

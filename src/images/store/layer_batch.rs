@@ -3,11 +3,12 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::images::error::ImagesError;
+use crate::images::error::{ImagesError, in_one_line};
 use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile};
 use crate::images::formats::tar_reader::TarError;
 use crate::images::store::layer_writer::{LayerWriteError, LayerWriter, PendingLayer, TakenLayer};
 use crate::images::store::layout::StoredLayer;
+use crate::report::{Message, Told as _};
 
 /// How many layers may be on their way to the disk while the next one is read.
 const LAYERS_IN_FLIGHT: usize = 3;
@@ -163,6 +164,26 @@ impl From<ImagesError> for BatchFailure {
 }
 
 impl BatchFailure {
+    /// Whether a layer is at fault, and no more than the images that need it.
+    pub fn is_of_a_layer(&self) -> bool {
+        matches!(
+            self,
+            Self::Archive(ArchiveError::WrongDigest { .. } | ArchiveError::Layer { .. })
+                | Self::Images(ImagesError::DamagedBlob { .. })
+        )
+    }
+
+    /// What is wrong, for a sentence that names the image.
+    pub fn in_one_line(&self) -> Message {
+        match self {
+            Self::Archive(error) => in_one_line(error),
+            Self::Images(ImagesError::DamagedBlob { path, why, .. }) => {
+                message!("because", what = path.display(), why = why.message())
+            }
+            Self::Images(error) => in_one_line(error),
+        }
+    }
+
     pub fn of(path: &str, error: LayerWriteError) -> Self {
         let path = path.to_owned();
         match error {

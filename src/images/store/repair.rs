@@ -2,7 +2,8 @@
 //! layers are removed whose content is not what their digests say, so that the next save or import brings them again.
 //!
 //! An index that is missing or can't be read is set aside, and made again from the records and from the entries that can
-//! be read out of it. An entry that was changed after `dpl` wrote it gives way to its record.
+//! be read out of it. An entry that was changed after `dpl` wrote it gives way to its record. An `oci-layout` that is
+//! missing or can't be read is written again: all that it says is a version.
 
 use std::collections::HashSet;
 use std::fs;
@@ -102,14 +103,14 @@ pub async fn repair(images_dir: &Path, reporter: &Reporter) -> Result<RepairRepo
     blocking(move || {
         plan(&folder)?;
         let _lock = StoreLock::take(&folder)?;
-        let Plan { mut report, index, is_changed } = plan(&folder)?;
+        let Plan { mut report, index, is_changed, is_marked } = plan(&folder)?;
         if report.index_replaced {
             set_index_aside(&folder)?;
         }
         if is_changed {
             write(&folder.join(INDEX_FILE), &index.to_bytes())?;
         }
-        if !folder.join(LAYOUT_FILE).exists() {
+        if !is_marked {
             write(&folder.join(LAYOUT_FILE), LAYOUT_VERSION)?;
         }
         for name in &report.names {
@@ -135,12 +136,20 @@ struct Plan {
     /// As it is to be.
     index: Index,
     is_changed: bool,
+    /// Whether `oci-layout` is there and can be read.
+    is_marked: bool,
 }
 
 fn plan(folder: &Path) -> Result<Plan, ImagesError> {
     let why = message!("store-without-records");
     let not_a_store = || ImagesError::NotAStore { folder: folder.to_owned(), why: why.clone() };
-    let (layout, index_replaced) = match Layout::open(folder) {
+    let (opened, is_marked) = match Layout::open(folder) {
+        Err(ImagesError::Document { path, .. }) if path.ends_with(LAYOUT_FILE) => {
+            (Layout::open_by_index(folder), false)
+        }
+        opened => (opened, folder.join(LAYOUT_FILE).exists()),
+    };
+    let (layout, index_replaced) = match opened {
         Ok(Some(layout)) => (layout, false),
         Ok(None) if folder.join(OWN_FOLDER).is_dir() => (Layout::with_index(folder, Index::default()), true),
         Ok(None) => return Err(not_a_store()),
@@ -176,7 +185,7 @@ fn plan(folder: &Path) -> Result<Plan, ImagesError> {
         }
     }
     let is_changed = index_replaced || index != layout.index;
-    Ok(Plan { report, index, is_changed })
+    Ok(Plan { report, index, is_changed, is_marked })
 }
 
 /// The ID of the image that an entry leads to, `None` for what is no image that an engine runs here.
@@ -210,6 +219,7 @@ fn incomplete(layout: &Layout, damaged: &[Digest], told: &[String]) -> Vec<Store
     };
     let mut incomplete = Vec::new();
     for (entry, name) in layout.named_entries() {
+        let older = name.as_deref().and_then(|name| older_image(layout, damaged, entry, name));
         let reference = name.unwrap_or_else(|| entry.shown_name());
         if told.contains(&reference) {
             continue;
@@ -217,10 +227,24 @@ fn incomplete(layout: &Layout, damaged: &[Digest], told: &[String]) -> Vec<Store
         let others = other_platforms(layout, entry);
         let others = others.iter().map(|other| layout.read_manifest(other, reference.clone()));
         let problem = std::iter::once(layout.read_image(entry)).chain(others).find_map(why);
+        let problem = problem.map(|why| match older {
+            Some(id) => message!("store-older-whole", why = why, id = id, reference = reference),
+            None => why,
+        });
         let kind = ProblemKind::Image;
         incomplete.extend(problem.map(|problem| StoreProblem { reference: reference.clone(), kind, problem }));
     }
     incomplete
+}
+
+/// The ID of the image that a name had before it came to an entry, where that image is still whole: an index that was
+/// copied over this one may have come without its blobs.
+fn older_image(layout: &Layout, damaged: &[Digest], entry: &Descriptor, name: &str) -> Option<String> {
+    let record = record_of(layout.folder(), name).filter(|record| record.entry.digest != entry.digest)?;
+    let image = layout.read_image(&record.entry).ok()?;
+    let is_whole =
+        layout.missing_blob(&image).is_none() && image.layers.iter().all(|layer| !damaged.contains(&layer.blob));
+    is_whole.then(|| image.config_digest.short().to_owned())
 }
 
 /// The entries of the index, where those that were changed, those of one name and those that are older than their

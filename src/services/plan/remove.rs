@@ -36,6 +36,10 @@ pub(super) fn plan(input: &PlanInput) -> Result<Plan, ServicesError> {
         if let Some(why) = &input.snapshot.unread_manifest {
             return Err(ServicesError::Problems(vec![Problem::OrphansUnknown { why: why.clone() }]));
         }
+        // What is an orphan here may be a service of the manifest that lies there.
+        for folder in &input.snapshot.other_folders {
+            builder.warn(Warning::OtherFolder { folder: folder.clone() });
+        }
         for seen in input.snapshot.orphans(input.manifest) {
             removed.push(remove(&mut builder, seen, Cause::Orphan, &[]).gone);
             gone.push(seen);

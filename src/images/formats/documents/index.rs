@@ -15,7 +15,7 @@ pub struct Index {
     pub media_type: String,
     pub manifests: Vec<Descriptor>,
     /// Entries of other programs that nothing here can use, since their digests are of another algorithm than SHA-256 or
-    /// their sizes beyond those of blobs: kept as they are, and never in the way of the others.
+    /// their sizes are none that a blob can have: kept as they are, and never in the way of the others.
     pub foreign: Vec<Value>,
     /// What others wrote into it.
     pub rest: serde_json::Map<String, Value>,
@@ -80,11 +80,12 @@ fn is_foreign(entry: &Value) -> bool {
         return false;
     }
     let digest = fields.get("digest").and_then(Value::as_str).unwrap_or_default();
-    let is_too_large = fields.get("size").and_then(Value::as_u64).is_some_and(|size| size > BLOB_LIMIT_BYTES);
-    let is_unusable = other_algorithm(digest).is_some() || is_too_large && digest.parse::<Digest>().is_ok();
+    let is_beyond = |size: &Value| size.is_number() && size.as_u64().is_none_or(|size| size > BLOB_LIMIT_BYTES);
+    let is_impossible = fields.get("size").is_some_and(is_beyond);
+    let is_unusable = other_algorithm(digest).is_some() || is_impossible && digest.parse::<Digest>().is_ok();
     let mut usual = fields.clone();
     usual.insert("digest".to_owned(), Digest::of(b"").to_string().into());
-    if is_too_large {
+    if is_impossible {
         usual.insert("size".to_owned(), 0.into());
     }
     is_unusable && serde_json::from_value::<Descriptor>(Value::Object(usual)).is_ok()
@@ -197,14 +198,15 @@ mod tests {
 
     #[test]
     fn an_entry_with_another_digest_or_an_impossible_size_is_kept_and_in_nobodys_way() {
-        let other = |digest: &str, size: u64| {
+        let other = |digest: &str, size: &str| {
             format!(r#"{{"mediaType":"x","size":{size},"digest":"{digest}","annotations":{{"a":"b"}}}}"#)
         };
-        let sha512 = other(&format!("sha512:{}", "ab".repeat(64)), 7);
-        let huge = other(&Digest::of(b"x").to_string(), 1_000_000_000_000_000);
-        let text = format!(r#"{{"schemaVersion":2,"manifests":[{sha512},{CONFIG},{huge}]}}"#);
+        let sha512 = other(&format!("sha512:{}", "ab".repeat(64)), "7");
+        let [huge, negative, endless] =
+            ["1000000000000000", "-1", "1e300"].map(|size| other(&Digest::of(b"x").to_string(), size));
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{sha512},{CONFIG},{huge},{negative},{endless}]}}"#);
         let index = Index::parse(text.as_bytes()).unwrap();
-        assert_eq!((index.manifests.len(), index.foreign.len()), (1, 2));
+        assert_eq!((index.manifests.len(), index.foreign.len()), (1, 4));
         let again = Index::parse(&index.to_bytes()).unwrap();
         assert_eq!(again, index);
         assert_eq!(foreign_name(&index.foreign[0]), format!("sha512:{}", &"ab".repeat(64)[..17]));

@@ -5,6 +5,7 @@
 //! that may be a layer is handed on as it comes, and what it was is known at the end.
 
 mod file_kinds;
+mod left_out;
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -12,6 +13,8 @@ use std::io::{self, Read};
 use serde::Deserialize;
 
 use self::file_kinds::{describes_an_image, is_attestation, is_document, may_be_layer};
+use self::left_out::{Aside, check_names, damaged_left_out, only_those_for};
+pub use self::left_out::{LeftOut, take_doubled_names};
 use crate::fs::Digest;
 use crate::images::formats::archive_writer::blob_path;
 use crate::images::formats::documents::{
@@ -97,6 +100,11 @@ impl ArchiveError {
         }
     }
 
+    /// Whether a layer is not what the archive says of it.
+    pub fn is_of_a_layer(&self) -> bool {
+        matches!(self, Self::WrongDigest { .. } | Self::WrongDiffId { .. } | Self::Layer { .. })
+    }
+
     /// Whether the file's content is at fault, and not the disk that it was read from.
     pub fn is_about_content(&self) -> bool {
         let is_content = |error: &io::Error| {
@@ -124,14 +132,6 @@ pub struct ArchivedImage<L> {
     pub layers: Vec<L>,
 }
 
-/// Something in an archive or a layout that is not an image for the platform that is meant: a chart, a signature, an
-/// image for others only. It is left out, and the rest is taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    pub name: String,
-    pub why: Message,
-}
-
 /// A file that may be a layer.
 pub struct LayerFile<'a> {
     pub path: &'a str,
@@ -156,17 +156,34 @@ const INDEX: &str = "index.json";
 pub enum PlatformWish<'a> {
     /// Of an index of several platforms, this one is meant; an archive that has only one image is taken as it is.
     Usual(&'a Platform),
-    /// The operator asked for this one: an image of another is an error.
+    /// The operator asked for this one: an image of another is left out, and an error where nothing else is there.
     Asked(&'a Platform),
 }
 
-/// Reads an archive of which nobody asked for a platform: of an index of several, `platform` is meant.
+/// Reads an archive of which nobody asked for a platform: of an index of several, `platform` is meant. An image that is not
+/// whole is an error.
 pub fn read_archive<L: Clone, E: From<ArchiveError>>(
     source: impl TarSource,
     platform: &Platform,
     take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
 ) -> Result<Vec<ArchivedImage<L>>, E> {
-    Ok(ArchiveContent::read(source, take_layer)?.images(PlatformWish::Usual(platform), &mut Vec::new())?)
+    let (images, aside) = ArchiveContent::read(source, take_layer)?.take_apart(PlatformWish::Usual(platform))?;
+    match aside.damaged.into_iter().next() {
+        Some((_, error)) => Err(error.into()),
+        None => Ok(images),
+    }
+}
+
+/// As [`read_archive`]; an image that is not whole goes into `damaged`, and keeps no other from being taken.
+pub fn read_whole_images<L: Clone, E: From<ArchiveError>>(
+    source: impl TarSource,
+    platform: &Platform,
+    damaged: &mut Vec<LeftOut>,
+    take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
+) -> Result<Vec<ArchivedImage<L>>, E> {
+    let (images, aside) = ArchiveContent::read(source, take_layer)?.take_apart(PlatformWish::Usual(platform))?;
+    damaged.extend(damaged_left_out(&aside.damaged));
+    Ok(images)
 }
 
 /// An image of an export that lacks something, and what.
@@ -309,23 +326,45 @@ impl<L: Clone> ArchiveContent<L> {
         Ok(())
     }
 
-    /// The images in it; what is not an image beside them goes into `left_out`.
+    /// The images in it; what is not an image beside them, and images that are not whole, go into `left_out`.
+    ///
+    /// # Errors
+    /// None of them can be taken.
     pub fn images(
         &self,
         wish: PlatformWish<'_>,
         left_out: &mut Vec<LeftOut>,
     ) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
-        let images = match (wish, self.documents.get(MANIFEST)) {
-            (PlatformWish::Usual(platform), Some(manifest)) => self.images_for(platform, manifest)?,
-            (PlatformWish::Usual(platform), None) => self.layout_images(platform, left_out)?,
-            (PlatformWish::Asked(platform), manifest) => self.images_asked_for(platform, manifest, left_out)?,
-        };
-        check_names(&images)?;
+        let (images, aside) = self.take_apart(wish)?;
+        left_out.extend(aside.all());
         Ok(images)
     }
 
-    fn manifest_or_names(&self, manifest: &[u8]) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
-        let mut images = self.manifest_images(manifest)?;
+    fn take_apart(&self, wish: PlatformWish<'_>) -> Result<(Vec<ArchivedImage<L>>, Aside), ArchiveError> {
+        let mut aside = Aside::default();
+        let mut images = match (wish, self.documents.get(MANIFEST)) {
+            (PlatformWish::Usual(platform), Some(manifest)) => self.images_for(platform, manifest, &mut aside)?,
+            (PlatformWish::Usual(platform), None) => self.layout_images(platform, &mut aside)?,
+            (PlatformWish::Asked(platform), manifest) => self.images_asked_for(platform, manifest, &mut aside)?,
+        };
+        aside.damaged.extend(take_doubled_names(&mut images, &aside.names_of_damaged));
+        if images.is_empty() && !aside.damaged.is_empty() {
+            return Err(aside.damaged.remove(0).1);
+        }
+        Ok((images, aside))
+    }
+
+    fn manifest_or_names(&self, manifest: &[u8], aside: &mut Aside) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let mut images = Vec::new();
+        for item in manifest_items(manifest)? {
+            match self.image(&item) {
+                Ok(image) => images.push(image),
+                Err(error) => {
+                    aside.damaged.push((item.shown_name(), error));
+                    aside.names_of_damaged.extend(item.repo_tags.into_iter().flatten());
+                }
+            }
+        }
         if images.iter().all(|image| image.references.is_empty()) {
             self.add_names_of_index(&mut images);
         }
@@ -334,8 +373,13 @@ impl<L: Clone> ArchiveContent<L> {
 
     /// Engines with the containerd store write a `manifest.json` for their own platform beside an index of all of them. An
     /// image that an engine of another platform would not run is taken from the index, where that has one for it.
-    fn images_for(&self, platform: &Platform, manifest: &[u8]) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
-        let mut images = self.manifest_or_names(manifest)?;
+    fn images_for(
+        &self,
+        platform: &Platform,
+        manifest: &[u8],
+        aside: &mut Aside,
+    ) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+        let mut images = self.manifest_or_names(manifest, aside)?;
         if images.iter().all(|image| platform.runs(&image.config)) {
             return Ok(images);
         }
@@ -357,43 +401,30 @@ impl<L: Clone> ArchiveContent<L> {
         Ok(images)
     }
 
-    /// As [`Self::images_for`], where the operator asked for the platform: the index counts where it has that, and an image
-    /// for another one is an error.
+    /// As [`Self::images_for`], where the operator asked for the platform: the index counts where it has that, and images for
+    /// others are left out.
     fn images_asked_for(
         &self,
         platform: &Platform,
         manifest: Option<&Vec<u8>>,
-        left_out: &mut Vec<LeftOut>,
+        aside: &mut Aside,
     ) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
-        let is_asked = |image: &ArchivedImage<L>| platform.runs(&image.config);
         if self.documents.contains_key(INDEX) {
-            let mut others = Vec::new();
-            match self.layout_images(platform, &mut others) {
-                Ok(images) if !images.is_empty() && images.iter().all(is_asked) => {
-                    left_out.extend(others);
-                    return Ok(images);
+            let mut of_index = Aside::default();
+            match self.layout_images(platform, &mut of_index) {
+                Ok(images) if images.iter().any(|image| platform.runs(&image.config)) => {
+                    *aside = of_index;
+                    return only_those_for(platform, images, aside);
                 }
                 Err(error) if manifest.is_none() => return Err(error),
                 Ok(_) | Err(_) => {}
             }
         }
         let images = match manifest {
-            Some(manifest) => self.manifest_or_names(manifest)?,
-            None => self.layout_images(platform, left_out)?,
+            Some(manifest) => self.manifest_or_names(manifest, aside)?,
+            None => self.layout_images(platform, aside)?,
         };
-        match images.iter().find(|image| !is_asked(image)) {
-            Some(image) => Err(ArchiveError::OtherPlatform {
-                image: image.references.first().cloned().unwrap_or_else(|| image.config_digest.to_string()),
-                found: image.config.architecture.clone(),
-                wanted: platform.to_string(),
-            }),
-            None => Ok(images),
-        }
-    }
-
-    /// The images that `docker save` names.
-    fn manifest_images(&self, manifest: &[u8]) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
-        manifest_items(manifest)?.iter().map(|item| self.image(item)).collect()
+        only_those_for(platform, images, aside)
     }
 
     /// The images of an engine's own export. One that is not whole in the engine goes into `not_whole`, and keeps no other
@@ -404,7 +435,10 @@ impl<L: Clone> ArchiveContent<L> {
         not_whole: &mut Vec<NotWhole>,
     ) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
         let Some(manifest) = self.documents.get(MANIFEST) else {
-            return self.images(PlatformWish::Usual(platform), &mut Vec::new());
+            let (images, aside) = self.take_apart(PlatformWish::Usual(platform))?;
+            let damaged = aside.damaged.into_iter();
+            not_whole.extend(damaged.map(|(name, why)| NotWhole { names: vec![name], why }));
+            return Ok(images);
         };
         let mut images = Vec::new();
         for item in manifest_items(manifest)? {
@@ -464,29 +498,27 @@ impl<L: Clone> ArchiveContent<L> {
     }
 
     /// The images of an OCI layout (image-spec, "Image Layout") without a `manifest.json` beside it. What is not an image
-    /// is left out, unless nothing else is there.
-    fn layout_images(
-        &self,
-        platform: &Platform,
-        left_out: &mut Vec<LeftOut>,
-    ) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
+    /// is left out, unless nothing else is there; so is what is not whole.
+    fn layout_images(&self, platform: &Platform, aside: &mut Aside) -> Result<Vec<ArchivedImage<L>>, ArchiveError> {
         let index = self.documents.get(INDEX).ok_or(ArchiveError::NoManifest)?;
         let index = Index::parse(index).map_err(|source| ArchiveError::Document { path: INDEX.to_owned(), source })?;
         let mut images: Vec<ArchivedImage<L>> = Vec::new();
         let mut first_error = None;
         for (entry, name) in index.manifests.iter().zip(entry_names(&index.manifests)) {
-            match self.layout_image(entry, name.clone(), platform, &mut images) {
-                Ok(()) => {}
-                Err(error) if error.is_other_kind() => {
-                    let name = name.unwrap_or_else(|| entry.shown_name());
-                    left_out.push(LeftOut { name, why: in_one_line(&error) });
-                    first_error.get_or_insert(error);
-                }
-                Err(error) => return Err(error),
+            let Err(error) = self.layout_image(entry, name.clone(), platform, &mut images) else {
+                continue;
+            };
+            let shown = name.clone().unwrap_or_else(|| entry.shown_name());
+            if error.is_other_kind() {
+                aside.others.push(LeftOut { name: shown, why: in_one_line(&error) });
+                first_error.get_or_insert(error);
+            } else {
+                aside.damaged.push((shown, error));
+                aside.names_of_damaged.extend(name);
             }
         }
         match first_error {
-            Some(error) if images.is_empty() => Err(error),
+            Some(error) if images.is_empty() && aside.damaged.is_empty() => Err(error),
             _ => Ok(images),
         }
     }
@@ -555,23 +587,16 @@ impl<L: Clone> ArchiveContent<L> {
     }
 }
 
+impl ManifestItem {
+    /// What messages call it.
+    fn shown_name(&self) -> String {
+        shown(self.repo_tags.iter().flatten().next().unwrap_or(&self.config))
+    }
+}
+
 fn manifest_items(manifest: &[u8]) -> Result<Vec<ManifestItem>, ArchiveError> {
     parse(message!("words", text = MANIFEST), manifest)
         .map_err(|source| ArchiveError::Document { path: MANIFEST.to_owned(), source })
-}
-
-/// No two images may have one name, however it is spelled: engines take the last of them, others the first.
-pub fn check_names<L>(images: &[ArchivedImage<L>]) -> Result<(), ArchiveError> {
-    let mut owners: HashMap<String, &Digest> = HashMap::new();
-    for image in images {
-        for text in &image.references {
-            let name = text.parse().ok().as_ref().and_then(engine_name).unwrap_or_else(|| text.clone());
-            if owners.insert(name, &image.config_digest).is_some_and(|owner| *owner != image.config_digest) {
-                return Err(ArchiveError::NameTwice { reference: shown(text) });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The digest that `blobs/sha256/<hex>` and `<hex>.json` promise.

@@ -390,3 +390,43 @@ fn an_image_that_is_not_whole_in_an_export_keeps_no_other_from_being_read() {
     let refused = read_archive(Streamed(bytes.as_slice()), &Platform::host(), take);
     assert!(matches!(refused, Err(ArchiveError::ImageNotWhole { .. })));
 }
+
+#[test]
+fn of_an_archive_only_the_images_that_can_be_taken_are_and_the_others_are_named() {
+    let item = |name: &str, layer: &str| serde_json::json!({"Config": "c.json", "RepoTags": [name], "Layers": [layer]});
+    let other = |name: &str| serde_json::json!({"Config": "d.json", "RepoTags": [name], "Layers": null});
+    let items = serde_json::json!([
+        item("a:1", "aa/layer.tar"),
+        item("b:1", "gone/layer.tar"),
+        item("c:1", "aa/layer.tar"),
+        other("docker.io/library/c:1"),
+        // Which of them is meant, nobody knows.
+        other("d:1"),
+        item("d:1", "gone/layer.tar"),
+    ]);
+    let archive = Archive::default()
+        .file("aa/layer.tar", b"x")
+        .file("c.json", &config(1))
+        .file("d.json", &config(0))
+        .file("manifest.json", &serde_json::to_vec(&items).unwrap());
+    let (read, left_out) = archive.read_for(PlatformWish::Usual(&platform("linux/amd64")));
+    let images = read.unwrap();
+    let names: Vec<&String> = images.iter().flat_map(|image| &image.references).collect();
+    assert_eq!(names, ["a:1"]);
+    let left_out: Vec<&str> = left_out.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(left_out, ["b:1", "d:1", "c:1", "d:1"]);
+}
+
+#[test]
+fn of_images_for_several_platforms_those_for_the_one_that_is_asked_for_are_taken() {
+    let (archive, ids) = of_two_platforms(INDEX_TYPE, MANIFEST_TYPE, false);
+    assert!(archive.read_for(PlatformWish::Asked(&platform("linux/s390x"))).0.is_err());
+    let (archive, amd64, _) = Archive::default().image(MANIFEST_TYPE, "amd64");
+    let (archive, arm64, arm64_id) = archive.image(MANIFEST_TYPE, "arm64");
+    assert_eq!(arm64_id, ids[1]);
+    let archive = archive.index(&[named(amd64, "amd:1"), named(arm64, "arm:1")]);
+    let (read, left_out) = archive.read_for(PlatformWish::Asked(&platform("linux/arm64")));
+    let images = read.unwrap();
+    assert_eq!((images.len(), &images[0].references[..]), (1, &["arm:1".to_owned()][..]));
+    assert_eq!(left_out.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["amd:1"]);
+}

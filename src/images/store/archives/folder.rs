@@ -115,7 +115,12 @@ impl ArchiveFolder {
                             found.others.push(archive.path);
                         }
                     }
-                    (_, None) => {}
+                    (_, None) => {
+                        let is_known = |path: &Path| unreadable.iter().any(|(known, _)| known == path);
+                        if let Some(why) = archive.why_damaged(&wanted).filter(|_| !is_known(&archive.path)) {
+                            unreadable.push((archive.path.clone(), why.clone()));
+                        }
+                    }
                 },
                 Err(error @ ImagesError::Interrupted { .. }) => return Err(error),
                 Err(error) if error.is_another_kind_of_file() && !is_named => {}
@@ -194,7 +199,7 @@ impl ArchiveFolder {
         let ArchiveFile { path, name, stamp } = &self.files[at];
         let path = self.folder.join(path);
         match self.memory.get(name, stamp, &self.platform) {
-            Some(Known::Images(images)) => return Ok(OldArchive { path, images }),
+            Some(Known::Images { images, damaged }) => return Ok(OldArchive { path, images, damaged }),
             Some(Known::Unusable(Unusable { why, is_another_kind, is_for_other_platforms })) => {
                 return Err(ImagesError::UnusableArchive { path, why, is_another_kind, is_for_other_platforms });
             }
@@ -224,7 +229,7 @@ impl ArchiveFolder {
         let (name, stamp) = (name.clone(), *stamp);
         match read {
             Ok(archive) => {
-                self.learned |= self.memory.add(&name, stamp, &self.platform, &archive.images);
+                self.learned |= self.memory.add(&name, stamp, &self.platform, &archive);
                 Ok(archive)
             }
             Err(_) if self.reporter.asked_to_stop() => Err(ImagesError::Interrupted { done: 0, all: 1 }),

@@ -10,10 +10,10 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::ArchivedLayer;
+use super::{ArchivedLayer, OldArchive};
 use crate::fs::{Digest, create_dir_durably};
 use crate::images::formats::documents::ImageConfig;
-use crate::images::formats::image_archive::ArchivedImage;
+use crate::images::formats::image_archive::{ArchivedImage, LeftOut};
 use crate::images::formats::platform::Platform;
 use crate::images::store::layout::OWN_FOLDER;
 use crate::images::store::sidecar::{read_sidecar, write_sidecar};
@@ -61,6 +61,9 @@ struct RememberedArchive {
     #[serde(default)]
     platform: Option<String>,
     images: Vec<RememberedImage>,
+    /// Images in it that are not whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<RememberedDamage>,
     /// Why its images can't be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unusable: Option<Unusable>,
@@ -72,6 +75,13 @@ struct RememberedImage {
     /// The configuration's text, byte for byte.
     config: String,
     layers: Vec<ArchivedLayer>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct RememberedDamage {
+    name: String,
+    #[serde(with = "crate::catalogue::by_key")]
+    why: Message,
 }
 
 /// Why a file has no images that can be used.
@@ -88,7 +98,7 @@ pub(super) struct Unusable {
 
 /// What an archive was found to be.
 pub(super) enum Known {
-    Images(Vec<ArchivedImage<ArchivedLayer>>),
+    Images { images: Vec<ArchivedImage<ArchivedLayer>>, damaged: Vec<LeftOut> },
     Unusable(Unusable),
 }
 
@@ -106,28 +116,26 @@ impl Memory {
         if let Some(unusable) = &known.unusable {
             return Some(Known::Unusable(unusable.clone()));
         }
-        known.images.iter().map(RememberedImage::image).collect::<Option<_>>().map(Known::Images)
+        let images = known.images.iter().map(RememberedImage::image).collect::<Option<_>>()?;
+        let damaged = known.damaged.iter().cloned().map(|RememberedDamage { name, why }| LeftOut { name, why });
+        Some(Known::Images { images, damaged: damaged.collect() })
     }
 
     /// Whether it was added; an image whose configuration is not UTF-8 can't be.
-    pub fn add(
-        &mut self,
-        name: &str,
-        stamp: Stamp,
-        platform: &Platform,
-        images: &[ArchivedImage<ArchivedLayer>],
-    ) -> bool {
-        let Some(images) = images.iter().map(RememberedImage::of).collect() else {
+    pub fn add(&mut self, name: &str, stamp: Stamp, platform: &Platform, archive: &OldArchive) -> bool {
+        let Some(images) = archive.images.iter().map(RememberedImage::of).collect() else {
             return false;
         };
-        let platform = Some(platform.to_string());
-        self.archives.insert(name.to_owned(), RememberedArchive { stamp, platform, images, unusable: None });
+        let damaged = archive.damaged.iter().cloned().map(|LeftOut { name, why }| RememberedDamage { name, why });
+        let (platform, damaged) = (Some(platform.to_string()), damaged.collect());
+        self.archives.insert(name.to_owned(), RememberedArchive { stamp, platform, images, damaged, unusable: None });
         true
     }
 
     pub fn add_unusable(&mut self, name: &str, stamp: Stamp, platform: &Platform, unusable: Unusable) {
         let platform = Some(platform.to_string());
-        let remembered = RememberedArchive { stamp, platform, images: Vec::new(), unusable: Some(unusable) };
+        let (images, damaged, unusable) = (Vec::new(), Vec::new(), Some(unusable));
+        let remembered = RememberedArchive { stamp, platform, images, damaged, unusable };
         self.archives.insert(name.to_owned(), remembered);
     }
 

@@ -19,18 +19,22 @@ pub use self::source::{OpenArchive, open, open_parts, open_stream, open_watched}
 use crate::fs::{Digest, HashingReader, HashingWriter};
 use crate::images::error::ImagesError;
 use crate::images::formats::compression::{Compression, MAGIC_BYTES, PlainReader};
-use crate::images::formats::image_archive::{ArchiveError, ArchivedImage, LayerFile, read_archive};
+use crate::images::formats::image_archive::{
+    ArchiveError, ArchivedImage, LayerFile, LeftOut, read_archive, read_whole_images,
+};
 use crate::images::formats::platform::Platform;
 use crate::images::formats::unpack_limit::{LimitExceeded, UnpackLimit};
 use crate::images::names::engine_name;
 use crate::manifest::Reference;
-use crate::report::Meter;
+use crate::report::{Message, Meter};
 
 /// An archive whose content is known.
 #[derive(Debug, Clone)]
 pub struct OldArchive {
     pub path: PathBuf,
     pub images: Vec<ArchivedImage<ArchivedLayer>>,
+    /// Images in it that are not whole, and why: they keep no other from being loaded.
+    pub damaged: Vec<LeftOut>,
 }
 
 /// A layer in an archive.
@@ -48,9 +52,10 @@ impl OldArchive {
         let failed = |source| ImagesError::file(message!("verb-read"), path, source);
         let budget = UnpackLimit::of(fs::metadata(path).map_err(failed)?.len());
         let measure = |file: LayerFile<'_>, body: &mut dyn Read| measure(&file, body, &budget);
-        let images = read_archive(archive, platform, measure);
+        let mut damaged = Vec::new();
+        let images = read_whole_images(archive, platform, &mut damaged, measure);
         let images = images.map_err(|source| ImagesError::Archive { origin, source: Box::new(source) })?;
-        Ok(Self { path: path.to_owned(), images })
+        Ok(Self { path: path.to_owned(), images, damaged })
     }
 
     /// The names of its images, each with its tag; what is no reference is left out.
@@ -68,6 +73,16 @@ impl OldArchive {
                     || reference.parse().is_ok_and(|reference: Reference| engine_name(&reference) == wanted)
             })
         })
+    }
+}
+
+impl OldArchive {
+    /// Why the image that the archive has under this name can't be used.
+    fn why_damaged(&self, name: &str) -> Option<&Message> {
+        let is_it = |written: &str| {
+            written == name || written.parse().ok().as_ref().and_then(engine_name).as_deref() == Some(name)
+        };
+        self.damaged.iter().find(|damaged| is_it(&damaged.name)).map(|damaged| &damaged.why)
     }
 }
 

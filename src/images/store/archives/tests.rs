@@ -275,3 +275,42 @@ async fn an_archive_for_other_platforms_only_is_no_problem_and_damage_in_it_is_o
         assert!(report.problems[0].reference.ends_with("damaged.tar"), "{report:?}");
     }
 }
+
+/// An archive of `team/app:1`, and of `team/gone:1`, whose layer is not in it.
+fn with_an_image_that_is_not_whole() -> Vec<u8> {
+    let mut layer = Vec::new();
+    entry(&mut layer, "file", b"one");
+    layer.extend([0; 1024]);
+    let diff_ids = [Digest::of(&layer)];
+    let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}});
+    let item = |name: &str, layer: &str| serde_json::json!({"Config": "c.json", "RepoTags": [name], "Layers": [layer]});
+    let items = serde_json::json!([item("team/gone:1", "gone/layer.tar"), item("team/app:1", "l/layer.tar")]);
+    let mut archive = Vec::new();
+    entry(&mut archive, "l/layer.tar", &layer);
+    entry(&mut archive, "c.json", config.to_string().as_bytes());
+    entry(&mut archive, "manifest.json", items.to_string().as_bytes());
+    archive.extend([0; 1024]);
+    archive
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_whole_hides_no_other_of_its_archive_and_is_told() {
+    use crate::images::store::verify::{Thoroughness, verify};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = put(folder.path(), "delivery.tar.gz", &gzip(&with_an_image_that_is_not_whole()), 1);
+    // Read, and remembered.
+    for _ in 0..2 {
+        let (found, unreadable) = find(folder.path(), "team/app:1");
+        assert_eq!((found.map(|found| found.archive.path), unreadable.len()), (Some(path.clone()), 0));
+        let (found, unreadable) = find(folder.path(), "team/gone:1");
+        assert!(found.is_none());
+        assert_eq!(unreadable[0].0, path);
+        let why = crate::catalogue::english(&unreadable[0].1);
+        assert!(why.contains("gone/layer.tar"), "{why}");
+    }
+    for thoroughness in [Thoroughness::Quick, Thoroughness::Full] {
+        let report = verify(folder.path(), None, thoroughness, &Reporter::default()).await.unwrap();
+        assert_eq!((report.ok, report.problems.len(), report.archives), (false, 1, 1), "{report:?}");
+    }
+}

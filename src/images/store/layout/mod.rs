@@ -38,6 +38,21 @@ pub(in crate::images) fn written_folders(store: &Path) -> [PathBuf; 5] {
     [store.to_owned(), store.join(BLOBS), own.join(LAYERS), own.join(NAMES), own]
 }
 
+/// Whether a path leads to a file that is part of a store, or would be one; archives beside it are not.
+pub(in crate::images) fn is_part_of(store: &Path, path: &Path) -> bool {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (Ok(store), Ok(folder), Some(name)) = (store.canonicalize(), folder.canonicalize(), path.file_name()) else {
+        return false;
+    };
+    let Ok(below) = folder.strip_prefix(&store) else {
+        return false;
+    };
+    match below.iter().next() {
+        Some(first) => first == OWN_FOLDER || Path::new(BLOBS).starts_with(first),
+        None => name == INDEX_FILE || name == LAYOUT_FILE,
+    }
+}
+
 /// A store, as its index was when it was opened.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -113,8 +128,7 @@ impl Layout {
     /// `None` where the folder is missing or is no layout. An index of several platforms means the image for `platform`.
     pub fn open_for(folder: &Path, platform: &Platform) -> Result<Option<Self>, ImagesError> {
         let version = read_small(&folder.join(LAYOUT_FILE))?;
-        let index_path = folder.join(INDEX_FILE);
-        let index = read_small(&index_path)?;
+        let index = read_small(&folder.join(INDEX_FILE))?;
         if let Some(version) = &version {
             #[derive(Deserialize)]
             struct Version {
@@ -126,18 +140,27 @@ impl Layout {
                 .map_err(|source| ImagesError::Document { path, source })?;
             // The only version that there is; it has not moved with the specification.
             if version.version != "1.0.0" {
-                return Err(not_a_store(folder, message!("store-layout-unknown")));
+                let version = version.version.escape_debug().take(60).collect();
+                return Err(ImagesError::LayoutVersion { folder: folder.to_owned(), version });
             }
         }
         match (version, index) {
             (None, None) => Ok(None),
             (Some(_), None) => Err(not_a_store(folder, message!("store-index-missing"))),
-            (_, Some(bytes)) => {
-                let index =
-                    Index::parse(&bytes).map_err(|source| ImagesError::Document { path: index_path, source })?;
-                Ok(Some(Self { folder: folder.to_owned(), platform: platform.clone(), index }))
-            }
+            (_, Some(bytes)) => Self::of_index(folder, platform, &bytes).map(Some),
         }
+    }
+
+    /// As [`Layout::open`], by the index alone: a repair writes `oci-layout` again where it can't be read.
+    pub(in crate::images) fn open_by_index(folder: &Path) -> Result<Option<Self>, ImagesError> {
+        let index = read_small(&folder.join(INDEX_FILE))?;
+        index.map(|bytes| Self::of_index(folder, &Platform::host(), &bytes)).transpose()
+    }
+
+    fn of_index(folder: &Path, platform: &Platform, bytes: &[u8]) -> Result<Self, ImagesError> {
+        let path = folder.join(INDEX_FILE);
+        let index = Index::parse(bytes).map_err(|source| ImagesError::Document { path, source })?;
+        Ok(Self { folder: folder.to_owned(), platform: platform.clone(), index })
     }
 
     /// A store whose index is this one, whatever its file says.

@@ -398,7 +398,8 @@ fn is_other_kind(layout: &Layout, entry: &Descriptor) -> bool {
 /// Whether an archive is needed besides the store.
 fn state_of(archive: &OldArchive, layout: Option<&Layout>, needed: &NeededImages) -> ArchiveState {
     let references = archive.references();
-    if references.is_empty() {
+    // What an image that is not whole would have been needed for, nobody knows.
+    if references.is_empty() || !archive.damaged.is_empty() {
         return ArchiveState::Unknown;
     }
     let mut wanted = references.iter().filter(|name| needed.users(name).is_some()).peekable();

@@ -127,11 +127,20 @@ fn compare_with_needed(
     let lost = layout.map(lost_names).transpose()?.unwrap_or_default();
     let entries = layout.into_iter().flat_map(|layout| layout.named_entries());
     let named: HashSet<String> = entries.filter_map(|(_, name)| name).collect();
+    let foreign: Vec<String> =
+        layout.into_iter().flat_map(|layout| layout.index.foreign.iter().map(foreign_name)).collect();
     for name in needed.names().filter(|name| !named.contains(*name)) {
         if lost.iter().any(|record| record.name == name) {
             let (kind, problem) = (ProblemKind::Index, message!("store-name-lost"));
             report.problems.push(StoreProblem { reference: name.to_owned(), kind, problem });
-        } else if !is_archived(name) {
+        } else if is_archived(name) {
+            continue;
+        } else if foreign.iter().any(|other| other == name) {
+            // It is in the store, and no load can use it.
+            report.others.retain(|other| other != name);
+            let (kind, problem) = (ProblemKind::Image, message!("error-entry-unusable"));
+            report.problems.push(StoreProblem { reference: name.to_owned(), kind, problem });
+        } else {
             report.missing.push(name.to_owned());
         }
     }
@@ -156,6 +165,7 @@ fn verify_archives(
         }
         let subject = path.display().to_string();
         archived.extend(read.iter().flat_map(OldArchive::references));
+        let not_whole = read.as_ref().ok().and_then(|archive| archive.damaged.first().map(|one| one.why.clone()));
         // This machine's images are not the only ones that matter: the engine may be on another.
         let is_archive = |read: &Result<_, ImagesError>| match read {
             Ok(_) => true,
@@ -184,7 +194,10 @@ fn verify_archives(
             }
             Ok(()) | Err(_) => {
                 report.archives += 1;
-                if thoroughness == Thoroughness::Full {
+                if let Some(problem) = not_whole {
+                    reporter.failed(Activity::VerifyImage, &subject, &problem);
+                    report.problems.push(StoreProblem { reference: subject, kind: ProblemKind::Archive, problem });
+                } else if thoroughness == Thoroughness::Full {
                     reporter.done(Activity::VerifyImage, &subject, message!("images-whole"));
                 }
             }

@@ -225,3 +225,26 @@ async fn each_problem_says_what_it_is_about() {
     let kinds: Vec<ProblemKind> = report.problems.iter().map(|problem| problem.kind).collect();
     assert_eq!(kinds, [ProblemKind::Index, ProblemKind::Image, ProblemKind::Archive], "{report:?}");
 }
+
+#[tokio::test]
+async fn an_entry_that_no_load_can_use_is_a_problem_where_it_is_needed_and_never_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    store(folder.path());
+    let path = folder.path().join("index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    index["manifests"].as_array_mut().unwrap().push(serde_json::json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 7,
+        "digest": format!("sha512:{}", "ab".repeat(64)),
+        "annotations": {"org.opencontainers.image.ref.name": "s512:1"},
+    }));
+    fs::write(&path, index.to_string()).unwrap();
+    let look = async |needed: &[&str]| {
+        let needed = NeededImages::these("p", needed);
+        verify(folder.path(), Some(&needed), Thoroughness::Quick, &Reporter::default()).await.unwrap()
+    };
+    let report = look(&["a/one:1"]).await;
+    assert_eq!((report.ok, &report.others[..]), (true, &["s512:1".to_owned()][..]), "{report:?}");
+    let report = look(&["s512:1"]).await;
+    assert_eq!((report.missing.len(), report.others.len(), report.problems.len()), (0, 0, 1), "{report:?}");
+    assert_eq!(report.problems[0].reference, "s512:1");
+}

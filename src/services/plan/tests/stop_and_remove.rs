@@ -27,6 +27,19 @@ fn orphans_go_alone_where_no_service_is_chosen() {
 }
 
 #[test]
+fn a_removal_of_orphans_names_the_other_folder_that_containers_were_created_from() {
+    let stack = Stack::three().all_run();
+    let stack = stack.with(|stack| stack.snapshot.other_folders = ["host:/srv/clone".to_owned()].into());
+    let plan = |extent: &[Extent]| {
+        let extent = extent.iter().copied().collect();
+        stack.plan(Action::Remove, &["ui"], |options| options.extent = extent).unwrap()
+    };
+    let warned = Warning::OtherFolder { folder: "host:/srv/clone".to_owned() };
+    assert!(plan(&[Extent::Orphans]).warnings.contains(&warned));
+    assert!(!plan(&[]).warnings.contains(&warned));
+}
+
+#[test]
 fn remove_takes_containers_of_every_kind_and_nothing_else() {
     let stack = Stack::three().all_run().has("ui", 1, Role::Kept, |view| view.state = ContainerState::Exited).has(
         "ui",
