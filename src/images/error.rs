@@ -447,7 +447,8 @@ mod tests {
         std::fs::create_dir(folder.path().join(OWN_FOLDER)).unwrap();
         let of = |why| hint(&ImagesError::NotAStore { folder: folder.path().to_owned(), why });
         assert!(of(message!("store-index-missing")).contains("dpl images repair"), "the control");
-        let newer = of(message!("store-layout-unknown"));
+        let newer = ImagesError::LayoutVersion { folder: folder.path().to_owned(), version: "9.0".to_owned() };
+        let newer = hint(&newer);
         assert!(newer.contains("newer dpl") && !newer.contains("repair"), "{newer}");
         assert!(of(message!("store-without-archives")).contains("dpl images import"));
     }

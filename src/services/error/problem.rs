@@ -66,8 +66,8 @@ impl Told for Problem {
             Self::PlatformDiffers { service, reference, platform, image } => message!(
                 "problem-platform-differs",
                 service = service,
-                reference = reference,
                 platform = platform,
+                reference = reference,
                 image = image
             ),
             Self::PastImageGone { services, id, reference } => {
