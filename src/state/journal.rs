@@ -259,7 +259,8 @@ pub(super) fn entries_of(path: &Path) -> Result<Vec<(Vec<u8>, Entry)>, StateErro
 pub fn damaged_lines(state: &StateDir) -> Result<u64, StateError> {
     let mut damaged = 0;
     each_line(&state.file(FILE), |line| {
-        let read = serde_json::from_slice::<serde::de::IgnoredAny>(&line);
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        let read = serde_json::from_slice::<serde::de::IgnoredAny>(line);
         damaged += u64::from(read.is_err_and(|error| error.is_syntax()));
         Ok(())
     })?;

@@ -187,7 +187,9 @@ fn what_programs_read_is_the_same_in_both_languages_to_the_byte() {
 
 #[test]
 fn a_question_without_a_terminal_is_an_error_with_the_question_in_it() {
-    let run = chinese().run(&["db", "rebuild", "minerva"]).failure(2);
+    let site = chinese();
+    site.write("seeds/minerva/backup.json", "{}");
+    let run = site.run(&["db", "rebuild", "minerva"]).failure(2);
     assert_eq!(
         run.stderr,
         "错误: 没有终端，无法询问：minerva 将被交付转储中的数据替换。请输入它的名称以继续：\n  提示: 加 --yes 则不必输入名称 `minerva`，直接执行\n"

@@ -233,7 +233,7 @@ fn a_store_of_a_newer_layout_is_not_sent_from_one_repair_to_the_next() {
     site.write("store/oci-layout", r#"{"imageLayoutVersion": "9.0"}"#);
     for command in ["verify", "repair"] {
         let said = site.run(&["images", command, "-f", "stack.json"]).failure(1).stderr;
-        assert!(said.contains("unknown version") && said.contains("use a newer dpl"), "{said}");
+        assert!(said.contains("version 9.0, which is not known") && said.contains("use a newer dpl"), "{said}");
         assert!(!said.contains("dpl images repair"), "{said}");
     }
 }
