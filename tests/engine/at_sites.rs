@@ -439,12 +439,9 @@ fn who_is_at_work_at_a_site_is_told_to_the_next_one() {
     let sites = Sites::new("");
     sites.stack.run(&["start"]).success();
     let (mut first, said) = sites.begin(&["on", "site", "restart", "slow"]);
-    let at_work = "is at work on this project: `dpl restart slow`";
-    eventually("the first one has the lock", || {
-        let run = sites.stack.run(&["lock", "status"]);
-        format!("{}{}", run.stdout, run.stderr).contains(at_work)
-    });
+    eventually("the restart is under way", || sites.is_under_way());
     let refused = sites.run(&["on", "other", "restart", "a"]).failure(5);
+    let at_work = "is at work on this project: `dpl restart slow`";
     assert!(refused.stderr.contains(at_work), "{}", refused.stderr);
     assert_eq!(first.wait().unwrap().code(), Some(0), "{}", fs::read_to_string(said).unwrap());
 }

@@ -76,8 +76,8 @@ impl Case {
 
 const MANIFEST: &str = r#"{"project": "hostile", "paths": {"images": "store"}, "services": {"a": {"image": "a:1"}}}"#;
 /// Whatever it is given to read.
-// The program's promise is 64 MiB; without optimisation it has 8 MiB more of its own file in memory than the release.
-const PEAK_LIMIT_KIB: u64 = 72 << 10;
+// The program's promise is 64 MiB; without optimisation it has 16 MiB more of its own file in memory than the release.
+const PEAK_LIMIT_KIB: u64 = 80 << 10;
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// A place with a secret beside the folder of images, and an engine that takes everything and has nothing.
