@@ -47,7 +47,7 @@ pub use exchange::parts::{part_path, replaced_part};
 pub use formats::compression::{Compression, CompressionOptions};
 pub use formats::documents::DocumentError;
 pub use formats::image_archive::ArchiveError;
-pub use formats::platform::{InvalidPlatform, NoPlatform, Platform};
+pub use formats::platform::{InvalidPlatform, NoPlatform, Platform, is_for_another_machine};
 pub use formats::tar_reader::TarError;
 pub use list::{ImageList, ListedArchive, ListedImage, OtherKind, list_images, unnamed_bytes};
 pub use load::plan::plan_load;

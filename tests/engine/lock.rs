@@ -237,7 +237,7 @@ fn a_note_of_stopped_services_that_a_newer_dpl_wrote_is_said_by_each_command_tha
 fn ctrl_c_ends_the_wait_for_a_lock_at_once() {
     let operators = Operators::new();
     let name = format!("{}-dpl-lock", operators.one.project);
-    docker_on(&operators.one.engine, &["create", "--name", &name, "redis:7.0"]);
+    docker_on(&operators.one.engine, &["create", "--name", &name, "--label", "dpl.lock.holder=somebody", "redis:7.0"]);
     let mut command = operators.other.site.command(&["start", "--yes", "-f", "stack.json"]);
     // Without a beat it would be taken over only after a minute.
     command.env_remove("DPL_LOCK_STALE_MS");

@@ -70,10 +70,11 @@ fn a_terminal_that_cannot_draw_is_asked_for_lines() {
     let mut site = site();
     site.set("TERM", "dumb");
     let mut terminal = Terminal::open(&site, &["stack.json"], 100, 50);
-    terminal.says("action:").keys("\r\n").keys("4\r").says("empty goes back):").keys("26\r");
+    terminal.says("action:");
+    assert!(terminal.text().contains(" 4  stop services"), "{}", terminal.text());
+    terminal.keys("\r\n").keys("4\r").says("empty goes back):").keys("26\r");
     terminal.says("error: service 26 does not exist").keys("q\r");
     assert_eq!(terminal.end(), 0);
-    assert!(terminal.text().contains(" 4  stop services"), "{}", terminal.text());
 
     let mut terminal = Terminal::open(&site, &["stack.json"], 100, 50);
     terminal.says("action:").keys("\x03");

@@ -151,6 +151,11 @@ pub(in crate::images) fn other_architecture(name: &str, config: &ImageConfig, ar
     Some(message)
 }
 
+/// Whether a notice is that of an image which the engine's machine may not be able to run.
+pub fn is_for_another_machine(notice: &Message) -> bool {
+    matches!(notice.key, "images-other-architecture" | "images-other-os")
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.os, self.architecture)?;

@@ -10,7 +10,7 @@ use crate::cli::commands::images::load_of;
 use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::engine::Engine;
-use crate::images::LoadPlan;
+use crate::images::{LoadPlan, is_for_another_machine};
 use crate::manifest::model::Database;
 use crate::manifest::{FileUse, Reference, UsedFile, is_empty_secret};
 use crate::report::Listed;
@@ -84,7 +84,7 @@ fn stored(references: &[Reference], project: &Project, session: &mut Session) ->
 
 /// Images of the store that the engine's machine can only run under emulation.
 fn for_other_machines(load: &LoadPlan, say: Say) -> Vec<DoctorCheck> {
-    let told = load.notices.iter().filter(|notice| notice.key == "images-other-architecture");
+    let told = load.notices.iter().filter(|notice| is_for_another_machine(notice));
     let advice = || say(message!("doctor-bring-own-architecture"));
     told.map(|notice| DoctorCheck::ok("images", say(notice.clone())).but(Verdict::Warning, advice())).collect()
 }

@@ -21,7 +21,7 @@ use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
 
 pub(super) use compression::CompressionChoice;
-pub use transfer::{Load, LoadArguments, Save, SaveArguments, found_in_store, load, load_of, save};
+pub use transfer::{Load, LoadArguments, Save, SaveArguments, load, load_of, save};
 
 #[derive(Debug, Subcommand)]
 pub enum ImagesCommand {

@@ -295,16 +295,6 @@ fn is_same(one: &Reference, other: &Reference) -> bool {
     (one.name(), one.tag()) == (other.name(), other.tag())
 }
 
-/// The images that the store has for references that the engine lacks: reference and ID; an error where it lacks one too.
-pub fn found_in_store(
-    references: &[Reference],
-    project: &Project,
-    session: &mut Session,
-) -> Result<Vec<(String, String)>, Failure> {
-    let plan = load_of(references, project, session)?;
-    Ok(plan.images.into_iter().map(|image| (image.reference, image.image_id)).collect())
-}
-
 /// The load that would bring the engine these images; an error where the store lacks one.
 pub fn load_of(references: &[Reference], project: &Project, session: &mut Session) -> Result<LoadPlan, Failure> {
     let store = path(project.manifest().paths.images.as_deref(), "images")?;

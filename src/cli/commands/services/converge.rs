@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::deployments::Record;
 use super::plan_page::{print, warn};
 use crate::catalogue::Catalogue;
-use crate::cli::commands::images::found_in_store;
+use crate::cli::commands::images::load_of;
 use crate::cli::grammar::arguments::TargetArguments;
 use crate::cli::grammar::values::number;
 use crate::cli::session::operations::{Operation, Shown, document, settle};
@@ -19,7 +19,7 @@ use crate::cli::session::stopped_services::forget_stopped;
 use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::engine::Engine;
-use crate::images::{LoadOptions, load};
+use crate::images::{LoadOptions, is_for_another_machine, load};
 use crate::manifest::model::{InvalidValue, Period};
 use crate::manifest::{Manifest, Reference};
 use crate::report::{Listed, Message, Reporter, Told as _};
@@ -223,12 +223,15 @@ pub fn would(request: &Request, project: &Project, session: &mut Session) -> Res
     };
     let missing: Vec<Reference> = missing.into_iter().cloned().collect();
     // Where the store lacks one too, what is missing is said as the plan says it.
-    let Ok(found) = found_in_store(&missing, project, session) else {
+    let Ok(load) = load_of(&missing, project, session) else {
         return Ok(planned?);
     };
-    let names: Vec<&str> = found.iter().map(|(reference, _)| reference.as_str()).collect();
+    for notice in load.notices.iter().filter(|notice| is_for_another_machine(notice)) {
+        session.output.warn(notice);
+    }
+    let names: Vec<&str> = load.images.iter().map(|image| image.reference.as_str()).collect();
     session.output.say(&message!("would-load-first", images = Listed::of(&names)));
-    Ok(with(&mut snapshot, &mut found.into_iter().collect())?)
+    Ok(with(&mut snapshot, &mut load.images.into_iter().map(|image| (image.reference, image.image_id)).collect())?)
 }
 
 /// What goes beside the containers of the chosen services.
