@@ -17,7 +17,7 @@ pub(super) async fn look(folder: Option<&Path>) -> Facts {
         kills_user_processes: kills_user_processes(),
         // What was asked for stands here where something else was run (sshd_config(5), ForceCommand).
         forced_command: std::env::var_os("SSH_ORIGINAL_COMMAND").is_some(),
-        program: fs::read_link("/proc/self/exe").map(|path| path.display().to_string()).unwrap_or_default(),
+        program: own_path(),
         ..Facts::default()
     };
     if let Some(folder) = folder {
@@ -63,4 +63,10 @@ fn kills_user_processes() -> bool {
     let lines = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect::<Vec<_>>().join("\n");
     let said = lines.lines().filter_map(|line| line.trim().strip_prefix("KillUserProcesses=")).next_back();
     matches!(said.map(str::trim), Some("yes" | "true" | "on" | "1"))
+}
+
+/// Where this program lies. The kernel says so in the name when another desk has put the same program in its place meanwhile.
+fn own_path() -> String {
+    let path = fs::read_link("/proc/self/exe").map(|path| path.display().to_string()).unwrap_or_default();
+    path.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(path)
 }
