@@ -524,7 +524,7 @@ impl DatabasesError {
         match self {
             Self::Stopped { .. } => true,
             Self::AfterSwap { source, .. } => source.is_stop(),
-            // Whoever stops them hears of it too.
+            // The code that stops them is told too.
             Self::Dependents { source, .. } => {
                 let cause = source.downcast_ref::<ServicesError>();
                 matches!(cause, Some(ServicesError::Interrupted { .. }))

@@ -1,4 +1,4 @@
-//! What can be done, whoever asks for it: a command, a choice of the menu, a link of a chain.
+//! What can be done, in each way to ask for it: a command, a choice of the menu, a link of a chain.
 //!
 //! One [`Operation`] with one set of options for all three, so that nothing does in one of them what the others do
 //! differently. Each command has its own.
@@ -67,7 +67,7 @@ impl Shown {
     }
 }
 
-/// How much an operation asks of whoever agrees to its plan, in the menu and in a chain.
+/// How much an operation asks of an operator who agrees to its plan, in the menu and in a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
     /// Enter agrees.

@@ -54,7 +54,7 @@ fn read_head(mut file: &File) -> std::io::Result<Option<Head>> {
 }
 
 /// Says in the head that the files of the directory archive are gzip's, where pg_dump of a known version said that they are
-/// not compressed. One byte changes, so that whoever reads meanwhile finds the one or the other.
+/// not compressed. One byte changes, so that a reader finds the old or the new one, never a mixture.
 pub(in crate::databases) fn say_gzip(archive_path: &Path, level: u8) -> Result<(), DatabasesError> {
     let path = archive_path.join(TABLE_OF_CONTENTS);
     let file = OpenOptions::new().read(true).write(true).open(&path);

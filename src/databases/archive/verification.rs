@@ -53,7 +53,7 @@ pub(in crate::databases) struct Proof {
 pub(in crate::databases) struct Failure {
     pub at: jiff::Timestamp,
     pub operator: String,
-    /// In English, for whoever reads the file without dpl, and for versions of dpl that do not know the sentence.
+    /// In English, for people who read the file without dpl, and for versions of dpl that do not know the sentence.
     reason: String,
     /// The same for readers of every language; older versions wrote none.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "by_key::known")]

@@ -3,6 +3,7 @@
 //! `index` is that first entry, `source` where a package is read from, `reader` and `writer` are the archive around it.
 
 mod index;
+mod plain_texts;
 mod reader;
 mod source;
 mod writer;

@@ -38,7 +38,7 @@ pub fn run(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, F
 }
 
 fn look(engine: &Engine, project: Option<&Project>, session: &mut Session) -> Result<Vec<DoctorCheck>, Failure> {
-    // The document is in English, whoever asks for it.
+    // The document is in English in every language.
     let catalogue = if session.output.json { Catalogue::english() } else { session.output.catalogue };
     let say = |message: Message| catalogue.text(&message);
     let facts = session.wait_for(async { Ok(engine.facts().await?) })?;

@@ -15,7 +15,7 @@ pub fn part_bytes(arguments: &PackArguments, output: &Output) -> Result<Option<u
     let Some(text) = &arguments.split else { return Ok(None) };
     let wrong = |why: Message| Failure::usage(message!("usage-flag-value", flag = "--split", why = why));
     let ByteSize(bytes) = text.parse::<ByteSize>().map_err(|error| wrong(error.message()))?;
-    // Whoever types 4g wants the largest parts that FAT32 takes: they have one byte less.
+    // An operator who types 4g wants the largest parts that FAT32 takes: they have one byte less.
     if bytes == FAT32_LARGEST + 1 {
         output.say(&message!("pack-split-fat32", bytes = FAT32_LARGEST));
         return Ok(Some(FAT32_LARGEST));

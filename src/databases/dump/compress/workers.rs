@@ -109,7 +109,7 @@ impl Pool {
             let raw = &mut raw[..block.length];
             match compress(&block, raw, &mut member, &mut compressor) {
                 Ok(written) => {
-                    // Whoever takes it lives as long as there are workers.
+                    // The one that takes it lives as long as there are workers.
                     let _ = written.to_sync.map(|file| to_sync.send(file));
                     let mut state = lock(&self.state);
                     state.under_way -= written.blocks;
