@@ -91,9 +91,9 @@ pub(super) struct Unusable {
     pub why: Message,
     /// Whether it is a tar archive of something else, and nothing is wrong with it.
     pub is_another_kind: bool,
-    /// Whether it has images for other platforms only, and nothing is wrong with it.
-    #[serde(default)]
-    pub is_for_other_platforms: bool,
+    /// Whether it has nothing but what is not an image for this platform, and nothing is wrong with it.
+    #[serde(default, rename = "is_for_other_platforms")]
+    pub has_only_others: bool,
 }
 
 /// What an archive was found to be.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::folder::{ArchiveFolder, FoundArchive};
+pub use self::folder::{ArchiveFolder, FoundArchive, NewerArchive};
 pub use self::source::{OpenArchive, open, open_parts, open_stream, open_watched};
 use crate::fs::{Digest, HashingReader, HashingWriter};
 use crate::images::error::ImagesError;
