@@ -304,6 +304,42 @@ fn a_layout_file_that_is_empty_or_damaged_is_written_again_by_a_repair_and_a_new
 }
 
 #[test]
+fn a_repair_writes_nothing_into_a_store_of_another_layout_version_whatever_else_is_wrong_with_it() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    let command = |words: &[&str]| site.run(&[words, &["-f", "stack.json"]].concat());
+    command(&["images", "import", "x.tar"]).success();
+    let index = std::fs::read_to_string(site.file("store/index.json")).unwrap();
+    let files = |site: &Site| {
+        let mut files: Vec<_> = ["store", "store/.dpl-store"]
+            .iter()
+            .flat_map(|folder| std::fs::read_dir(site.file(folder)).unwrap())
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.is_file())
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    for version in [r#""1.1.0""#, r#""2.0.0""#, "2"] {
+        site.write("store/oci-layout", &format!(r#"{{"imageLayoutVersion": {version}}}"#));
+        for index in [Some(index.as_str()), Some("{damaged"), Some(""), None] {
+            match index {
+                Some(index) => site.write("store/index.json", index),
+                None => std::fs::remove_file(site.file("store/index.json")).unwrap(),
+            }
+            let before = files(&site);
+            for more in ["--dry-run", "--yes"] {
+                let said = command(&["images", "repair", more]).failure(1).stderr;
+                let version = version.trim_matches('"');
+                assert!(said.contains(&format!("version {version}, which is not known")), "{said}");
+            }
+            assert_eq!(files(&site), before, "{version}, {index:?}");
+        }
+    }
+}
+
+#[test]
 fn a_repair_names_the_whole_older_image_behind_an_index_that_came_without_its_blobs() {
     let site = Site::with_manifest(MANIFEST);
     site.write("other.json", &MANIFEST.replace("store", "elsewhere"));
