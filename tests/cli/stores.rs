@@ -198,7 +198,10 @@ fn a_repair_that_leaves_an_image_incomplete_says_which_and_why_and_ends_with_1()
     let repair = ["images", "repair", "-f", "stack.json", "--yes"];
     site.run(&import).success();
     site.run(&repair).success();
+    site.run(&["images", "repair", "-f", "stack.json", "--dry-run"]).success();
     std::fs::remove_file(layer_blob(&site)).unwrap();
+    let dry = site.run(&["images", "repair", "-f", "stack.json", "--dry-run", "--json"]).failure(1);
+    assert_eq!((&dry.json()["incomplete"][0]["reference"], &dry.json()["done"]), (&"a:1".into(), &false.into()));
     let said = site.run(&repair).failure(1).stderr;
     assert!(said.contains("a:1 stays incomplete: ") && said.contains("a blob is missing"), "{said}");
     assert!(said.contains("still can't be loaded: a:1") && said.contains("dpl images import FILE"), "{said}");
@@ -219,8 +222,9 @@ fn a_repair_says_of_a_damaged_layer_what_it_will_do_and_then_what_it_did() {
     *content.last_mut().unwrap() ^= 1;
     std::fs::write(&blob, content).unwrap();
     let repair = |how: &str| site.run(&["images", "repair", "-f", "stack.json", how]);
-    let shown = repair("--dry-run").success().stderr;
-    assert!(shown.contains("repair will remove it"), "{shown}");
+    // What it would leave incomplete is its exit code, too.
+    let shown = repair("--dry-run").failure(1).stderr;
+    assert!(shown.contains("repair will remove it") && shown.contains("still can't be loaded: a:1"), "{shown}");
     let said = repair("--yes").failure(1).stderr;
     assert!(said.contains(" was removed: save or import") && !said.contains("will remove"), "{said}");
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::chosen::chosen;
 use super::compression::{CompressionArguments, compression_flags, space_check, space_flag};
 use super::shown::{print, some_of};
-use super::transfer::show_disks;
+use super::transfer::{no_room, show_disks};
 use crate::cli::grammar::typed::{quoted, typed};
 use crate::cli::session::operations::{self, Operation, Shown, document, path};
 use crate::cli::session::select::Unselected;
@@ -22,8 +22,8 @@ use crate::cli::text::output::Tone;
 use crate::cli::text::table;
 use crate::fs::OutputTarget;
 use crate::images::{
-    Compression, ExportOptions, ExportReport, ExportTarget, ImportOptions, ImportReport, ImportResult, InvalidPlatform,
-    Platform, export, import, plan_export, plan_import, replaced_part,
+    Compression, ExportOptions, ExportReport, ExportTarget, ImportLeftOut, ImportOptions, ImportReport, ImportResult,
+    InvalidPlatform, Platform, export, import, plan_export, plan_import, replaced_part,
 };
 use crate::manifest::Reference;
 use crate::manifest::model::ByteSize;
@@ -164,8 +164,11 @@ impl Operation for Import {
             rows.collect(),
             session,
         )?;
+        for ImportLeftOut { from, name, why } in &plan.left_out {
+            session.output.say(&message!("images-left-out", file = from, name = name, why = why));
+        }
         show_disks(&plan.disks, session)?;
-        Shown::of(&plan)
+        Ok(Shown { failures: no_room(&plan.disks, self.options.space), ..Shown::of(&plan)? })
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
@@ -308,7 +311,7 @@ impl Operation for Export {
         );
         session.output.say(&message);
         show_disks(&plan.disks, session)?;
-        Shown::of(&plan)
+        Ok(Shown { failures: no_room(&plan.disks, self.options.space), ..Shown::of(&plan)? })
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {

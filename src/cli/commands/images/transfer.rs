@@ -22,7 +22,7 @@ use crate::cli::text::table;
 use crate::engine::Engine;
 use crate::images::{
     Compression, DiskPurpose, DiskSpace, DiskVerdict, LoadOptions, LoadPlan, LoadReport, LoadResult, PlannedLoadResult,
-    PlannedSaveResult, SaveOptions, SaveResult, StoreFormat, plan_load, plan_save,
+    PlannedSaveResult, SaveOptions, SaveResult, SpaceCheck, StoreFormat, plan_load, plan_save, refused_for_space,
 };
 use crate::manifest::Reference;
 use crate::report::{Listed, Message, Reporter};
@@ -146,7 +146,7 @@ impl Operation for Save {
             session,
         )?;
         show_disks(&plan.disks, session)?;
-        Shown::of(&plan)
+        Ok(Shown { failures: no_room(&plan.disks, self.options.space), ..Shown::of(&plan)? })
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
@@ -218,7 +218,7 @@ impl Operation for Load {
         show_disks(&plan.disks, session)?;
         let new = plan.images.iter().filter(|image| image.result == PlannedLoadResult::WouldLoad);
         let brings = new.map(|image| (image.reference.clone(), image.image_id.clone())).collect();
-        Ok(Shown { brings, ..Shown::of(&plan)? })
+        Ok(Shown { brings, failures: no_room(&plan.disks, self.options.space), ..Shown::of(&plan)? })
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
@@ -314,6 +314,11 @@ impl<'a> Ends<'a> {
         let store = path(project.manifest().paths.images.as_deref(), "images")?;
         Ok(Self { store, engine: session.engine()?, references: references(services, project) })
     }
+}
+
+/// What a disk without room for it ends before anything is written.
+pub(super) fn no_room(disks: &[DiskSpace], check: SpaceCheck) -> Vec<Failure> {
+    refused_for_space(disks, check).map(Failure::from).into_iter().collect()
 }
 
 /// What would be written where, and whether there is room for it.
