@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod closed_output;
 mod completing;
 mod corpus;
 mod deltas;

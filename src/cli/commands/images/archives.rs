@@ -19,7 +19,7 @@ use crate::cli::session::select::Unselected;
 use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Tone;
-use crate::cli::text::table;
+use crate::cli::text::{stdout, table};
 use crate::fs::OutputTarget;
 use crate::images::{
     Compression, ExportOptions, ExportReport, ExportTarget, ImportLeftOut, ImportOptions, ImportReport, ImportResult,
@@ -194,8 +194,11 @@ pub fn export_images(arguments: &ExportArguments, session: &mut Session) -> Resu
     if to_stdout && session.output.json {
         return Err(Failure::usage(message!("usage-archive-and-json")));
     }
-    if to_stdout && !session.global.dry_run && io::stdout().is_terminal() {
-        return Err(Failure::usage(message!("usage-archive-to-terminal")));
+    if to_stdout && !session.global.dry_run {
+        stdout::check().map_err(Failure::Output)?;
+        if io::stdout().is_terminal() {
+            return Err(Failure::usage(message!("usage-archive-to-terminal")));
+        }
     }
     let split = arguments.split()?;
     if split.is_some_and(|bytes| bytes < LEAST_PART_BYTES) {
