@@ -401,6 +401,15 @@ impl ImagesError {
         )
     }
 
+    /// The images that can't be loaded, where others of the same load can: by name and tag.
+    pub fn unloadable(&self) -> Vec<String> {
+        match self {
+            Self::NotInStore { references, .. } => references.clone(),
+            Self::NotAllLoaded { failed, .. } => failed.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether the engine does not have what it had a moment ago.
     pub(in crate::images) fn is_gone(&self) -> bool {
         matches!(self, Self::Engine(error) if error.is_not_found())
