@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::chosen::chosen;
 use super::compression::{CompressionArguments, compression_flags, space_check, space_flag};
-use super::shown::{print, some_of};
-use super::transfer::{no_room, show_disks};
+use super::disks::shown_with_disks;
+use super::shown::{image_row, print};
 use crate::cli::grammar::typed::{quoted, typed};
 use crate::cli::session::operations::{self, Operation, Shown, document, path};
 use crate::cli::session::select::Unselected;
@@ -147,12 +147,8 @@ impl Operation for Import {
                 (ImportResult::Imported, None) => (Tone::Attention, message!("word-would-import")),
                 (ImportResult::Imported, Some(_)) => (Tone::Attention, message!("word-would-replace")),
             };
-            vec![
-                image.reference.clone(),
-                session.output.paint_word(tone, result),
-                some_of(image.layers_new, image.layers_total, session),
-                image.from.clone(),
-            ]
+            let layers = (image.layers_new, image.layers_total);
+            image_row(&image.reference, (tone, result), layers, [image.from.clone()], session)
         });
         print(
             [
@@ -167,8 +163,7 @@ impl Operation for Import {
         for ImportLeftOut { from, name, why } in &plan.left_out {
             session.output.say(&message!("images-left-out", file = from, name = name, why = why));
         }
-        show_disks(&plan.disks, session)?;
-        Ok(Shown { failures: no_room(&plan.disks, self.options.space), ..Shown::of(&plan)? })
+        shown_with_disks(&plan, &plan.disks, self.options.space, session)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
@@ -313,8 +308,7 @@ impl Operation for Export {
             bytes = plan.layer_bytes.map_or_else(|| "?".to_owned(), table::size)
         );
         session.output.say(&message);
-        show_disks(&plan.disks, session)?;
-        Ok(Shown { failures: no_room(&plan.disks, self.options.space), ..Shown::of(&plan)? })
+        shown_with_disks(&plan, &plan.disks, self.options.space, session)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
