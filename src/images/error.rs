@@ -139,6 +139,10 @@ pub enum ImagesError {
         source: Box<ImagesError>,
     },
 
+    /// The others are imported; why these are not has been told.
+    NotAllImported {
+        failed: Vec<String>,
+    },
     /// The others are loaded; the source is why the first of these can't be.
     NotAllLoaded {
         failed: Vec<String>,
@@ -292,6 +296,9 @@ impl Told for ImagesError {
             Self::NotAllSaved { failed, all, .. } => {
                 message!("error-not-all-saved", count = failed.len(), all = all, failed = list(failed))
             }
+            Self::NotAllImported { failed } => {
+                message!("error-not-all-imported", count = failed.len(), failed = list(failed))
+            }
             Self::NotAllLoaded { failed, all, .. } => {
                 message!("error-not-all-loaded", count = failed.len(), all = all, failed = list(failed))
             }
@@ -354,6 +361,7 @@ impl Told for ImagesError {
             Self::StillNeeded { .. } => Some(message!("hint-images-force")),
             Self::ExportDiffers { .. } => Some(message!("hint-save-again")),
             Self::ExportIntoStore { .. } => Some(message!("hint-export-elsewhere")),
+            Self::NotAllImported { .. } => Some(message!("hint-archive-damaged")),
             Self::NotWholeInEngine { .. } => Some(message!("hint-image-not-whole")),
             Self::TooManyLayers { .. } => Some(message!("hint-image-layers")),
             Self::ReleaseExists { name } => Some(message!("hint-release-exists", name = name)),

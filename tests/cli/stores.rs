@@ -392,6 +392,32 @@ fn an_export_takes_the_place_of_no_file_of_the_store() {
 }
 
 #[test]
+fn an_import_that_leaves_out_a_damaged_image_names_it_and_ends_with_1() {
+    let site = Site::with_manifest(MANIFEST);
+    let mut tar = tar::Builder::new(std::fs::File::create(site.file("x.tar")).unwrap());
+    let config = r#"{"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}}"#;
+    let manifest = r#"[{"Config": "c.json", "RepoTags": ["a:1"], "Layers": []},
+        {"Config": "gone.json", "RepoTags": ["b:1"], "Layers": []}]"#;
+    for (name, content) in [("c.json", config), ("manifest.json", manifest)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    tar.finish().unwrap();
+    for more in ["--dry-run", "--yes"] {
+        let run = site.run(&["images", "import", "x.tar", "-f", "stack.json", "--json", more]).failure(1);
+        assert!(run.stderr.contains("b:1 is left out"), "{}", run.stderr);
+        assert!(run.stderr.contains("1 image could not be imported, and all others were: b:1"), "{}", run.stderr);
+        let report = run.json();
+        assert_eq!(
+            (&report["images"][0]["reference"], &report["left_out"][0]["damaged"]),
+            (&"a:1".into(), &true.into())
+        );
+    }
+    site.run(&["images", "verify", "-f", "stack.json"]).success();
+}
+
+#[test]
 fn an_archive_with_a_damaged_layer_is_to_be_brought_again() {
     let site = Site::with_manifest(MANIFEST);
     write_archive(&site, Some(b"a layer"));

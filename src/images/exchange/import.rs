@@ -75,6 +75,13 @@ pub struct ImportReport {
     pub seconds: f64,
 }
 
+impl ImportReport {
+    /// Images that did not come in, since they are not whole where they come from.
+    pub fn damaged(&self) -> Vec<String> {
+        self.left_out.iter().filter(|left_out| left_out.damaged).map(|left_out| left_out.name.clone()).collect()
+    }
+}
+
 /// An image of a file, under one of its references.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ImportedImage {
@@ -101,6 +108,9 @@ pub struct ImportLeftOut {
     pub from: String,
     pub name: String,
     pub why: Message,
+    /// Whether it is an image that is not whole, or whose name another one has too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -277,7 +287,7 @@ impl Import {
                 let Err(error) = batch.layers_of(image) else { return true };
                 let name = image.references.first().cloned();
                 let name = name.unwrap_or_else(|| image.config_digest.short().to_owned());
-                left_out.push(LeftOut { name, why: in_one_line(&error) });
+                left_out.push(LeftOut::damaged(name, in_one_line(&error)));
                 first_damage.get_or_insert(error);
                 false
             });
@@ -493,19 +503,19 @@ pub(super) fn layout_images<L>(
         let shown = || name.clone().unwrap_or_else(|| entry.shown_name());
         let image = match source.read_image_for(entry, &options.platform) {
             Ok(_) if name.is_none() && options.name.is_none() => {
-                left_out.push(LeftOut { name: shown(), why: message!("error-image-no-name") });
+                left_out.push(LeftOut::other(shown(), message!("error-image-no-name")));
                 continue;
             }
             Ok(image) if options.is_platform_asked && !options.platform.runs(&image.config) => {
                 let (found, wanted) = (image.config.architecture, options.platform.to_string());
                 let error = ArchiveError::OtherPlatform { image: shown(), found, wanted };
-                left_out.push(LeftOut { name: shown(), why: in_one_line(&error) });
+                left_out.push(LeftOut::other(shown(), in_one_line(&error)));
                 first_other.get_or_insert(BatchFailure::from(error));
                 continue;
             }
             Ok(image) => image,
             Err(error @ (ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. })) => {
-                left_out.push(LeftOut { name: shown(), why: in_one_line(&error) });
+                left_out.push(LeftOut::other(shown(), in_one_line(&error)));
                 first_other.get_or_insert(BatchFailure::from(error));
                 continue;
             }
@@ -513,7 +523,7 @@ pub(super) fn layout_images<L>(
             Err(_) if name.is_none() => continue,
             Err(error) => {
                 let failure = BatchFailure::from(error);
-                left_out.push(LeftOut { name: shown(), why: failure.in_one_line() });
+                left_out.push(LeftOut::damaged(shown(), failure.in_one_line()));
                 first_damage.get_or_insert(failure);
                 names_of_damaged.extend(name);
                 continue;
@@ -532,7 +542,7 @@ pub(super) fn layout_images<L>(
         let layers = match layers {
             Ok(layers) => layers,
             Err(failure) if failure.is_of_a_layer() => {
-                left_out.push(LeftOut { name: shown(), why: failure.in_one_line() });
+                left_out.push(LeftOut::damaged(shown(), failure.in_one_line()));
                 first_damage.get_or_insert(failure);
                 names_of_damaged.extend(name);
                 continue;
@@ -543,12 +553,11 @@ pub(super) fn layout_images<L>(
         let (config_digest, config_bytes, config) = (image.config_digest, image.config_bytes, image.config);
         images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
     }
-    left_out.extend(source.index.foreign.iter().map(|entry| {
-        let (name, why) = (foreign_name(entry), message!("error-entry-unusable"));
-        LeftOut { name, why }
-    }));
+    left_out.extend(
+        source.index.foreign.iter().map(|entry| LeftOut::other(foreign_name(entry), message!("error-entry-unusable"))),
+    );
     for (name, error) in take_doubled_names(&mut images, &names_of_damaged) {
-        left_out.push(LeftOut { name, why: in_one_line(&error) });
+        left_out.push(LeftOut::damaged(name, in_one_line(&error)));
         first_damage.get_or_insert(BatchFailure::from(error));
     }
     match first_damage.or(first_other) {
@@ -567,14 +576,15 @@ fn all_left_out<L>(file: &Path, images: &[ArchivedImage<L>], left_out: Vec<LeftO
     let names = images.iter().flat_map(|image| &image.references);
     let invalid = names.filter_map(|name| {
         let error = name.parse::<Reference>().err()?;
-        Some(LeftOut { name: name.escape_debug().take(300).collect(), why: error.message() })
+        Some(LeftOut::other(name.escape_debug().take(300).collect(), error.message()))
     });
     let from = file.display().to_string();
     let unnamed = images.iter().filter(|image| image.references.is_empty());
-    let unnamed = unnamed
-        .map(|image| LeftOut { name: image.config_digest.short().to_owned(), why: message!("error-image-no-name") });
+    let unnamed =
+        unnamed.map(|image| LeftOut::other(image.config_digest.short().to_owned(), message!("error-image-no-name")));
     let all = left_out.into_iter().chain(unnamed).chain(invalid);
-    all.map(|LeftOut { name, why }| ImportLeftOut { from: from.clone(), name, why }).collect()
+    all.map(|LeftOut { name, why, is_damaged }| ImportLeftOut { from: from.clone(), name, why, damaged: is_damaged })
+        .collect()
 }
 
 /// An archive's images without their layers' contents.

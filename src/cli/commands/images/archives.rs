@@ -22,8 +22,8 @@ use crate::cli::text::output::Tone;
 use crate::cli::text::{stdout, table};
 use crate::fs::OutputTarget;
 use crate::images::{
-    Compression, ExportOptions, ExportReport, ExportTarget, ImportLeftOut, ImportOptions, ImportReport, ImportResult,
-    InvalidPlatform, Platform, export, import, plan_export, plan_import, replaced_part,
+    Compression, ExportOptions, ExportReport, ExportTarget, ImagesError, ImportLeftOut, ImportOptions, ImportReport,
+    ImportResult, InvalidPlatform, Platform, export, import, plan_export, plan_import, replaced_part,
 };
 use crate::manifest::Reference;
 use crate::manifest::model::ByteSize;
@@ -160,10 +160,12 @@ impl Operation for Import {
             rows.collect(),
             session,
         )?;
-        for ImportLeftOut { from, name, why } in &plan.left_out {
+        for ImportLeftOut { from, name, why, .. } in &plan.left_out {
             session.output.say(&message!("images-left-out", file = from, name = name, why = why));
         }
-        shown_with_disks(&plan, &plan.disks, self.options.space, session)
+        let mut shown = shown_with_disks(&plan, &plan.disks, self.options.space, session)?;
+        shown.failures.extend(not_all_imported(&plan));
+        Ok(shown)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
@@ -178,8 +180,18 @@ impl Operation for Import {
             time = report.seconds
         );
         session.output.say(&message);
-        document(&report)
+        let document = document(&report)?;
+        match not_all_imported(&report) {
+            None => Ok(document),
+            Some(failure) => Err(Failure::Some { document, failures: vec![failure] }),
+        }
     }
+}
+
+/// That images were damaged where they come from; what is not an image for this machine is no failure.
+fn not_all_imported(report: &ImportReport) -> Option<Failure> {
+    let failed = report.damaged();
+    (!failed.is_empty()).then(|| ImagesError::NotAllImported { failed }.into())
 }
 
 /// `dpl images export`.

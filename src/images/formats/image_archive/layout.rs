@@ -27,7 +27,7 @@ impl<L: Clone> ArchiveContent<L> {
             };
             let shown = name.clone().unwrap_or_else(|| entry.shown_name());
             if error.is_other_kind() {
-                aside.others.push(LeftOut { name: shown, why: in_one_line(&error) });
+                aside.others.push(LeftOut::other(shown, in_one_line(&error)));
                 first_error.get_or_insert(error);
             } else {
                 aside.damaged.push((shown, error));

@@ -117,7 +117,7 @@ impl Memory {
             return Some(Known::Unusable(unusable.clone()));
         }
         let images = known.images.iter().map(RememberedImage::image).collect::<Option<_>>()?;
-        let damaged = known.damaged.iter().cloned().map(|RememberedDamage { name, why }| LeftOut { name, why });
+        let damaged = known.damaged.iter().cloned().map(|RememberedDamage { name, why }| LeftOut::damaged(name, why));
         Some(Known::Images { images, damaged: damaged.collect() })
     }
 
@@ -126,7 +126,7 @@ impl Memory {
         let Some(images) = archive.images.iter().map(RememberedImage::of).collect() else {
             return false;
         };
-        let damaged = archive.damaged.iter().cloned().map(|LeftOut { name, why }| RememberedDamage { name, why });
+        let damaged = archive.damaged.iter().cloned().map(|LeftOut { name, why, .. }| RememberedDamage { name, why });
         let (platform, damaged) = (Some(platform.to_string()), damaged.collect());
         self.archives.insert(name.to_owned(), RememberedArchive { stamp, platform, images, damaged, unusable: None });
         true
