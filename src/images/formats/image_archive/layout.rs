@@ -81,6 +81,14 @@ impl<L: Clone> ArchiveContent<L> {
         Ok(())
     }
 
+    /// Whether an index in it has images for several platforms, of which one is meant.
+    pub(super) fn has_several_platforms(&self) -> bool {
+        let is_image = |one: &&Descriptor| !Platform::is_attestation(one) && self.blob(one).is_ok();
+        let nested = self.documents.iter().filter(|(path, _)| *path != INDEX);
+        let mut indexes = nested.filter_map(|(_, bytes)| Index::parse(bytes).ok());
+        indexes.any(|index| index.manifests.iter().filter(is_image).count() > 1)
+    }
+
     /// A document of a layout, which must be the one that its name promises.
     pub(super) fn blob(&self, descriptor: &Descriptor) -> Result<&Vec<u8>, ArchiveError> {
         let path = blob_path(&descriptor.digest);

@@ -71,16 +71,25 @@ pub fn read_archive<L: Clone, E: From<ArchiveError>>(
     }
 }
 
-/// As [`read_archive`]; an image that is not whole goes into `damaged`, and keeps no other from being taken.
+/// What an archive holds for one platform.
+pub struct WholeImages<L> {
+    pub images: Vec<ArchivedImage<L>>,
+    /// Images that are not whole.
+    pub damaged: Vec<LeftOut>,
+    /// Whether it has images for other platforms under the same names.
+    pub has_other_platforms: bool,
+}
+
+/// As [`read_archive`]; an image that is not whole keeps no other from being taken.
 pub fn read_whole_images<L: Clone, E: From<ArchiveError>>(
     source: impl TarSource,
     platform: &Platform,
-    damaged: &mut Vec<LeftOut>,
     take_layer: impl FnMut(LayerFile<'_>, &mut dyn Read) -> Result<L, E>,
-) -> Result<Vec<ArchivedImage<L>>, E> {
-    let (images, aside) = ArchiveContent::read(source, take_layer)?.take_apart(PlatformWish::Usual(platform))?;
-    damaged.extend(damaged_left_out(&aside.damaged));
-    Ok(images)
+) -> Result<WholeImages<L>, E> {
+    let content = ArchiveContent::read(source, take_layer)?;
+    let (images, aside) = content.take_apart(PlatformWish::Usual(platform))?;
+    let damaged = damaged_left_out(&aside.damaged);
+    Ok(WholeImages { images, damaged, has_other_platforms: content.has_several_platforms() })
 }
 
 /// An image of an export that lacks something, and what.

@@ -231,7 +231,9 @@ impl ArchiveFolder {
         let ArchiveFile { path, name, stamp } = &self.files[at];
         let path = self.folder.join(path);
         match self.memory.get(name, stamp, &self.platform) {
-            Some(Known::Images { images, damaged }) => return Ok(OldArchive { path, images, damaged }),
+            Some(Known::Images { images, damaged, has_other_platforms }) => {
+                return Ok(OldArchive { path, images, damaged, has_other_platforms });
+            }
             Some(Known::Unusable(Unusable { why, is_another_kind, has_only_others })) => {
                 return Err(ImagesError::UnusableArchive { path, why, is_another_kind, has_only_others });
             }
