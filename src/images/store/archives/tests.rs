@@ -341,6 +341,68 @@ fn with_an_image_that_is_not_whole() -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn a_list_shows_what_archives_hold_and_what_is_wrong_with_them() {
+    use crate::images::list::{ListedArchive, list_images};
+
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "a.tar", &archive_of("team/app:1", "one"), 3);
+    put(folder.path(), "below/b.tar.gz", &gzip(&with_an_image_that_is_not_whole()), 2);
+    put(folder.path(), "c.tar", &archive_of("team/other:1", "two")[..2000], 1);
+    // Read, and remembered.
+    for _ in 0..2 {
+        let listed = list_images(None, folder.path(), &Default::default(), &Reporter::default()).await.unwrap();
+        let shown = |archive: &ListedArchive| {
+            let images: Vec<String> = archive.images.iter().map(|image| image.reference.clone()).collect();
+            (archive.file.clone(), images, archive.problem.as_ref().map(crate::catalogue::english))
+        };
+        let [a, b, c] = &listed.archives[..] else { panic!("{listed:?}") };
+        assert_eq!(shown(a), ("a.tar".to_owned(), vec!["team/app:1".to_owned()], None));
+        let (file, images, problem) = shown(b);
+        assert_eq!((file.as_str(), &images[..]), ("below/b.tar.gz", &["team/app:1".to_owned()][..]));
+        assert!(problem.as_ref().is_some_and(|problem| problem.contains("gone/layer.tar")), "{problem:?}");
+        let (file, images, problem) = shown(c);
+        assert!(file == "c.tar" && images.is_empty() && problem.is_some(), "{listed:?}");
+    }
+}
+
+/// Keeps what is told of archives that are read.
+#[derive(Default)]
+struct Heard(std::sync::Mutex<Vec<String>>);
+
+impl crate::report::Listener for Heard {
+    fn hear(&self, event: &crate::report::Event) {
+        use crate::report::Event;
+
+        self.0.lock().unwrap().extend(match event {
+            Event::Began { subject, .. } => Some(format!("began {subject}")),
+            Event::Ended { subject, .. } => Some(format!("ended {subject}")),
+            _ => None,
+        });
+    }
+}
+
+#[test]
+fn reading_a_packed_archive_is_told_once_and_ends_when_somebody_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = put(folder.path(), "team-app_1.tar.gz", &gzip(&archive_of("team/app:1", "one")), 1);
+    let told = std::sync::Arc::new(Heard::default());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let reporter = crate::report::Reporter::new(vec![told.clone()], stop.clone());
+    let open = || ArchiveFolder::open(folder.path()).unwrap().with_reporter(&reporter);
+    let mut archives = open();
+    for _ in 0..3 {
+        assert!(archives.find(&reference("team/app:1"), &mut Vec::new()).unwrap().is_some());
+    }
+    let shown = path.display().to_string();
+    assert_eq!(*told.0.lock().unwrap(), [format!("began {shown}"), format!("ended {shown}")]);
+    stop.cancel();
+    let stopped = open().find(&reference("team/app:1"), &mut Vec::new());
+    assert!(matches!(stopped, Err(ImagesError::Interrupted { .. })));
+    // It was not found to be damaged by that.
+    assert!(find(folder.path(), "team/app:1").0.is_some());
+}
+
+#[tokio::test]
 async fn an_image_that_is_not_whole_hides_no_other_of_its_archive_and_is_told() {
     use crate::images::store::verify::{Thoroughness, verify};
 
