@@ -179,7 +179,7 @@ fn the_log_has_each_call_to_the_engine_and_the_stages_of_a_save_and_a_load() {
             assert!(said.contains(&format!("{stage} ended after ")), "{stage}: {said}");
         }
         let call = said.lines().find(|line| line.contains("GET /") && line.contains("/images/"));
-        assert!(call.is_some_and(|line| line.contains(" 200 in ") && line.ends_with(" ms")), "{command}: {said}");
+        assert!(call.is_some_and(|line| line.contains(" 200 in ")), "{command}: {said}");
     }
 }
 
