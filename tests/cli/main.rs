@@ -3,7 +3,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod closed_output;
 mod completing;
 mod corpus;
 mod deltas;
@@ -17,6 +16,7 @@ mod manifest_errors;
 mod manifests;
 mod meaning;
 mod memory;
+mod outputs;
 mod properties;
 mod readable;
 mod replacing;

@@ -99,6 +99,33 @@ fn an_export_in_parts_says_how_many_there_are_and_one_into_no_folder_names_only_
 }
 
 #[test]
+fn an_archive_comes_in_through_a_pipe_and_in_parts_as_it_was_exported() {
+    let site = Site::with_manifest(MANIFEST);
+    for store in ["piped", "parts"] {
+        site.write(&format!("{store}.json"), &MANIFEST.replace("store", store));
+    }
+    write_archive(&site, Some(&vec![7_u8; 5 << 19]));
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    for compression in ["none", "gzip", "zstd"] {
+        let export = ["images", "export", "a", "--compression", compression, "--yes", "-f", "stack.json"];
+        let exported = site.command(&[&export[..], &["--output", "-"]].concat()).output().unwrap();
+        assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+        std::fs::write(site.file("exported"), &exported.stdout).unwrap();
+        let _ = std::fs::remove_dir_all(site.file("piped"));
+        let mut import = site.command(&["images", "import", "-", "-f", "piped.json"]);
+        let input = std::fs::File::open(site.file("exported")).unwrap();
+        let imported = import.stdin(input).output().unwrap();
+        assert!(imported.status.success(), "{compression}: {}", String::from_utf8_lossy(&imported.stderr));
+        site.run(&["images", "verify", "-f", "piped.json"]).success();
+        let listed = site.run(&["images", "list", "--json", "-f", "piped.json"]).success().json();
+        assert_eq!(listed["images"][0]["reference"], "a:1", "{compression}: {listed}");
+    }
+    site.run(&["images", "export", "a", "--split", "1m", "--output", "p.tar", "-f", "stack.json"]).success();
+    site.run(&["images", "import", "p.tar.001", "-f", "parts.json"]).success();
+    site.run(&["images", "verify", "-f", "parts.json"]).success();
+}
+
+#[test]
 fn an_interrupt_ends_an_import_whose_standard_input_is_silent() {
     let site = Site::with_manifest(MANIFEST);
     let mut import = site.command(&["images", "import", "-", "-f", "stack.json", "--progress", "json"]);

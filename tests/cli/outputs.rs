@@ -1,4 +1,4 @@
-//! Standard output that is closed, or can't be written, as a shell leaves it.
+//! What is written where the operator says: to a standard output as a shell leaves it, and to files that are there.
 
 use std::process::{Command, Output};
 
@@ -77,4 +77,17 @@ fn an_output_that_others_open_for_both_directions_is_not_taken_for_a_closed_one(
     }
     // What prints nothing needs none.
     assert_ends(&site, &["images", "verify", "-f", "stack.json"], ">&-", 0);
+}
+
+#[test]
+fn pages_of_the_manual_follow_links_and_replace_no_device() {
+    let site = Site::with_manifest(MANIFEST);
+    std::fs::create_dir(site.file("man")).unwrap();
+    site.write("elsewhere", "old");
+    std::os::unix::fs::symlink(site.file("elsewhere"), site.file("man/dpl.1")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", site.file("man/dpl-load.1")).unwrap();
+    site.run(&["man", "man"]).success();
+    assert!(site.file("man/dpl.1").is_symlink() && site.file("man/dpl-load.1").is_symlink());
+    assert!(std::fs::read_to_string(site.file("elsewhere")).unwrap().contains(".TH"));
+    assert!(std::fs::read_to_string(site.file("man/dpl-save.1")).unwrap().contains(".TH"));
 }
