@@ -22,6 +22,7 @@ use self::grammar::help::language_of;
 use self::grammar::{completion, usage};
 use self::session::{Session, log};
 use self::text::output::{ColorMode, Output, OutputSettings, ProgressMode};
+pub use self::text::stdout::look_before_start;
 use crate::catalogue::Language;
 
 /// Runs the program with the arguments of this process.

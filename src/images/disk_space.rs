@@ -130,17 +130,23 @@ pub fn look(needs: &[DiskNeed]) -> Vec<DiskSpace> {
     spaces.collect()
 }
 
+/// Why nothing will be written, where something can't fit and the operator did not say to go on.
+pub fn refused(spaces: &[DiskSpace], check: SpaceCheck) -> Option<ImagesError> {
+    let refused = |space: &DiskSpace| {
+        let free_bytes = space.free_bytes.filter(|_| space.verdict == DiskVerdict::TooLittle)?;
+        let (folder, needed_bytes) = (space.folder.clone(), space.needed_bytes);
+        Some(ImagesError::NoSpace { folder, needed_bytes, free_bytes })
+    };
+    spaces.iter().filter(|_| check == SpaceCheck::Refuse).find_map(refused)
+}
+
 /// Refuses what can't fit, and warns of what may not.
-pub fn check(spaces: &[DiskSpace], refusal: SpaceCheck, reporter: &Reporter) -> Result<(), ImagesError> {
+pub fn check(spaces: &[DiskSpace], check: SpaceCheck, reporter: &Reporter) -> Result<(), ImagesError> {
+    if let Some(error) = refused(spaces, check) {
+        return Err(error);
+    }
     for space in spaces {
         match (space.verdict, space.free_bytes) {
-            (DiskVerdict::TooLittle, Some(free_bytes)) if refusal == SpaceCheck::Refuse => {
-                return Err(ImagesError::NoSpace {
-                    folder: space.folder.clone(),
-                    needed_bytes: space.needed_bytes,
-                    free_bytes,
-                });
-            }
             (DiskVerdict::TooLittle, Some(free_bytes)) => reporter.warn(message!(
                 "images-space-short",
                 folder = space.folder.display(),

@@ -34,8 +34,16 @@ pub enum ImagesError {
         why: Message,
         /// Whether it is a tar archive of something else, and nothing is wrong with it.
         is_another_kind: bool,
-        /// Whether it has images for other platforms only, and nothing is wrong with it.
-        is_for_other_platforms: bool,
+        /// Whether it has nothing but what is not an image for this platform, and nothing is wrong with it.
+        has_only_others: bool,
+    },
+    /// An older archive has an image of this name; whether that is the one that is meant, only the operator knows.
+    NewerUnread {
+        reference: String,
+        newer: PathBuf,
+        /// Why it could not be read.
+        why: Message,
+        older: PathBuf,
     },
     NoTag {
         reference: String,
@@ -131,6 +139,10 @@ pub enum ImagesError {
         source: Box<ImagesError>,
     },
 
+    /// The others are imported; why these are not has been told.
+    NotAllImported {
+        failed: Vec<String>,
+    },
     /// The others are loaded; the source is why the first of these can't be.
     NotAllLoaded {
         failed: Vec<String>,
@@ -223,6 +235,13 @@ impl Told for ImagesError {
             Self::UnusableArchive { path, why, .. } => {
                 message!("error-unusable-archive", path = path.display(), why = why)
             }
+            Self::NewerUnread { reference, newer, why, older } => message!(
+                "error-newer-unread",
+                reference = reference,
+                newer = newer.display(),
+                why = why,
+                older = older.display()
+            ),
             Self::NoTag { reference, .. } => message!("error-no-tag", reference = reference),
             Self::NoSpace { folder, needed_bytes, free_bytes } => {
                 message!("error-no-space", folder = folder.display(), needed = needed_bytes, free = free_bytes)
@@ -277,6 +296,9 @@ impl Told for ImagesError {
             Self::NotAllSaved { failed, all, .. } => {
                 message!("error-not-all-saved", count = failed.len(), all = all, failed = list(failed))
             }
+            Self::NotAllImported { failed } => {
+                message!("error-not-all-imported", count = failed.len(), failed = list(failed))
+            }
             Self::NotAllLoaded { failed, all, .. } => {
                 message!("error-not-all-loaded", count = failed.len(), all = all, failed = list(failed))
             }
@@ -306,6 +328,9 @@ impl Told for ImagesError {
             Self::NotInEngine { .. } => Some(message!("hint-image-into-engine")),
             Self::NotInStore { is_name_lost: true, .. } => Some(message!("hint-images-lost")),
             Self::NotInStore { .. } => Some(message!("hint-image-into-store")),
+            Self::NewerUnread { newer, older, .. } => {
+                Some(message!("hint-newer-unread", newer = newer.display(), older = older.display()))
+            }
             Self::NoTag { digest, .. } => Some(message!("hint-image-tag", digest = digest)),
             Self::NoSpace { .. } => Some(message!("hint-images-space")),
             Self::StoreBusy { .. } => Some(message!("hint-locked")),
@@ -336,6 +361,7 @@ impl Told for ImagesError {
             Self::StillNeeded { .. } => Some(message!("hint-images-force")),
             Self::ExportDiffers { .. } => Some(message!("hint-save-again")),
             Self::ExportIntoStore { .. } => Some(message!("hint-export-elsewhere")),
+            Self::NotAllImported { .. } => Some(message!("hint-archive-damaged")),
             Self::NotWholeInEngine { .. } => Some(message!("hint-image-not-whole")),
             Self::TooManyLayers { .. } => Some(message!("hint-image-layers")),
             Self::ReleaseExists { name } => Some(message!("hint-release-exists", name = name)),
@@ -365,11 +391,12 @@ impl ImagesError {
         }
     }
 
-    /// Whether an archive has images for other platforms only, and nothing is wrong with it.
-    pub(in crate::images) fn is_for_other_platforms(&self) -> bool {
+    /// Whether an archive has nothing but images for other platforms, charts, signatures and the like: nothing is wrong with
+    /// it.
+    pub(in crate::images) fn has_only_others(&self) -> bool {
         match self {
-            Self::Archive { source, .. } => matches!(**source, ArchiveError::Platform { .. }),
-            Self::UnusableArchive { is_for_other_platforms, .. } => *is_for_other_platforms,
+            Self::Archive { source, .. } => source.is_other_kind(),
+            Self::UnusableArchive { has_only_others, .. } => *has_only_others,
             _ => false,
         }
     }
@@ -380,6 +407,15 @@ impl ImagesError {
             self,
             Self::Document { source: DocumentError::BrokenSeal { .. } | DocumentError::NameTwice { .. }, .. }
         )
+    }
+
+    /// The images that can't be loaded, where others of the same load can: by name and tag.
+    pub fn unloadable(&self) -> Vec<String> {
+        match self {
+            Self::NotInStore { references, .. } => references.clone(),
+            Self::NotAllLoaded { failed, .. } => failed.clone(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether the engine does not have what it had a moment ago.

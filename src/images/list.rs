@@ -40,7 +40,7 @@ pub struct ListedArchive {
     pub file: String,
     pub size_bytes: u64,
     pub images: Vec<ListedArchiveImage>,
-    /// Why it can't be used; null where it can.
+    /// Why it, or an image in it, can't be used; null where all can.
     pub problem: Option<Message>,
 }
 
@@ -153,7 +153,10 @@ fn list_archives(
         let size_bytes = std::fs::metadata(&path).map(|file| file.len()).unwrap_or_default();
         let file = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
         let (images, problem) = match read {
-            Ok(archive) => (archive_images(&archive, layout), None),
+            Ok(archive) => {
+                let problem = archive.damaged.first().map(|damaged| damaged.why.clone());
+                (archive_images(&archive, layout), problem)
+            }
             Err(error @ ImagesError::Interrupted { .. }) => return Err(error),
             Err(error) => (Vec::new(), Some(in_one_line(&error))),
         };

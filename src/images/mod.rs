@@ -32,7 +32,7 @@ pub mod archive {
 
 use std::collections::HashSet;
 
-pub use disk_space::{DiskPurpose, DiskSpace, DiskVerdict, SpaceCheck};
+pub use disk_space::{DiskPurpose, DiskSpace, DiskVerdict, SpaceCheck, refused as refused_for_space};
 pub use engine_layers::EngineLayers;
 pub use engine_prune::{
     EngineLeftover, EnginePruneOptions, EnginePruneReport, EngineRecords, KeptCause, KeptLeftover, LeftoverCause,

@@ -16,6 +16,7 @@ mod manifest_errors;
 mod manifests;
 mod meaning;
 mod memory;
+mod outputs;
 mod properties;
 mod readable;
 mod replacing;

@@ -99,6 +99,33 @@ fn an_export_in_parts_says_how_many_there_are_and_one_into_no_folder_names_only_
 }
 
 #[test]
+fn an_archive_comes_in_through_a_pipe_and_in_parts_as_it_was_exported() {
+    let site = Site::with_manifest(MANIFEST);
+    for store in ["piped", "parts"] {
+        site.write(&format!("{store}.json"), &MANIFEST.replace("store", store));
+    }
+    write_archive(&site, Some(&vec![7_u8; 5 << 19]));
+    site.run(&["images", "import", "x.tar", "-f", "stack.json"]).success();
+    for compression in ["none", "gzip", "zstd"] {
+        let export = ["images", "export", "a", "--compression", compression, "--yes", "-f", "stack.json"];
+        let exported = site.command(&[&export[..], &["--output", "-"]].concat()).output().unwrap();
+        assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+        std::fs::write(site.file("exported"), &exported.stdout).unwrap();
+        let _ = std::fs::remove_dir_all(site.file("piped"));
+        let mut import = site.command(&["images", "import", "-", "-f", "piped.json"]);
+        let input = std::fs::File::open(site.file("exported")).unwrap();
+        let imported = import.stdin(input).output().unwrap();
+        assert!(imported.status.success(), "{compression}: {}", String::from_utf8_lossy(&imported.stderr));
+        site.run(&["images", "verify", "-f", "piped.json"]).success();
+        let listed = site.run(&["images", "list", "--json", "-f", "piped.json"]).success().json();
+        assert_eq!(listed["images"][0]["reference"], "a:1", "{compression}: {listed}");
+    }
+    site.run(&["images", "export", "a", "--split", "1m", "--output", "p.tar", "-f", "stack.json"]).success();
+    site.run(&["images", "import", "p.tar.001", "-f", "parts.json"]).success();
+    site.run(&["images", "verify", "-f", "parts.json"]).success();
+}
+
+#[test]
 fn an_interrupt_ends_an_import_whose_standard_input_is_silent() {
     let site = Site::with_manifest(MANIFEST);
     let mut import = site.command(&["images", "import", "-", "-f", "stack.json", "--progress", "json"]);
@@ -198,7 +225,10 @@ fn a_repair_that_leaves_an_image_incomplete_says_which_and_why_and_ends_with_1()
     let repair = ["images", "repair", "-f", "stack.json", "--yes"];
     site.run(&import).success();
     site.run(&repair).success();
+    site.run(&["images", "repair", "-f", "stack.json", "--dry-run"]).success();
     std::fs::remove_file(layer_blob(&site)).unwrap();
+    let dry = site.run(&["images", "repair", "-f", "stack.json", "--dry-run", "--json"]).failure(1);
+    assert_eq!((&dry.json()["incomplete"][0]["reference"], &dry.json()["done"]), (&"a:1".into(), &false.into()));
     let said = site.run(&repair).failure(1).stderr;
     assert!(said.contains("a:1 stays incomplete: ") && said.contains("a blob is missing"), "{said}");
     assert!(said.contains("still can't be loaded: a:1") && said.contains("dpl images import FILE"), "{said}");
@@ -219,8 +249,9 @@ fn a_repair_says_of_a_damaged_layer_what_it_will_do_and_then_what_it_did() {
     *content.last_mut().unwrap() ^= 1;
     std::fs::write(&blob, content).unwrap();
     let repair = |how: &str| site.run(&["images", "repair", "-f", "stack.json", how]);
-    let shown = repair("--dry-run").success().stderr;
-    assert!(shown.contains("repair will remove it"), "{shown}");
+    // What it would leave incomplete is its exit code, too.
+    let shown = repair("--dry-run").failure(1).stderr;
+    assert!(shown.contains("repair will remove it") && shown.contains("still can't be loaded: a:1"), "{shown}");
     let said = repair("--yes").failure(1).stderr;
     assert!(said.contains(" was removed: save or import") && !said.contains("will remove"), "{said}");
 }
@@ -304,6 +335,42 @@ fn a_layout_file_that_is_empty_or_damaged_is_written_again_by_a_repair_and_a_new
 }
 
 #[test]
+fn a_repair_writes_nothing_into_a_store_of_another_layout_version_whatever_else_is_wrong_with_it() {
+    let site = Site::with_manifest(MANIFEST);
+    write_archive(&site, Some(b"a layer"));
+    let command = |words: &[&str]| site.run(&[words, &["-f", "stack.json"]].concat());
+    command(&["images", "import", "x.tar"]).success();
+    let index = std::fs::read_to_string(site.file("store/index.json")).unwrap();
+    let files = |site: &Site| {
+        let mut files: Vec<_> = ["store", "store/.dpl-store"]
+            .iter()
+            .flat_map(|folder| std::fs::read_dir(site.file(folder)).unwrap())
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.is_file())
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    for version in [r#""1.1.0""#, r#""2.0.0""#, "2"] {
+        site.write("store/oci-layout", &format!(r#"{{"imageLayoutVersion": {version}}}"#));
+        for index in [Some(index.as_str()), Some("{damaged"), Some(""), None] {
+            match index {
+                Some(index) => site.write("store/index.json", index),
+                None => std::fs::remove_file(site.file("store/index.json")).unwrap(),
+            }
+            let before = files(&site);
+            for more in ["--dry-run", "--yes"] {
+                let said = command(&["images", "repair", more]).failure(1).stderr;
+                let version = version.trim_matches('"');
+                assert!(said.contains(&format!("version {version}, which is not known")), "{said}");
+            }
+            assert_eq!(files(&site), before, "{version}, {index:?}");
+        }
+    }
+}
+
+#[test]
 fn a_repair_names_the_whole_older_image_behind_an_index_that_came_without_its_blobs() {
     let site = Site::with_manifest(MANIFEST);
     site.write("other.json", &MANIFEST.replace("store", "elsewhere"));
@@ -348,6 +415,32 @@ fn an_export_takes_the_place_of_no_file_of_the_store() {
     assert_eq!(std::fs::read(site.file("store/index.json")).unwrap(), index);
     // Archives may lie beside it.
     site.run(&["images", "export", "a", "-f", "stack.json", "--output", "store/a_1.tar", "--yes"]).success();
+    site.run(&["images", "verify", "-f", "stack.json"]).success();
+}
+
+#[test]
+fn an_import_that_leaves_out_a_damaged_image_names_it_and_ends_with_1() {
+    let site = Site::with_manifest(MANIFEST);
+    let mut tar = tar::Builder::new(std::fs::File::create(site.file("x.tar")).unwrap());
+    let config = r#"{"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}}"#;
+    let manifest = r#"[{"Config": "c.json", "RepoTags": ["a:1"], "Layers": []},
+        {"Config": "gone.json", "RepoTags": ["b:1"], "Layers": []}]"#;
+    for (name, content) in [("c.json", config), ("manifest.json", manifest)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    tar.finish().unwrap();
+    for more in ["--dry-run", "--yes"] {
+        let run = site.run(&["images", "import", "x.tar", "-f", "stack.json", "--json", more]).failure(1);
+        assert!(run.stderr.contains("b:1 is left out"), "{}", run.stderr);
+        assert!(run.stderr.contains("1 image could not be imported, and all others were: b:1"), "{}", run.stderr);
+        let report = run.json();
+        assert_eq!(
+            (&report["images"][0]["reference"], &report["left_out"][0]["damaged"]),
+            (&"a:1".into(), &true.into())
+        );
+    }
     site.run(&["images", "verify", "-f", "stack.json"]).success();
 }
 

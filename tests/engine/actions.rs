@@ -55,6 +55,52 @@ fn plan_says_by_its_exit_code_whether_there_is_work() {
 }
 
 #[test]
+fn images_that_nobody_has_are_all_named_and_hide_nothing_of_the_plan_for_the_other_services() {
+    let (one, two) = (unique("lost"), unique("lost"));
+    let services = format!(r#""one": {{ "image": "{one}:1" }}, "two": {{ "image": "{two}:1" }}, "cache": "#);
+    let text = pair(free_port(), "1").replacen(r#""cache": "#, &services, 1);
+    let stack = Stack::new(&text.replacen(r#""defaults""#, r#""paths": { "images": "store" }, "defaults""#, 1));
+    let planned = |run: &Run| {
+        let plan = run.json();
+        let steps = plan["steps"].as_array().unwrap().clone();
+        for (place, step) in steps.iter().enumerate() {
+            assert_eq!(step["id"], place, "{plan}");
+            assert!(step["after"].as_array().unwrap().iter().all(|after| after["step"].as_u64() < step["id"].as_u64()));
+        }
+        let services = steps.iter().filter_map(|step| Some(step["service"].as_str()?.to_owned()));
+        services.collect::<std::collections::BTreeSet<String>>()
+    };
+    for look in [&["plan"][..], &["start", "--dry-run"], &["plan", "--json"], &["start", "--dry-run", "--json"]] {
+        let run = stack.run(look).failure(1);
+        for said in [format!("one: the engine has no image {one}:1"), format!("two: the engine has no image {two}:1")] {
+            assert!(run.stderr.contains(&said), "{look:?}: {}", run.stderr);
+        }
+        // That the store itself is not there is more than that the images are not in it.
+        assert!(
+            run.stderr.contains("store is not a usable image store: it does not exist"),
+            "{look:?}: {}",
+            run.stderr
+        );
+        match look.contains(&"--json") {
+            true => assert_eq!(planned(&run).into_iter().collect::<Vec<_>>(), ["cache", "web"], "{look:?}"),
+            false => assert!(run.stdout.contains(&stack.container("cache")), "{look:?}: {}", run.stdout),
+        }
+    }
+    // One of them can be loaded: it is in the plan, and the other one is missing.
+    fs::create_dir(stack.site.file("store")).unwrap();
+    stack.docker(&["tag", "redis:7.0", &format!("{one}:1")]);
+    stack.docker(&["save", "-o", stack.site.file("store/x.tar").to_str().unwrap(), &format!("{one}:1")]);
+    stack.docker(&["rmi", &format!("{one}:1")]);
+    let run = stack.run(&["plan", "--json"]).failure(1);
+    assert!(!run.stderr.contains("one: the engine has no image"), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("two: the engine has no image {two}:1")), "{}", run.stderr);
+    assert_eq!(planned(&run).into_iter().collect::<Vec<_>>(), ["cache", "one", "web"]);
+    // Where nothing else is to be done, there is nothing to show.
+    let run = stack.run(&["plan", "two"]).failure(1);
+    assert!(run.stdout.is_empty() && run.stderr.contains("two: the engine has no image"), "{}", run.stderr);
+}
+
+#[test]
 fn words_of_start_leave_dependencies_alone_recreate_and_do_not_wait() {
     let stack = Stack::new(&pair(free_port(), "1"));
     stack.run(&["start", "web", "--no-deps", "--no-wait"]).success();

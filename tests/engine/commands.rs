@@ -166,6 +166,24 @@ fn a_version_that_does_not_come_up_leaves_the_old_one_serving() {
 }
 
 #[test]
+fn the_log_has_each_call_to_the_engine_and_the_stages_of_a_save_and_a_load() {
+    let mut stack = Stack::new(
+        r#"{"project": "PROJECT", "paths": {"images": "store"}, "services": {"a": {"image": "redis:7.0"}}}"#,
+    );
+    assert!(!stack.run(&["save"]).success().stderr.contains("GET /"), "nobody asked for it");
+    fs::remove_dir_all(stack.site.file("store")).unwrap();
+    stack.site.set("DPL_LOG", "debug");
+    for (command, stages) in [("save", &["save, look", "save, export"][..]), ("load", &["load, look"])] {
+        let said = stack.run(&[command]).success().stderr;
+        for stage in stages {
+            assert!(said.contains(&format!("{stage} ended after ")), "{stage}: {said}");
+        }
+        let call = said.lines().find(|line| line.contains("GET /") && line.contains("/images/"));
+        assert!(call.is_some_and(|line| line.contains(" 200 in ")), "{command}: {said}");
+    }
+}
+
+#[test]
 fn images_are_saved_once_and_loaded_when_they_are_missing() {
     let (stack, _) = open_shop();
     let saved = stack.run(&["save", "@shop", "--json"]).success().json();

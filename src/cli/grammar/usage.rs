@@ -10,6 +10,7 @@ use super::arguments::GlobalArguments;
 use super::help::language_of;
 use crate::cli::text::failure::{Failure, in_one_line};
 use crate::cli::text::output::{ColorMode, Output};
+use crate::cli::text::stdout;
 use crate::manifest::nearest;
 use crate::report::{Listed, Message};
 
@@ -21,7 +22,10 @@ pub fn show(error: &Error, typed: &[OsString], root: &Command) -> u8 {
     );
     match output(typed, root) {
         Some(output) if !is_help => failure(error, typed, root).show(&output),
-        _ => {
+        output => {
+            if let (false, Err(closed), Some(output)) = (error.use_stderr(), stdout::check(), output) {
+                return Failure::Output(closed).show(&output);
+            }
             // A reader that has closed the pipe has seen enough.
             let _ = error.print();
             u8::from(error.use_stderr()) * 2

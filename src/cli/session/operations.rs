@@ -58,12 +58,25 @@ pub struct Shown {
     pub has_work: bool,
     /// The images that a reference will name once it is done: reference and ID.
     pub brings: Vec<(String, String)>,
+    /// What would fail, as far as looking tells: a dry run ends as the run would.
+    pub failures: Vec<Failure>,
 }
 
 impl Shown {
     /// Something to do that brings no images.
     pub fn of<T: serde::Serialize>(plan: &T) -> Result<Self, Failure> {
-        Ok(Self { document: document(plan)?, has_work: true, brings: Vec::new() })
+        Ok(Self { document: document(plan)?, has_work: true, brings: Vec::new(), failures: Vec::new() })
+    }
+
+    /// The same, unless something of it would fail.
+    ///
+    /// # Errors
+    /// All that would fail, with the document.
+    pub fn or_failures(self) -> Result<Self, Failure> {
+        match self.failures.is_empty() {
+            true => Ok(self),
+            false => Err(Failure::Some { document: self.document, failures: self.failures }),
+        }
     }
 }
 
@@ -93,7 +106,7 @@ pub fn act(operation: &dyn Operation, project: &Arc<Project>, session: &mut Sess
 /// Does it, or with `--dry-run` shows what would be done; gives the document that `--json` prints.
 pub fn perform(operation: &dyn Operation, project: &Arc<Project>, session: &mut Session) -> Result<Value, Failure> {
     if session.global.dry_run {
-        return Ok(operation.show(project, session)?.document);
+        return Ok(operation.show(project, session)?.or_failures()?.document);
     }
     let place = operation.place();
     session.change_at(place, project, &operation.command(), |session, reporter| {

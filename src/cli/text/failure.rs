@@ -94,7 +94,11 @@ impl Failure {
 
     /// Whether it is about what is there now, which something done before it may change.
     pub fn is_about_the_present_state(&self) -> bool {
-        matches!(self, Self::Work(error) if !is_unreachable(error.as_ref()))
+        match self {
+            Self::Work(error) => !is_unreachable(error.as_ref()),
+            Self::Some { failures, .. } => failures.iter().all(Self::is_about_the_present_state),
+            _ => false,
+        }
     }
 
     /// Whether the work goes on at a site, where nobody waits for it any more.

@@ -7,5 +7,6 @@ pub(super) mod manifest_page;
 pub(super) mod output;
 pub(super) mod progress;
 pub(super) mod qr;
+pub(super) mod stdout;
 pub(super) mod table;
 pub(super) mod terminal_size;

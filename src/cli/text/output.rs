@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use console::Style;
 use serde::Serialize;
 
-use super::terminal_size;
+use super::{stdout, terminal_size};
 use crate::catalogue::{Catalogue, Language};
 use crate::report::Message;
 
@@ -88,8 +88,9 @@ impl Output {
 
     /// Prints data.
     pub fn data(&self, text: &str) -> Result<(), WriteError> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(WriteError)
+        let mut out = io::stdout().lock();
+        let written = stdout::check().and_then(|()| out.write_all(text.as_bytes())).and_then(|()| out.flush());
+        written.map_err(WriteError)
     }
 
     /// Prints one JSON document.

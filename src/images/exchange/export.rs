@@ -28,8 +28,9 @@ use crate::images::names::{containerd_name, engine_name};
 use crate::images::pipes::blocking;
 use crate::images::store::layer_check::{LayerOf, UnpackFailure, measure, unpack_into};
 use crate::images::store::layout::{Layout, StoredImage, StoredLayer, is_part_of};
+use crate::images::store::verify::other_platforms;
 use crate::manifest::Reference;
-use crate::report::{Activity, Reporter};
+use crate::report::{Activity, Message, Reporter};
 
 /// Where an export goes.
 pub enum ExportTarget {
@@ -135,6 +136,7 @@ pub async fn export(
         let contents = Contents::read(&folder, &references)?;
         contents.must_fit_into_parts(&target, options)?;
         disk_space::check(&contents.disks(&target, options), options.space, &reporter)?;
+        contents.platforms_left_out().into_iter().for_each(|message| reporter.warn(message));
         let total = contents.report(&output).layer_bytes;
         reporter.began(Activity::ExportImage, &output, total);
         match contents.write(target, options, &output, &reporter) {
@@ -211,6 +213,19 @@ impl Contents {
             contents.names.push((name, at));
         }
         if missing.is_empty() { Ok(contents) } else { Err(not_stored(missing)) }
+    }
+
+    /// An archive for `docker load` has one image of each name: what else the store has under it is told.
+    fn platforms_left_out(&self) -> Vec<Message> {
+        let references = self.images.iter().flat_map(|(_, references)| references);
+        let is_one_of_several = |reference: &&Reference| {
+            self.layout.entry(reference).is_some_and(|entry| !other_platforms(&self.layout, entry).is_empty())
+        };
+        let message = |reference: &Reference| {
+            let name = engine_name(reference).unwrap_or_else(|| reference.to_string());
+            message!("images-export-one-platform", reference = name, platform = self.layout.platform())
+        };
+        references.filter(is_one_of_several).map(message).collect()
     }
 
     /// Each layer once.

@@ -3,7 +3,6 @@
 //! What it comes in is read as data, in one pass. The index names the images when all of their blobs are durable.
 
 use std::collections::HashSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -15,17 +14,12 @@ use crate::fs::Digest;
 use crate::images::disk_space::{self, DiskSpace, SpaceCheck};
 use crate::images::error::{ImagesError, in_one_line};
 use crate::images::exchange::inputs::{Input, Source};
+use crate::images::exchange::offered::{Named, all_left_out, layout_images, named, read_documents};
 use crate::images::exchange::space;
 use crate::images::formats::compression::CompressionOptions;
-use crate::images::formats::documents::foreign_name;
-use crate::images::formats::image_archive::{
-    ArchiveContent, ArchiveError, ArchivedImage, DOCUMENTS_LIMIT_BYTES, LayerFile, LeftOut, PlatformWish,
-    take_doubled_names,
-};
+use crate::images::formats::image_archive::{ArchiveContent, ArchiveError, ArchivedImage, LeftOut, PlatformWish};
 use crate::images::formats::platform::{Platform, other_architecture};
 use crate::images::formats::unpack_limit::UnpackLimit;
-use crate::images::names::engine_name;
-use crate::images::names::entry_names;
 use crate::images::pipes::blocking;
 use crate::images::stage::Stage;
 use crate::images::store::archives::{self, OpenArchive};
@@ -35,7 +29,7 @@ use crate::images::store::layer_writer::LayerWriter;
 use crate::images::store::layout::{Layout, StoredLayer};
 use crate::images::store::writer::{KnownLayers, NewName, StoreWriter, known_layers};
 use crate::manifest::Reference;
-use crate::report::{Activity, Message, Reporter, Told as _};
+use crate::report::{Activity, Message, Reporter};
 
 /// How to import.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +69,13 @@ pub struct ImportReport {
     pub seconds: f64,
 }
 
+impl ImportReport {
+    /// Images that did not come in, since they are not whole where they come from.
+    pub fn damaged(&self) -> Vec<String> {
+        self.left_out.iter().filter(|left_out| left_out.damaged).map(|left_out| left_out.name.clone()).collect()
+    }
+}
+
 /// An image of a file, under one of its references.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ImportedImage {
@@ -101,6 +102,9 @@ pub struct ImportLeftOut {
     pub from: String,
     pub name: String,
     pub why: Message,
+    /// Whether it is an image that is not whole, or whose name another one has too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -277,7 +281,7 @@ impl Import {
                 let Err(error) = batch.layers_of(image) else { return true };
                 let name = image.references.first().cloned();
                 let name = name.unwrap_or_else(|| image.config_digest.short().to_owned());
-                left_out.push(LeftOut { name, why: in_one_line(&error) });
+                left_out.push(LeftOut::damaged(name, in_one_line(&error)));
                 first_damage.get_or_insert(error);
                 false
             });
@@ -423,31 +427,6 @@ impl Import {
     }
 }
 
-/// An image of a file under one of its names.
-struct Named<'a, L> {
-    image: &'a ArchivedImage<L>,
-    reference: Reference,
-    /// With its tag.
-    name: String,
-}
-
-/// The images of a file that have names; unnamed ones are left out.
-fn named<'a, L>(file: &Path, images: &'a [ArchivedImage<L>]) -> Result<Vec<Named<'a, L>>, ImagesError> {
-    let mut named = Vec::new();
-    for image in images {
-        for reference in image.references.iter().filter_map(|text| text.parse::<Reference>().ok()) {
-            if let Some(name) = engine_name(&reference) {
-                named.push(Named { image, reference, name });
-            }
-        }
-    }
-    if named.is_empty() {
-        let origin = file.display().to_string();
-        return Err(ImagesError::Archive { origin, source: Box::new(ArchiveError::NoNames) });
-    }
-    Ok(named)
-}
-
 fn imported<L>(
     file: &Path,
     image: &ArchivedImage<L>,
@@ -472,117 +451,4 @@ fn imported<L>(
 fn stored_id(layout: &Layout, reference: &Reference) -> Option<Digest> {
     let image = layout.image(reference).ok().flatten()?;
     layout.missing_blob(&image).is_none().then_some(image.config_digest)
-}
-
-/// The images of a layout, with what `take` makes of each layer; those without a name only where one is given to them. One
-/// that is not whole, or for another platform than the one that was asked for, is left out.
-///
-/// # Errors
-/// None of them can be taken.
-pub(super) fn layout_images<L>(
-    source: &Layout,
-    options: &ImportOptions,
-    left_out: &mut Vec<LeftOut>,
-    mut take: impl FnMut(&StoredLayer) -> Result<L, BatchFailure>,
-) -> Result<Vec<ArchivedImage<L>>, BatchFailure> {
-    let mut images: Vec<ArchivedImage<L>> = Vec::new();
-    let mut held_bytes = 0;
-    let (mut first_damage, mut first_other) = (None, None);
-    let mut names_of_damaged = Vec::new();
-    for (entry, name) in source.index.manifests.iter().zip(entry_names(&source.index.manifests)) {
-        let shown = || name.clone().unwrap_or_else(|| entry.shown_name());
-        let image = match source.read_image_for(entry, &options.platform) {
-            Ok(_) if name.is_none() && options.name.is_none() => {
-                left_out.push(LeftOut { name: shown(), why: message!("error-image-no-name") });
-                continue;
-            }
-            Ok(image) if options.is_platform_asked && !options.platform.runs(&image.config) => {
-                let (found, wanted) = (image.config.architecture, options.platform.to_string());
-                let error = ArchiveError::OtherPlatform { image: shown(), found, wanted };
-                left_out.push(LeftOut { name: shown(), why: in_one_line(&error) });
-                first_other.get_or_insert(BatchFailure::from(error));
-                continue;
-            }
-            Ok(image) => image,
-            Err(error @ (ImagesError::OtherKind { .. } | ImagesError::NoPlatform { .. })) => {
-                left_out.push(LeftOut { name: shown(), why: in_one_line(&error) });
-                first_other.get_or_insert(BatchFailure::from(error));
-                continue;
-            }
-            // Nobody asked for it.
-            Err(_) if name.is_none() => continue,
-            Err(error) => {
-                let failure = BatchFailure::from(error);
-                left_out.push(LeftOut { name: shown(), why: failure.in_one_line() });
-                first_damage.get_or_insert(failure);
-                names_of_damaged.extend(name);
-                continue;
-            }
-        };
-        // Under how many names it may be: its documents are held once.
-        if let Some(known) = images.iter_mut().find(|known| known.config_digest == image.config_digest) {
-            known.references.extend(name);
-            continue;
-        }
-        held_bytes += image.config_bytes.len() as u64;
-        if held_bytes > DOCUMENTS_LIMIT_BYTES {
-            return Err(ArchiveError::TooManyDocuments.into());
-        }
-        let layers: Result<Vec<L>, BatchFailure> = image.layers.iter().map(&mut take).collect();
-        let layers = match layers {
-            Ok(layers) => layers,
-            Err(failure) if failure.is_of_a_layer() => {
-                left_out.push(LeftOut { name: shown(), why: failure.in_one_line() });
-                first_damage.get_or_insert(failure);
-                names_of_damaged.extend(name);
-                continue;
-            }
-            Err(failure) => return Err(failure),
-        };
-        let references = name.into_iter().collect();
-        let (config_digest, config_bytes, config) = (image.config_digest, image.config_bytes, image.config);
-        images.push(ArchivedImage { references, config_digest, config_bytes, config, layers });
-    }
-    left_out.extend(source.index.foreign.iter().map(|entry| {
-        let (name, why) = (foreign_name(entry), message!("error-entry-unusable"));
-        LeftOut { name, why }
-    }));
-    for (name, error) in take_doubled_names(&mut images, &names_of_damaged) {
-        left_out.push(LeftOut { name, why: in_one_line(&error) });
-        first_damage.get_or_insert(BatchFailure::from(error));
-    }
-    match first_damage.or(first_other) {
-        Some(failure) if images.is_empty() => return Err(failure),
-        None if source.index.manifests.is_empty() && !source.index.foreign.is_empty() => {
-            let (first, why) = (foreign_name(&source.index.foreign[0]), message!("error-entry-unusable"));
-            return Err(ArchiveError::NothingUsable { first, why }.into());
-        }
-        _ => {}
-    }
-    Ok(images)
-}
-
-/// What is left out of a file, images without a name and names that are not valid included.
-fn all_left_out<L>(file: &Path, images: &[ArchivedImage<L>], left_out: Vec<LeftOut>) -> Vec<ImportLeftOut> {
-    let names = images.iter().flat_map(|image| &image.references);
-    let invalid = names.filter_map(|name| {
-        let error = name.parse::<Reference>().err()?;
-        Some(LeftOut { name: name.escape_debug().take(300).collect(), why: error.message() })
-    });
-    let from = file.display().to_string();
-    let unnamed = images.iter().filter(|image| image.references.is_empty());
-    let unnamed = unnamed
-        .map(|image| LeftOut { name: image.config_digest.short().to_owned(), why: message!("error-image-no-name") });
-    let all = left_out.into_iter().chain(unnamed).chain(invalid);
-    all.map(|LeftOut { name, why }| ImportLeftOut { from: from.clone(), name, why }).collect()
-}
-
-/// An archive's images without their layers' contents.
-pub(super) fn read_documents(
-    archive: OpenArchive,
-    wish: PlatformWish<'_>,
-    left_out: &mut Vec<LeftOut>,
-) -> Result<Vec<ArchivedImage<u64>>, ArchiveError> {
-    let take = |layer: LayerFile<'_>, _: &mut dyn Read| Ok::<_, ArchiveError>(layer.size_bytes);
-    ArchiveContent::read(archive, take)?.images(wish, left_out)
 }

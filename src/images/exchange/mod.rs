@@ -3,6 +3,7 @@
 pub mod export;
 pub mod import;
 mod inputs;
+mod offered;
 pub mod parts;
 mod space;
 

@@ -184,6 +184,7 @@ async fn one_image_of_a_layout_that_cannot_be_taken_is_left_out_by_name_and_the_
     let arm = ImportOptions { platform: "linux/arm64".parse().unwrap(), is_platform_asked: true, ..options() };
     let report = take(&folder.path().join("platform"), &sources, &arm).await.unwrap();
     assert_eq!(taken_and_left_out(&report), [vec!["team/arm:1"], vec!["team/amd:1", "team/other:1"]]);
+    assert!(report.damaged().is_empty(), "nothing is wrong with images for others");
 
     // A name that two images have.
     let index = fs::read(source.join("index.json")).unwrap();
@@ -239,5 +240,6 @@ async fn of_an_archive_the_image_whose_layer_is_damaged_is_left_out() {
     fs::write(&file, bytes).unwrap();
     let report = take(&store, &[file], &options()).await.unwrap();
     assert_eq!(taken_and_left_out(&report), [vec!["team/good:1"], vec!["team/bad:1"]]);
+    assert_eq!(report.damaged(), ["team/bad:1"]);
     assert_eq!(blobs(&store), 3);
 }

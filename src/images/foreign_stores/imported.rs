@@ -82,3 +82,33 @@ async fn names_that_are_not_valid_and_images_without_a_name_are_left_out_by_name
     assert_eq!(imported, names[..3]);
     assert_eq!(done.left_out.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["team/UPPER:1"]);
 }
+
+/// Keeps the keys of what is warned of.
+#[derive(Default)]
+struct Warnings(std::sync::Mutex<Vec<&'static str>>);
+
+impl crate::report::Listener for Warnings {
+    fn hear(&self, event: &crate::report::Event) {
+        if let crate::report::Event::Warning(message) = event {
+            self.0.lock().unwrap().push(message.key);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_export_of_one_platform_of_several_says_so() {
+    use crate::images::exchange::export::{ExportOptions, ExportTarget, export};
+
+    let folder = tempfile::tempdir().unwrap();
+    let (foreign, own) = (folder.path().join("foreign"), folder.path().join("own"));
+    skopeo_all(&foreign);
+    ours(&own, &["team/app:1"]).await;
+    for (store, expected) in [(&foreign, &["images-export-one-platform"][..]), (&own, &[])] {
+        let warnings = std::sync::Arc::new(Warnings::default());
+        let reporter = Reporter::new(vec![warnings.clone()], tokio_util::sync::CancellationToken::new());
+        let target = ExportTarget::Path(folder.path().join("x.tar"));
+        let wanted = ["team/app:1".parse().unwrap()];
+        export(store, &wanted, target, ExportOptions::default(), &reporter).await.unwrap();
+        assert_eq!(*warnings.0.lock().unwrap(), expected);
+    }
+}

@@ -1,6 +1,7 @@
 //! What a prune takes, and what it leaves.
 
 use super::*;
+use crate::images::store::prune::ArchiveState;
 
 #[tokio::test]
 async fn a_prune_leaves_what_other_programs_named_by_a_tag_alone() {
@@ -11,6 +12,35 @@ async fn a_prune_leaves_what_other_programs_named_by_a_tag_alone() {
     let plan = plan_prune(folder.path(), &needed, ArchivePruning::Remove, &Reporter::default()).await.unwrap();
     prune(folder.path(), &needed, ArchivePruning::Remove, &plan, &Reporter::default()).await.unwrap();
     assert_eq!(readable(folder.path()), before);
+}
+
+#[tokio::test]
+async fn an_archive_with_images_for_other_platforms_is_not_replaced_by_the_one_that_was_imported() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, store) = (folder.path().join("from"), folder.path().join("store"));
+    skopeo_all(&from);
+    fs::create_dir(&store).unwrap();
+    let archive = store.join("delivery.tar");
+    let mut tar = tar::Builder::new(fs::File::create(&archive).unwrap());
+    for blob in blobs(&from) {
+        tar.append_path_with_name(&blob, Path::new("blobs/sha256").join(blob.file_name().unwrap())).unwrap();
+    }
+    for file in [INDEX_FILE, LAYOUT_FILE] {
+        tar.append_path_with_name(from.join(file), file).unwrap();
+    }
+    tar.finish().unwrap();
+    import(&store, std::slice::from_ref(&archive), &options(), &Reporter::default()).await.unwrap();
+    let needed = NeededImages::these("p", &["team/app:1"]);
+    // Read, and remembered.
+    for _ in 0..2 {
+        let plan = plan_prune(&store, &needed, ArchivePruning::Remove, &Reporter::default()).await.unwrap();
+        assert_eq!(plan.report.archives[0].state, ArchiveState::Needed);
+        prune(&store, &needed, ArchivePruning::Remove, &plan, &Reporter::default()).await.unwrap();
+        assert!(archive.exists());
+    }
+    let nobody = NeededImages::these("p", &[]);
+    let plan = plan_prune(&store, &nobody, ArchivePruning::Keep, &Reporter::default()).await.unwrap();
+    assert_eq!(plan.report.archives[0].state, ArchiveState::Unneeded);
 }
 
 #[tokio::test]

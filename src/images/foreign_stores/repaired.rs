@@ -163,6 +163,26 @@ async fn a_layer_that_was_damaged_is_removed_by_a_repair_and_comes_again_with_an
 }
 
 #[tokio::test]
+async fn a_damaged_layer_of_an_image_for_another_platform_is_found_by_a_repair_as_by_a_verify() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    skopeo_all(&store);
+    let layer = "other".repeat(1000);
+    let path = open(&store).blob_path(&Digest::of(layer.as_bytes()));
+    fs::write(&path, layer.replacen('o', "0", 1)).unwrap();
+    assert_eq!(verified(&store, None).await.problems.len(), 1, "the control");
+    for _ in 0..2 {
+        // Removed the first time, missing the second time: no repair says that all is well.
+        let repaired = repair(&store, &Reporter::default()).await.unwrap();
+        assert_eq!(repaired.unusable(), ["team/app:1"], "{repaired:?}");
+        assert!(!path.exists());
+    }
+    fs::write(&path, layer).unwrap();
+    assert!(repair(&store, &Reporter::default()).await.unwrap().unusable().is_empty());
+    assert!(verified(&store, None).await.ok);
+}
+
+#[tokio::test]
 async fn what_stays_incomplete_after_a_repair_is_named_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");

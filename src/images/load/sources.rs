@@ -12,7 +12,7 @@ use crate::images::formats::platform::Platform;
 use crate::images::identity::Identity;
 use crate::images::load::payload::{Origin, Payload, PayloadImage};
 use crate::images::names::engine_name;
-use crate::images::store::archives::{ArchiveFolder, ArchivedLayer, FoundArchive, OldArchive};
+use crate::images::store::archives::{ArchiveFolder, ArchivedLayer, FoundArchive, NewerArchive, OldArchive};
 use crate::images::store::layer_check::measure;
 use crate::images::store::layout::{Layout, StoredImage, StoredLayer, why_absent};
 use crate::images::store::name_records::{lost_names, newer_record};
@@ -74,7 +74,7 @@ pub enum ArchiveCache {
 /// What was found, and what the operator should know of it.
 pub struct Found {
     pub batches: Vec<Batch>,
-    /// Images of the store of which not even what they are is known, by name, and why.
+    /// Images that can't be loaded, by name, and why: not even what they are is known, or which of two archives is meant.
     pub damaged: Vec<(String, ImagesError)>,
     pub notices: Vec<Message>,
 }
@@ -123,7 +123,13 @@ pub fn find_sources(
         }
         let passed_over = unreadable.len();
         match archives.find(reference, &mut unreadable)? {
-            Some(FoundArchive { archive, others }) => {
+            Some(FoundArchive { archive, unread_before: Some((newer, why)), .. }) => {
+                found.damaged.push((
+                    name.clone(),
+                    ImagesError::NewerUnread { reference: name, newer, why, older: archive.path },
+                ));
+            }
+            Some(FoundArchive { archive, others, unread_before: None }) => {
                 found.notices.extend(others.iter().map(|other| {
                     message!(
                         "images-archives-differ",
@@ -220,7 +226,10 @@ fn newer_archive(archives: &mut ArchiveFolder, reference: &Reference, image: &St
     let is_it = |archive: &OldArchive| {
         archive.image(&image.name).is_some_and(|other| other.config_digest == image.config_digest)
     };
-    let path = archives.newer(reference, saved_at.as_second(), is_it)?;
-    let message = message!("images-newer-archive", reference = &image.name, path = path.display());
-    Some(message)
+    let NewerArchive { path, why_unread } = archives.newer(reference, saved_at.as_second(), is_it)?;
+    let (reference, path) = (&image.name, path.display());
+    Some(match why_unread {
+        None => message!("images-newer-archive", reference = reference, path = path),
+        Some(why) => message!("images-newer-archive-unread", reference = reference, path = path, why = why),
+    })
 }

@@ -358,7 +358,7 @@ fn marks_shown(folder: &Path) -> Result<Vec<String>, ImagesError> {
 fn damaged_layers(layout: &Layout, reporter: &Reporter) -> Result<Vec<Digest>, ImagesError> {
     let mut seen = HashSet::new();
     let mut damaged = Vec::new();
-    for image in layout.images() {
+    for image in all_images(layout) {
         reporter.began(Activity::VerifyImage, &image.name, None);
         for layer in distinct(&image.layers) {
             if reporter.asked_to_stop() {
@@ -375,6 +375,17 @@ fn damaged_layers(layout: &Layout, reporter: &Reporter) -> Result<Vec<Digest>, I
         }
     }
     Ok(damaged)
+}
+
+/// The images of the index that can be read, those for other platforms too: a verify reads them all.
+fn all_images(layout: &Layout) -> Vec<StoredImage> {
+    let mut images = Vec::new();
+    for entry in &layout.index.manifests {
+        images.extend(layout.read_image(entry).ok());
+        let others = other_platforms(layout, entry);
+        images.extend(others.iter().filter_map(|other| layout.read_manifest(other, entry.shown_name()).ok()));
+    }
+    images
 }
 
 fn is_damaged(layout: &Layout, layer: &StoredLayer) -> Result<bool, ImagesError> {

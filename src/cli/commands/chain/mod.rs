@@ -17,7 +17,7 @@ use crate::cli::ask::prompt::{Unanswered, must_be_able_to_ask};
 use crate::cli::commands::menu::entries;
 use crate::cli::commands::sites::SitesFile;
 use crate::cli::grammar::arguments::names_manifest;
-use crate::cli::session::operations::{self, Operation, Weight};
+use crate::cli::session::operations::{self, Operation, Shown, Weight};
 use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::report::Told as _;
@@ -157,7 +157,7 @@ impl Chain {
             let written = written(std::slice::from_ref(link));
             let what = session.output.catalogue.text(&operation.announcement());
             session.output.say(&message!("chain-link", link = &written, what = what));
-            match operation.show(&self.project, session) {
+            match operation.show(&self.project, session).and_then(Shown::or_failures) {
                 Ok(shown) => {
                     session.supposed_images.extend(shown.brings);
                     documents.push(shown.document);

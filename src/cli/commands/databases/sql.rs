@@ -14,6 +14,7 @@ use super::reach::{self, WhenDown};
 use crate::catalogue::system_words;
 use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
+use crate::cli::text::stdout;
 use crate::databases::{self, Column, QueryResult};
 
 #[derive(Debug, Args)]
@@ -117,9 +118,9 @@ pub fn run(arguments: &SqlArguments, session: &mut Session) -> Result<u8, Failur
             if !std::mem::take(&mut is_first) {
                 shown.insert(0, b'\n');
             }
-            let mut stdout = io::stdout().lock();
+            let mut out = io::stdout().lock();
             // Statements may change something: those that follow run all the same.
-            if let Err(error) = stdout.write_all(&shown).and_then(|()| stdout.flush()) {
+            if let Err(error) = stdout::check().and_then(|()| out.write_all(&shown)).and_then(|()| out.flush()) {
                 unwritten.get_or_insert(error);
             }
         }

@@ -11,19 +11,19 @@ use serde_json::Value;
 
 use super::chosen::chosen;
 use super::compression::{CompressionArguments, compression_flags, space_check, space_flag};
-use super::shown::{print, some_of};
-use super::transfer::show_disks;
+use super::disks::shown_with_disks;
+use super::shown::{image_row, print};
 use crate::cli::grammar::typed::{quoted, typed};
 use crate::cli::session::operations::{self, Operation, Shown, document, path};
 use crate::cli::session::select::Unselected;
 use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Tone;
-use crate::cli::text::table;
+use crate::cli::text::{stdout, table};
 use crate::fs::OutputTarget;
 use crate::images::{
-    Compression, ExportOptions, ExportReport, ExportTarget, ImportOptions, ImportReport, ImportResult, InvalidPlatform,
-    Platform, export, import, plan_export, plan_import, replaced_part,
+    Compression, ExportOptions, ExportReport, ExportTarget, ImagesError, ImportLeftOut, ImportOptions, ImportReport,
+    ImportResult, InvalidPlatform, Platform, export, import, plan_export, plan_import, replaced_part,
 };
 use crate::manifest::Reference;
 use crate::manifest::model::ByteSize;
@@ -147,12 +147,8 @@ impl Operation for Import {
                 (ImportResult::Imported, None) => (Tone::Attention, message!("word-would-import")),
                 (ImportResult::Imported, Some(_)) => (Tone::Attention, message!("word-would-replace")),
             };
-            vec![
-                image.reference.clone(),
-                session.output.paint_word(tone, result),
-                some_of(image.layers_new, image.layers_total, session),
-                image.from.clone(),
-            ]
+            let layers = (image.layers_new, image.layers_total);
+            image_row(&image.reference, (tone, result), layers, [image.from.clone()], session)
         });
         print(
             [
@@ -164,8 +160,12 @@ impl Operation for Import {
             rows.collect(),
             session,
         )?;
-        show_disks(&plan.disks, session)?;
-        Shown::of(&plan)
+        for ImportLeftOut { from, name, why, .. } in &plan.left_out {
+            session.output.say(&message!("images-left-out", file = from, name = name, why = why));
+        }
+        let mut shown = shown_with_disks(&plan, &plan.disks, self.options.space, session)?;
+        shown.failures.extend(not_all_imported(&plan));
+        Ok(shown)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
@@ -180,8 +180,18 @@ impl Operation for Import {
             time = report.seconds
         );
         session.output.say(&message);
-        document(&report)
+        let document = document(&report)?;
+        match not_all_imported(&report) {
+            None => Ok(document),
+            Some(failure) => Err(Failure::Some { document, failures: vec![failure] }),
+        }
     }
+}
+
+/// That images were damaged where they come from; what is not an image for this machine is no failure.
+fn not_all_imported(report: &ImportReport) -> Option<Failure> {
+    let failed = report.damaged();
+    (!failed.is_empty()).then(|| ImagesError::NotAllImported { failed }.into())
 }
 
 /// `dpl images export`.
@@ -191,8 +201,11 @@ pub fn export_images(arguments: &ExportArguments, session: &mut Session) -> Resu
     if to_stdout && session.output.json {
         return Err(Failure::usage(message!("usage-archive-and-json")));
     }
-    if to_stdout && !session.global.dry_run && io::stdout().is_terminal() {
-        return Err(Failure::usage(message!("usage-archive-to-terminal")));
+    if to_stdout && !session.global.dry_run {
+        stdout::check().map_err(Failure::Output)?;
+        if io::stdout().is_terminal() {
+            return Err(Failure::usage(message!("usage-archive-to-terminal")));
+        }
     }
     let split = arguments.split()?;
     if split.is_some_and(|bytes| bytes < LEAST_PART_BYTES) {
@@ -307,8 +320,7 @@ impl Operation for Export {
             bytes = plan.layer_bytes.map_or_else(|| "?".to_owned(), table::size)
         );
         session.output.say(&message);
-        show_disks(&plan.disks, session)?;
-        Shown::of(&plan)
+        shown_with_disks(&plan, &plan.disks, self.options.space, session)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {

@@ -3,6 +3,7 @@
 mod archives;
 mod chosen;
 mod compression;
+mod disks;
 mod engine_leftovers;
 mod housekeeping;
 mod meant;

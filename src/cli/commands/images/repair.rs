@@ -1,5 +1,6 @@
 //! `images repair` as the operator sees it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -41,7 +42,8 @@ impl Operation for Repair {
         let rows = report.names.iter().map(|name| vec![name.reference.clone(), would.clone()]).collect();
         print([message!("column-image"), message!("column-result")], rows, session)?;
         tell(&report, session);
-        Shown::of(&report)
+        let failures = still_unusable(&report, store).into_iter().collect();
+        Ok(Shown { failures, ..Shown::of(&report)? })
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
@@ -51,13 +53,17 @@ impl Operation for Repair {
         let message = message!("images-repair-done", names = report.names.len(), store = &report.store);
         session.output.say(&message);
         let document = document(&report)?;
-        let references = report.unusable();
-        if references.is_empty() {
-            return Ok(document);
+        match still_unusable(&report, store) {
+            None => Ok(document),
+            Some(failure) => Err(Failure::Some { document, failures: vec![failure] }),
         }
-        let error = ImagesError::StillUnusable { references, folder: store.to_owned() };
-        Err(Failure::Some { document, failures: vec![error.into()] })
     }
+}
+
+/// The images that a repair can't make whole.
+fn still_unusable(report: &RepairReport, store: &Path) -> Option<Failure> {
+    let references = report.unusable();
+    (!references.is_empty()).then(|| ImagesError::StillUnusable { references, folder: store.to_owned() }.into())
 }
 
 fn tell(report: &RepairReport, session: &Session) {

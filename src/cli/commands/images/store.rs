@@ -148,7 +148,7 @@ fn kind_word(kind: Option<OtherKind>) -> Message {
 fn archives_table(listed: &ImageList, catalogue: &Catalogue, width: Option<usize>) -> String {
     let mut rows = Vec::new();
     for archive in &listed.archives {
-        if archive.images.is_empty() {
+        if archive.images.is_empty() || archive.problem.is_some() {
             let why = catalogue.text(archive.problem.as_ref().unwrap_or(&message!("word-no-images")));
             rows.push(vec![archive.file.clone(), table::size(archive.size_bytes), why, String::new(), String::new()]);
         }

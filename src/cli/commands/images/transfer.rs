@@ -10,8 +10,9 @@ use super::chosen::references;
 use super::compression::{
     CompressionChoice, EffortArguments, compression_flags, compression_options, space_check, space_flag,
 };
+use super::disks::shown_with_disks;
 use super::meant::services_to;
-use super::shown::{print, some_of};
+use super::shown::{image_row, print};
 use crate::cli::grammar::arguments::TargetArguments;
 use crate::cli::grammar::typed::typed;
 use crate::cli::session::operations::{self, Operation, Shown, document, path};
@@ -21,8 +22,8 @@ use crate::cli::text::output::Tone;
 use crate::cli::text::table;
 use crate::engine::Engine;
 use crate::images::{
-    Compression, DiskPurpose, DiskSpace, DiskVerdict, LoadOptions, LoadPlan, LoadReport, LoadResult, PlannedLoadResult,
-    PlannedSaveResult, SaveOptions, SaveResult, StoreFormat, plan_load, plan_save,
+    Compression, LoadOptions, LoadPlan, LoadReport, LoadResult, PlannedLoadResult, PlannedSaveResult, SaveOptions,
+    SaveResult, StoreFormat, plan_load, plan_save,
 };
 use crate::manifest::Reference;
 use crate::report::{Listed, Message, Reporter};
@@ -128,12 +129,8 @@ impl Operation for Save {
                 PlannedSaveResult::WouldSave => (Tone::Attention, message!("word-would-save")),
                 PlannedSaveResult::Unchanged => (Tone::Good, message!("word-unchanged")),
             };
-            vec![
-                image.reference.clone(),
-                session.output.paint_word(tone, result),
-                some_of(image.layers_to_send, image.layers_total, session),
-                table::size(image.engine_bytes),
-            ]
+            let layers = (image.layers_to_send, image.layers_total);
+            image_row(&image.reference, (tone, result), layers, [table::size(image.engine_bytes)], session)
         });
         print(
             [
@@ -145,8 +142,7 @@ impl Operation for Save {
             rows.collect(),
             session,
         )?;
-        show_disks(&plan.disks, session)?;
-        Shown::of(&plan)
+        shown_with_disks(&plan, &plan.disks, self.options.space, session)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
@@ -196,13 +192,9 @@ impl Operation for Load {
                 PlannedLoadResult::WouldLoad => (Tone::Attention, message!("word-would-load")),
                 PlannedLoadResult::Present => (Tone::Good, message!("word-present")),
             };
-            vec![
-                image.reference.clone(),
-                session.output.paint_word(tone, result),
-                some_of(image.layers_to_send, image.layers_total, session),
-                image.bytes_to_send.map_or_else(|| "?".to_owned(), table::size),
-                image.from.clone(),
-            ]
+            let size = image.bytes_to_send.map_or_else(|| "?".to_owned(), table::size);
+            let layers = (image.layers_to_send, image.layers_total);
+            image_row(&image.reference, (tone, result), layers, [size, image.from.clone()], session)
         });
         print(
             [
@@ -215,10 +207,10 @@ impl Operation for Load {
             rows.collect(),
             session,
         )?;
-        show_disks(&plan.disks, session)?;
+        let shown = shown_with_disks(&plan, &plan.disks, self.options.space, session)?;
         let new = plan.images.iter().filter(|image| image.result == PlannedLoadResult::WouldLoad);
         let brings = new.map(|image| (image.reference.clone(), image.image_id.clone())).collect();
-        Ok(Shown { brings, ..Shown::of(&plan)? })
+        Ok(Shown { brings, ..shown })
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
@@ -314,47 +306,6 @@ impl<'a> Ends<'a> {
         let store = path(project.manifest().paths.images.as_deref(), "images")?;
         Ok(Self { store, engine: session.engine()?, references: references(services, project) })
     }
-}
-
-/// What would be written where, and whether there is room for it.
-pub(super) fn show_disks(disks: &[DiskSpace], session: &Session) -> Result<(), Failure> {
-    if disks.is_empty() || session.output.json {
-        return Ok(());
-    }
-    let catalogue = session.output.catalogue;
-    let rows = disks.iter().map(|disk| {
-        let (tone, verdict) = match disk.verdict {
-            DiskVerdict::Enough => (Tone::Good, message!("word-enough")),
-            DiskVerdict::Unsure => (Tone::Attention, message!("word-perhaps-too-little")),
-            DiskVerdict::TooLittle => (Tone::Bad, message!("word-too-little")),
-            DiskVerdict::Unknown => (Tone::Quiet, message!("word-unknown")),
-        };
-        let purpose = match disk.purpose {
-            DiskPurpose::Store => message!("word-images"),
-            DiskPurpose::Spool => message!("word-engine-export"),
-            DiskPurpose::Engine => message!("word-engine-layers"),
-            DiskPurpose::Export => message!("word-archive"),
-        };
-        let needed = match (disk.needed_bytes, disk.needed_at_most_bytes) {
-            (least, most) if least == most => table::size(most),
-            (least, most) => {
-                let range = message!("word-range", least = least, most = most);
-                catalogue.text(&range)
-            }
-        };
-        let free = disk.free_bytes.map_or_else(|| "?".to_owned(), table::size);
-        let verdict = session.output.paint_word(tone, verdict);
-        vec![disk.folder.display().to_string(), catalogue.word(purpose).to_owned(), needed, free, verdict]
-    });
-    let header = [
-        message!("column-folder"),
-        message!("column-purpose"),
-        message!("column-needed"),
-        message!("column-free"),
-        message!("column-room"),
-    ];
-    let table = table::whole(&catalogue.words(header), rows.collect(), session.output.width());
-    Ok(session.output.data(&format!("\n{table}"))?)
 }
 
 #[cfg(test)]

@@ -251,7 +251,7 @@ pub fn agree(operation: &dyn Operation, project: &Arc<Project>, session: &mut Se
     let question = message!("agree");
     // Nobody looks for long where nobody can answer.
     must_be_able_to_ask(&question)?;
-    let shown = session.look(|session| operation.show(project, session))?;
+    let shown = session.look(|session| operation.show(project, session)?.or_failures())?;
     if !shown.has_work {
         return Ok(Agreed::NothingToDo);
     }

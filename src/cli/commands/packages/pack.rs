@@ -21,6 +21,7 @@ use crate::cli::grammar::values::number_from;
 use crate::cli::session::operations::path;
 use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
+use crate::cli::text::stdout;
 use crate::cli::text::table::{self, Column, size};
 use crate::fs::{
     Digest, Disk, Mode, Output as OutputFile, OutputOptions, OutputTarget, create_dir_durably, write_durably,
@@ -125,8 +126,11 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
     if is_stream && session.output.json {
         return Err(Failure::usage(message!("usage-pack-json")));
     }
-    if is_stream && !session.global.dry_run && io::stdout().is_terminal() {
-        return Err(Failure::usage(message!("usage-pack-terminal")));
+    if is_stream && !session.global.dry_run {
+        stdout::check().map_err(Failure::Output)?;
+        if io::stdout().is_terminal() {
+            return Err(Failure::usage(message!("usage-pack-terminal")));
+        }
     }
     let split = part_bytes(arguments, &session.output)?;
     if is_stream && (split.is_some() || arguments.program.self_extracting) {

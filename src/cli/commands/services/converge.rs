@@ -1,6 +1,6 @@
 //! An action on services: what it is told, its plan, and carrying it out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,15 +17,16 @@ use crate::cli::grammar::values::number;
 use crate::cli::session::operations::{Operation, Shown, document, settle};
 use crate::cli::session::stopped_services::forget_stopped;
 use crate::cli::session::{Project, Session};
-use crate::cli::text::failure::Failure;
+use crate::cli::text::failure::{Failure, find};
 use crate::engine::Engine;
-use crate::images::{LoadOptions, is_for_another_machine, load};
+use crate::images::{ImagesError, LoadOptions, engine_name, is_for_another_machine, load};
 use crate::manifest::model::{InvalidValue, Period};
 use crate::manifest::{Manifest, Reference};
 use crate::report::{Listed, Message, Reporter, Told as _};
 use crate::services::{
     Action, Cause, Dependencies, Depth, ExecuteOptions, Extent, FailedContainers, Namesakes, Operation as Step,
-    Options, Plan, Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Wait, plan, run,
+    Options, Plan, Problem, Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot,
+    Step as PlannedStep, Wait, plan, run,
 };
 use crate::state::Deployments;
 
@@ -175,7 +176,7 @@ impl Operation for Converge {
             return Ok(());
         }
         let targets = Listed::of(&self.services);
-        let plan = would(&self.request(), project, session)?;
+        let Would { plan, .. } = would(&self.request(), project, session)?;
         warn(&plan, session, |message| session.output.warn(message));
         if plan.steps.is_empty() {
             return Ok(());
@@ -190,9 +191,10 @@ impl Operation for Converge {
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Shown, Failure> {
-        let plan = would(&self.request(), project, session)?;
+        let Would { plan, failure } = would(&self.request(), project, session)?;
         print(&plan, session)?;
-        Ok(Shown { has_work: !plan.steps.is_empty(), ..Shown::of(&plan)? })
+        let failures = failure.into_iter().collect();
+        Ok(Shown { has_work: !plan.steps.is_empty(), failures, ..Shown::of(&plan)? })
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
@@ -203,8 +205,16 @@ impl Operation for Converge {
     }
 }
 
-/// What would be done, as far as looking tells. Images that only the store has count as loaded, since that comes first.
-pub fn would(request: &Request, project: &Project, session: &mut Session) -> Result<Plan, Failure> {
+/// What would be done, as far as looking tells.
+pub struct Would {
+    pub plan: Plan,
+    /// That images are missing, whose services the plan leaves out.
+    pub failure: Option<Failure>,
+}
+
+/// What would be done, as far as looking tells. Images that only the store has count as loaded, since that comes first;
+/// those that nobody has keep no other service out of the plan.
+pub fn would(request: &Request, project: &Project, session: &mut Session) -> Result<Would, Failure> {
     let engine = session.engine()?;
     let manifest = project.manifest();
     let mut supposed = session.supposed_images.clone();
@@ -217,21 +227,109 @@ pub fn would(request: &Request, project: &Project, session: &mut Session) -> Res
         }
         plan(request, manifest, snapshot)
     };
-    let planned = with(&mut snapshot, &mut supposed);
-    let Some(missing) = planned.as_ref().err().and_then(ServicesError::only_missing_images) else {
-        return Ok(planned?);
-    };
-    let missing: Vec<Reference> = missing.into_iter().cloned().collect();
-    // Where the store lacks one too, what is missing is said as the plan says it.
-    let Ok(load) = load_of(&missing, project, session) else {
-        return Ok(planned?);
-    };
-    for notice in load.notices.iter().filter(|notice| is_for_another_machine(notice)) {
-        session.output.warn(notice);
+    let mut planned = with(&mut snapshot, &mut supposed);
+    if let Some(missing) = planned.as_ref().err().and_then(ServicesError::only_missing_images) {
+        let missing = missing.into_iter().cloned().collect();
+        let mut coming = loaded_first(missing, project, session)?;
+        planned = with(&mut snapshot, &mut coming);
     }
-    let names: Vec<&str> = load.images.iter().map(|image| image.reference.as_str()).collect();
-    session.output.say(&message!("would-load-first", images = Listed::of(&names)));
-    Ok(with(&mut snapshot, &mut load.images.into_iter().map(|image| (image.reference, image.image_id)).collect())?)
+    let error = match planned {
+        Ok(plan) => return Ok(Would { plan, failure: None }),
+        Err(error) => error,
+    };
+    let Some(missing) = error.only_missing_images() else {
+        return Err(error.into());
+    };
+    // The plan for the others is the one that there would be with all images, without the services of these.
+    let mut all = missing.into_iter().map(|reference| (reference.to_string(), String::new())).collect();
+    match with(&mut snapshot, &mut all) {
+        Ok(plan) => {
+            let plan = without(plan, &lacking_image(&error));
+            match plan.changes_anything() {
+                true => Ok(Would { plan, failure: Some(error.into()) }),
+                false => Err(error.into()),
+            }
+        }
+        Err(_) => Err(error.into()),
+    }
+}
+
+/// The images that a load before it would bring, each with its ID. Those that it can't bring are left out; why, where it is
+/// more than that nobody has them, is said.
+fn loaded_first(
+    mut missing: Vec<Reference>,
+    project: &Project,
+    session: &mut Session,
+) -> Result<BTreeMap<String, String>, Failure> {
+    while !missing.is_empty() {
+        let failure = match load_of(&missing, project, session) {
+            Ok(load) => {
+                for notice in load.notices.iter().filter(|notice| is_for_another_machine(notice)) {
+                    session.output.warn(notice);
+                }
+                let names: Vec<&str> = load.images.iter().map(|image| image.reference.as_str()).collect();
+                session.output.say(&message!("would-load-first", images = Listed::of(&names)));
+                return Ok(load.images.into_iter().map(|image| (image.reference, image.image_id)).collect());
+            }
+            Err(failure) => failure,
+        };
+        if failure.is_stop() {
+            return Err(failure);
+        }
+        let Failure::Work(error) = &failure else { break };
+        let error = find::<ImagesError>(error.as_ref());
+        // What nobody has, the plan says.
+        let is_said = match error {
+            Some(ImagesError::NotInStore { unreadable, is_name_lost, .. }) => unreadable.is_empty() && !is_name_lost,
+            _ => false,
+        };
+        if !is_said {
+            session.output.warn(&failure.message());
+        }
+        let unloadable = error.map(ImagesError::unloadable).unwrap_or_default();
+        let before = missing.len();
+        missing.retain(|reference| engine_name(reference).is_none_or(|name| !unloadable.contains(&name)));
+        if missing.len() == before {
+            break;
+        }
+    }
+    Ok(BTreeMap::new())
+}
+
+/// The services whose images are missing.
+fn lacking_image(error: &ServicesError) -> BTreeSet<&str> {
+    let ServicesError::Problems(problems) = error else {
+        return BTreeSet::new();
+    };
+    let services = problems.iter().filter_map(|problem| match problem {
+        Problem::ImageMissing { service, .. } => Some(service.as_str()),
+        _ => None,
+    });
+    services.collect()
+}
+
+/// The plan without the steps of these services, and without the networks and volumes that no other one waits for.
+fn without(plan: Plan, services: &BTreeSet<&str>) -> Plan {
+    let (mut kept, mut waited_for) = (Vec::new(), BTreeSet::new());
+    for step in plan.steps.into_iter().rev() {
+        let is_kept = match &step.service {
+            Some(service) => !services.contains(service.as_str()),
+            None => waited_for.contains(&step.id),
+        };
+        if is_kept {
+            waited_for.extend(step.after.iter().map(|after| after.step));
+            kept.push(step);
+        }
+    }
+    kept.reverse();
+    let places: BTreeMap<usize, usize> = kept.iter().enumerate().map(|(place, step)| (step.id, place)).collect();
+    let moved = |mut step: PlannedStep| {
+        step.id = places[&step.id];
+        step.after.retain(|after| places.contains_key(&after.step));
+        step.after.iter_mut().for_each(|after| after.step = places[&after.step]);
+        step
+    };
+    Plan { steps: kept.into_iter().map(moved).collect(), ..plan }
 }
 
 /// What goes beside the containers of the chosen services.

@@ -17,7 +17,7 @@ use crate::cli::session::select::{self, Unselected};
 use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::services::{Action, Extent, Request};
-use converge::{WishArguments, options, would};
+use converge::{WishArguments, Would, options, would};
 use plan_page::print;
 
 pub use converge::{Converge, StartArguments};
@@ -65,10 +65,13 @@ pub fn show_plan(arguments: &PlanArguments, session: &mut Session) -> Result<u8,
     if let Some(holder) = others_at_work(&project, session)? {
         session.output.warn(&message!("look-at-work", holder = holder));
     }
-    let plan = would(&request, &project, session)?;
+    let Would { plan, failure } = would(&request, &project, session)?;
     print(&plan, session)?;
     if session.output.json {
         session.output.document(&plan)?;
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
     }
     Ok(if arguments.exit_code && plan.changes_anything() { CHANGES } else { 0 })
 }

@@ -8,6 +8,7 @@ use super::command::{SiteCommand, captured};
 use super::remote;
 use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
+use crate::cli::text::stdout;
 use crate::fs::{Mode, Output, OutputOptions};
 use crate::manifest::Site;
 use crate::sites::{FetchError, facts};
@@ -28,6 +29,9 @@ pub(super) fn run(name: &str, site: &Site, output: &Path, session: &mut Session)
     let to_stdout = output == Path::new("-");
     if to_stdout && session.output.json {
         return Err(Failure::usage(message!("usage-support-json")));
+    }
+    if to_stdout {
+        stdout::check().map_err(Failure::Output)?;
     }
     let remote = remote(name, site)?;
     let runtime = session.runtime()?;

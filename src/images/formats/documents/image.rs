@@ -113,14 +113,11 @@ fn manifest_type() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::images::formats::documents::Index;
-
-    const CONFIG: &str = r#"{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,
-        "digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}"#;
+    use crate::images::formats::documents::{CONFIG_DESCRIPTOR, Index};
 
     #[test]
     fn a_document_that_is_index_and_manifest_at_once_is_refused() {
-        let both = format!(r#"{{"schemaVersion":2,"config":{CONFIG},"layers":[],"manifests":[]}}"#);
+        let both = format!(r#"{{"schemaVersion":2,"config":{CONFIG_DESCRIPTOR},"layers":[],"manifests":[]}}"#);
         assert!(matches!(ImageManifest::parse(both.as_bytes()), Err(DocumentError::Ambiguous)));
         assert!(matches!(Index::parse(both.as_bytes()), Err(DocumentError::Ambiguous)));
     }

@@ -185,10 +185,7 @@ fn index_type() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::images::formats::documents::DOCUMENT_LIMIT_BYTES;
-
-    const CONFIG: &str = r#"{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,
-        "digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}"#;
+    use crate::images::formats::documents::{CONFIG_DESCRIPTOR, DOCUMENT_LIMIT_BYTES};
 
     #[test]
     fn digests_that_lead_elsewhere_are_no_digests() {
@@ -204,7 +201,8 @@ mod tests {
         let sha512 = other(&format!("sha512:{}", "ab".repeat(64)), "7");
         let [huge, negative, endless] =
             ["1000000000000000", "-1", "1e300"].map(|size| other(&Digest::of(b"x").to_string(), size));
-        let text = format!(r#"{{"schemaVersion":2,"manifests":[{sha512},{CONFIG},{huge},{negative},{endless}]}}"#);
+        let text =
+            format!(r#"{{"schemaVersion":2,"manifests":[{sha512},{CONFIG_DESCRIPTOR},{huge},{negative},{endless}]}}"#);
         let index = Index::parse(text.as_bytes()).unwrap();
         assert_eq!((index.manifests.len(), index.foreign.len()), (1, 4));
         let again = Index::parse(&index.to_bytes()).unwrap();
@@ -221,7 +219,9 @@ mod tests {
 
     #[test]
     fn whole_entries_come_out_of_a_damaged_index() {
-        let text = format!(r#"{{"schemaVersion":2,"manifests":[{CONFIG},{CONFIG},{{"mediaType":"x","dig"#);
+        let text = format!(
+            r#"{{"schemaVersion":2,"manifests":[{CONFIG_DESCRIPTOR},{CONFIG_DESCRIPTOR},{{"mediaType":"x","dig"#
+        );
         assert!(Index::parse(text.as_bytes()).is_err());
         assert_eq!(Index::salvage(text.as_bytes()).manifests.len(), 2);
         assert_eq!(Index::salvage(b"{{{{").manifests.len(), 0);
@@ -230,8 +230,8 @@ mod tests {
     #[test]
     fn the_index_keeps_what_others_wrote_into_it() {
         let text = format!(
-            r#"{{"schemaVersion":2,"manifests":[{},{CONFIG}],"annotations":{{"a":"b"}}}}"#,
-            CONFIG.replace("{\"mediaType", r#"{"platform":{"os":"linux"},"annotations":null,"mediaType"#)
+            r#"{{"schemaVersion":2,"manifests":[{},{CONFIG_DESCRIPTOR}],"annotations":{{"a":"b"}}}}"#,
+            CONFIG_DESCRIPTOR.replace("{\"mediaType", r#"{"platform":{"os":"linux"},"annotations":null,"mediaType"#)
         );
         let index = Index::parse(text.as_bytes()).unwrap();
         let again: Value = serde_json::from_slice(&index.to_bytes()).unwrap();

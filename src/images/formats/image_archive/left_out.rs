@@ -15,6 +15,19 @@ use crate::report::Message;
 pub struct LeftOut {
     pub name: String,
     pub why: Message,
+    /// Whether it is an image that is not whole, or whose name another one has too: somebody may miss it.
+    pub is_damaged: bool,
+}
+
+impl LeftOut {
+    /// What nothing is wrong with.
+    pub fn other(name: String, why: Message) -> Self {
+        Self { name, why, is_damaged: false }
+    }
+
+    pub fn damaged(name: String, why: Message) -> Self {
+        Self { name, why, is_damaged: true }
+    }
 }
 
 /// What reading an archive puts aside.
@@ -36,7 +49,7 @@ impl Aside {
 }
 
 pub(super) fn damaged_left_out(damaged: &[(String, ArchiveError)]) -> Vec<LeftOut> {
-    damaged.iter().map(|(name, error)| LeftOut { name: name.clone(), why: in_one_line(error) }).collect()
+    damaged.iter().map(|(name, error)| LeftOut::damaged(name.clone(), in_one_line(error))).collect()
 }
 
 /// No two images may have one name, however it is spelled: engines take the last of them, others the first.
@@ -119,6 +132,6 @@ pub(super) fn only_those_for<L>(
     {
         return Err(error(first));
     }
-    aside.others.extend(others.iter().map(|image| LeftOut { name: name_of(image), why: in_one_line(&error(image)) }));
+    aside.others.extend(others.iter().map(|image| LeftOut::other(name_of(image), in_one_line(&error(image)))));
     Ok(asked)
 }

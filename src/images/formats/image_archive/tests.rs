@@ -1,4 +1,5 @@
 use super::*;
+use crate::images::formats::documents::{DOCUMENT_LIMIT_BYTES, DocumentError};
 use crate::images::formats::tar_reader::{END_MARK, Streamed, file_header, padding};
 
 /// What a test archive is made of.

@@ -56,6 +56,17 @@ pub struct FoundArchive {
     pub archive: OldArchive,
     /// Archives that have another image under the same name.
     pub others: Vec<PathBuf>,
+    /// An archive that would have been taken before this one, is not older, and could not be read, and why: it may hold a
+    /// newer image of this name.
+    pub unread_before: Option<(PathBuf, Message)>,
+}
+
+/// An archive that was written after an image came into the store, and has another one under that image's name, or may have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewerArchive {
+    pub path: PathBuf,
+    /// Why it could not be read.
+    pub why_unread: Option<Message>,
 }
 
 impl ArchiveFolder {
@@ -101,6 +112,8 @@ impl ArchiveFolder {
         let (named, others): (Vec<usize>, Vec<usize>) =
             (0..self.files.len()).partition(|at| is_named_for(&self.files[*at].name, reference));
         let mut found: Option<FoundArchive> = None;
+        // What may hold the image, and could not be read before one was found.
+        let mut unread: Vec<(usize, Message)> = Vec::new();
         for (at, is_named) in named.into_iter().map(|at| (at, true)).chain(others.into_iter().map(|at| (at, false))) {
             // Once there is one, others are only looked at where that costs nothing.
             if found.is_some() && !is_named && !self.is_cheap(at) {
@@ -108,7 +121,10 @@ impl ArchiveFolder {
             }
             match self.read(at) {
                 Ok(archive) => match (&mut found, archive.image(&wanted).map(|image| image.config_digest.clone())) {
-                    (None, Some(_)) => found = Some(FoundArchive { archive, others: Vec::new() }),
+                    (None, Some(_)) => {
+                        let unread_before = self.newest_of(std::mem::take(&mut unread), at);
+                        found = Some(FoundArchive { archive, others: Vec::new(), unread_before });
+                    }
                     (Some(found), Some(id)) => {
                         let same = found.archive.image(&wanted).is_some_and(|image| image.config_digest == id);
                         if !same {
@@ -116,46 +132,62 @@ impl ArchiveFolder {
                         }
                     }
                     (_, None) => {
-                        let is_known = |path: &Path| unreadable.iter().any(|(known, _)| known == path);
-                        if let Some(why) = archive.why_damaged(&wanted).filter(|_| !is_known(&archive.path)) {
-                            unreadable.push((archive.path.clone(), why.clone()));
+                        if let Some(why) = archive.why_damaged(&wanted) {
+                            unread.push((at, why.clone()));
+                            note_unreadable(unreadable, &archive.path, why);
                         }
                     }
                 },
                 Err(error @ ImagesError::Interrupted { .. }) => return Err(error),
                 Err(error) if error.is_another_kind_of_file() && !is_named => {}
                 Err(error) => {
-                    let path = self.path(at);
-                    if !unreadable.iter().any(|(known, _)| *known == path) {
-                        unreadable.push((path, in_one_line(&error)));
+                    let (path, why) = (self.path(at), in_one_line(&error));
+                    // A link that leads nowhere holds no image, nor does an archive of other things.
+                    if !error.has_only_others() && path.exists() {
+                        unread.push((at, why.clone()));
                     }
+                    note_unreadable(unreadable, &path, &why);
                 }
             }
         }
         Ok(found)
     }
 
+    /// The newest of these that is not older than the archive at `found`.
+    fn newest_of(&self, unread: Vec<(usize, Message)>, found: usize) -> Option<(PathBuf, Message)> {
+        let written = |at: usize| self.files[at].stamp.modified_nanoseconds;
+        let not_older = unread.into_iter().filter(|(at, _)| written(*at) >= written(found));
+        not_older.min_by_key(|(at, _)| *at).map(|(at, why)| (self.path(at), why))
+    }
+
     /// The newest archive that was written after `seconds` (since 1970) and has another image under this reference, or
-    /// may have: one with its name that nobody has read yet.
+    /// may have: one with its name that nobody has read yet or that can't be read.
     pub fn newer(
         &mut self,
         reference: &Reference,
         seconds: i64,
         is_it: impl Fn(&OldArchive) -> bool,
-    ) -> Option<PathBuf> {
+    ) -> Option<NewerArchive> {
         let wanted = engine_name(reference)?;
         for at in 0..self.files.len() {
             let modified = self.files[at].stamp.modified_nanoseconds / 1_000_000_000;
             if i64::try_from(modified).is_ok_and(|modified| modified <= seconds) {
                 return None;
             }
-            if self.is_cheap(at) {
-                let differs = |archive: &OldArchive| archive.image(&wanted).is_some() && !is_it(archive);
-                if self.read(at).as_ref().is_ok_and(differs) {
-                    return Some(self.path(at));
-                }
-            } else if is_named_for(&self.files[at].name, reference) {
-                return Some(self.path(at));
+            let is_named = is_named_for(&self.files[at].name, reference);
+            let may_differ = match self.is_cheap(at) {
+                false => is_named.then_some(None),
+                true => match self.read(at) {
+                    Ok(archive) => match archive.image(&wanted) {
+                        Some(_) => (!is_it(&archive)).then_some(None),
+                        None => archive.why_damaged(&wanted).cloned().map(Some),
+                    },
+                    Err(ImagesError::Interrupted { .. }) => None,
+                    Err(error) => (is_named && !error.has_only_others()).then(|| Some(in_one_line(&error))),
+                },
+            };
+            if let Some(why_unread) = may_differ {
+                return Some(NewerArchive { path: self.path(at), why_unread });
             }
         }
         None
@@ -199,9 +231,11 @@ impl ArchiveFolder {
         let ArchiveFile { path, name, stamp } = &self.files[at];
         let path = self.folder.join(path);
         match self.memory.get(name, stamp, &self.platform) {
-            Some(Known::Images { images, damaged }) => return Ok(OldArchive { path, images, damaged }),
-            Some(Known::Unusable(Unusable { why, is_another_kind, is_for_other_platforms })) => {
-                return Err(ImagesError::UnusableArchive { path, why, is_another_kind, is_for_other_platforms });
+            Some(Known::Images { images, damaged, has_other_platforms }) => {
+                return Ok(OldArchive { path, images, damaged, has_other_platforms });
+            }
+            Some(Known::Unusable(Unusable { why, is_another_kind, has_only_others })) => {
+                return Err(ImagesError::UnusableArchive { path, why, is_another_kind, has_only_others });
             }
             None => {}
         }
@@ -239,8 +273,8 @@ impl ArchiveFolder {
                     && source.is_about_content()
                 {
                     let is_another_kind = error.is_another_kind_of_file();
-                    let is_for_other_platforms = error.is_for_other_platforms();
-                    let unusable = Unusable { why: in_one_line(source), is_another_kind, is_for_other_platforms };
+                    let has_only_others = error.has_only_others();
+                    let unusable = Unusable { why: in_one_line(source), is_another_kind, has_only_others };
                     self.memory.add_unusable(&name, stamp, &self.platform, unusable);
                     self.learned = true;
                 }
@@ -301,6 +335,13 @@ impl Listed {
             }
         }
         Ok(())
+    }
+}
+
+/// Adds an archive that could not be read, each once.
+fn note_unreadable(unreadable: &mut Vec<(PathBuf, Message)>, path: &Path, why: &Message) {
+    if !unreadable.iter().any(|(known, _)| known == path) {
+        unreadable.push((path.to_owned(), why.clone()));
     }
 }
 

@@ -64,6 +64,9 @@ struct RememberedArchive {
     /// Images in it that are not whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     damaged: Vec<RememberedDamage>,
+    /// Whether it has images for other platforms, too; `None` in records of older versions, which are read again.
+    #[serde(default)]
+    has_other_platforms: Option<bool>,
     /// Why its images can't be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unusable: Option<Unusable>,
@@ -91,14 +94,14 @@ pub(super) struct Unusable {
     pub why: Message,
     /// Whether it is a tar archive of something else, and nothing is wrong with it.
     pub is_another_kind: bool,
-    /// Whether it has images for other platforms only, and nothing is wrong with it.
-    #[serde(default)]
-    pub is_for_other_platforms: bool,
+    /// Whether it has nothing but what is not an image for this platform, and nothing is wrong with it.
+    #[serde(default, rename = "is_for_other_platforms")]
+    pub has_only_others: bool,
 }
 
 /// What an archive was found to be.
 pub(super) enum Known {
-    Images { images: Vec<ArchivedImage<ArchivedLayer>>, damaged: Vec<LeftOut> },
+    Images { images: Vec<ArchivedImage<ArchivedLayer>>, damaged: Vec<LeftOut>, has_other_platforms: bool },
     Unusable(Unusable),
 }
 
@@ -116,9 +119,10 @@ impl Memory {
         if let Some(unusable) = &known.unusable {
             return Some(Known::Unusable(unusable.clone()));
         }
+        let has_other_platforms = known.has_other_platforms?;
         let images = known.images.iter().map(RememberedImage::image).collect::<Option<_>>()?;
-        let damaged = known.damaged.iter().cloned().map(|RememberedDamage { name, why }| LeftOut { name, why });
-        Some(Known::Images { images, damaged: damaged.collect() })
+        let damaged = known.damaged.iter().cloned().map(|RememberedDamage { name, why }| LeftOut::damaged(name, why));
+        Some(Known::Images { images, damaged: damaged.collect(), has_other_platforms })
     }
 
     /// Whether it was added; an image whose configuration is not UTF-8 can't be.
@@ -126,16 +130,19 @@ impl Memory {
         let Some(images) = archive.images.iter().map(RememberedImage::of).collect() else {
             return false;
         };
-        let damaged = archive.damaged.iter().cloned().map(|LeftOut { name, why }| RememberedDamage { name, why });
+        let damaged = archive.damaged.iter().cloned().map(|LeftOut { name, why, .. }| RememberedDamage { name, why });
         let (platform, damaged) = (Some(platform.to_string()), damaged.collect());
-        self.archives.insert(name.to_owned(), RememberedArchive { stamp, platform, images, damaged, unusable: None });
+        let has_other_platforms = Some(archive.has_other_platforms);
+        let remembered = RememberedArchive { stamp, platform, images, damaged, has_other_platforms, unusable: None };
+        self.archives.insert(name.to_owned(), remembered);
         true
     }
 
     pub fn add_unusable(&mut self, name: &str, stamp: Stamp, platform: &Platform, unusable: Unusable) {
         let platform = Some(platform.to_string());
         let (images, damaged, unusable) = (Vec::new(), Vec::new(), Some(unusable));
-        let remembered = RememberedArchive { stamp, platform, images, damaged, unusable };
+        let has_other_platforms = None;
+        let remembered = RememberedArchive { stamp, platform, images, damaged, has_other_platforms, unusable };
         self.archives.insert(name.to_owned(), remembered);
     }
 

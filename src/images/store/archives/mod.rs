@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::folder::{ArchiveFolder, FoundArchive};
+pub use self::folder::{ArchiveFolder, FoundArchive, NewerArchive};
 pub use self::source::{OpenArchive, open, open_parts, open_stream, open_watched};
 use crate::fs::{Digest, HashingReader, HashingWriter};
 use crate::images::error::ImagesError;
 use crate::images::formats::compression::{Compression, MAGIC_BYTES, PlainReader};
 use crate::images::formats::image_archive::{
-    ArchiveError, ArchivedImage, LayerFile, LeftOut, read_archive, read_whole_images,
+    ArchiveError, ArchivedImage, LayerFile, LeftOut, WholeImages, read_archive, read_whole_images,
 };
 use crate::images::formats::platform::Platform;
 use crate::images::formats::unpack_limit::{LimitExceeded, UnpackLimit};
@@ -35,6 +35,8 @@ pub struct OldArchive {
     pub images: Vec<ArchivedImage<ArchivedLayer>>,
     /// Images in it that are not whole, and why: they keep no other from being loaded.
     pub damaged: Vec<LeftOut>,
+    /// Whether it has images for other platforms, too, than the one that it was read for.
+    pub has_other_platforms: bool,
 }
 
 /// A layer in an archive.
@@ -52,10 +54,10 @@ impl OldArchive {
         let failed = |source| ImagesError::file(message!("verb-read"), path, source);
         let budget = UnpackLimit::of(fs::metadata(path).map_err(failed)?.len());
         let measure = |file: LayerFile<'_>, body: &mut dyn Read| measure(&file, body, &budget);
-        let mut damaged = Vec::new();
-        let images = read_whole_images(archive, platform, &mut damaged, measure);
-        let images = images.map_err(|source| ImagesError::Archive { origin, source: Box::new(source) })?;
-        Ok(Self { path: path.to_owned(), images, damaged })
+        let read = read_whole_images(archive, platform, measure);
+        let read = read.map_err(|source| ImagesError::Archive { origin, source: Box::new(source) })?;
+        let WholeImages { images, damaged, has_other_platforms } = read;
+        Ok(Self { path: path.to_owned(), images, damaged, has_other_platforms })
     }
 
     /// The names of its images, each with its tag; what is no reference is left out.

@@ -4,10 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::images::formats::platform::Platform;
-use crate::images::load::sources::{ArchiveCache, find_sources};
+use crate::images::load::sources::{ArchiveCache, Found, find_sources};
 use crate::images::store::sample_archives::{archive_of, entry};
-use crate::report::Message;
-use crate::report::Reporter;
+use crate::report::{Message, Reporter, Told as _};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -103,36 +102,84 @@ fn an_archive_that_is_replaced_by_one_of_the_same_size_and_time_is_read_again() 
     assert_eq!(find(folder.path(), "team/app:1").0.unwrap().archive.images[0].config_digest, before);
 }
 
+fn sources(folder: &Path) -> Result<Found, ImagesError> {
+    let wanted = [reference("team/app:1")];
+    find_sources(folder, &Platform::host(), &wanted, ArchiveCache::ReadOnly, &Reporter::default())
+}
+
 #[test]
-fn a_broken_archive_with_the_right_name_does_not_hide_a_whole_one() {
+fn a_broken_archive_with_the_right_name_does_not_hide_a_whole_one_that_is_newer() {
     let folder = tempfile::tempdir().unwrap();
     let whole = archive_of("team/app:1", "one");
-    let broken = put(folder.path(), "team-app_1.tar", &whole[..2000], 9);
+    let broken = put(folder.path(), "team-app_1.tar", &whole[..2000], 1);
     let (found, unreadable) = find(folder.path(), "team/app:1");
     assert!(found.is_none());
     assert_eq!(unreadable[0].0, broken);
-    let good = put(folder.path(), "delivery.tar", &whole, 1);
-    let found = find_sources(
-        folder.path(),
-        &Platform::host(),
-        &[reference("team/app:1")],
-        ArchiveCache::ReadOnly,
-        &Reporter::default(),
-    );
-    let found = found.unwrap();
+    let good = put(folder.path(), "delivery.tar", &whole, 9);
+    let found = sources(folder.path()).unwrap();
     assert_eq!(found.batches[0].origin.place(), good);
     assert_eq!(found.notices[0].key, "images-archive-unreadable");
     // Without it the error says which archive may have had the image.
     fs::remove_file(good).unwrap();
-    let missing = find_sources(
-        folder.path(),
-        &Platform::host(),
-        &[reference("team/app:1")],
-        ArchiveCache::ReadOnly,
-        &Reporter::default(),
-    );
-    let text = missing.err().unwrap().to_string();
+    let text = sources(folder.path()).err().unwrap().to_string();
     assert!(text.contains("team-app_1.tar could not be read"), "{text}");
+}
+
+#[test]
+fn an_older_image_does_not_take_the_place_of_one_whose_archive_is_damaged() {
+    let whole = archive_of("team/app:1", "one");
+    let newer = archive_of("team/app:1", "two");
+    for (name, day) in [("team-app_1.tar", 9), ("delivery-2.tar.gz", 9), ("delivery-2.tar", 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let older = put(folder.path(), "delivery-1.tar", &whole, 1);
+        let packed = gzip(&newer);
+        let content = if name.ends_with("gz") { &packed[..packed.len() / 2] } else { &newer[..2000] };
+        // Of two that were written at one time, the one whose name comes first is looked at first.
+        let name = if day == 1 { "a-delivery-2.tar" } else { name };
+        let damaged = put(folder.path(), name, content, day);
+        // Read, and remembered.
+        for _ in 0..2 {
+            let mut found = sources(folder.path()).unwrap();
+            assert!(found.batches.is_empty(), "{name}");
+            let (image, error) = found.damaged.remove(0);
+            assert_eq!(image, "team/app:1");
+            let (said, hint) = (error.to_string(), crate::catalogue::english(&error.hint().unwrap()));
+            assert!(said.contains(damaged.to_str().unwrap()) && said.contains(older.to_str().unwrap()), "{said}");
+            assert!(hint.contains(&format!("`dpl images import {}`", older.display())), "{hint}");
+            find(folder.path(), "team/app:1");
+        }
+        // Without the damaged one there is no doubt.
+        fs::remove_file(damaged).unwrap();
+        assert_eq!(sources(folder.path()).unwrap().batches[0].origin.place(), older);
+    }
+}
+
+#[test]
+fn a_newer_archive_of_something_else_or_for_other_platforms_keeps_no_older_one_from_being_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = put(folder.path(), "delivery.tar", &archive_of("team/app:1", "one"), 1);
+    put(folder.path(), "others.tar", &for_others_only(false), 9);
+    let mut files = Vec::new();
+    (0..40).for_each(|number| entry(&mut files, &format!("etc/file{number}"), b"text"));
+    put(folder.path(), "backup.tar", &files, 9);
+    // Read, and remembered.
+    for _ in 0..2 {
+        let found = sources(folder.path()).unwrap();
+        assert_eq!(found.batches[0].origin.place(), good);
+        find(folder.path(), "team/app:1");
+    }
+}
+
+#[test]
+fn a_damaged_archive_that_is_newer_than_the_store_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = put(folder.path(), "team-app_1.tar", &archive_of("team/app:1", "one")[..2000], 20);
+    put(folder.path(), "backup.tar", b"none of ours", 20);
+    let mut archives = ArchiveFolder::open(folder.path()).unwrap();
+    let newer = archives.newer(&reference("team/app:1"), 10 * 86_400, |_| false).unwrap();
+    assert_eq!(newer.path, path);
+    assert!(newer.why_unread.is_some());
+    assert_eq!(archives.newer(&reference("team/app:1"), 30 * 86_400, |_| false), None);
 }
 
 #[test]
@@ -182,7 +229,7 @@ fn an_archive_that_is_newer_than_the_store_is_told_whatever_its_name() {
     let newer = |archives: &mut ArchiveFolder, day: i64, is_same| {
         archives.newer(&reference("team/app:1"), day * 86_400, |_| is_same)
     };
-    assert_eq!(newer(&mut archives, 10, false), Some(path));
+    assert_eq!(newer(&mut archives, 10, false), Some(NewerArchive { path, why_unread: None }));
     assert_eq!(newer(&mut archives, 10, true), None, "the store has this very image");
     assert_eq!(newer(&mut archives, 30, false), None, "the store's image is newer");
 }
@@ -291,6 +338,68 @@ fn with_an_image_that_is_not_whole() -> Vec<u8> {
     entry(&mut archive, "manifest.json", items.to_string().as_bytes());
     archive.extend([0; 1024]);
     archive
+}
+
+#[tokio::test]
+async fn a_list_shows_what_archives_hold_and_what_is_wrong_with_them() {
+    use crate::images::list::{ListedArchive, list_images};
+
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "a.tar", &archive_of("team/app:1", "one"), 3);
+    put(folder.path(), "below/b.tar.gz", &gzip(&with_an_image_that_is_not_whole()), 2);
+    put(folder.path(), "c.tar", &archive_of("team/other:1", "two")[..2000], 1);
+    // Read, and remembered.
+    for _ in 0..2 {
+        let listed = list_images(None, folder.path(), &Default::default(), &Reporter::default()).await.unwrap();
+        let shown = |archive: &ListedArchive| {
+            let images: Vec<String> = archive.images.iter().map(|image| image.reference.clone()).collect();
+            (archive.file.clone(), images, archive.problem.as_ref().map(crate::catalogue::english))
+        };
+        let [a, b, c] = &listed.archives[..] else { panic!("{listed:?}") };
+        assert_eq!(shown(a), ("a.tar".to_owned(), vec!["team/app:1".to_owned()], None));
+        let (file, images, problem) = shown(b);
+        assert_eq!((file.as_str(), &images[..]), ("below/b.tar.gz", &["team/app:1".to_owned()][..]));
+        assert!(problem.as_ref().is_some_and(|problem| problem.contains("gone/layer.tar")), "{problem:?}");
+        let (file, images, problem) = shown(c);
+        assert!(file == "c.tar" && images.is_empty() && problem.is_some(), "{listed:?}");
+    }
+}
+
+/// Keeps what is told of archives that are read.
+#[derive(Default)]
+struct Heard(std::sync::Mutex<Vec<String>>);
+
+impl crate::report::Listener for Heard {
+    fn hear(&self, event: &crate::report::Event) {
+        use crate::report::Event;
+
+        self.0.lock().unwrap().extend(match event {
+            Event::Began { subject, .. } => Some(format!("began {subject}")),
+            Event::Ended { subject, .. } => Some(format!("ended {subject}")),
+            _ => None,
+        });
+    }
+}
+
+#[test]
+fn reading_a_packed_archive_is_told_once_and_ends_when_somebody_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = put(folder.path(), "team-app_1.tar.gz", &gzip(&archive_of("team/app:1", "one")), 1);
+    let told = std::sync::Arc::new(Heard::default());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let reporter = crate::report::Reporter::new(vec![told.clone()], stop.clone());
+    let open = || ArchiveFolder::open(folder.path()).unwrap().with_reporter(&reporter);
+    let mut archives = open();
+    for _ in 0..3 {
+        assert!(archives.find(&reference("team/app:1"), &mut Vec::new()).unwrap().is_some());
+    }
+    let shown = path.display().to_string();
+    assert_eq!(*told.0.lock().unwrap(), [format!("began {shown}"), format!("ended {shown}")]);
+    stop.cancel();
+    let stopped = open().find(&reference("team/app:1"), &mut Vec::new());
+    assert!(matches!(stopped, Err(ImagesError::Interrupted { .. })));
+    // It was not found to be damaged by that.
+    assert!(find(folder.path(), "team/app:1").0.is_some());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::fs::{Digest, open_regular};
 use crate::images::error::{BlobDamage, ImagesError};
@@ -133,14 +134,16 @@ impl Layout {
             #[derive(Deserialize)]
             struct Version {
                 #[serde(rename = "imageLayoutVersion")]
-                version: String,
+                version: Value,
             }
             let path = folder.join(LAYOUT_FILE);
             let version: Version = parse(message!("words", text = LAYOUT_FILE), version)
                 .map_err(|source| ImagesError::Document { path, source })?;
             // The only version that there is; it has not moved with the specification.
             if version.version != "1.0.0" {
-                let version = version.version.escape_debug().take(60).collect();
+                // A later one may be a number: that is no damage, which a repair would mend.
+                let version = version.version.as_str().map_or_else(|| version.version.to_string(), str::to_owned);
+                let version = version.escape_debug().take(60).collect();
                 return Err(ImagesError::LayoutVersion { folder: folder.to_owned(), version });
             }
         }

@@ -123,7 +123,7 @@ pub enum ArchiveState {
     Unneeded,
     /// The store has the same images.
     InStore,
-    /// A manifest names one of its images, and the store does not have that very one.
+    /// A manifest names one of its images, and the store does not have that very one, or not for all platforms.
     Needed,
     /// It can't be read, or its images have no names: nobody knows.
     Unknown,
@@ -414,7 +414,11 @@ fn state_of(archive: &OldArchive, layout: Option<&Layout>, needed: &NeededImages
         });
         stored.is_some() && archive.image(name).map(|image| &image.config_digest) == stored.as_ref()
     };
-    if wanted.all(is_stored) { ArchiveState::InStore } else { ArchiveState::Needed }
+    // The store has one image of each name, and whoever has another machine may want another one.
+    match !archive.has_other_platforms && wanted.all(is_stored) {
+        true => ArchiveState::InStore,
+        false => ArchiveState::Needed,
+    }
 }
 
 impl PrunePlan {

@@ -169,7 +169,7 @@ fn verify_archives(
         // This machine's images are not the only ones that matter: the engine may be on another.
         let is_archive = |read: &Result<_, ImagesError>| match read {
             Ok(_) => true,
-            Err(error) => error.is_for_other_platforms(),
+            Err(error) => error.has_only_others(),
         };
         let looked = match (is_archive(&read), thoroughness) {
             (true, Thoroughness::Full) => {
@@ -180,7 +180,7 @@ fn verify_archives(
             _ => read.map(drop),
         };
         match looked {
-            Err(error) if !error.is_for_other_platforms() => {
+            Err(error) if !error.has_only_others() => {
                 if reporter.asked_to_stop() {
                     return Err(ImagesError::Interrupted { done, all: count });
                 }
