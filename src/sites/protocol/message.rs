@@ -108,6 +108,9 @@ pub struct InventoryRequest {
     /// Whether they replace files that were changed there.
     #[serde(default)]
     pub overwrite: bool,
+    /// Whether the request itself is in the pieces of data that follow, since it is too long for a frame.
+    #[serde(default)]
+    pub follows: bool,
 }
 
 /// A file that is to come.

@@ -93,7 +93,7 @@ async fn answer(request: Request, reader: &mut Reader, writer: &mut Writer) -> R
             let facts = facts::look(folder.as_deref()).await;
             send(writer, &Frame::control(&Reply::Facts(Box::new(facts)))).await
         }
-        Request::Inventory(request) => inventory::send(request, writer).await,
+        Request::Inventory(request) => inventory::send(request, reader, writer).await,
         Request::Backups(request) => backups::offer(request, writer).await,
         Request::Names(folder) => reading::names(folder, writer).await,
         Request::Read(request) => reading::read(request, writer).await,

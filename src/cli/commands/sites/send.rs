@@ -148,6 +148,7 @@ impl Sending<'_> {
             seeds: !offer.seeds.is_empty(),
             coming: coming_texts(&offer, &sources),
             overwrite: self.arguments.overwrite,
+            ..InventoryRequest::default()
         };
         let brings_manifest = !request.coming.is_empty();
         let inventory = session.wait_for(async { Ok(inventory_of(&remote, request).await?) })?;
