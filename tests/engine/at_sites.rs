@@ -61,7 +61,7 @@ pub struct Sites {
 
 impl Sites {
     /// `more` are further lines of the site's sshd_config.
-    fn new(more: &str) -> Self {
+    pub fn new(more: &str) -> Self {
         Self::of(Stack::new(STACK), more)
     }
 
@@ -120,7 +120,7 @@ impl Sites {
         kill(process);
     }
 
-    fn processes_there(&self) -> Vec<String> {
+    pub fn processes_there(&self) -> Vec<String> {
         let folder = fs::canonicalize(self.stack.site.path()).unwrap();
         let is_there = |process: &Path| {
             fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder))
@@ -133,7 +133,7 @@ impl Sites {
         processes.filter(|process| is_there(process)).map(command).collect()
     }
 
-    fn is_under_way(&self) -> bool {
+    pub fn is_under_way(&self) -> bool {
         self.processes_there().iter().any(|command| command.contains("restart"))
     }
 }
@@ -511,7 +511,7 @@ fn a_machine_of_another_architecture_needs_a_program_of_its_own() {
 }
 
 /// Folders of the site as the command there sees them: its own `/var/lib` and `/var/tmp`, and a home that allows no programs.
-fn in_a_world_of_its_own(folder: &Path, inside: &str) -> String {
+pub fn in_a_world_of_its_own(folder: &Path, inside: &str) -> String {
     let at = folder.display();
     for name in ["lib", "tmp"] {
         fs::create_dir_all(folder.join(name)).unwrap();

@@ -25,6 +25,7 @@ mod exchange;
 mod fetching;
 mod foreign;
 mod foreign_archives;
+mod hostile_sites;
 mod housekeeping;
 mod images;
 mod images_others;
