@@ -47,6 +47,7 @@ mod restore_options;
 mod rollback;
 mod sending;
 mod services;
+mod site_interrupts;
 mod site_kills;
 mod two_hosts;
 mod under_load;
