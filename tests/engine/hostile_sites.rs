@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::at_sites::{Sites, in_a_world_of_its_own};
+use crate::at_sites::Sites;
+use crate::site_programs::in_a_world_of_its_own;
 use crate::support::Run;
 use crate::support_engine::Stack;
 
