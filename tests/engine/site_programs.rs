@@ -191,3 +191,30 @@ fn with_sudo_the_program_lies_in_a_folder_of_roots() {
         failed.stderr
     );
 }
+
+#[test]
+fn where_logind_ends_what_outlives_a_login_that_is_said_before_it_happens() {
+    // A login of a user, as far as anybody there can see; the files are this machine's own user's.
+    let login = |user: u32| {
+        format!(
+            "ForceCommand unshare --mount --cgroup --propagation private sh -c \"mount -t tmpfs tmpfs /usr/local/lib && \
+             mkdir -p /usr/local/lib/systemd/logind.conf.d && \
+             echo KillUserProcesses=yes >/usr/local/lib/systemd/logind.conf.d/50-test.conf && \
+             exec unshare --user --map-user={user} --map-group={user} sh -c \\\"\\$SSH_ORIGINAL_COMMAND\\\"\""
+        )
+    };
+    for (user, is_told) in [(1000, true), (0, false)] {
+        let sites = Sites::new(&login(user));
+        sites.stack.run(&["start", "a"]).success();
+        let checked = sites.run(&["sites", "--check", "--json", "site"]).success().json()["sites"][0].clone();
+        assert_eq!(checked["user"], user.to_string(), "{checked}");
+        assert_eq!(checked["warnings"].to_string().contains("KillUserProcesses"), is_told, "{checked}");
+        let table = sites.run(&["sites", "--check", "site"]).success().stdout;
+        assert_eq!(table.contains("KillUserProcesses"), is_told, "{table}");
+        let restarted = sites.run(&["on", "site", "restart", "a"]).success();
+        assert_eq!(restarted.stderr.matches("KillUserProcesses").count(), usize::from(is_told), "{}", restarted.stderr);
+        // What ends with its connection anyway need not be told.
+        let listed = sites.run(&["on", "site", "list"]).success();
+        assert!(!listed.stderr.contains("KillUserProcesses"), "{}", listed.stderr);
+    }
+}
