@@ -49,6 +49,7 @@ mod sending;
 mod services;
 mod site_interrupts;
 mod site_kills;
+mod site_limits;
 mod site_programs;
 mod two_hosts;
 mod under_load;
