@@ -438,3 +438,54 @@ fn a_terminal_at_the_desk_is_the_commands_own() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && said.contains("33 91") && said.contains("/dev/pts/"), "{said:?}");
 }
+
+#[test]
+fn what_changes_something_goes_from_site_to_site_and_no_further_than_the_first_failure() {
+    let sites = Sites::new("");
+    sites.stack.run(&["start", "a"]).success();
+    let started = || sites.stack.inspect("a", "{{.State.StartedAt}}");
+    let before = started();
+    let failed = sites.run(&["on", "site,other", "restart", "no-such-service"]).failure(2);
+    assert!(failed.stderr.contains("nothing was done at: other"), "what was not reached is said: {}", failed.stderr);
+    // By its group, and by patterns that mean two names of the same machine.
+    sites.run(&["on", "@all-of-them", "restart", "a"]).success();
+    let after = started();
+    assert_ne!(after, before);
+    sites.run(&["on", "s*,o*", "restart", "a"]).success();
+    let after = started();
+    let restarts = || sites.stack.run(&["history", "--json"]).success().stdout.matches("dpl restart a").count();
+    assert_eq!(restarts(), 3);
+    // In the order of the file; one that can't be reached is a failure as any other.
+    let all = fs::read_to_string(sites.desk.file("sites.json")).unwrap();
+    let earlier = all.replacen(r#""sites": {"#, r#""sites": {"down": {"ssh": "ssh://root@127.0.0.1:1"}, "#, 1);
+    sites.desk.write("sites.json", &earlier);
+    let failed = sites.run(&["on", "site,down", "restart", "a"]).failure(4);
+    assert!(
+        failed.stderr.contains("`down`") && failed.stderr.contains("nothing was done at: site"),
+        "{}",
+        failed.stderr
+    );
+    assert_eq!((started(), restarts()), (after, 3));
+}
+
+#[test]
+fn a_host_that_takes_connections_and_says_nothing_keeps_no_check_from_its_end() {
+    let sites = Sites::new("");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let (ssh, folder) = (sites.sshd.address(), sites.stack.site.path().display());
+    let mute = format!("ssh://root@127.0.0.1:{port}");
+    sites.desk.write(
+        "sites.json",
+        &format!(
+            r#"{{"defaults": {{"folder": "{folder}", "manifest": "stack.json"}},
+                "sites": {{"mute": {{"ssh": "{mute}"}}, "site": {{"ssh": "{ssh}"}}, "deaf": {{"ssh": "{mute}"}}}}}}"#
+        ),
+    );
+    let checked = sites.run(&["sites", "--check", "--json"]).failure(1).json();
+    let states: Vec<String> =
+        checked["sites"].as_array().unwrap().iter().map(|site| format!("{} {}", site["name"], site["ok"])).collect();
+    assert_eq!(states, ["\"mute\" false", "\"site\" true", "\"deaf\" false"], "{checked}");
+    assert!(checked["sites"][0]["problem"].is_string(), "{checked}");
+    sites.run(&["on", "mute", "restart", "a"]).failure(4);
+}

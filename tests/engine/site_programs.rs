@@ -218,3 +218,22 @@ fn where_logind_ends_what_outlives_a_login_that_is_said_before_it_happens() {
         assert!(!listed.stderr.contains("KillUserProcesses"), "{}", listed.stderr);
     }
 }
+
+#[test]
+fn a_site_without_dpl_can_be_used_and_it_is_brought_there_once() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let cache = format!("export XDG_CACHE_HOME={} &&", folder.path().display());
+    let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &cache));
+    let checked = sites.run(&["sites", "--check", "--json", "site"]).success().json()["sites"][0].clone();
+    assert_eq!(checked["ok"], true, "{checked}");
+    let program = checked["program"].as_str().unwrap().to_owned();
+    let file = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&program).unwrap());
+    let brought = file();
+    sites.run(&["on", "site", "list"]).success();
+    sites.run(&["inventory", "site"]).success();
+    assert_eq!(file(), brought, "another file would have another number");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(Path::new(&program).parent().unwrap()).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o077, 0, "its folder is the user's alone: {mode:o}");
+}
