@@ -237,3 +237,19 @@ fn a_site_without_dpl_can_be_used_and_it_is_brought_there_once() {
     );
     assert_eq!(mode & 0o077, 0, "its folder is the user's alone: {mode:o}");
 }
+
+#[test]
+fn a_program_that_does_not_arrive_as_it_was_sent_is_not_run_and_leaves_nothing() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let (bin, cache) = (folder.path().join("bin"), folder.path().join("cache"));
+    fs::create_dir(&bin).unwrap();
+    // What takes it in there loses most of it.
+    fs::write(bin.join("cat"), "#!/bin/sh\nexec head -c 100000\n").unwrap();
+    assert!(Command::new("chmod").arg("+x").arg(bin.join("cat")).status().unwrap().success());
+    let world = format!("export PATH={}:\\$PATH XDG_CACHE_HOME={} &&", bin.display(), cache.display());
+    let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &world));
+    let failed = sites.run(&["on", "site", "list"]).failure(1);
+    assert!(failed.stderr.contains("did not arrive as it was sent"), "{}", failed.stderr);
+    let left = Command::new("find").arg(folder.path()).args(["-name", "dpl*", "-type", "f"]).output().unwrap();
+    assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+}
