@@ -24,8 +24,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::in_one_line;
 use super::protocol::{
-    Began, Ended, Frame, FrameError, FrameReader, FrameWriter, Hello, MARK, Reply, Request, RunRequest, Sentence, ToRun,
-    VERSION,
+    Began, Ended, Frame, FrameError, FrameReader, FrameWriter, Hello, MARK, Reply, Request, RunRequest, Sentence,
+    ToRun, VERSION,
 };
 use crate::report::{Message, Told as _};
 use record::Records;

@@ -159,11 +159,11 @@ impl Sending<'_> {
         if let Some(why) = &inventory.manifest_problem {
             session.output.warn(&message!("send-manifest-problem", site = self.name, why = crate::sites::shown(why)));
         }
-        if let Some(why) = &inventory.store_problem {
+        if let Some(why) = inventory.store.problem() {
             let error = SitesError::Refused { site: self.name.to_owned(), why: message!("words", text = why) };
             return Err(error.into());
         }
-        let engine = inventory.engine.as_ref().map(|engine| &engine.architecture).filter(|name| !name.is_empty());
+        let engine = inventory.engine.present().map(|engine| &engine.architecture).filter(|name| !name.is_empty());
         let architecture = engine.unwrap_or(&inventory.architecture);
         offer.images = images.find(architecture, project, session)?;
         let options = PlanOptions { overwrite: self.arguments.overwrite, whole: self.arguments.whole };
