@@ -93,3 +93,25 @@ fn neither_side_takes_more_than_64_mib_whatever_is_sent() {
     let most = if cfg!(debug_assertions) { 72 } else { 64 };
     assert!(here.max(at_site) <= most * 1024, "{here} KiB here, {at_site} KiB at the site");
 }
+
+#[test]
+fn a_line_is_measured_where_somebody_is_told_what_it_gives() {
+    let sent = |flag: &str| {
+        let (there, aside) = (Site::new(), Site::new());
+        let calls = aside.file("calls");
+        let noted = format!(
+            "ForceCommand echo \"$SSH_ORIGINAL_COMMAND\" >>{}; exec sh -c \"$SSH_ORIGINAL_COMMAND\"",
+            calls.display()
+        );
+        let ends = Ends::new(there.path(), &noted);
+        write_project(&ends.desk, &[5 << 20]);
+        aside.write("calls", "");
+        let sent = ends.run(&[&[flag], &SEND[..]].concat()).success();
+        (fs::read_to_string(&calls).unwrap().matches("serve --stdio").count(), sent)
+    };
+    let (asked, told) = sent("--json");
+    let report = told.json()["sites"][0].clone();
+    assert!(report["bytes_per_second"].as_u64().unwrap() > 0 && report["seconds_expected"].is_u64(), "{report}");
+    let (asked_less, _) = sent("--quiet");
+    assert_eq!(asked, asked_less + 1, "that question is not asked");
+}
