@@ -33,3 +33,21 @@ copy_manifests() {
     (umask 077; tr -dc A-Za-z0-9 </dev/urandom | head -c 24 >"$1/secrets/${secret##*/}" || true)
   done
 }
+
+# begin ARGUMENT…: cleans, and ends, where that is asked for. What fails until the first step are the preparations.
+begin() {
+  case ${1:-} in
+    '') ;;
+    --clean) clean; exit ;;
+    *) sed -n '6,7s/^#   //p' "$0" >&2; exit 2 ;;
+  esac
+  current='the preparations'
+}
+
+# rows DATABASE TABLE EXPECTED: fails where `sql` finds another number of rows.
+rows() {
+  local found
+  found=$(sql -d "$1" -At -c "SELECT count(*) FROM $2")
+  [[ $found == "$3" ]] || die "$1 has $found rows in $2, not $3"
+  echo "$1: $found rows in $2"
+}

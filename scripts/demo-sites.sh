@@ -42,14 +42,8 @@ cut_once() { # BYTES COMMAND…
 wire_bytes() { ip -n "$desk_space" -s -j link show wire | jq '.[0].stats64 | .tx.bytes + .rx.bytes'; }
 
 sql_here() { DOCKER_HOST=$desk_engine docker exec "$postgres" psql --no-psqlrc -v ON_ERROR_STOP=1 -U postgres "$@"; }
-sql_there() { DOCKER_HOST=$site_engine docker exec "$postgres" psql --no-psqlrc -v ON_ERROR_STOP=1 -U postgres "$@"; }
-
-rows() { # DATABASE TABLE EXPECTED
-  local found
-  found=$(sql_there -d "$1" -At -c "SELECT count(*) FROM $2")
-  [[ $found == "$3" ]] || die "$1 at the site has $found rows in $2, not $3"
-  echo "$1 at the site: $found rows in $2"
-}
+# At the site.
+sql() { DOCKER_HOST=$site_engine docker exec "$postgres" psql --no-psqlrc -v ON_ERROR_STOP=1 -U postgres "$@"; }
 
 # Every replaced service at the site must run the image that the desk has under its name.
 same_images() {
@@ -83,12 +77,7 @@ clean() {
 }
 
 main() {
-  case ${1:-} in
-    '') ;;
-    --clean) clean; return ;;
-    *) sed -n '6,7s/^#   //p' "$0" >&2; exit 2 ;;
-  esac
-  current='the preparations'
+  begin "$@"
   trap 'code=$?; ((code == 0)) || echo "demo-sites.sh: failed at: $current" >&2; hosts_leave; exit $code' EXIT
   local began=$SECONDS
   need jq ss=iproute2

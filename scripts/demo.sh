@@ -75,13 +75,6 @@ wipe_images() {
   [[ ! $(stand_ins) ]] || die "the engine still has images"
 }
 
-rows() { # DATABASE TABLE EXPECTED
-  local found
-  found=$(sql -d "$1" -At -c "SELECT count(*) FROM $2")
-  [[ $found == "$3" ]] || die "$1 has $found rows in $2, not $3"
-  echo "$1: $found rows in $2"
-}
-
 clean() {
   [[ -d $folder ]] || return 0
   [[ -e $folder/engine ]] || die "$folder was not made by the demo; it stays"
@@ -103,12 +96,7 @@ clean() {
 }
 
 main() {
-  case ${1:-} in
-    '') ;;
-    --clean) clean; return ;;
-    *) sed -n '6,7s/^#   //p' "$0" >&2; exit 2 ;;
-  esac
-  current='the preparations'
+  begin "$@"
   trap '(($? == 0)) || echo "demo.sh: failed at: $current" >&2' EXIT
   local began=$SECONDS
   need docker=docker.io nsenter=util-linux

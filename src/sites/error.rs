@@ -59,7 +59,7 @@ impl Told for SitesError {
             Self::Sudo { site, said } => message!("site-sudo", site = site, said = shown(said)),
             Self::Version { site, theirs } => message!("site-version", site = site, theirs = shown(theirs)),
             Self::Refused { site, why } => message!("site-refused", site = site, why = shown_message(why)),
-            Self::NoSuchRun { site, id } => message!("site-no-such-run", site = site, id = id),
+            Self::NoSuchRun { site, id } => message!("site-no-such-run", site = site, id = shown(id)),
             Self::OwnProgram { .. } => message!("site-own-program"),
             Self::Source { path, .. } => message!("send-source", path = path.display()),
             Self::NoSpace { site, folder, needed, free } => {
@@ -72,7 +72,7 @@ impl Told for SitesError {
     fn hint(&self) -> Option<Message> {
         match self {
             Self::Unreachable { site, .. } => Some(message!("hint-site-unreachable", site = site)),
-            Self::Left { site, id } => Some(message!("hint-site-attach", site = site, id = id)),
+            Self::Left { site, id } => Some(message!("hint-site-attach", site = site, id = shown(id))),
             Self::NoAnswer { .. } => Some(message!("hint-site-no-answer")),
             Self::Program { .. } => Some(message!("hint-site-program")),
             Self::Architecture { looked_for, .. } => Some(message!("hint-site-architecture", file = looked_for)),

@@ -29,7 +29,7 @@ pub use desk::{
 pub use error::{SitesError, as_told, shown, shown_message};
 pub use inventory::{
     DiskInventory, EngineImage, EngineInventory, FileInventory, ImageStoreKind, Inventory, LayerInventory,
-    PartInventory, SeedInventory, StoreImage, StoreInventory, collect as collect_inventory,
+    PartInventory, Presence, SeedInventory, StoreImage, StoreInventory, collect as collect_inventory,
     collect_with as collect_inventory_with,
 };
 pub use offer::{Placement, Sources, manifest_for, offer_files, offer_seeds};

@@ -82,7 +82,8 @@ impl ShortInventory {
         let short = |place: &u32| inventory.layer(*place).map(|layer| layer.diff_id.short().to_owned());
         let engine: BTreeSet<String> = inventory
             .engine
-            .iter()
+            .present()
+            .into_iter()
             .flat_map(|engine| &engine.images)
             .flat_map(|image| &image.layers)
             .filter_map(short)
@@ -100,7 +101,7 @@ impl ShortInventory {
             architecture: inventory.architecture.clone(),
             project: inventory.project.clone(),
             folder_free: inventory.folder_free,
-            engine: inventory.engine.as_ref().map(|engine| engine.version.clone()),
+            engine: inventory.engine.present().map(|engine| engine.version.clone()),
             both: store.intersection(&engine).cloned().collect(),
             store: store.difference(&engine).cloned().collect(),
             only_engine: engine.difference(&store).cloned().collect(),
@@ -170,7 +171,7 @@ impl ShortInventory {
 mod tests {
     use super::*;
     use crate::fs::Digest;
-    use crate::sites::inventory::{EngineImage, EngineInventory, ImageStoreKind, LayerInventory};
+    use crate::sites::inventory::{EngineImage, EngineInventory, ImageStoreKind, LayerInventory, Presence};
     use proptest::prelude::*;
 
     fn layer(name: &str, is_stored: bool) -> LayerInventory {
@@ -185,7 +186,7 @@ mod tests {
             host: "prod".to_owned(),
             project: Some("档案".to_owned()),
             layers: vec![layer("a", true), layer("b", false), layer("c", true)],
-            engine: Some(EngineInventory {
+            engine: Presence::Present(EngineInventory {
                 version: "20.10.24".to_owned(),
                 store: ImageStoreKind::Classic,
                 driver: "overlay2".to_owned(),
@@ -221,7 +222,7 @@ mod tests {
     fn sixty_layers_fit_a_usual_terminal() {
         let mut large = inventory();
         large.layers = (0..60).map(|place| layer(&format!("layer {place}"), place % 2 == 0)).collect();
-        large.engine.as_mut().unwrap().images[0].layers = (0..60).collect();
+        large.engine.present_mut().unwrap().images[0].layers = (0..60).collect();
         let code =
             qrcode::QrCode::with_error_correction_level(ShortInventory::of(&large).to_text(), qrcode::EcLevel::L);
         assert!(code.unwrap().width() <= 97);

@@ -61,7 +61,7 @@ pub struct Sites {
 
 impl Sites {
     /// `more` are further lines of the site's sshd_config.
-    fn new(more: &str) -> Self {
+    pub fn new(more: &str) -> Self {
         Self::of(Stack::new(STACK), more)
     }
 
@@ -120,7 +120,7 @@ impl Sites {
         kill(process);
     }
 
-    fn processes_there(&self) -> Vec<String> {
+    pub fn processes_there(&self) -> Vec<String> {
         let folder = fs::canonicalize(self.stack.site.path()).unwrap();
         let is_there = |process: &Path| {
             fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder))
@@ -133,7 +133,7 @@ impl Sites {
         processes.filter(|process| is_there(process)).map(command).collect()
     }
 
-    fn is_under_way(&self) -> bool {
+    pub fn is_under_way(&self) -> bool {
         self.processes_there().iter().any(|command| command.contains("restart"))
     }
 }
@@ -354,57 +354,6 @@ fn what_only_looks_ends_with_its_connection() {
 }
 
 #[test]
-fn a_dpl_of_another_protocol_there_is_told() {
-    let folder = tempfile::TempDir::new().unwrap();
-    let sites = Sites::new(&in_a_world_of_its_own(
-        folder.path(),
-        &format!("export XDG_CACHE_HOME={} &&", folder.path().display()),
-    ));
-    sites.run(&["on", "site", "list"]).success();
-    let versions: Vec<_> =
-        fs::read_dir(folder.path().join("dpl")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let there = versions[0].join("dpl");
-    // An older one and a later one.
-    for (protocol, version) in [(0, "0.0.1"), (9, "9.9.9")] {
-        let hello = format!(r#"{{"protocol":{protocol},"version":"{version}","now":0}}"#);
-        let script =
-            format!("#!/bin/sh\nprintf '\\0dpl-serve\\0j\\{:03o}\\0\\0\\0%s' '{hello}'\ncat >/dev/null\n", hello.len());
-        // The program may still run.
-        fs::remove_file(&there).unwrap();
-        fs::write(&there, script).unwrap();
-        Command::new("chmod").arg("700").arg(&there).status().unwrap();
-        for command in [&["on", "site", "list"][..], &["on", "site", "restart", "a"], &["inventory", "site"]] {
-            let failed = sites.run(command).failure(1);
-            assert!(failed.stderr.contains(version) && failed.stderr.contains("another protocol"), "{}", failed.stderr);
-        }
-    }
-}
-
-#[test]
-fn login_shells_of_all_kinds_start_it() {
-    for (what, more) in [
-        ("fish", "ForceCommand /usr/bin/fish -c \"$SSH_ORIGINAL_COMMAND\""),
-        ("csh", "ForceCommand tcsh -c \"$SSH_ORIGINAL_COMMAND\""),
-        ("zsh", "ForceCommand /usr/bin/zsh -c \"$SSH_ORIGINAL_COMMAND\""),
-        ("busybox", "ForceCommand busybox ash -c \"$SSH_ORIGINAL_COMMAND\""),
-        ("a talking login script", "ForceCommand echo Welcome; echo to the site >&2; eval \"$SSH_ORIGINAL_COMMAND\""),
-        ("one session a connection", "MaxSessions 1"),
-    ] {
-        println!("{what}");
-        let sites = Sites::new(more);
-        let listed = sites.run(&["on", "site", "list"]).success();
-        assert!(listed.stdout.contains("slow") && !listed.stdout.contains("Welcome"), "{}", listed.stdout);
-        let checked = sites.run(&["sites", "--check", "--json", "site"]).success().json()["sites"][0].clone();
-        let is_told = checked["warnings"].to_string().contains("ForceCommand");
-        assert_eq!(is_told, more.starts_with("ForceCommand"), "{checked}");
-        assert!(checked["program"].as_str().is_some_and(|path| path.ends_with("/dpl")), "{checked}");
-    }
-    let sites = Sites::new("ForceCommand echo This account is not available.; exit 1");
-    let failed = sites.run(&["on", "site", "list"]).failure(4);
-    assert!(failed.stderr.contains("This account is not available"), "{}", failed.stderr);
-}
-
-#[test]
 fn two_commands_at_once_share_a_server_that_allows_one_session_a_connection() {
     let sites = Sites::new("MaxSessions 1");
     sites.stack.run(&["start"]).success();
@@ -472,141 +421,6 @@ fn sizes_and_ctrl_c_of_the_desks_terminal_reach_the_command_there() {
 }
 
 #[test]
-fn two_versions_of_the_program_stay_there() {
-    let folder = tempfile::TempDir::new().unwrap();
-    let cache = format!("export XDG_CACHE_HOME={} &&", folder.path().display());
-    let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &cache));
-    let versions = folder.path().join("dpl");
-    for day in 1..=3 {
-        let version = versions.join(format!("0.0.{day}-0123456789abcdef"));
-        fs::create_dir_all(&version).unwrap();
-        let dated = Command::new("touch").args(["-d", &format!("2026-01-0{day}")]).arg(&version).status().unwrap();
-        assert!(dated.success());
-    }
-    sites.run(&["on", "site", "list"]).success();
-    let left = fs::read_dir(&versions).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut left: Vec<String> = left.filter(|name| !name.starts_with("digest-")).collect();
-    left.sort();
-    assert_eq!(left.len(), 2, "{left:?}");
-    assert_eq!(left[0], "0.0.3-0123456789abcdef");
-    assert!(versions.join(&left[1]).join("dpl").is_file(), "{left:?}");
-}
-
-#[test]
-fn a_machine_of_another_architecture_needs_a_program_of_its_own() {
-    let folder = tempfile::TempDir::new().unwrap();
-    let (bin, cache) = (folder.path().join("bin"), folder.path().join("cache"));
-    fs::create_dir(&bin).unwrap();
-    fs::write(bin.join("uname"), "#!/bin/sh\necho riscv64\n").unwrap();
-    assert!(Command::new("chmod").arg("+x").arg(bin.join("uname")).status().unwrap().success());
-    let world = format!("export PATH={}:\\$PATH XDG_CACHE_HOME={} &&", bin.display(), cache.display());
-    let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &world));
-    let failed = sites.run(&["on", "site", "list"]).failure(1);
-    assert!(
-        failed.stderr.contains("has the architecture riscv64") && failed.stderr.contains("/dpl-riscv64"),
-        "{}",
-        failed.stderr
-    );
-    assert!(!cache.join("dpl").exists(), "nothing is brought that can't run there");
-}
-
-/// Folders of the site as the command there sees them: its own `/var/lib` and `/var/tmp`, and a home that allows no programs.
-fn in_a_world_of_its_own(folder: &Path, inside: &str) -> String {
-    let at = folder.display();
-    for name in ["lib", "tmp"] {
-        fs::create_dir_all(folder.join(name)).unwrap();
-    }
-    format!(
-        "ForceCommand unshare --mount --propagation private sh -c \"mount --bind {at}/lib /var/lib && mount --bind {at}/tmp \
-         /var/tmp && {inside} exec sh -c \\\"\\$SSH_ORIGINAL_COMMAND\\\"\""
-    )
-}
-
-#[test]
-fn a_home_that_allows_no_programs_is_passed_over() {
-    let folder = tempfile::TempDir::new().unwrap();
-    let home = folder.path().join("home");
-    fs::create_dir(&home).unwrap();
-    let mount = format!("mount -t tmpfs -o noexec tmpfs {0} && export XDG_CACHE_HOME={0} &&", home.display());
-    let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &mount));
-    assert!(sites.run(&["on", "site", "list"]).success().stdout.contains("slow"));
-    assert!(fs::read_dir(folder.path().join("tmp/dpl-0")).unwrap().count() > 0);
-}
-
-#[test]
-fn a_full_home_is_passed_over_and_results_are_kept_elsewhere_too() {
-    let folder = tempfile::TempDir::new().unwrap();
-    let home = folder.path().join("home");
-    fs::create_dir(&home).unwrap();
-    let mount = format!(
-        "mount -t tmpfs -o size=64k tmpfs {0} && export XDG_CACHE_HOME={0} XDG_STATE_HOME={0}/x/y && touch {0}/x &&",
-        home.display()
-    );
-    let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &mount));
-    assert!(sites.run(&["on", "site", "list"]).success().stdout.contains("slow"));
-    sites.run(&["on", "site", "start", "a"]).success();
-    let kept = fs::read_dir(folder.path().join("tmp/dpl-0")).unwrap();
-    let names: Vec<_> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    assert!(names.contains(&"runs".to_owned()) && names.len() == 2, "{names:?}");
-}
-
-/// A machine that has busybox and nothing else: no C library above all.
-#[test]
-fn a_program_that_does_not_start_there_is_told_with_the_way_out() {
-    let root = tempfile::TempDir::new().unwrap();
-    let at = root.path().display();
-    let script = format!(
-        "mkdir -p {at}/bin {at}/root {at}/var/tmp {at}/dev {at}/proc && cp \"$(command -v busybox)\" {at}/bin/busybox && \
-         {at}/bin/busybox --install {at}/bin && cp -a /dev/null {at}/dev/"
-    );
-    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
-    let sites = Sites::new(&format!(
-        "ForceCommand exec chroot {at} /bin/busybox env -u XDG_CACHE_HOME HOME=/root PATH=/bin /bin/busybox sh -c \"$SSH_ORIGINAL_COMMAND\""
-    ));
-    let failed = sites.run(&["on", "site", "list"]).failure(1);
-    assert!(
-        failed.stderr.contains("does not run there") && failed.stderr.contains("static release"),
-        "{}",
-        failed.stderr
-    );
-    let left = Command::new("find").arg(root.path()).args(["-name", "dpl*", "-type", "f"]).output().unwrap();
-    assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
-}
-
-#[test]
-fn with_sudo_the_program_lies_in_a_folder_of_roots() {
-    let folder = tempfile::TempDir::new().unwrap();
-    let bin = folder.path().join("bin");
-    fs::create_dir(&bin).unwrap();
-    fs::write(
-        bin.join("sudo"),
-        "#!/bin/sh\necho \"$1 $2\" >>SUDO.log\nshift 2\nexec \"$@\"\n"
-            .replace("exec", "exec env -u SSH_CLIENT")
-            .replace("SUDO", &folder.path().join("sudo").display().to_string()),
-    )
-    .unwrap();
-    Command::new("chmod").arg("+x").arg(bin.join("sudo")).status().unwrap();
-    let path = format!("export PATH={}:\\$PATH &&", bin.display());
-    let sites = Sites::new(&in_a_world_of_its_own(folder.path(), &path));
-    sites.write(r#", "sudo": true"#);
-    assert!(sites.run(&["on", "site", "list"]).success().stdout.contains("slow"));
-    assert!(fs::read_to_string(folder.path().join("sudo.log")).unwrap().starts_with("-n --"));
-    assert_eq!(fs::read_dir(folder.path().join("lib/dpl/bin")).unwrap().count(), 1);
-    // sudo drops the variables of ssh; the journal there says from where it was all the same.
-    sites.stack.run(&["save", "a"]).success();
-    sites.run(&["on", "site", "images", "repair"]).success();
-    let history = sites.stack.run(&["history", "--json"]).success().json();
-    assert!(history.to_string().contains("127.0.0.1"), "{history}");
-    fs::write(bin.join("sudo"), "#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n").unwrap();
-    let failed = sites.run(&["on", "site", "list"]).failure(1);
-    assert!(
-        failed.stderr.contains("a password is required") && failed.stderr.contains("NOPASSWD"),
-        "{}",
-        failed.stderr
-    );
-}
-
-#[test]
 fn a_terminal_at_the_desk_is_the_commands_own() {
     let sites = Sites::new("");
     sites.stack.run(&["start", "a"]).success();
@@ -623,4 +437,54 @@ fn a_terminal_at_the_desk_is_the_commands_own() {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && said.contains("33 91") && said.contains("/dev/pts/"), "{said:?}");
+}
+
+#[test]
+fn what_changes_something_goes_from_site_to_site_and_no_further_than_the_first_failure() {
+    let sites = Sites::new("");
+    sites.stack.run(&["start", "a"]).success();
+    let started = || sites.stack.inspect("a", "{{.State.StartedAt}}");
+    let before = started();
+    let failed = sites.run(&["on", "site,other", "restart", "no-such-service"]).failure(2);
+    assert!(failed.stderr.contains("nothing was done at: other"), "what was not reached is said: {}", failed.stderr);
+    // By its group, and by patterns that mean two names of the same machine.
+    sites.run(&["on", "@all-of-them", "restart", "a"]).success();
+    let after = started();
+    assert_ne!(after, before);
+    sites.run(&["on", "s*,o*", "restart", "a"]).success();
+    let after = started();
+    let restarts = || sites.stack.run(&["history", "--json"]).success().stdout.matches("dpl restart a").count();
+    assert_eq!(restarts(), 3);
+    // In the order of the file; one that can't be reached is a failure as any other.
+    let all = fs::read_to_string(sites.desk.file("sites.json")).unwrap();
+    let earlier = all.replacen(r#""sites": {"#, r#""sites": {"down": {"ssh": "ssh://root@127.0.0.1:1"}, "#, 1);
+    sites.desk.write("sites.json", &earlier);
+    let failed = sites.run(&["on", "site,down", "restart", "a"]).failure(4);
+    assert!(
+        failed.stderr.contains("`down`") && failed.stderr.contains("nothing was done at: site"),
+        "{}",
+        failed.stderr
+    );
+    assert_eq!((started(), restarts()), (after, 3));
+}
+
+#[test]
+fn a_host_that_takes_connections_and_says_nothing_keeps_no_check_from_its_end() {
+    let sites = Sites::new("");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let (ssh, folder) = (sites.sshd.address(), sites.stack.site.path().display());
+    let mute = format!("ssh://root@127.0.0.1:{port}");
+    sites.desk.write(
+        "sites.json",
+        &format!(
+            r#"{{"defaults": {{"folder": "{folder}", "manifest": "stack.json"}},
+                "sites": {{"mute": {{"ssh": "{mute}"}}, "site": {{"ssh": "{ssh}"}}, "deaf": {{"ssh": "{mute}"}}}}}}"#
+        ),
+    );
+    let checked = sites.run(&["sites", "--check", "--json"]).failure(1).json();
+    let states: Vec<String> =
+        checked["sites"].as_array().unwrap().iter().map(|site| format!("{} {}", site["name"], site["ok"])).collect();
+    assert_eq!(states, ["\"mute\" false", "\"site\" true", "\"deaf\" false"], "{checked}");
+    assert!(checked["sites"][0]["problem"].is_string(), "{checked}");
 }

@@ -198,6 +198,31 @@ async fn what_a_new_manifest_needs_is_there_before_it_in_the_store_that_it_names
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_with_more_text_than_a_request_holds_is_planned_as_it_will_be() {
+    let line = Line::new("long", &["one:1"], "").await;
+    line.bench.make("one:1", &Recipe::of([layer(300_000)])).await;
+    line.save();
+    line.bench.wipe(&["one:1"]).await;
+    line.send(&[]);
+    // The store of the site moves with the manifest that comes, whose values alone are more than one frame.
+    let values: String = (0..6000).map(|number| format!("VALUE_{number}={}\n", "x".repeat(50))).collect();
+    line.desk.write("vars.env", &values);
+    fs::write(line.desk.file("key.bin"), [0xff, 0xfe, 0]).unwrap();
+    let old = fs::read_to_string(line.desk.file("stack.json")).unwrap();
+    let moved = r#""env_file": "vars.env", "secrets": {"k": {"file": "key.bin"}}, "paths": {"images": "${STORE}"}"#;
+    line.desk.write("stack.json", &old.replace(r#""paths": {"images": "store"}"#, moved));
+    let sites = fs::read_to_string(line.desk.file("sites.json")).unwrap();
+    line.desk.write("sites.json", &sites.replace(r#""manifest""#, r#""variables": {"STORE": "moved"}, "manifest""#));
+    let mut send = line.desk.command(&["-f", "stack.json", "--yes", "send", "site", "--secrets"]);
+    let sent = send.env("STORE", "store").output().unwrap();
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    assert_eq!(dpl::images::stored_names(&line.there.file("moved")), [line.bench.name("one:1")]);
+    assert_eq!(fs::read_to_string(line.there.file("vars.env")).unwrap(), values);
+    assert_eq!(fs::read(line.there.file("key.bin")).unwrap(), [0xff, 0xfe, 0]);
+    line.run(&["on", "site", "images", "verify"]).success();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_engine_there_has_does_not_travel_unless_the_store_is_to_have_it() {
     let line = Line::new("engine", &["new:1"], "").await;
     let base = layer(800_000);

@@ -80,7 +80,7 @@ impl Ends {
     }
 
     /// Starts a command, and gives it with the file that has what it says.
-    fn begin(&self, arguments: &[&str]) -> (Child, PathBuf) {
+    pub fn begin(&self, arguments: &[&str]) -> (Child, PathBuf) {
         let said = self.desk.file(&unique("said"));
         let file = fs::File::create(&said).unwrap();
         let mut command = self.desk.command(arguments);

@@ -92,6 +92,10 @@ pub async fn interact_into(
             );
             Ok(())
         }
+        Said::EndsWithLogin => {
+            note(output, &output.warning(&message!("site-kills-processes")), is_raw);
+            Ok(())
+        }
         Said::Back => {
             note(output, &output.catalogue.text(&message!("site-back", site = remote.name())), is_raw);
             Ok(())

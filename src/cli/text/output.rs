@@ -93,10 +93,18 @@ impl Output {
         written.map_err(WriteError)
     }
 
-    /// Prints one JSON document.
+    /// Prints one JSON document. Its text may come from elsewhere: control characters that JSON leaves as they are, are escaped too.
     pub fn document<T: Serialize>(&self, document: &T) -> Result<(), WriteError> {
         let text = serde_json::to_string_pretty(document).map_err(|error| WriteError(error.into()))?;
-        self.data(&format!("{text}\n"))
+        let mut escaped = String::with_capacity(text.len() + 1);
+        for letter in text.chars() {
+            match letter.is_control() && letter != '\n' {
+                true => escaped.push_str(&format!("\\u{:04x}", u32::from(letter))),
+                false => escaped.push(letter),
+            }
+        }
+        escaped.push('\n');
+        self.data(&escaped)
     }
 
     /// Says a sentence of the catalogue, unless the operator wants silence.

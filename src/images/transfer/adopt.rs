@@ -5,7 +5,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use super::incoming::{incoming_folder, open_incoming};
 use super::outgoing::{OutgoingImage, OutgoingLayer};
@@ -19,6 +22,9 @@ use crate::images::names::engine_name;
 use crate::images::store::layout::{BLOBS, Layout, StoredImage, StoredLayer};
 use crate::images::store::writer::{NewName, StoreWriter, known_layers};
 use crate::manifest::Reference;
+
+/// So many notes of layers are made safe on the disk at once: one after the other, each waits for it.
+const NOTED_AT_ONCE: usize = 8;
 
 /// Images that are to be in a store.
 #[derive(Debug, Clone)]
@@ -52,7 +58,9 @@ pub fn adopt(adoption: &Adoption) -> Result<Adopted, ImagesError> {
     let store = &adoption.store;
     open_incoming(store)?;
     let mut writer = StoreWriter::open_for(store, &Platform::linux(&adoption.architecture))?;
-    let mut arrived = Arrived { store, known: known_layers(writer.layout()), moved: false };
+    let known = known_layers(writer.layout());
+    let noted = note_arrived(store, &adoption.images, &known)?;
+    let mut arrived = Arrived { store, known, noted, moved: false };
     let mut adopted = Adopted::default();
     let (mut names, mut kept) = (Vec::new(), Vec::new());
     let mut lacking = HashSet::new();
@@ -104,6 +112,39 @@ pub fn adopt(adoption: &Adoption) -> Result<Adopted, ImagesError> {
     Ok(adopted)
 }
 
+/// Notes what the blobs hold that have arrived, before they have their places: a note says nothing until its blob is there. Gives
+/// those blobs.
+fn note_arrived(
+    store: &Path,
+    images: &[OutgoingImage],
+    known: &HashMap<Digest, StoredLayer>,
+) -> Result<HashSet<Digest>, ImagesError> {
+    let incoming = incoming_folder(store);
+    let (mut layers, mut blobs) = (Vec::new(), HashSet::new());
+    // What is known of a layer that the store has under another blob is true until that one has its place.
+    let is_new = |layer: &&OutgoingLayer| layer.uncompressed_bytes.is_some() && !known.contains_key(&layer.diff_id);
+    for layer in images.iter().flat_map(|image| &image.layers).filter(is_new) {
+        if incoming.join(layer.blob.hex()).is_file() && blobs.insert(layer.blob.clone()) {
+            layers.push(layer.stored());
+        }
+    }
+    let next = AtomicUsize::new(0);
+    let note = || -> io::Result<()> {
+        while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
+            StoreWriter::record_layer(store, layer)?;
+        }
+        Ok(())
+    };
+    let noted = thread::scope(|scope| {
+        let threads: Vec<_> = (0..NOTED_AT_ONCE.min(layers.len())).map(|_| scope.spawn(&note)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    noted.map_err(|source| ImagesError::file(message!("verb-write"), store, source))?;
+    Ok(blobs)
+}
+
 fn wrong_name(image: &OutgoingImage) -> ImagesError {
     ImagesError::NoTag { reference: image.reference.clone(), digest: String::new() }
 }
@@ -144,6 +185,8 @@ fn lacking_of(layers: &[StoredLayer], arrived: &Arrived<'_>, adoption: &Adoption
 struct Arrived<'s> {
     store: &'s Path,
     known: HashMap<Digest, StoredLayer>,
+    /// Blobs of which it is noted what they hold.
+    noted: HashSet<Digest>,
     moved: bool,
 }
 
@@ -168,7 +211,8 @@ impl Arrived<'_> {
     /// Gives layers that have arrived their place, and notes what they are.
     fn settle(&mut self, layers: &[StoredLayer]) -> Result<(), ImagesError> {
         for layer in layers {
-            if self.settle_blob(&layer.blob)? && layer.uncompressed_bytes.is_some() {
+            let is_noted = layer.uncompressed_bytes.is_none() || self.noted.contains(&layer.blob);
+            if self.settle_blob(&layer.blob)? && !is_noted {
                 StoreWriter::record_layer(self.store, layer)
                     .map_err(|source| ImagesError::file(message!("verb-write"), self.store, source))?;
             }

@@ -6,7 +6,8 @@ use crate::fs::Digest;
 use crate::images::OutgoingImage;
 use crate::packages::Release;
 use crate::sites::{
-    FileInventory, Inventory, LayerInventory, Offer, SeedInventory, ShortInventory, StoreImage, StoreInventory,
+    FileInventory, Inventory, LayerInventory, Offer, Presence, SeedInventory, ShortInventory, StoreImage,
+    StoreInventory,
 };
 
 /// A machine, or several in the same state.
@@ -75,7 +76,7 @@ impl PackGoal {
             }
             store.images.push(stored_image(image, layers));
         }
-        inventory.store = Some(store);
+        inventory.store = Presence::Present(store);
         inventory.files = release
             .files
             .iter()
@@ -104,7 +105,7 @@ impl PackGoal {
     pub fn architecture(&self) -> Option<&str> {
         let name = match &self.known {
             Known::Inventory(inventory) => {
-                let engine = inventory.engine.as_ref().map(|engine| engine.architecture.as_str());
+                let engine = inventory.engine.present().map(|engine| engine.architecture.as_str());
                 engine.filter(|name| !name.is_empty()).unwrap_or(&inventory.architecture)
             }
             Known::Short(short) => &short.architecture,
@@ -125,7 +126,7 @@ impl PackGoal {
         match &self.known {
             Known::Inventory(inventory) => {
                 let stored = inventory.layers.iter().filter(|layer| layer.blob.is_some());
-                let of_engine = inventory.engine.iter().flat_map(|engine| &engine.images);
+                let of_engine = inventory.engine.present().into_iter().flat_map(|engine| &engine.images);
                 let of_engine = of_engine.flat_map(|image| &image.layers).filter_map(|place| inventory.layer(*place));
                 Held::Known(stored.chain(of_engine).map(|layer| layer.diff_id.clone()).collect())
             }
@@ -139,9 +140,9 @@ impl PackGoal {
     /// Its images, as far as they are known: what they are called, and the diff IDs of their layers, lowest first.
     pub(super) fn images(&self) -> Vec<(&str, Vec<Digest>)> {
         let Known::Inventory(inventory) = &self.known else { return Vec::new() };
-        let stored = inventory.store.iter().flat_map(|store| &store.images);
+        let stored = inventory.store.present().into_iter().flat_map(|store| &store.images);
         let stored = stored.map(|image| (image.reference.as_str(), &image.layers));
-        let of_engine = inventory.engine.iter().flat_map(|engine| &engine.images);
+        let of_engine = inventory.engine.present().into_iter().flat_map(|engine| &engine.images);
         let of_engine = of_engine
             .flat_map(|image| image.references.iter().map(move |reference| (reference.as_str(), &image.layers)));
         let known = stored.chain(of_engine);

@@ -2,30 +2,51 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::remote::Remote;
 use crate::report::Message;
 use crate::sites::SitesError;
 use crate::sites::inventory::Inventory;
-use crate::sites::protocol::{Frame, InventoryRequest, Reply, Request};
+use crate::sites::protocol::{Frame, InventoryRequest, LARGEST_PAYLOAD, Reply, Request};
 
 /// A larger one is refused: a thousand images take some 5 MiB.
 const LARGEST: usize = 16 << 20;
 /// A site that says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// A longer request is sent in pieces: it has some letters more in its frame.
+const MOST_AT_ONCE: usize = LARGEST_PAYLOAD - 1024;
+
 /// What a site has of a project.
 ///
 /// # Errors
 /// A site that can't be reached, or that says something else.
 pub async fn inventory(remote: &Remote, request: InventoryRequest) -> Result<Inventory, SitesError> {
-    let request = Request::Inventory(request);
-    remote.ask_patiently(async || once(remote, &request).await).await
+    let (request, rest) = in_frames(request);
+    remote.ask_patiently(async || once(remote, &request, rest.clone()).await).await
 }
 
-async fn once(remote: &Remote, request: &Request) -> Result<Inventory, SitesError> {
+/// What is said in the frame of the request, and what follows it as data.
+fn in_frames(request: InventoryRequest) -> (Request, Bytes) {
+    // A request has text for keys, which is all that could fail.
+    let whole = serde_json::to_vec(&request).unwrap_or_default();
+    match whole.len() > MOST_AT_ONCE {
+        true => (Request::Inventory(InventoryRequest { follows: true, ..InventoryRequest::default() }), whole.into()),
+        false => (Request::Inventory(request), Bytes::new()),
+    }
+}
+
+async fn once(remote: &Remote, request: &Request, mut rest: Bytes) -> Result<Inventory, SitesError> {
     let mut conversation = remote.ask(request).await?;
+    if !rest.is_empty() {
+        while !rest.is_empty() {
+            let piece = rest.split_to(rest.len().min(LARGEST_PAYLOAD));
+            conversation.send_all(&Frame::Data(piece)).await?;
+        }
+        conversation.send_all(&Frame::DataEnd).await?;
+    }
     let refused = |why: Message| SitesError::Refused { site: remote.name().to_owned(), why };
     let unknown =
         |error: serde_json::Error| refused(message!("because", what = message!("site-unknown-answer"), why = error));

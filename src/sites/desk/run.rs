@@ -59,6 +59,8 @@ pub enum Said {
     Lost(Message),
     /// The connection is there again.
     Back,
+    /// The site will end the command when the connection is lost.
+    EndsWithLogin,
 }
 
 /// A name for a run: sorted by time, and nobody else's.
@@ -199,6 +201,9 @@ impl Watch<'_> {
                         Frame::Control(bytes) => match serde_json::from_slice::<Reply>(&bytes) {
                             Ok(Reply::Began(began)) => {
                                 self.id = began.id;
+                                if began.ends_with_login && !self.has_begun {
+                                    let _ = said(Said::EndsWithLogin);
+                                }
                                 self.has_begun = true;
                                 continue;
                             }

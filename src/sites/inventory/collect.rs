@@ -9,6 +9,7 @@ use super::document::{
 };
 use super::files::{self, Received};
 use super::layers::LayerTable;
+use super::presence::Presence;
 use super::seeds;
 use crate::engine::{Address, Engine, EngineError, ImageStore, image_architecture};
 use crate::fs::Disk;
@@ -74,13 +75,13 @@ pub async fn collect_with(request: &InventoryRequest, coming: &ComingFiles) -> I
     (inventory.files, inventory.seeds, inventory.project) = (files, seeds, project);
     let mut table = LayerTable::default();
     match store {
-        Some((Ok(contents), folder)) => inventory.store = Some(store_part(&contents, &folder, &mut table)),
-        Some((Err(why), _)) => inventory.store_problem = Some(why),
+        Some((Ok(contents), folder)) => inventory.store = Presence::Present(store_part(&contents, &folder, &mut table)),
+        Some((Err(why), _)) => inventory.store = Presence::Unknown(why),
         None => {}
     }
     match engine {
-        Ok((engine, images)) => inventory.engine = Some(engine_part(engine, images, &mut table)),
-        Err(why) => inventory.engine_problem = Some(why),
+        Ok((engine, images)) => inventory.engine = Presence::Present(engine_part(engine, images, &mut table)),
+        Err(why) => inventory.engine = Presence::Unknown(why),
     }
     inventory.layers = table.into_layers();
     inventory
@@ -203,8 +204,11 @@ mod tests {
         let files: Vec<_> = found.files.iter().map(|file| (file.path.as_str(), file.digest.clone())).collect();
         let stack = Digest::of(&std::fs::read(folder.path().join("stack.json")).unwrap());
         assert_eq!(files, [("db.env", Some(Digest::of(b"A=1\n"))), ("new.conf", None), ("stack.json", Some(stack))]);
-        assert!(found.engine.is_none() && found.engine_problem.is_some());
-        assert!(found.store.as_ref().is_some_and(|store| store.images.is_empty() && store.free.is_some()), "{found:?}");
+        assert!(found.engine.problem().is_some(), "{found:?}");
+        assert!(
+            found.store.present().is_some_and(|store| store.images.is_empty() && store.free.is_some()),
+            "{found:?}"
+        );
         assert!(found.seeds[0].digest.is_some() && found.seeds[0].bytes == 10, "{found:?}");
         let text = serde_json::to_string(&found).unwrap();
         assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), found);

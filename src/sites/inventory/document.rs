@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::presence::{EngineFields, Presence, StoreFields, engine_fields, store_fields};
 use crate::fs::Digest;
 
 /// What a machine has of a project.
@@ -34,15 +35,14 @@ pub struct Inventory {
     pub folder_disk: Option<u64>,
     /// The layers that the store or the engine has, each blob once. Images below name them by their places here, from 0.
     pub layers: Vec<LayerInventory>,
-    pub engine: Option<EngineInventory>,
-    /// Why no engine answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub engine_problem: Option<String>,
-    /// The image store; none where the manifest names none, or can't be read.
-    pub store: Option<StoreInventory>,
-    /// Why the store can't be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub store_problem: Option<String>,
+    /// The engine, in the fields `engine` and `engine_problem`.
+    #[serde(flatten, with = "engine_fields")]
+    #[schemars(with = "EngineFields")]
+    pub engine: Presence<EngineInventory>,
+    /// The image store, in the fields `store` and `store_problem`; absent where the manifest names none, or can't be read.
+    #[serde(flatten, with = "store_fields")]
+    #[schemars(with = "StoreFields")]
+    pub store: Presence<StoreInventory>,
     /// The seeds that the manifest's databases name.
     pub seeds: Vec<SeedInventory>,
     /// The files that the manifest is made of and reads, and those that were asked for.

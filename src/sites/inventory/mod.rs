@@ -1,13 +1,14 @@
 //! What a machine has of a project: engine, image store, seeds, files. A document of some kilobytes that any carrier can take
 //! to whoever plans a transfer.
 //!
-//! `document` is the document, `layers` its table of layers, `collect` makes one of this machine, `seeds` and `files` are parts
-//! of that. Nothing here changes anything.
+//! `document` is the document, `layers` its table of layers, `presence` a part of it that need not be there, `collect` makes one of
+//! this machine, `seeds` and `files` are parts of that. Nothing here changes anything.
 
 mod collect;
 mod document;
 mod files;
 mod layers;
+mod presence;
 mod seeds;
 
 pub(super) use collect::free_bytes;
@@ -17,3 +18,4 @@ pub use document::{
     PartInventory, SeedInventory, StoreImage, StoreInventory,
 };
 pub(super) use files::{FOLDER as RECEIVED_FOLDER, Received, look as look_at_files};
+pub use presence::Presence;

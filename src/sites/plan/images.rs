@@ -23,10 +23,10 @@ struct There<'i> {
 impl<'i> There<'i> {
     fn of(inventory: &'i Inventory, whole: bool) -> Self {
         let stored = inventory.layers.iter().filter(|layer| layer.blob.is_some()).map(|layer| &layer.diff_id);
-        let incoming = inventory.store.iter().flat_map(|store| &store.incoming);
+        let incoming = inventory.store.present().into_iter().flat_map(|store| &store.incoming);
         // Nobody can see in which form an engine of the containerd store has its layers: a load that assumes too much there
         // needs all of them.
-        let engine = inventory.engine.as_ref().filter(|engine| !whole && engine.store == ImageStoreKind::Classic);
+        let engine = inventory.engine.present().filter(|engine| !whole && engine.store == ImageStoreKind::Classic);
         let engine = engine.map(|engine| {
             let mut layers = EngineLayers::none(ImageStore::Classic);
             for image in &engine.images {
@@ -37,7 +37,7 @@ impl<'i> There<'i> {
             layers
         });
         let mut exported = HashMap::new();
-        for image in inventory.engine.iter().flat_map(|engine| &engine.images) {
+        for image in inventory.engine.present().into_iter().flat_map(|engine| &engine.images) {
             for layer in image.layers.iter().filter_map(|place| inventory.layer(*place)) {
                 exported.entry(&layer.diff_id).or_insert(image);
             }
@@ -52,7 +52,7 @@ impl<'i> There<'i> {
     }
 
     fn image(&self, image: &OutgoingImage) -> Option<&StoreImage> {
-        let images = self.inventory.store.iter().flat_map(|store| &store.images);
+        let images = self.inventory.store.present().into_iter().flat_map(|store| &store.images);
         images.into_iter().find(|there| there.reference == image.reference && there.image_id == image.config.digest)
     }
 

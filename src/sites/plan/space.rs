@@ -13,7 +13,7 @@ pub(super) fn needs(
     let to_folder = files.iter().filter(|file| file.result.is_sent()).map(|file| file.bytes).sum();
     let mut disks = Disks(Vec::new());
     disks.add(inventory.folder_disk, (&inventory.folder, inventory.folder_free), to_folder);
-    match &inventory.store {
+    match inventory.store.present() {
         Some(store) => disks.add(store.disk, (&store.folder, store.free), to_store),
         None => disks.add(inventory.folder_disk, (&inventory.folder, inventory.folder_free), to_store),
     }
@@ -48,7 +48,7 @@ impl Disks {
 mod tests {
     use super::*;
     use crate::fs::Digest;
-    use crate::sites::inventory::{DiskInventory, SeedInventory, StoreInventory};
+    use crate::sites::inventory::{DiskInventory, Presence, SeedInventory, StoreInventory};
     use crate::sites::plan::FileResult;
 
     fn seed(database: &str, bytes: u64) -> PlannedSeed {
@@ -69,7 +69,7 @@ mod tests {
             folder: "/project".to_owned(),
             folder_free: Some(100),
             folder_disk: Some(1),
-            store: Some(store),
+            store: Presence::Present(store),
             seeds: vec![there],
             ..Inventory::default()
         }

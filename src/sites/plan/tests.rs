@@ -4,7 +4,7 @@ use super::*;
 use crate::images::{OutgoingBlob, OutgoingImage, OutgoingLayer};
 use crate::manifest::FileUse;
 use crate::sites::inventory::{
-    EngineImage, EngineInventory, FileInventory, ImageStoreKind, LayerInventory, PartInventory, StoreImage,
+    EngineImage, EngineInventory, FileInventory, ImageStoreKind, LayerInventory, PartInventory, Presence, StoreImage,
     StoreInventory,
 };
 
@@ -61,7 +61,7 @@ fn machine(stored: &str, engine: &[&str]) -> Inventory {
         folder: "/srv".to_owned(),
         folder_free: Some(1 << 40),
         layers,
-        engine: Some(EngineInventory {
+        engine: Presence::Present(EngineInventory {
             version: String::new(),
             store: ImageStoreKind::Classic,
             driver: String::new(),
@@ -69,7 +69,7 @@ fn machine(stored: &str, engine: &[&str]) -> Inventory {
             free: None,
             images,
         }),
-        store: Some(StoreInventory { folder: "/srv/store".to_owned(), ..StoreInventory::default() }),
+        store: Presence::Present(StoreInventory { folder: "/srv/store".to_owned(), ..StoreInventory::default() }),
         ..Inventory::default()
     }
 }
@@ -111,7 +111,7 @@ fn a_layer_of_the_engine_on_another_base_is_another_file_system() {
 #[test]
 fn the_layers_of_an_engine_of_the_containerd_store_are_not_relied_on() {
     let mut there = machine("", &["base"]);
-    there.engine.as_mut().unwrap().store = ImageStoreKind::Containerd;
+    there.engine.present_mut().unwrap().store = ImageStoreKind::Containerd;
     assert_eq!(blobs(&planned(&there, &[image("a", "base")], false)), blobs_of("base"));
 }
 
@@ -125,13 +125,13 @@ fn an_image_that_is_there_is_not_sent_and_one_of_another_content_is() {
         manifest: known.manifest.digest.clone(),
         layers: vec![0, 1],
     };
-    there.store.as_mut().unwrap().images.push(stored);
+    there.store.present_mut().unwrap().images.push(stored);
     let plan_ = planned(&there, std::slice::from_ref(&known), false);
     assert!(plan_.is_nothing() && plan_.blobs.is_empty() && plan_.bytes == 0, "{plan_:?}");
     // Its name is there, and one of its blobs is gone.
     there.layers[1].blob = None;
     assert_eq!(blobs(&planned(&there, &[known], false)), blobs_of("new"));
-    there.store.as_mut().unwrap().images[0].image_id = digest("another");
+    there.store.present_mut().unwrap().images[0].image_id = digest("another");
     assert!(!planned(&there, &[image("a", "base")], false).is_nothing());
 }
 
@@ -139,7 +139,7 @@ fn an_image_that_is_there_is_not_sent_and_one_of_another_content_is() {
 fn what_has_arrived_in_part_is_not_counted_again() {
     let mut there = machine("", &[]);
     let part = PartInventory { digest: digest("blob of big"), bytes: 600 };
-    there.store.as_mut().unwrap().incoming.push(part);
+    there.store.present_mut().unwrap().incoming.push(part);
     let plan_ = planned(&there, &[image("a", "big")], false);
     assert_eq!((plan_.blobs[0].arrived, plan_.bytes), (600, 400 + 20));
     assert_eq!(plan_.space.iter().map(|need| need.needed).sum::<u64>(), 420);
@@ -182,7 +182,7 @@ fn a_file_that_was_changed_there_stays_unless_it_is_to_be_overwritten() {
 #[test]
 fn an_inventory_that_names_layers_which_it_does_not_have_is_no_panic() {
     let mut there = machine("", &["base"]);
-    there.engine.as_mut().unwrap().images[0].layers = vec![7, u32::MAX];
+    there.engine.present_mut().unwrap().images[0].layers = vec![7, u32::MAX];
     assert_eq!(blobs(&planned(&there, &[image("a", "base")], false)), blobs_of("base"));
 }
 
@@ -225,9 +225,9 @@ fn a_layer_comes_as_a_delta_where_all_that_it_is_rebuilt_from_is_there() {
 #[test]
 fn a_base_that_only_the_engine_has_is_exported_of_one_of_its_images() {
     let mut there = machine("base old", &["base older", "base old older"]);
-    there.engine.as_mut().unwrap().images[0].references = vec!["a:1".to_owned()];
+    there.engine.present_mut().unwrap().images[0].references = vec!["a:1".to_owned()];
     for kind in [ImageStoreKind::Classic, ImageStoreKind::Containerd] {
-        there.engine.as_mut().unwrap().store = kind;
+        there.engine.present_mut().unwrap().store = kind;
         let plan_ = planned_with(&there, &[image("a", "base new")], &[delta("new", "old older")]);
         let bases: Vec<_> = plan_.deltas[0].bases.iter().map(|base| base.engine_image.as_deref()).collect();
         assert_eq!(bases, [None, Some("a:1")]);
@@ -240,7 +240,7 @@ fn a_base_that_only_the_engine_has_is_exported_of_one_of_its_images() {
 fn what_has_arrived_of_a_delta_is_not_counted_again() {
     let mut there = machine("base old", &[]);
     let part = PartInventory { digest: digest("delta of new"), bytes: 60 };
-    there.store.as_mut().unwrap().incoming.push(part);
+    there.store.present_mut().unwrap().incoming.push(part);
     let plan_ = planned_with(&there, &[image("a", "base new")], &[delta("new", "old")]);
     assert_eq!((plan_.deltas[0].arrived, plan_.bytes), (60, 40 + 20));
 }

@@ -108,6 +108,9 @@ pub struct InventoryRequest {
     /// Whether they replace files that were changed there.
     #[serde(default)]
     pub overwrite: bool,
+    /// Whether the request itself is in the pieces of data that follow, since it is too long for a frame.
+    #[serde(default)]
+    pub follows: bool,
 }
 
 /// A file that is to come.
@@ -273,6 +276,9 @@ pub struct FileHead {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Began {
     pub id: String,
+    /// Whether the site ends it with the connection, although it is meant to go on.
+    #[serde(default)]
+    pub ends_with_login: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -310,7 +316,7 @@ pub struct Facts {
     pub engine_free: Option<u64>,
     /// Whether the project's folder is there, and can be written to.
     pub folder_problem: Option<Sentence>,
-    /// Whether logind ends the processes of a user who leaves.
+    /// Whether logind ends what was started here when the connection is over.
     pub kills_user_processes: bool,
     /// Whether the ssh server there runs a command of its own for this user (`ForceCommand`), which passes on what it is asked for.
     #[serde(default)]

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use crate::fs::{Hasher, create_dir_durably, sync_dir};
 use crate::sites::error::of_path;
 use crate::sites::protocol::{FileOffer, FromReceiver, Sentence};
 
-/// What a broken connection or machine costs at most.
-const SAFE_EVERY: u64 = 16 << 20;
+/// So much of a file is made safe on the disk at a time, while as much of it comes. A broken machine costs both at most.
+const SAFE_EVERY: u64 = 8 << 20;
 /// A connection that nobody has noticed to be dead holds a file for as long as a minute.
 const PATIENCE: Duration = Duration::from_secs(75);
 const LOOK: Duration = Duration::from_millis(100);
@@ -87,11 +87,13 @@ fn arrive(
             }
             Some(Piece::End) => break,
             None => {
+                part.synced()?;
                 part.file.sync_data()?;
                 return Ok(Come::Part);
             }
         }
     }
+    part.synced()?;
     if part.length != offer.bytes || part.hasher.clone().finish() != offer.digest {
         part.discard(&place.part)?;
         return Ok(Come::Other);
@@ -109,8 +111,10 @@ struct Part {
     file: File,
     hasher: Hasher,
     length: u64,
-    /// So much of it is on the disk.
+    /// So much of it is on the disk, or is being made safe there.
     safe: u64,
+    /// What makes it safe meanwhile: the next bytes need not wait for the disk.
+    syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Part {
@@ -150,7 +154,7 @@ impl Part {
             }
         }
         file.seek(io::SeekFrom::Start(length))?;
-        Ok(Self { file, hasher, length, safe: length })
+        Ok(Self { file, hasher, length, safe: length, syncing: None })
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -158,15 +162,33 @@ impl Part {
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
         if self.length - self.safe >= SAFE_EVERY {
-            self.file.sync_data()?;
+            self.synced()?;
+            let file = self.file.try_clone()?;
+            self.syncing = Some(thread::Builder::new().spawn(move || file.sync_data())?);
             self.safe = self.length;
         }
         Ok(())
     }
 
+    /// Waits until what is being made safe is.
+    fn synced(&mut self) -> io::Result<()> {
+        match self.syncing.take().map(JoinHandle::join) {
+            Some(Ok(synced)) => synced,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        }
+    }
+
     fn discard(&self, path: &Path) -> io::Result<()> {
         self.file.set_len(0)?;
         fs::remove_file(path)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // The lock goes with the last one who has the file open. What can't be made safe has been said, or is not asked for any more.
+        let _ = self.syncing.take().map(JoinHandle::join);
     }
 }
 
@@ -206,6 +228,24 @@ mod tests {
         assert_eq!(rest, [r#"{"from":"wants","file":3,"offset":3}"#, r#"{"from":"arrived","file":3}"#]);
         assert_eq!(fs::read(&place.whole).unwrap(), b"one two");
         assert_eq!(said(&offer, &place, vec![]), [r#"{"from":"has","file":3}"#]);
+    }
+
+    #[test]
+    fn a_file_that_is_made_safe_several_times_while_it_comes_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place { part: folder.path().join("x.part"), whole: folder.path().join("x") };
+        let piece = Bytes::from(vec![7_u8; SAFE_EVERY as usize / 2 + 1]);
+        let all = piece.repeat(7);
+        let offer = FileOffer { file: 3, target: Target::Images, digest: Digest::of(&all), bytes: all.len() as u64 };
+        let mut pieces: Vec<Piece> = (0..7).map(|_| Piece::Bytes(piece.clone())).collect();
+        let rest = pieces.split_off(4);
+        assert_eq!(said(&offer, &place, pieces), [r#"{"from":"wants","file":3,"offset":0}"#]);
+        // Whoever goes on with it need not wait: nobody has it open any more.
+        let said = said(&offer, &place, rest.into_iter().chain([Piece::End]).collect());
+        let offset = 4 * piece.len();
+        assert_eq!(said[0], format!(r#"{{"from":"wants","file":3,"offset":{offset}}}"#));
+        assert_eq!(said[1], r#"{"from":"arrived","file":3}"#);
+        assert!(fs::read(&place.whole).unwrap() == all);
     }
 
     #[test]

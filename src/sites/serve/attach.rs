@@ -6,7 +6,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::record::Records;
-use super::{ALIVE_EVERY, Reader, SILENCE, Writer, in_words, keeper, say, send, while_alive};
+use super::{ALIVE_EVERY, Reader, SILENCE, Writer, in_words, keeper, logind, say, send, while_alive};
 use crate::report::{Message, Told as _};
 use crate::sites::protocol::{Began, Frame, FrameError, FrameReader, Reply, TerminalRequest, ToRun};
 
@@ -24,7 +24,8 @@ pub(super) async fn attach(
         return send(writer, &Frame::control(&Reply::NoSuchRun)).await;
     };
     let asked = record.asked().map_err(in_words(message!("serve-results-read")))?;
-    send(writer, &Frame::control(&Reply::Began(Began { id: asked.request.id }))).await?;
+    let began = Began { id: asked.request.id, ends_with_login: logind::ends_what_outlives_its_login() };
+    send(writer, &Frame::control(&Reply::Began(began))).await?;
     let mut file = File::open(record.output()).await.map_err(in_words(message!("serve-results-read")))?;
     file.seek(std::io::SeekFrom::Start(offset)).await.map_err(in_words(message!("serve-results-read")))?;
     let mut shown = FrameReader::new(file);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::logind;
 use crate::engine::{Address, Engine};
 use crate::report::Message;
 use crate::sites::error::in_one_line;
@@ -14,7 +15,7 @@ pub(super) async fn look(folder: Option<&Path>) -> Facts {
     let mut facts = Facts {
         user: rustix::process::getuid().as_raw().to_string(),
         architecture: uname.machine().to_string_lossy().into_owned(),
-        kills_user_processes: kills_user_processes(),
+        kills_user_processes: logind::ends_what_outlives_its_login(),
         // What was asked for stands here where something else was run (sshd_config(5), ForceCommand).
         forced_command: std::env::var_os("SSH_ORIGINAL_COMMAND").is_some(),
         program: own_path(),
@@ -50,19 +51,6 @@ fn folder_problem(folder: &Path) -> Option<Message> {
             .err()
             .map(|error| message!("words", text = std::io::Error::from(error))),
     }
-}
-
-/// By logind's own files (logind.conf(5)); the last one that says it counts.
-fn kills_user_processes() -> bool {
-    let mut files = vec!["/etc/systemd/logind.conf".into()];
-    let mut more: Vec<_> = fs::read_dir("/etc/systemd/logind.conf.d")
-        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
-        .unwrap_or_default();
-    more.sort();
-    files.append(&mut more);
-    let lines = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect::<Vec<_>>().join("\n");
-    let said = lines.lines().filter_map(|line| line.trim().strip_prefix("KillUserProcesses=")).next_back();
-    matches!(said.map(str::trim), Some("yes" | "true" | "on" | "1"))
 }
 
 /// Where this program lies. The kernel says so in the name when another desk has put the same program in its place meanwhile.

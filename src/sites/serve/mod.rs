@@ -8,6 +8,7 @@ mod backups;
 mod facts;
 mod inventory;
 mod keeper;
+mod logind;
 mod measure;
 mod reading;
 mod receive;
@@ -23,8 +24,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::in_one_line;
 use super::protocol::{
-    Ended, Frame, FrameError, FrameReader, FrameWriter, Hello, MARK, Reply, Request, RunRequest, Sentence, ToRun,
-    VERSION,
+    Began, Ended, Frame, FrameError, FrameReader, FrameWriter, Hello, MARK, Reply, Request, RunRequest, Sentence,
+    ToRun, VERSION,
 };
 use crate::report::{Message, Told as _};
 use record::Records;
@@ -93,7 +94,7 @@ async fn answer(request: Request, reader: &mut Reader, writer: &mut Writer) -> R
             let facts = facts::look(folder.as_deref()).await;
             send(writer, &Frame::control(&Reply::Facts(Box::new(facts)))).await
         }
-        Request::Inventory(request) => inventory::send(request, writer).await,
+        Request::Inventory(request) => inventory::send(request, reader, writer).await,
         Request::Backups(request) => backups::offer(request, writer).await,
         Request::Names(folder) => reading::names(folder, writer).await,
         Request::Read(request) => reading::read(request, writer).await,
@@ -105,7 +106,7 @@ async fn answer(request: Request, reader: &mut Reader, writer: &mut Writer) -> R
 /// Runs a command that ends with its connection.
 async fn run(request: &RunRequest, reader: &mut Reader, writer: &mut Writer) -> Result<(), Message> {
     let mut running = Running::start(request).map_err(in_words(message!("serve-no-start")))?;
-    send(writer, &Frame::control(&Reply::Began(super::protocol::Began { id: request.id.clone() }))).await?;
+    send(writer, &Frame::control(&Reply::Began(Began { id: request.id.clone(), ends_with_login: false }))).await?;
     let (mut alive, mut last_heard) = (tokio::time::interval(ALIVE_EVERY), Instant::now());
     loop {
         tokio::select! {

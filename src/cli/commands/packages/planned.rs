@@ -85,7 +85,7 @@ impl Question<'_> {
         let seeds = !index.seeds.is_empty();
         let request = InventoryRequest { project: place.clone(), files: paths, seeds, ..InventoryRequest::default() };
         let inventory = session.wait_for(async { Ok(collect_inventory_with(&request, &coming).await) })?;
-        if let Some(why) = &inventory.store_problem {
+        if let Some(why) = inventory.store.problem() {
             return Err(PackagesError::Receive { why: message!("words", text = shown(why)) }.into());
         }
         let planned = PlannedPackage {

@@ -159,7 +159,7 @@ pub(in crate::cli::commands) async fn captured(
         let (kept, bytes) = match said {
             Said::Output(bytes) => (&mut stdout, bytes),
             Said::Error(bytes) => (&mut stderr, bytes),
-            Said::Lost(_) | Said::Back => return Ok(()),
+            Said::Lost(_) | Said::Back | Said::EndsWithLogin => return Ok(()),
         };
         match kept.len() + bytes.len() > MOST_CAPTURED {
             true => Err(io::ErrorKind::FileTooLarge.into()),

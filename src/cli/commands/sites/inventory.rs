@@ -5,13 +5,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
 use super::{SitesFile, read as read_list, remote, select};
 use crate::catalogue::system_words;
 use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
-use crate::cli::text::output::Output;
 use crate::cli::text::qr;
 use crate::report::Told as _;
 use crate::sites::{
@@ -66,7 +64,7 @@ pub fn run(arguments: &InventoryArguments, session: &mut Session) -> Result<u8, 
         qr::draw(&text, message!("hint-inventory-file"), &session.output)?;
         return Ok(0);
     }
-    print(&inventory, &session.output)?;
+    session.output.document(&inventory)?;
     Ok(0)
 }
 
@@ -107,24 +105,10 @@ fn here(session: &Session) -> InventoryRequest {
     InventoryRequest { project, seeds: true, ..InventoryRequest::default() }
 }
 
-/// JSON whose text may come from elsewhere: control characters that JSON leaves as they are, are escaped too.
-fn print<T: Serialize>(document: &T, output: &Output) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(document).map_err(|error| Failure::Output(error.into()))?;
-    let mut escaped = String::with_capacity(text.len() + 1);
-    for letter in text.chars() {
-        match letter.is_control() && letter != '\n' {
-            true => escaped.push_str(&format!("\\u{:04x}", u32::from(letter))),
-            false => escaped.push(letter),
-        }
-    }
-    escaped.push('\n');
-    Ok(output.data(&escaped)?)
-}
-
 fn read(path: &Path, session: &Session) -> Result<u8, Failure> {
     match read_either(path)? {
-        Either::Whole(inventory) => print(&*inventory, &session.output)?,
-        Either::Short(short) => print(&*short, &session.output)?,
+        Either::Whole(inventory) => session.output.document(&inventory)?,
+        Either::Short(short) => session.output.document(&short)?,
     }
     Ok(0)
 }

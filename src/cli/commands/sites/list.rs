@@ -146,7 +146,7 @@ async fn check(report: &mut SiteReport, name: &str, site: &Site, catalogue: &'st
         .map(|why| catalogue.text(&message!("site-engine-problem", why = shown_message(&why.message()))))
         .or(folder_problem
             .map(|why| catalogue.text(&message!("site-folder-problem", why = shown_message(&why.message())))));
-    if facts.kills_user_processes && user != "0" {
+    if facts.kills_user_processes {
         report.warnings.push(catalogue.text(&message!("site-kills-processes")));
     }
     if facts.forced_command {

@@ -1,6 +1,8 @@
 //! What this machine has for a site: looked up here, before the site is asked.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,8 +13,8 @@ use crate::cli::text::failure::Failure;
 use crate::manifest::{FileUse, Loaded, Variables, read_manifest};
 use crate::sites::{ComingText, Offer, OfferedFile, Placement, ProjectPlace, Sources, manifest_for};
 
-/// A request has less than 256 KiB.
-const MOST_COMING: u64 = 200 << 10;
+/// No manifest, and no `env_file`, is read that is larger.
+const LARGEST_TEXT: u64 = 1 << 20;
 
 /// Looks up what is chosen of the manifest that is the site's.
 pub(super) fn offer(
@@ -38,24 +40,18 @@ pub(super) fn offer(
     sending.arguments.content.look((project, sending.targets), (loaded, &placement), "dpl send")
 }
 
-/// What the manifest is made of, as it will be there: the site reads it beforehand, and says what it has of what it names. Nothing where
-/// that is too much for one request: the site reads it when it comes, then.
+/// What the manifest is made of, as it will be there: the site reads it beforehand, and says what it has of what it names.
 pub(super) fn coming_texts(offer: &Offer, sources: &Sources) -> Vec<ComingText> {
     let is_read = |file: &&OfferedFile| !matches!(file.purpose, FileUse::Config | FileUse::Patch);
-    let files: Vec<&OfferedFile> = offer.files.iter().filter(is_read).collect();
-    if files.iter().map(|file| file.bytes).sum::<u64>() > MOST_COMING {
-        return Vec::new();
-    }
-    let text = |file: &&OfferedFile| {
-        let text = std::fs::read_to_string(sources.files.get(&file.path)?).ok()?;
-        Some(ComingText { path: file.path.clone(), text })
+    let text = |file: &OfferedFile| {
+        let mut bytes = Vec::new();
+        // One that is larger is no text, and a secret need not be one: that it is there is all that counts of it.
+        if file.bytes <= LARGEST_TEXT {
+            File::open(sources.files.get(&file.path)?).ok()?.take(LARGEST_TEXT).read_to_end(&mut bytes).ok()?;
+        }
+        Some(ComingText { path: file.path.clone(), text: String::from_utf8_lossy(&bytes).into_owned() })
     };
-    let texts: Vec<ComingText> = files.iter().map(text).collect::<Option<_>>().unwrap_or_default();
-    // Escaped letters take more room.
-    match serde_json::to_vec(&texts).is_ok_and(|bytes| bytes.len() as u64 <= MOST_COMING) {
-        true => texts,
-        false => Vec::new(),
-    }
+    offer.files.iter().filter(is_read).filter_map(text).collect()
 }
 
 /// This machine's own environment counts; what it lacks is as at the site.

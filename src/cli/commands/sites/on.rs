@@ -101,13 +101,13 @@ fn attach(name: &str, site: &Site, words: &[String], session: &mut Session) -> R
 fn one_after_the_other(sites: &[(String, Site)], typed: &SiteCommand, session: &mut Session) -> Result<u8, Failure> {
     for (place, (name, site)) in sites.iter().enumerate() {
         session.output.say(&message!("site-next", site = name, number = place + 1, count = sites.len()));
-        let code = run_there(name, site, typed, session)?;
-        if code != 0 {
+        let result = run_there(name, site, typed, session);
+        if !matches!(result, Ok(0)) {
             let rest: Vec<&str> = sites[place + 1..].iter().map(|(name, _)| name.as_str()).collect();
             if !rest.is_empty() {
                 session.output.warn(&message!("sites-not-reached", sites = Listed::of(rest)));
             }
-            return Ok(code);
+            return result;
         }
     }
     Ok(0)

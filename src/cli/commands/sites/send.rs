@@ -148,6 +148,7 @@ impl Sending<'_> {
             seeds: !offer.seeds.is_empty(),
             coming: coming_texts(&offer, &sources),
             overwrite: self.arguments.overwrite,
+            ..InventoryRequest::default()
         };
         let brings_manifest = !request.coming.is_empty();
         let inventory = session.wait_for(async { Ok(inventory_of(&remote, request).await?) })?;
@@ -158,16 +159,16 @@ impl Sending<'_> {
         if let Some(why) = &inventory.manifest_problem {
             session.output.warn(&message!("send-manifest-problem", site = self.name, why = crate::sites::shown(why)));
         }
-        if let Some(why) = &inventory.store_problem {
+        if let Some(why) = inventory.store.problem() {
             let error = SitesError::Refused { site: self.name.to_owned(), why: message!("words", text = why) };
             return Err(error.into());
         }
-        let engine = inventory.engine.as_ref().map(|engine| &engine.architecture).filter(|name| !name.is_empty());
+        let engine = inventory.engine.present().map(|engine| &engine.architecture).filter(|name| !name.is_empty());
         let architecture = engine.unwrap_or(&inventory.architecture);
         offer.images = images.find(architecture, project, session)?;
         let options = PlanOptions { overwrite: self.arguments.overwrite, whole: self.arguments.whole };
         let plan = plan_transfer(&inventory, &offer, options);
-        let rate = match plan.bytes >= WORTH_MEASURING {
+        let rate = match plan.bytes >= WORTH_MEASURING && (session.output.json || is_shown(&plan, session)) {
             true => session.wait_for(async { Ok(measure(&remote, self.limit).await?) })?,
             false => None,
         };
@@ -195,13 +196,12 @@ impl Sending<'_> {
     }
 
     fn show(&self, sent: &SiteSent, session: &mut Session) -> Result<(), Failure> {
-        let (global, output) = (&session.global, &session.output);
-        let is_asked = !global.yes && !global.dry_run && !sent.plan.is_nothing();
-        if (output.json || global.quiet) && !is_asked {
+        let output = &session.output;
+        if !is_shown(&sent.plan, session) {
             return Ok(());
         }
         let text = table_of_send::draw(sent, output);
-        match global.dry_run {
+        match session.global.dry_run {
             true => output.data(&text)?,
             // Where something is done, standard output is for what came of it.
             false => text.lines().for_each(|line| output.line(line)),
@@ -242,6 +242,13 @@ impl Sending<'_> {
         }
         Ok(SentReport { placed, kept, named, seeds, bytes, seconds })
     }
+}
+
+/// Whether people see the plan.
+fn is_shown(plan: &TransferPlan, session: &Session) -> bool {
+    let (global, output) = (&session.global, &session.output);
+    let is_asked = !global.yes && !global.dry_run && !plan.is_nothing();
+    is_asked || !(output.json || global.quiet)
 }
 
 fn file_name(path: &Path) -> Option<String> {

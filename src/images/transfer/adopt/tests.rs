@@ -68,6 +68,29 @@ fn an_image_gets_its_name_once_all_of_it_is_there() {
 }
 
 #[test]
+fn what_blobs_hold_is_noted_before_they_have_their_places_and_says_nothing_until_then() {
+    let (from, image) = store_with("team/app:1", &["base", "app", "more"]);
+    let to = tempfile::tempdir().unwrap();
+    let diff_ids = |of: &crate::images::store::writer::KnownLayers| {
+        let mut known: Vec<Digest> = of.keys().cloned().collect();
+        known.sort();
+        known
+    };
+    // Its manifest is missing: the layers are noted, and stay where they arrived.
+    arrive(from.path(), to.path(), &all_of(&image)[..4]);
+    assert_eq!(adopt(&adoption(to.path(), &[&image], None)).unwrap().lacking, [image.manifest.digest.clone()]);
+    let records = to.path().join(crate::images::store::layout::OWN_FOLDER).join("layers");
+    assert_eq!(fs::read_dir(&records).unwrap().count(), 3);
+    let layout = Layout::open(to.path()).unwrap().unwrap();
+    assert!(known_layers(&layout).is_empty());
+    arrive(from.path(), to.path(), &all_of(&image)[4..]);
+    adopt(&adoption(to.path(), &[&image], None)).unwrap();
+    let mut expected = image.diff_ids();
+    expected.sort();
+    assert_eq!(diff_ids(&known_layers(&layout)), expected);
+}
+
+#[test]
 fn a_name_that_comes_takes_none_of_the_others_away() {
     let (one, first) = store_with("team/app:1", &["base", "app"]);
     let (other, second) = store_with("team/other:1", &["base", "other"]);

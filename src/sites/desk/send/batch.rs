@@ -17,8 +17,11 @@ use crate::sites::SitesError;
 use crate::sites::desk::conversation::{Hearing, Speaking, unexpected};
 use crate::sites::protocol::{FileOffer, Frame, FrameError, FromReceiver, PIECE_HEAD, Reply, ToReceiver};
 
-/// So many files are under way at once: while the site makes one safe on its disk, others go on.
+/// So many files are on the line at once: while the site makes one safe on its disk, others go on.
 const AT_ONCE: usize = 8;
+/// So many with those that the site still makes safe after all of them was sent: the line need not wait for that disk. Each takes
+/// as much of the site's memory as it has pieces ahead.
+const MOST_OPEN: usize = 16;
 /// The site ends what nobody has said anything to for a minute.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
 
@@ -45,9 +48,24 @@ struct Offered<'f> {
     waiting: VecDeque<u32>,
     /// Offered, and not settled yet.
     open: HashSet<u32>,
+    /// Those of them that were sent to their ends.
+    complete: HashSet<u32>,
     sending: VecDeque<Sending>,
     /// Those that have arrived as something else once.
     again: HashSet<u32>,
+}
+
+impl Offered<'_> {
+    /// Whether another one may be offered.
+    fn has_room(&self) -> bool {
+        self.open.len() < MOST_OPEN && self.open.difference(&self.complete).count() < AT_ONCE
+    }
+
+    /// Whether it was offered, and was not settled until now.
+    fn settle(&mut self, file: u32) -> bool {
+        self.complete.remove(&file);
+        self.open.remove(&file)
+    }
 }
 
 impl<'r> Batch<'r> {
@@ -102,6 +120,7 @@ impl<'r> Batch<'r> {
             waiting: files.iter().map(|(number, _)| *number).collect(),
             files: files.into_iter().collect(),
             open: HashSet::new(),
+            complete: HashSet::new(),
             sending: VecDeque::new(),
             again: HashSet::new(),
         };
@@ -110,7 +129,7 @@ impl<'r> Batch<'r> {
                 let from = self.understand(heard).await?;
                 self.hear(from, &mut offered, arrived).await?;
             }
-            while offered.open.len() < AT_ONCE
+            while offered.has_room()
                 && let Some(number) = offered.waiting.pop_front()
             {
                 let file = offered.files[&number];
@@ -121,8 +140,10 @@ impl<'r> Batch<'r> {
             }
             match offered.sending.pop_front() {
                 Some(sending) => {
-                    if let Some(sending) = self.send_piece(sending, &offered, limiter).await? {
-                        offered.sending.push_back(sending);
+                    let number = sending.number;
+                    match self.send_piece(sending, &offered, limiter).await? {
+                        Some(sending) => offered.sending.push_back(sending),
+                        None => _ = offered.complete.insert(number),
                     }
                 }
                 None if offered.open.is_empty() => return Ok(()),
@@ -193,7 +214,7 @@ impl<'r> Batch<'r> {
                 meter.reach(offset);
                 offered.sending.push_back(Sending { number: file, file: opened, at: offset, meter });
             }
-            FromReceiver::Has { file } if offered.open.remove(&file) => {
+            FromReceiver::Has { file } if offered.settle(file) => {
                 let source = offered.files[&file];
                 if source.is_missing {
                     self.reporter.began(Activity::SendFile, &source.subject, Some(source.bytes));
@@ -201,12 +222,12 @@ impl<'r> Batch<'r> {
                 }
                 arrived.insert(file);
             }
-            FromReceiver::Arrived { file } if offered.open.remove(&file) => {
+            FromReceiver::Arrived { file } if offered.settle(file) => {
                 let source = offered.files[&file];
                 self.reporter.done(Activity::SendFile, &source.subject, message!("send-arrived"));
                 arrived.insert(file);
             }
-            FromReceiver::Differs { file } if offered.open.remove(&file) => {
+            FromReceiver::Differs { file } if offered.settle(file) => {
                 let source = offered.files[&file];
                 let path = source.source.clone();
                 let ours = tokio::task::spawn_blocking(move || hash_file(&path)).await.map_err(io::Error::other);
@@ -238,5 +259,43 @@ fn unreadable(file: &SendFile, source: io::Error) -> SitesError {
     match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::InvalidData => SitesError::SourceChanged { path: file.source.clone() },
         _ => SitesError::Source { path: file.source.clone(), source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_sent_to_its_end_leaves_the_line_to_others() {
+        let mut offered = Offered {
+            files: HashMap::new(),
+            waiting: VecDeque::new(),
+            open: HashSet::new(),
+            complete: HashSet::new(),
+            sending: VecDeque::new(),
+            again: HashSet::new(),
+        };
+        let offer = |offered: &mut Offered<'_>| {
+            let before = offered.open.len();
+            for number in 0.. {
+                if !offered.has_room() {
+                    return offered.open.len() - before;
+                }
+                offered.open.insert(number);
+            }
+            unreachable!()
+        };
+        assert_eq!(offer(&mut offered), AT_ONCE);
+        offered.complete.extend([0, 1, 2]);
+        assert_eq!(offer(&mut offered), 3);
+        // However slow the disk there is.
+        offered.complete.extend(0..9);
+        assert_eq!(offer(&mut offered), MOST_OPEN - AT_ONCE - 3);
+        assert!(offered.settle(0) && !offered.settle(0) && offered.has_room());
+        // What a site says to have come before it was sent is counted nowhere any more.
+        assert!(offered.settle(12));
+        offered.complete.insert(12);
+        assert!(offered.has_room());
     }
 }

@@ -18,8 +18,8 @@ use self::limit::Limiter;
 use super::conversation::unexpected;
 use super::remote::Remote;
 use crate::report::{Activity, Listed, Reporter};
-use crate::sites::SitesError;
 use crate::sites::protocol::{Frame, FromReceiver, ReceiveRequest, Reply, Request, Target, ToReceiver};
+use crate::sites::{SitesError, shown};
 
 pub use measure::{Measured, measure};
 pub use order::{SendOrder, Sender};
@@ -165,7 +165,7 @@ impl Course<'_> {
         match batch.ask(&ToReceiver::PlaceFiles).await? {
             FromReceiver::FilesPlaced { placed, kept } => {
                 for path in &placed {
-                    reporter.done(Activity::PlaceFile, path, message!("send-in-place"));
+                    reporter.done(Activity::PlaceFile, shown(path), message!("send-in-place"));
                 }
                 (self.sent.placed, self.sent.kept) = (placed, kept);
             }
