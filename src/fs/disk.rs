@@ -26,17 +26,38 @@ impl Disk {
 /// DIR_FileSize).
 pub const FAT32_LARGEST: u64 = u32::MAX as u64;
 
+/// Of all FAT file systems (linux/magic.h, MSDOS_SUPER_MAGIC).
+const FAT: u64 = 0x4d44;
+/// linux/magic.h, EXFAT_SUPER_MAGIC.
+const EXFAT: u64 = 0x2011_bab0;
+
 /// The most bytes that a file may have on the disk that a path lies on; `None` where nobody knows of a limit.
 pub fn largest_file(path: &Path) -> Option<u64> {
-    /// Of all FAT file systems (linux/magic.h, MSDOS_SUPER_MAGIC); exFAT has another.
-    const FAT: u64 = 0x4d44;
-    let absolute = std::path::absolute(path).ok()?;
-    let system = absolute.ancestors().find_map(|above| rustix::fs::statfs(above).ok());
     // So small ones that a test can have too large ones.
     if crate::failpoint::pretends("fs.small-files") {
         return Some(200_000);
     }
-    system.is_some_and(|system| system.f_type as u64 == FAT).then_some(FAT32_LARGEST)
+    (file_system(path) == Some(FAT)).then_some(FAT32_LARGEST)
+}
+
+/// Whether the disk that a path lies on is known to take no file of its name.
+pub fn refuses_name(path: &Path) -> bool {
+    let is_fat = matches!(file_system(path), Some(FAT | EXFAT)) || crate::failpoint::pretends("fs.fat-names");
+    is_fat && !is_fat_name(path)
+}
+
+/// Whether FAT and exFAT take a file of this name: none with one of these characters (Microsoft, "FAT: General Overview of On-Disk
+/// Format", long names; "exFAT file system specification", 7.7.3).
+pub fn is_fat_name(path: &Path) -> bool {
+    let is_refused = |byte: &u8| *byte < b' ' || br#""*/:<>?\|"#.contains(byte);
+    !path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().any(is_refused))
+}
+
+/// What the kernel calls the file system (statfs(2)) that a path lies on, or will.
+fn file_system(path: &Path) -> Option<u64> {
+    let absolute = std::path::absolute(path).ok()?;
+    let system = absolute.ancestors().find_map(|above| rustix::fs::statfs(above).ok());
+    system.map(|system| system.f_type as u64)
 }
 
 #[cfg(test)]
@@ -49,5 +70,16 @@ mod tests {
         let [there, below] = [folder.path().to_owned(), folder.path().join("a/b")].map(|path| Disk::of(&path).unwrap());
         assert_eq!(there.device, below.device);
         assert!(there.free_bytes > 0);
+    }
+
+    #[test]
+    fn names_that_fat_refuses_are_known() {
+        for name in ["v1.dpl.tar", "x/y.tar", "a:b/x.tar", "发布.tar", "v1 (2).tar"] {
+            assert!(is_fat_name(Path::new(name)), "{name}");
+        }
+        for name in ["v1:2.tar", "usb/what?.tar", "a\\b", "x\ny", "<x>", "a|b", "\"x\"", "*"] {
+            assert!(!is_fat_name(Path::new(name)), "{name:?}");
+        }
+        assert!(!refuses_name(Path::new("v1:2.tar")), "this disk takes it");
     }
 }
