@@ -15,3 +15,4 @@ mod order;
 mod self_extracting;
 mod signing;
 mod sizes;
+mod usb_disks;

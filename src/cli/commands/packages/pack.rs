@@ -408,6 +408,11 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
+    /// Whether the folder is there that the file is to be in.
+    fn has_folder(&self) -> bool {
+        self.output.parent().is_some_and(|folder| folder.as_os_str().is_empty() || folder.is_dir())
+    }
+
     /// Gives the bytes written, and the parts of a package in parts.
     fn write(
         &self,
@@ -424,8 +429,10 @@ impl Target<'_> {
         let in_file =
             |source: PackagesError| PackagesError::File { path: self.output.to_owned(), source: Box::new(source) };
         let to_write = |error: io::Error| match Errno::from_io_error(&error) {
-            // What FUSE mounts does not say what it is.
-            Some(Errno::INVAL) if !is_fat_name(self.output) => PackagesError::FileName { path: self.output.to_owned() },
+            // What FUSE mounts does not say what it is; exfat-fuse says of such a name that there is no such file.
+            Some(Errno::INVAL | Errno::NOENT) if !is_fat_name(self.output) && self.has_folder() => {
+                PackagesError::FileName { path: self.output.to_owned() }
+            }
             _ => in_file(PackagesError::Write(error)),
         };
         let written = |error| match error {
