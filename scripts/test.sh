@@ -6,8 +6,8 @@
 #
 # PROPTEST_RNG_SEED (a number; 1 unless it is set) chooses the cases of the property tests, DPL_FAULTS_SEED those of the fault tests.
 #
-# DPL_TEST_ENGINES names engines on which the tests of images run as well: addresses (unix://…), or names of engine.sh's
-# engines, separated by commas. On an engine of engine.sh they run inside its network.
+# DPL_TEST_ENGINES names engines on which the tests of images run as well, and those of layers that deltas are made of: addresses
+# (unix://…), or names of engine.sh's engines, separated by commas. On an engine of engine.sh they run inside its network.
 #
 # The tests run in the network namespace of a private Docker Engine that this script starts and stops again, with
 # stand-ins for the manifest's images on it. It needs root and a Debian-like system, and installs what is missing there.
@@ -130,7 +130,7 @@ for other in "${others[@]}"; do
     name=$other
     other=$("$here/engine.sh" up "$other"); other=${other#DOCKER_HOST=}
   fi
-  DPL_TEST_ENGINE=$other run "$name" -E 'binary(engine) & test(/^(images|images_others|exchange|housekeeping)::/)'
+  DPL_TEST_ENGINE=$other run "$name" -E 'binary(engine) & test(/^(images|images_others|exchange|housekeeping|delta_packages)::/)'
 done
 
 if [[ ${lints:-} ]]; then

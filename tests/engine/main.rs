@@ -5,6 +5,8 @@
 mod support;
 #[path = "../support/engine.rs"]
 mod support_engine;
+#[path = "../support/library.rs"]
+mod support_library;
 #[path = "../support/ssh.rs"]
 mod support_ssh;
 #[path = "../support/wire.rs"]
