@@ -8,6 +8,7 @@ mod delivery;
 mod deltas;
 mod desk;
 mod full;
+mod goals;
 mod hostile;
 mod kills;
 mod little_room;
