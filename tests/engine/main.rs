@@ -13,6 +13,7 @@ mod support_ssh;
 mod support_wire;
 
 mod actions;
+mod alone;
 mod archives_of_others;
 mod as_the_manifest_says;
 mod at_sites;
