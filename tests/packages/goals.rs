@@ -1,4 +1,9 @@
-//! For whom a package is: the names that `--for` takes.
+//! For whom a package is, and what of the project goes into it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
 
 use crate::desk::{Desk, layer, machine, names, unpack};
 
@@ -57,4 +62,37 @@ fn a_release_is_listed_and_shown_with_what_it_is_made_of() {
     let vault = machine();
     unpack(&vault, &package, &[]).success();
     assert_eq!(names(&vault), ["web:1", "worker:1"]);
+}
+
+#[test]
+fn a_package_has_the_images_and_the_kinds_of_things_that_are_meant_and_secrets_by_word_alone() {
+    let desk = Desk::new();
+    desk.images(&[("web", &[&layer(1, 2000)]), ("worker", &[&layer(2, 2000)])]);
+    let mut manifest: Value = serde_json::from_str(&fs::read_to_string(desk.site.file("stack.json")).unwrap()).unwrap();
+    manifest["secrets"] = json!({"k": {"file": "key.txt"}});
+    manifest["services"]["web"]["secrets"] = json!(["k"]);
+    desk.site.write("stack.json", &manifest.to_string());
+    desk.site.write("key.txt", "of nobody else");
+    let pack = |arguments: &[&str]| {
+        desk.run(&[&["pack", "--for", "none", "--unsigned", "--yes", "-o", "x.tar"], arguments].concat()).success()
+    };
+    let index = || desk.run(&["--json", "package", "show", "x.tar"]).success().json()["index"].clone();
+    let names_of = |list: &Value, field: &str| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|item| item[field].as_str().unwrap().to_owned()).collect()
+    };
+    let said = pack(&["worker"]);
+    assert_eq!(names_of(&index()["images"], "reference"), ["worker:1"]);
+    assert!(said.stderr.contains("key.txt holds a secret"), "{}", said.stderr);
+    assert!(!names_of(&index()["files"], "path").contains(&"key.txt".to_owned()), "{}", index());
+    pack(&["--only", "images"]);
+    assert!(names_of(&index()["files"], "path").is_empty() && names_of(&index()["seeds"], "database").is_empty());
+    assert_eq!(names_of(&index()["images"], "reference").len(), 2);
+
+    pack(&["--secrets"]);
+    assert!(names_of(&index()["files"], "path").contains(&"key.txt".to_owned()), "{}", index());
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&desk.site.file("x.tar")), 0o600, "a package with secrets is its owner's");
+    let vault = machine();
+    unpack(&vault, &desk.site.file("x.tar"), &[]).success();
+    assert_eq!((mode(&vault.file("key.txt")), names(&vault).len()), (0o600, 2));
 }
