@@ -9,6 +9,8 @@
 # DPL_TEST_ENGINES names engines on which the tests of images run as well, and those of layers that deltas are made of: addresses
 # (unix://…), or names of engine.sh's engines, separated by commas. On an engine of engine.sh they run inside its network.
 #
+# DPL_TEST_OTHER_ENGINE has options of engine.sh ("--suite forky --containerd-store") for the engine that packages are brought to.
+#
 # The tests run in the network namespace of a private Docker Engine that this script starts and stops again, with
 # stand-ins for the manifest's images on it. It needs root and a Debian-like system, and installs what is missing there.
 set -euo pipefail
