@@ -204,7 +204,7 @@ fn a_disk_that_is_torn_off_while_a_package_is_read_leaves_what_has_come_and_noth
     desk.site.run(&[&PACK[..], &["-o", "usb/x.tar"]].concat()).success();
     let package = disk.folder.join("x.tar");
     let path = package.display().to_string();
-    for (point, has_come) in [("packages.unpack.before-entry:1", 0), ("sites.receive.after-piece:20", 500_000)] {
+    for (point, has_come) in [("packages.unpack.before-entry:1", 0), ("sites.receive.after-piece:10", 500_000)] {
         let vault = machine();
         let (code, said) = at_point(&vault, point, &["unpack", &path, "--yes"], || disk.tear_off());
         assert_eq!(code, Some(1), "{point}: {said}");
