@@ -130,7 +130,7 @@ report() {
     --argjson bytes "${sizes[package]}" --argjson peer_bytes "${sizes[gzip]}" --arg kind "$(cat "$work/kind")" \
     --arg version "$("$dpl" --version)" --arg cores "$(nproc)" --arg load "$(cut -d ' ' -f 1 /proc/loadavg)" \
     --arg engine "$(docker version --format '{{.Server.Version}}') $(docker info --format '{{.Driver}}')" '
-    ($theirs | tonumber) / ($ours | tonumber) as $times | $peer_bytes / $bytes as $smaller |
+    (($theirs | tonumber) / ($ours | tonumber)) as $times | ($peer_bytes / $bytes) as $smaller |
     {layer: $kind, dpl: $version, engine: $engine, cores: ($cores | tonumber), load_at_end: ($load | tonumber), rows: [
       {work: "nine images on one layer, from engine to engine", against: "docker save | gzip, cp, docker load, each",
        dpl: "\($ours) s", peer: "\($theirs) s", figure: $times, wanted: 10, reached: ($times >= 10), dpl_runs: $all_ours, peer_runs: $all_theirs},

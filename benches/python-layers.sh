@@ -60,7 +60,8 @@ layer() { # NAME ROOT TIME
   find "$layers/$2.root" -exec touch --no-dereference --date "@$3" {} +
   tar --create --file "$layers/$1.tar" --directory "$layers/$2.root" --sort name --format posix \
     --pax-option delete=atime,delete=ctime --owner 0 --group 0 --numeric-owner usr
-  touch "$layers/$2.root/.complete"
+  # The next run does not take a stand-in for what pip has brought.
+  [[ $stand_in ]] || touch "$layers/$2.root/.complete"
 }
 
 # Makes one.tar, two.tar, and times.tar (the first release with other times) in $layers; `kind` says of what.
@@ -68,6 +69,7 @@ make_layers() {
   kind='Python packages'
   if [[ $stand_in ]] || ! { pip_root one $one && pip_root two $two; }; then
     kind="a stand-in of this machine's own files, every second one changed"
+    stand_in=yes
     stand_in_roots
   fi
   layer one one 1705000000
