@@ -1,7 +1,14 @@
 //! The disk that a path lies on, or will once it is made.
 
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::io::Errno;
+
+use super::durable::folder_of;
 
 /// A mounted file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,38 +33,47 @@ impl Disk {
 /// DIR_FileSize).
 pub const FAT32_LARGEST: u64 = u32::MAX as u64;
 
-/// Of all FAT file systems (linux/magic.h, MSDOS_SUPER_MAGIC).
-const FAT: u64 = 0x4d44;
-/// linux/magic.h, EXFAT_SUPER_MAGIC.
-const EXFAT: u64 = 0x2011_bab0;
-
 /// The most bytes that a file may have on the disk that a path lies on; `None` where nobody knows of a limit.
 pub fn largest_file(path: &Path) -> Option<u64> {
+    /// Of all FAT file systems (linux/magic.h, MSDOS_SUPER_MAGIC); exFAT has another.
+    const FAT: u64 = 0x4d44;
+    let absolute = std::path::absolute(path).ok()?;
+    let system = absolute.ancestors().find_map(|above| rustix::fs::statfs(above).ok());
     // So small ones that a test can have too large ones.
     if crate::failpoint::pretends("fs.small-files") {
         return Some(200_000);
     }
-    (file_system(path) == Some(FAT)).then_some(FAT32_LARGEST)
+    system.is_some_and(|system| system.f_type as u64 == FAT).then_some(FAT32_LARGEST)
 }
 
-/// Whether the disk that a path lies on is known to take no file of its name.
-pub fn refuses_name(path: &Path) -> bool {
-    let is_fat = matches!(file_system(path), Some(FAT | EXFAT)) || crate::failpoint::pretends("fs.fat-names");
-    is_fat && !is_fat_name(path)
+/// Whether the disk takes no file of this name, as FAT and exFAT of some. It is tried out, since what FUSE mounts does not say what it
+/// is: by an empty file beside it, whose name begins with `mark` and has the letters in it that may be refused.
+pub fn refuses_name(path: &Path, mark: &str) -> bool {
+    let letters = refused_by_fat(path);
+    if letters.is_empty() {
+        return false;
+    }
+    if crate::failpoint::pretends("fs.fat-names") {
+        return true;
+    }
+    let folder = folder_of(path);
+    let name = [mark.as_bytes(), std::process::id().to_string().as_bytes(), &letters].concat();
+    let tried = folder.join(OsStr::from_bytes(&name));
+    match OpenOptions::new().write(true).create_new(true).open(&tried) {
+        Ok(_) => {
+            let _ = fs::remove_file(&tried);
+            false
+        }
+        // The kernel says that the name is wrong, exfat-fuse that there is no such file.
+        Err(error) => matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::NOENT)) && folder.is_dir(),
+    }
 }
 
-/// Whether FAT and exFAT take a file of this name: none with one of these characters (Microsoft, "FAT: General Overview of On-Disk
-/// Format", long names; "exFAT file system specification", 7.7.3).
-pub fn is_fat_name(path: &Path) -> bool {
-    let is_refused = |byte: &u8| *byte < b' ' || br#""*/:<>?\|"#.contains(byte);
-    !path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().any(is_refused))
-}
-
-/// What the kernel calls the file system (statfs(2)) that a path lies on, or will.
-fn file_system(path: &Path) -> Option<u64> {
-    let absolute = std::path::absolute(path).ok()?;
-    let system = absolute.ancestors().find_map(|above| rustix::fs::statfs(above).ok());
-    system.map(|system| system.f_type as u64)
+/// Those letters of a file's name that FAT and exFAT take in none (Microsoft, "FAT: General Overview of On-Disk Format", long names;
+/// "exFAT file system specification", 7.7.3).
+fn refused_by_fat(path: &Path) -> Vec<u8> {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.iter().copied().filter(|byte| *byte < b' ' || br#""*/:<>?\|"#.contains(byte)).collect()
 }
 
 #[cfg(test)]
@@ -73,13 +89,16 @@ mod tests {
     }
 
     #[test]
-    fn names_that_fat_refuses_are_known() {
+    fn names_that_fat_refuses_are_tried_where_they_are_to_be() {
+        let folder = tempfile::tempdir().unwrap();
         for name in ["v1.dpl.tar", "x/y.tar", "a:b/x.tar", "发布.tar", "v1 (2).tar"] {
-            assert!(is_fat_name(Path::new(name)), "{name}");
+            assert!(refused_by_fat(Path::new(name)).is_empty(), "{name}");
         }
-        for name in ["v1:2.tar", "usb/what?.tar", "a\\b", "x\ny", "<x>", "a|b", "\"x\"", "*"] {
-            assert!(!is_fat_name(Path::new(name)), "{name:?}");
+        for name in ["v1:2.tar", "what?.tar", "a\\b", "x\ny", "<x>", "a|b", "\"x\"", "*"] {
+            assert!(!refused_by_fat(Path::new(name)).is_empty(), "{name:?}");
+            assert!(!refuses_name(&folder.path().join(name), ".mark-"), "this disk takes {name:?}");
         }
-        assert!(!refuses_name(Path::new("v1:2.tar")), "this disk takes it");
+        assert!(!refuses_name(&folder.path().join("gone/v1:2.tar"), ".mark-"), "that is no matter of its name");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -118,7 +118,7 @@ pub enum PackagesError {
         bytes: u64,
         most: u64,
     },
-    /// FAT and exFAT take no file of this name.
+    /// The disk takes no file of this name, as FAT and exFAT of some.
     FileName {
         path: PathBuf,
     },

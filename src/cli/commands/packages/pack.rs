@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -24,7 +23,7 @@ use crate::cli::session::operations::path;
 use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::table::{self, Column, size};
-use crate::fs::{Digest, Disk, Mode, Output as OutputFile, OutputOptions, OutputTarget, is_fat_name};
+use crate::fs::{Digest, Disk, Mode, Output as OutputFile, OutputOptions, OutputTarget};
 use crate::images::{release_file, replaced_part};
 use crate::packages::delta::CreateOptions;
 use crate::packages::{
@@ -117,7 +116,7 @@ pub struct PackReport {
 }
 
 /// Unfinished packages beside the one that is written begin so.
-const MARK: &str = ".dpl-pack-";
+pub(super) const MARK: &str = ".dpl-pack-";
 
 /// `dpl pack`.
 pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failure> {
@@ -408,11 +407,6 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Whether the folder is there that the file is to be in.
-    fn has_folder(&self) -> bool {
-        self.output.parent().is_some_and(|folder| folder.as_os_str().is_empty() || folder.is_dir())
-    }
-
     /// Gives the bytes written, and the parts of a package in parts.
     fn write(
         &self,
@@ -428,13 +422,7 @@ impl Target<'_> {
         }
         let in_file =
             |source: PackagesError| PackagesError::File { path: self.output.to_owned(), source: Box::new(source) };
-        let to_write = |error: io::Error| match Errno::from_io_error(&error) {
-            // What FUSE mounts does not say what it is; exfat-fuse says of such a name that there is no such file.
-            Some(Errno::INVAL | Errno::NOENT) if !is_fat_name(self.output) && self.has_folder() => {
-                PackagesError::FileName { path: self.output.to_owned() }
-            }
-            _ => in_file(PackagesError::Write(error)),
-        };
+        let to_write = |error: io::Error| in_file(PackagesError::Write(error));
         let written = |error| match error {
             PackagesError::Write(_) => in_file(error),
             other => other,

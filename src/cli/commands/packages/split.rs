@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::pack::PackArguments;
+use super::pack::{MARK, PackArguments};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Output;
 use crate::fs::{Disk, FAT32_LARGEST, largest_file, refuses_name};
@@ -28,7 +28,7 @@ pub fn part_bytes(arguments: &PackArguments, output: &Output) -> Result<Option<u
 
 /// Whether the disk takes files of this name and of these sizes, and has room for them.
 pub fn check_disk(output: &Path, (largest, all): (u64, u64), checks_space: bool) -> Result<(), PackagesError> {
-    if refuses_name(output) {
+    if refuses_name(output, MARK) {
         return Err(PackagesError::FileName { path: output.to_owned() });
     }
     if let Some(most) = largest_file(output).filter(|most| largest > *most) {
