@@ -72,9 +72,9 @@ run() {
   local failed=''
   # The modules of tests/faults, and what is counted elsewhere.
   local modules=() others=(plan::tests::generated plan::tests::simulated)
-  # Those of the terminal that are about menus and need no engine; `actions` would be another binary's too.
+  # Those of the terminal that are about menus and need no engine; `actions` and `packages` would be other binaries' too.
   mapfile -t modules < <(sed -n 's/^mod \([a-z_]*\);$/\1::/p' tests/faults/main.rs tests/terminal/main.rs |
-    grep -vE '^(support|harness|subjects|tally|screen|actions|languages)')
+    grep -vE '^(support|harness|subjects|tally|screen|actions|languages|desk|packages)')
   (($#)) || set -- "${modules[@]}" "${others[@]}"
   "$here/test.sh" "$@" 2>&1 | tee target/faults.log || failed=yes
   count 'plan::tests::(generated|simulated)' graphs "${DPL_GRAPHS:-200}"

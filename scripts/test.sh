@@ -6,8 +6,10 @@
 #
 # PROPTEST_RNG_SEED (a number; 1 unless it is set) chooses the cases of the property tests, DPL_FAULTS_SEED those of the fault tests.
 #
-# DPL_TEST_ENGINES names engines on which the tests of images run as well: addresses (unix://…), or names of engine.sh's
-# engines, separated by commas. On an engine of engine.sh they run inside its network.
+# DPL_TEST_ENGINES names engines on which the tests of images run as well, and those of layers that deltas are made of: addresses
+# (unix://…), or names of engine.sh's engines, separated by commas. On an engine of engine.sh they run inside its network.
+#
+# DPL_TEST_OTHER_ENGINE has options of engine.sh ("--suite forky --containerd-store") for the engine that packages are brought to.
 #
 # The tests run in the network namespace of a private Docker Engine that this script starts and stops again, with
 # stand-ins for the manifest's images on it. It needs root and a Debian-like system, and installs what is missing there.
@@ -18,7 +20,7 @@ source "$here/debian.sh"
 
 [[ $EUID == 0 ]] || die 'the tests start Docker Engines in network namespaces of their own: run them as root'
 command -v cargo >/dev/null || die 'cargo is missing: install Rust (https://rustup.rs)'
-need cc=build-essential strace skopeo buildah podman zsh fish tcsh busybox=busybox-static psql=postgresql-client pg_restore=postgresql-client docker=docker.io dockerd=docker.io nsenter=util-linux script=bsdutils sshd=openssh-server ssh=openssh-client openssl ip=iproute2 iptables=iptables python3 minisign zstd
+need cc=build-essential strace skopeo buildah podman zsh fish tcsh busybox=busybox-static psql=postgresql-client pg_restore=postgresql-client docker=docker.io dockerd=docker.io nsenter=util-linux script=bsdutils sshd=openssh-server ssh=openssh-client openssl ip=iproute2 iptables=iptables python3 minisign zstd losetup=mount mkfs.ext4=e2fsprogs mkfs.exfat=exfatprogs mount.exfat-fuse=exfat-fuse
 
 need_nextest
 need_compose "$PWD/target/compose"
@@ -130,7 +132,7 @@ for other in "${others[@]}"; do
     name=$other
     other=$("$here/engine.sh" up "$other"); other=${other#DOCKER_HOST=}
   fi
-  DPL_TEST_ENGINE=$other run "$name" -E 'binary(engine) & test(/^(images|images_others|exchange|housekeeping)::/)'
+  DPL_TEST_ENGINE=$other run "$name" -E 'binary(engine) & test(/^(images|images_others|exchange|housekeeping|delta_packages)::/)'
 done
 
 if [[ ${lints:-} ]]; then

@@ -11,9 +11,9 @@ mod names;
 mod output;
 mod regular;
 
-pub use attached::{Attached, TRAILER_BYTES, open_program};
+pub use attached::{Attached, TRAILER_BYTES, make_runnable, open_program};
 pub use digest::{Digest, Hasher, HashingReader, HashingWriter, InvalidDigest, as_told, hash_file};
-pub use disk::{Disk, FAT32_LARGEST, largest_file};
+pub use disk::{Disk, FAT32_LARGEST, largest_file, refuses_name};
 pub use durable::{
     DurableFile, Mode, TEMPORARY_MARK, create_dir_durably, sync_dir, write_durably, write_durably_alone,
 };

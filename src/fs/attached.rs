@@ -1,9 +1,11 @@
 //! A program with something behind it in one file: the program, the content, and 64 bytes that say where the content begins.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
+
+use rustix::io::Errno;
 
 use super::open_regular;
 
@@ -58,6 +60,24 @@ pub fn open_program(path: &Path) -> io::Result<(impl Read, u64)> {
     };
     file.seek(SeekFrom::Start(0))?;
     Ok((file.take(length), length))
+}
+
+/// Lets whoever may read a file run it. On a disk that keeps no permissions (FAT) nothing changes: there a program is copied before it
+/// is run.
+///
+/// # Errors
+/// As chmod(2), but for a file system that can't do it.
+pub fn make_runnable(file: &File) -> io::Result<()> {
+    let mode = file.metadata()?.permissions().mode() & 0o777;
+    let set: io::Result<()> = match crate::failpoint::pretends("fs.no-permissions") {
+        true => Err(Errno::PERM.into()),
+        false => file.set_permissions(Permissions::from_mode(mode | (mode & 0o444) >> 2)),
+    };
+    match set {
+        // The kernel's FAT refuses with EPERM what it can't keep (fs/fat/file.c, fat_setattr).
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => Ok(()),
+        set => set,
+    }
 }
 
 #[cfg(test)]

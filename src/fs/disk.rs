@@ -1,7 +1,14 @@
 //! The disk that a path lies on, or will once it is made.
 
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::io::Errno;
+
+use super::durable::folder_of;
 
 /// A mounted file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +46,36 @@ pub fn largest_file(path: &Path) -> Option<u64> {
     system.is_some_and(|system| system.f_type as u64 == FAT).then_some(FAT32_LARGEST)
 }
 
+/// Whether the disk takes no file of this name, as FAT and exFAT of some. It is tried out, since what FUSE mounts does not say what it
+/// is: by an empty file beside it, whose name begins with `mark` and has the letters in it that may be refused.
+pub fn refuses_name(path: &Path, mark: &str) -> bool {
+    let letters = refused_by_fat(path);
+    if letters.is_empty() {
+        return false;
+    }
+    if crate::failpoint::pretends("fs.fat-names") {
+        return true;
+    }
+    let folder = folder_of(path);
+    let name = [mark.as_bytes(), std::process::id().to_string().as_bytes(), &letters].concat();
+    let tried = folder.join(OsStr::from_bytes(&name));
+    match OpenOptions::new().write(true).create_new(true).open(&tried) {
+        Ok(_) => {
+            let _ = fs::remove_file(&tried);
+            false
+        }
+        // The kernel says that the name is wrong, exfat-fuse that there is no such file.
+        Err(error) => matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::NOENT)) && folder.is_dir(),
+    }
+}
+
+/// Those letters of a file's name that FAT and exFAT take in none (Microsoft, "FAT: General Overview of On-Disk Format", long names;
+/// "exFAT file system specification", 7.7.3).
+fn refused_by_fat(path: &Path) -> Vec<u8> {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.iter().copied().filter(|byte| *byte < b' ' || br#""*/:<>?\|"#.contains(byte)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +86,19 @@ mod tests {
         let [there, below] = [folder.path().to_owned(), folder.path().join("a/b")].map(|path| Disk::of(&path).unwrap());
         assert_eq!(there.device, below.device);
         assert!(there.free_bytes > 0);
+    }
+
+    #[test]
+    fn names_that_fat_refuses_are_tried_where_they_are_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["v1.dpl.tar", "x/y.tar", "a:b/x.tar", "发布.tar", "v1 (2).tar"] {
+            assert!(refused_by_fat(Path::new(name)).is_empty(), "{name}");
+        }
+        for name in ["v1:2.tar", "what?.tar", "a\\b", "x\ny", "<x>", "a|b", "\"x\"", "*"] {
+            assert!(!refused_by_fat(Path::new(name)).is_empty(), "{name:?}");
+            assert!(!refuses_name(&folder.path().join(name), ".mark-"), "this disk takes {name:?}");
+        }
+        assert!(!refuses_name(&folder.path().join("gone/v1:2.tar"), ".mark-"), "that is no matter of its name");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -118,6 +118,10 @@ pub enum PackagesError {
         bytes: u64,
         most: u64,
     },
+    /// The disk takes no file of this name, as FAT and exFAT of some.
+    FileName {
+        path: PathBuf,
+    },
     Stopped,
     NotAPart {
         path: PathBuf,
@@ -228,6 +232,7 @@ impl Told for PackagesError {
             Self::FileTooLarge { path, bytes, most } => {
                 message!("error-package-file-large", path = path.display(), bytes = bytes, most = most)
             }
+            Self::FileName { path } => message!("error-package-file-name", path = path.display()),
             Self::Stopped => message!("error-package-stopped"),
             Self::NotAPart { path } => message!("error-part-not-one", path = path.display()),
             Self::OtherPart { path } => message!("error-part-other", path = path.display()),
@@ -285,6 +290,9 @@ impl Told for PackagesError {
             Self::NoSpace { .. } => Some(message!("hint-package-space")),
             Self::Write(source) if source.kind() == io::ErrorKind::StorageFull => Some(message!("hint-disk-full")),
             Self::FileTooLarge { .. } => Some(message!("hint-package-split")),
+            // A FAT that is mounted by FUSE says so only when it is there.
+            Self::Write(source) if source.kind() == io::ErrorKind::FileTooLarge => Some(message!("hint-package-split")),
+            Self::FileName { .. } => Some(message!("hint-package-file-name")),
             _ => None,
         }
     }
@@ -297,13 +305,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_told_with_what_to_do() {
+    fn a_disk_that_is_full_or_takes_no_file_so_large_is_told_with_what_to_do() {
         let hint = |kind: io::ErrorKind| {
             let source = Box::new(PackagesError::Write(kind.into()));
             let error = PackagesError::File { path: PathBuf::from("all.tar"), source };
             crate::catalogue::hint(&error, as_told)
         };
         assert_eq!(hint(io::ErrorKind::StorageFull), Some(message!("hint-disk-full")));
+        assert_eq!(hint(io::ErrorKind::FileTooLarge), Some(message!("hint-package-split")));
         assert_eq!(hint(io::ErrorKind::PermissionDenied), None);
     }
 }

@@ -69,7 +69,7 @@ pub fn tar_of(files: &[(String, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// Whether an archive as docker writes it is of this image, and has all of it.
-fn holds_image(archive: &[u8], made: &Made) -> bool {
+pub fn holds_image(archive: &[u8], made: &Made) -> bool {
     let (mut files, mut links) = (HashMap::new(), HashMap::new());
     for entry in tar::Archive::new(archive).entries().unwrap() {
         let mut entry = entry.unwrap();

@@ -5,12 +5,15 @@
 mod support;
 #[path = "../support/engine.rs"]
 mod support_engine;
+#[path = "../support/library.rs"]
+mod support_library;
 #[path = "../support/ssh.rs"]
 mod support_ssh;
 #[path = "../support/wire.rs"]
 mod support_wire;
 
 mod actions;
+mod alone;
 mod archives_of_others;
 mod as_the_manifest_says;
 mod at_sites;

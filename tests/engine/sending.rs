@@ -426,3 +426,26 @@ async fn an_inventory_is_the_same_from_the_desk_and_there_and_says_who_has_which
     assert!(!text.contains(&line.desk.path().display().to_string()), "nothing of the desk is in it: {text}");
     line.bench.wipe(&["one:1"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_for_a_site_carries_what_the_site_itself_says_that_it_lacks() {
+    let line = Line::new("forsite", &["one:1"], "").await;
+    let base = layer(400_000);
+    line.bench.make("one:1", &Recipe::of([base.clone()])).await;
+    line.save();
+    line.send(&[]);
+    line.bench.make("one:1", &Recipe::of([base, layer(20_000)])).await;
+    line.save();
+    // The site has the same engine, and lacks what that has not.
+    line.bench.wipe(&["one:1"]).await;
+    let package = line.desk.file("x.tar").display().to_string();
+    for goal in ["site", "site:site"] {
+        let pack = ["--json", "--yes", "pack", "--for", goal, "--unsigned", "-o", &package];
+        let packed = line.run(&pack).success().json();
+        assert_eq!(packed["goals"][0]["name"], goal, "{packed}");
+        assert!((10_000..60_000).contains(&packed["goals"][0]["bytes"].as_u64().unwrap()), "{packed}");
+    }
+    let unpack = line.desk.command(&["unpack", &package, "--yes"]).current_dir(line.there.path()).output().unwrap();
+    assert!(unpack.status.success(), "{unpack:?}");
+    assert_eq!(line.names_there(), [line.bench.name("one:1")]);
+}

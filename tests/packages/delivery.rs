@@ -50,9 +50,44 @@ fn three_releases_in_a_row_arrive_by_files_alone_each_with_what_is_new() {
 
     let again = unpack(&vault, &second, &[]).failure(1);
     assert!(again.stderr.contains("older"), "{}", again.stderr);
+    // A plan of it says so, too, before what is lacking.
+    let planned = vault.run(&["-f", "stack.json", "package", "plan", &second.display().to_string()]).failure(1);
+    let told = planned.stderr.find("--allow-older").unwrap_or_else(|| panic!("{}", planned.stderr));
+    assert!(planned.stderr.find("takes for granted").is_some_and(|lacks| told < lacks), "{}", planned.stderr);
     // The way back needs the seed of then, which the package took for granted.
     let again = unpack(&vault, &second, &["--allow-older"]).failure(1);
     assert!(again.stderr.contains("seeds") && again.stderr.contains("granted: d"), "{}", again.stderr);
+}
+
+#[test]
+fn a_plan_says_of_an_older_release_over_a_newer_one_what_unpack_says() {
+    let desk = Desk::new();
+    desk.images(&[("web", &[&layer(1, 1_000)]), ("worker", &[&layer(1, 1_000)])]);
+    let pack = |name: &str| {
+        desk.run(&["release", "create", name]).success();
+        desk.pack(&format!("{name}.tar"), &["--release", name, "--for", "none", "--unsigned"])
+    };
+    let (old, new) = (pack("v1"), pack("v2"));
+    let vault = machine();
+    let plan = |package: &std::path::Path, json: &[&str]| {
+        vault
+            .run(&[&["-f", "stack.json"], json, &["package", "plan", &package.display().to_string()]].concat())
+            .success()
+    };
+    unpack(&vault, &old, &[]).success();
+    unpack(&vault, &new, &[]).success();
+    let said = plan(&old, &[]).stderr;
+    assert!(said.contains("`v1`") && said.contains("older than `v2`") && said.contains("--allow-older"), "{said}");
+    assert_eq!(plan(&old, &["--json"]).json()["newer"]["release"], "v2");
+    assert!(!plan(&new, &[]).stderr.contains("--allow-older"));
+    assert_eq!(plan(&new, &["--json"]).json()["newer"], serde_json::Value::Null);
+    let refused = unpack(&vault, &old, &[]).failure(1);
+    assert!(
+        refused.stderr.contains("older than `v2`") && refused.stderr.contains("--allow-older"),
+        "{}",
+        refused.stderr
+    );
+    unpack(&vault, &old, &["--allow-older"]).success();
 }
 
 #[test]

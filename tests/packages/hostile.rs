@@ -168,3 +168,28 @@ fn what_is_not_a_package_is_told() {
     assert!(run.stderr.contains("directory"), "{}", run.stderr);
     unpack(&vault, &vault.file("missing"), &[]).failure(1);
 }
+
+#[test]
+fn parts_of_two_packages_are_no_package_and_the_wrong_one_is_named() {
+    let desk = Desk::new();
+    let pack = |name: &str, seed: u64| {
+        desk.images(&[("web", &[&layer(seed, 150_000)]), ("worker", &[&layer(2, 2000)])]);
+        desk.pack(name, &["--for", "none", "--unsigned", "--split", "64k"]);
+    };
+    pack("one.tar", 1);
+    pack("two.tar", 3);
+    let part = |name: &str, number: u32| desk.site.file(&format!("{name}.{number:03}")).display().to_string();
+    let vault = machine();
+    let [one, two, three] = [part("one.tar", 1), part("two.tar", 2), part("one.tar", 3)];
+    let refused = vault.run(&["unpack", &one, &two, &three, "--yes"]).failure(1);
+    assert!(refused.stderr.contains("two.tar.002 is a part of another package"), "{}", refused.stderr);
+    // The same by their names, and one behind the other.
+    fs::copy(&two, part("one.tar", 2)).unwrap();
+    unpack(&vault, one.as_ref(), &[]).failure(1);
+    let piped: Vec<u8> = [&one, &two, &three].into_iter().flat_map(|path| fs::read(path).unwrap()).collect();
+    fs::write(vault.file("piped"), piped).unwrap();
+    let mut command = vault.command(&["unpack", "-", "--yes"]);
+    let run = command.stdin(fs::File::open(vault.file("piped")).unwrap()).output().unwrap();
+    assert_eq!(run.status.code(), Some(1), "{run:?}");
+    assert!(names(&vault).is_empty() && !vault.file("stack.json").exists());
+}

@@ -138,6 +138,22 @@ fn a_receipt_tells_what_came_what_was_there_and_how_it_was_verified() {
 }
 
 #[test]
+fn a_receipt_is_small_enough_for_a_code_that_a_phone_reads() {
+    let desk = Desk::new();
+    desk.images(&[("web", &[&layer(1, 3000)]), ("worker", &[&layer(2, 3000)])]);
+    desk.run(&["key", "generate"]).success();
+    let vault = machine();
+    vault.run(&["key", "trust", &desk.site.file("keys/dpl.pub").display().to_string(), "--yes"]).success();
+    unpack(&vault, &desk.pack("all.tar", &["--for", "none"]), &[]).success();
+    let drawn = vault.run(&["-f", "stack.json", "receipt", "--qr", "--color", "never"]).success().stdout;
+    let lines: Vec<usize> = drawn.lines().map(|line| line.chars().count()).collect();
+    assert!((25..=80).contains(&lines[0]) && lines.iter().all(|line| *line == lines[0]), "{drawn}");
+    // Two modules in one letter, one above the other.
+    assert_eq!(lines.len(), lines[0].div_ceil(2), "{drawn}");
+    vault.run(&["-f", "stack.json", "receipt", "--qr", "--json"]).failure(2);
+}
+
+#[test]
 fn what_a_package_would_do_is_said_in_words_of_packages() {
     let desk = Desk::new();
     desk.images(&[("web", &[&layer(1, 3000)]), ("worker", &[&layer(2, 3000)])]);

@@ -94,3 +94,46 @@ fn the_same_file_again_and_no_signature_of_an_older_one_beside_it() {
     assert!(!desk.site.file("v1.run.minisig").exists());
     desk.run(&["pack", "--for", "none", "--unsigned", "--self-extracting", "--split", "1m", "-o", "x.run"]).failure(2);
 }
+
+#[test]
+fn the_signature_beside_the_file_is_made_once_and_kept_with_the_release() {
+    let desk = Desk::new();
+    desk.images(&[("web", &[&layer(1, 3000)]), ("worker", &[&layer(2, 2000)])]);
+    desk.run(&["release", "create", "v1"]).success();
+    desk.run(&["key", "generate", "one"]).success();
+    desk.run(&["key", "generate", "two"]).success();
+    let pack = |name: &str, more: &[&str]| {
+        desk.pack(name, &[&["--release", "v1", "--for", "none", "--self-extracting", "--yes"], more].concat())
+    };
+    let signature = |name: &str, key: &str| {
+        let file = pack(name, &["--key", key]);
+        let public = desk.site.file(&format!("keys/{key}.pub"));
+        let verified = Command::new("minisign").arg("-V").arg("-m").arg(&file).arg("-p").arg(public).output().unwrap();
+        assert!(verified.status.success(), "{verified:?}");
+        (fs::read(file).unwrap(), fs::read(desk.site.file(&format!("{name}.minisig"))).unwrap())
+    };
+    let first = signature("v1.run", "one");
+    assert!(first == signature("v1.run", "one"), "the same bytes, and the same signature");
+    assert!(first == signature("copy.run", "one"), "whatever it is called");
+    // The index names the key, so that the package of another one is another file.
+    assert!(first.1 != signature("v1.run", "two").1);
+    assert!(first == signature("v1.run", "one"));
+}
+
+#[test]
+fn a_disk_that_keeps_no_permissions_takes_the_file_and_a_copy_of_it_runs() {
+    let desk = Desk::new();
+    desk.images(&[("web", &[&layer(1, 3000)]), ("worker", &[&layer(2, 2000)])]);
+    let path = desk.site.file("v1.run");
+    let output = path.display().to_string();
+    let pack = ["-f", "stack.json", "pack", "--for", "none", "--unsigned", "--self-extracting", "-o", &output];
+    let run = desk.site.command(&pack).env("DPL_PRETENDS", "fs.no-permissions").output().unwrap();
+    assert!(run.status.success(), "{run:?}");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o111, 0, "as that disk leaves it");
+    let vault = machine();
+    let copy = vault.file("v1.run");
+    fs::copy(&path, &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    said(&copy, &vault, &["unpack", "--yes"]);
+    assert_eq!(images(&vault), images(&desk.site));
+}

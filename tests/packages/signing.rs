@@ -119,6 +119,17 @@ fn minisign_itself_verifies_a_package_and_reads_the_keys() {
 }
 
 #[test]
+fn a_package_without_a_key_is_not_signed_which_is_said() {
+    let desk = desk(&[]);
+    let said = desk.run(&["pack", "--for", "none", "-o", "x.tar"]).success().stderr;
+    assert!(said.contains("no key: the package is not signed"), "{said}");
+    let shown = desk.run(&["package", "show", "x.tar"]).success().stdout;
+    assert!(shown.contains("not signed"), "{shown}");
+    let said = desk.run(&["pack", "--for", "none", "--unsigned", "-o", "y.tar"]).success().stderr;
+    assert!(!said.contains("no key"), "whoever says it need not be told: {said}");
+}
+
+#[test]
 fn a_key_with_a_password_signs_with_it_alone() {
     let desk = Desk::new();
     desk.images(&[("web", &[&layer(1, 5000)]), ("worker", &[&layer(2, 5000)])]);

@@ -1,6 +1,7 @@
 //! Sizes: of parts, of files that a disk takes, of what each disk has to hold.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -45,6 +46,50 @@ fn a_disk_that_takes_no_file_so_large_is_told_before_it_is_written() {
     assert!(!desk.site.file("x.tar").exists());
     let (code, said) = pack(&["--split", "128k"]);
     assert_eq!(code, Some(0), "{said}");
+}
+
+/// As a FAT32 disk that FUSE mounts: nobody knows of its limit before it is there.
+#[test]
+fn a_file_that_the_disk_takes_no_further_is_told_with_the_way_out_and_leaves_nothing() {
+    let desk = desk();
+    fs::create_dir(desk.site.file("usb")).unwrap();
+    let pack = |more: &[&str]| {
+        let arguments =
+            [&["-f", "stack.json", "pack", "--for", "none", "--unsigned", "-o", "usb/x.tar"], more].concat();
+        let whole = desk.site.command(&arguments);
+        // No signal (25 is SIGXFSZ), but EFBIG behind 200 blocks of 512 bytes.
+        let mut limited = Command::new("dash");
+        limited.args(["-c", "trap '' 25; ulimit -f 200; exec \"$@\"", "dash"]).arg(whole.get_program());
+        limited.args(whole.get_args()).current_dir(desk.site.path()).env_clear();
+        limited.envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let run = limited.output().unwrap();
+        (run.status.code(), String::from_utf8_lossy(&run.stderr).into_owned())
+    };
+    let (code, said) = pack(&[]);
+    assert!(code == Some(1) && said.contains("usb/x.tar") && said.contains("--split 4000MB"), "{code:?} {said}");
+    assert_eq!(fs::read_dir(desk.site.file("usb")).unwrap().count(), 0);
+    let (code, said) = pack(&["--split", "100000"]);
+    assert_eq!(code, Some(0), "{said}");
+    let vault = machine();
+    unpack(&vault, &desk.site.file("usb/x.tar.001"), &[]).success();
+}
+
+#[test]
+fn a_name_that_fat_refuses_is_told_before_anything_is_written() {
+    let desk = desk();
+    fs::create_dir(desk.site.file("usb")).unwrap();
+    let pack = |name: &str, disk: &str| {
+        let arguments = ["-f", "stack.json", "pack", "--for", "none", "--unsigned", "-o", name];
+        let run = desk.site.command(&arguments).env("DPL_PRETENDS", disk).output().unwrap();
+        (run.status.code(), String::from_utf8_lossy(&run.stderr).into_owned())
+    };
+    let (code, said) = pack("usb/v1 12:30.tar", "fs.fat-names");
+    assert!(code == Some(1) && said.contains("v1 12:30.tar") && said.contains("another name"), "{code:?} {said}");
+    assert_eq!(fs::read_dir(desk.site.file("usb")).unwrap().count(), 0);
+    for (name, disk) in [("usb/v1 12.30.tar", "fs.fat-names"), ("usb/v1 12:30.tar", "")] {
+        let (code, said) = pack(name, disk);
+        assert_eq!(code, Some(0), "{name}: {said}");
+    }
 }
 
 #[test]

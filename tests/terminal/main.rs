@@ -12,8 +12,13 @@ mod support_wire;
 
 mod actions;
 mod choosing;
+// As the tests of packages make them.
+#[path = "../packages/desk.rs"]
+#[allow(dead_code)]
+mod desk;
 mod languages;
 mod leaving;
+mod packages;
 mod screen;
 mod sites;
 mod sizes;

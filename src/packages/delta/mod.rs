@@ -13,6 +13,7 @@ mod bases;
 mod create;
 mod error;
 mod format;
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod similar;
 mod tar_walk;

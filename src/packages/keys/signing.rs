@@ -1,7 +1,7 @@
 //! Signatures: Ed25519 over the BLAKE2b hash of the index, as minisign writes and verifies them.
 
 use std::fmt;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Seek};
 
 use minisign::{KeyPair, PublicKeyBox, SecretKey, SecretKeyBox, SignatureBox};
 
@@ -58,8 +58,13 @@ impl PublicKey {
 
     /// Whether this key made the signature of these bytes.
     pub fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
+        self.verifies_all_of(Cursor::new(signed), signature)
+    }
+
+    /// As [`PublicKey::verifies`], of all that can be read.
+    pub fn verifies_all_of(&self, signed: impl Read + Seek, signature: &[u8]) -> bool {
         let Some(signature) = parsed(signature) else { return false };
-        minisign::verify(&self.key, &signature, Cursor::new(signed), true, false, false).is_ok()
+        minisign::verify(&self.key, &signature, signed, true, false, false).is_ok()
     }
 }
 

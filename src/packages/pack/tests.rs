@@ -1,5 +1,9 @@
+#[path = "../../../tests/support/library.rs"]
+mod library;
+
 use serde_json::json;
 
+use self::library::library;
 use super::candidates::candidates;
 use super::*;
 use crate::images::{ImagesError, LayerIntake, store_layers};
@@ -174,27 +178,10 @@ fn the_layers_of_a_short_inventory_are_found_by_their_first_digits() {
     assert_eq!(found(&new, &[goal], &here(&["base", "old", "older"])), [(digest("new"), vec![digest("old")])]);
 }
 
-/// A tar of one file whose content does not compress, with something changed in it.
-fn tar(change: &str) -> Vec<u8> {
-    let mut state = 7_u64;
-    let mut content: Vec<u8> = (0..400_000)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 40) as u8
-        })
-        .collect();
-    content.splice(200_000..200_000, change.bytes());
-    let mut tar = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_size(content.len() as u64);
-    tar.append_data(&mut header, "lib", content.as_slice()).unwrap();
-    tar.into_inner().unwrap()
-}
-
 #[test]
 fn deltas_are_the_same_at_any_number_of_threads_and_a_package_carries_them_for_whoever_lacks_the_layer() {
     let store = tempfile::tempdir().unwrap();
-    let (old, new) = (tar(""), tar("something new"));
+    let (old, new) = (library(""), library("something new"));
     let intake = LayerIntake::open(store.path(), "amd64").unwrap();
     for layer in [&old, &new] {
         let written = intake.take(&Digest::of(layer), layer.len() as u64, |out| {

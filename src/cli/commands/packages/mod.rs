@@ -11,6 +11,7 @@ mod receipt;
 mod release;
 mod selected;
 mod self_extracting;
+mod signatures;
 mod split;
 mod unpack;
 

@@ -15,6 +15,7 @@ use super::keys::SigningArguments;
 use super::release::left_out;
 use super::selected::SelectionArguments;
 use super::self_extracting::{Program, SelfExtractingArguments, sign_file};
+use super::signatures::Signer;
 use super::split::{check_disk, part_bytes};
 use crate::cli::commands::sites::{SitesFile, desk};
 use crate::cli::grammar::values::number_from;
@@ -23,14 +24,12 @@ use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::stdout;
 use crate::cli::text::table::{self, Column, size};
-use crate::fs::{
-    Digest, Disk, Mode, Output as OutputFile, OutputOptions, OutputTarget, create_dir_durably, write_durably,
-};
-use crate::images::{release_file, release_signature, replaced_part};
+use crate::fs::{Digest, Disk, Mode, Output as OutputFile, OutputOptions, OutputTarget};
+use crate::images::{release_file, replaced_part};
 use crate::packages::delta::CreateOptions;
 use crate::packages::{
     DeltaCandidate, DeltaOptions, DeltaTotals, DeltaUse, GoalNeeds, MadeDelta, PackGoal, PackInput, PackPlan,
-    PackagesError, PartsList, PartsOutput, Release, SigningKey, delta_candidates, make_deltas, plan_pack, read_release,
+    PackagesError, PartsList, PartsOutput, Release, delta_candidates, make_deltas, plan_pack, read_release,
     spool_bytes,
 };
 use crate::report::{Activity, Reporter};
@@ -118,7 +117,7 @@ pub struct PackReport {
 }
 
 /// Unfinished packages beside the one that is written begin so.
-const MARK: &str = ".dpl-pack-";
+pub(super) const MARK: &str = ".dpl-pack-";
 
 /// `dpl pack`.
 pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failure> {
@@ -193,9 +192,10 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
             return Err(PackagesError::OtherPackage { list: PartsList::path(&arguments.output) }.into());
         }
         reporter.settled(plan_digest(&plan));
+        let signer = signing.map(|key| Signer { key, plan: &plan, store: store.as_deref() });
         let signature = match listed.as_ref().and_then(|listed| listed.signature.clone()) {
             Some(signature) => Some(signature.into_bytes()),
-            None => signing.map(|key| sign(&plan, key, store.as_deref())).transpose()?,
+            None => signer.as_ref().map(Signer::of_index).transpose()?,
         };
         let target = Target { output: &arguments.output, split, only: arguments.part, program };
         let subject = arguments.output.display().to_string();
@@ -203,7 +203,7 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
         match target.write(&plan, signature.as_deref(), (&reporter, &subject)) {
             Ok((bytes, parts)) => {
                 if program.is_some()
-                    && let Some(signature) = sign_file(&arguments.output, signing)?
+                    && let Some(signature) = sign_file(&arguments.output, signer.as_ref())?
                 {
                     session.output.say(&message!("pack-signed-file", path = signature.display(), file = &subject));
                 }
@@ -398,27 +398,6 @@ fn check_goals(input: &PackInput, goals: &[PackGoal]) -> Result<(), PackagesErro
         Some(here) => Err(PackagesError::OtherProject { package: input.project.clone(), here: here.to_owned() }),
         None => Ok(()),
     }
-}
-
-/// The signature of a package. That of a release is made once and kept with it: the same package is the same bytes.
-fn sign(plan: &PackPlan, key: &SigningKey, store: Option<&Path>) -> Result<Vec<u8>, PackagesError> {
-    let index = plan.index.to_bytes();
-    let comment = match &plan.index.release {
-        Some(release) => format!("{} release {release} of {}", plan.index.project, plan.index.created),
-        None => format!("{} of {}", plan.index.project, plan.index.created),
-    };
-    let (Some(release), Some(store)) = (&plan.index.release, store) else { return key.sign(&index, &comment) };
-    let kept = release_signature(store, release, &Digest::of(&index));
-    if let Ok(signature) = std::fs::read(&kept)
-        && key.public().verifies(&index, &signature)
-    {
-        return Ok(signature);
-    }
-    let signature = key.sign(&index, &comment)?;
-    let failed = |source| PackagesError::File { path: kept.clone(), source: Box::new(PackagesError::Write(source)) };
-    create_dir_durably(kept.parent().unwrap_or(store)).map_err(failed)?;
-    write_durably(&kept, &signature, Mode::Shared).map_err(failed)?;
-    Ok(signature)
 }
 
 /// Where a package goes.

@@ -14,7 +14,7 @@ use crate::cli::text::output::Output;
 use crate::cli::text::table::time;
 use crate::manifest::ComingFiles;
 use crate::packages::{PackageReader, PackagesError, ProjectFiles, PublicKey, TrustedKeys, Verdict, plan_unpack};
-use crate::report::Message;
+use crate::report::{Message, Told as _};
 use crate::sites::{InventoryRequest, PlanOptions, ProjectPlace, TransferPlan, collect_inventory_with, shown};
 use crate::state::newest_release;
 
@@ -28,7 +28,17 @@ pub struct PlannedPackage {
     pub created: String,
     /// The ID of the key that signed it and that this machine trusts; null where none does.
     pub key: Option<String>,
+    /// The newest release that was unpacked here before, where it is newer than this one: `unpack` needs `--allow-older` then.
+    pub newer: Option<NewerRelease>,
     pub plan: TransferPlan,
+}
+
+/// A release that was unpacked before one that is older.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct NewerRelease {
+    /// Null for what was packed without a release.
+    pub release: Option<String>,
+    pub created: String,
 }
 
 /// What is asked of a package.
@@ -37,7 +47,7 @@ pub struct Question<'a> {
     /// The project's folder on this machine, where it is named.
     pub folder: Option<&'a Path>,
     pub options: PlanOptions,
-    /// Whether a release may be older than one before.
+    /// Whether a release may be older than one before, which is said then.
     pub allow_older: bool,
 }
 
@@ -80,7 +90,14 @@ impl Question<'_> {
         };
         let project = session.coming_project(&manifest, loaded?);
         // Before what the machine lacks of it, which it need not know.
-        self.check_age(&reader, &project)?;
+        let newer = newer_than(&reader, &project)?;
+        if let Some(newer) = &newer {
+            let older = older(&reader, newer);
+            match self.allow_older {
+                true => session.output.warn(&message!("package-older", why = older.message())),
+                false => return Err(older.into()),
+            }
+        }
         let paths = index.files.iter().map(|file| file.path.clone()).collect();
         let seeds = !index.seeds.is_empty();
         let request = InventoryRequest { project: place.clone(), files: paths, seeds, ..InventoryRequest::default() };
@@ -94,26 +111,28 @@ impl Question<'_> {
             release: index.release.clone(),
             created: index.created.clone(),
             key: key_of(&verdict),
+            newer,
             plan: plan_unpack(&index, &inventory, self.options)?,
         };
         Ok(Looked { reader, files, place, manifest, has_project: here.is_some(), project, keys, verdict, planned })
     }
+}
 
-    /// An older release over a newer one is somebody's decision.
-    fn check_age(&self, reader: &PackageReader, project: &Project) -> Result<(), Failure> {
-        let index = &reader.index;
-        let Some(newest) = newest_release(&project.state())?.filter(|_| !self.allow_older) else { return Ok(()) };
-        let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
-        match at(&index.created) < at(&newest.created) {
-            true => Err(PackagesError::Older {
-                release: index.release.clone().unwrap_or_else(|| index.created.clone()),
-                created: index.created.clone(),
-                newest: newest.release.unwrap_or_else(|| newest.created.clone()),
-                newest_created: newest.created,
-            }
-            .into()),
-            false => Ok(()),
-        }
+/// The newest release that was unpacked before, where it is newer than this one.
+fn newer_than(reader: &PackageReader, project: &Project) -> Result<Option<NewerRelease>, Failure> {
+    let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    let newest = newest_release(&project.state())?.filter(|newest| at(&reader.index.created) < at(&newest.created));
+    Ok(newest.map(|newest| NewerRelease { release: newest.release, created: newest.created }))
+}
+
+/// An older release over a newer one is somebody's decision.
+fn older(reader: &PackageReader, newer: &NewerRelease) -> PackagesError {
+    let index = &reader.index;
+    PackagesError::Older {
+        release: index.release.clone().unwrap_or_else(|| index.created.clone()),
+        created: index.created.clone(),
+        newest: newer.release.clone().unwrap_or_else(|| newer.created.clone()),
+        newest_created: newer.created.clone(),
     }
 }
 

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::signatures::Signer;
 use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
 use crate::engine::image_architecture;
 use crate::fs::{
-    Attached, DurableFile, Mode, Output as OutputFile, TRAILER_BYTES, create_dir_durably, open_program, write_durably,
+    Attached, DurableFile, Mode, Output as OutputFile, TRAILER_BYTES, create_dir_durably, make_runnable, open_program,
+    write_durably,
 };
-use crate::packages::{PackagesError, SigningKey};
+use crate::packages::PackagesError;
 
 #[derive(Debug, Default, Args)]
 pub struct SelfExtractingArguments {
@@ -72,9 +74,7 @@ impl Program {
     /// Writes the program, and makes of the file what can be run.
     pub fn begin(&self, out: &mut OutputFile) -> io::Result<()> {
         if let OutputFile::File(file) = out {
-            let file = file.file();
-            let mode = file.metadata()?.permissions().mode() & 0o777;
-            file.set_permissions(Permissions::from_mode(mode | (mode & 0o444) >> 2))?;
+            make_runnable(file.file())?;
         }
         let (mut program, bytes) = open_program(&self.path)?;
         match io::copy(&mut program, out)? {
@@ -90,21 +90,18 @@ impl Program {
 }
 
 /// `FILE.minisig`, the signature of all of a file. Without a key there is none; that of an earlier file goes.
-pub fn sign_file(path: &Path, key: Option<&SigningKey>) -> Result<Option<PathBuf>, PackagesError> {
+pub fn sign_file(path: &Path, signer: Option<&Signer>) -> Result<Option<PathBuf>, PackagesError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".minisig");
     let beside = PathBuf::from(name);
     let failed = |source| PackagesError::File { path: beside.clone(), source: Box::new(PackagesError::Write(source)) };
-    let Some(key) = key else {
+    let Some(signer) = signer else {
         return match std::fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
             _ => Ok(None),
         };
     };
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
-    let opened = File::open(path).map_err(|source| PackagesError::Source { path: path.to_owned(), source })?;
-    let signature = key.sign_all_of(io::BufReader::new(opened), &file, &format!("file:{file}"))?;
-    write_durably(&beside, &signature, Mode::Shared).map_err(failed)?;
+    write_durably(&beside, &signer.of_file(path)?, Mode::Shared).map_err(failed)?;
     Ok(Some(beside))
 }
 

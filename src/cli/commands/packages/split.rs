@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::pack::PackArguments;
+use super::pack::{MARK, PackArguments};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Output;
-use crate::fs::{Disk, FAT32_LARGEST, largest_file};
+use crate::fs::{Disk, FAT32_LARGEST, largest_file, refuses_name};
 use crate::manifest::model::ByteSize;
 use crate::packages::PackagesError;
 use crate::report::{Message, Told as _};
@@ -26,8 +26,11 @@ pub fn part_bytes(arguments: &PackArguments, output: &Output) -> Result<Option<u
     Ok(Some(bytes))
 }
 
-/// Whether the disk takes files of these sizes, and has room for them.
+/// Whether the disk takes files of this name and of these sizes, and has room for them.
 pub fn check_disk(output: &Path, (largest, all): (u64, u64), checks_space: bool) -> Result<(), PackagesError> {
+    if refuses_name(output, MARK) {
+        return Err(PackagesError::FileName { path: output.to_owned() });
+    }
     if let Some(most) = largest_file(output).filter(|most| largest > *most) {
         return Err(PackagesError::FileTooLarge { path: output.to_owned(), bytes: largest, most });
     }
