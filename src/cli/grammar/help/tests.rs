@@ -185,6 +185,41 @@ fn the_chinese_help_is_as_it_was_read() {
     insta::assert_snapshot!("chinese_help", text);
 }
 
+/// The texts are in `zh.txt`; this is about what clap itself puts around them.
+#[test]
+fn what_stands_around_the_texts_is_chinese_too() {
+    let roots = [Language::English, Language::Chinese].map(|language| {
+        let mut root = grammar(language).term_width(80);
+        root.build();
+        let mut found = Vec::new();
+        visible(&root, "", &mut found);
+        found
+    });
+    let [english, chinese] = roots;
+    assert!(!english.is_empty());
+    for ((path, mut english), (_, mut chinese)) in english.into_iter().zip(chinese) {
+        let wanted = english.render_usage().to_string().replace("[OPTIONS]", "[选项]").replace("\n       ", "\n      ");
+        let wanted = match english.has_subcommands() {
+            true => wanted.replace("COMMAND", "命令"),
+            false => wanted,
+        };
+        let wanted = wanted.replace("Usage: ", "用法：");
+        for page in [chinese.render_help().to_string(), help(&mut chinese)] {
+            assert!(page.contains(&format!("\n{wanted}\n\n")), "{path}: {wanted}\n{page}");
+            let titles: Vec<&str> = page.lines().filter(|line| line.ends_with([':', '：'])).collect();
+            assert!(titles.contains(&"选项："), "{path}: {titles:?}");
+            assert!(titles.iter().all(|title| title.ends_with('：')), "{path}: {titles:?}");
+            assert_eq!(titles.contains(&"参数："), english.get_positionals().next().is_some(), "{path}: {titles:?}");
+            assert_eq!(titles.contains(&"命令："), english.has_subcommands(), "{path}: {titles:?}");
+            for word in ["[OPTIONS]", "[default", "[possible values", "[env", "[aliases", "Print help"] {
+                assert!(!page.contains(word), "{path}: {word}\n{page}");
+            }
+        }
+    }
+    let page = flags(&grammar(Language::Chinese), Language::Chinese).to_string();
+    assert!(page.contains("\n\n选项：\n") && !page.contains("Options"), "{page}");
+}
+
 #[test]
 fn short_help_has_one_example_and_long_help_two_and_neither_the_flags_of_every_command() {
     let mut root = grammar(Language::English);
