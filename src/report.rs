@@ -271,7 +271,7 @@ pub enum Event {
     Warning(Message),
 }
 
-/// Whoever listens: the terminal, the journal, a test. Must return at once.
+/// What receives events: the terminal, the journal, a test. Must return at once.
 pub trait Listener: Send + Sync {
     fn hear(&self, event: &Event);
 }

@@ -12,7 +12,7 @@ use crate::services::ServicesError;
 /// was there before is there still, under its name and as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabasesError {
-    /// Not transparent: whoever looks for the engine's error among the causes must find it.
+    /// Not transparent: a search for the engine's error among the causes must find it.
     Engine(#[from] EngineError),
     NoContainer {
         container: String,

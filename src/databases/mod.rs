@@ -1,8 +1,8 @@
 //! PostgreSQL databases in the stack's containers: backup, dump, rebuild.
 //!
 //! Owns what lies below `paths.backups/databases`, the seeds, and the databases that stand beside another while it is
-//! replaced. Works on a [`Server`], whose container and credentials come from whoever knows the manifest; that
-//! services stop meanwhile is a [`Dependents`]' affair. Prints nothing and asks nobody.
+//! replaced. Works on a [`Server`], whose container and credentials come from a module that knows the manifest; services
+//! are stopped meanwhile by a [`Dependents`]. Prints nothing and asks nobody.
 //!
 //! - `server`: the way in ([`Server`]), programs in containers and the password's way to them, quoting, disk space.
 //! - `containers`: short-lived containers of ours: helpers with a folder, throw-away servers, copies of files.

@@ -145,7 +145,7 @@ pub enum ImagesError {
         most: usize,
     },
 
-    /// Not transparent: whoever looks for the engine's error among the causes must find it.
+    /// Not transparent: a search for the engine's error among the causes must find it.
     Engine(#[from] EngineError),
     State(#[from] StateError),
     /// A release of that name is there.

@@ -239,7 +239,7 @@ impl Choices {
     }
 
     fn matching(&self, token: &str, term: &Term) -> Result<Vec<usize>, SelectorError> {
-        // Whoever writes a number that is not there means a manifest that has it.
+        // A number past the end is an error of its own, whatever else matches: it was written for a longer manifest.
         let is_past_the_end = matches!(term, Term::Numbers { first, last } if *first == 0 || *last > self.last_number);
         let found: Vec<usize> =
             self.entries.iter().filter(|entry| entry.matches(term)).map(|entry| entry.number).collect();

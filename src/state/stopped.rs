@@ -1,4 +1,4 @@
-//! Services that are down for a moment, on the way through an action: whoever finds the note after a crash knows that
+//! Services that are down for a moment, on the way through an action: the note tells after a crash that
 //! they are to run again.
 
 use std::collections::BTreeSet;

@@ -337,7 +337,7 @@ async fn a_backup_after_a_rebuild_from_a_smaller_seed_is_compared_with_nothing()
 
     // The name of what was replaced has the time when people stopped writing to it, and not when the restore began.
     let patch = site.folder.path().join("patch.sql");
-    std::fs::write(&patch, "SELECT pg_sleep(1.1); DO $$ BEGIN RAISE NOTICE 'for whoever looks'; END $$;").unwrap();
+    std::fs::write(&patch, "SELECT pg_sleep(1.1); DO $$ BEGIN RAISE NOTICE 'a notice'; END $$;").unwrap();
     let patches = Patches { files: vec![patch], ..Patches::default() };
     let old = OldDatabase::Keep { count: 1, backup: site.backup_settings() };
     let options = RebuildOptions { patches, old, ..site.rebuild_options() };
@@ -420,7 +420,7 @@ async fn statements_show_what_a_database_of_any_encoding_holds() {
     site.sql("euc_cn", "CREATE TABLE t AS SELECT U&'\\6863\\6848' AS x").await;
     assert_eq!(values("euc_cn", "SELECT x FROM t WHERE x = '档案'").await, [utf8("档案")]);
     assert_eq!(values("euc_cn", "COPY t TO STDOUT").await, [utf8("档案\n")]);
-    // Whoever asks for another encoding gets it.
+    // A client that asks for another encoding gets it.
     let gbk = (r"\xb5\xb5\xb0\xb8".to_owned(), b"\xb5\xb5\xb0\xb8".to_vec());
     let asked = values("euc_cn", "SET client_encoding = 'EUC_CN'; SELECT x FROM t").await;
     assert_eq!(asked, std::slice::from_ref(&gbk));

@@ -191,8 +191,8 @@ async fn rows_that_need_other_tables_rows_are_restored_one_after_the_other() {
     site.end().await;
 }
 
-/// The second table's rows wait for those of the first, and the third's until the second's do. Whoever of two connections is
-/// through with the third table then wants the first one for itself, which the other one is reading: PostgreSQL sees no ring
+/// The second table's rows wait for those of the first, and the third's until the second's do. The connection that is the first
+/// to finish the third table then wants the first one for itself, which the other one is reading: PostgreSQL sees no ring
 /// of locks in that, and neither of them ever ends.
 const WAITING: &str = "
 CREATE TABLE a_first (id int);

@@ -166,7 +166,7 @@ fn what_a_killed_rebuild_had_replaced_is_backed_up_before_it_goes_whatever_the_n
 }
 
 #[test]
-fn what_opens_a_database_again_is_left_alone_by_whoever_works_on_the_engine_next() {
+fn what_opens_a_database_again_is_left_alone_by_the_next_action_on_the_engine() {
     let mut subject = Databases::new(databases::Deed::RebuildOutside);
     subject.prepare();
     let command = [&subject.command()[..], &["--yes", "-f", "stack.json"]].concat();

@@ -215,7 +215,7 @@ fn another_users_folders_are_named_and_stay_as_they_are() {
         run_command(site, command)
     };
     let mut tally = Tally::of("disk-full");
-    // The state first: whoever can't write down what is done does nothing.
+    // The state first: a command that can't write down what it does changes nothing.
     for command in [&["db", "backup"][..], &["db", "dump", "shop"], &["stop", "all"], &["restart", "all"]] {
         tally.case();
         says_why(&as_nobody(command), &["where dpl keeps its state", "Permission denied"], &format!("{command:?}"));

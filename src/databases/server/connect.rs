@@ -346,7 +346,7 @@ impl Server {
             quoting::literal(application_name())
         );
         let cancelled = self.client.execute(self.home, || message!("sql-cancel-the-statements"), &statement);
-        // Whoever asked for an end does not wait for a server that does not answer.
+        // After a stop was asked for, nothing waits for a server that does not answer.
         let _ = tokio::time::timeout(std::time::Duration::from_millis(1500), cancelled).await;
     }
 
