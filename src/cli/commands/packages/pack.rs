@@ -63,7 +63,7 @@ pub struct PackArguments {
     /// Write this part alone again, after a pack with the same arguments [default: all parts]
     #[arg(long, value_name = "N", value_parser = number_from(1_u64), requires = "split")]
     pub part: Option<u64>,
-    /// Carry layers, too, that a machine's engine has and its store has not
+    /// Also pack layers that a machine's engine has and its store has not
     #[arg(long)]
     pub whole: bool,
     /// Send layers as what they differ in from those that the machines have: auto where that is clearly smaller, always where it is
