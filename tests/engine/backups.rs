@@ -618,7 +618,8 @@ fn a_disk_of_the_server_that_runs_full_is_noticed_before_it_stops_the_server() {
             }
             failed
         });
-        let said = if is_refused { "MiB are free: free some space there" } else { "MiB were left where the server keeps" };
+        let said =
+            if is_refused { "MiB are free: free some space there" } else { "MiB were left where the server keeps" };
         assert!(failed.stderr.contains(said), "{}", failed.stderr);
         assert_eq!(sql("shop", "SELECT count(*) FROM t"), "3");
         assert!(!sql("postgres", "SELECT datname FROM pg_database").contains('~'), "nothing is left");
