@@ -196,32 +196,32 @@ impl Journal {
     }
 }
 
-/// Brings the file to the disk, in a thread that does it once for all lines that came meanwhile.
+/// Writes the file through to the disk, in a thread that does it once for all lines that came meanwhile.
 struct Sync {
     file: File,
-    wish: SyncSender<()>,
+    requests: SyncSender<()>,
     failure: Arc<Mutex<Option<std::io::Error>>>,
 }
 
 impl Sync {
     fn of(file: &File) -> std::io::Result<Self> {
-        let (wish, wishes) = mpsc::sync_channel(1);
+        let (requests, requested) = mpsc::sync_channel(1);
         let failure: Arc<Mutex<Option<std::io::Error>>> = Arc::default();
         let (synced, failed) = (file.try_clone()?, failure.clone());
         std::thread::spawn(move || {
             // Ends with the journal, which holds the other end.
-            while wishes.recv().is_ok() {
+            while requested.recv().is_ok() {
                 if let Err(error) = synced.sync_data() {
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
             }
         });
-        Ok(Self { file: file.try_clone()?, wish, failure })
+        Ok(Self { file: file.try_clone()?, requests, failure })
     }
 
     fn soon(&self) {
-        // Where a wish is waiting already, it is for this line as well.
-        let _ = self.wish.try_send(());
+        // A request that is waiting already covers this line, too.
+        let _ = self.requests.try_send(());
     }
 
     /// Gives the first failure since the last time.

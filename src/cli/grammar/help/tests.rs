@@ -15,12 +15,18 @@ fn visible(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
     }
 }
 
-/// Those of them that do something themselves.
-fn that_run() -> Vec<(String, Command)> {
-    let mut root = grammar(Language::English).term_width(80);
+/// Every command that somebody can see, in a terminal of 80 columns.
+fn all_visible(language: Language) -> Vec<(String, Command)> {
+    let mut root = grammar(language).term_width(80);
     root.build();
     let mut found = Vec::new();
     visible(&root, "", &mut found);
+    found
+}
+
+/// Those of them that do something themselves.
+fn that_run() -> Vec<(String, Command)> {
+    let mut found = all_visible(Language::English);
     found.retain(|(_, command)| !command.is_subcommand_required_set());
     found
 }
@@ -102,17 +108,18 @@ fn every_flag_says_its_default() {
     }
 }
 
-#[test]
-fn the_help_of_every_command_is_as_it_was_read() {
-    let mut text = format!("## dpl\n\n{}", help(&mut grammar(Language::English)));
-    let mut root = grammar(Language::English).term_width(80);
-    root.build();
-    let mut commands = Vec::new();
-    visible(&root, "", &mut commands);
-    for (path, mut command) in commands {
+/// The help of every command, one behind another.
+fn all_help(language: Language) -> String {
+    let mut text = format!("## dpl\n\n{}", help(&mut grammar(language)));
+    for (path, mut command) in all_visible(language) {
         text.push_str(&format!("\n## dpl {path}\n\n{}", help(&mut command)));
     }
-    insta::assert_snapshot!("help", text);
+    text
+}
+
+#[test]
+fn the_help_of_every_command_is_as_it_was_read() {
+    insta::assert_snapshot!("help", all_help(Language::English));
 }
 
 #[test]
@@ -174,28 +181,13 @@ fn every_text_of_the_help_is_there_in_chinese_and_nothing_else_is() {
 
 #[test]
 fn the_chinese_help_is_as_it_was_read() {
-    let mut text = format!("## dpl\n\n{}", help(&mut grammar(Language::Chinese)));
-    let mut root = grammar(Language::Chinese).term_width(80);
-    root.build();
-    let mut commands = Vec::new();
-    visible(&root, "", &mut commands);
-    for (path, mut command) in commands {
-        text.push_str(&format!("\n## dpl {path}\n\n{}", help(&mut command)));
-    }
-    insta::assert_snapshot!("chinese_help", text);
+    insta::assert_snapshot!("chinese_help", all_help(Language::Chinese));
 }
 
 /// The texts are in `zh.txt`; this is about what clap itself puts around them.
 #[test]
 fn what_stands_around_the_texts_is_chinese_too() {
-    let roots = [Language::English, Language::Chinese].map(|language| {
-        let mut root = grammar(language).term_width(80);
-        root.build();
-        let mut found = Vec::new();
-        visible(&root, "", &mut found);
-        found
-    });
-    let [english, chinese] = roots;
+    let [english, chinese] = [Language::English, Language::Chinese].map(all_visible);
     assert!(!english.is_empty());
     for ((path, mut english), (_, mut chinese)) in english.into_iter().zip(chinese) {
         let wanted = english.render_usage().to_string().replace("[OPTIONS]", "[选项]").replace("\n       ", "\n      ");
