@@ -5,6 +5,8 @@
 //! own (`dpl help flags`).
 
 mod chinese;
+#[cfg(test)]
+mod documented;
 mod examples;
 pub mod man;
 mod overview;
