@@ -54,7 +54,7 @@ pub enum StateError {
         path: PathBuf,
         format: u64,
     },
-    /// Somebody else is at work on this project.
+    /// Somebody else is working on this project.
     Locked(Box<Option<Holder>>),
 }
 

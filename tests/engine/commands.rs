@@ -419,7 +419,7 @@ fn one_operator_at_a_time_and_the_second_is_told_who() {
     let file = fs::OpenOptions::new().read(true).write(true).open(stack.site.state("lock")).unwrap();
     file.lock().unwrap();
     let run = stack.run(&["stop", "redis"]).failure(5);
-    assert!(run.stderr.contains("is at work on this project: `dpl start redis` since"), "{}", run.stderr);
+    assert!(run.stderr.contains("is working on this project: `dpl start redis` since"), "{}", run.stderr);
     assert_eq!(stack.inspect("redis", "{{.State.Running}}"), "true");
     stack.run(&["status"]).success();
     file.unlock().unwrap();

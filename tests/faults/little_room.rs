@@ -192,7 +192,7 @@ fn an_action_whose_journal_can_not_be_begun_changes_nothing_and_leaves_no_lock()
     subject.is_untouched("a folder in its place");
     let program = subject.site().command(&["lock", "status", "-f", "stack.json"]);
     let status = run_command(subject.site(), program).success("who is at work");
-    assert!(status.stderr.contains("nobody is at work"), "{}", status.stderr);
+    assert!(status.stderr.contains("nobody is working on"), "{}", status.stderr);
     run(subject.site(), &subject.command()).success("the next one");
     subject.is_done("the next one");
 }

@@ -22,15 +22,15 @@ fn documents() -> Vec<PathBuf> {
 /// What the grammar does not take of a line behind a prompt.
 fn refused(line: &str) -> Option<String> {
     let words = shell_words::split(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-    // What the shell does with it is no argument.
+    // Redirections and pipes are for the shell.
     let words = words.into_iter().take_while(|word| !["|", ">", "<", "&&", ";"].contains(&word.as_str()));
     let words: Vec<OsString> = words.map(OsString::from).collect();
     let error = grammar(Language::English).try_get_matches_from(with_dashes_behind_site(with_menu(words))).err()?;
-    // `--version` and `--help` are no errors.
+    // `--version` and `--help` are not errors.
     error.use_stderr().then(|| error.to_string())
 }
 
-/// The word that is no command, of code in a text: `dpl db bakcup --verify`, and what stands for something else ends it.
+/// The unknown command in code of a text, such as `bakcup` in `dpl db bakcup --verify`. A placeholder ends the search.
 fn unknown<'c>(code: &'c str, root: &Command) -> Option<&'c str> {
     let is_name = |word: &&str| word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-');
     let mut command = root;

@@ -81,7 +81,7 @@ fn every_command_has_two_examples_that_the_grammar_takes() {
         assert!(section.lines().all(|line| line.chars().count() <= 80), "{path}: too long for a line:\n{section}");
         for line in lines {
             let words = shell_words::split(line).unwrap();
-            // What the shell does with it is no argument.
+            // Redirections and pipes are for the shell.
             let words = words.iter().take_while(|word| !["|", ">"].contains(&word.as_str()));
             let matches = grammar(Language::English)
                 .try_get_matches_from(words)
