@@ -14,7 +14,7 @@
 //! - `retention`: [`plan_prune`]: which backups go. `sql`: a person's own statements ([`query()`], [`Shell`]).
 
 mod archive;
-mod arrival;
+mod arriving_dump;
 mod containers;
 mod convert;
 mod described;
@@ -33,7 +33,7 @@ mod verify;
 
 pub use archive::record::RecordError;
 pub use archive::staging::put_seed_in_place;
-pub use arrival::{Arrival, Arriving, ArrivingFile, BACKUP_RECORD, MissingFile};
+pub use arriving_dump::{Arrival, Arriving, ArrivingFile, BACKUP_RECORD, MissingFile};
 pub use containers::helper::{HELPER_LABEL, HELPER_SERVER_LABEL};
 pub use containers::throwaway::ServerImage;
 pub use convert::{Conversion, Converted, DefaultLocale, convert, convert_for_now};

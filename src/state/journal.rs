@@ -233,7 +233,7 @@ impl Sync {
 
 /// All whole lines of the project's journal, oldest first; none when there is no journal yet.
 pub fn read_journal(state: &StateDir) -> Result<Vec<Entry>, StateError> {
-    let mut entries = super::divide::journal(state)?;
+    let mut entries = super::older_records::journal(state)?;
     entries.extend(entries_of(&state.file(FILE))?.into_iter().map(|(_, entry)| entry));
     Ok(entries)
 }

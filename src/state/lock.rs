@@ -119,7 +119,7 @@ impl Lock {
         file.say(&text)?;
         // For an older dpl to show. Others who work in this folder may write it at the same time.
         let _ = older.say(&text);
-        super::divide::divide(state)?;
+        super::older_records::divide(state)?;
         Ok(Self { _file: file.file, _older: older.file })
     }
 }
