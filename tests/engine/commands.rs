@@ -400,7 +400,7 @@ fn the_menu_takes_deploy_pys_numbers_from_a_pipe() {
     );
     // What changes something wants to be answered, and there is nobody to ask.
     let run = menu(&stack, "4\n3\n0\n", &[]).failure(2);
-    assert!(run.stderr.contains("give --yes where the answer is yes"), "{}", run.stderr);
+    assert!(run.stderr.contains("give --yes to answer yes"), "{}", run.stderr);
     assert!(answers(port));
     // What only looks asks nothing.
     let run = menu(&stack, "9\n10\n2\n11\n3\n０\n", &[]).success();
