@@ -10,7 +10,7 @@ use crate::catalogue::Language;
 pub fn flags(root: &Command, language: Language) -> StyledStr {
     let (about, flags) = match language {
         Language::English => ("Flags that every command takes", "{all-args}".to_owned()),
-        Language::Chinese => ("每个命令都接受的参数", format!("{}\n{{options}}", chinese::title("选项"))),
+        Language::Chinese => ("每个命令都接受的选项", format!("{}\n{{options}}", chinese::title("选项"))),
     };
     let shown = root.get_arguments().filter(|argument| argument.is_global_set()).cloned();
     let shown = shown.map(|argument| argument.hide_short_help(false).hide_long_help(false).global(false));

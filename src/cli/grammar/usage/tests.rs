@@ -40,7 +40,7 @@ fn every_kind_of_a_wrong_command_line_is_said_in_chinese() {
         (
             words("dpl load --dryrun"),
             ErrorKind::UnknownArgument,
-            "`dpl load` 没有参数 `--dryrun`",
+            "`dpl load` 没有选项 `--dryrun`",
             "您是指 `--dry-run` 吗？",
         ),
         (
