@@ -107,7 +107,7 @@ fn failure(error: &Error, typed: &[OsString], root: &Command) -> Failure {
         ErrorKind::MissingRequiredArgument => {
             let missing = text(error, ContextKind::InvalidArg);
             Failure::usage_with_hint(
-                message!("usage-argument-missing", path = path, what = missing),
+                message!("usage-argument-missing", path = path, what = Listed::of(missing.split(", "))),
                 usage(error).unwrap_or(see),
             )
         }
