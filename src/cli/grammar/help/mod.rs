@@ -5,8 +5,6 @@
 //! own (`dpl help flags`).
 
 mod chinese;
-#[cfg(test)]
-mod documented;
 mod examples;
 pub mod man;
 mod overview;

@@ -1,3 +1,5 @@
+mod documented;
+
 use std::collections::BTreeSet;
 
 use clap::{ArgMatches, Command};
