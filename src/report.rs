@@ -1,4 +1,4 @@
-//! Events that work emits while it runs, and the wish to stop that reaches it.
+//! Events that work emits while it runs, and the request to stop it.
 //!
 //! Modules that do work know nothing of terminals: they emit an [`Event`], and a listener draws it, prints it or
 //! writes it down. What a person reads is named by a [`Message`]: a key of the catalogue and its values, never a
@@ -271,7 +271,7 @@ pub enum Event {
     Warning(Message),
 }
 
-/// Whoever listens: the terminal, the journal, a test. Must return at once.
+/// What receives events: the terminal, the journal, a test. Must return at once.
 pub trait Listener: Send + Sync {
     fn hear(&self, event: &Event);
 }

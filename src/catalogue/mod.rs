@@ -48,7 +48,7 @@ impl Catalogue {
         }
     }
 
-    /// What programs read is in English, whoever runs them.
+    /// What programs read is in English, whatever the operator's language.
     pub fn english() -> &'static Self {
         &Self { language: Language::English }
     }

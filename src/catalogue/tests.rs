@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use regex::Regex;
 
@@ -188,4 +189,56 @@ fn a_sentence_inside_a_sentence_is_in_the_same_language() {
     let message = message!("usage-not-a-chain", text = "-", why = &why);
     let said = [Language::English, Language::Chinese].map(|language| Catalogue::of(language).text(&message));
     assert_eq!(said, ["`-` is not a valid chain: it is empty", "`-` 不是有效的操作链：内容为空"]);
+}
+
+/// The words of a text outside of code; of a Chinese one its characters.
+fn words_outside_code(text: &str, language: Language) -> Vec<String> {
+    static FORMS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\{[a-z_]+\|([^|}]*)\|[^}]*\}").unwrap());
+    static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\{[^{}]*\}").unwrap());
+    let plain = text.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+    let plain = FORMS.replace_all(&plain, "$1");
+    let plain = PLACEHOLDER.replace_all(&plain, " ");
+    match language {
+        Language::English => {
+            let words = plain.split(|letter: char| !letter.is_alphabetic());
+            words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+        }
+        Language::Chinese => {
+            plain.chars().filter(|letter| ('\u{4e00}'..='\u{9fff}').contains(letter)).map(String::from).collect()
+        }
+    }
+}
+
+/// People look for a hint by its text: where a sentence is changed, its row has to be changed, too.
+#[test]
+fn the_hints_of_the_troubleshooting_pages_are_said_so_by_the_program() {
+    let in_order = |words: &[String], sentence: &[String]| {
+        let mut rest = sentence.iter();
+        words.iter().all(|word| rest.any(|other| other == word))
+    };
+    let pages = [
+        (Language::English, "docs/troubleshooting.md", "on the screen", 3),
+        (Language::Chinese, "docs/zh/troubleshooting.md", "屏幕上的提示", 5),
+    ];
+    for (language, page, title, fewest) in pages {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let sentences: Vec<_> = lines(language).map(|(_, sentence)| words_outside_code(sentence, language)).collect();
+        let cells =
+            text.lines().filter_map(|line| Some(line.strip_prefix("| ")?.split(" | ").next().unwrap_or_default()));
+        let mut looked_at = 0;
+        for cell in cells.filter(|cell| *cell != title) {
+            let plain = cell.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+            // What stands for a name or for the rest of the sentence.
+            for part in plain.split('…') {
+                let words = words_outside_code(part, language);
+                if words.len() >= fewest {
+                    looked_at += 1;
+                    let is_said = sentences.iter().any(|sentence| in_order(&words, sentence));
+                    assert!(is_said, "{page}: no sentence says {part:?}");
+                }
+            }
+        }
+        assert!(looked_at > 60, "{page}: {looked_at}");
+    }
 }

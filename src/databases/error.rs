@@ -1,18 +1,20 @@
 //! What work on databases can end in.
 
+mod sentences;
+
 use std::path::{Path, PathBuf};
 
 use crate::catalogue::told;
 use crate::databases::archive::record::RecordError;
 use crate::engine::{ContainerState, EngineError};
-use crate::report::{Listed, Message, Several, Told};
+use crate::report::{Message, Several, Told};
 use crate::services::ServicesError;
 
 /// An operation on a database that did not do what it was asked. Unless a variant says otherwise, the database that
 /// was there before is there still, under its name and as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabasesError {
-    /// Not transparent: whoever looks for the engine's error among the causes must find it.
+    /// Not transparent: a search for the engine's error among the causes must find it.
     Engine(#[from] EngineError),
     NoContainer {
         container: String,
@@ -253,178 +255,6 @@ pub enum DatabasesError {
     },
 }
 
-impl Told for DatabasesError {
-    fn message(&self) -> Message {
-        match self {
-            Self::Engine(error) => error.message(),
-            Self::NoContainer { container } => message!("error-databases-no-container", container = container),
-            Self::NotRunning { container, state } => {
-                message!("error-databases-not-running", container = container, state = state.message())
-            }
-            Self::Login { user, server, .. } => message!("error-databases-login", user = user, server = server),
-            Self::NoWay { server, .. } => message!("error-databases-no-way", server = server),
-            Self::TooOld { server, version } => message!("error-databases-too-old", server = server, version = version),
-            Self::UnusablePassword => message!("error-databases-unusable-password"),
-            Self::Nul { operation, database } => {
-                message!("error-databases-nul", operation = operation, database = database)
-            }
-            Self::NotFound { database, server } => {
-                message!("error-databases-not-found", database = database, server = server)
-            }
-            Self::Sql { operation, database, .. } => {
-                message!("error-databases-sql", operation = operation, database = database)
-            }
-            Self::Answer { operation, .. } => message!("error-databases-answer", operation = operation),
-            Self::Tool { program, database, code, .. } => {
-                message!("error-databases-tool", program = program, database = database, code = code)
-            }
-            Self::Unseen => message!("error-databases-unseen"),
-            Self::CopyFailed { folder, code, .. } => {
-                message!("error-databases-copy-failed", folder = folder.display(), code = code)
-            }
-            Self::Throwaway { server, .. } => message!("error-databases-throwaway", server = server),
-            Self::NotTried { id, reason } => message!("error-databases-not-tried", id = id, reason = reason),
-            Self::NoRoom { database, problem } => {
-                message!("error-databases-no-room", database = database, problem = problem)
-            }
-            Self::NoToolsImage { image } => message!("error-databases-no-tools-image", image = image),
-            Self::File { operation, path, .. } => {
-                message!("error-file", operation = operation, path = path.display())
-            }
-            Self::Record { path, .. } => message!("error-databases-record", path = path.display()),
-            Self::Damaged { path, damage } => {
-                message!("error-databases-damaged", path = path.display(), damage = damage)
-            }
-            Self::NewerArchive { path, .. } => message!("error-databases-newer-archive", path = path.display()),
-            Self::LockedByOthers { database, seconds, .. } => {
-                message!("error-databases-locked-by-others", database = database, seconds = seconds)
-            }
-            Self::LockLost { database } => message!("error-databases-lock-lost", database = database),
-            Self::Incomplete { database, missing } => {
-                message!("error-databases-incomplete", database = database, missing = missing)
-            }
-            Self::Shrunk { what, database, new_bytes, old_bytes } => message!(
-                "error-databases-shrunk",
-                what = what.message(),
-                database = database,
-                new_bytes = new_bytes,
-                old_bytes = old_bytes
-            ),
-            Self::Emptied { what, database, tables: 0 } => {
-                message!("error-databases-no-tables", database = database, what = what.message())
-            }
-            Self::Emptied { what, database, .. } => {
-                message!("error-databases-no-rows", database = database, what = what.message())
-            }
-            Self::RestoredOtherwise { source_path, difference } => message!(
-                "error-databases-restored-otherwise",
-                source_path = source_path.display(),
-                difference = difference
-            ),
-            Self::DiskFull { database, free_mebibytes, folder } => message!(
-                "error-databases-disk-full",
-                database = database,
-                free_mebibytes = free_mebibytes,
-                folder = folder
-            ),
-            Self::DumpDiskFull { database, free_mebibytes, folder, reserve_mebibytes } => message!(
-                "error-databases-dump-disk-full",
-                database = database,
-                free_mebibytes = free_mebibytes,
-                folder = folder.display(),
-                reserve_mebibytes = reserve_mebibytes
-            ),
-            Self::EngineDiskFull { database, free_mebibytes, folder, reserve_mebibytes } => message!(
-                "error-databases-engine-disk-full",
-                database = database,
-                free_mebibytes = free_mebibytes,
-                folder = folder.display(),
-                reserve_mebibytes = reserve_mebibytes
-            ),
-            Self::Unfit { database, source_path, problems } => message!(
-                "error-databases-unfit",
-                source_path = source_path.display(),
-                database = database,
-                problems = Several(problems.clone())
-            ),
-            Self::NoArchive { path, why } => message!("error-databases-no-archive", path = path.display(), why = why),
-            Self::Unconvertible { path, .. } => message!("error-databases-unconvertible", path = path.display()),
-            Self::SeveralDatabases { path, found, database } => {
-                message!(
-                    "error-databases-several-databases",
-                    path = path.display(),
-                    found = Listed::of(found),
-                    database = database
-                )
-            }
-            Self::Patch { path, database, .. } => {
-                message!("error-databases-patch", path = path.display(), database = database)
-            }
-            Self::Patches { database, problems } => {
-                message!("error-databases-patches", database = database, problems = Several(problems.clone()))
-            }
-            Self::CannotPreserve { database, problems } => {
-                message!("error-databases-cannot-preserve", database = database, problems = Several(problems.clone()))
-            }
-            Self::NotKept { name } => message!("error-databases-not-kept", name = name),
-            Self::NothingKept { database } => message!("error-databases-nothing-kept", database = database),
-            Self::CannotRollBack { database, problems } => {
-                message!("error-databases-cannot-roll-back", database = database, problems = Several(problems.clone()))
-            }
-            Self::NoBackup { id: Some(id), database, folder, .. } => {
-                message!("error-databases-no-backup", id = id, database = database, folder = folder.display())
-            }
-            Self::NoBackup { id: None, database, folder, .. } => {
-                message!("error-databases-no-backups", database = database, folder = folder.display())
-            }
-            Self::Busy { database } => message!("error-databases-busy", database = database),
-            Self::Dependents { operation: DependentsOperation::Stop, database, .. } => {
-                message!("error-databases-dependents-stop", database = database)
-            }
-            Self::Dependents { operation: DependentsOperation::Start, database, .. } => {
-                message!("error-databases-dependents-start", database = database)
-            }
-            Self::Orphaned { database, old } => message!("error-databases-orphaned", database = database, old = old),
-            Self::NeverQuiet { database, .. } => message!("error-databases-never-quiet", database = database),
-            Self::ServerEnded { server, code, .. } => {
-                message!("error-databases-server-ended", server = server, code = code)
-            }
-            Self::AfterSwap { database, .. } => message!("error-databases-after-swap", database = database),
-            Self::Statement { line, .. } => message!("error-databases-statement", line = line),
-            Self::NotAStatement { line, reason } => {
-                message!("error-databases-not-a-statement", line = line, reason = reason)
-            }
-            Self::Stopped { database } => message!("error-databases-stopped", database = database),
-        }
-    }
-
-    fn hint(&self) -> Option<Message> {
-        match self {
-            Self::Patch { database, .. } | Self::Patches { database, .. } | Self::CannotPreserve { database, .. } => {
-                Some(message!("hint-exact", database = database))
-            }
-            Self::AfterSwap { database, .. } => Some(message!("hint-after-swap", database = database)),
-            Self::Login { .. } => Some(message!("hint-login")),
-            Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Some(message!("hint-disk-full"))
-            }
-            Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                Some(message!("hint-file-absent"))
-            }
-            // As programs in containers say it in C's language.
-            Self::Tool { source, .. } | Self::CopyFailed { source, .. }
-                if source.text().contains("No space left on device") =>
-            {
-                Some(message!("hint-disk-full"))
-            }
-            Self::NoBackup { nearest: Some(meant), .. } => Some(message!("hint-backup-meant", meant = meant)),
-            Self::NoBackup { last: Some(last), database, .. } => {
-                Some(message!("hint-backup-last", last = last, database = database))
-            }
-            _ => None,
-        }
-    }
-}
 told!(
     DatabasesError, RecordError, Said;
     crate::services::as_told, crate::images::as_told
@@ -541,59 +371,4 @@ impl DatabasesError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_error_stream_keeps_its_end() {
-        let text = format!("{}末尾", "é".repeat(5000));
-        let said = Said::new(text.as_bytes()).to_string();
-        assert!(said.ends_with("末尾") && said.len() <= 4000, "{}", said.len());
-    }
-
-    #[test]
-    fn a_script_that_reads_other_files_is_told_what_to_do_instead() {
-        let do_so = || message!("words", text = "do so");
-        let said = Said::of_script(b"psql:<stdin>:3: error: more.sql: No such file or directory", do_so()).to_string();
-        assert!(said.starts_with("psql:<stdin>:3:") && said.ends_with(": do so"), "{said}");
-        assert_eq!(Said::of_script(b"ERROR: no", do_so()).to_string(), "ERROR: no");
-    }
-
-    #[test]
-    fn silence_is_told() {
-        assert_eq!(Said::new(b" \n").to_string(), "it gave no reason");
-    }
-
-    #[test]
-    fn services_that_were_asked_to_end_while_they_stop_are_no_fault_of_the_database() {
-        let stopping = |source: ServicesError| DatabasesError::Dependents {
-            operation: DependentsOperation::Stop,
-            database: "expert".to_owned(),
-            source: Box::new(source),
-        };
-        assert!(stopping(ServicesError::Interrupted { report: Box::default() }).is_stop());
-        assert!(!stopping(ServicesError::UnknownService("api".to_owned())).is_stop());
-    }
-
-    #[test]
-    fn a_full_disk_and_a_refused_password_are_told_with_what_to_do() {
-        let path = std::path::Path::new("backups");
-        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        let full = DatabasesError::file(message!("verb-store-backup"), path)(full);
-        let refused = DatabasesError::Login {
-            server: message!("server-in-container", container = "db"),
-            user: "app".to_owned(),
-            source: Said::new(b"no"),
-        };
-        let dumping = DatabasesError::Tool {
-            program: "pg_dump",
-            database: "expert".to_owned(),
-            code: 1,
-            source: Said::new(b"pg_dump: error: could not write to file: No space left on device"),
-        };
-        let absent = DatabasesError::file(message!("verb-read"), path)(std::io::ErrorKind::NotFound.into());
-        for error in [full, dumping, refused, absent] {
-            assert!(error.hint().is_some(), "{error}");
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
 //! PostgreSQL databases in the stack's containers: backup, dump, rebuild.
 //!
 //! Owns what lies below `paths.backups/databases`, the seeds, and the databases that stand beside another while it is
-//! replaced. Works on a [`Server`], whose container and credentials come from whoever knows the manifest; that
-//! services stop meanwhile is a [`Dependents`]' affair. Prints nothing and asks nobody.
+//! replaced. Works on a [`Server`], whose container and credentials come from a module that knows the manifest; services
+//! are stopped meanwhile by a [`Dependents`]. Prints nothing and asks nobody.
 //!
 //! - `server`: the way in ([`Server`]), programs in containers and the password's way to them, quoting, disk space.
 //! - `containers`: short-lived containers of ours: helpers with a folder, throw-away servers, copies of files.
@@ -14,7 +14,7 @@
 //! - `retention`: [`plan_prune`]: which backups go. `sql`: a person's own statements ([`query()`], [`Shell`]).
 
 mod archive;
-mod arrival;
+mod arriving_dump;
 mod containers;
 mod convert;
 mod described;
@@ -33,7 +33,7 @@ mod verify;
 
 pub use archive::record::RecordError;
 pub use archive::staging::put_seed_in_place;
-pub use arrival::{Arrival, Arriving, ArrivingFile, BACKUP_RECORD, MissingFile};
+pub use arriving_dump::{Arrival, Arriving, ArrivingFile, BACKUP_RECORD, MissingFile};
 pub use containers::helper::{HELPER_LABEL, HELPER_SERVER_LABEL};
 pub use containers::throwaway::ServerImage;
 pub use convert::{Conversion, Converted, DefaultLocale, convert, convert_for_now};

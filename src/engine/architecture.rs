@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn architectures_have_one_name_whoever_says_it() {
+    fn architectures_have_one_name_whatever_program_says_it() {
         for (name, expected) in [
             ("x86_64", "amd64"),
             ("amd64", "amd64"),

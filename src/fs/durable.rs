@@ -30,7 +30,7 @@ pub struct DurableFile {
 impl DurableFile {
     /// Starts a file beside `target`, in the same folder, so that the rename can't cross file systems.
     ///
-    /// The temporary name begins with [`TEMPORARY_MARK`]: whoever cleans up after a crash knows it by that.
+    /// The temporary name begins with [`TEMPORARY_MARK`]: cleaning up after a crash finds it by that.
     pub fn create(target: &Path, mode: Mode) -> io::Result<Self> {
         Self::create_named(target, mode, TEMPORARY_MARK)
     }

@@ -29,7 +29,7 @@ pub struct EnginePruneOptions {
     /// Images kept under `dpl-kept` that this project's record does not know: another project's, or from before the
     /// record.
     pub unknown_kept: bool,
-    /// Images without a name, whoever left them.
+    /// Images without a name, wherever they come from.
     pub all_dangling: bool,
 }
 

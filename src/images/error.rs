@@ -157,7 +157,7 @@ pub enum ImagesError {
         most: usize,
     },
 
-    /// Not transparent: whoever looks for the engine's error among the causes must find it.
+    /// Not transparent: a search for the engine's error among the causes must find it.
     Engine(#[from] EngineError),
     State(#[from] StateError),
     /// A release of that name is there.
@@ -492,8 +492,8 @@ mod tests {
     #[test]
     fn a_full_disk_a_file_that_is_not_there_and_a_damaged_layer_are_told_with_what_to_do() {
         let file = |kind: io::ErrorKind| ImagesError::file(message!("verb-read"), Path::new("x.tar"), kind.into());
-        assert!(hint(&file(io::ErrorKind::StorageFull)).contains("make room"));
-        assert!(hint(&file(io::ErrorKind::QuotaExceeded)).contains("make room"));
+        assert!(hint(&file(io::ErrorKind::StorageFull)).contains("free some space"));
+        assert!(hint(&file(io::ErrorKind::QuotaExceeded)).contains("free some space"));
         let absent = std::fs::metadata("/nowhere/x.tar").unwrap_err();
         let absent = ImagesError::file(message!("verb-read"), Path::new("/nowhere/x.tar"), absent);
         assert!(hint(&absent).contains("is the path right"));

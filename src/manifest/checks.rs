@@ -1,21 +1,16 @@
 //! Checks across fields: what every service for itself can't know.
 
+mod files;
+mod network;
+
 use std::collections::{HashMap, HashSet};
-use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::graph::Graph;
-use super::model::{
-    Condition, Dependency, EnvFormat, HostAddress, Manifest, MountKind, NamespaceMode, NetworkJoin, Protocol,
-    ReadyProbe, RestartPolicy, SecretSource, Service,
-};
+use super::model::{Condition, Dependency, Manifest, MountKind, NamespaceMode, ReadyProbe, RestartPolicy, Service};
 use super::selectors::reads_as_selector;
-use super::steps::env_file::{EnvProblem, env_entries, is_empty_secret, read_capped};
 use super::text::node::{Node, Value};
-use super::text::parse::LARGEST_TEXT;
-use super::text::problem::{Problems, Severity, nearest};
-use crate::report::Message;
+use super::text::problem::{Problems, nearest};
 
 /// Runs every check on a manifest that was decoded, with errors or without. `root` has the places.
 pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
@@ -278,33 +273,6 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The same port of the same address can be published once; no address means all of them.
-    fn published_ports(&mut self) {
-        let mut taken: HashMap<(u16, Protocol), Vec<Holder>> = HashMap::new();
-        for (name, service) in self.services() {
-            for (index, port) in service.ports.iter().enumerate() {
-                // Of a range the engine takes one that is free.
-                let Some(published) = port.single_port() else {
-                    continue;
-                };
-                let address = port.address();
-                let others = taken.entry((published, port.protocol)).or_default();
-                let clash = others.iter().find(|(other, _)| other.collides(&address));
-                if let Some((_, owner)) = clash {
-                    let span = self.root.place(&["services", name, "ports", &index.to_string()]);
-                    let protocol = port.protocol.word();
-                    let message = if owner == name {
-                        message!("check-port-twice", published = published, protocol = protocol)
-                    } else {
-                        message!("check-port-taken", published = published, protocol = protocol, owner = owner)
-                    };
-                    self.problems.error(span, message);
-                }
-                others.push((address, name.to_owned()));
-            }
-        }
-    }
-
     fn scale(&mut self) {
         for (name, service) in self.services() {
             let span = self.root.place(&["services", name, "scale"]);
@@ -334,53 +302,6 @@ impl<'a> Checker<'a> {
             }
             if service.networks.values().any(|join| join.ipv4_address.is_some() || join.ipv6_address.is_some()) {
                 self.problems.error(span, message!("check-scale-address"));
-            }
-        }
-    }
-
-    /// A container in another's network has no networks, ports or names of its own.
-    fn network_modes(&mut self) {
-        for (name, service) in self.services() {
-            let fixed = |join: &NetworkJoin| join.mac_address.is_some();
-            if service.mac_address.is_some() && service.networks.values().any(fixed) {
-                let span = self.root.key_place(&["services", name, "mac_address"]);
-                self.problems.error(span, message!("check-mac-twice"));
-            }
-            let Some(mode) = &service.network_mode else {
-                continue;
-            };
-            let mut refused = vec![
-                ("networks", !service.networks.is_empty()),
-                ("links", !service.links.is_empty()),
-                ("mac_address", service.mac_address.is_some()),
-            ];
-            if !matches!(mode, NamespaceMode::Bridge) {
-                refused.push(("ports", !service.ports.is_empty()));
-            }
-            if matches!(mode, NamespaceMode::Service(_) | NamespaceMode::Container(_)) {
-                refused.push(("hostname", service.hostname.is_some()));
-                refused.push(("dns", !service.dns.is_empty()));
-                refused.push(("dns_search", !service.dns_search.is_empty()));
-                refused.push(("dns_opt", !service.dns_opt.is_empty()));
-                refused.push(("extra_hosts", !service.extra_hosts.is_empty()));
-            }
-            for (field, _) in refused.into_iter().filter(|(_, present)| *present) {
-                let span = self.root.key_place(&["services", name, field]);
-                self.problems.error(span, message!("check-mode-field", field = field, mode = mode));
-            }
-        }
-    }
-
-    /// The engine makes no container with anything else in the place of an address.
-    fn extra_hosts(&mut self) {
-        for (name, service) in self.services() {
-            for (host, addresses) in &service.extra_hosts {
-                for (index, address) in addresses.iter().enumerate() {
-                    if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
-                        let span = self.root.place(&["services", name, "extra_hosts", host, &index.to_string()]);
-                        self.problems.error(span, message!("check-host-address", address = address));
-                    }
-                }
             }
         }
     }
@@ -428,94 +349,7 @@ impl<'a> Checker<'a> {
             }
         }
     }
-
-    /// Files that are not there yet: they may come before they are used, so these are warnings.
-    fn files(&mut self) {
-        for (name, service) in self.services() {
-            for (key, value) in &service.environment {
-                if let super::model::EnvValue::Secret(source) = value {
-                    self.secret(source, &["services", name, "environment", key]);
-                }
-            }
-            for (index, file) in service.env_file.iter().enumerate().filter(|(_, file)| file.required) {
-                let path = ["services", name, "env_file", &index.to_string()];
-                self.missing(&file.path, message!("noun-env-file"), &path);
-            }
-            for (index, file) in
-                service.env_file.iter().enumerate().filter(|(_, file)| file.format == EnvFormat::Dotenv)
-            {
-                self.lines(&file.path, &["services", name, "env_file", &index.to_string()]);
-            }
-            for (index, mount) in service.volumes.iter().enumerate() {
-                let source = mount.source.as_deref().filter(|_| mount.kind == MountKind::Bind);
-                if let Some(source) = source.filter(|_| !mount.bind.create_host_path) {
-                    let path = ["services", name, "volumes", &index.to_string()];
-                    self.missing(Path::new(source), message!("noun-bind-source"), &path);
-                }
-            }
-        }
-        for (_, name, database) in self.manifest.databases.iter() {
-            if let Some(source) = &database.password {
-                self.secret(source, &["databases", name, "password"]);
-            }
-            for (key, value) in &database.variables {
-                if let super::model::EnvValue::Secret(source) = value {
-                    self.secret(source, &["databases", name, "variables", key]);
-                }
-            }
-            for (index, patch) in database.patches.iter().enumerate() {
-                self.missing(patch, message!("noun-patch"), &["databases", name, "patches", &index.to_string()]);
-            }
-        }
-    }
-
-    fn secret(&mut self, source: &SecretSource, path: &[&str]) {
-        if let SecretSource::File(file) = source {
-            let help = message!("hint-secret-file", path = file.display());
-            if is_empty_secret(file) && self.missed.insert(file.to_owned()) {
-                let message = message!("check-secret-empty", path = file.display());
-                self.problems.add(Severity::Warning, Some(self.root.place(path)), message, Some(help));
-                return;
-            }
-            self.missing_with_help(file, message!("noun-secret-file"), path, Some(help));
-        }
-    }
-
-    /// Lines of an `env_file` that can't be read, whatever the variables in them are; stopping a stack needs none of them.
-    fn lines(&mut self, file: &Path, path: &[&str]) {
-        let Ok(text) = read_capped(file, LARGEST_TEXT as u64) else {
-            return;
-        };
-        for (_, entry) in env_entries(&text, &|_| Some(String::new())) {
-            if let Err(EnvProblem { line, why }) = entry {
-                let message = message!("error-beside-problem", file = file.display(), line = line, problem = why);
-                self.problems.warning(self.root.place(path), message);
-            }
-        }
-    }
-
-    fn missing(&mut self, file: &Path, what: Message, path: &[&str]) {
-        self.missing_with_help(file, what, path, None);
-    }
-
-    /// Each file is missed once, where it is named first.
-    fn missing_with_help(&mut self, file: &Path, what: Message, path: &[&str], help: Option<Message>) {
-        // Below a folder that may not be read nobody knows.
-        let is_missing = match file.metadata() {
-            Ok(_) => false,
-            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
-        };
-        if !is_missing || self.missed.contains(file) {
-            return;
-        }
-        self.missed.insert(file.to_owned());
-        let message = message!("check-not-there", what = what, path = file.display());
-        self.problems.add(Severity::Warning, Some(self.root.place(path)), message, help);
-    }
 }
-
-/// The host's address, and the service that publishes on it.
-type Holder = (HostAddress, String);
 
 #[derive(Clone, Copy)]
 enum Place {

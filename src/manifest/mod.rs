@@ -4,15 +4,15 @@
 //!
 //! `read` runs the steps in their order: `text` (bytes to nodes that know their places), `steps` (variables, long form,
 //! merge, decode), `checks`. `model` is what comes of it, `selectors` chooses among its services and databases, `graph` orders services by what they need, `schema` says
-//! in JSON Schema what may be written, `beside` finds other manifests in the folder.
+//! in JSON Schema what may be written, `other_manifests` finds other manifests in the folder.
 
-mod beside;
 mod checks;
 mod coming;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod graph;
 pub mod model;
+mod other_manifests;
 mod read;
 #[cfg(test)]
 mod reference;
@@ -23,12 +23,12 @@ mod steps;
 mod text;
 mod used_files;
 
-pub use beside::{
+pub use coming::{ComingFile, ComingFiles};
+pub use model::{FileUse, Manifest, Reference, UsedFile};
+pub use other_manifests::{
     BesideError, FoundManifest, likely_manifest, manifests_beside, mounted_volumes, services_beside,
     volume_users_beside, volumes_beside,
 };
-pub use coming::{ComingFile, ComingFiles};
-pub use model::{FileUse, Manifest, Reference, UsedFile};
 pub use read::{Loaded, read_manifest, read_manifest_with, read_resolved, to_json};
 pub use schema::manifest_schema;
 pub use selectors::{Choices, Noun, Selection, SelectorError, narrow};

@@ -267,8 +267,8 @@ impl Reader {
     }
 }
 
-/// Whoever shares a namespace of a container of this manifest shares that of its service: what becomes of that service has
-/// to reach both.
+/// A service that shares the namespace of a container of this manifest shares that of its service: what happens to that
+/// service has to reach both.
 fn name_own_providers(manifest: &mut Manifest) {
     let services = manifest.services.names().map(|name| (manifest.container_name(name, 1), name.to_owned()));
     let services: HashMap<String, String> = services.collect();

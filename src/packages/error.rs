@@ -176,7 +176,7 @@ pub enum PackagesError {
     RevokedKey {
         id: String,
     },
-    /// Not transparent: whoever looks for the error among the causes must find it.
+    /// Not transparent: a search for the error among the causes must find it.
     Images(#[from] ImagesError),
 }
 

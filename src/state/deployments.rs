@@ -73,7 +73,7 @@ impl Deployments {
     /// # Errors
     /// A file that is there and can't be understood.
     pub fn read(state: &StateDir) -> Result<Self, StateError> {
-        Ok(super::divide::deployments(state)?.followed_by(state.read_record(FILE)?))
+        Ok(super::older_records::deployments(state)?.followed_by(state.read_record(FILE)?))
     }
 
     /// The IDs of the images that an engine's deployments were made of, those of all projects in the folder: an image may be one's

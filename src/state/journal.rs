@@ -196,32 +196,32 @@ impl Journal {
     }
 }
 
-/// Brings the file to the disk, in a thread that does it once for all lines that came meanwhile.
+/// Writes the file through to the disk, in a thread that does it once for all lines that came meanwhile.
 struct Sync {
     file: File,
-    wish: SyncSender<()>,
+    requests: SyncSender<()>,
     failure: Arc<Mutex<Option<std::io::Error>>>,
 }
 
 impl Sync {
     fn of(file: &File) -> std::io::Result<Self> {
-        let (wish, wishes) = mpsc::sync_channel(1);
+        let (requests, requested) = mpsc::sync_channel(1);
         let failure: Arc<Mutex<Option<std::io::Error>>> = Arc::default();
         let (synced, failed) = (file.try_clone()?, failure.clone());
         std::thread::spawn(move || {
             // Ends with the journal, which holds the other end.
-            while wishes.recv().is_ok() {
+            while requested.recv().is_ok() {
                 if let Err(error) = synced.sync_data() {
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
             }
         });
-        Ok(Self { file: file.try_clone()?, wish, failure })
+        Ok(Self { file: file.try_clone()?, requests, failure })
     }
 
     fn soon(&self) {
-        // Where a wish is waiting already, it is for this line as well.
-        let _ = self.wish.try_send(());
+        // A request that is waiting already covers this line, too.
+        let _ = self.requests.try_send(());
     }
 
     /// Gives the first failure since the last time.
@@ -233,7 +233,7 @@ impl Sync {
 
 /// All whole lines of the project's journal, oldest first; none when there is no journal yet.
 pub fn read_journal(state: &StateDir) -> Result<Vec<Entry>, StateError> {
-    let mut entries = super::divide::journal(state)?;
+    let mut entries = super::older_records::journal(state)?;
     entries.extend(entries_of(&state.file(FILE))?.into_iter().map(|(_, entry)| entry));
     Ok(entries)
 }

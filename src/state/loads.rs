@@ -73,7 +73,7 @@ impl Loads {
     /// # Errors
     /// A file that is there and can't be understood: what it says of images is not to be guessed.
     pub fn read(state: &StateDir) -> Result<Self, StateError> {
-        Ok(super::divide::loads(state)?.followed_by(state.read_record(FILE)?))
+        Ok(super::older_records::loads(state)?.followed_by(state.read_record(FILE)?))
     }
 
     /// These, and behind them those that came later; what both have comes once.

@@ -1,7 +1,7 @@
 //! One operator at a time on a project, on this machine.
 //!
 //! The lock is the operating system's own on `.dpl/<project>/lock`: a process that ends, however it ends, holds nothing. What
-//! the file says is only there to be shown to whoever finds it held. An older dpl locks `.dpl/lock`, for all projects of the
+//! the file says is only there to be shown to a process that finds it held. An older dpl locks `.dpl/lock`, for all projects of the
 //! folder: that file is held as well, shared with those who work on other projects, so that an older one is kept out.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -119,7 +119,7 @@ impl Lock {
         file.say(&text)?;
         // For an older dpl to show. Others who work in this folder may write it at the same time.
         let _ = older.say(&text);
-        super::divide::divide(state)?;
+        super::older_records::divide(state)?;
         Ok(Self { _file: file.file, _older: older.file })
     }
 }
@@ -168,7 +168,7 @@ fn wait_for(
     loop {
         match take(&lock.file) {
             Ok(()) => return Ok(()),
-            // Whoever merely looks holds it for some microseconds.
+            // A process that merely looks holds it for some microseconds.
             Err(TryLockError::WouldBlock) if tries < LOOKS || begun.elapsed() < patience => {
                 tries += 1;
                 std::thread::sleep(if tries < LOOKS { LOOK } else { PATIENT_LOOK });

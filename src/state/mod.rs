@@ -3,28 +3,28 @@
 //! All but the chosen manifest lies in `.dpl/` beside the manifest, in a folder for each project, shared by all who work on
 //! that host. Two projects in one folder share nothing but that folder.
 
-mod chosen;
 mod deployments;
-mod divide;
 mod folder;
 mod history;
 mod journal;
 mod loads;
 mod lock;
+mod older_records;
 mod operator;
 mod receipts;
+mod remembered_manifest;
 mod stopped;
 
-pub use chosen::{choose_manifest, chosen_manifest};
 pub use deployments::{DeployedService, Deployment, Deployments};
-pub use divide::undivided_manifests;
 pub use folder::StateDir;
 pub use history::{ActionResult, PastAction, PastStep, StepResult, history, was_broken_off_since};
 pub use journal::{Action, ActionEnd, Entry, FILE as JOURNAL, Journal, StepEnd, damaged_lines, read_journal};
 pub use loads::{EngineLoads, LoadLog, LoadOrigin, LoadRecord, Loads};
 pub use lock::{Holder, Lock, at_work};
+pub use older_records::undivided_manifests;
 pub use operator::Operator;
 pub use receipts::{Receipt, add_receipt, newest_release, receipts};
+pub use remembered_manifest::{choose_manifest, chosen_manifest};
 pub use stopped::{note_stopped_services, stopped_services};
 
 use std::io;
@@ -54,7 +54,7 @@ pub enum StateError {
         path: PathBuf,
         format: u64,
     },
-    /// Somebody else is at work on this project.
+    /// Somebody else is working on this project.
     Locked(Box<Option<Holder>>),
 }
 

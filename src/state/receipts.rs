@@ -1,4 +1,4 @@
-//! What packages have brought: for each a receipt, so that whoever made it can be told what arrived.
+//! What packages have brought: for each a receipt, so that its sender can be told what arrived.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;

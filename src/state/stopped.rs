@@ -1,4 +1,4 @@
-//! Services that are down for a moment, on the way through an action: whoever finds the note after a crash knows that
+//! Services that are down for a moment, on the way through an action: the note tells after a crash that
 //! they are to run again.
 
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ struct Note {
 /// The services that an action stopped and has not started again. The project's lock must be held.
 pub fn stopped_services(state: &StateDir) -> Result<BTreeSet<String>, StateError> {
     let mut services = read(&state.file(FILE))?;
-    services.extend(super::divide::stopped_services(state)?);
+    services.extend(super::older_records::stopped_services(state)?);
     Ok(services)
 }
 

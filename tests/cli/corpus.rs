@@ -217,7 +217,7 @@ fn mounts(service: &Value) -> Value {
     mounts.into()
 }
 
-/// Sizes in bytes, whoever printed them.
+/// Sizes in bytes, whichever program printed them.
 fn sizes(service: &Value) -> Vec<(String, Value)> {
     let keys = ["mem_limit", "mem_reservation", "memswap_limit", "shm_size"];
     let bytes = |value: &Value| {

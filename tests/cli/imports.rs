@@ -73,7 +73,14 @@ const INSIDE: [(&str, &[&[&str]]); 7] = [
     ),
     (
         "manifest",
-        &[&["beside", "used_files"], &["read"], &["checks"], &["selectors"], &["graph", "steps"], &["model", "text"]],
+        &[
+            &["other_manifests", "used_files"],
+            &["read"],
+            &["checks"],
+            &["selectors"],
+            &["graph", "steps"],
+            &["model", "text"],
+        ],
     ),
     ("services", &[&["show", "run"], &["plan"], &["snapshot"], &["container"]]),
 ];

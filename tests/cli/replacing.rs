@@ -112,5 +112,5 @@ fn a_file_that_is_not_there_is_not_asked_for_its_database() {
 #[test]
 fn without_a_terminal_a_question_for_a_name_says_what_yes_would_do() {
     let run = site().run(&["db", "restore", "stack.json", "expert"]).failure(2);
-    says(&run, "--yes does it without the name `expert` being typed");
+    says(&run, "--yes does it without asking for the name `expert`");
 }

@@ -284,7 +284,7 @@ fn a_damaged_archive_is_to_be_brought_again_by_its_name_and_a_quick_look_claims_
     let quick = site.run(&[&verify[..], &["--quick"]].concat()).success().stderr;
     assert!(!quick.contains("whole") && quick.contains("contents were not read"), "{quick}");
     let said = site.run(&verify).failure(1).stderr;
-    assert!(said.contains("y.tar can't be repaired: bring this archive again"), "{said}");
+    assert!(said.contains("y.tar can't be repaired: copy this archive again"), "{said}");
     assert!(!said.contains("dpl images repair"), "{said}");
 }
 
@@ -453,5 +453,5 @@ fn an_archive_with_a_damaged_layer_is_to_be_brought_again() {
     damaged[at] ^= 1;
     std::fs::write(site.file("x.tar"), damaged).unwrap();
     let said = site.run(&["images", "import", "x.tar", "-f", "stack.json"]).failure(1).stderr;
-    assert!(said.contains("hint: bring it again, or take another archive of the image"), "{said}");
+    assert!(said.contains("hint: copy it again, or use another archive of the image"), "{said}");
 }

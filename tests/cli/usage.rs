@@ -48,11 +48,11 @@ const PAGES: &[(&[&str], &str, &str)] = &[
     (&["up"], "unknown command `up`", "did you mean `dpl start`?"),
     (&["ps"], "unknown command `ps`", "did you mean `dpl status`?"),
     (&["images", "import", ""], "`FILE` needs a value", "`dpl images import --help` shows the commands and flags"),
-    (&["logs", "-f"], "`--manifest` needs a value", "`dpl logs --follow SERVICE` goes on with what is written"),
+    (&["logs", "-f"], "`--manifest` needs a value", "`dpl logs --follow SERVICE` shows new lines as they are written"),
     (
         &["logs", "-f", "web"],
         "`-f` names the manifest, and the file `web` does not exist",
-        "`dpl logs --follow web` goes on with what is written",
+        "`dpl logs --follow web` shows new lines as they are written",
     ),
     (&["schema", "staus"], "unknown document `staus`", "did you mean `status`?"),
 ];

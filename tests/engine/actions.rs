@@ -249,7 +249,7 @@ fn a_takeover_that_was_killed_is_brought_to_its_end() {
         let killed = stack.run(&["start", "--adopt"]);
         assert_eq!(killed.code, -1, "{point}: {}", killed.stderr);
         stack.site.set("DPL_FAILPOINT", "");
-        // First something that can't work: whoever served before has to serve again, with the policy that it had.
+        // First something that can't work: the container that served before has to serve again, with the policy that it had.
         stack.rewrite(&one(FAILS));
         if !matches!(point, "before-remove" | "after-start") {
             stack.run(&["start", "--adopt"]).failure(1);

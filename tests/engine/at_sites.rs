@@ -390,7 +390,7 @@ fn who_is_at_work_at_a_site_is_told_to_the_next_one() {
     let (mut first, said) = sites.begin(&["on", "site", "restart", "slow"]);
     eventually("the restart is under way", || sites.is_under_way());
     let refused = sites.run(&["on", "other", "restart", "a"]).failure(5);
-    let at_work = "is at work on this project: `dpl restart slow`";
+    let at_work = "is working on this project: `dpl restart slow`";
     assert!(refused.stderr.contains(at_work), "{}", refused.stderr);
     assert_eq!(first.wait().unwrap().code(), Some(0), "{}", fs::read_to_string(said).unwrap());
 }

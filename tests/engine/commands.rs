@@ -418,7 +418,7 @@ fn the_menu_takes_deploy_pys_numbers_from_a_pipe() {
     );
     // What changes something wants to be answered, and there is nobody to ask.
     let run = menu(&stack, "4\n3\n0\n", &[]).failure(2);
-    assert!(run.stderr.contains("give --yes where the answer is yes"), "{}", run.stderr);
+    assert!(run.stderr.contains("give --yes to answer yes"), "{}", run.stderr);
     assert!(answers(port));
     // What only looks asks nothing.
     let run = menu(&stack, "9\n10\n2\n11\n3\n０\n", &[]).success();
@@ -437,7 +437,7 @@ fn one_operator_at_a_time_and_the_second_is_told_who() {
     let file = fs::OpenOptions::new().read(true).write(true).open(stack.site.state("lock")).unwrap();
     file.lock().unwrap();
     let run = stack.run(&["stop", "redis"]).failure(5);
-    assert!(run.stderr.contains("is at work on this project: `dpl start redis` since"), "{}", run.stderr);
+    assert!(run.stderr.contains("is working on this project: `dpl start redis` since"), "{}", run.stderr);
     assert_eq!(stack.inspect("redis", "{{.State.Running}}"), "true");
     stack.run(&["status"]).success();
     file.unlock().unwrap();

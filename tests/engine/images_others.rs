@@ -379,7 +379,7 @@ impl Registry {
     }
 }
 
-/// Answers one request; whoever wants more connects again.
+/// Answers one request; a client that wants more connects again.
 fn answer(mut stream: TcpStream, answers: &HashMap<String, (&'static str, Vec<u8>)>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut request = Vec::new();

@@ -81,7 +81,7 @@ fn a_second_operator_on_the_engine_is_told_who_is_at_work() {
     let operators = Operators::new();
     let mut first = operators.at_work(&["start", "second"]);
     let run = operators.other(&["stop", "all"]).failure(5);
-    assert!(run.stderr.contains("is at work on this project: `dpl start second`"), "{}", run.stderr);
+    assert!(run.stderr.contains("is working on this project: `dpl start second`"), "{}", run.stderr);
     assert!(run.stderr.contains("--lock-wait"), "{}", run.stderr);
     let status = operators.other.run(&["lock", "status", "--json"]).success().json();
     assert_eq!((&status["engine"]["alive"], &status["here"]), (&true.into(), &serde_json::Value::Null));
@@ -193,7 +193,7 @@ fn a_lock_that_nobody_keeps_alive_is_removed_by_hand() {
     let run = operators.other(&["lock", "release"]).success();
     assert_eq!(run.stderr, "the engine is not locked\n");
     let run = operators.other.run(&["lock", "status"]).success();
-    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", "nobody is at work on this project\n"));
+    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", "nobody is working on this project\n"));
     assert_eq!(operators.other.run(&["lock", "status", "--json"]).success().json(), serde_json::json!({}));
     // A lock that nobody keeps alive, as a machine that lost its power leaves it.
     let name = format!("{}-dpl-lock", operators.one.project);

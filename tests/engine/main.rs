@@ -1,4 +1,4 @@
-//! The program and its rooms on a real, private engine, which `DPL_TEST_ENGINE` names: `scripts/test.sh` starts one,
+//! The program and its modules on a real, private engine, which `DPL_TEST_ENGINE` names: `scripts/test.sh` starts one,
 //! with stand-ins for the manifest's images, and runs these inside its network namespace.
 
 #[path = "../support/mod.rs"]

@@ -159,15 +159,21 @@ INSERT INTO c_third SELECT string_agg(md5(n::text), '') FROM generate_series(1, 
 ALTER TABLE c_third ADD CHECK (takes_its_time());
 ALTER TABLE b_second ADD CHECK (is_known(id));";
 
-#[tokio::test]
-async fn rows_that_need_other_tables_rows_are_restored_one_after_the_other() {
+/// A server with the database `expert`, which `statements` fill, and its dump as the seed; and the checksums of its rows.
+async fn dumped(statements: &str) -> (Site, String) {
     let site = Site::start().await;
     site.sql("postgres", "CREATE DATABASE expert").await;
-    site.sql("expert", ORDERED).await;
+    site.sql("expert", statements).await;
     // With a large object it is restored over several connections, however small it is.
     site.sql("expert", "SELECT lo_create(0)").await;
     let sums = site.sql("expert", CHECKSUMS).await;
     databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
+    (site, sums)
+}
+
+#[tokio::test]
+async fn rows_that_need_other_tables_rows_are_restored_one_after_the_other() {
+    let (site, sums) = dumped(ORDERED).await;
     let with =
         |jobs: u16| RebuildOptions { jobs: Jobs::new(jobs).unwrap(), old: OldDatabase::Drop, ..site.rebuild_options() };
     let said_so = || site.said().iter().filter(|key| **key == "databases-one-by-one").count();
@@ -191,8 +197,8 @@ async fn rows_that_need_other_tables_rows_are_restored_one_after_the_other() {
     site.end().await;
 }
 
-/// The second table's rows wait for those of the first, and the third's until the second's do. Whoever of two connections is
-/// through with the third table then wants the first one for itself, which the other one is reading: PostgreSQL sees no ring
+/// The second table's rows wait for those of the first, and the third's until the second's do. The connection that is the first
+/// to finish the third table then wants the first one for itself, which the other one is reading: PostgreSQL sees no ring
 /// of locks in that, and neither of them ever ends.
 const WAITING: &str = "
 CREATE TABLE a_first (id int);
@@ -210,13 +216,7 @@ INSERT INTO c_third SELECT n, md5(n::text) FROM generate_series(1, 2000) n;";
 
 #[tokio::test]
 async fn connections_that_wait_for_each_other_without_end_are_noticed_and_one_restores_in_order() {
-    let site = Site::start().await;
-    site.sql("postgres", "CREATE DATABASE expert").await;
-    site.sql("expert", WAITING).await;
-    // With a large object it is restored over several connections, however small it is.
-    site.sql("expert", "SELECT lo_create(0)").await;
-    let sums = site.sql("expert", CHECKSUMS).await;
-    databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
+    let (site, sums) = dumped(WAITING).await;
     site.sql("expert", "TRUNCATE b_second").await;
     let options = RebuildOptions { jobs: Jobs::new(2).unwrap(), old: OldDatabase::Drop, ..site.rebuild_options() };
     site.rebuild_from("expert", &site.seed(), &options).await.unwrap();

@@ -133,7 +133,7 @@ fn a_stop_is_rolled_back_too_and_a_failed_way_back_leaves_what_runs() {
     let run = stack.run(&["stop", "web"]).success();
     assert!(run.stderr.contains("deployments.json"), "{}", run.stderr);
     assert_eq!(stack.inspect("web", "{{.State.Running}}"), "false");
-    assert_eq!(std::fs::read_to_string(&recorded).unwrap(), "", "it stays for whoever wants to look at it");
+    assert_eq!(std::fs::read_to_string(&recorded).unwrap(), "", "it stays for inspection");
 }
 
 #[test]

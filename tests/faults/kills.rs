@@ -166,7 +166,7 @@ fn what_a_killed_rebuild_had_replaced_is_backed_up_before_it_goes_whatever_the_n
 }
 
 #[test]
-fn what_opens_a_database_again_is_left_alone_by_whoever_works_on_the_engine_next() {
+fn what_opens_a_database_again_is_left_alone_by_the_next_action_on_the_engine() {
     let mut subject = Databases::new(databases::Deed::RebuildOutside);
     subject.prepare();
     let command = [&subject.command()[..], &["--yes", "-f", "stack.json"]].concat();
@@ -192,7 +192,7 @@ fn a_killed_rebuild_on_a_server_outside_leaves_all_old_rows_or_all_new_ones() {
 
 #[test]
 fn a_killed_rebuild_of_a_new_database_leaves_none_or_a_complete_one() {
-    kill_at_points(Scene::RebuildAnew, 1, || Databases::new(databases::Deed::RebuildAnew));
+    kill_at_points(Scene::RebuildNew, 1, || Databases::new(databases::Deed::RebuildNew));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_killed_restore_leaves_all_old_rows_or_all_new_ones() {
 #[test]
 fn a_killed_rollback_leaves_both_databases_and_is_done_by_the_next() {
     kill_at_points(Scene::Rollback, 2, || Databases::new(databases::Deed::Rollback));
-    kill_at_points(Scene::RollbackAnew, 1, || Databases::new(databases::Deed::RollbackAnew));
+    kill_at_points(Scene::RollbackDropped, 1, || Databases::new(databases::Deed::RollbackDropped));
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn an_action_whose_journal_can_not_be_begun_changes_nothing_and_leaves_no_lock()
     subject.is_untouched("a folder in its place");
     let program = subject.site().command(&["lock", "status", "-f", "stack.json"]);
     let status = run_command(subject.site(), program).success("who is at work");
-    assert!(status.stderr.contains("nobody is at work"), "{}", status.stderr);
+    assert!(status.stderr.contains("nobody is working on"), "{}", status.stderr);
     run(subject.site(), &subject.command()).success("the next one");
     subject.is_done("the next one");
 }
@@ -215,7 +215,7 @@ fn another_users_folders_are_named_and_stay_as_they_are() {
         run_command(site, command)
     };
     let mut tally = Tally::of("disk-full");
-    // The state first: whoever can't write down what is done does nothing.
+    // The state first: a command that can't write down what it does changes nothing.
     for command in [&["db", "backup"][..], &["db", "dump", "shop"], &["stop", "all"], &["restart", "all"]] {
         tally.case();
         says_why(&as_nobody(command), &["where dpl keeps its state", "Permission denied"], &format!("{command:?}"));

@@ -250,7 +250,7 @@ fn a_store_without_room_is_said_before_anything_is_exported() {
     let ended = fake.ends(&["save", "--dry-run"], 1, &["not enough space in", "--no-space-check"]);
     assert!(ended.stdout.contains("too little") && ended.stdout.contains("8.4 MB"), "{}", ended.stdout);
     for more in [&["--compression", "none"][..], &["--format", "docker-archive"], &[]] {
-        let words = ["not enough space in", "store", "are free", "make room", "--no-space-check"];
+        let words = ["not enough space in", "store", "are free", "free some space", "--no-space-check"];
         fake.ends(&[&["save"], more].concat(), 1, &words);
     }
     assert_eq!(fake.asked("/get"), 0, "nothing was exported");
@@ -281,7 +281,7 @@ fn an_engine_without_room_is_said_before_anything_is_sent() {
         let dry = fake.ends(&["load", "--dry-run"], i32::from(is_local), &[]);
         if is_local {
             assert!(dry.stdout.contains("too little") && dry.stdout.contains("12.6 MB"), "{}", dry.stdout);
-            fake.ends(&["load"], 1, &["not enough space in", "4.2 MB are free", "make room", "--no-space-check"]);
+            fake.ends(&["load"], 1, &["not enough space in", "4.2 MB are free", "free some space", "--no-space-check"]);
             assert_eq!(fake.asked("/images/load"), 0);
             fake.ends(&["load", "--dry-run", "--no-space-check"], 0, &[]);
             fake.ends(&["load", "--no-space-check"], 1, &["the fake takes nothing"]);

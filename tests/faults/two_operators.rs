@@ -105,7 +105,7 @@ fn call_in(bytes: &[u8]) -> Option<String> {
 
 fn is_change(call: &str, locks: &[String]) -> bool {
     let only_looks = call.starts_with("GET ") || call.starts_with("HEAD ");
-    // The lock's image is made of nothing by whoever is the first.
+    // The first process builds the lock's empty image.
     let is_about_a_lock = call.contains("dpl-lock") || locks.iter().any(|lock| call.contains(lock));
     !only_looks && !is_about_a_lock
 }

@@ -94,7 +94,7 @@ fn a_changed_layer_travels_as_a_delta_and_comes_back_bit_for_bit() {
     assert!(size(&whole) > 3 * SIZE as u64 && size(&package) < 40_000, "{} {}", size(&whole), size(&package));
 
     let shown = desk.run(&["package", "show", &output]).success();
-    assert!(shown.stderr.contains("1 layer is carried as a delta"), "{}", shown.stderr);
+    assert!(shown.stderr.contains("1 layer is packed as a delta"), "{}", shown.stderr);
     let plan = vault.run(&["-f", "stack.json", "--json", "package", "plan", &output]).success().json();
     let delta = &plan["plan"]["deltas"][0];
     assert!(delta["whole_bytes"].as_u64().unwrap() > 3 * SIZE as u64, "{plan}");

@@ -86,13 +86,13 @@ fn yes_takes_an_unsigned_package_only_where_no_key_is_trusted_and_trusts_nobody(
     let size = u64::from_str_radix(std::str::from_utf8(&bytes[124..135]).unwrap(), 8).unwrap() as usize;
     let before = dpl::fs::Digest::of(&bytes[512..512 + size]);
     bytes[place] ^= 1;
-    // Whoever changes it can make its digest fit; its signature, they can't.
+    // A forger can make its digest fit, but not its signature.
     let after = dpl::fs::Digest::of(&bytes[512..512 + size]);
     let seal = bytes.windows(64).position(|window| window == before.hex().as_bytes()).unwrap();
     bytes[seal..seal + 64].copy_from_slice(after.hex().as_bytes());
     fs::write(vault.file("changed.tar"), bytes).unwrap();
     let refused = unpack(&vault, &vault.file("changed.tar"), &["--allow-older"]).failure(1);
-    assert!(refused.stderr.contains("signature does not hold"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("signature is not valid"), "{}", refused.stderr);
 }
 
 #[test]

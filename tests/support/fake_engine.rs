@@ -47,7 +47,7 @@ pub struct FakeEngine {
     bodies: Arc<Mutex<Vec<Body>>>,
 }
 
-/// All requests so far; whoever waits for one is woken by each.
+/// All requests so far; each wakes those that wait for one.
 #[derive(Default)]
 struct Heard {
     requests: Mutex<Vec<String>>,
@@ -302,7 +302,7 @@ fn ordinary(method: &str, path: &str) -> Answer {
         "/version" => Answer::Json(200, VERSION),
         "/info" => Answer::Json(200, INFO),
         "/_ping" => Answer::Json(200, "\"OK\""),
-        // The lock of whoever is about to change something.
+        // The lock of a process that is about to change something.
         _ if method == "POST" && path.contains("-dpl-lock") => Answer::Json(201, r#"{"Id":"the-lock","Warnings":[]}"#),
         _ if method == "PUT" && path.contains("/archive") => Answer::Json(200, ""),
         _ if path.starts_with("/containers/the-lock") => Answer::Json(200, ""),

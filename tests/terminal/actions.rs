@@ -157,7 +157,7 @@ fn an_error_shows_its_page_and_the_menu_again() {
     assert_eq!(terminal.end(), 0);
 }
 
-/// `doctor` tries a GPU with a container, which whoever has asked for the lock makes only with the lock.
+/// `doctor` tries a GPU with a container, which an action that has asked for the lock makes only with the lock.
 #[test]
 fn a_look_after_an_action_that_could_not_be_begun_takes_no_lock() {
     let stack = Stack::new(

@@ -107,7 +107,7 @@ fn words_filter_the_list_and_enter_takes_what_is_marked() {
     assert!(!terminal.text().contains("platform-1"), "{}", terminal.text());
     terminal.keys("\x1b[B").says("> 23  metis_worker");
     // What matches nothing says so, and is no choice.
-    terminal.keys("zzz").says("nothing of that in the list");
+    terminal.keys("zzz").says("nothing in the list matches");
     terminal.keys("\r").says("error: unknown service `Workerzzz`").asks("which:").keys("\x1b").asks("action:");
     // An action is found by its own words and by its command's.
     terminal.keys("doc").says("> 12  look at engine and host");

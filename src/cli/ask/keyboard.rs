@@ -95,7 +95,7 @@ impl Keyboard {
             Input::Gone => return Ok(Key::Gone),
             Input::Nothing => return Ok(Key::Other),
             Input::Signal => {
-                // Whoever stopped this process has set the terminal to ways of their own.
+                // The shell that stopped this process has set the terminal to modes of its own.
                 if let Some(raw) = &self.raw {
                     raw.again()?;
                 }

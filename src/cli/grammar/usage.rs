@@ -14,6 +14,9 @@ use crate::cli::text::stdout;
 use crate::manifest::nearest;
 use crate::report::{Listed, Message};
 
+#[cfg(test)]
+mod tests;
+
 /// Shows what `error` has to say of words that `root`, the grammar in English, does not take, and gives the exit code. Help and versions are no errors.
 pub fn show(error: &Error, typed: &[OsString], root: &Command) -> u8 {
     let is_help = matches!(
@@ -108,18 +111,47 @@ fn failure(error: &Error, typed: &[OsString], root: &Command) -> Failure {
         ErrorKind::MissingRequiredArgument => {
             let missing = text(error, ContextKind::InvalidArg);
             Failure::usage_with_hint(
-                message!("usage-argument-missing", path = path, what = missing),
+                message!("usage-argument-missing", path = path, what = Listed::of(missing.split(", "))),
                 usage(error).unwrap_or(see),
             )
         }
         ErrorKind::ArgumentConflict => {
             let other = text(error, ContextKind::PriorArg);
+            // A command that takes arguments or a command below it, and got both.
+            let what = match what.is_empty() {
+                true => text(error, ContextKind::InvalidSubcommand),
+                false => what,
+            };
             let headline = match first_word(&other) {
                 other if other == what => message!("usage-flag-twice", flag = what),
                 other => message!("usage-flags-conflict", flag = what, other = other),
             };
             Failure::usage_with_hint(headline, see)
         }
+        ErrorKind::MissingSubcommand => {
+            let names = command.get_subcommands().filter(|command| !command.is_hide_set()).map(Command::get_name);
+            let hint = message!("hint-one-of", names = Listed::of(names));
+            Failure::usage_with_hint(message!("usage-command-missing", path = path), hint)
+        }
+        ErrorKind::TooManyValues => {
+            Failure::usage_with_hint(message!("usage-value-unexpected", flag = what, value = value), see)
+        }
+        ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
+            let wanted = some(text(error, ContextKind::ExpectedNumValues));
+            let wanted = wanted.unwrap_or_else(|| text(error, ContextKind::MinValues));
+            let given = text(error, ContextKind::ActualNumValues);
+            let headline = message!("usage-number-of-values", flag = what, wanted = wanted, given = given);
+            Failure::usage_with_hint(headline, see)
+        }
+        ErrorKind::NoEquals => {
+            let flag = what.split('=').next().unwrap_or_default();
+            Failure::usage_with_hint(message!("usage-equals-missing", flag = flag), see)
+        }
+        ErrorKind::InvalidUtf8 => {
+            let wrong = typed.iter().find(|word| word.to_str().is_none()).map(|word| word.to_string_lossy());
+            Failure::usage_with_hint(message!("usage-not-utf8", word = wrong.unwrap_or_default()), see)
+        }
+        // Kinds that parsing does not give, and those of later versions of clap: in its own English.
         _ => {
             let rendered = error.to_string();
             let headline = rendered.lines().next().unwrap_or_default();
@@ -194,7 +226,7 @@ fn some(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// `--jobs <N>` is `--jobs`, and `<FILE>...` is `FILE`.
+/// `--jobs <N>` is `--jobs`, `<FILE>...` is `FILE`, and of `--all, --journal` the first counts.
 fn first_word(text: &str) -> String {
-    text.split_whitespace().next().unwrap_or_default().trim_matches(['<', '>', '[', ']', '.']).to_owned()
+    text.split_whitespace().next().unwrap_or_default().trim_matches(['<', '>', '[', ']', '.', ',']).to_owned()
 }

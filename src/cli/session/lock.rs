@@ -110,7 +110,7 @@ mod tests {
         let holder = Holder::of_process(&Operator::of_process(), "dpl load 25");
         let said = english(&taken_over(&serde_json::to_string(&holder).unwrap()));
         assert!(said.contains("`dpl load 25`") && said.contains("is gone or silent"), "{said}");
-        assert!(!said.contains("at work"), "{said}");
+        assert!(!said.contains("is working"), "{said}");
         assert!(english(&taken_over("{}")).contains("somebody"));
     }
 

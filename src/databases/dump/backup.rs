@@ -283,7 +283,7 @@ mod tests {
     use crate::databases::archive::record::{RECORD_FILE, tests::record};
 
     #[test]
-    fn backups_are_listed_oldest_first_and_strangers_left_out() {
+    fn backups_are_listed_oldest_first_and_other_folders_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let home = folder_of(folder.path(), "expert");
         for (stamp, time) in

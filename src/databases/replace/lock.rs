@@ -1,4 +1,4 @@
-//! The lock that whoever replaces a database holds on the server: two operators may work from two machines.
+//! The lock on the server that is held while a database is replaced: two operators may work from two machines.
 
 use crate::databases::archive::names;
 use crate::databases::error::DatabasesError;

@@ -5,7 +5,7 @@
 //! dropped. Killed anywhere, the name answers with all old rows or all new ones, and the next run clears up.
 
 pub(super) mod drop_old;
-mod earlier;
+mod earlier_run;
 pub(super) mod examine;
 pub(super) mod leftovers;
 mod lock;
@@ -20,7 +20,7 @@ mod streamed;
 pub(super) mod swap;
 
 use self::drop_old::DropOld;
-use self::earlier::Earlier;
+use self::earlier_run::Earlier;
 use self::examine::{Examined, Examining, Origin};
 use self::lock::DatabaseLock;
 pub use self::options::{Adaptation, Identity, NewDatabase, OwnerMap, Owners, Part, Placement, RebuildOptions, Repeat};

@@ -86,7 +86,7 @@ async fn end_connections(server: &Server, database: &str) -> Result<(), Database
 
 /// Those that hold what others wait for, each with how far it is. One that reads rows gets on as they come in, by the server's
 /// count from 14 on, by the size of the database before; any other gets on as long as it does not itself wait for something
-/// outside. One that waits for a lock is not the one to look at, but whoever holds that.
+/// outside. One that waits for a lock is not the one to look at, but the one that holds that lock.
 fn holders(version_number: u32) -> String {
     let (read, progress) = match version_number {
         140_000.. => (

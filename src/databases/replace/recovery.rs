@@ -109,7 +109,7 @@ pub(in crate::databases) struct Recovered {
 }
 
 impl Recovered {
-    /// Whoever does not drop them says that they are there.
+    /// A caller that does not drop them says that they are there.
     pub fn tell_what_waits(&self, database: &str, reporter: &Reporter) {
         for name in &self.to_drop {
             reporter.warn(message!("databases-leftover-waits", database = database, name = name));

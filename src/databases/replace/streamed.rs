@@ -3,7 +3,7 @@
 //!
 //! The files of a directory archive are the members of a tar, in the order in which its table of contents names them (what
 //! pg_dump's `pg_backup_tar.c` wants of a stream). The digests of all of them were compared before; what comes out is
-//! compared by whoever restores, as it always is.
+//! compared by the restore, as it always is.
 
 use std::fs::File;
 use std::io::{self, Read};

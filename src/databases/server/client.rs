@@ -47,7 +47,7 @@ impl std::fmt::Debug for Secret {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub user: String,
-    /// `None` where the server trusts whoever reaches it.
+    /// `None` where the server accepts every connection without one.
     pub password: Option<Secret>,
 }
 

@@ -11,10 +11,10 @@ use tokio::sync::{OnceCell, mpsc};
 use super::client::{Client, Credentials, Endpoint, Limits, application_name};
 use super::command::Command;
 use super::guard;
+use super::helper_route::{self, HelperRoute, PRIVILEGED, Privileged, Seen, ServerBySocket};
 use super::idle_sessions::IdleSessions;
 use super::quoting;
 use super::session::Session;
-use super::way::{self, HelperRoute, PRIVILEGED, Privileged, Seen, ServerBySocket};
 use crate::catalogue::english;
 use crate::databases::containers::helper::{self, HelperPlace};
 use crate::databases::containers::stale;
@@ -152,13 +152,13 @@ impl Server {
 
     /// One that is not where it is looked for first: its socket is in another folder, or it has another port.
     async fn find_elsewhere(client: Client, place: Place, refusal: Said) -> Result<Self, DatabasesError> {
-        let spec = ExecSpec { command: way::LISTENERS.map(str::to_owned).into(), ..Default::default() };
+        let spec = ExecSpec { command: helper_route::LISTENERS.map(str::to_owned).into(), ..Default::default() };
         let tables = client.engine.exec(&client.container, &spec, b"").await?;
         let endpoint = |seen| match seen {
             Seen::Socket { folder, port } => Endpoint::SocketIn { folder, port },
             Seen::Port(port) => Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: Some(port) },
         };
-        let ways: Vec<_> = way::listeners(&String::from_utf8_lossy(&tables.stdout))
+        let ways: Vec<_> = helper_route::listeners(&String::from_utf8_lossy(&tables.stdout))
             .into_iter()
             .map(endpoint)
             .flat_map(|endpoint| [(endpoint.clone(), "postgres"), (endpoint, "template1")])
@@ -346,7 +346,7 @@ impl Server {
             quoting::literal(application_name())
         );
         let cancelled = self.client.execute(self.home, || message!("sql-cancel-the-statements"), &statement);
-        // Whoever asked for an end does not wait for a server that does not answer.
+        // After a stop was asked for, nothing waits for a server that does not answer.
         let _ = tokio::time::timeout(std::time::Duration::from_millis(1500), cancelled).await;
     }
 

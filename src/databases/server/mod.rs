@@ -8,7 +8,7 @@ pub(super) mod command;
 pub(super) mod connect;
 pub(super) mod disk_space;
 pub(super) mod guard;
+pub(super) mod helper_route;
 pub(super) mod idle_sessions;
 pub(super) mod quoting;
 pub(super) mod session;
-pub(super) mod way;

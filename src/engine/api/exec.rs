@@ -43,7 +43,7 @@ pub struct TerminalSize {
 pub enum ExecEnd {
     /// Its exit code.
     Exited(i64),
-    /// Whoever took the output wanted no more; the command may still run.
+    /// The receiver of the output stopped reading; the command may still run.
     Abandoned,
 }
 

@@ -60,7 +60,7 @@ impl Engine {
             options = options.until(until.clamp(0, i32::MAX.into()) as i32);
         }
         let object = message!("object-log", name = container);
-        // Whoever follows waits for as long as nothing is written.
+        // Following waits for as long as nothing is written.
         let limit = if query.follow { Duration::MAX } else { self.stall_limits().moving };
         end_when_silent(limit, self.docker().logs(container, Some(options.build()))).map(move |chunk| match chunk {
             Ok(LogOutput::StdErr { message }) => Ok(line(LogSource::Stderr, &message)),

@@ -23,7 +23,7 @@ pub struct LockKeeper {
     engine: Engine,
     request: LockRequest,
     lock: Arc<Mutex<Hold>>,
-    /// Held while a heartbeat is written, so that whoever only asks need not wait for the engine; taken before `lock`.
+    /// Held while a heartbeat is written, so that a question need not wait for the engine; taken before `lock`.
     writing: Arc<Mutex<()>>,
 }
 
@@ -115,8 +115,8 @@ impl LockKeeper {
                 let Some(lock) = lock.upgrade() else { return };
                 {
                     let _writing = writing.lock().await;
-                    // An engine that does not answer now may do so later; whoever wants to change something meanwhile
-                    // is told by its own call.
+                    // An engine that does not answer now may do so later; a change that is tried meanwhile
+                    // fails by its own call.
                     let _ = heartbeat(&engine, &request, &lock, Duration::ZERO).await;
                     if !matches!(*lock.lock().await, Hold::Held(_)) {
                         return;
@@ -178,7 +178,7 @@ async fn write(
     if engine.write_heartbeat(id, number).await? {
         return Ok(true);
     }
-    // Whoever tidies up stopped containers removes the lock as well. As long as nobody can have taken us for gone,
+    // `docker container prune` removes the lock as well. As long as nobody can have taken us for gone,
     // nobody else can have had it meanwhile.
     if confirmed.elapsed() > request.timing.stale / 2 {
         return Ok(false);

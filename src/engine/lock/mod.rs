@@ -3,7 +3,7 @@
 //! The lock is a container of a fixed name that is made and never started: making it is atomic, since names are taken
 //! once. Its labels say who holds it; a number in it that counts up while the work goes on is the holder's heartbeat. It is
 //! made by the first call that changes something, so that work that finds nothing to do costs nothing, and looked
-//! after by every later one: whoever has lost it makes no further change. One call may be under way at that moment,
+//! after by every later one: an operation that has lost it makes no further change. One call may be under way at that moment,
 //! since engines know no fencing.
 
 mod container;
@@ -90,7 +90,7 @@ impl Engine {
         self.read_lock(name).await
     }
 
-    /// Takes a lock away from whoever has it, by the container's ID: a newer one of that name stays.
+    /// Removes a lock, whatever process holds it, by the container's ID: a newer one of that name stays.
     pub async fn break_lock(&self, id: &str) -> Result<(), EngineError> {
         self.remove_lock(id).await
     }

@@ -99,7 +99,7 @@ impl Input {
         }
     }
 
-    /// As [`Self::open`]; whoever waits for standard input stops when `reporter` is asked to.
+    /// As [`Self::open`]; waiting for standard input ends when `reporter` is asked to stop.
     pub fn open_stoppable(&self, reporter: &Reporter) -> Result<Source, ImagesError> {
         if *self != Self::Stdin {
             return self.open();

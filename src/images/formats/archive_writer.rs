@@ -20,7 +20,7 @@ pub struct ArchiveWriter<W: Write> {
 pub enum LayerFailure {
     /// The archive can't be written.
     Write(io::Error),
-    /// Whoever watches wants no more.
+    /// The observer asked to stop.
     Stopped,
     /// The layer can't be read.
     Read(io::Error),

@@ -73,7 +73,7 @@ impl<R: BufRead> BufRead for Slot<R> {
     }
 }
 
-/// Sixteen windows of deflate: starting anew costs less than a percent of the ratio, and the blocks of sixteen threads
+/// Sixteen windows of deflate: starting again costs less than a percent of the ratio, and the blocks of sixteen threads
 /// stay below 20 MiB.
 const BLOCK_BYTES: usize = 512 << 10;
 
@@ -175,7 +175,7 @@ fn work(waiting: &Mutex<Receiver<Job>>, level: CompressionLvl) {
         let mut packed = vec![0; compressor.gzip_compress_bound(block.len())];
         let size = compressor.gzip_compress(&block, &mut packed).expect("a member within its bound fits");
         packed.truncate(size);
-        // Whoever wanted it may have given up.
+        // The receiver may have given up.
         let _ = member.send(packed);
     }
 }

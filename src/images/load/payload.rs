@@ -296,7 +296,7 @@ impl dyn UploadObserver + '_ {
     }
 }
 
-/// Whoever takes the archive ended the call, and says why.
+/// The receiver of the archive ended the call, and its own error says why.
 fn hung_up(_: io::Error) -> PayloadError {
     PayloadError::HungUp
 }

@@ -108,8 +108,8 @@ struct Sent {
 const SENT_AGAIN: usize = 3;
 
 impl Transfer<'_> {
-    /// Brings the images and names them. An image without a name can be removed by whoever tidies up (`docker image prune`):
-    /// then it is sent again.
+    /// Brings the images and names them. An image without a name can be removed by `docker image prune`: then it is
+    /// sent again.
     async fn run(mut self, transfer: PlannedTransfer, loaded: &mut Vec<LoadedImage>) -> Result<(), ImagesError> {
         let PlannedTransfer { batch, known, .. } = transfer;
         let batch = measured(batch).await?;

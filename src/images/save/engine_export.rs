@@ -64,7 +64,7 @@ async fn pass_on(
                     batch_bytes = 0;
                     continue;
                 }
-                // Whoever reads has given up, for a reason of its own.
+                // The reader has given up, for a reason of its own.
                 Err(_) => return Ok(()),
             },
         };

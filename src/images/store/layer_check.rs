@@ -120,7 +120,7 @@ pub struct LayerOf<'a> {
 pub enum UnpackFailure {
     /// The archive can't be written.
     Write(io::Error),
-    /// Whoever watches wants no more.
+    /// The observer asked to stop.
     Stopped,
     /// The layer is damaged, or can't be read.
     Layer(ImagesError),

@@ -23,7 +23,7 @@ pub struct LayerWriter {
     folder: PathBuf,
     options: CompressionOptions,
     known: Arc<KnownLayers>,
-    /// Whoever has it may compress on all threads: the buffers of two such compressors would take too much memory.
+    /// Its holder may compress on all threads: the buffers of two such compressors would take too much memory.
     /// The next layer waits only until the one before it is compressed, not until it is on the disk.
     compressing: Arc<Mutex<()>>,
     /// As `compressing`, for layers that come as zstd: each may ask for a window of 128 MiB. They come one after another,

@@ -22,7 +22,7 @@ pub struct StoreLock {
     file: File,
 }
 
-/// Who writes to a store; in its lock's file, for whoever finds it held.
+/// Who writes to a store; in its lock's file, for a process that finds it held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreHolder {
     pub user: String,

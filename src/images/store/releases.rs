@@ -1,7 +1,7 @@
 //! Releases in a store: documents that name images by digest, each in a folder of its own inside the store's own folder. What they
 //! lead to stays in the store, whatever the index names.
 //!
-//! What else a document says is the business of whoever writes it; here it is a document with `images`.
+//! What else a document says belongs to its writer; here it is a document with `images`.
 
 use std::fs;
 use std::io::{self, Write};

@@ -15,7 +15,7 @@ use crate::images::store::layout::{Layout, StoredLayer};
 use crate::images::store::plain_layer::PlainLayer;
 use crate::images::store::writer::known_layers;
 
-/// The layers of which the store in `folder` has a blob in full length, by their diff IDs, whoever wrote them. Blocking.
+/// The layers of which the store in `folder` has a blob in full length, by their diff IDs, whatever program wrote them. Blocking.
 ///
 /// # Errors
 /// A store that can't be read.

@@ -37,7 +37,7 @@ impl ReadAt for Vec<u8> {
     }
 }
 
-/// A layer of the old release, uncompressed. Whoever gives it has compared its bytes with its digest.
+/// A layer of the old release, uncompressed. The caller has compared its bytes with its digest.
 #[derive(Clone, Copy)]
 pub struct BaseLayer<'a> {
     pub diff_id: &'a Digest,

@@ -19,7 +19,7 @@ pub enum DeltaError {
     Damaged { why: Message },
     /// It rebuilds another layer than the one that is asked for.
     AnotherResult { wanted: Digest, result: Digest },
-    /// It would be larger than whoever asks for it allows.
+    /// It would be larger than the caller allows.
     TooLarge { size: u64, most: u64 },
     /// It was made against a layer that was not given.
     BaseMissing { diff_id: Digest },

@@ -6,7 +6,7 @@
 //!
 //! - [`BaseIndex`] reads the old layers' headers; [`create()`] makes a delta against them.
 //! - [`apply()`] rebuilds the layer. Both need the old layers as plain tars that can be read at any place ([`ReadAt`]): layers
-//!   of a store are decompressed beside them first, and whoever does that compares their digests on the way.
+//!   of a store are decompressed beside them first, and their digests are compared while that is done.
 
 mod apply;
 mod bases;

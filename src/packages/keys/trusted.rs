@@ -191,7 +191,7 @@ fn read_document(folder: &Path) -> Result<Option<Document>, PackagesError> {
         Err(error) => return Err(failed(error)),
     };
     let (owner, home) = (file.metadata().map_err(failed)?, fs::metadata(folder).map_err(failed)?);
-    // Whoever else could write it could trust themselves.
+    // Any other user who could write it could add a key of their own.
     if ![0, home.uid()].contains(&owner.uid()) || owner.mode() & 0o022 != 0 {
         return Err(PackagesError::KeyFileOwner { path });
     }

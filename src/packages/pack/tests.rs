@@ -179,7 +179,7 @@ fn the_layers_of_a_short_inventory_are_found_by_their_first_digits() {
 }
 
 #[test]
-fn deltas_are_the_same_at_any_number_of_threads_and_a_package_carries_them_for_whoever_lacks_the_layer() {
+fn deltas_are_the_same_at_any_number_of_threads_and_a_package_has_them_for_machines_that_lack_the_layer() {
     let store = tempfile::tempdir().unwrap();
     let (old, new) = (library(""), library("something new"));
     let intake = LayerIntake::open(store.path(), "amd64").unwrap();

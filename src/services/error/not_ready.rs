@@ -38,7 +38,7 @@ pub enum NotReady {
     Interrupted {
         container: String,
     },
-    /// Not transparent: whoever looks for the engine's error among the causes must find it.
+    /// Not transparent: a search for the engine's error among the causes must find it.
     Engine(#[from] EngineError),
 }
 

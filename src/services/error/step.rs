@@ -8,7 +8,7 @@ use crate::services::container::environment::InputError;
 /// A step that did not do what it was to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// Not transparent: whoever looks for the engine's error among the causes must find it.
+    /// Not transparent: a search for the engine's error among the causes must find it.
     Engine(#[from] EngineError),
     Input(#[from] InputError),
     Random {

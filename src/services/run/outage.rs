@@ -1,5 +1,5 @@
-//! What happens when the engine goes away in the middle of an action: it is restarted, or the connection is lost. Whoever
-//! called it waits for it to come back, looks, and goes on.
+//! What happens when the engine goes away in the middle of an action: it is restarted, or the connection is lost. The
+//! caller waits for it to come back, looks, and goes on.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;

@@ -132,8 +132,8 @@ fn is_joined(name: &str, seen: &ObservedContainer, observed: &Observed) -> bool 
     }
 }
 
-/// Whether others don't find it in a network under a name that it is to have: whoever connected it again by hand gave it
-/// none. Nothing is said of a network that it is not in.
+/// Whether others don't find it in a network under a name that it is to have: an operator who connected it again by hand gave
+/// it none. Nothing is said of a network that it is not in.
 fn lacks_aliases(wanted: &[String], actual: Option<&Vec<String>>) -> bool {
     actual.is_some_and(|actual| wanted.iter().any(|alias| !actual.contains(alias)))
 }

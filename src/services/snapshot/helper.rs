@@ -71,7 +71,7 @@ impl<'a> Helpers<'a> {
         }
     }
 
-    /// Creates one; it is to be discarded by whoever asked for it.
+    /// Creates one; the caller has to discard it.
     pub async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
         self.swept.get_or_try_init(|| self.sweep()).await?;
         failpoint!("services.helper.before-create");

@@ -300,7 +300,7 @@ impl Observed {
     }
 
     /// Containers of services that no manifest of the project names. Those of a manifest that can't be read are among
-    /// them: whoever removes them looks at [`Self::unread_manifest`] first.
+    /// them: look at [`Self::unread_manifest`] before removing any.
     pub fn orphans<'s>(&'s self, manifest: &'s Manifest) -> impl Iterator<Item = &'s ObservedContainer> {
         let is_named = |name: &str| manifest.services.get(name).is_some() || self.named_elsewhere.contains(name);
         self.containers.iter().filter(move |seen| !is_named(&seen.service))

@@ -1,5 +1,5 @@
-//! What a machine has of a project: engine, image store, seeds, files. A document of some kilobytes that any carrier can take
-//! to whoever plans a transfer.
+//! What a machine has of a project: engine, image store, seeds, files. A document of some kilobytes that can be sent by any means
+//! to the place where a transfer is planned.
 //!
 //! `document` is the document, `layers` its table of layers, `presence` a part of it that need not be there, `collect` makes one of
 //! this machine, `seeds` and `files` are parts of that. Nothing here changes anything.

@@ -127,7 +127,7 @@ impl Part {
         let mut file = loop {
             let file = options.open(path)?;
             match file.try_lock() {
-                // Whoever had it may have finished, or thrown it away, meanwhile.
+                // The process that had it may have finished, or removed it, meanwhile.
                 Ok(()) if is_at(&file, path) => break file,
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => thread::sleep(LOOK),

@@ -1,9 +1,10 @@
 //! The receiving side: files of a project, blobs of images, and seeds arrive, whatever carries them.
 //!
 //! `arriving` takes one file in, `targets` knows where each belongs, `placing` puts files and seeds in place, `naming` makes
-//! images of blobs, `record` writes down what was done. Nothing gets its name before all of it has passed its digest. Whoever feeds
-//! it offers files, hears from where on each is wanted, hands over pieces, and asks that what has arrived gets its place: files of the
-//! project are offered first, since they say where all else belongs, and put in place last, when all that they need is there.
+//! images of blobs, `record` writes down what was done. Nothing gets its name before all of it has passed its digest. The
+//! caller offers files, is told from where on each is wanted, hands over pieces, and asks that what has arrived is put in
+//! place: files of the project are offered first, since they say where all else belongs, and put in place last, when all that
+//! they need is there.
 
 mod arriving;
 mod naming;
@@ -24,14 +25,14 @@ use crate::report::Message;
 use crate::sites::place::problem_of;
 use crate::sites::protocol::{FileOffer, FromReceiver, ProjectPlace, Sentence, ToReceiver};
 
-/// More files than that are never under way at once; whoever offers more is none of ours.
+/// More files than that are never under way at once; a peer that offers more is refused.
 pub const MOST_AT_ONCE: usize = 64;
 /// So many pieces of a file may wait for the disk.
 const PIECES_AHEAD: usize = 8;
 /// More images no project has.
 const MOST_IMAGES: usize = 10_000;
 
-/// What is said to whoever feeds it.
+/// What is answered to the caller.
 type Says = mpsc::UnboundedSender<FromReceiver>;
 
 /// What arrives at one project. Dropped, the files that are under way are made safe as far as they have come.

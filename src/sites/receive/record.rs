@@ -21,7 +21,7 @@ const LONGEST_NAME: usize = 100;
 pub enum Recorded {
     /// In actions of the journal that say which desk sends.
     InJournal { desk: String },
-    /// By whoever listens; the project's lock is held where there is a project.
+    /// By the listener of the reporter; the project's lock is held where there is a project.
     By(Reporter),
 }
 

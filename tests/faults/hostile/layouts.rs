@@ -280,7 +280,7 @@ fn sizes() -> Vec<Case> {
     ]
 }
 
-/// Whoever held the documents of all names would hold 400 MiB.
+/// A reader that held the documents of all names would hold 400 MiB.
 fn large_under_many_names() -> Store {
     let mut config = config_of(&diff_ids(&good().image.layers));
     config["author"] = json!("x".repeat(4_000_000));

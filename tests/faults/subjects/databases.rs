@@ -22,7 +22,7 @@ pub enum Deed {
     /// `db rebuild` on a server outside the stack.
     RebuildOutside,
     /// `db rebuild` of a database that does not exist.
-    RebuildAnew,
+    RebuildNew,
     /// `db convert` of a plain dump.
     Convert,
     /// `db restore` of a backup.
@@ -30,7 +30,7 @@ pub enum Deed {
     /// `db rollback` to what a rebuild kept.
     Rollback,
     /// `db rollback` where nothing but what was kept is left.
-    RollbackAnew,
+    RollbackDropped,
     /// `db verify` of one backup.
     Verify,
     /// `db prune` of three backups, of which one stays.
@@ -239,10 +239,10 @@ impl Subject for Databases {
         match self.deed {
             Deed::Backup => vec!["db", "backup", "shop"],
             Deed::Dump => vec!["db", "dump", "shop"],
-            Deed::Rebuild | Deed::RebuildOutside | Deed::RebuildAnew => vec!["db", "rebuild", "shop"],
+            Deed::Rebuild | Deed::RebuildOutside | Deed::RebuildNew => vec!["db", "rebuild", "shop"],
             Deed::Convert => vec!["db", "convert", "shop.sql", "--output", "out/converted"],
             Deed::Restore => vec!["db", "restore", "shop", "--file", "seed-as-made"],
-            Deed::Rollback | Deed::RollbackAnew => vec!["db", "rollback", "shop"],
+            Deed::Rollback | Deed::RollbackDropped => vec!["db", "rollback", "shop"],
             Deed::Verify => vec!["db", "verify", "shop"],
             Deed::Prune => vec!["db", "prune", "shop"],
         }
@@ -263,8 +263,8 @@ impl Subject for Databases {
                     run(&self.stack.site, &["db", "backup", "shop"]).success("a backup");
                 }
             }
-            Deed::RebuildAnew => drop(self.sql("postgres", "DROP DATABASE shop")),
-            Deed::Rollback | Deed::RollbackAnew => {
+            Deed::RebuildNew => drop(self.sql("postgres", "DROP DATABASE shop")),
+            Deed::Rollback | Deed::RollbackDropped => {
                 run(&self.stack.site, &["db", "rebuild", "shop", "--keep-old", "1"]).success("what is gone back to");
             }
             Deed::Convert => {
@@ -278,7 +278,7 @@ impl Subject for Databases {
             }
             Deed::Dump | Deed::Rebuild | Deed::RebuildOutside | Deed::Restore => {}
         }
-        if self.deed == Deed::RollbackAnew {
+        if self.deed == Deed::RollbackDropped {
             self.sql("postgres", "DROP DATABASE shop WITH (FORCE)");
         }
         run(&self.stack.site, &["start"]).success("the start");
@@ -306,7 +306,7 @@ impl Subject for Databases {
                 assert!([OLD_ROWS, NEW_ROWS].contains(&seed), "{context}");
                 assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}");
             }
-            Deed::RebuildAnew => {
+            Deed::RebuildNew => {
                 let has = there.iter().any(|name| name == "shop");
                 assert!(!has || self.rows() == Ok(NEW_ROWS), "{context}: {there:?}");
             }
@@ -321,7 +321,7 @@ impl Subject for Databases {
                 assert_eq!(there.len(), 2, "{context}: {there:?}");
                 self.opened_rows(context);
             }
-            Deed::RollbackAnew => assert_eq!(there.len(), 1, "{context}: {there:?}"),
+            Deed::RollbackDropped => assert_eq!(there.len(), 1, "{context}: {there:?}"),
         }
         // What was made and never started goes with the next run.
         let gone = || self.helpers(&["--filter", "status=running"]).is_empty();
@@ -350,12 +350,12 @@ impl Subject for Databases {
                 assert_eq!(rows_of_dump(&self.seed(), context), OLD_ROWS, "{context}");
                 assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}");
             }
-            Deed::Rollback | Deed::RollbackAnew => assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}"),
+            Deed::Rollback | Deed::RollbackDropped => assert_eq!(self.rows(), Ok(OLD_ROWS), "{context}"),
             Deed::Rebuild | Deed::RebuildOutside | Deed::Restore => {
                 assert_eq!(self.rows(), Ok(NEW_ROWS), "{context}");
                 assert!(backups.contains(&OLD_ROWS), "{context}: {backups:?}");
             }
-            Deed::RebuildAnew => assert_eq!(self.rows(), Ok(NEW_ROWS), "{context}"),
+            Deed::RebuildNew => assert_eq!(self.rows(), Ok(NEW_ROWS), "{context}"),
         }
         for folder in ["backups", "seeds"].map(|name| self.stack.site.file(name)).iter().filter(|path| path.exists()) {
             assert_eq!(leftovers(folder), Vec::<PathBuf>::new(), "{context}");

@@ -8,9 +8,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::chosen::database;
+use super::dry_run::{self, Act};
 use super::reach::{Servers, WhenDown, offer_start};
 use super::settings::{self, backup_settings, dump_target, operator, seed, shrink};
-use super::would::{self, Act};
 use crate::cli::grammar::arguments::TargetArguments;
 use crate::cli::grammar::typed::typed;
 use crate::cli::session::operations::{self, Operation, Shown, Weight, databases_of, document, settle};
@@ -153,11 +153,11 @@ impl Operation for Dump {
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Shown, Failure> {
-        would::show(Act::Dump, &self.databases, project, session)
+        dry_run::show(Act::Dump, &self.databases, project, session)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
-        settle(&would::plan(Act::Dump, &self.databases, project)?, reporter)?;
+        settle(&dry_run::plan(Act::Dump, &self.databases, project)?, reporter)?;
         let begun = Instant::now();
         let dumped =
             each_on_its_server(&self.databases, &self.options, project, session, reporter, async |server, name| {
@@ -198,11 +198,11 @@ impl Operation for Backup {
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Shown, Failure> {
-        would::show(Act::Backup, &self.databases, project, session)
+        dry_run::show(Act::Backup, &self.databases, project, session)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
-        settle(&would::plan(Act::Backup, &self.databases, project)?, reporter)?;
+        settle(&dry_run::plan(Act::Backup, &self.databases, project)?, reporter)?;
         let begun = Instant::now();
         let settings = BackupSettings {
             jobs: self.options.jobs.unwrap_or_default(),

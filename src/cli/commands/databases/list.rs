@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_that_is_late_bad_or_from_the_future_is_no_backup_for_whoever_watches() {
+    fn a_backup_that_is_late_bad_or_from_the_future_does_not_count_for_monitoring() {
         let now: jiff::Timestamp = "2026-02-10T12:00:00Z".parse().unwrap();
         let mut backup = BackupDocument {
             id: "shop/20260210T000000Z".to_owned(),

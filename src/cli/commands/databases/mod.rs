@@ -3,6 +3,7 @@
 mod chosen;
 mod convert;
 mod dependents;
+mod dry_run;
 mod dumps;
 mod leftovers;
 mod list;
@@ -16,7 +17,6 @@ mod settings;
 mod shell;
 mod sql;
 mod verify;
-mod would;
 
 use clap::Subcommand;
 

@@ -7,10 +7,10 @@ use clap::Args;
 use serde_json::Value;
 
 use super::chosen::database;
+use super::dry_run::{self, Act, Way};
 use super::reach::offer_start;
 use super::replace::{ReplaceOptions, Replaced, Replacing, look_at};
 use super::settings::{present_seed, seed};
-use super::would::{self, Act, Way};
 use crate::cli::grammar::arguments::TargetArguments;
 use crate::cli::grammar::typed::typed;
 use crate::cli::session::operations::{self, Operation, Shown, Weight, databases_of, document, settle};
@@ -107,7 +107,7 @@ impl Operation for Rebuild {
         for name in &self.databases {
             self.options.ensure_own_dump(name, present_seed(project, name)?, project, session)?;
         }
-        let shown = would::show_ways(Act::Rebuild, &self.ways(project)?, project, session)?;
+        let shown = dry_run::show_ways(Act::Rebuild, &self.ways(project)?, project, session)?;
         for name in &self.databases {
             look_at(name, project, session)?.warn_if_unknown(name, session);
         }
@@ -115,7 +115,7 @@ impl Operation for Rebuild {
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
-        settle(&would::plan_ways(Act::Rebuild, &self.ways(project)?, project)?, reporter)?;
+        settle(&dry_run::plan_ways(Act::Rebuild, &self.ways(project)?, project)?, reporter)?;
         let begun = Instant::now();
         let mut replacing = Replacing { options: &self.options, project, session, reporter };
         let examined = match self.databases.len() {

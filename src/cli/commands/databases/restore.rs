@@ -8,10 +8,10 @@ use clap::Args;
 use serde_json::Value;
 
 use super::chosen::only_one;
+use super::dry_run::{self, Act, Way};
 use super::reach::offer_start;
 use super::replace::{ReplaceOptions, Replaced, Replacing, look_at};
 use super::settings::backups_folder;
-use super::would::{self, Act, Way};
 use crate::cli::grammar::arguments::TargetArguments;
 use crate::cli::grammar::typed::quoted;
 use crate::cli::session::operations::{self, Operation, Shown, Weight, databases_of, document, settle};
@@ -179,13 +179,13 @@ impl Operation for Restore {
             session.output.warn(&message);
         }
         self.options.ensure_own_dump(&self.database, &self.source(project)?, project, session)?;
-        let shown = would::show_ways(Act::Restore, &[self.way(project)?], project, session)?;
+        let shown = dry_run::show_ways(Act::Restore, &[self.way(project)?], project, session)?;
         look_at(&self.database, project, session)?.warn_if_unknown(&self.database, session);
         Ok(shown)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
-        settle(&would::plan_ways(Act::Restore, &[self.way(project)?], project)?, reporter)?;
+        settle(&dry_run::plan_ways(Act::Restore, &[self.way(project)?], project)?, reporter)?;
         let begun = Instant::now();
         let source = self.source(project)?;
         let mut replacing = Replacing { options: &self.options, project, session, reporter };

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::chosen::database;
 use super::dependents::{Users, users};
+use super::dry_run::{self, Act, Way};
 use super::reach::{WhenDown, kept_beside, offer_start, reach};
-use super::would::{self, Act, Way};
 use crate::cli::grammar::arguments::TargetArguments;
 use crate::cli::grammar::typed::typed;
 use crate::cli::session::operations::{self, Operation, Shown, databases_of, document, settle};
@@ -82,7 +82,7 @@ impl Operation for Rollback {
         let kept = self.targets(project, session)?;
         let ways = self.databases.iter().zip(kept);
         let ways = ways.map(|(name, path)| Way { database: name.clone(), path, replaced: None }).collect::<Vec<_>>();
-        would::show_ways(Act::Rollback, &ways, project, session)
+        dry_run::show_ways(Act::Rollback, &ways, project, session)
     }
 
     fn run(&self, project: &Arc<Project>, session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
@@ -97,7 +97,7 @@ impl Operation for Rollback {
                 let server = reach(&engine, project, database, self.when_down, reporter).await?;
                 if let Some(path) = databases::kept_databases(&server, name).await?.pop() {
                     let way = Way { database: name.clone(), path, replaced: None };
-                    settle(&would::plan_ways(Act::Rollback, &[way], project)?, reporter)?;
+                    settle(&dry_run::plan_ways(Act::Rollback, &[way], project)?, reporter)?;
                 }
                 Ok::<_, Failure>(databases::rollback(&server, name, &dependents, reporter).await?)
             })?;

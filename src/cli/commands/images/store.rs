@@ -270,7 +270,7 @@ mod tests {
         let with = |problems| VerifyReport { problems, images: 2, archives: 2, ..VerifyReport::default() };
         let archives = closing(&with(["x.tar", "y.tar"].map(|file| problem(file, ProblemKind::Archive)).to_vec()), 1.0);
         let said = english(&archives);
-        assert!(said.contains("x.tar, y.tar can't be repaired: bring these archives again"), "{said}");
+        assert!(said.contains("x.tar, y.tar can't be repaired: copy these archives again"), "{said}");
         assert!(!said.contains("dpl images repair"), "no repair changes an archive: {said}");
         assert!(Catalogue::of(Language::Chinese).text(&archives).contains("x.tar、y.tar 无法修复"));
         let twice = vec![problem("a:1", ProblemKind::Image), problem("a:1", ProblemKind::Image)];

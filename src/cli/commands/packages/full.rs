@@ -15,7 +15,7 @@ use crate::packages::{PackInput, PackagesError};
 
 #[derive(Debug, Default, Args)]
 pub struct FullArguments {
-    /// Carry all layers, for whatever machine: an OCI archive that skopeo, `docker load` and others read, too
+    /// Pack all layers, for any machine: an OCI archive that skopeo, `docker load` and others read, too
     #[arg(long, conflicts_with = "goals")]
     pub full: bool,
     /// Compress the layers so; `docker load` before Docker 23 reads gzip and none [default: as they are in the store]

@@ -18,7 +18,7 @@ use super::self_extracting::{Program, SelfExtractingArguments, sign_file};
 use super::signatures::Signer;
 use super::split::{check_disk, part_bytes};
 use crate::cli::commands::sites::{SitesFile, desk};
-use crate::cli::grammar::values::number_from;
+use crate::cli::grammar::values::{number, number_from};
 use crate::cli::session::operations::path;
 use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
@@ -63,7 +63,7 @@ pub struct PackArguments {
     /// Write this part alone again, after a pack with the same arguments [default: all parts]
     #[arg(long, value_name = "N", value_parser = number_from(1_u64), requires = "split")]
     pub part: Option<u64>,
-    /// Carry layers, too, that a machine's engine has and its store has not
+    /// Also pack layers that a machine's engine has and its store has not
     #[arg(long)]
     pub whole: bool,
     /// Send layers as what they differ in from those that the machines have: auto where that is clearly smaller, always where it is
@@ -72,7 +72,7 @@ pub struct PackArguments {
     pub delta: DeltaWhen,
     /// How hard deltas are compressed, 1 to 19
     #[arg(long, value_name = "N", default_value_t = CreateOptions::LEVEL,
-        value_parser = clap::value_parser!(i32).range(1..=19))]
+        value_parser = number(1..=19_i32))]
     pub delta_level: i32,
     /// Continue even if the disk seems too small
     #[arg(long)]

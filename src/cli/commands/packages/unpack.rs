@@ -29,7 +29,7 @@ pub struct UnpackArguments {
     /// Replace files and seeds that were changed here
     #[arg(long)]
     pub overwrite: bool,
-    /// Bring layers to the store that only the engine has, where the package carries them
+    /// Also write layers to the store that only the engine has, where the package has them
     #[arg(long)]
     pub whole: bool,
     /// Take a release that is older than one that was unpacked before

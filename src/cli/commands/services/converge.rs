@@ -32,7 +32,7 @@ use crate::state::Deployments;
 
 /// What decides about a plan that starts something.
 #[derive(Debug, Default, Args)]
-pub struct WishArguments {
+pub struct ConvergeArguments {
     /// Do not start or wait for the services that the chosen ones depend on
     #[arg(long)]
     pub no_deps: bool,
@@ -55,7 +55,7 @@ pub struct StartArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
     #[command(flatten)]
-    pub wish: WishArguments,
+    pub converge: ConvergeArguments,
     /// How many containers are created or started at once [default: 16]
     #[arg(long, value_name = "N", value_parser = number(1..=64_u32))]
     pub parallel: Option<u32>,
@@ -81,12 +81,12 @@ fn word(action: Action) -> &'static str {
     }
 }
 
-pub fn options(wish: &WishArguments) -> Options {
+pub fn options(converge: &ConvergeArguments) -> Options {
     Options {
-        dependencies: if wish.no_deps { Dependencies::Leave } else { Dependencies::Start },
-        recreate: if wish.force_recreate { Recreate::All } else { Recreate::Drifted },
-        recreate_networks: wish.recreate_networks,
-        namesakes: if wish.adopt { Namesakes::Adopt } else { Namesakes::Refuse },
+        dependencies: if converge.no_deps { Dependencies::Leave } else { Dependencies::Start },
+        recreate: if converge.force_recreate { Recreate::All } else { Recreate::Drifted },
+        recreate_networks: converge.recreate_networks,
+        namesakes: if converge.adopt { Namesakes::Adopt } else { Namesakes::Refuse },
         ..Options::default()
     }
 }
@@ -114,7 +114,7 @@ impl Converge {
             wait_timeout: timeout.map(|period| period.0),
             wait: if arguments.no_wait { Wait::WhereNeeded } else { Wait::Ready },
             failed: if arguments.keep_failed { FailedContainers::Keep } else { FailedContainers::Remove },
-            ..options(&arguments.wish)
+            ..options(&arguments.converge)
         };
         if let Some(parallel) = arguments.parallel.and_then(|count| NonZeroUsize::new(count as usize)) {
             self.execute.parallel = parallel;

@@ -17,7 +17,7 @@ use crate::cli::session::select::{self, Unselected};
 use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::services::{Action, Extent, Request};
-use converge::{WishArguments, Would, options, would};
+use converge::{ConvergeArguments, Would, options, would};
 use plan_page::print;
 
 pub use converge::{Converge, StartArguments};
@@ -29,7 +29,7 @@ pub struct PlanArguments {
     #[command(flatten)]
     pub targets: TargetArguments,
     #[command(flatten)]
-    pub wish: WishArguments,
+    pub converge: ConvergeArguments,
     /// Exit with code 6 when there is something to do
     #[arg(long)]
     pub exit_code: bool,
@@ -38,7 +38,7 @@ pub struct PlanArguments {
 impl PlanArguments {
     /// The plan as nothing but targets asks for it.
     pub fn of(targets: TargetArguments) -> Self {
-        Self { targets, wish: WishArguments::default(), exit_code: false }
+        Self { targets, converge: ConvergeArguments::default(), exit_code: false }
     }
 }
 
@@ -59,8 +59,8 @@ pub struct RemoveArguments {
 
 /// `dpl plan`: what `start` would do.
 pub fn show_plan(arguments: &PlanArguments, session: &mut Session) -> Result<u8, Failure> {
-    let (project, selection) = to_be_started(&arguments.targets, &arguments.wish, session, Unselected::All)?;
-    let request = Request { action: Action::Start, selection, options: options(&arguments.wish) };
+    let (project, selection) = to_be_started(&arguments.targets, &arguments.converge, session, Unselected::All)?;
+    let request = Request { action: Action::Start, selection, options: options(&arguments.converge) };
     // Before the look: what it begins with may have ended behind it.
     if let Some(holder) = others_at_work(&project, session)? {
         session.output.warn(&message!("look-at-work", holder = holder));
@@ -81,14 +81,14 @@ const CHANGES: u8 = 6;
 
 /// `dpl start`.
 pub fn start(arguments: &StartArguments, session: &mut Session) -> Result<u8, Failure> {
-    let (project, services) = to_be_started(&arguments.targets, &arguments.wish, session, Unselected::All)?;
+    let (project, services) = to_be_started(&arguments.targets, &arguments.converge, session, Unselected::All)?;
     operations::act(&Converge::new(Action::Start, services).with(arguments)?, &project, session)
 }
 
 /// `dpl restart`.
 pub fn restart(arguments: &StartArguments, session: &mut Session) -> Result<u8, Failure> {
     let unselected = Unselected::Refused { command: "restart" };
-    let (project, services) = to_be_started(&arguments.targets, &arguments.wish, session, unselected)?;
+    let (project, services) = to_be_started(&arguments.targets, &arguments.converge, session, unselected)?;
     operations::act(&Converge::new(Action::Restart, services).with(arguments)?, &project, session)
 }
 
@@ -120,13 +120,13 @@ fn removal(arguments: &RemoveArguments, services: Vec<String>) -> Converge {
 /// The services that are to run, and the project that they belong to.
 fn to_be_started(
     targets: &TargetArguments,
-    wish: &WishArguments,
+    converge: &ConvergeArguments,
     session: &mut Session,
     unselected: Unselected,
 ) -> Result<(Arc<Project>, Vec<String>), Failure> {
     let (project, selectors) = session.targets(&targets.targets)?;
     let selection = select::service_selection(project.manifest(), &selectors, unselected)?;
-    let services = profiles::awake(project.manifest(), selection, &wish.profile)?;
+    let services = profiles::awake(project.manifest(), selection, &converge.profile)?;
     Ok((project, services))
 }
 

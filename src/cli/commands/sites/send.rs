@@ -36,7 +36,7 @@ pub struct SendArguments {
     /// Replace files and seeds that were changed at the site
     #[arg(long)]
     pub overwrite: bool,
-    /// Bring layers to the site's store that only its engine has
+    /// Also send layers to the site's store that only its engine has
     #[arg(long)]
     pub whole: bool,
     /// The most bytes a second, for example 20MB/s [default: the site's `limit`]

@@ -506,7 +506,7 @@ pub fn of(path: &str) -> &'static [Example] {
 pub fn section(examples: &[Example], language: Language) -> String {
     let (title, flags) = match language {
         Language::English => ("Examples:", "Flags of every command: dpl help flags"),
-        Language::Chinese => ("示例：", "每个命令都接受的参数：dpl help flags"),
+        Language::Chinese => ("示例：", "每个命令都接受的选项：dpl help flags"),
     };
     let mut text = String::new();
     if !examples.is_empty() {

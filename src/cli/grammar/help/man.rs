@@ -86,7 +86,7 @@ pub const EXIT_CODES: [(&str, [&str; 2]); 8] = [
     ("2", ["Wrong usage.", "用法错误。"]),
     ("3", ["The manifest is wrong.", "清单有错误。"]),
     ("4", ["The engine can't be reached.", "无法连接引擎。"]),
-    ("5", ["Another operator is at work.", "另一位操作员正在操作。"]),
+    ("5", ["Another operator is working on the project.", "另一位操作者正在操作此项目。"]),
     ("6", ["plan --exit-code found work.", "plan --exit-code 发现有待执行的步骤。"]),
     (
         "130",

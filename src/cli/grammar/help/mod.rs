@@ -55,7 +55,7 @@ fn decorate(command: Command, path: &mut Vec<String>, language: Language) -> Com
     let command = command.mut_args(say_default);
     let command = match language {
         Language::English => command,
-        Language::Chinese => chinese::translate(command),
+        Language::Chinese => chinese::translate(command, path),
     };
     let shown = examples::of(&path.join(" "));
     let short = examples::section(&shown[..shown.len().min(1)], language);

@@ -85,8 +85,8 @@ const USAGE: Text = [
 Usage: dpl [MANIFEST.json]  opens the menu
        dpl COMMAND [MANIFEST.json] [TARGET]... [FLAG]...",
     "\
-用法：dpl [MANIFEST.json]  打开菜单
-      dpl COMMAND [MANIFEST.json] [TARGET]... [FLAG]...",
+用法：dpl [清单.json]  打开菜单
+      dpl 命令 [清单.json] [对象]... [选项]...",
 ];
 
 const FOOT: Text = [
@@ -96,8 +96,8 @@ Flags of every command (-f, -H, --lang, --json, --dry-run …): dpl help flags
 `dpl COMMAND -h` is short; `dpl COMMAND --help` has all flags and examples.",
     "\
 对象：25、17..25、[2, 3]、名称、metis_*、@分组、all，用 !x 排除。
-每个命令都接受的参数（-f、-H、--lang、--json、--dry-run…）：dpl help flags
-`dpl COMMAND -h` 较短；`dpl COMMAND --help` 有全部参数和示例。",
+每个命令都接受的选项（-f、-H、--lang、--json、--dry-run…）：dpl help flags
+`dpl 命令 -h` 较短；`dpl 命令 --help` 有全部选项和示例。",
 ];
 
 /// Columns of the left half; both together fit into 80.

@@ -1,3 +1,5 @@
+mod documented;
+
 use std::collections::BTreeSet;
 
 use clap::{ArgMatches, Command};
@@ -15,12 +17,18 @@ fn visible(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
     }
 }
 
-/// Those of them that do something themselves.
-fn that_run() -> Vec<(String, Command)> {
-    let mut root = grammar(Language::English).term_width(80);
+/// Every command that somebody can see, in a terminal of 80 columns.
+fn all_visible(language: Language) -> Vec<(String, Command)> {
+    let mut root = grammar(language).term_width(80);
     root.build();
     let mut found = Vec::new();
     visible(&root, "", &mut found);
+    found
+}
+
+/// Those of them that do something themselves.
+fn that_run() -> Vec<(String, Command)> {
+    let mut found = all_visible(Language::English);
     found.retain(|(_, command)| !command.is_subcommand_required_set());
     found
 }
@@ -75,7 +83,7 @@ fn every_command_has_two_examples_that_the_grammar_takes() {
         assert!(section.lines().all(|line| line.chars().count() <= 80), "{path}: too long for a line:\n{section}");
         for line in lines {
             let words = shell_words::split(line).unwrap();
-            // What the shell does with it is no argument.
+            // Redirections and pipes are for the shell.
             let words = words.iter().take_while(|word| !["|", ">"].contains(&word.as_str()));
             let matches = grammar(Language::English)
                 .try_get_matches_from(words)
@@ -102,17 +110,18 @@ fn every_flag_says_its_default() {
     }
 }
 
-#[test]
-fn the_help_of_every_command_is_as_it_was_read() {
-    let mut text = format!("## dpl\n\n{}", help(&mut grammar(Language::English)));
-    let mut root = grammar(Language::English).term_width(80);
-    root.build();
-    let mut commands = Vec::new();
-    visible(&root, "", &mut commands);
-    for (path, mut command) in commands {
+/// The help of every command, one behind another.
+fn all_help(language: Language) -> String {
+    let mut text = format!("## dpl\n\n{}", help(&mut grammar(language)));
+    for (path, mut command) in all_visible(language) {
         text.push_str(&format!("\n## dpl {path}\n\n{}", help(&mut command)));
     }
-    insta::assert_snapshot!("help", text);
+    text
+}
+
+#[test]
+fn the_help_of_every_command_is_as_it_was_read() {
+    insta::assert_snapshot!("help", all_help(Language::English));
 }
 
 #[test]
@@ -174,15 +183,35 @@ fn every_text_of_the_help_is_there_in_chinese_and_nothing_else_is() {
 
 #[test]
 fn the_chinese_help_is_as_it_was_read() {
-    let mut text = format!("## dpl\n\n{}", help(&mut grammar(Language::Chinese)));
-    let mut root = grammar(Language::Chinese).term_width(80);
-    root.build();
-    let mut commands = Vec::new();
-    visible(&root, "", &mut commands);
-    for (path, mut command) in commands {
-        text.push_str(&format!("\n## dpl {path}\n\n{}", help(&mut command)));
+    insta::assert_snapshot!("chinese_help", all_help(Language::Chinese));
+}
+
+/// The texts are in `zh.txt`; this is about what clap itself puts around them.
+#[test]
+fn what_stands_around_the_texts_is_chinese_too() {
+    let [english, chinese] = [Language::English, Language::Chinese].map(all_visible);
+    assert!(!english.is_empty());
+    for ((path, mut english), (_, mut chinese)) in english.into_iter().zip(chinese) {
+        let wanted = english.render_usage().to_string().replace("[OPTIONS]", "[选项]").replace("\n       ", "\n      ");
+        let wanted = match english.has_subcommands() {
+            true => wanted.replace("COMMAND", "命令"),
+            false => wanted,
+        };
+        let wanted = wanted.replace("Usage: ", "用法：");
+        for page in [chinese.render_help().to_string(), help(&mut chinese)] {
+            assert!(page.contains(&format!("\n{wanted}\n\n")), "{path}: {wanted}\n{page}");
+            let titles: Vec<&str> = page.lines().filter(|line| line.ends_with([':', '：'])).collect();
+            assert!(titles.contains(&"选项："), "{path}: {titles:?}");
+            assert!(titles.iter().all(|title| title.ends_with('：')), "{path}: {titles:?}");
+            assert_eq!(titles.contains(&"参数："), english.get_positionals().next().is_some(), "{path}: {titles:?}");
+            assert_eq!(titles.contains(&"命令："), english.has_subcommands(), "{path}: {titles:?}");
+            for word in ["[OPTIONS]", "[default", "[possible values", "[env", "[aliases", "Print help"] {
+                assert!(!page.contains(word), "{path}: {word}\n{page}");
+            }
+        }
     }
-    insta::assert_snapshot!("chinese_help", text);
+    let page = flags(&grammar(Language::Chinese), Language::Chinese).to_string();
+    assert!(page.contains("\n\n选项：\n") && !page.contains("Options"), "{page}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::databases::server::connect::Server;
 use crate::databases::server::quoting::literal;
 use crate::report::{Activity, Reporter};
 
-/// The services that use a database: whoever knows them stops and starts them.
+/// The services that use a database: implemented by a module that knows them, to stop and start them.
 pub trait Dependents: Send + Sync {
     /// Stops those that run; what fails leaves them as it can, and [`Dependents::start`] is called then too.
     fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>>;

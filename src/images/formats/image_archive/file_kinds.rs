@@ -36,7 +36,7 @@ pub fn describes_an_image(path: &str, bytes: &[u8]) -> bool {
         #[serde(default, deserialize_with = "is_there")]
         manifests: bool,
     }
-    // What can't be read is kept, so that whoever names it can say what is wrong with it.
+    // What can't be read is kept, so that the caller can say what is wrong with it.
     let is_one = |fields: Fields| fields.rootfs || fields.layers || fields.manifests;
     let is_kept = path == MANIFEST || path == INDEX || bytes.len() <= SMALL_BYTES || bytes.first() == Some(&b'[');
     is_kept || serde_json::from_slice(bytes).map_or(true, is_one)

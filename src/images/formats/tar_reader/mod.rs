@@ -310,7 +310,7 @@ impl<S: TarSource> Read for TarReader<S> {
             return Ok(0);
         }
         match self.source.read(&mut buffer[..wanted])? {
-            // Whoever reads the content for itself says it in these words.
+            // Callers that read the content themselves use the same words.
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, TarError::CutOff { at_byte: self.position })),
             read => {
                 self.unread -= read as u64;

@@ -241,7 +241,7 @@ fn what_is_not_an_archive_of_images_is_read_once() {
     for number in 0..40 {
         entry(&mut other, &format!("etc/file{number}"), b"text");
     }
-    // What follows the first entries is damaged: whoever reads that far says so.
+    // What follows the first entries is damaged: reading that far is an error.
     other.extend(vec![b'x'; 4096]);
     let path = put(folder.path(), "backup.tar.gz", &gzip(&other), 1);
     let mut archives = ArchiveFolder::open(folder.path()).unwrap();

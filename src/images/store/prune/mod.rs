@@ -313,7 +313,7 @@ fn plan(
             removed_archives.push(archive);
         }
     }
-    // Whoever carries it out has a reporter of their own.
+    // The one that removes has a reporter of its own.
     let folder = known.with_reporter(&Reporter::default());
     let archive_bytes: u64 = report.archives.iter().filter(|file| file.removed).map(|file| file.size_bytes).sum();
     let leftover_bytes: u64 = leftovers.iter().map(|(_, bytes)| bytes).sum();

@@ -39,7 +39,7 @@ impl Memory {
         Some(Room { memory: self, bytes })
     }
 
-    /// Whoever waits gets nothing.
+    /// Callers that wait get nothing.
     pub fn close(&self) {
         self.lock().is_closed = true;
         self.changed.notify_all();

@@ -43,7 +43,7 @@ pub struct Wanted<'a> {
 /// Writes the layer that the delta rebuilds. Its digest has been compared when this returns without an error, and before that
 /// what was written must not be used.
 ///
-/// Of the bases those that the delta names must be there, in any order. Whoever gives them has compared their bytes with their
+/// Of the bases those that the delta names must be there, in any order. The caller has compared their bytes with their
 /// digests; a base that is another one all the same is found at the end, as a result that differs.
 ///
 /// # Errors
@@ -132,7 +132,7 @@ impl<'a> Numbered<'a> {
     }
 }
 
-/// A group on its way to whoever rebuilds.
+/// A group on its way to the thread that rebuilds.
 struct Group<'m> {
     /// Operations and literal bytes, behind those that name the prefix.
     control: Vec<u8>,
@@ -147,7 +147,7 @@ fn work_off(waiting: &Mutex<Receiver<Job>>, bases: &Numbered<'_>) {
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((undecoded, result)) = job else { return };
-        // Whoever rebuilds may have stopped.
+        // The thread that rebuilds may have stopped.
         let _ = result.send(decode(undecoded, bases));
     }
 }

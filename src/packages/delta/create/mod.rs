@@ -124,7 +124,7 @@ pub fn create(
 /// A group, and where it goes when its segment is compressed.
 type Job = (Group, Sender<Result<Packed, DeltaError>>);
 
-/// Where groups go: to whoever compresses them, and their results to the emitter, in order.
+/// Where groups go: to the threads that compress them, and their results to the emitter, in order.
 struct Groups {
     jobs: SyncSender<Job>,
     order: SyncSender<Receiver<Result<Packed, DeltaError>>>,

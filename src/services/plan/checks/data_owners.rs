@@ -1,7 +1,7 @@
 //! Data have one owner: a container outside of the plan that writes to the same folder or volume, and runs or may be
 //! brought back by the engine, is a conflict. Two PostgreSQL servers on one folder destroy it.
 //!
-//! Services of one manifest may share data, since whoever wrote it knows; never those of a database server.
+//! Services of one manifest may share data, since its author decided so; never those of a database server.
 
 use crate::engine::{ContainerState, RestartPolicy};
 use crate::manifest::model::{Mount, MountKind};

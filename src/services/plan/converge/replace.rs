@@ -32,7 +32,7 @@ pub(super) struct Replacement<'w, 'a> {
     pub loses_provider: Option<&'a str>,
     pub until: Until,
     pub timeout: Period,
-    /// Whether the plan waits until it is ready, whoever depends on it.
+    /// Whether the plan waits until it is ready, even if nothing depends on it.
     pub follows: bool,
 }
 

@@ -240,7 +240,7 @@ fn a_container_of_a_network_that_was_recreated_is_recreated_too() {
 }
 
 #[test]
-fn a_stopped_container_whose_network_was_pruned_is_recreated_for_whoever_needs_it() {
+fn a_stopped_container_whose_network_was_pruned_is_recreated_for_its_dependents() {
     let joined = |view: &mut ContainerView| drop(view.network_ids.insert("p_default".to_owned(), "n1".to_owned()));
     let stack = Stack::three().all_run().seen("db", joined).stopped("db").with(|stack| stack.snapshot.networks.clear());
     for selection in ["db", "ui"] {

@@ -46,7 +46,7 @@ impl Told for BesideError {
 }
 
 /// All manifests in the folder of `chosen`, and the whole ones that any of them extends, wherever those lie. Of any
-/// project: whoever asks chooses.
+/// project: the caller chooses.
 pub fn manifests_beside(chosen: &Path, variables: &Variables) -> Result<Vec<FoundManifest>, BesideError> {
     let folder = chosen.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     manifests_in(folder, Some(chosen), variables)
