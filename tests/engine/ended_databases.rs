@@ -407,6 +407,23 @@ fn a_server_is_asked_once_for_all_its_databases() {
     assert_eq!((one, three), (1, 1));
 }
 
+/// A program that is started in a container takes longer than a small database to dump.
+#[test]
+fn a_small_backup_starts_one_program_and_has_its_servers_number() {
+    let shop = Shop::open("CREATE TABLE t AS SELECT generate_series(1, 7) AS n");
+    let mut command = shop.0.site.command(&["db", "backup", "shop", "--yes", "--json", "-f", "stack.json"]);
+    let output = command.env("DPL_LOG", "debug").output().unwrap();
+    let heard = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{heard}");
+    assert_eq!(heard.lines().filter(|line| line.contains("/exec ")).count(), 1, "{heard}");
+    let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let folder = made["backups"][0]["path"].as_str().unwrap();
+    let record = std::fs::read_to_string(shop.0.site.path().join(folder).join("backup.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let number = shop.sql("shop", "SELECT system_identifier FROM pg_control_system()");
+    assert_eq!(record["server_identifier"].as_str(), Some(number.as_str()), "{record}");
+}
+
 #[test]
 fn rows_of_tables_that_inherit_live_on_where_these_are_named_too() {
     let shop = Shop::open(
