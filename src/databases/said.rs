@@ -1,5 +1,7 @@
 //! What a program or a server says of a failure, as much of it as a person reads.
 
+use std::borrow::Cow;
+
 use crate::report::{Message, Several, Told};
 
 /// What a program or the server wrote on its error stream, or what we say of it.
@@ -23,11 +25,11 @@ impl Said {
         self.to_string()
     }
 
-    /// The last lines of a program's standard error; a program that said nothing is told as such.
+    /// The last lines of a program's standard error, of long ones the two ends; a program that said nothing is told as such.
     pub(super) fn new(stderr: &[u8]) -> Self {
         const KEPT: usize = 4000;
         let text = String::from_utf8_lossy(stderr);
-        let text = text.trim();
+        let text = text.trim().lines().map(both_ends).collect::<Vec<_>>().join("\n");
         if text.is_empty() {
             return Self(message!("tool-no-reason"));
         }
@@ -48,6 +50,19 @@ impl Said {
     }
 }
 
+/// The reason stands before the query that failed, which may name thousands of tables: pg_dump locks all of them with one
+/// (from 16 on).
+fn both_ends(line: &str) -> Cow<'_, str> {
+    const BEGINNING: usize = 600;
+    const END: usize = 200;
+    let letters = line.chars().count();
+    if letters <= BEGINNING + END {
+        return line.into();
+    }
+    let (beginning, end) = (line.chars().take(BEGINNING), line.chars().skip(letters - END));
+    beginning.chain(" … ".chars()).chain(end).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +72,21 @@ mod tests {
         let text = format!("{}末尾", "é".repeat(5000));
         let said = Said::new(text.as_bytes()).to_string();
         assert!(said.ends_with("末尾") && said.len() <= 4000, "{}", said.len());
+    }
+
+    #[test]
+    fn the_reason_is_told_before_a_query_of_thousands_of_tables() {
+        let tables: Vec<String> = (0..3000).map(|number| format!("public.t{number}")).collect();
+        let said = format!(
+            "pg_dump: error: query failed: ERROR:  out of shared memory\nHINT:  You might need to increase \
+             max_locks_per_transaction.\npg_dump: detail: Query was: LOCK TABLE {} IN ACCESS SHARE MODE\n",
+            tables.join(", ")
+        );
+        let said = Said::new(said.as_bytes()).to_string();
+        for words in ["out of shared memory", "max_locks_per_transaction", "LOCK TABLE public.t0,", "SHARE MODE"] {
+            assert!(said.contains(words), "{said}");
+        }
+        assert!(said.len() < 2000, "{}", said.len());
     }
 
     #[test]
