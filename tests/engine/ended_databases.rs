@@ -297,6 +297,25 @@ fn ctrl_c_ends_a_drop_that_waits_for_somebody() {
     assert_eq!(shop.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname ~ '~kept~'"), "1");
 }
 
+#[test]
+fn ctrl_c_ends_a_patch_at_the_server_and_the_present_database_stays() {
+    let shop = Shop::open("CREATE TABLE t AS SELECT generate_series(1, 7) AS n");
+    shop.made(&["db", "dump", "shop"]);
+    shop.sql("shop", "INSERT INTO t VALUES (8)");
+    shop.0.site.write("first.sql", "DELETE FROM t;\n");
+    shop.0.site.write("second.sql", "SELECT pg_catalog.pg_sleep(600);\n");
+    let patches = r#""seed": "seed", "patches": ["first.sql", "second.sql"]"#;
+    shop.0.rewrite(&MANIFEST.replace(r#""seed": "seed""#, patches));
+    let rebuilding = shop.spawn(&["db", "rebuild", "shop"]);
+    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE datname ~ '~new~' AND wait_event = 'PgSleep'";
+    eventually("the second patch runs", || shop.sql("postgres", sleeps) == "1");
+    interrupt(rebuilding);
+    eventually("the server has heard of it", || shop.sql("postgres", sleeps) == "0");
+    eventually("no helper is left", || shop.helpers().is_empty());
+    assert_eq!(shop.sql("shop", "SELECT count(*) FROM t"), "8");
+    assert_eq!(shop.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname ~ '~'"), "0");
+}
+
 const IS_BEFORE_15: &str = "SELECT current_setting('server_version_num')::int < 150000";
 
 #[test]
