@@ -316,6 +316,22 @@ fn ctrl_c_ends_a_patch_at_the_server_and_the_present_database_stays() {
     assert_eq!(shop.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname ~ '~'"), "0");
 }
 
+#[test]
+fn a_place_for_backups_that_can_not_be_written_is_told_before_anything_is_replaced() {
+    let shop = Shop::open("CREATE TABLE t AS SELECT generate_series(1, 7) AS n");
+    shop.made(&["db", "dump", "shop"]);
+    shop.sql("shop", "INSERT INTO t VALUES (8)");
+    // Where a folder should be, root can't write either.
+    shop.0.site.write("backups", "no folder");
+    let refused = shop.0.run(&["db", "rebuild", "shop", "--yes"]).failure(1);
+    assert!(refused.stderr.contains("can't be backed up"), "{}", refused.stderr);
+    assert_eq!(shop.sql("shop", "SELECT count(*) FROM t"), "8");
+    assert_eq!(shop.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname ~ '~'"), "0");
+    // Whoever wants none needs no place.
+    shop.made(&["db", "rebuild", "shop", "--no-backup"]);
+    assert_eq!(shop.sql("shop", "SELECT count(*) FROM t"), "7");
+}
+
 const IS_BEFORE_15: &str = "SELECT current_setting('server_version_num')::int < 150000";
 
 #[test]
