@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use dpl::databases::{self, DatabasesError, OldDatabase, Patches, RebuildOptions};
+use dpl::databases::{self, DatabasesError, OldDatabase, Patches, PreservedRows, RebuildOptions};
 
 use crate::databases::{Site, image};
 use crate::support_engine::{Stack, eventually};
@@ -26,6 +26,26 @@ async fn a_patch_may_say_what_a_database_without_an_encoding_holds() {
     assert!(site.said().contains(&"databases-patch-said"), "{:?}", site.said());
     let bytes = "SELECT string_agg(encode(x::bytea, 'hex'), ' ' ORDER BY x::bytea) FROM t";
     assert_eq!(site.sql("expert", bytes).await, "b5b5b0b8 e6a1a3e6a188");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn rows_live_on_in_columns_whose_names_are_of_an_encoding_that_nobody_declared() {
+    let site = Site::start().await;
+    site.sql("postgres", "CREATE DATABASE expert TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+        .await;
+    // 档案 in GBK, and a letter whose second byte is a backslash.
+    let named = "DO $$ BEGIN EXECUTE pg_catalog.format('CREATE TABLE t (n int PRIMARY KEY, %I text)',
+         convert_from('\\xb5b5b0b8815c', 'SQL_ASCII')); END $$";
+    site.sql("expert", named).await;
+    site.sql("expert", "INSERT INTO t VALUES (1, 'theirs')").await;
+    databases::dump_seed(&site.server, "expert", &site.seed_settings(), &site.reporter).await.unwrap();
+    site.sql("expert", "INSERT INTO t VALUES (2, 'mine'); DELETE FROM t WHERE n = 1; INSERT INTO t VALUES (1, 'mine')")
+        .await;
+    let rows = PreservedRows { table: "t".to_owned(), key: vec!["n".to_owned()], ..Default::default() };
+    let options = RebuildOptions { preserve: vec![rows], old: OldDatabase::Drop, ..site.rebuild_options() };
+    site.rebuild_from("expert", &site.seed(), &options).await.unwrap();
+    assert_eq!(site.sql("expert", "SELECT string_agg(t::text, ' ' ORDER BY n) FROM t").await, "(1,mine) (2,mine)");
     site.end().await;
 }
 
