@@ -286,6 +286,14 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_its_file_system_does_not_sync_is_no_failure() {
+        // As some network file systems, proc has no fsync for folders.
+        let proc = Path::new("/proc");
+        assert_eq!(File::open(proc).unwrap().sync_all().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        sync_dir(proc).unwrap();
+    }
+
+    #[test]
     fn private_files_are_for_their_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("secret");
