@@ -19,7 +19,7 @@ use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, Record};
 use crate::databases::archive::verification::{Failure, Known, Proof, Verification};
 use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach};
 use crate::databases::containers::throwaway::{self, ServerImage, Throwaway};
-use crate::databases::described::inventory::{self, Inventory, shorten};
+use crate::databases::described::inventory::{self, Inventory, TableInventory, shorten};
 use crate::databases::described::properties::Properties;
 use crate::databases::replace::parallel::in_parallel;
 use crate::databases::server::connect::Server;
@@ -262,7 +262,7 @@ async fn restore(throwaway: &Throwaway, folder: &Path, record: &Record, jobs: Jo
 
 async fn compare(server: &Server, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
     let mut session = server.client.session(tried_as(record)).await?;
-    let mut restored = Inventory::read(&mut session).await?;
+    let mut restored = TableInventory::read(&mut session).await?;
     Inventory::count(&mut session, &mut restored.tables).await?;
     session.close().await?;
     let mut difference = inventory::difference(&record.tables, &restored.tables);
