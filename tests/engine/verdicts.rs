@@ -342,7 +342,7 @@ impl Dependents for Stubborn {
     }
 
     fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
-        Box::pin(async { Err("its port is taken".into()) })
+        Box::pin(async { Err(DependentsError::from("its port is taken")) })
     }
 }
 

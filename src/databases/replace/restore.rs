@@ -242,7 +242,14 @@ impl Restore<'_> {
         }
         self.give_to_owners(helper, server).await?;
         self.set_givens(server).await?;
-        let analysed = async { if self.patches.files.is_empty() { self.analyze(helper).await } else { Ok(()) } };
+        let analysed = async {
+            if self.patches.files.is_empty() {
+                self.analyze(helper).await?;
+                // Nothing else is done in it, and its end takes a while.
+                helper.stop().await;
+            }
+            Ok(())
+        };
         // Only a drop would have to wait for that; other databases of the server feel it.
         let written = async {
             if self.drop_follows {
