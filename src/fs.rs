@@ -15,7 +15,7 @@ pub use attached::{Attached, TRAILER_BYTES, make_runnable, open_program};
 pub use digest::{Digest, Hasher, HashingReader, HashingWriter, InvalidDigest, as_told, hash_file};
 pub use disk::{Disk, FAT32_LARGEST, largest_file, refuses_name};
 pub use durable::{
-    DurableFile, Mode, TEMPORARY_MARK, create_dir_durably, sync_dir, write_durably, write_durably_alone,
+    DurableFile, Mode, TEMPORARY_MARK, create_dir_durably, set_mode, sync_dir, write_durably, write_durably_alone,
 };
 pub use names::{escape, serialize_shown};
 pub use output::{Output, OutputOptions, OutputTarget, StreamKind, follow_links, write_output};

@@ -4,6 +4,7 @@ mod sentences;
 
 use std::path::{Path, PathBuf};
 
+pub use super::said::Said;
 use crate::catalogue::told;
 use crate::databases::archive::record::RecordError;
 use crate::engine::{ContainerState, EngineError};
@@ -284,54 +285,6 @@ impl Told for DumpKind {
 pub enum DependentsOperation {
     Stop,
     Start,
-}
-
-/// What a program or the server wrote on its error stream, or what we say of it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Said(Message);
-
-impl Told for Said {
-    fn message(&self) -> Message {
-        self.0.clone()
-    }
-}
-
-impl From<Message> for Said {
-    fn from(message: Message) -> Self {
-        Self(message)
-    }
-}
-
-impl Said {
-    pub(super) fn text(&self) -> String {
-        self.to_string()
-    }
-
-    /// The last lines of a program's standard error; a program that said nothing is told as such.
-    pub(super) fn new(stderr: &[u8]) -> Self {
-        const KEPT: usize = 4000;
-        let text = String::from_utf8_lossy(stderr);
-        let text = text.trim();
-        if text.is_empty() {
-            return Self(message!("tool-no-reason"));
-        }
-        let from = text.char_indices().rev().take_while(|(index, _)| text.len() - index <= KEPT).last();
-        Self(message!("words", text = &text[from.map_or(0, |(index, _)| index)..]))
-    }
-}
-
-impl Said {
-    /// What psql said of a script; `advice` follows where that reads other files, which psql does not find in its container.
-    pub(super) fn of_script(stderr: &[u8], advice: Message) -> Self {
-        let said = Self::new(stderr);
-        match said.text().contains(": No such file or directory") {
-            true => {
-                let more = Several(vec![message!("script-reads-files", advice = advice)]);
-                Self(message!("words-and-more", text = said.0, more = more))
-            }
-            false => said,
-        }
-    }
 }
 
 impl DatabasesError {

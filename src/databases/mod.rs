@@ -26,6 +26,7 @@ pub mod fuzz;
 mod list;
 mod replace;
 mod retention;
+mod said;
 mod server;
 mod sql;
 mod stopping;

@@ -17,9 +17,9 @@ use crate::databases::archive::contents::Contents;
 use crate::databases::archive::large_object_files::{Together, is_large_object};
 use crate::databases::archive::record::{ARCHIVE, ArchiveFormat, Record};
 use crate::databases::archive::verification::{Failure, Known, Proof, Verification};
-use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach};
+use crate::databases::containers::helper::{Access, Helper, INSIDE, Reach, starting_beside};
 use crate::databases::containers::throwaway::{self, ServerImage, Throwaway};
-use crate::databases::described::inventory::{self, Inventory, shorten};
+use crate::databases::described::inventory::{self, Inventory, TableInventory, shorten};
 use crate::databases::described::properties::Properties;
 use crate::databases::replace::parallel::in_parallel;
 use crate::databases::server::connect::Server;
@@ -220,16 +220,21 @@ async fn lacks(throwaway: &Throwaway, record: &Record) -> Result<(), DatabasesEr
 
 async fn restore(throwaway: &Throwaway, folder: &Path, record: &Record, jobs: Jobs) -> Result<(), DatabasesError> {
     let (server, name) = (&throwaway.server, tried_as(record));
-    lacks(throwaway, record).await?;
-    if let Some(space) = DiskSpace::of(server, "pg_default").await?
-        && let Some(problem) = space.problem(server, record.size_bytes).await?
-    {
-        return Err(DatabasesError::NoRoom { database: record.database.clone(), problem });
-    }
-    throwaway::create_roles(throwaway, &record.roles, record.properties.roles().into_iter()).await?;
     let properties = Properties { tablespace: "pg_default".to_owned(), ..record.properties.clone() };
-    server.client.execute(server.home(), || message!("sql-create-a-database"), &properties.create(name)).await?;
-    let helper = Helper::start(server, folder, Access::Read, Reach::Server).await?;
+    let preparing = async {
+        lacks(throwaway, record).await?;
+        if let Some(space) = DiskSpace::of(server, "pg_default").await?
+            && let Some(problem) = space.problem(server, record.size_bytes).await?
+        {
+            return Err(DatabasesError::NoRoom { database: record.database.clone(), problem });
+        }
+        throwaway::create_roles(throwaway, &record.roles, record.properties.roles().into_iter()).await?;
+        let create = properties.create(name);
+        server.client.execute(server.home(), || message!("sql-create-a-database"), &create).await?;
+        Ok::<(), DatabasesError>(())
+    };
+    let starting = Helper::start(server, folder, Access::Read, Reach::Server);
+    let (helper, ()) = starting_beside(Box::pin(starting), Box::pin(preparing)).await?;
     crate::failpoint!("databases.verify.before-restore");
     let restored = async {
         is_listed(&dump::list_archive(&helper, &record.database).await?, folder, record)?;
@@ -262,7 +267,7 @@ async fn restore(throwaway: &Throwaway, folder: &Path, record: &Record, jobs: Jo
 
 async fn compare(server: &Server, folder: &Path, record: &Record) -> Result<(), DatabasesError> {
     let mut session = server.client.session(tried_as(record)).await?;
-    let mut restored = Inventory::read(&mut session).await?;
+    let mut restored = TableInventory::read(&mut session).await?;
     Inventory::count(&mut session, &mut restored.tables).await?;
     session.close().await?;
     let mut difference = inventory::difference(&record.tables, &restored.tables);

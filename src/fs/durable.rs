@@ -56,7 +56,7 @@ impl DurableFile {
         if let Mode::Group(group) = mode {
             // Only a member may give a file to a group.
             let _ = group.map(|group| std::os::unix::fs::fchown(&file, None, Some(group)));
-            file.set_permissions(fs::Permissions::from_mode(bits))?;
+            set_mode(&temporary, bits)?;
         }
         Ok(Self { file, temporary, target: target.to_owned() })
     }
@@ -138,6 +138,19 @@ pub fn write_durably_alone(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<
     let mut file = DurableFile::create_marked(path, mode, TEMPORARY_MARK)?;
     file.write_all(bytes)?;
     file.commit()
+}
+
+/// Gives a file of ours its mode, as far as its file system knows such: FAT and some network shares do not, and others say
+/// that the file is somebody else's.
+pub fn set_mode(path: &Path, bits: u32) -> io::Result<()> {
+    let set = match crate::failpoint::pretends("fs.no-modes") {
+        true => Err(io::ErrorKind::Unsupported.into()),
+        false => fs::set_permissions(path, fs::Permissions::from_mode(bits)),
+    };
+    match set {
+        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => Ok(()),
+        set => set,
+    }
 }
 
 /// Makes a folder and those above it, and syncs the folder that each was made in.
@@ -270,6 +283,14 @@ mod tests {
         });
         threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_folder_that_its_file_system_does_not_sync_is_no_failure() {
+        // As some network file systems, proc has no fsync for folders.
+        let proc = Path::new("/proc");
+        assert_eq!(File::open(proc).unwrap().sync_all().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        sync_dir(proc).unwrap();
     }
 
     #[test]

@@ -297,6 +297,41 @@ fn ctrl_c_ends_a_drop_that_waits_for_somebody() {
     assert_eq!(shop.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname ~ '~kept~'"), "1");
 }
 
+#[test]
+fn ctrl_c_ends_a_patch_at_the_server_and_the_present_database_stays() {
+    let shop = Shop::open("CREATE TABLE t AS SELECT generate_series(1, 7) AS n");
+    shop.made(&["db", "dump", "shop"]);
+    shop.sql("shop", "INSERT INTO t VALUES (8)");
+    shop.0.site.write("first.sql", "DELETE FROM t;\n");
+    shop.0.site.write("second.sql", "SELECT pg_catalog.pg_sleep(600);\n");
+    let patches = r#""seed": "seed", "patches": ["first.sql", "second.sql"]"#;
+    shop.0.rewrite(&MANIFEST.replace(r#""seed": "seed""#, patches));
+    let rebuilding = shop.spawn(&["db", "rebuild", "shop"]);
+    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE datname ~ '~new~' AND wait_event = 'PgSleep'";
+    eventually("the second patch runs", || shop.sql("postgres", sleeps) == "1");
+    interrupt(rebuilding);
+    eventually("the server has heard of it", || shop.sql("postgres", sleeps) == "0");
+    eventually("no helper is left", || shop.helpers().is_empty());
+    assert_eq!(shop.sql("shop", "SELECT count(*) FROM t"), "8");
+    assert_eq!(shop.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname ~ '~'"), "0");
+}
+
+#[test]
+fn a_place_for_backups_that_can_not_be_written_is_told_before_anything_is_replaced() {
+    let shop = Shop::open("CREATE TABLE t AS SELECT generate_series(1, 7) AS n");
+    shop.made(&["db", "dump", "shop"]);
+    shop.sql("shop", "INSERT INTO t VALUES (8)");
+    // Where a folder should be, root can't write either.
+    shop.0.site.write("backups", "no folder");
+    let refused = shop.0.run(&["db", "rebuild", "shop", "--yes"]).failure(1);
+    assert!(refused.stderr.contains("can't be backed up"), "{}", refused.stderr);
+    assert_eq!(shop.sql("shop", "SELECT count(*) FROM t"), "8");
+    assert_eq!(shop.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname ~ '~'"), "0");
+    // Whoever wants none needs no place.
+    shop.made(&["db", "rebuild", "shop", "--no-backup"]);
+    assert_eq!(shop.sql("shop", "SELECT count(*) FROM t"), "7");
+}
+
 const IS_BEFORE_15: &str = "SELECT current_setting('server_version_num')::int < 150000";
 
 #[test]
@@ -405,6 +440,23 @@ fn a_server_is_asked_once_for_all_its_databases() {
         &MANIFEST.replace(r#""databases": {"#, r#""databases": {"a": {"service": "db"}, "b": {"service": "db"}, "#),
     );
     assert_eq!((one, three), (1, 1));
+}
+
+/// A program that is started in a container takes longer than a small database to dump.
+#[test]
+fn a_small_backup_starts_one_program_and_has_its_servers_number() {
+    let shop = Shop::open("CREATE TABLE t AS SELECT generate_series(1, 7) AS n");
+    let mut command = shop.0.site.command(&["db", "backup", "shop", "--yes", "--json", "-f", "stack.json"]);
+    let output = command.env("DPL_LOG", "debug").output().unwrap();
+    let heard = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{heard}");
+    assert_eq!(heard.lines().filter(|line| line.contains("/exec ")).count(), 1, "{heard}");
+    let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let folder = made["backups"][0]["path"].as_str().unwrap();
+    let record = std::fs::read_to_string(shop.0.site.path().join(folder).join("backup.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let number = shop.sql("shop", "SELECT system_identifier FROM pg_control_system()");
+    assert_eq!(record["server_identifier"].as_str(), Some(number.as_str()), "{record}");
 }
 
 #[test]

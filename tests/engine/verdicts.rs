@@ -3,10 +3,12 @@
 
 use dpl::catalogue::english;
 use dpl::databases::{
-    self, BadBackups, DatabasesError, Depth, Identity, Jobs, OldDatabase, PreservedRows, RebuildOptions, Repeat,
-    Retention, ServerImage, VerifyReport, VerifySettings,
+    self, BadBackups, DatabasesError, Dependents, DependentsError, Depth, Identity, Jobs, OldDatabase, Origin,
+    PreservedRows, RebuildOptions, Repeat, Retention, ServerImage, VerifyReport, VerifySettings,
 };
 use dpl::engine::ExecSpec;
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use crate::databases::Site;
 use crate::support_engine::eventually_asked;
@@ -327,5 +329,34 @@ async fn an_end_that_is_asked_for_ends_the_rehearsal_of_rows_that_live_on_at_the
     assert!(matches!(ended, Err(DatabasesError::Stopped { .. })), "{ended:?}");
     assert_eq!(site.databases().await, ["expert", "postgres"]);
     assert_eq!(site.sql("expert", "SELECT count(*) FROM t").await, "7");
+    site.end().await;
+}
+
+/// Services that do not start again, and an end that is asked for while they stop.
+struct Stubborn(CancellationToken);
+
+impl Dependents for Stubborn {
+    fn stop(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
+        self.0.cancel();
+        Box::pin(async { Ok(()) })
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<(), DependentsError>> {
+        Box::pin(async { Err(DependentsError::from("its port is taken")) })
+    }
+}
+
+#[tokio::test]
+async fn services_that_stay_down_after_an_end_that_was_asked_for_are_told() {
+    let site = site_with("CREATE TABLE t AS SELECT generate_series(1, 7) AS n").await;
+    site.sql("expert", "INSERT INTO t VALUES (8)").await;
+    let (seed, stubborn) = (site.seed(), Stubborn(site.stop.clone()));
+    let options = RebuildOptions { old: OldDatabase::Drop, ..site.rebuild_options() };
+    let origin = Origin::Path(&seed);
+    let ended = databases::rebuild(&site.server, "expert", origin, &stubborn, &options, &site.reporter).await;
+    assert!(matches!(ended, Err(DatabasesError::Stopped { .. })), "{ended:?}");
+    assert!(site.said().contains(&"databases-dependents-down"), "{:?}", site.said());
+    assert_eq!(site.sql("expert", "SELECT count(*) FROM t").await, "8");
+    assert_eq!(site.databases().await, ["expert", "postgres"]);
     site.end().await;
 }

@@ -53,17 +53,36 @@ fn syncfs_tells_errors(release: &str) -> bool {
 }
 
 /// The files that a record names one by one, and the large objects together where they are many.
-pub(in crate::databases) fn gather(files: Vec<FileEntry>) -> (Vec<FileEntry>, Option<LargeObjectFiles>) {
-    let of_object = |file: &FileEntry| file.path.strip_prefix("archive/").is_some_and(is_large_object);
-    if files.iter().filter(|file| of_object(file)).count() <= NAMED {
-        return (files, None);
+pub(in crate::databases) fn gather(mut files: Vec<FileEntry>) -> (Vec<FileEntry>, Option<LargeObjectFiles>) {
+    let together = {
+        let mut objects: Vec<(&str, &FileEntry)> =
+            files.iter().filter_map(|file| Some((name_of_object(file)?, file))).collect();
+        objects.sort_unstable_by_key(|(name, _)| *name);
+        let lines = objects.iter().map(|(name, file)| (*name, file.bytes, &file.sha256));
+        (objects.len() > NAMED).then(|| LargeObjectFiles::of(lines))
+    };
+    if together.is_some() {
+        files.retain(|file| name_of_object(file).is_none());
     }
-    let (objects, named): (Vec<FileEntry>, Vec<FileEntry>) = files.into_iter().partition(of_object);
-    let mut together = Together::default();
-    for file in &objects {
-        together.add(&file.path[ARCHIVE.len() + 1..], file.bytes, &file.sha256);
+    (files, together)
+}
+
+/// What a file of the archive is called, where it holds a large object.
+fn name_of_object(file: &FileEntry) -> Option<&str> {
+    file.path.strip_prefix(ARCHIVE)?.strip_prefix('/').filter(|name| is_large_object(name))
+}
+
+impl LargeObjectFiles {
+    /// Of names, sizes and digests, in the order of the names.
+    fn of<'f>(lines: impl Iterator<Item = (&'f str, u64, &'f Digest)>) -> Self {
+        let (mut hasher, mut bytes, mut count) = (Hasher::new(), 0, 0);
+        for (name, size, sha256) in lines {
+            hasher.update(format!("{name} {size} {}\n", sha256.hex()).as_bytes());
+            bytes += size;
+            count += 1;
+        }
+        Self { count, bytes, sha256: hasher.finish() }
     }
-    (named, Some(together.finish()))
 }
 
 /// Files on their way into one digest, in any order.
@@ -78,12 +97,7 @@ impl Together {
     }
 
     pub fn finish(self) -> LargeObjectFiles {
-        let (mut hasher, mut bytes, count) = (Hasher::new(), 0, self.lines.len() as u64);
-        for (name, (size, sha256)) in self.lines {
-            hasher.update(format!("{name} {size} {}\n", sha256.hex()).as_bytes());
-            bytes += size;
-        }
-        LargeObjectFiles { count, bytes, sha256: hasher.finish() }
+        LargeObjectFiles::of(self.lines.iter().map(|(name, (bytes, sha256))| (name.as_str(), *bytes, sha256)))
     }
 }
 

@@ -196,6 +196,11 @@ impl Helper {
 
     /// Ends it, and whatever still runs in it, at once.
     pub async fn end(self) {
+        self.stop().await;
+    }
+
+    /// The same, ahead of [`Helper::end`]: nothing can be run in it any more.
+    pub async fn stop(&self) {
         // It removes itself when it ends, so that it is gone already, or going, is fine; what stays has our label.
         let _ = self.client.engine.discard_container(&self.client.container).await;
     }

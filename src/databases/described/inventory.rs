@@ -121,11 +121,27 @@ pub struct Membership {
     pub grantor: Option<String>,
 }
 
+/// As much of an [`Inventory`] as tells whether a copy is complete; the server has far less to look up for it.
+#[derive(Debug, Deserialize)]
+pub(in crate::databases) struct TableInventory {
+    pub tables: Vec<Table>,
+    pub large_objects: u64,
+}
+
+impl TableInventory {
+    /// Everything but the rows.
+    pub async fn read(session: &mut Session) -> Result<Self, DatabasesError> {
+        session.allow_any_bytes().await?;
+        let query = format!("SELECT json_build_object({TABLES})");
+        session.query(|| message!("sql-list-its-objects"), &query).await
+    }
+}
+
 impl Inventory {
     /// Everything but the rows.
     pub(in crate::databases) async fn read(session: &mut Session) -> Result<Self, DatabasesError> {
         session.allow_any_bytes().await?;
-        session.query(|| message!("sql-list-its-objects"), READ).await
+        session.query(|| message!("sql-list-its-objects"), &READ.replace("$tables", TABLES)).await
     }
 
     /// Adds the roles' password hashes, which only a superuser may read.
@@ -240,16 +256,18 @@ pub(in crate::databases) fn shorten(mut list: Vec<Message>) -> Option<Message> {
 }
 
 /// Tables that an extension owns are its own affair: pg_dump leaves their rows out, or takes some of them.
-const READ: &str = "SELECT json_build_object(
-  'size_bytes', pg_database_size(current_database()),
-  'tables', (SELECT coalesce(json_agg(json_build_object('schema', n.nspname, 'name', c.relname, 'oid', c.oid::bigint)
+const TABLES: &str = "'tables', (SELECT coalesce(json_agg(json_build_object('schema', n.nspname, 'name', c.relname, 'oid', c.oid::bigint)
       ORDER BY n.nspname, c.relname), '[]')
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND left(n.nspname, 3) <> 'pg_'
       AND n.nspname <> 'information_schema'
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
         AND d.objsubid = 0 AND d.deptype = 'e')),
-  'large_objects', (SELECT count(*) FROM pg_largeobject_metadata),
+  'large_objects', (SELECT count(*) FROM pg_largeobject_metadata)";
+
+const READ: &str = "SELECT json_build_object(
+  'size_bytes', pg_database_size(current_database()),
+  $tables,
   'extensions', (SELECT coalesce(json_agg(json_build_object('name', e.extname, 'version', e.extversion,
       'schema', n.nspname) ORDER BY e.extname), '[]')
     FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace),

@@ -1,7 +1,6 @@
 //! What pg_dump wrote: the rows of each table to their end, and each file with its digest.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use super::DumpOrder;
@@ -10,7 +9,7 @@ use crate::databases::archive::contents::Contents;
 use crate::databases::archive::record::{ARCHIVE, FileEntry};
 use crate::databases::described::inventory::{Table, shorten};
 use crate::databases::error::DatabasesError;
-use crate::fs::hash_file;
+use crate::fs::{Digest, hash_file, set_mode};
 use crate::report::Message;
 
 /// Every table that the snapshot has must be in the archive, to its end; gives each its rows.
@@ -56,18 +55,18 @@ fn rows_of(contents: &Contents, files: &BTreeMap<&str, &CompressedFile>, table: 
 /// All files of the archive with their digests: those that were compressed have theirs already.
 pub(super) fn entries(folder: &Path, followed: Vec<CompressedFile>) -> Result<Vec<FileEntry>, DatabasesError> {
     let archive_path = folder.join(ARCHIVE);
-    let mut known: BTreeMap<String, CompressedFile> =
-        followed.into_iter().map(|file| (file.name.clone(), file)).collect();
+    let mut known: BTreeMap<String, (u64, Digest)> =
+        followed.into_iter().map(|file| (file.name, (file.bytes, file.sha256))).collect();
     let mut files = Vec::new();
     for entry in std::fs::read_dir(&archive_path).map_err(DatabasesError::file(message!("verb-list"), &archive_path))? {
         let path = entry.map_err(DatabasesError::file(message!("verb-list"), &archive_path))?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let (bytes, sha256) = match known.remove(&name) {
-            Some(file) => (file.bytes, file.sha256),
+            Some(known) => known,
             None => {
                 let synced = std::fs::File::open(&path).and_then(|file| file.sync_all());
                 synced.map_err(DatabasesError::file(message!("verb-write"), &path))?;
-                make_private(&path)?;
+                set_mode(&path, 0o600).map_err(DatabasesError::file(message!("verb-set-permissions"), &path))?;
                 let (sha256, bytes) = hash_file(&path).map_err(DatabasesError::file(message!("verb-read"), &path))?;
                 (bytes, sha256)
             }
@@ -76,15 +75,6 @@ pub(super) fn entries(folder: &Path, followed: Vec<CompressedFile>) -> Result<Ve
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
-}
-
-fn make_private(path: &Path) -> Result<(), DatabasesError> {
-    use std::os::unix::fs::PermissionsExt;
-    match std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
-        // A file system without permissions (FAT, some network shares), or one where somebody else is told to be the owner.
-        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => Ok(()),
-        set => set.map_err(DatabasesError::file(message!("verb-set-permissions"), path)),
-    }
 }
 
 #[cfg(test)]

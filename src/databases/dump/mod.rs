@@ -93,61 +93,72 @@ async fn dump_once(
     }
     let dumping = Dumping { server, order, folder, archive_path: &archive_path, reporter };
     let WrittenDump { opened, written, helper } = dumping.run().await?;
-    let Opened { properties, session, mut inventory, .. } = opened;
+    let Opened { properties, mut session, mut inventory, .. } = opened;
     if !written.said.is_empty() {
         let said = &written.said;
         reporter.warn(message!("databases-tool-said", tool = "pg_dump", database = order.recorded_as, said = said));
     }
     let counted = count_rows(order, &written.contents, &mut inventory.tables, &written.files);
+    // Before it goes: another one would be a program more to start.
+    let server_identifier = match order.project {
+        Some(_) => server.system_identifier_in(&mut session).await,
+        None => None,
+    };
     // Both take as long to end as what is left to be written down. What was dumped in its snapshot is whole, whatever has
     // become of that since.
     let ended = async {
-        let _ = session.close().await;
-        if let Some(helper) = helper {
-            helper.end().await;
-        }
+        let helper_ended = async {
+            if let Some(helper) = helper {
+                helper.end().await;
+            }
+        };
+        let _ = futures::join!(session.close(), helper_ended);
     };
-    let listing = {
-        let (folder, files) = (folder.to_owned(), written.files);
-        let listing = move || counted.and_then(|()| entries(&folder, files));
-        tokio::task::spawn_blocking(listing)
+    let recorded = async move {
+        let files = {
+            let folder = folder.to_owned();
+            let listing = move || counted.and_then(|()| entries(&folder, written.files));
+            joined(tokio::task::spawn_blocking(listing).await)?
+        };
+        let (files, large_object_files) = large_object_files::gather(files);
+        let record = Record {
+            format: Record::format_for(large_object_files.as_ref()),
+            id: names::backup_id(order.recorded_as, order.stamp),
+            database: order.recorded_as.to_owned(),
+            created_at,
+            duration_ms: begun.elapsed().as_millis() as u64,
+            made_by: Maker {
+                dpl: env!("CARGO_PKG_VERSION").to_owned(),
+                host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+                operator: order.operator.to_owned(),
+                project: order.project.map(str::to_owned),
+            },
+            server_version: server.version.clone(),
+            server_version_number: server.version_number,
+            server_identifier,
+            properties,
+            size_bytes: inventory.size_bytes,
+            extensions: inventory.extensions,
+            roles: inventory.roles,
+            large_objects: inventory.large_objects,
+            tablespaces: inventory.tablespaces,
+            givens: inventory.givens,
+            tables: inventory.tables,
+            archive: ArchiveFormat::Directory,
+            of_replaced: names::read_beside(order.recorded_as, order.database).is_some(),
+            files,
+            large_object_files,
+        };
+        write_record(&record, folder)?;
+        Ok::<_, DatabasesError>(record)
     };
-    let identifier = async {
-        match order.project {
-            Some(_) => server.system_identifier().await,
-            None => None,
-        }
-    };
-    let ((), files, server_identifier) = futures::join!(ended, listing, identifier);
-    let (files, large_object_files) = large_object_files::gather(joined(files)?);
-    let record = Record {
-        format: Record::format_for(large_object_files.as_ref()),
-        id: names::backup_id(order.recorded_as, order.stamp),
-        database: order.recorded_as.to_owned(),
-        created_at,
-        duration_ms: begun.elapsed().as_millis() as u64,
-        made_by: Maker {
-            dpl: env!("CARGO_PKG_VERSION").to_owned(),
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            operator: order.operator.to_owned(),
-            project: order.project.map(str::to_owned),
-        },
-        server_version: server.version.clone(),
-        server_version_number: server.version_number,
-        server_identifier,
-        properties,
-        size_bytes: inventory.size_bytes,
-        extensions: inventory.extensions,
-        roles: inventory.roles,
-        large_objects: inventory.large_objects,
-        tablespaces: inventory.tablespaces,
-        givens: inventory.givens,
-        tables: inventory.tables,
-        archive: ArchiveFormat::Directory,
-        of_replaced: names::read_beside(order.recorded_as, order.database).is_some(),
-        files,
-        large_object_files,
-    };
+    let ((), record) = futures::join!(ended, recorded);
+    record
+}
+
+/// Behind the archive in the same folder: a folder without one is no dump.
+fn write_record(record: &Record, folder: &Path) -> Result<(), DatabasesError> {
+    let archive_path = folder.join(ARCHIVE);
     sync_dir(&archive_path).map_err(DatabasesError::file(message!("verb-write"), &archive_path))?;
     crate::failpoint!("databases.dump.before-record");
     let record_path = folder.join(RECORD_FILE);
@@ -155,8 +166,7 @@ async fn dump_once(
     // What can't be read back is no backup: that is to be known now.
     Record::parse(&text).map_err(|source| DatabasesError::Record { path: record_path.clone(), source })?;
     write_durably(&record_path, &text, Mode::Private)
-        .map_err(DatabasesError::file(message!("verb-write"), &record_path))?;
-    Ok(record)
+        .map_err(DatabasesError::file(message!("verb-write"), &record_path))
 }
 
 fn joined<T>(finished: Result<Result<T, DatabasesError>, tokio::task::JoinError>) -> Result<T, DatabasesError> {

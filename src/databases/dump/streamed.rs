@@ -111,8 +111,16 @@ pub(super) async fn write(
         return Err(lock_error(error, order, begun));
     }
     let Unpacked { files, table_of_contents } = unpacked?;
-    let contents = list(&mut opened.session, client, &table_of_contents, order.recorded_as).await?;
-    Ok(Some(Written { files, contents, said: String::from_utf8_lossy(&said).into_owned() }))
+    // The disk has its work while the list is made.
+    let syncing = {
+        let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
+        let archive_path = archive_path.to_owned();
+        tokio::task::spawn_blocking(move || large_object_files::sync(&archive_path, &names))
+    };
+    let listing = list(&mut opened.session, client, &table_of_contents, order.recorded_as);
+    let (synced, contents) = futures::join!(syncing, listing);
+    joined(synced)?;
+    Ok(Some(Written { files, contents: contents?, said: String::from_utf8_lossy(&said).into_owned() }))
 }
 
 fn dump_words(client: &Client, order: &DumpOrder<'_>, snapshot: &str) -> Vec<String> {
@@ -170,7 +178,7 @@ pub(in crate::databases) async fn list(
     Ok(contents::parse(&String::from_utf8_lossy(&listing)))
 }
 
-/// What came out of the tar.
+/// What came out of the tar; not yet safe on disk.
 struct Unpacked {
     files: Vec<CompressedFile>,
     table_of_contents: Vec<u8>,
@@ -207,8 +215,6 @@ fn unpack(
         });
         progress(Moved { bytes, files: files.len() as u64 - 1 });
     }
-    let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
-    large_object_files::sync(archive_path, &names)?;
     Ok(Unpacked { files, table_of_contents })
 }
 

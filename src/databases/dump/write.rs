@@ -116,12 +116,19 @@ impl Dumping<'_> {
         let Self { order, archive_path, .. } = *self;
         let progress = self.progress(&opened.inventory);
         crate::failpoint!("databases.dump.before-pg-dump");
-        let work = Writing { order, helper, snapshot: &opened.snapshot, archive_path, begun: Instant::now() };
+        let work = Writing {
+            order,
+            helper,
+            snapshot: &opened.snapshot,
+            archive_path,
+            begun: Instant::now(),
+            may_come_back_as_tar: streamed::may_come_back_as_tar(&opened.inventory),
+        };
         let written = match helper.shares_folder {
             true => work.follow(progress).await,
             false => work.fetch(progress).await,
         };
-        let (result, files) = match written {
+        let PgDumpEnded { result, files, contents } = match written {
             Ok(written) => written,
             Err(error) => {
                 // A snapshot goes with its session: that this one ended is then the cause, and what pg_dump says is not.
@@ -129,12 +136,8 @@ impl Dumping<'_> {
                 return Err(lock_error(error, order, work.begun));
             }
         };
-        if helper.shares_folder && !streamed::may_come_back_as_tar(&opened.inventory) {
-            header::say_gzip(archive_path, order.level.get())?;
-        }
-        let contents = list_archive(helper, order.recorded_as).await?;
         let said = String::from_utf8_lossy(&result.stderr).trim().to_owned();
-        Ok(Written { files, contents, said })
+        Ok(Written { files, contents: contents?, said })
     }
 
     /// The work, unless somebody asks for an end, or the disk that the server needs too is about to be full.
@@ -198,14 +201,20 @@ struct Writing<'a> {
     snapshot: &'a str,
     archive_path: &'a Path,
     begun: Instant,
+    /// Then its head stays as pg_dump writes it.
+    may_come_back_as_tar: bool,
+}
+
+/// What came of a pg_dump that has ended well.
+struct PgDumpEnded {
+    result: ExecResult,
+    files: Vec<CompressedFile>,
+    contents: Result<Contents, DatabasesError>,
 }
 
 impl Writing<'_> {
     /// Writes raw into the folder that both sides see; compressed here meanwhile.
-    async fn follow(
-        &self,
-        progress: impl Fn(Moved) + Send + Sync + 'static,
-    ) -> Result<(ExecResult, Vec<CompressedFile>), DatabasesError> {
+    async fn follow(&self, progress: impl Fn(Moved) + Send + Sync + 'static) -> Result<PgDumpEnded, DatabasesError> {
         let follower = Follower::watch(self.archive_path)?;
         let signal = Arc::new(WriterSignal::default());
         let _ended = EndFollowing(signal.clone());
@@ -226,25 +235,39 @@ impl Writing<'_> {
         };
         tokio::pin!(writing, following);
         // Compression that fails (a full disk) must not wait for pg_dump: the caller ends the helper, and it with it.
-        tokio::select! {
-            written = &mut writing => Ok((written?, joined(following.await)?)),
+        let (result, files, contents) = tokio::select! {
+            written = &mut writing => {
+                let written = written?;
+                // While the rest is compressed.
+                let (followed, contents) = futures::join!(following, self.list());
+                (written, joined(followed)?, contents)
+            }
             followed = &mut following => {
                 let followed = joined(followed)?;
-                Ok((writing.await?, followed))
+                (writing.await?, followed, self.list().await)
             }
+        };
+        Ok(PgDumpEnded { result, files, contents })
+    }
+
+    /// Lists what pg_dump has written into the folder that both sides see. The helper has no more to do then.
+    async fn list(&self) -> Result<Contents, DatabasesError> {
+        if !self.may_come_back_as_tar {
+            header::say_gzip(self.archive_path, self.order.level.get())?;
         }
+        let contents = list_archive(self.helper, self.order.recorded_as).await?;
+        self.helper.stop().await;
+        Ok(contents)
     }
 
     /// Writes into the helper's own volume, compressed there, since that is less to carry; then brings it here.
-    async fn fetch(
-        &self,
-        progress: impl Fn(Moved) + Send + Sync,
-    ) -> Result<(ExecResult, Vec<CompressedFile>), DatabasesError> {
+    async fn fetch(&self, progress: impl Fn(Moved) + Send + Sync) -> Result<PgDumpEnded, DatabasesError> {
         // pg_dump's own compressor has nine levels.
         let arguments = dump_arguments(self.helper, self.order, self.snapshot, self.order.level.get().min(9));
-        let written = self.helper.client.tool("pg_dump", self.order.recorded_as, &arguments).await?;
-        let followed = copy::fetch(&self.helper.client, self.archive_path, &progress).await?;
-        Ok((written, followed))
+        let result = self.helper.client.tool("pg_dump", self.order.recorded_as, &arguments).await?;
+        let files = copy::fetch(&self.helper.client, self.archive_path, &progress).await?;
+        let contents = list_archive(self.helper, self.order.recorded_as).await;
+        Ok(PgDumpEnded { result, files, contents })
     }
 }
 

@@ -1,26 +1,6 @@
 use super::*;
 
 #[test]
-fn a_long_error_stream_keeps_its_end() {
-    let text = format!("{}末尾", "é".repeat(5000));
-    let said = Said::new(text.as_bytes()).to_string();
-    assert!(said.ends_with("末尾") && said.len() <= 4000, "{}", said.len());
-}
-
-#[test]
-fn a_script_that_reads_other_files_is_told_what_to_do_instead() {
-    let do_so = || message!("words", text = "do so");
-    let said = Said::of_script(b"psql:<stdin>:3: error: more.sql: No such file or directory", do_so()).to_string();
-    assert!(said.starts_with("psql:<stdin>:3:") && said.ends_with(": do so"), "{said}");
-    assert_eq!(Said::of_script(b"ERROR: no", do_so()).to_string(), "ERROR: no");
-}
-
-#[test]
-fn silence_is_told() {
-    assert_eq!(Said::new(b" \n").to_string(), "it gave no reason");
-}
-
-#[test]
 fn services_that_were_asked_to_end_while_they_stop_are_no_fault_of_the_database() {
     let stopping = |source: ServicesError| DatabasesError::Dependents {
         operation: DependentsOperation::Stop,

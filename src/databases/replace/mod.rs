@@ -32,8 +32,10 @@ use crate::databases::archive::names::{self, BesideKind};
 use crate::databases::described::roles;
 use crate::databases::documents::RebuildReport;
 use crate::databases::dump::backup::Physical;
+use crate::databases::dump::streamed::SMALL_BYTES;
 use crate::databases::error::{DatabasesError, in_one_line};
 use crate::databases::server::connect::Server;
+use crate::databases::server::guard::Guard;
 use crate::report::{Listed, Reporter};
 
 /// Rebuilds `database` from the dump that `origin` says. Errors other than
@@ -109,13 +111,23 @@ impl Rebuild<'_> {
 
     /// On an error the present database has its name and takes connections; the new one may be there still.
     async fn put_in_place(&self, examined: Examined, new: &str) -> Result<InPlace, DatabasesError> {
-        let complete = Box::pin(self.restore(examined, new)).await?;
+        // It takes as long to start as a small database to restore, and does nothing before it is needed. Where it can't be
+        // set now, it is tried again then.
+        let is_wanted_soon = examined.replaces && examined.expected.size_bytes <= SMALL_BYTES;
+        let guarding = async {
+            match is_wanted_soon {
+                true => Guard::set(self.server, self.database).await.ok(),
+                false => None,
+            }
+        };
+        let (complete, guard) = futures::join!(Box::pin(self.restore(examined, new)), guarding);
+        let complete = complete?;
         if !complete.replaces {
             renames::rename(self.server, new, self.name()).await?;
             return Ok(InPlace { aside: None, report: complete.report });
         }
         let ready = Box::pin(self.preserve(complete)).await?;
-        Box::pin(self.swap(ready)).await
+        Box::pin(self.swap(ready, guard)).await
     }
 
     async fn examine(&self) -> Result<Examined, DatabasesError> {
@@ -176,7 +188,7 @@ impl Rebuild<'_> {
     }
 
     /// The dependents run again after it.
-    async fn swap(&self, ready: Ready) -> Result<InPlace, DatabasesError> {
+    async fn swap(&self, ready: Ready, guard: Option<Guard>) -> Result<InPlace, DatabasesError> {
         let Ready { complete: Complete { new, mut report, .. }, preservation } = ready;
         // Until now people have written to it: its name says when that ended.
         let stamp = names::stamp(jiff::Timestamp::now());
@@ -187,7 +199,7 @@ impl Rebuild<'_> {
             dependents: self.dependents,
             reporter: self.reporter,
         };
-        let swapped = swap.run(&preservation).await?;
+        let swapped = swap.run(guard, &preservation).await?;
         report.nameless_ms = swapped.nameless.as_millis() as u64;
         report.dependents_stopped_ms = swapped.dependents_stopped.as_millis() as u64;
         report.preserved = swapped.preserved;

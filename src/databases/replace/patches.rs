@@ -249,6 +249,9 @@ impl Script {
         for variable in variables {
             text += &format!("\\set {} {}\n", variable.name, set_value(variable.value.text()));
         }
+        // A server that does not know what it has refuses to say it as UTF-8, in a notice too.
+        text += "SELECT CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' \
+                 THEN pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) END AS dpl_encoding \\gset\n";
         text += "BEGIN READ WRITE;\n";
         text += "SELECT pg_catalog.pg_current_xact_id()::text AS dpl_transaction, \
                  pg_catalog.current_database() AS dpl_database \\gset\n";

@@ -6,7 +6,7 @@ use super::patches::{Patched, Patches};
 use super::streamed::{Restoring, Streamed};
 use crate::databases::archive::owners::Owned;
 use crate::databases::containers::helper::{Access, Helper, Reach, starting_beside};
-use crate::databases::described::inventory::{self, Inventory, Table, shorten};
+use crate::databases::described::inventory::{self, Inventory, Table, TableInventory, shorten};
 use crate::databases::described::properties::Properties;
 use crate::databases::documents::PatchReport;
 use crate::databases::dump::Jobs;
@@ -242,7 +242,14 @@ impl Restore<'_> {
         }
         self.give_to_owners(helper, server).await?;
         self.set_givens(server).await?;
-        let analysed = async { if self.patches.files.is_empty() { self.analyze(helper).await } else { Ok(()) } };
+        let analysed = async {
+            if self.patches.files.is_empty() {
+                self.analyze(helper).await?;
+                // Nothing else is done in it, and its end takes a while.
+                helper.stop().await;
+            }
+            Ok(())
+        };
         // Only a drop would have to wait for that; other databases of the server feel it.
         let written = async {
             if self.drop_follows {
@@ -336,7 +343,7 @@ impl Restore<'_> {
     }
 
     async fn compare_in(&self, session: &mut Session) -> Result<Restored, DatabasesError> {
-        let mut found = Inventory::read(session).await?;
+        let mut found = TableInventory::read(session).await?;
         let expected = by_name(&self.expected.tables);
         let rows = |table: &Table| expected.get(&(table.schema.as_str(), table.name.as_str())).copied();
         Inventory::count_restored(session, &mut found.tables, rows).await?;

@@ -77,7 +77,7 @@ async fn swap_back(
     let away = names::beside(database, BesideKind::Away, &now);
     let swap = Swap { database, new: &back, aside: &away };
     let exchange = SwapAroundServices { server, swap, dependents, reporter };
-    match exchange.run(&Preservation::default()).await {
+    match exchange.run(None, &Preservation::default()).await {
         Ok(exchanged) => {
             let kept = names::beside(database, BesideKind::Kept, &now);
             crate::failpoint!("databases.rollback.before-keep");

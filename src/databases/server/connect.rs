@@ -267,8 +267,15 @@ impl Server {
 
     /// What tells its data from every other server's, whatever its address is; `None` where nobody may ask.
     pub async fn system_identifier(&self) -> Option<String> {
-        const QUERY: &str = "SELECT to_json(system_identifier::text) FROM pg_catalog.pg_control_system()";
-        self.client.query(self.home, || message!("sql-ask-which-server-it-is"), QUERY).await.ok()
+        self.client.query(self.home, || message!("sql-ask-which-server-it-is"), SYSTEM_IDENTIFIER).await.ok()
+    }
+
+    /// The same, asked in a session that is there already; one that can't answer has ended.
+    pub(in crate::databases) async fn system_identifier_in(&self, session: &mut Session) -> Option<String> {
+        match session.query(|| message!("sql-ask-which-server-it-is"), SYSTEM_IDENTIFIER).await {
+            Ok(identifier) => Some(identifier),
+            Err(_) => self.system_identifier().await,
+        }
     }
 
     /// Whether it runs in no container of this engine.
@@ -425,6 +432,8 @@ async fn ask_what_it_is(client: &mut Client, home: &str) -> Result<Facts, Databa
         answer => answer,
     }
 }
+
+const SYSTEM_IDENTIFIER: &str = "SELECT to_json(system_identifier::text) FROM pg_catalog.pg_control_system()";
 
 const FACTS: &str = "SELECT json_build_object('version', current_setting('server_version'), \
      'version_number', current_setting('server_version_num')::int, 'port', current_setting('port')::int, \

@@ -1,9 +1,10 @@
 //! What opens a database again when this process dies while it is closed for a swap.
 //!
-//! A shell beside the server waits on its input: a word from us ends it, and the end of the input, which is the end of
-//! this process however it came, lets it allow connections to the name again. It is no child of ours and no part of
-//! a helper, so that it outlives both. A server or a machine that dies meanwhile takes it along: then `recovery` does
-//! it with the next run.
+//! A shell beside the server waits on its input: a word from us arms it just before the database is closed, another one ends
+//! it, and the end of the input in between, which is the end of this process however it came, lets it allow connections to
+//! the name again. It takes as long to start as a small database to restore, and does nothing until it is armed. It is no
+//! child of ours and no part of a helper, so that it outlives both. A server or a machine that dies meanwhile takes it
+//! along: then `recovery` does it with the next run.
 
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
@@ -18,6 +19,8 @@ use crate::engine::{ExecOutput, ExecSession};
 /// write one: a redirection that fails ends a shell, but not the one around it.
 const SCRIPT: &str = r#"mark=/tmp/dpl-guard-$$; trap 'rm -f "$mark"' EXIT; (: >"$mark") 2>/dev/null
 echo set
+IFS= read -r word && [ "$word" = closing ] || exit 0
+echo armed
 IFS= read -r word; [ "$word" = done ] && exit 0
 turn=0
 until "$0" "$@" </dev/null >/dev/null 2>&1; do
@@ -33,9 +36,11 @@ done"#;
 /// Whether a guard is at work where it runs; [`LINGERING`] goes by the same files.
 pub(in crate::databases) const IS_SET: [&str; 3] = ["sh", "-c", "ls /tmp/dpl-guard-* >/dev/null 2>&1"];
 
-/// A shell that waits for our end. To be told that all is well with [`Guard::stand_down`]; dropped without it, it acts.
+/// A shell that waits for our end. Once it is armed it is to be told that all is well with [`Guard::stand_down`]; dropped
+/// without it, it acts.
 pub(in crate::databases) struct Guard {
     shell: ExecSession,
+    database: String,
 }
 
 impl Guard {
@@ -43,17 +48,35 @@ impl Guard {
     pub async fn set(server: &Server, database: &str) -> Result<Self, DatabasesError> {
         let mut arguments = server.client.psql_arguments(server.maintenance(database));
         arguments.extend(["-c".to_owned(), format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", ident(database))]);
-        let mut shell = server.client.start_script(SCRIPT, "psql", &arguments).await?;
+        let shell = server.client.start_script(SCRIPT, "psql", &arguments).await?;
+        let mut guard = Self { shell, database: database.to_owned() };
         // From its first word on it is there. One that ends instead could not be started: nothing has been closed yet.
+        guard.hear().await?;
+        Ok(guard)
+    }
+
+    /// From here on the end of this process opens the database; it is closed next.
+    ///
+    /// # Errors
+    /// A shell that has ended since it was set: nothing may be closed then.
+    pub async fn arm(&mut self) -> Result<(), DatabasesError> {
+        // One that is gone is found by its silence.
+        let _ = self.shell.input.write_all(b"closing\n").await;
+        let _ = self.shell.input.flush().await;
+        self.hear().await
+    }
+
+    /// Waits for its next word.
+    async fn hear(&mut self) -> Result<(), DatabasesError> {
         let mut said = Vec::new();
-        while let Some(chunk) = shell.output.next().await {
+        while let Some(chunk) = self.shell.output.next().await {
             match chunk? {
-                ExecOutput::Stdout(_) => return Ok(Self { shell }),
+                ExecOutput::Stdout(_) => return Ok(()),
                 ExecOutput::Stderr(bytes) => said.extend_from_slice(&bytes),
             }
         }
-        let (program, code) = ("sh", shell.exit_code().await?);
-        Err(DatabasesError::Tool { program, database: database.to_owned(), code, source: Said::new(&said) })
+        let (program, code) = ("sh", self.shell.exit_code().await?);
+        Err(DatabasesError::Tool { program, database: self.database.clone(), code, source: Said::new(&said) })
     }
 
     /// The name takes connections, whatever it stands for now.
@@ -61,5 +84,32 @@ impl Guard {
         // Should it not hear that, it opens what is open.
         let _ = self.shell.input.write_all(b"done\n").await;
         let _ = self.shell.close_input().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn it_acts_at_the_end_of_its_input_once_it_is_armed_and_was_not_told_that_all_is_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = folder.path().join("opened");
+        for (input, acts) in
+            [("", false), ("done\n", false), ("closing\n", true), ("closing\ndone\n", false), ("closing\ndo", true)]
+        {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", SCRIPT, "touch"]).arg(&opened).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut shell = shell.spawn().unwrap();
+            // A shell that has its word ends before it has read the rest.
+            let _ = shell.stdin.take().unwrap().write_all(input.as_bytes());
+            let said = shell.wait_with_output().unwrap().stdout;
+            let armed = input.starts_with("closing");
+            assert_eq!(String::from_utf8_lossy(&said), if armed { "set\narmed\n" } else { "set\n" }, "{input:?}");
+            assert_eq!(std::fs::remove_file(&opened).is_ok(), acts, "{input:?}");
+        }
     }
 }

@@ -149,8 +149,7 @@ impl Session {
     /// Runs statements, and gives what they print. After an error the session is over.
     pub async fn run(&mut self, operation: Operation, statements: &str) -> Result<Vec<u8>, DatabasesError> {
         no_nul(operation, &self.database, statements)?;
-        let text = format!("{statements}\n\\echo {}\n", self.mark);
-        let text = if self.any_bytes { any_bytes::encode(&text) } else { text.into_bytes() };
+        let text = self.as_sent(format!("{statements}\n\\echo {}\n", self.mark));
         let end = format!("{}\n", self.mark).into_bytes();
         let ExecSession { output, input, .. } = &mut self.exec;
         let (unread, stderr) = (&mut self.unread, &mut self.stderr);
@@ -190,6 +189,10 @@ impl Session {
         }
     }
 
+    fn as_sent(&self, text: String) -> Vec<u8> {
+        if self.any_bytes { any_bytes::encode(&text) } else { text.into_bytes() }
+    }
+
     /// Copies what `from` gives into what this session is told to fill: two ends of one `COPY`, in text format and
     /// UTF-8. Memory stays flat, whatever the rows. After an error both sessions are over.
     pub async fn copy_from(
@@ -199,10 +202,12 @@ impl Session {
         copy_out: &str,
         copy_in: &str,
     ) -> Result<(), DatabasesError> {
+        let copy_out = from.as_sent(format!("{copy_out};\n\\echo {}\n", from.mark));
+        let copy_in = self.as_sent(format!("{copy_in};\n"));
         let told = async {
-            from.exec.input.write_all(format!("{copy_out};\n\\echo {}\n", from.mark).as_bytes()).await?;
+            from.exec.input.write_all(&copy_out).await?;
             from.exec.input.flush().await?;
-            self.exec.input.write_all(format!("{copy_in};\n").as_bytes()).await
+            self.exec.input.write_all(&copy_in).await
         };
         // A psql that has ended is judged by its exit code below.
         let _: std::io::Result<()> = told.await;

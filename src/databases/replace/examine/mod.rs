@@ -8,7 +8,7 @@ pub(in crate::databases) mod source;
 use std::path::Path;
 
 use self::source::{Expected, Mark, Source};
-use crate::databases::described::inventory::{Inventory, Role};
+use crate::databases::described::inventory::{Inventory, Role, TableInventory};
 use crate::databases::described::properties::Properties;
 use crate::databases::dump::backup::{self, Shrink};
 use crate::databases::error::{DatabasesError, in_one_line};
@@ -218,7 +218,7 @@ impl Examining<'_> {
     /// What would be lost to a source that holds no rows, whether or not it makes some tables.
     async fn emptying(&self, made: u64) -> Result<Option<Message>, DatabasesError> {
         let mut session = self.server.client.session(self.database).await?;
-        let mut tables = Inventory::read(&mut session).await?.tables;
+        let mut tables = TableInventory::read(&mut session).await?.tables;
         let rows = match Inventory::count(&mut session, &mut tables).await {
             Ok(()) => match tables.iter().map(|table| table.rows).sum::<u64>() {
                 0 => None,

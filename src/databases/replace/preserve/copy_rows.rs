@@ -43,11 +43,13 @@ impl RowCopy {
         let mut new_session = session(new).await?;
         // Conditions and operators are found where the database's own users find them. Values travel as text: every digit
         // of them, and dates in one style, whatever the database's own settings are (pg_dump does the same).
-        const AS_TEXT: &str = "RESET search_path; SET extra_float_digits = 3; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
-             SELECT FROM pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) \
-             WHERE pg_catalog.getdatabaseencoding() = 'SQL_ASCII';";
-        old_session.run(|| message!("sql-prepare-a-session"), AS_TEXT).await?;
-        new_session.run(|| message!("sql-prepare-a-session"), AS_TEXT).await?;
+        const AS_TEXT: &str =
+            "RESET search_path; SET extra_float_digits = 3; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';";
+        for session in [&mut old_session, &mut new_session] {
+            session.run(|| message!("sql-prepare-a-session"), AS_TEXT).await?;
+            // Rows are copied as they are where nobody knows their encoding; columns may have such names.
+            session.allow_any_bytes().await?;
+        }
         let backend = old_session
             .query(|| message!("sql-ask-for-a-session-s-process"), "SELECT to_json(pg_backend_pid())")
             .await?;

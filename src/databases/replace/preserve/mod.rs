@@ -267,7 +267,14 @@ async fn candidates(
     }
     let names: Vec<String> = wanted.iter().map(|rows| literal(&rows.table)).collect();
     let query = CANDIDATES.replace("$names", &names.join(", "));
-    server.client.query(database, || message!("sql-look-for-tables"), &query).await
+    let mut session = server.client.session(database).await?;
+    // What is visible is so for whoever uses the database.
+    session.run(|| message!("sql-prepare-a-session"), "RESET search_path;").await?;
+    session.allow_any_bytes().await?;
+    let found = session.query(|| message!("sql-look-for-tables"), &query).await;
+    // One that could not answer has ended.
+    let _ = session.close().await;
+    found
 }
 
 /// A name may be written as it is, or quoted where SQL wants quotes, or everywhere.

@@ -13,6 +13,7 @@ use crate::databases::error::{DatabasesError, DependentsOperation, in_one_line};
 use crate::databases::replace::preserve::Preservation;
 use crate::databases::server::client::application_name;
 use crate::databases::server::connect::Server;
+use crate::databases::server::guard::Guard;
 use crate::databases::server::quoting::literal;
 use crate::report::{Activity, Reporter};
 
@@ -44,19 +45,30 @@ pub(in crate::databases) struct Swapped {
 }
 
 impl SwapAroundServices<'_> {
-    /// Stops the dependents, swaps, and starts them again, whether or not the swap was done.
-    pub async fn run(&self, preservation: &Preservation) -> Result<Swapped, DatabasesError> {
+    /// Stops the dependents, swaps, and starts them again, whether or not the swap was done. Who guards the swap may have
+    /// been set before.
+    pub async fn run(&self, guard: Option<Guard>, preservation: &Preservation) -> Result<Swapped, DatabasesError> {
         let (reporter, database) = (self.reporter, self.swap.database);
         self.ensure_locked().await?;
         let begun = Instant::now();
-        let stopped = self.dependents.stop().await.map_err(|error| self.failed(DependentsOperation::Stop, error));
+        let setting = async {
+            match guard {
+                Some(guard) => Ok(guard),
+                None => Guard::set(self.server, database).await,
+            }
+        };
+        let (guard, stopped) = futures::join!(setting, self.dependents.stop());
+        let stopped = stopped.map_err(|error| self.failed(DependentsOperation::Stop, error));
         let began = stopped.is_ok() && !reporter.asked_to_stop();
         let swapped = match stopped {
             // Stopping them takes a while, and somebody may have thought better of it.
             Ok(()) if !began => Err(DatabasesError::Stopped { database: database.to_owned() }),
             Ok(()) => {
                 reporter.began(Activity::SwapDatabase, database, None);
-                let swapped = self.swap.run(self.server, preservation, reporter).await;
+                let swapped = match guard {
+                    Ok(guard) => self.swap.run(self.server, guard, preservation, reporter).await,
+                    Err(error) => Err(error),
+                };
                 swapped.map_err(|error| error.shown_as(self.swap.new, database))
             }
             Err(error) => Err(error),

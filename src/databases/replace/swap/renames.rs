@@ -53,15 +53,12 @@ impl Swap<'_> {
     pub async fn run(
         &self,
         server: &Server,
+        mut guard: Guard,
         preservation: &Preservation,
         reporter: &Reporter,
     ) -> Result<SwapOutcome, DatabasesError> {
-        // Each is a program that starts in a container.
-        let (guard, session) =
-            futures::join!(Guard::set(server, self.database), server.maintenance_session(self.database));
-        let guard = guard?;
-        let result = match session {
-            Ok(session) => self.swap(server, session, preservation, reporter).await,
+        let result = match server.maintenance_session(self.database).await {
+            Ok(session) => self.swap(server, &mut guard, session, preservation, reporter).await,
             Err(error) => Err(error),
         };
         if result.is_err()
@@ -79,12 +76,14 @@ impl Swap<'_> {
     async fn swap(
         &self,
         server: &Server,
+        guard: &mut Guard,
         mut session: Session,
         preservation: &Preservation,
         reporter: &Reporter,
     ) -> Result<SwapOutcome, DatabasesError> {
         // Both sessions are inside before `ALLOW_CONNECTIONS false`.
         let row_copy = RowCopy::open(server, self.database, self.new, preservation).await?;
+        guard.arm().await?;
         crate::failpoint!("databases.rebuild.before-close");
         let begun = Instant::now();
         session.run(|| message!("sql-refuse-new-connections"), &close_statement(self.database)).await?;

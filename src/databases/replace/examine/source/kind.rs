@@ -142,6 +142,11 @@ mod tests {
         assert_eq!(kind("b", &gzip(b"SELECT '\xe6\xa1\xa3';")), SourceKind::Sql);
         assert_eq!(kind("c", &gzip(b"PGDMP\x01")), SourceKind::Packed(Packing::GzipOfArchive));
         assert_eq!(kind("f", b"\xff\xfeS\0"), SourceKind::Packed(Packing::Utf16));
+        for (head, packing) in
+            [(&b"\x28\xb5\x2f\xfd"[..], Packing::Zstd), (b"\xfd7zXZ\0", Packing::Xz), (b"BZh91AY", Packing::Bzip2)]
+        {
+            assert_eq!(kind("g.sql", head), SourceKind::Packed(packing));
+        }
         assert_eq!(kind("d", &tar), SourceKind::Tar);
         tar[0] = b'x';
         assert_eq!(kind("d", &tar), SourceKind::Other);
