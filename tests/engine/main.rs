@@ -33,6 +33,7 @@ mod keys;
 mod languages;
 mod lock;
 mod looking;
+mod networks;
 mod over_ssh;
 mod over_tls;
 mod packages;
