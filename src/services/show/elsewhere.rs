@@ -21,7 +21,7 @@ pub struct OtherFolder {
 pub async fn other_folders(engine: &Engine, manifest: &Manifest) -> Result<Vec<OtherFolder>, EngineError> {
     let own = spec::folder(manifest);
     let mut last: BTreeMap<String, i64> = BTreeMap::new();
-    for mut container in own_containers(engine, &manifest.project).await? {
+    for mut container in own_containers(engine, manifest).await? {
         let Some(folder) = container.labels.remove(labels::FOLDER).filter(|folder| own.as_ref() != Some(folder)) else {
             continue;
         };

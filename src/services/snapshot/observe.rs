@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 
 use super::images::look_at_images;
 use super::observed::{EngineTraits, ForeignContainer, Observed, ObservedContainer, Role, is_up};
-use super::ownership::InheritedLabels;
+use super::ownership::{InheritedLabels, copies};
 use super::sources::Sources;
 use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError, RestartPolicy};
 use crate::manifest::in_one_line;
@@ -139,25 +139,6 @@ fn was_taken_over(
     // Where the replacement is gone, only the old one is left to go back to.
     let is_alone = all.iter().all(|other| other.name != stem);
     is_alone || [stem, next.as_str()].into_iter().filter_map(ours).any(notes_it)
-}
-
-/// Containers that carry the labels of ours and are not ours: somebody copied them, labels and all. The one of the two that
-/// has the name for its place is the one that dpl made, which renames none of its own to a name without a part.
-fn copies(manifest: &Manifest, inherited: &InheritedLabels, all: &[ContainerSummary]) -> BTreeSet<String> {
-    let ours = all.iter().filter(|summary| inherited.owner(summary) == Some(&manifest.project));
-    let mut places: BTreeMap<(&str, u32), Vec<&ContainerSummary>> = BTreeMap::new();
-    for summary in ours.filter(|summary| Role::of_name(&summary.name) == Role::Main) {
-        let service = summary.labels.get(labels::SERVICE).map(String::as_str).unwrap_or_default();
-        places.entry((service, labels::number(&summary.labels))).or_default().push(summary);
-    }
-    let mut copies = BTreeSet::new();
-    for ((service, number), summaries) in places {
-        let name = manifest.container_name(service, number);
-        if summaries.iter().any(|summary| summary.name == name) {
-            copies.extend(summaries.iter().filter(|summary| summary.name != name).map(|summary| summary.id.clone()));
-        }
-    }
-    copies
 }
 
 /// The services that other manifests of the project name, where a container belongs to none of this one's, and why that
