@@ -60,6 +60,25 @@ fn every_key_that_is_taken_reaches_the_engine_and_is_no_drift() {
 }
 
 #[test]
+fn fewer_containers_of_a_service_are_told_at_the_end_of_a_start() {
+    let scaled = |scale: u32| {
+        r#"{ "project": "PROJECT", "defaults": { "stop_grace_period": "1s" },
+             "services": { "cache": { "image": "redis:7.0", "ready": { "tcp": 6379 }, "scale": SCALE } } }"#
+            .replace("SCALE", &scale.to_string())
+    };
+    let stack = Stack::new(&scaled(3));
+    stack.run(&["start"]).success();
+    stack.rewrite(&scaled(1));
+    let run = stack.run(&["start"]).success();
+    assert!(run.stderr.contains("1 service has fewer containers now"), "{}", run.stderr);
+    let left =
+        stack.docker(&["ps", "-a", "--format", "{{.Names}}", "--filter", &format!("name={}-cache", stack.project)]);
+    assert_eq!(left, stack.container("cache"));
+    let run = stack.run(&["start"]).success();
+    assert!(!run.stderr.contains("fewer containers"), "{}", run.stderr);
+}
+
+#[test]
 fn two_projects_in_one_folder_have_their_own_history_and_their_own_way_back() {
     let manifest = |value: &str| {
         r#"{ "project": "PROJECT", "defaults": { "stop_grace_period": "1s" },
