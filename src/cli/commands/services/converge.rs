@@ -25,7 +25,8 @@ use crate::manifest::{Manifest, Reference};
 use crate::report::{Listed, Message, Reporter, Told as _};
 use crate::services::{
     Action, Cause, Dependencies, Depth, ExecuteOptions, Extent, FailedContainers, Namesakes, Operation as Step,
-    Options, Plan, Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Wait, plan, run,
+    Options, Plan, Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot, Wait, Warning, plan,
+    run,
 };
 use crate::state::Deployments;
 
@@ -260,6 +261,7 @@ pub fn carry_out(
     let request = with_completed(&converge.request(), record.deployments());
     let executed = runtime.block_on(async {
         let mut planned = look_and_plan(&engine, manifest, &request).await?;
+        let mut loaded: Vec<Reference> = Vec::new();
         if let Some(missing) = planned.as_ref().err().and_then(ServicesError::only_missing_images)
             && let Some(store) = &manifest.paths.images
         {
@@ -268,8 +270,15 @@ pub fn carry_out(
             let options = LoadOptions { releases: Some(releases), ..Default::default() };
             load(&engine, store, &missing, &options, reporter).await?;
             planned = look_and_plan(&engine, manifest, &request).await?;
+            loaded = missing;
         }
-        let plan = planned?;
+        let mut plan = planned?;
+        // The load has told it already.
+        let was_told = |warning: &Warning| match warning {
+            Warning::OtherArchitecture { reference, .. } => loaded.contains(reference),
+            _ => false,
+        };
+        plan.warnings.retain(|warning| !was_told(warning));
         warn(&plan, session, |message| reporter.warn(message.clone()));
         settle(&plan.steps, reporter)?;
         Ok::<_, Failure>(run(&engine, manifest, &request, plan, &converge.execute, reporter).await)
