@@ -57,7 +57,7 @@ pub fn run(arguments: &StatusArguments, session: &mut Session) -> Result<u8, Fai
     }
     let now = runtime.block_on(engine.facts())?.now();
     output.data(&page(&report, arguments, now, output))?;
-    session.say_other_folders(&project, &engine)?;
+    session.tell_other_folders(&report.other_folders);
     for orphan in &report.orphans {
         output.warn(&message!("status-orphan", container = &orphan.name));
     }
@@ -331,6 +331,7 @@ mod tests {
                 service(25, "metis_worker_gpu", "", "missing", "none"),
             ],
             orphans: vec![],
+            other_folders: vec![],
         }
     }
 

@@ -212,11 +212,16 @@ impl Session {
     /// Says from which other folders containers of the project were created: what was done there stands in no record here.
     pub fn say_other_folders(&mut self, project: &Project, engine: &Engine) -> Result<(), Failure> {
         let others = self.runtime()?.block_on(other_folders(engine, project.manifest()))?;
+        self.tell_other_folders(&others);
+        Ok(())
+    }
+
+    /// The same of folders that are known.
+    pub fn tell_other_folders(&self, others: &[OtherFolder]) {
         for OtherFolder { folder, last_created } in others {
-            let at = jiff::Timestamp::from_second(last_created).map(|at| at.to_string()).unwrap_or_default();
+            let at = jiff::Timestamp::from_second(*last_created).map(|at| at.to_string()).unwrap_or_default();
             self.output.warn(&message!("other-folder-last", folder = folder, at = at));
         }
-        Ok(())
     }
 
     /// The engine's own identity, by which what was done on it is remembered.

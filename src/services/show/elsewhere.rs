@@ -6,16 +6,8 @@ use std::collections::BTreeMap;
 use crate::engine::{Engine, EngineError};
 use crate::manifest::Manifest;
 use crate::services::container::{labels, spec};
+use crate::services::reports::OtherFolder;
 use crate::services::snapshot::ownership::own_containers;
-
-/// Another folder that containers of a project were created from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtherFolder {
-    /// `HOST:FOLDER`.
-    pub folder: String,
-    /// When the last of them was created, in seconds since 1970.
-    pub last_created: i64,
-}
 
 /// Every other folder that containers of the project were created from. Containers of an older dpl do not say theirs.
 pub async fn other_folders(engine: &Engine, manifest: &Manifest) -> Result<Vec<OtherFolder>, EngineError> {

@@ -98,9 +98,7 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
     // Of two in one place, the one that has its name is the one that serves.
     containers.sort_by_key(|seen| names.get(&seen.view.name) != Some(&(seen.service.clone(), seen.number)));
     let (named_elsewhere, unread_manifest) = named_elsewhere(manifest, &containers);
-    let own_folder = spec::folder(manifest);
-    let folders = containers.iter().filter_map(|seen| seen.view.labels.get(labels::FOLDER));
-    let other_folders = folders.filter(|folder| own_folder.as_ref() != Some(*folder)).cloned().collect();
+    let other_folders = other_folders(manifest, &ours);
     Ok(Observed {
         engine: EngineTraits { api: engine.api().numbers(), is_local, ..EngineTraits::default() },
         containers,
@@ -139,6 +137,19 @@ fn was_taken_over(
     // Where the replacement is gone, only the old one is left to go back to.
     let is_alone = all.iter().all(|other| other.name != stem);
     is_alone || [stem, next.as_str()].into_iter().filter_map(ours).any(notes_it)
+}
+
+/// The folders of other clones of the manifest, and when the last container was created for each.
+fn other_folders(manifest: &Manifest, ours: &[ContainerSummary]) -> BTreeMap<String, i64> {
+    let own = spec::folder(manifest);
+    let mut last: BTreeMap<String, i64> = BTreeMap::new();
+    for summary in ours {
+        if let Some(folder) = summary.labels.get(labels::FOLDER).filter(|folder| own.as_ref() != Some(*folder)) {
+            let created = last.entry(folder.clone()).or_default();
+            *created = summary.created.max(*created);
+        }
+    }
+    last
 }
 
 /// The services that other manifests of the project name, where a container belongs to none of this one's, and why that
