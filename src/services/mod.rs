@@ -21,8 +21,8 @@ pub use container::environment::{InputError, Inputs, read_secret};
 pub use error::{Exit, NotReady, Problem, ServiceFailure, ServicesError, StepError, WayBack, as_told};
 pub use plan::{After, AnonymousVolumes, Cause, Operation, Plan, Step, StepId, Target, Until, Warning, plan};
 pub use reports::{
-    ContainerStats, ContainerStatus, OtherFolder, ServiceOutcome, ServiceResult, ServiceStatus, ServicesReport, StatsReport,
-    StatusReport, Usage,
+    ContainerStats, ContainerStatus, OtherFolder, ServiceOutcome, ServiceResult, ServiceStatus, ServicesReport,
+    StatsReport, StatusReport, Usage,
 };
 pub use request::{Action, Dependencies, Extent, FailedContainers, Namesakes, Options, Recreate, Request, Wait};
 pub use run::executor::{ExecuteOptions, execute};

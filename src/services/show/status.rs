@@ -15,7 +15,7 @@ pub async fn status(engine: &Engine, manifest: &Manifest, selection: &[String]) 
     if let Some(unknown) = selection.iter().find(|name| manifest.services.get(name).is_none()) {
         return Err(ServicesError::UnknownService(unknown.clone()));
     }
-    let snapshot = Observed::look(engine, manifest).await?;
+    let snapshot = Observed::look_for_status(engine, manifest).await?;
     Ok(report(manifest, selection, &snapshot))
 }
 
@@ -28,8 +28,8 @@ pub fn report(manifest: &Manifest, selection: &[String], snapshot: &Observed) ->
         .map(|(index, name, service)| of_service(manifest, (index, name, service), snapshot))
         .collect();
     let other_folders = snapshot.other_folders.iter();
-    let other_folders = other_folders
-        .map(|(folder, last_created)| OtherFolder { folder: folder.clone(), last_created: *last_created });
+    let other_folders =
+        other_folders.map(|(folder, last_created)| OtherFolder { folder: folder.clone(), last_created: *last_created });
     StatusReport {
         project: manifest.project.clone(),
         services,

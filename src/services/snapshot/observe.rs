@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join_all;
 
+use super::drift;
 use super::images::look_at_images;
 use super::observed::{EngineTraits, ForeignContainer, Observed, ObservedContainer, Role, is_up};
 use super::ownership::{InheritedLabels, copies};
 use super::sources::Sources;
-use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError, RestartPolicy};
+use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError, EngineFacts, RestartPolicy};
 use crate::manifest::in_one_line;
 use crate::manifest::model::NamespaceMode;
 use crate::manifest::{Manifest, Variables, services_beside};
@@ -27,18 +28,42 @@ impl Observed {
             .await
             .map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })
     }
+
+    /// The same for an answer that is no plan. What the engine is, it runs other programs to say: that is asked only where a
+    /// container has another limit than its service, which the host's kernel may be unable to hold.
+    pub async fn look_for_status(engine: &Engine, manifest: &Manifest) -> Result<Self, ServicesError> {
+        look_for_status(engine, manifest)
+            .await
+            .map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })
+    }
+}
+
+async fn look_for_status(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
+    let observed = look_at_all(engine, manifest).await?;
+    let is_limited_otherwise = |seen: &ObservedContainer| {
+        let service = manifest.services.get(&seen.service);
+        service.is_some_and(|service| drift::has_other_limits(service, &seen.view.limits))
+    };
+    match observed.containers.iter().any(is_limited_otherwise) {
+        true => Ok(with_facts(engine.facts().await?, observed)),
+        false => Ok(observed),
+    }
 }
 
 async fn look(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
     // What the engine is takes it as long to say as all the rest.
     let (facts, observed) = futures::try_join!(engine.facts(), look_at_all(engine, manifest))?;
+    Ok(with_facts(facts, observed))
+}
+
+fn with_facts(facts: &EngineFacts, observed: Observed) -> Observed {
     let engine = EngineTraits {
         limits: facts.limits,
         architecture: facts.architecture.clone(),
         runtimes: facts.runtimes.clone(),
         ..observed.engine.clone()
     };
-    Ok(Observed { engine, ..observed })
+    Observed { engine, ..observed }
 }
 
 /// All but the engine itself.
@@ -404,6 +429,32 @@ mod tests {
         let others = observed.foreign_containers.iter();
         let others: Vec<_> = others.map(|other| (other.id.as_str(), other.project.as_deref())).collect();
         assert_eq!(others, [("c9", None)]);
+    }
+
+    #[tokio::test]
+    async fn a_status_asks_what_the_engine_is_only_where_a_limit_differs() {
+        for (memory, is_asked) in [(0, false), (64 << 20, true)] {
+            let container = listed("c1", "p-a-1", of_ours("a", 1));
+            let view = json!({"Id": "c1", "Name": "/p-a-1", "Image": "sha256:a", "State": {"Status": "running"},
+                "Config": {"Labels": container["Labels"]}, "HostConfig": {"Memory": memory, "MemorySwap": 2 * memory}});
+            let info = json!({"ID": "fake", "Name": "fake", "Driver": "overlay2", "DriverStatus": [],
+                "DockerRootDir": "/nowhere", "MemoryLimit": false});
+            let rules = vec![
+                ("GET", "/containers/c1/json", answer(&view)),
+                ("GET", "/containers/json", answer(&json!([container]))),
+                ("GET", "/images/json", answer(&json!([]))),
+                ("GET", "/networks", answer(&json!([]))),
+                ("GET", "/volumes", answer(&json!({"Volumes": []}))),
+                ("GET", "/info", answer(&info)),
+            ];
+            let folder = tempfile::tempdir().unwrap();
+            let fake = FakeEngine::start(&folder.path().join("docker.sock"), rules);
+            let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
+            let observed = Observed::look_for_status(&engine, &manifest(&["a"])).await.unwrap();
+            assert_eq!((observed.containers.len(), observed.engine.limits.memory), (1, !is_asked));
+            let asked = fake.requests().iter().any(|request| request.contains("/info"));
+            assert_eq!(asked, is_asked, "{:?}", fake.requests());
+        }
     }
 
     #[tokio::test]
