@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use super::drift;
 use super::images::look_at_images;
 use super::observed::{EngineTraits, ForeignContainer, Observed, ObservedContainer, Role, is_up};
-use super::ownership::{InheritedLabels, copies};
+use super::ownership::{InheritedLabels, copies, own_containers};
 use super::sources::Sources;
 use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError, EngineFacts, RestartPolicy};
 use crate::manifest::in_one_line;
@@ -36,6 +36,25 @@ impl Observed {
             .await
             .map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })
     }
+
+    /// Only the first container of each service, where it serves: for a record of what was done.
+    pub async fn look_at_serving(engine: &Engine, manifest: &Manifest) -> Result<Self, ServicesError> {
+        look_at_serving(engine, manifest)
+            .await
+            .map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })
+    }
+}
+
+async fn look_at_serving(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
+    let ours = own_containers(engine, manifest).await?;
+    let is_first = |summary: &&ContainerSummary| {
+        Role::of_name(&summary.name) == Role::Main && labels::number(&summary.labels) == 1
+    };
+    let serving: Vec<&ContainerSummary> = ours.iter().filter(is_first).collect();
+    let views = try_join_all(serving.iter().map(|summary| engine.inspect_container(&summary.id))).await?;
+    // One that is gone between the list and its inspect is simply gone.
+    let containers = views.into_iter().flatten().map(|view| seen(view, None)).collect();
+    Ok(Observed { containers, ..Observed::default() })
 }
 
 async fn look_for_status(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
@@ -429,6 +448,32 @@ mod tests {
         let others = observed.foreign_containers.iter();
         let others: Vec<_> = others.map(|other| (other.id.as_str(), other.project.as_deref())).collect();
         assert_eq!(others, [("c9", None)]);
+    }
+
+    #[tokio::test]
+    async fn for_a_record_only_what_serves_is_looked_at() {
+        let containers = [
+            listed("c1", "p-a-1", of_ours("a", 1)),
+            listed("c2", "p-a-2", of_ours("a", 2)),
+            listed("c3", "p-b-1.dpl-kept", of_ours("b", 1)),
+            listed("c4", "copy", of_ours("a", 1)),
+            listed("c5", "p-b-1", json!({labels::PROJECT: "q", labels::SERVICE: "b", labels::FINGERPRINT: "y"})),
+        ];
+        let view = json!({"Id": "c1", "Name": "/p-a-1", "State": {"Status": "running"},
+            "Config": {"Labels": of_ours("a", 1)}});
+        let rules = vec![
+            ("GET", "/containers/json", answer(&json!(containers))),
+            ("GET", "/images/json", answer(&json!([]))),
+            ("GET", "/containers/c1/json", answer(&view)),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let fake = FakeEngine::start(&folder.path().join("docker.sock"), rules);
+        let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
+        let observed = Observed::look_at_serving(&engine, &manifest(&["a", "b"])).await.unwrap();
+        assert_eq!(observed.main("a", 1).map(|seen| seen.view.id.as_str()), Some("c1"));
+        assert_eq!(observed.containers.len(), 1, "{:?}", fake.requests());
+        let looks = fake.requests().iter().filter(|request| request.contains("/containers/c")).count();
+        assert_eq!(looks, 1, "{:?}", fake.requests());
     }
 
     #[tokio::test]
