@@ -87,12 +87,14 @@ fn with_facts(facts: &EngineFacts, observed: Observed) -> Observed {
 
 /// All but the engine itself.
 async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
-    let (summaries, listed, networks, volumes) = futures::try_join!(
-        engine.list_container_summaries(),
-        engine.list_images(),
-        engine.list_networks(),
-        engine.list_volumes()
-    )?;
+    let (observed, networks, volumes) =
+        futures::try_join!(look_at_containers(engine, manifest), engine.list_networks(), engine.list_volumes())?;
+    Ok(Observed { networks, volumes, ..observed })
+}
+
+/// Containers, and the images that the manifest names.
+async fn look_at_containers(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
+    let (summaries, listed) = futures::try_join!(engine.list_container_summaries(), engine.list_images())?;
     let inherited = InheritedLabels::of(&listed);
     let names = container_names(manifest);
     let kept: BTreeMap<String, (String, u32)> = summaries
@@ -150,8 +152,6 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
         namesakes,
         providers,
         images,
-        networks,
-        volumes,
         inputs: manifest.services.iter().map(|(_, name, service)| (name.to_owned(), Inputs::read(service))).collect(),
         named_elsewhere,
         unread_manifest,
