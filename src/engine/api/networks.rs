@@ -20,6 +20,10 @@ const ENGINE_NOTES: Duration = Duration::from_secs(10);
 /// After so long what holds it is looked at.
 const LETS_GO_BY_ITSELF: Duration = Duration::from_secs(1);
 
+/// Between two tries. Mostly the engine lets go within some milliseconds of the last container's removal.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// A network to create (`POST /networks/create`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkSpec {
@@ -133,6 +137,7 @@ impl Engine {
     pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
         self.ensure_locked().await?;
         let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
         loop {
             let Err(error) = self.with_timeout(self.docker().remove_network(name)).await else {
                 return Ok(());
@@ -148,7 +153,8 @@ impl Engine {
                     return Err(error);
                 }
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
