@@ -52,6 +52,8 @@ pub struct Session {
     interrupts: Option<InterruptWatch>,
     /// Images that a plan takes for granted: reference and ID of what earlier links of a chain bring.
     pub supposed_images: BTreeMap<String, String>,
+    /// Whether the action that comes next asks what the engine is: that is asked while its begin is written down.
+    pub asks_what_the_engine_is: bool,
 }
 
 /// An action that changes something: locked, journalled, interruptible.
@@ -75,6 +77,7 @@ impl Session {
             current: None,
             interrupts: None,
             supposed_images: BTreeMap::new(),
+            asks_what_the_engine_is: false,
         }
     }
 
@@ -253,6 +256,7 @@ impl Session {
         command: &str,
         work: impl FnOnce(&mut Self, Reporter) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        let asks_what_the_engine_is = std::mem::take(&mut self.asks_what_the_engine_is);
         if let Some(current) = &self.current {
             let reporter = current.reporter.clone();
             return work(self, reporter);
@@ -268,6 +272,12 @@ impl Session {
             WorkPlace::Engine => Some(self.engine()?),
             WorkPlace::Here => None,
         };
+        if let Some(engine) = engine.clone().filter(|_| asks_what_the_engine_is) {
+            // It runs other programs to answer. Who needs the answer waits for this one, and says what is wrong with it.
+            self.runtime()?.spawn(async move {
+                let _ = engine.facts().await;
+            });
+        }
         if let Some(engine) = &engine {
             let holder = Holder::of_process(&operator, command);
             self.engine = Some(engine.locked(lock::request(project, &holder, patience, &self.output)));

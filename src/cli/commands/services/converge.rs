@@ -171,6 +171,10 @@ impl Operation for Converge {
         words.join(" ")
     }
 
+    fn asks_what_the_engine_is(&self) -> bool {
+        true
+    }
+
     fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
         if self.action != Action::Remove || session.global.yes {
             return Ok(());
