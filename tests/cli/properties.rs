@@ -233,6 +233,8 @@ fn the_schema_and_the_reader_know_the_same_words() {
         assert_eq!(read(document.to_string().as_bytes()).is_ok(), is_known, "the reader: {document}");
         assert_eq!(schema.is_valid(&document), is_known, "the schema: {document}");
     }
+    let document = json!({ "project": "${W:-p}", "services": { "a": { "image": "a:1" } } });
+    assert!(read(document.to_string().as_bytes()).is_ok() && schema.is_valid(&document), "a project by a variable");
 }
 
 #[test]
