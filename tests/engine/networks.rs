@@ -65,6 +65,14 @@ fn a_service_whose_new_container_fails_serves_by_its_old_one_in_the_recreated_ne
     let [new_db, old_web] = serving(&stack);
     assert_ne!(new_db, db);
     assert_eq!(old_web, web);
+    // The way back is in the journal, in its order.
+    let past = stack.run(&["history", "show", "2", "--json"]).success().json();
+    let steps = past["actions"][0]["steps"].as_array().unwrap();
+    let of_web = steps.iter().filter(|step| step["subject"] == "web");
+    let of_web: Vec<&str> = of_web.map(|step| step["activity"].as_str().unwrap()).collect();
+    let failed = of_web.iter().rposition(|activity| *activity == "wait-ready").unwrap();
+    let back = ["stop-container", "remove-container", "rename-container", "update-container", "start-container"];
+    assert_eq!(of_web[failed + 1..], back, "{past}");
     stack.rewrite(&manifest(internal, ""));
     stack.run(&["plan", "--exit-code"]).success();
 }
