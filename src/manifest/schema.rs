@@ -7,7 +7,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::Manifest;
-use super::model::kernel_words::{CAPABILITIES, LIMITS, in_any_case};
+use super::model::kernel_words::{CAPABILITIES, LIMITS, SIGNALS, in_any_case};
 
 /// The schema as a JSON document.
 pub fn manifest_schema() -> Value {
@@ -108,6 +108,8 @@ fn closed_words(service: &mut Map<String, Value>) {
     for (key, schema) in items {
         service[key]["items"] = schema;
     }
+    let real_time = format!("{}[+][\\s\\S]*|{}-[\\s\\S]*", in_any_case(&["RTMIN"]), in_any_case(&["RTMAX"]));
+    let signal = format!("|0*[1-9][0-9]*|([Ss][Ii][Gg])?({}|{real_time})", in_any_case(&SIGNALS));
     let shared = "(service|container):[\\s\\S]+";
     let texts = [
         ("network_mode", format!("host|none|bridge|{shared}")),
@@ -116,6 +118,8 @@ fn closed_words(service: &mut Map<String, Value>) {
         ("userns_mode", "host".to_owned()),
         ("uts", "host".to_owned()),
         ("cpuset", "([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?".to_owned()),
+        ("mac_address", "([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}".to_owned()),
+        ("stop_signal", signal),
     ];
     for (key, shape) in texts {
         let description = service[key]["description"].take();

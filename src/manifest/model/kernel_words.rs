@@ -67,6 +67,13 @@ pub const LIMITS: [&str; 16] = [
     "stack",
 ];
 
+/// Signals that a container can be sent, by their names without `SIG` (moby, `signal.SignalMap` of Linux).
+pub const SIGNALS: [&str; 36] = [
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL",
+    "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1",
+    "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
+];
+
 /// Whether the engine knows a capability: with `CAP_` or without, but `ALL` only alone.
 pub fn is_capability(text: &str) -> bool {
     let name = text.to_ascii_uppercase();
@@ -78,6 +85,16 @@ pub fn is_capability(text: &str) -> bool {
 
 pub fn is_limit(text: &str) -> bool {
     LIMITS.contains(&text.to_ascii_lowercase().as_str())
+}
+
+/// Whether an engine knows a signal: a number, or a name, with `SIG` or without.
+pub fn is_signal(text: &str) -> bool {
+    if let Ok(number) = text.parse::<u32>() {
+        return number != 0;
+    }
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    SIGNALS.contains(&name) || name.starts_with("RTMIN+") || name.starts_with("RTMAX-")
 }
 
 /// A regular expression for one of these words in upper and lower case: JSON Schema has no flag for it.
