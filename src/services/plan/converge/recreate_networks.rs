@@ -51,6 +51,12 @@ pub(super) fn network_of(service: &Service, recreated: &BTreeSet<String>) -> Opt
     service.network_keys().into_iter().find(|key| recreated.contains(*key)).map(str::to_owned)
 }
 
+/// The first network that is recreated and that a container is in.
+fn joined(input: &PlanInput, old: &ObservedContainer) -> Option<String> {
+    let is_in = |key: &&String| old.view.networks.contains_key(&input.manifest.network_name(key));
+    input.recreated_networks.iter().find(is_in).cloned()
+}
+
 /// Stops what runs in these networks, those first that depend on others, and removes the networks.
 pub(super) fn build(input: &PlanInput, service_plans: &[ServicePlan], builder: &mut Builder) -> Vacated {
     let mut vacated = Vacated::default();
@@ -62,12 +68,14 @@ pub(super) fn build(input: &PlanInput, service_plans: &[ServicePlan], builder: &
         let Some(service_plan) = service_plans.iter().find(|plan| plan.name == name) else {
             continue;
         };
-        let Some(key) = network_of(service_plan.service, &input.recreated_networks) else {
-            continue;
-        };
         let before = after_dependents(input, name, &down);
         for (replica, decision) in &service_plan.replicas {
             let Decision::Make { discard, old: Some(old), .. } = decision else {
+                continue;
+            };
+            // The manifest may have taken the service out of the network since.
+            let key = network_of(service_plan.service, &input.recreated_networks).or_else(|| joined(input, old));
+            let Some(key) = key else {
                 continue;
             };
             let cause = Cause::NetworkRecreated(input.manifest.network_name(&key));
