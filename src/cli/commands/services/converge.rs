@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Args;
@@ -98,11 +98,14 @@ pub struct Converge {
     pub services: Vec<String>,
     pub options: Options,
     pub execute: ExecuteOptions,
+    /// What was warned of before the question; it is not said once more when the answer is yes.
+    told: Mutex<Vec<Warning>>,
 }
 
 impl Converge {
     pub fn new(action: Action, services: Vec<String>) -> Self {
-        Self { action, services, options: Options::default(), execute: ExecuteOptions::default() }
+        let told = Mutex::default();
+        Self { action, services, options: Options::default(), execute: ExecuteOptions::default(), told }
     }
 
     pub fn with(mut self, arguments: &StartArguments) -> Result<Self, Failure> {
@@ -182,6 +185,7 @@ impl Operation for Converge {
         let targets = Listed::of(&self.services);
         let plan = would(&self.request(), project, session)?;
         warn(&plan, session, |message| session.output.warn(message));
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&plan.warnings);
         if plan.steps.is_empty() {
             return Ok(());
         }
@@ -277,10 +281,11 @@ pub fn carry_out(
             loaded = missing;
         }
         let mut plan = planned?;
-        // The load has told it already.
+        let told = std::mem::take(&mut *converge.told.lock().unwrap_or_else(PoisonError::into_inner));
+        // The load has told of images for another machine.
         let was_told = |warning: &Warning| match warning {
-            Warning::OtherArchitecture { reference, .. } => loaded.contains(reference),
-            _ => false,
+            Warning::OtherArchitecture { reference, .. } if loaded.contains(reference) => true,
+            warning => told.contains(warning),
         };
         plan.warnings.retain(|warning| !was_told(warning));
         warn(&plan, session, |message| reporter.warn(message.clone()));
