@@ -1,10 +1,20 @@
 //! Where an engine is, seen from this process.
 
+use jiff::Timestamp;
 use tokio::net::UnixStream;
 
 use super::client::Engine;
+use super::error::EngineError;
 
 impl Engine {
+    /// The time by the engine's clock: this machine's, where the engine is seen to be a process of it.
+    pub async fn now(&self) -> Result<Timestamp, EngineError> {
+        match self.shares_network().await {
+            Some(true) => Ok(Timestamp::now()),
+            _ => Ok(self.facts().await?.now()),
+        }
+    }
+
     /// Whether it publishes ports in this process's own network namespace; `None` where nothing tells.
     ///
     /// An engine of another machine does not. One on a socket of this machine may run in a namespace of its own

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::graph::Graph;
+use super::model::kernel_words::is_signal;
 use super::model::{Condition, Dependency, Manifest, MountKind, NamespaceMode, ReadyProbe, RestartPolicy, Service};
 use super::selectors::reads_as_selector;
 use super::text::node::{Node, Value};
@@ -29,23 +30,6 @@ pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     checker.stop_signals();
     checker.databases();
     checker.files();
-}
-
-/// Signals that a container can be sent, by their names without `SIG` (moby, `signal.SignalMap` of Linux).
-const SIGNALS: [&str; 36] = [
-    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL",
-    "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1",
-    "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
-];
-
-/// Whether an engine knows a signal: a number, or a name, with `SIG` or without.
-fn is_signal(text: &str) -> bool {
-    if let Ok(number) = text.parse::<u32>() {
-        return number != 0;
-    }
-    let name = text.to_ascii_uppercase();
-    let name = name.strip_prefix("SIG").unwrap_or(&name);
-    SIGNALS.contains(&name) || name.starts_with("RTMIN+") || name.starts_with("RTMAX-")
 }
 
 struct Checker<'a> {

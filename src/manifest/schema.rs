@@ -7,6 +7,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::Manifest;
+use super::model::kernel_words::{CAPABILITIES, LIMITS, SIGNALS, in_any_case};
 
 /// The schema as a JSON document.
 pub fn manifest_schema() -> Value {
@@ -67,6 +68,7 @@ fn widen_definitions(definitions: &mut Map<String, Value>) {
     if let Some(service) = definitions.get_mut("Service").and_then(|service| service["properties"].as_object_mut()) {
         service.append(&mut granted_files());
         service.insert("deploy".into(), deploy());
+        closed_words(service);
     }
     for (definition, property, forms) in short_forms() {
         let place = definitions.get_mut(definition).and_then(|definition| definition.get_mut("properties"));
@@ -79,6 +81,9 @@ fn widen_definitions(definitions: &mut Map<String, Value>) {
             if let Some(description) = description {
                 schema["description"] = description;
             }
+            if property == "ulimits" {
+                schema["propertyNames"] = json!({ "pattern": format!("^({})$", in_any_case(&LIMITS)) });
+            }
         }
     }
     for (definition, required) in
@@ -87,6 +92,43 @@ fn widen_definitions(definitions: &mut Map<String, Value>) {
         if let Some(definition) = definitions.get_mut(definition) {
             definition["x-required"] = json!(required);
         }
+    }
+}
+
+/// Fields whose words the kernel or the engine knows; a variable may stand for each.
+fn closed_words(service: &mut Map<String, Value>) {
+    let shaped = |shape: String| json!({ "type": "string", "pattern": format!("^({shape})$|\\$") });
+    let capability =
+        shaped(format!("{}|[Cc][Aa][Pp]_({})", in_any_case(&CAPABILITIES), in_any_case(&CAPABILITIES[1..])));
+    let truth = "[Tt]|[Ff]|1|0|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]";
+    let flag = format!("(no-new-privileges|writable-cgroups)([=:]({truth}))?");
+    let seccomp = r"(unconfined|builtin|\s*\{[\s\S]*)";
+    let option = format!("{flag}|disable|(label|apparmor)(=[\\s\\S]*|:[^=]*)|seccomp[=:]{seccomp}");
+    let items = [("cap_add", capability.clone()), ("cap_drop", capability), ("security_opt", shaped(option))];
+    for (key, schema) in items {
+        service[key]["items"] = schema;
+    }
+    let real_time = format!("{}[+][\\s\\S]*|{}-[\\s\\S]*", in_any_case(&["RTMIN"]), in_any_case(&["RTMAX"]));
+    let signal = format!("|0*[1-9][0-9]*|([Ss][Ii][Gg])?({}|{real_time})", in_any_case(&SIGNALS));
+    let shared = "(service|container):[\\s\\S]+";
+    let texts = [
+        ("network_mode", format!("host|none|bridge|{shared}")),
+        ("pid", format!("host|{shared}")),
+        ("ipc", format!("host|private|shareable|none|{shared}")),
+        ("userns_mode", "host".to_owned()),
+        ("uts", "host".to_owned()),
+        ("cpuset", "([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?".to_owned()),
+        ("mac_address", "([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}".to_owned()),
+        ("stop_signal", signal),
+    ];
+    for (key, shape) in texts {
+        let description = service[key]["description"].take();
+        service[key] = shaped(shape);
+        service[key]["description"] = description;
+    }
+    for (key, first, last) in [("oom_score_adj", -1000, 1000), ("cpu_shares", 0, 262_144)] {
+        service[key]["minimum"] = json!(first);
+        service[key]["maximum"] = json!(last);
     }
 }
 

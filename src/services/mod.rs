@@ -21,15 +21,15 @@ pub use container::environment::{InputError, Inputs, read_secret};
 pub use error::{Exit, NotReady, Problem, ServiceFailure, ServicesError, StepError, WayBack, as_told};
 pub use plan::{After, AnonymousVolumes, Cause, Operation, Plan, Step, StepId, Target, Until, Warning, plan};
 pub use reports::{
-    ContainerStats, ContainerStatus, ServiceOutcome, ServiceResult, ServiceStatus, ServicesReport, StatsReport,
-    StatusReport, Usage,
+    ContainerStats, ContainerStatus, OtherFolder, ServiceOutcome, ServiceResult, ServiceStatus, ServicesReport,
+    StatsReport, StatusReport, Usage,
 };
 pub use request::{Action, Dependencies, Extent, FailedContainers, Namesakes, Options, Recreate, Request, Wait};
 pub use run::executor::{ExecuteOptions, execute};
 pub use run::outage::OutageWait;
 pub use run::run;
 pub use show::dependencies::{Dependencies as DependencyGraph, DependencyEdge, DependencyNode, dependencies};
-pub use show::elsewhere::{OtherFolder, other_folders};
+pub use show::elsewhere::other_folders;
 pub use show::enter::serving_container;
 pub use show::examine::{Examination, PortHolder, examine};
 pub use show::logs::{LogOptions, ServiceLogLine, logs};

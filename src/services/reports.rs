@@ -98,6 +98,15 @@ impl ServiceOutcome {
     }
 }
 
+/// Another folder that containers of a project were created from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherFolder {
+    /// `HOST:FOLDER`.
+    pub folder: String,
+    /// When the last of them was created, in seconds since 1970.
+    pub last_created: i64,
+}
+
 /// What runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct StatusReport {
@@ -106,6 +115,8 @@ pub struct StatusReport {
     pub services: Vec<ServiceStatus>,
     /// Containers of the project whose services the manifest doesn't name.
     pub orphans: Vec<ContainerStatus>,
+    #[serde(skip)]
+    pub other_folders: Vec<OtherFolder>,
 }
 
 /// The state of one service.

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -196,6 +197,10 @@ impl Journal {
     }
 }
 
+/// Between two syncs of steps. Each makes a file system write down what the engine has under way on the same disk as well: with
+/// one for each line of a large stack, that waits for the disk again and again.
+const BETWEEN_SYNCS: Duration = Duration::from_millis(100);
+
 /// Writes the file through to the disk, in a thread that does it once for all lines that came meanwhile.
 struct Sync {
     file: File,
@@ -214,6 +219,7 @@ impl Sync {
                 if let Err(error) = synced.sync_data() {
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
+                std::thread::sleep(BETWEEN_SYNCS);
             }
         });
         Ok(Self { file: file.try_clone()?, requests, failure })

@@ -176,6 +176,36 @@ fn a_stop_signal_is_one_that_engines_know() {
 }
 
 #[test]
+fn words_that_the_kernel_or_the_engine_does_not_know_are_told_with_their_place() {
+    for (fields, said) in [
+        (r#""cap_add": ["CHOWN", "CAP_NET_ADMIM"]"#, "`CAP_NET_ADMIM` is not a kernel capability"),
+        (r#""cap_drop": ["everything"]"#, "`everything` is not a kernel capability"),
+        (r#""ulimits": { "nofiles": 1024 }"#, "`nofiles` is not a limit of a process"),
+        (r#""security_opt": ["systempaths=unconfined"]"#, "`systempaths=unconfined` is not a security option"),
+        (
+            r#""security_opt": ["seccomp:./profile.json"]"#,
+            "`seccomp:./profile.json`: the engine takes a profile's JSON",
+        ),
+        (r#""cpuset": "3-0""#, "`3-0` is not a list of CPUs"),
+    ] {
+        let page = service(fields);
+        assert!(page.starts_with(&format!("exit 3\nerror: {said}")), "{page}");
+        assert!(page.contains("stack.json:4:"), "{page}");
+    }
+    assert!(service(r#""cap_add": ["cap_net_admim"]"#).contains("did you mean `NET_ADMIN`?"));
+    assert!(service(r#""cap_add": ["CAP_ALL"]"#).contains("did you mean `ALL`?"));
+    assert!(service(r#""ulimits": { "nofiles": 1024 }"#).contains("did you mean `nofile`?"));
+}
+
+#[test]
+fn a_kernel_parameter_of_the_whole_host_is_a_warning() {
+    let page = service(r#""sysctls": { "vm.max_map_count": 262144 }"#);
+    assert!(page.starts_with("exit 0\nwarning: a container can't set `vm.max_map_count`"), "{page}");
+    let page = service(r#""sysctls": ["net.core.somaxconn=1024", "kernel.shmmax=1"]"#);
+    assert!(page.starts_with("exit 0\n") && !page.contains("warning: "), "{page}");
+}
+
+#[test]
 fn a_ulimit_is_a_number_or_none() {
     let page = service(r#""ulimits": { "nofile": -5 }"#);
     assert!(page.starts_with("exit 3\nerror: a limit is a number from 0, or -1 for none"), "{page}");

@@ -187,9 +187,14 @@ fn keys_of_compose_are_taken_and_their_values_checked() {
         (json!({ "image": format!("team/app:1@sha256:{}", "ab".repeat(32)) }), "names an image by a registry's digest"),
         (json!({ "image": format!("team/app@sha256:{}", "ab".repeat(32)) }), "names an image by a registry's digest"),
         (json!({ "image": format!("sha256:{}", "ab".repeat(32)) }), "sha256:"),
+        (json!({ "ulimits": { "nofile": { "soft": 1 } } }), "`hard` is missing"),
+        (json!({ "ports": [{ "target": "${NOT_SET:-0}" }] }), "a port is a whole number from 1 to 65535"),
+        (json!({ "ready": { "http": { "port": "${NOT_SET:-0}" } } }), "a port is a whole number from 1 to 65535"),
     ] {
         assert!(errors(&fields).contains(said), "{fields}: {}", errors(&fields));
     }
+    let half = errors(&json!({ "ulimits": { "nofile": { "soft": 1 } } }));
+    assert!(!half.contains("above the hard one"), "of a limit that is not there nothing else is said: {half}");
     assert_eq!(service(&json!({ "command": [], "entrypoint": ["/bin/x"] }))["command"], json!([]));
     assert_eq!(service(&json!({ "restart": "on-failure:0" }))["restart"], "on-failure");
     assert_eq!(service(&json!({ "stop_grace_period": 0 }))["stop_grace_period"], "0s");

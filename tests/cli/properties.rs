@@ -195,6 +195,55 @@ proptest! {
     }
 }
 
+/// What an editor says by the schema is what `check` says.
+#[test]
+fn the_schema_and_the_reader_know_the_same_words() {
+    let schema = jsonschema::validator_for(&manifest_schema()).unwrap();
+    for (key, value, is_known) in [
+        ("cap_add", json!(["NET_ADMIN", "cap_sys_ptrace", "all", "${W:-CHOWN}"]), true),
+        ("cap_add", json!(["NETADMIN"]), false),
+        ("cap_drop", json!(["CAP_ALL"]), false),
+        ("ulimits", json!({ "NOFILE": 1024, "nproc": { "soft": 1, "hard": 2 } }), true),
+        ("ulimits", json!({ "files": 1024 }), false),
+        ("security_opt", json!(["no-new-privileges", "no-new-privileges:true", "label:type:svirt", "disable"]), true),
+        ("security_opt", json!(["seccomp=unconfined", "seccomp={\"defaultAction\":\"SCMP_ACT_ALLOW\"}"]), true),
+        ("security_opt", json!(["no-new-privileges=maybe"]), false),
+        ("security_opt", json!(["seccomp=./profile.json"]), false),
+        ("security_opt", json!(["label"]), false),
+        ("cpuset", json!("0-3,7"), true),
+        ("cpuset", json!(2), true),
+        ("cpuset", json!("0..3"), false),
+        ("network_mode", json!("bridge"), true),
+        ("network_mode", json!("shareable"), false),
+        ("pid", json!("container:other"), true),
+        ("pid", json!("bridge"), false),
+        ("ipc", json!("shareable"), true),
+        ("ipc", json!("bridge"), false),
+        ("uts", json!("host"), true),
+        ("uts", json!("private"), false),
+        ("userns_mode", json!("host"), true),
+        ("userns_mode", json!("auto"), false),
+        ("mac_address", json!("02:42:AC-11-00-02"), true),
+        ("mac_address", json!("02:42:ac:11:00"), false),
+        ("stop_signal", json!("sigterm"), true),
+        ("stop_signal", json!("RTMIN+3"), true),
+        ("stop_signal", json!("37"), true),
+        ("stop_signal", json!("SIGFOO"), false),
+        ("stop_signal", json!("0"), false),
+        ("restart", json!("on-failure:3"), true),
+        ("restart", json!("sometimes"), false),
+        ("oom_score_adj", json!(-1000), true),
+        ("oom_score_adj", json!(1001), false),
+        ("cpu_shares", json!(-1), false),
+    ] {
+        let document = json!({ "project": "p", "services": { "a": { "image": "a:1", key: value } } });
+        assert_eq!(read(document.to_string().as_bytes()).is_ok(), is_known, "the reader: {document}");
+        assert_eq!(schema.is_valid(&document), is_known, "the schema: {document}");
+    }
+    let document = json!({ "project": "${W:-p}", "services": { "a": { "image": "a:1" } } });
+    assert!(read(document.to_string().as_bytes()).is_ok() && schema.is_valid(&document), "a project by a variable");
+}
+
 #[test]
 fn hostile_manifests_stay_small_and_quick() {
     let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));

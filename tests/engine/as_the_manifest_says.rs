@@ -117,12 +117,18 @@ fn a_container_with_copied_labels_is_not_ours() {
     run.extend(
         labels.lines().filter(|line| line.contains('=')).flat_map(|line| ["--label".to_owned(), line.to_owned()]),
     );
-    run.push("redis:7.0".to_owned());
+    run.extend(["redis:7.0", "sh", "-c", "echo the copy speaks; exec sleep 600"].map(str::to_owned));
     stack.docker(&run.iter().map(String::as_str).collect::<Vec<_>>());
     let status = stack.run(&["status", "--json"]).success().json();
     assert_eq!(status["services"][0]["drift"], serde_json::json!([]), "{status}");
     let entered = stack.site.run(&["-f", "stack.json", "exec", "cache", "hostname"]).success();
     assert_eq!(entered.stdout.trim(), stack.inspect("cache", "{{.Config.Hostname}}"));
+    eventually("the copy has spoken", || stack.docker(&["logs", &name]).contains("the copy speaks"));
+    let logs = stack.run(&["logs", "cache"]).success().stdout;
+    assert!(!logs.contains("the copy speaks"), "{logs}");
+    let stats = stack.run(&["stats", "--json"]).success().json();
+    let measured: Vec<_> = stats["containers"].as_array().unwrap().iter().map(|container| &container["name"]).collect();
+    assert_eq!(measured, [&serde_json::json!(stack.container("cache"))], "{stats}");
     stack.run(&["remove", "cache", "--yes"]).success();
     assert_eq!(docker_on(&stack.engine, &["inspect", "-f", "{{.State.Running}}", &name]), "true");
     discard(&stack, &name);

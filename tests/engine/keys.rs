@@ -59,6 +59,107 @@ fn every_key_that_is_taken_reaches_the_engine_and_is_no_drift() {
     assert_eq!(plan.code, 0, "{}{}", plan.stdout, plan.stderr);
 }
 
+/// The engine's API version.
+fn api(stack: &Stack) -> (u32, u32) {
+    let version = stack.docker(&["version", "--format", "{{.Server.APIVersion}}"]);
+    let (major, minor) = version.split_once('.').unwrap();
+    (major.parse().unwrap(), minor.parse().unwrap())
+}
+
+#[test]
+fn the_cgroup_of_a_container_lies_in_the_one_that_is_named() {
+    let stack = Stack::new(r#"{ "project": "PROJECT", "services": {} }"#);
+    // systemd has slices, and the kernel's own folders any name.
+    let parent = match stack.docker(&["info", "--format", "{{.CgroupDriver}}"]).as_str() {
+        "systemd" => "dpltests.slice",
+        _ => "/dpl-tests",
+    };
+    let manifest = r#"{ "project": "PROJECT", "defaults": { "stop_grace_period": "1s" },
+      "services": { "web": { "image": "redis:7.0", "ready": { "tcp": 6379 }, "cgroup_parent": "PARENT" } } }"#;
+    stack.rewrite(&manifest.replace("PARENT", parent));
+    stack.run(&["start"]).success();
+    assert_eq!(stack.inspect("web", "{{.HostConfig.CgroupParent}}"), parent);
+    let process = stack.inspect("web", "{{.State.Pid}}");
+    let cgroups = std::fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap();
+    let id = stack.inspect("web", "{{.Id}}");
+    assert!(cgroups.lines().any(|line| line.contains(parent) && line.contains(&id)), "{cgroups}");
+    stack.run(&["plan", "--exit-code"]).success();
+}
+
+#[test]
+fn keys_of_newer_engines_reach_those_and_are_told_before_anything_starts_on_older_ones() {
+    for (key, value, since, said, template, seen) in [
+        (
+            "mac_address",
+            json!("02:42:ac:11:77:02"),
+            (1, 44),
+            "web: mac_address needs an engine with API 1.44 or later",
+            "{{range .NetworkSettings.Networks}}{{.MacAddress}}{{end}}",
+            "02:42:ac:11:77:02",
+        ),
+        (
+            "annotations",
+            json!({ "org.example.tier": "front" }),
+            (1, 43),
+            "web: annotations needs an engine with API 1.43 or later",
+            "{{json .HostConfig.Annotations}}",
+            r#"{"org.example.tier":"front"}"#,
+        ),
+    ] {
+        let manifest = json!({ "project": "PROJECT", "defaults": { "stop_grace_period": "1s" },
+            "services": { "web": { "image": "redis:7.0", "ready": { "tcp": 6379 }, key: value } } });
+        let stack = Stack::new(&manifest.to_string());
+        if api(&stack) < since {
+            let run = stack.run(&["start"]).failure(1);
+            assert!(run.stderr.contains(said), "{}", run.stderr);
+            assert_eq!(stack.docker(&["ps", "-aq", "--filter", &format!("name={}", stack.project)]), "");
+            continue;
+        }
+        stack.run(&["start"]).success();
+        assert_eq!(stack.inspect("web", template), seen);
+        stack.run(&["plan", "--exit-code"]).success();
+    }
+}
+
+#[test]
+fn a_cdi_device_that_the_engine_can_not_give_is_told_plainly_and_takes_nothing_away() {
+    let manifest = |devices: &str| {
+        r#"{ "project": "PROJECT", "defaults": { "stop_grace_period": "1s" },
+             "services": { "web": { "image": "redis:7.0", "ready": { "tcp": 6379 } DEVICES } } }"#
+            .replace("DEVICES", devices)
+    };
+    let stack = Stack::new(&manifest(""));
+    stack.run(&["start"]).success();
+    let old = stack.inspect("web", "{{.Id}}");
+    stack.rewrite(&manifest(r#", "devices": ["example.org/test=none-such"]"#));
+    let run = stack.run(&["start"]).failure(1);
+    match api(&stack) < (1, 44) {
+        true => assert!(run.stderr.contains("web: a CDI device needs an engine with API 1.44"), "{}", run.stderr),
+        // In the engine's own words, which differ from version to version.
+        false => assert!(run.stderr.to_lowercase().contains("cdi"), "{}", run.stderr),
+    }
+    assert_eq!(stack.inspect("web", "{{.Id}} {{.State.Running}}"), format!("{old} true"));
+}
+
+#[test]
+fn fewer_containers_of_a_service_are_told_at_the_end_of_a_start() {
+    let scaled = |scale: u32| {
+        r#"{ "project": "PROJECT", "defaults": { "stop_grace_period": "1s" },
+             "services": { "cache": { "image": "redis:7.0", "ready": { "tcp": 6379 }, "scale": SCALE } } }"#
+            .replace("SCALE", &scale.to_string())
+    };
+    let stack = Stack::new(&scaled(3));
+    stack.run(&["start"]).success();
+    stack.rewrite(&scaled(1));
+    let run = stack.run(&["start"]).success();
+    assert!(run.stderr.contains("1 service has fewer containers now"), "{}", run.stderr);
+    let left =
+        stack.docker(&["ps", "-a", "--format", "{{.Names}}", "--filter", &format!("name={}-cache", stack.project)]);
+    assert_eq!(left, stack.container("cache"));
+    let run = stack.run(&["start"]).success();
+    assert!(!run.stderr.contains("fewer containers"), "{}", run.stderr);
+}
+
 #[test]
 fn two_projects_in_one_folder_have_their_own_history_and_their_own_way_back() {
     let manifest = |value: &str| {

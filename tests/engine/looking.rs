@@ -477,6 +477,11 @@ fn doctor_warns_of_an_image_for_another_architecture() {
     let found = images[0]["found"].as_str().unwrap();
     assert!(found.starts_with("for s390x and not for ") && found.ends_with(&image), "{found}");
     assert!(images[0]["advice"].is_string(), "{document}");
+    // A start that loads it says it once.
+    let run = stack.run(&["start", "a"]);
+    stack.docker(&["rm", "-f", &stack.container("a")]);
+    stack.docker(&["image", "rm", "-f", &image]);
+    assert_eq!(run.stderr.matches("is an image for s390x").count(), 1, "{}", run.stderr);
 }
 
 #[test]

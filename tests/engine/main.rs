@@ -37,6 +37,7 @@ mod keys;
 mod languages;
 mod lock;
 mod looking;
+mod networks;
 mod odd_servers;
 mod over_ssh;
 mod over_tls;

@@ -146,7 +146,7 @@ fn empty_engine() -> Vec<Rule> {
 fn no_call_is_waited_for_for_ever() {
     // Where nothing was changed yet, and where it was: the engine can't be reached at all, or a step failed.
     let calls: &[(&str, &str, &[&str], i32)] = &[
-        ("GET", "/info", &["status"], 4),
+        ("GET", "/info", &["start"], 4),
         ("GET", "/containers/json", &["status"], 1),
         ("GET", "/images/json", &["load"], 1),
         ("GET", "/images/a:1/json", &["save"], 1),

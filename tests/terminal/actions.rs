@@ -213,3 +213,23 @@ fn a_chain_shows_every_plan_and_asks_once() {
     assert_eq!(terminal.end(), 0);
     assert_eq!(stack.inspect("api", "{{.State.Running}}"), "false");
 }
+
+#[test]
+fn what_is_warned_of_before_the_question_is_not_said_again_behind_the_answer() {
+    let stack = Stack::new(
+        r#"{ "project": "PROJECT", "defaults": { "stop_grace_period": "1s" }, "services": {
+             "cache": { "image": "redis:7.0", "ready": { "tcp": 6379 } },
+             "web": { "image": "redis:7.0", "ready": { "tcp": 6379 }, "depends_on": ["cache"] } } }"#,
+    );
+    stack.run(&["start"]).success();
+    let mut terminal = Terminal::open(&stack.site, &["-f", "stack.json", "remove", "cache"], 120, 60);
+    terminal.says("cache is still needed by web").asks("Remove the container of cache? [y/N]").keys("y\r");
+    assert_eq!(terminal.end(), 0);
+    assert_eq!(terminal.text().matches("is still needed by").count(), 1, "{}", terminal.text());
+    assert_eq!(stack.docker(&["ps", "-aq", "--filter", &format!("name={}", stack.container("cache"))]), "");
+    // Where nothing was asked, it is said with the work.
+    let run = stack.run(&["start", "cache"]).success();
+    assert!(!run.stderr.contains("is still needed by"), "{}", run.stderr);
+    let run = stack.run(&["remove", "cache", "--yes"]).success();
+    assert_eq!(run.stderr.matches("is still needed by").count(), 1, "{}", run.stderr);
+}

@@ -47,7 +47,7 @@ pub fn run(arguments: &StatusArguments, session: &mut Session) -> Result<u8, Fai
         watch::refuse_json(output)?;
         return runtime.block_on(watch::run(output, AGAIN, async || {
             let report = look(&engine, manifest, &selection, arguments.stats).await?;
-            Ok(page(&report, arguments, engine.facts().await?.now(), output))
+            Ok(page(&report, arguments, engine.now().await?, output))
         }));
     }
     let report = session.wait_for(look(&engine, manifest, &selection, arguments.stats))?;
@@ -55,9 +55,9 @@ pub fn run(arguments: &StatusArguments, session: &mut Session) -> Result<u8, Fai
         output.document(&report)?;
         return Ok(0);
     }
-    let now = runtime.block_on(engine.facts())?.now();
+    let now = runtime.block_on(engine.now())?;
     output.data(&page(&report, arguments, now, output))?;
-    session.say_other_folders(&project, &engine)?;
+    session.tell_other_folders(&report.other_folders);
     for orphan in &report.orphans {
         output.warn(&message!("status-orphan", container = &orphan.name));
     }
@@ -331,6 +331,7 @@ mod tests {
                 service(25, "metis_worker_gpu", "", "missing", "none"),
             ],
             orphans: vec![],
+            other_folders: vec![],
         }
     }
 

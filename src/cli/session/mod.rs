@@ -52,6 +52,8 @@ pub struct Session {
     interrupts: Option<InterruptWatch>,
     /// Images that a plan takes for granted: reference and ID of what earlier links of a chain bring.
     pub supposed_images: BTreeMap<String, String>,
+    /// Whether the action that comes next asks what the engine is: that is asked while its begin is written down.
+    pub asks_what_the_engine_is: bool,
 }
 
 /// An action that changes something: locked, journalled, interruptible.
@@ -75,6 +77,7 @@ impl Session {
             current: None,
             interrupts: None,
             supposed_images: BTreeMap::new(),
+            asks_what_the_engine_is: false,
         }
     }
 
@@ -212,11 +215,16 @@ impl Session {
     /// Says from which other folders containers of the project were created: what was done there stands in no record here.
     pub fn say_other_folders(&mut self, project: &Project, engine: &Engine) -> Result<(), Failure> {
         let others = self.runtime()?.block_on(other_folders(engine, project.manifest()))?;
+        self.tell_other_folders(&others);
+        Ok(())
+    }
+
+    /// The same of folders that are known.
+    pub fn tell_other_folders(&self, others: &[OtherFolder]) {
         for OtherFolder { folder, last_created } in others {
-            let at = jiff::Timestamp::from_second(last_created).map(|at| at.to_string()).unwrap_or_default();
+            let at = jiff::Timestamp::from_second(*last_created).map(|at| at.to_string()).unwrap_or_default();
             self.output.warn(&message!("other-folder-last", folder = folder, at = at));
         }
-        Ok(())
     }
 
     /// The engine's own identity, by which what was done on it is remembered.
@@ -248,6 +256,7 @@ impl Session {
         command: &str,
         work: impl FnOnce(&mut Self, Reporter) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        let asks_what_the_engine_is = std::mem::take(&mut self.asks_what_the_engine_is);
         if let Some(current) = &self.current {
             let reporter = current.reporter.clone();
             return work(self, reporter);
@@ -263,6 +272,12 @@ impl Session {
             WorkPlace::Engine => Some(self.engine()?),
             WorkPlace::Here => None,
         };
+        if let Some(engine) = engine.clone().filter(|_| asks_what_the_engine_is) {
+            // It runs other programs to answer. Who needs the answer waits for this one, and says what is wrong with it.
+            self.runtime()?.spawn(async move {
+                let _ = engine.facts().await;
+            });
+        }
         if let Some(engine) = &engine {
             let holder = Holder::of_process(&operator, command);
             self.engine = Some(engine.locked(lock::request(project, &holder, patience, &self.output)));

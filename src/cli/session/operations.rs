@@ -29,6 +29,11 @@ pub trait Operation {
         WorkPlace::Engine
     }
 
+    /// Whether it asks what the engine is, whatever there is to do.
+    fn asks_what_the_engine_is(&self) -> bool {
+        false
+    }
+
     /// How it is agreed to when its plan has been shown.
     fn weight(&self, _project: &Project) -> Weight {
         Weight::Light
@@ -109,6 +114,7 @@ pub fn perform(operation: &dyn Operation, project: &Arc<Project>, session: &mut 
         return Ok(operation.show(project, session)?.or_failures()?.document);
     }
     let place = operation.place();
+    session.asks_what_the_engine_is = operation.asks_what_the_engine_is();
     session.change_at(place, project, &operation.command(), |session, reporter| {
         let result = when_the_store_is_free(session, &reporter, |session| operation.run(project, session, &reporter));
         if place == WorkPlace::Engine {

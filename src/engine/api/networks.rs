@@ -20,6 +20,10 @@ const ENGINE_NOTES: Duration = Duration::from_secs(10);
 /// After so long what holds it is looked at.
 const LETS_GO_BY_ITSELF: Duration = Duration::from_secs(1);
 
+/// Between two tries. Mostly the engine lets go within some milliseconds of the last container's removal.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// A network to create (`POST /networks/create`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkSpec {
@@ -54,8 +58,26 @@ pub struct NetworkView {
     pub internal: bool,
     pub attachable: bool,
     pub enable_ipv6: bool,
+    pub ipam_driver: Option<String>,
     pub pools: Vec<AddressPool>,
     pub subnets: Vec<String>,
+}
+
+impl NetworkView {
+    /// What creates a network like it, also where the engine chose the addresses then.
+    pub fn spec(&self) -> NetworkSpec {
+        NetworkSpec {
+            name: self.name.clone(),
+            driver: Some(self.driver.clone()).filter(|driver| !driver.is_empty()),
+            options: self.options.clone(),
+            labels: self.labels.clone(),
+            internal: self.internal,
+            attachable: self.attachable,
+            enable_ipv6: self.enable_ipv6,
+            ipam_driver: self.ipam_driver.clone(),
+            pools: self.pools.clone(),
+        }
+    }
 }
 
 impl Engine {
@@ -115,6 +137,7 @@ impl Engine {
     pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
         self.ensure_locked().await?;
         let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
         loop {
             let Err(error) = self.with_timeout(self.docker().remove_network(name)).await else {
                 return Ok(());
@@ -130,7 +153,8 @@ impl Engine {
                     return Err(error);
                 }
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -169,6 +193,16 @@ impl Engine {
             EngineError::new(message!("verb-connect"), object, error)
         })
     }
+
+    /// Joins a container that does not run to a network in the place of an earlier one of that name, which may be gone
+    /// (`POST /networks/{id}/disconnect`, then `connect`): until then it asks for the earlier one by its ID.
+    pub async fn rejoin_network(&self, container: &str, attachment: &NetworkAttachment) -> Result<(), EngineError> {
+        self.ensure_locked().await?;
+        let request = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        // One that has left already is as good, and the engine says the same of both.
+        let _ = self.with_timeout(self.docker().disconnect_network(&attachment.network, request)).await;
+        self.connect_network(container, attachment).await
+    }
 }
 
 pub(in crate::engine) fn map(pairs: &BTreeMap<String, String>) -> HashMap<String, String> {
@@ -176,7 +210,8 @@ pub(in crate::engine) fn map(pairs: &BTreeMap<String, String>) -> HashMap<String
 }
 
 fn view(network: bollard::models::Network) -> NetworkView {
-    let pools = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default().into_iter();
+    let ipam = network.ipam.unwrap_or_default();
+    let pools = ipam.config.unwrap_or_default().into_iter();
     let pools: Vec<AddressPool> =
         pools.map(|pool| AddressPool { subnet: pool.subnet, ip_range: pool.ip_range, gateway: pool.gateway }).collect();
     NetworkView {
@@ -188,6 +223,7 @@ fn view(network: bollard::models::Network) -> NetworkView {
         internal: network.internal.unwrap_or_default(),
         attachable: network.attachable.unwrap_or_default(),
         enable_ipv6: network.enable_ipv6.unwrap_or_default(),
+        ipam_driver: ipam.driver.filter(|driver| !driver.is_empty()),
         subnets: pools.iter().filter_map(|pool| pool.subnet.clone()).collect(),
         pools,
     }

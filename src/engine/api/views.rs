@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummaryStateEnum, HealthStatusEnum, HostConfig,
-    MountPoint, RestartPolicyNameEnum,
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummaryStateEnum, EndpointSettings, HealthStatusEnum,
+    HostConfig, MountPoint, RestartPolicyNameEnum,
 };
 
 use super::images::HealthTimes;
-use super::spec::{PublishedPort, RestartPolicy};
+use super::spec::{NetworkAttachment, PublishedPort, RestartPolicy};
 use crate::report::{Message, Told};
 
 /// A container's life, as `State.Status` has it.
@@ -175,6 +175,9 @@ pub struct ContainerView {
     pub network_ids: BTreeMap<String, String>,
     /// Network name → the names under which others find it there, beside its own; older engines add its short ID.
     pub network_aliases: BTreeMap<String, Vec<String>>,
+    /// Network name → how it joined the network: names, addresses that it asked for, links. Without a MAC address, since engines
+    /// show the one in use, whoever chose it.
+    pub attachments: BTreeMap<String, NetworkAttachment>,
     /// Ports of the host that it holds now, in the order of their text.
     pub published: Vec<PublishedPort>,
     pub environment: EnvironmentView,
@@ -291,6 +294,19 @@ fn environment(pairs: Vec<String>) -> EnvironmentView {
     EnvironmentView(pairs.into_iter().map(split).collect())
 }
 
+fn attachment(network: &str, endpoint: &EndpointSettings) -> NetworkAttachment {
+    let asked = endpoint.ipam_config.clone().unwrap_or_default();
+    NetworkAttachment {
+        network: network.to_owned(),
+        aliases: endpoint.aliases.clone().unwrap_or_default(),
+        ipv4_address: asked.ipv4_address.filter(|address| !address.is_empty()),
+        ipv6_address: asked.ipv6_address.filter(|address| !address.is_empty()),
+        link_local_ips: asked.link_local_ips.unwrap_or_default(),
+        mac_address: None,
+        links: endpoint.links.clone().unwrap_or_default(),
+    }
+}
+
 pub(in crate::engine) fn view(answer: ContainerInspectResponse) -> ContainerView {
     let state = answer.state.unwrap_or_default();
     let health = state.health.unwrap_or_default();
@@ -362,6 +378,7 @@ pub(in crate::engine) fn view(answer: ContainerInspectResponse) -> ContainerView
             .iter()
             .map(|(name, endpoint)| (name.clone(), endpoint.aliases.clone().unwrap_or_default()))
             .collect(),
+        attachments: endpoints.iter().map(|(name, endpoint)| (name.clone(), attachment(name, endpoint))).collect(),
         networks: endpoints
             .into_iter()
             .map(|(name, endpoint)| (name, endpoint.ip_address.unwrap_or_default()))

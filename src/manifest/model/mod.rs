@@ -10,6 +10,7 @@ mod database;
 mod devices;
 mod files;
 mod health;
+pub(in crate::manifest) mod kernel_words;
 mod network;
 mod numbered;
 mod period;

@@ -57,49 +57,52 @@ pub enum Problem {
     VolumeDiffers { name: String, fields: Vec<String> },
 }
 
+/// A sentence whose values have the names of the problem's own fields, in the sentence's order.
+macro_rules! sentence {
+    ($key:tt, $($value:ident),+) => {
+        message!($key $(, $value = $value)+)
+    };
+}
+
 impl Told for Problem {
     fn message(&self) -> Message {
         match self {
             Self::ImageMissing { service, reference } => {
-                message!("problem-image-missing", service = service, reference = reference)
+                sentence!("problem-image-missing", service, reference)
             }
-            Self::PlatformDiffers { service, reference, platform, image } => message!(
-                "problem-platform-differs",
-                service = service,
-                platform = platform,
-                reference = reference,
-                image = image
-            ),
+            Self::PlatformDiffers { service, reference, platform, image } => {
+                sentence!("problem-platform-differs", service, platform, reference, image)
+            }
             Self::PastImageGone { services, id, reference } => {
                 message!("problem-past-image-gone", services = Listed::of(services), id = id, reference = reference)
             }
             Self::NameTaken { service, container } => {
-                message!("problem-name-taken", service = service, container = container)
+                sentence!("problem-name-taken", service, container)
             }
             Self::NameOfProject { service, container, project } => {
-                message!("problem-name-of-project", service = service, container = container, project = project)
+                sentence!("problem-name-of-project", service, container, project)
             }
             Self::NameOfService { service, container, other } => {
-                message!("problem-name-of-service", service = service, container = container, other = other)
+                sentence!("problem-name-of-service", service, container, other)
             }
             Self::NamesakeVanishes { service, container } => {
-                message!("problem-namesake-vanishes", service = service, container = container)
+                sentence!("problem-namesake-vanishes", service, container)
             }
             Self::PortTaken { service, port, holder } => {
-                message!("problem-port-taken", service = service, port = port, holder = holder)
+                sentence!("problem-port-taken", service, port, holder)
             }
             Self::PortFreedLater { service, port, holder, other } => {
-                message!("problem-port-freed-later", service = service, port = port, holder = holder, other = other)
+                sentence!("problem-port-freed-later", service, port, holder, other)
             }
             Self::PortHeld { service, port, holder } => {
-                message!("problem-port-held", service = service, port = port, holder = holder)
+                sentence!("problem-port-held", service, port, holder)
             }
             Self::NoPortsPublished => message!("problem-no-ports-published"),
             Self::NoSuchAddress { service, address } => {
-                message!("problem-no-such-address", service = service, address = address)
+                sentence!("problem-no-such-address", service, address)
             }
             Self::AddressWithoutSubnet { service, network, address } => {
-                message!("problem-address-without-subnet", service = service, network = network, address = address)
+                sentence!("problem-address-without-subnet", service, network, address)
             }
             Self::AddressOutside { service, address, network, subnets } => message!(
                 "problem-address-outside",
@@ -108,43 +111,25 @@ impl Told for Problem {
                 network = network,
                 subnets = Listed::of(subnets)
             ),
-            Self::AddressTaken { service, address, network, holder } => message!(
-                "problem-address-taken",
-                service = service,
-                address = address,
-                network = network,
-                holder = holder
-            ),
-            Self::OtherPostgres { service, folder, written_by, reference, image } => message!(
-                "problem-other-postgres",
-                service = service,
-                folder = folder,
-                written_by = written_by,
-                reference = reference,
-                image = image
-            ),
-            Self::DeviceMissing { service, path } => message!("problem-device-missing", service = service, path = path),
-            Self::SourceMissing { service, path, target } => {
-                message!("problem-source-missing", service = service, path = path, target = target)
+            Self::AddressTaken { service, address, network, holder } => {
+                sentence!("problem-address-taken", service, address, network, holder)
             }
-            Self::SourceVanished { service, path, target, container } => message!(
-                "problem-source-vanished",
-                service = service,
-                path = path,
-                target = target,
-                container = container
-            ),
-            Self::SourceMoved { service, path, target, container, was } => message!(
-                "problem-source-moved",
-                service = service,
-                path = path,
-                target = target,
-                container = container,
-                was = was
-            ),
+            Self::OtherPostgres { service, folder, written_by, reference, image } => {
+                sentence!("problem-other-postgres", service, folder, written_by, reference, image)
+            }
+            Self::DeviceMissing { service, path } => sentence!("problem-device-missing", service, path),
+            Self::SourceMissing { service, path, target } => {
+                sentence!("problem-source-missing", service, path, target)
+            }
+            Self::SourceVanished { service, path, target, container } => {
+                sentence!("problem-source-vanished", service, path, target, container)
+            }
+            Self::SourceMoved { service, path, target, container, was } => {
+                sentence!("problem-source-moved", service, path, target, container, was)
+            }
             Self::OrphansUnknown { why } => message!("problem-orphans-unknown", why = why),
             Self::NameAsideTaken { service, container } => {
-                message!("problem-name-aside-taken", service = service, container = container)
+                sentence!("problem-name-aside-taken", service, container)
             }
             Self::VolumesUnknown { why } => message!("problem-volumes-unknown", why = why),
             Self::Input { service, .. } => message!("problem-input", service = service),
@@ -153,41 +138,41 @@ impl Told for Problem {
                 message!("problem-runtime-missing", service = service, runtime = runtime, known = Listed::of(known))
             }
             Self::EngineTooOld { service, field, api } => {
-                message!("problem-engine-too-old", service = service, field = field, api = api)
+                sentence!("problem-engine-too-old", service, field, api)
             }
             Self::NamespaceMissing { service, container } => {
-                message!("problem-namespace-missing", service = service, container = container)
+                sentence!("problem-namespace-missing", service, container)
             }
             Self::NamespaceDown { service, container } => {
-                message!("problem-namespace-down", service = service, container = container)
+                sentence!("problem-namespace-down", service, container)
             }
             Self::NetworkMissing { name } => message!("problem-network-missing", name = name),
             Self::NetworkDiffers { name, fields } => {
                 message!("problem-network-differs", name = name, fields = Listed::of(fields))
             }
             Self::NetworkInUse { name, container } => {
-                message!("problem-network-in-use", name = name, container = container)
+                sentence!("problem-network-in-use", name, container)
             }
             Self::SubnetTaken { name, subnet, other, taken } => {
-                message!("problem-subnet-taken", name = name, subnet = subnet, other = other, taken = taken)
+                sentence!("problem-subnet-taken", name, subnet, other, taken)
             }
             Self::NetworkNotOurs { name } => message!("problem-network-not-ours", name = name),
             Self::LogNotKept { service } => message!("problem-log-not-kept", service = service),
             Self::NothingProvesHealth { service, other, reference } => {
-                message!("problem-nothing-proves-health", service = service, other = other, reference = reference)
+                sentence!("problem-nothing-proves-health", service, other, reference)
             }
             Self::NetworkTwice { name } => message!("problem-network-twice", name = name),
             Self::DataInUse { service, container, data } => {
-                message!("problem-data-in-use", service = service, container = container, data = data)
+                sentence!("problem-data-in-use", service, container, data)
             }
             Self::DataOfOrphan { service, container, data } => {
-                message!("problem-data-of-orphan", service = service, container = container, data = data)
+                sentence!("problem-data-of-orphan", service, container, data)
             }
             Self::DataOfReturning { service, container, data } => {
-                message!("problem-data-of-returning", service = service, container = container, data = data)
+                sentence!("problem-data-of-returning", service, container, data)
             }
             Self::DatabaseShared { service, other, data } => {
-                message!("problem-database-shared", service = service, other = other, data = data)
+                sentence!("problem-database-shared", service, other, data)
             }
             Self::VolumeMissing { name } => message!("problem-volume-missing", name = name),
             Self::VolumeDiffers { name, fields } => {

@@ -22,7 +22,9 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub use cause::{Cause, Warning};
-pub use step::{After, AnonymousVolumes, Operation, ReplicaId, STEADY_REPLACEMENT, Step, StepId, Target, Until};
+pub use step::{
+    After, AnonymousVolumes, OldNetwork, Operation, ReplicaId, STEADY_REPLACEMENT, Step, StepId, Target, Until,
+};
 
 use crate::manifest::Manifest;
 use crate::manifest::graph::Graph;

@@ -37,7 +37,7 @@ pub(super) fn plan(input: &PlanInput) -> Result<Plan, ServicesError> {
             return Err(ServicesError::Problems(vec![Problem::OrphansUnknown { why: why.clone() }]));
         }
         // What is an orphan here may be a service of the manifest that lies there.
-        for folder in &input.snapshot.other_folders {
+        for folder in input.snapshot.other_folders.keys() {
             builder.warn(Warning::OtherFolder { folder: folder.clone() });
         }
         for seen in input.snapshot.orphans(input.manifest) {

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::cause::Cause;
+use crate::engine::{NetworkAttachment, NetworkSpec};
 use crate::manifest::model::{HttpProbe, Period, RestartPolicy};
 use crate::report::Message;
 
@@ -76,6 +77,14 @@ pub struct Target {
     pub id: Option<String>,
     #[serde(skip)]
     pub made_by: Option<StepId>,
+}
+
+/// A network that the plan removes, as it was, and how a container had joined it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldNetwork {
+    pub id: String,
+    pub spec: NetworkSpec,
+    pub attachment: NetworkAttachment,
 }
 
 /// What is asked of the engine.
@@ -148,6 +157,13 @@ pub enum Operation {
         /// Counted from the beginning of the wait.
         timeout: Period,
     },
+    /// Part of a way back only, before an old container starts again: those of its networks that are gone are created as
+    /// they were, and it joins what has their names now.
+    #[serde(skip)]
+    RejoinNetworks {
+        target: Target,
+        networks: Vec<OldNetwork>,
+    },
 }
 
 /// What becomes of a removed container's anonymous volumes.
@@ -192,7 +208,8 @@ impl Operation {
             | Self::RenameContainer { target, .. }
             | Self::SetRestartPolicy { target, .. }
             | Self::RemoveContainer { target, .. }
-            | Self::WaitReady { target, .. } => Some(target),
+            | Self::WaitReady { target, .. }
+            | Self::RejoinNetworks { target, .. } => Some(target),
             Self::CreateNetwork { .. }
             | Self::CreateVolume { .. }
             | Self::RemoveNetwork { .. }
@@ -230,6 +247,7 @@ impl Operation {
                 message!("services-step-remove", name = &target.container)
             }
             Self::WaitReady { target, until, .. } => until.message(&target.container),
+            Self::RejoinNetworks { target, .. } => message!("services-step-rejoin", name = &target.container),
         }
     }
 }

@@ -339,6 +339,31 @@ mod tests {
         assert_eq!(engine.remove_container("old").await.unwrap_err().kind(), EngineErrorKind::Conflict);
     }
 
+    #[tokio::test]
+    async fn a_network_and_a_service_that_fail_in_one_run_are_counted_each_by_itself() {
+        const REFUSED: Answer = Answer::Json(400, r#"{"message": "no"}"#);
+        let folder = tempfile::tempdir().unwrap();
+        let rules = vec![("POST", "/networks/create", REFUSED), ("POST", "/containers/new/start", REFUSED)];
+        let fake = FakeEngine::start(&folder.path().join("docker.sock"), rules);
+        let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
+        let network = Step {
+            id: 2,
+            service: None,
+            number: None,
+            operation: Operation::CreateNetwork { key: "default".to_owned(), name: "p_default".to_owned() },
+            cause: Cause::Missing,
+            after: Vec::new(),
+            undo: Vec::new(),
+            commits: false,
+        };
+        let mut plan = replacement(true);
+        plan.steps.push(network);
+        let reporter = Reporter::new(Vec::new(), CancellationToken::new());
+        let executed = execute(&engine, &Manifest::default(), &plan, &ExecuteOptions::default(), &reporter).await;
+        let error = executed.unwrap_err();
+        assert_eq!(english(&error.message()), "1 service and 1 network or volume failed", "{:?}", fake.requests());
+    }
+
     #[test]
     fn only_a_new_container_is_said_to_be_left() {
         let container = || "p-a-1".to_owned();

@@ -1,5 +1,6 @@
 //! One step as calls to the engine.
 
+mod rejoin;
 mod way_back;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,6 +38,8 @@ pub(super) struct Performer<'a> {
     outage: OutageWait<'a>,
     /// The networks that are reachable from here; looked at again when the plan has made one.
     reach: tokio::sync::Mutex<Option<Arc<Reach>>>,
+    /// Held to create a network: alone by a way back, which looks first what there is.
+    creating_networks: tokio::sync::RwLock<()>,
     /// The label of a container whose making was begun, by the step: the engine may have gone away in the middle.
     attempted: Mutex<HashMap<StepId, String>>,
     /// IDs of the containers that were made, by the step that made them.
@@ -70,6 +73,7 @@ impl<'a> Performer<'a> {
             outage: OutageWait::new(engine, reporter),
             attempted: Mutex::default(),
             reach: tokio::sync::Mutex::default(),
+            creating_networks: tokio::sync::RwLock::default(),
             made: Mutex::default(),
             confirmed: Mutex::default(),
         }
@@ -303,6 +307,7 @@ impl<'a> Performer<'a> {
         match operation {
             Operation::CreateNetwork { key, .. } => {
                 failpoint!("services.execute.before-network");
+                let _creating = self.creating_networks.read().await;
                 let mut network = spec::network(self.manifest, key);
                 let wanted = self.manifest.networks.get(key).cloned().unwrap_or_default();
                 network
@@ -366,6 +371,7 @@ impl<'a> Performer<'a> {
                 }
                 failpoint!("services.execute.after-remove");
             }
+            Operation::RejoinNetworks { networks, .. } => self.rejoin(id, networks).await?,
             Operation::CreateContainer { .. } | Operation::WaitReady { .. } => {}
         }
         Ok(())
@@ -478,7 +484,7 @@ fn activity(operation: &Operation) -> Activity {
         Operation::RestartContainer { .. } => Activity::RestartContainer,
         Operation::StopContainer { .. } => Activity::StopContainer,
         Operation::RenameContainer { .. } => Activity::RenameContainer,
-        Operation::SetRestartPolicy { .. } => Activity::UpdateContainer,
+        Operation::SetRestartPolicy { .. } | Operation::RejoinNetworks { .. } => Activity::UpdateContainer,
         Operation::RemoveContainer { .. } => Activity::RemoveContainer,
         Operation::WaitReady { .. } => Activity::WaitReady,
     }
@@ -499,6 +505,7 @@ fn done(operation: &Operation) -> Message {
         Operation::RenameContainer { .. } => message!("services-done-renamed"),
         Operation::SetRestartPolicy { .. } => message!("services-done-updated"),
         Operation::WaitReady { .. } => message!("services-done-ready"),
+        Operation::RejoinNetworks { .. } => message!("services-done-rejoined"),
     }
 }
 

@@ -6,22 +6,14 @@ use std::collections::BTreeMap;
 use crate::engine::{Engine, EngineError};
 use crate::manifest::Manifest;
 use crate::services::container::{labels, spec};
+use crate::services::reports::OtherFolder;
 use crate::services::snapshot::ownership::own_containers;
-
-/// Another folder that containers of a project were created from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtherFolder {
-    /// `HOST:FOLDER`.
-    pub folder: String,
-    /// When the last of them was created, in seconds since 1970.
-    pub last_created: i64,
-}
 
 /// Every other folder that containers of the project were created from. Containers of an older dpl do not say theirs.
 pub async fn other_folders(engine: &Engine, manifest: &Manifest) -> Result<Vec<OtherFolder>, EngineError> {
     let own = spec::folder(manifest);
     let mut last: BTreeMap<String, i64> = BTreeMap::new();
-    for mut container in own_containers(engine, &manifest.project).await? {
+    for mut container in own_containers(engine, manifest).await? {
         let Some(folder) = container.labels.remove(labels::FOLDER).filter(|folder| own.as_ref() != Some(folder)) else {
             continue;
         };

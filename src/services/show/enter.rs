@@ -19,7 +19,7 @@ pub async fn serving_container(
     }
     let observe = |source| ServicesError::Observe { project: manifest.project.clone(), source };
     let mut found = Vec::new();
-    let ours = own_containers(engine, &manifest.project).await.map_err(observe)?.into_iter();
+    let ours = own_containers(engine, manifest).await.map_err(observe)?.into_iter();
     let ours = ours.filter(|container| container.labels.get(labels::SERVICE).is_some_and(|name| name == service));
     for ContainerSummary { id, .. } in ours {
         // One that is gone between the list and its inspect is simply gone.
@@ -29,9 +29,7 @@ pub async fn serving_container(
             found.push((labels::number(&view.labels), view));
         }
     }
-    // One that carries the labels alone is somebody's copy.
-    let is_copy = |(number, view): &(u32, ContainerView)| view.name != manifest.container_name(service, *number);
-    found.sort_by_key(|seen| (is_copy(seen), !seen.1.state.is_running(), seen.0));
+    found.sort_by_key(|(number, view)| (!view.state.is_running(), *number));
     let chosen = match number {
         Some(wanted) => found.into_iter().find(|(number, _)| *number == wanted),
         None => found.into_iter().next(),

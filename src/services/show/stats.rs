@@ -16,7 +16,7 @@ pub async fn stats(engine: &Engine, manifest: &Manifest, selection: &[String]) -
         return Err(ServicesError::UnknownService(unknown.clone()));
     }
     let observe = |source| ServicesError::Observe { project: manifest.project.clone(), source };
-    let summaries = own_containers(engine, &manifest.project).await.map_err(observe)?;
+    let summaries = own_containers(engine, manifest).await.map_err(observe)?;
     let mut containers: Vec<ContainerStats> = summaries
         .into_iter()
         .filter(|summary| Role::of_name(&summary.name) == Role::Main)

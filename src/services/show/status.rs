@@ -5,7 +5,7 @@ use crate::manifest::Manifest;
 use crate::manifest::model::{MountKind, Service};
 use crate::services::container::labels;
 use crate::services::error::ServicesError;
-use crate::services::reports::{ContainerStatus, ServiceStatus, StatusReport};
+use crate::services::reports::{ContainerStatus, OtherFolder, ServiceStatus, StatusReport};
 use crate::services::snapshot::drift;
 use crate::services::snapshot::observed::{Observed, ObservedContainer, Role, is_up};
 use crate::services::snapshot::resources::{network_drift, volume_drift};
@@ -15,7 +15,7 @@ pub async fn status(engine: &Engine, manifest: &Manifest, selection: &[String]) 
     if let Some(unknown) = selection.iter().find(|name| manifest.services.get(name).is_none()) {
         return Err(ServicesError::UnknownService(unknown.clone()));
     }
-    let snapshot = Observed::look(engine, manifest).await?;
+    let snapshot = Observed::look_for_status(engine, manifest).await?;
     Ok(report(manifest, selection, &snapshot))
 }
 
@@ -27,10 +27,14 @@ pub fn report(manifest: &Manifest, selection: &[String], snapshot: &Observed) ->
         .filter(|(_, name, _)| selection.iter().any(|chosen| chosen == name))
         .map(|(index, name, service)| of_service(manifest, (index, name, service), snapshot))
         .collect();
+    let other_folders = snapshot.other_folders.iter();
+    let other_folders =
+        other_folders.map(|(folder, last_created)| OtherFolder { folder: folder.clone(), last_created: *last_created });
     StatusReport {
         project: manifest.project.clone(),
         services,
         orphans: snapshot.orphans(manifest).map(of_container).collect(),
+        other_folders: other_folders.collect(),
     }
 }
 

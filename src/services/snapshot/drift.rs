@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::LimitsView;
+use crate::engine::{LimitSupport, LimitsView};
 use crate::manifest::Manifest;
 use crate::manifest::model::{Mount, MountKind, NamespaceMode, Service};
 use crate::services::container::fingerprint::{self, Fingerprint};
@@ -87,7 +87,7 @@ pub fn of(manifest: &Manifest, service: &Service, seen: &ObservedContainer, obse
     if seen.role == Role::Main && view.restart != spec::restart(service.restart) {
         fields.insert(RESTART.to_owned());
     }
-    fields.extend(limits(service, &view.limits, observed));
+    fields.extend(limits(service, &view.limits, observed.engine.limits));
     let namespaces = namespaces(service, seen, observed);
     fields.extend(namespaces.changed.iter().cloned());
     let mut blocks_start = !namespaces.changed.is_empty();
@@ -138,9 +138,13 @@ fn lacks_aliases(wanted: &[String], actual: Option<&Vec<String>>) -> bool {
     actual.is_some_and(|actual| wanted.iter().any(|alias| !actual.contains(alias)))
 }
 
+/// Whether a container has other limits than its service, as far as an engine could hold them all.
+pub fn has_other_limits(service: &Service, actual: &LimitsView) -> bool {
+    !limits(service, actual, LimitSupport::default()).is_empty()
+}
+
 /// What `docker update` can change. A limit that the kernel can't hold is dropped by the engine, and is no drift.
-fn limits(service: &Service, actual: &LimitsView, observed: &Observed) -> Vec<String> {
-    let holds = observed.engine.limits;
+fn limits(service: &Service, actual: &LimitsView, holds: LimitSupport) -> Vec<String> {
     let size = |size: Option<crate::manifest::model::ByteSize>| size.map_or(0, |size| size.0);
     // Without one of its own, the engine allows as much swap as memory, or any where the kernel counts none.
     let swap = match service.memswap_limit {
@@ -279,7 +283,7 @@ mod tests {
     fn every_limit_that_docker_update_changes_is_compared() {
         let service = |text: &str| Service { mem_limit: Some(text.parse().unwrap()), ..Service::default() };
         let plain = LimitsView { memory_bytes: 1 << 30, memory_swap_bytes: 2 << 30, ..LimitsView::default() };
-        let of = |service: &Service, actual: LimitsView| limits(service, &actual, &Observed::default());
+        let of = |service: &Service, actual: LimitsView| limits(service, &actual, LimitSupport::default());
         let bounded = service("1g");
         assert_eq!(of(&bounded, plain.clone()), [""; 0]);
         assert_eq!(of(&bounded, LimitsView { memory_swap_bytes: 3 << 30, ..plain.clone() }), ["memswap_limit"]);

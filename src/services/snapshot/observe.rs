@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join_all;
 
+use super::drift;
 use super::images::look_at_images;
 use super::observed::{EngineTraits, ForeignContainer, Observed, ObservedContainer, Role, is_up};
-use super::ownership::InheritedLabels;
+use super::ownership::{InheritedLabels, copies, own_containers};
 use super::sources::Sources;
-use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError, RestartPolicy};
+use crate::engine::{ContainerSummary, ContainerView, Engine, EngineError, EngineFacts, RestartPolicy};
 use crate::manifest::in_one_line;
 use crate::manifest::model::NamespaceMode;
 use crate::manifest::{Manifest, Variables, services_beside};
@@ -27,28 +28,73 @@ impl Observed {
             .await
             .map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })
     }
+
+    /// The same for an answer that is no plan. What the engine is, it runs other programs to say: that is asked only where a
+    /// container has another limit than its service, which the host's kernel may be unable to hold.
+    pub async fn look_for_status(engine: &Engine, manifest: &Manifest) -> Result<Self, ServicesError> {
+        look_for_status(engine, manifest)
+            .await
+            .map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })
+    }
+
+    /// Only the first container of each service, where it serves: for a record of what was done.
+    pub async fn look_at_serving(engine: &Engine, manifest: &Manifest) -> Result<Self, ServicesError> {
+        look_at_serving(engine, manifest)
+            .await
+            .map_err(|source| ServicesError::Observe { project: manifest.project.clone(), source })
+    }
+}
+
+async fn look_at_serving(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
+    let ours = own_containers(engine, manifest).await?;
+    let is_first = |summary: &&ContainerSummary| {
+        Role::of_name(&summary.name) == Role::Main && labels::number(&summary.labels) == 1
+    };
+    let serving: Vec<&ContainerSummary> = ours.iter().filter(is_first).collect();
+    let views = try_join_all(serving.iter().map(|summary| engine.inspect_container(&summary.id))).await?;
+    // One that is gone between the list and its inspect is simply gone.
+    let containers = views.into_iter().flatten().map(|view| seen(view, None)).collect();
+    Ok(Observed { containers, ..Observed::default() })
+}
+
+async fn look_for_status(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
+    let observed = look_at_all(engine, manifest).await?;
+    let is_limited_otherwise = |seen: &ObservedContainer| {
+        let service = manifest.services.get(&seen.service);
+        service.is_some_and(|service| drift::has_other_limits(service, &seen.view.limits))
+    };
+    match observed.containers.iter().any(is_limited_otherwise) {
+        true => Ok(with_facts(engine.facts().await?, observed)),
+        false => Ok(observed),
+    }
 }
 
 async fn look(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
     // What the engine is takes it as long to say as all the rest.
     let (facts, observed) = futures::try_join!(engine.facts(), look_at_all(engine, manifest))?;
+    Ok(with_facts(facts, observed))
+}
+
+fn with_facts(facts: &EngineFacts, observed: Observed) -> Observed {
     let engine = EngineTraits {
         limits: facts.limits,
         architecture: facts.architecture.clone(),
         runtimes: facts.runtimes.clone(),
         ..observed.engine.clone()
     };
-    Ok(Observed { engine, ..observed })
+    Observed { engine, ..observed }
 }
 
 /// All but the engine itself.
 async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
-    let (summaries, listed, networks, volumes) = futures::try_join!(
-        engine.list_container_summaries(),
-        engine.list_images(),
-        engine.list_networks(),
-        engine.list_volumes()
-    )?;
+    let (observed, networks, volumes) =
+        futures::try_join!(look_at_containers(engine, manifest), engine.list_networks(), engine.list_volumes())?;
+    Ok(Observed { networks, volumes, ..observed })
+}
+
+/// Containers, and the images that the manifest names.
+async fn look_at_containers(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineError> {
+    let (summaries, listed) = futures::try_join!(engine.list_container_summaries(), engine.list_images())?;
     let inherited = InheritedLabels::of(&listed);
     let names = container_names(manifest);
     let kept: BTreeMap<String, (String, u32)> = summaries
@@ -98,9 +144,7 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
     // Of two in one place, the one that has its name is the one that serves.
     containers.sort_by_key(|seen| names.get(&seen.view.name) != Some(&(seen.service.clone(), seen.number)));
     let (named_elsewhere, unread_manifest) = named_elsewhere(manifest, &containers);
-    let own_folder = spec::folder(manifest);
-    let folders = containers.iter().filter_map(|seen| seen.view.labels.get(labels::FOLDER));
-    let other_folders = folders.filter(|folder| own_folder.as_ref() != Some(*folder)).cloned().collect();
+    let other_folders = other_folders(manifest, &ours);
     Ok(Observed {
         engine: EngineTraits { api: engine.api().numbers(), is_local, ..EngineTraits::default() },
         containers,
@@ -108,8 +152,6 @@ async fn look_at_all(engine: &Engine, manifest: &Manifest) -> Result<Observed, E
         namesakes,
         providers,
         images,
-        networks,
-        volumes,
         inputs: manifest.services.iter().map(|(_, name, service)| (name.to_owned(), Inputs::read(service))).collect(),
         named_elsewhere,
         unread_manifest,
@@ -141,23 +183,17 @@ fn was_taken_over(
     is_alone || [stem, next.as_str()].into_iter().filter_map(ours).any(notes_it)
 }
 
-/// Containers that carry the labels of ours and are not ours: somebody copied them, labels and all. The one of the two that
-/// has the name for its place is the one that dpl made, which renames none of its own to a name without a part.
-fn copies(manifest: &Manifest, inherited: &InheritedLabels, all: &[ContainerSummary]) -> BTreeSet<String> {
-    let ours = all.iter().filter(|summary| inherited.owner(summary) == Some(&manifest.project));
-    let mut places: BTreeMap<(&str, u32), Vec<&ContainerSummary>> = BTreeMap::new();
-    for summary in ours.filter(|summary| Role::of_name(&summary.name) == Role::Main) {
-        let service = summary.labels.get(labels::SERVICE).map(String::as_str).unwrap_or_default();
-        places.entry((service, labels::number(&summary.labels))).or_default().push(summary);
-    }
-    let mut copies = BTreeSet::new();
-    for ((service, number), summaries) in places {
-        let name = manifest.container_name(service, number);
-        if summaries.iter().any(|summary| summary.name == name) {
-            copies.extend(summaries.iter().filter(|summary| summary.name != name).map(|summary| summary.id.clone()));
+/// The folders of other clones of the manifest, and when the last container was created for each.
+fn other_folders(manifest: &Manifest, ours: &[ContainerSummary]) -> BTreeMap<String, i64> {
+    let own = spec::folder(manifest);
+    let mut last: BTreeMap<String, i64> = BTreeMap::new();
+    for summary in ours {
+        if let Some(folder) = summary.labels.get(labels::FOLDER).filter(|folder| own.as_ref() != Some(*folder)) {
+            let created = last.entry(folder.clone()).or_default();
+            *created = summary.created.max(*created);
         }
     }
-    copies
+    last
 }
 
 /// The services that other manifests of the project name, where a container belongs to none of this one's, and why that
@@ -412,6 +448,58 @@ mod tests {
         let others = observed.foreign_containers.iter();
         let others: Vec<_> = others.map(|other| (other.id.as_str(), other.project.as_deref())).collect();
         assert_eq!(others, [("c9", None)]);
+    }
+
+    #[tokio::test]
+    async fn for_a_record_only_what_serves_is_looked_at() {
+        let containers = [
+            listed("c1", "p-a-1", of_ours("a", 1)),
+            listed("c2", "p-a-2", of_ours("a", 2)),
+            listed("c3", "p-b-1.dpl-kept", of_ours("b", 1)),
+            listed("c4", "copy", of_ours("a", 1)),
+            listed("c5", "p-b-1", json!({labels::PROJECT: "q", labels::SERVICE: "b", labels::FINGERPRINT: "y"})),
+        ];
+        let view = json!({"Id": "c1", "Name": "/p-a-1", "State": {"Status": "running"},
+            "Config": {"Labels": of_ours("a", 1)}});
+        let rules = vec![
+            ("GET", "/containers/json", answer(&json!(containers))),
+            ("GET", "/images/json", answer(&json!([]))),
+            ("GET", "/containers/c1/json", answer(&view)),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let fake = FakeEngine::start(&folder.path().join("docker.sock"), rules);
+        let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
+        let observed = Observed::look_at_serving(&engine, &manifest(&["a", "b"])).await.unwrap();
+        assert_eq!(observed.main("a", 1).map(|seen| seen.view.id.as_str()), Some("c1"));
+        assert_eq!(observed.containers.len(), 1, "{:?}", fake.requests());
+        let looks = fake.requests().iter().filter(|request| request.contains("/containers/c")).count();
+        assert_eq!(looks, 1, "{:?}", fake.requests());
+    }
+
+    #[tokio::test]
+    async fn a_status_asks_what_the_engine_is_only_where_a_limit_differs() {
+        for (memory, is_asked) in [(0, false), (64 << 20, true)] {
+            let container = listed("c1", "p-a-1", of_ours("a", 1));
+            let view = json!({"Id": "c1", "Name": "/p-a-1", "Image": "sha256:a", "State": {"Status": "running"},
+                "Config": {"Labels": container["Labels"]}, "HostConfig": {"Memory": memory, "MemorySwap": 2 * memory}});
+            let info = json!({"ID": "fake", "Name": "fake", "Driver": "overlay2", "DriverStatus": [],
+                "DockerRootDir": "/nowhere", "MemoryLimit": false});
+            let rules = vec![
+                ("GET", "/containers/c1/json", answer(&view)),
+                ("GET", "/containers/json", answer(&json!([container]))),
+                ("GET", "/images/json", answer(&json!([]))),
+                ("GET", "/networks", answer(&json!([]))),
+                ("GET", "/volumes", answer(&json!({"Volumes": []}))),
+                ("GET", "/info", answer(&info)),
+            ];
+            let folder = tempfile::tempdir().unwrap();
+            let fake = FakeEngine::start(&folder.path().join("docker.sock"), rules);
+            let engine = Engine::connect(Address::resolve(Some(&fake.address)).unwrap()).await.unwrap();
+            let observed = Observed::look_for_status(&engine, &manifest(&["a"])).await.unwrap();
+            assert_eq!((observed.containers.len(), observed.engine.limits.memory), (1, !is_asked));
+            let asked = fake.requests().iter().any(|request| request.contains("/info"));
+            assert_eq!(asked, is_asked, "{:?}", fake.requests());
+        }
     }
 
     #[tokio::test]

@@ -229,8 +229,9 @@ pub struct Observed {
     pub named_elsewhere: BTreeSet<String>,
     /// Why that is not known: a manifest that can't be read.
     pub unread_manifest: Option<Message>,
-    /// `HOST:FOLDER` of every other folder that containers of the project were created from.
-    pub other_folders: BTreeSet<String>,
+    /// `HOST:FOLDER` of every other folder that containers of the project were created from → when the last of them was, in
+    /// seconds since 1970.
+    pub other_folders: BTreeMap<String, i64>,
     /// Volume → the services of any manifest in the folder that mount it, behind `PROJECT/` where that is another one.
     /// Looked at only before volumes are removed.
     pub volume_users: BTreeMap<String, BTreeSet<String>>,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Args;
@@ -26,7 +26,7 @@ use crate::report::{Listed, Message, Reporter, Told as _};
 use crate::services::{
     Action, Cause, Dependencies, Depth, ExecuteOptions, Extent, FailedContainers, Namesakes, Operation as Step,
     Options, Plan, Problem, Recreate, Request, ServiceOutcome, ServicesError, ServicesReport, Snapshot,
-    Step as PlannedStep, Wait, plan, run,
+    Step as PlannedStep, Wait, Warning, plan, run,
 };
 use crate::state::Deployments;
 
@@ -98,11 +98,14 @@ pub struct Converge {
     pub services: Vec<String>,
     pub options: Options,
     pub execute: ExecuteOptions,
+    /// What was warned of before the question; it is not said once more when the answer is yes.
+    told: Mutex<Vec<Warning>>,
 }
 
 impl Converge {
     pub fn new(action: Action, services: Vec<String>) -> Self {
-        Self { action, services, options: Options::default(), execute: ExecuteOptions::default() }
+        let told = Mutex::default();
+        Self { action, services, options: Options::default(), execute: ExecuteOptions::default(), told }
     }
 
     pub fn with(mut self, arguments: &StartArguments) -> Result<Self, Failure> {
@@ -171,6 +174,10 @@ impl Operation for Converge {
         words.join(" ")
     }
 
+    fn asks_what_the_engine_is(&self) -> bool {
+        true
+    }
+
     fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
         if self.action != Action::Remove || session.global.yes {
             return Ok(());
@@ -178,6 +185,7 @@ impl Operation for Converge {
         let targets = Listed::of(&self.services);
         let Would { plan, .. } = would(&self.request(), project, session)?;
         warn(&plan, session, |message| session.output.warn(message));
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&plan.warnings);
         if plan.steps.is_empty() {
             return Ok(());
         }
@@ -358,6 +366,7 @@ pub fn carry_out(
     let request = with_completed(&converge.request(), record.deployments());
     let executed = runtime.block_on(async {
         let mut planned = look_and_plan(&engine, manifest, &request).await?;
+        let mut loaded: Vec<Reference> = Vec::new();
         if let Some(missing) = planned.as_ref().err().and_then(ServicesError::only_missing_images)
             && let Some(store) = &manifest.paths.images
         {
@@ -366,8 +375,16 @@ pub fn carry_out(
             let options = LoadOptions { releases: Some(releases), ..Default::default() };
             load(&engine, store, &missing, &options, reporter).await?;
             planned = look_and_plan(&engine, manifest, &request).await?;
+            loaded = missing;
         }
-        let plan = planned?;
+        let mut plan = planned?;
+        let told = std::mem::take(&mut *converge.told.lock().unwrap_or_else(PoisonError::into_inner));
+        // The load has told of images for another machine.
+        let was_told = |warning: &Warning| match warning {
+            Warning::OtherArchitecture { reference, .. } if loaded.contains(reference) => true,
+            warning => told.contains(warning),
+        };
+        plan.warnings.retain(|warning| !was_told(warning));
         warn(&plan, session, |message| reporter.warn(message.clone()));
         settle(&plan.steps, reporter)?;
         Ok::<_, Failure>(run(&engine, manifest, &request, plan, &converge.execute, reporter).await)

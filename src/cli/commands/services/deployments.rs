@@ -83,7 +83,7 @@ impl Record {
 async fn patiently(engine: &Engine, manifest: &Manifest, reporter: &Reporter) -> Result<Observed, ServicesError> {
     let wait = OutageWait::new(engine, reporter);
     loop {
-        match Observed::look(engine, manifest).await {
+        match Observed::look_at_serving(engine, manifest).await {
             Err(ServicesError::Observe { source, .. }) if wait.outlasts(&source).await => {}
             result => return result,
         }

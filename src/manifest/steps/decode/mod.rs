@@ -3,6 +3,7 @@
 //! A field that is wrong is reported and replaced by its default; the manifest that comes of it never leaves the
 //! reader when anything was reported.
 
+mod closed_words;
 mod devices;
 mod health;
 mod mounts;

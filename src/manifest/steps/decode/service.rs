@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::closed_words::{capabilities, cpuset, security_options, sysctls, ulimits};
 use super::devices::cgroup_rules;
 use super::scalars::Scalar;
 use super::{Context, Decode, Fields};
@@ -53,20 +54,20 @@ impl Decode for Service {
             device_cgroup_rules: cgroup_rules(f, c),
             runtime: f.optional("runtime", c),
             shm_size: f.optional("shm_size", c),
-            ulimits: f.field("ulimits", c),
+            ulimits: ulimits(f, c),
             mem_limit: memory(f, "mem_limit", c),
             mem_reservation: memory(f, "mem_reservation", c),
             memswap_limit: f.optional("memswap_limit", c),
             oom_score_adj: within(f, "oom_score_adj", -1000..=1000, c),
             cpus: f.optional("cpus", c),
-            cpuset: f.optional::<Scalar>("cpuset", c).map(|text| text.0),
+            cpuset: cpuset(f, c),
             cpu_shares: within(f, "cpu_shares", 0..=262_144, c),
             cgroup_parent: f.optional("cgroup_parent", c),
             pids_limit: f.optional("pids_limit", c),
-            cap_add: f.field("cap_add", c),
-            cap_drop: f.field("cap_drop", c),
+            cap_add: capabilities(f, "cap_add", c),
+            cap_drop: capabilities(f, "cap_drop", c),
             privileged: f.field("privileged", c),
-            security_opt: f.field("security_opt", c),
+            security_opt: security_options(f, c),
             user: f.optional::<Scalar>("user", c).map(|text| text.0),
             group_add: group_add.into_iter().map(|group| group.0).collect(),
             working_dir: f.optional("working_dir", c),
@@ -76,7 +77,7 @@ impl Decode for Service {
             tty: f.field("tty", c),
             stop_signal: f.optional("stop_signal", c),
             stop_grace_period: f.optional("stop_grace_period", c),
-            sysctls: texts(f.field("sysctls", c)),
+            sysctls: sysctls(f, c),
             pid: mode(f, "pid", &["host"], c),
             ipc: mode(f, "ipc", &["host", "private", "shareable", "none"], c),
             userns_mode: host_word(f, "userns_mode", c),

@@ -56,7 +56,7 @@ impl ServicePlan<'_> {
 pub(super) fn plan(input: &PlanInput) -> Result<Plan, ServicesError> {
     let service_plans = service_plans(input);
     let mut builder = Builder::default();
-    for folder in &input.snapshot.other_folders {
+    for folder in input.snapshot.other_folders.keys() {
         builder.warn(Warning::OtherFolder { folder: folder.clone() });
     }
     let problems = checks::check(input, &service_plans, &mut builder);

@@ -1,19 +1,21 @@
 //! Networks that are recreated (`--recreate-networks`): what runs in them is stopped and steps aside first, since the engine
 //! removes no network that is in use and keeps a container in the network that it joined.
 //!
-//! Until the network is removed, everything can be taken back; afterwards the old containers can't run any more.
+//! The way back: a network that was removed is created as it was, unless there is another of its name by then, and the old
+//! containers join it (`Operation::RejoinNetworks`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ServicePlan;
 use super::replace::{Replacement, aside, brings_back, restarts_of_sharers};
+use crate::engine::NetworkAttachment;
 use crate::manifest::model::{RestartPolicy, Service};
 use crate::services::plan::PlanInput;
-use crate::services::plan::builder::{Builder, Chain, must_succeed};
+use crate::services::plan::builder::{Builder, Chain, must_succeed, operations_that_restore};
 use crate::services::plan::cause::{Cause, Warning};
 use crate::services::plan::decide::Decision;
 use crate::services::plan::replica::Replica;
-use crate::services::plan::step::{Operation, ReplicaId, StepId, Target};
+use crate::services::plan::step::{OldNetwork, Operation, ReplicaId, StepId, Target};
 use crate::services::plan::stop::{after_dependents, dependents_before_what_they_need};
 use crate::services::snapshot::observed::{ObservedContainer, Role};
 use crate::services::snapshot::resources::network_drift;
@@ -49,6 +51,12 @@ pub(super) fn network_of(service: &Service, recreated: &BTreeSet<String>) -> Opt
     service.network_keys().into_iter().find(|key| recreated.contains(*key)).map(str::to_owned)
 }
 
+/// The first network that is recreated and that a container is in.
+fn joined(input: &PlanInput, old: &ObservedContainer) -> Option<String> {
+    let is_in = |key: &&String| old.view.networks.contains_key(&input.manifest.network_name(key));
+    input.recreated_networks.iter().find(is_in).cloned()
+}
+
 /// Stops what runs in these networks, those first that depend on others, and removes the networks.
 pub(super) fn build(input: &PlanInput, service_plans: &[ServicePlan], builder: &mut Builder) -> Vacated {
     let mut vacated = Vacated::default();
@@ -60,12 +68,14 @@ pub(super) fn build(input: &PlanInput, service_plans: &[ServicePlan], builder: &
         let Some(service_plan) = service_plans.iter().find(|plan| plan.name == name) else {
             continue;
         };
-        let Some(key) = network_of(service_plan.service, &input.recreated_networks) else {
-            continue;
-        };
         let before = after_dependents(input, name, &down);
         for (replica, decision) in &service_plan.replicas {
             let Decision::Make { discard, old: Some(old), .. } = decision else {
+                continue;
+            };
+            // The manifest may have taken the service out of the network since.
+            let key = network_of(service_plan.service, &input.recreated_networks).or_else(|| joined(input, old));
+            let Some(key) = key else {
                 continue;
             };
             let cause = Cause::NetworkRecreated(input.manifest.network_name(&key));
@@ -97,18 +107,30 @@ fn step_aside(
     service_plan: &ServicePlan,
     (replica, discard, old): (&Replica, &[&ObservedContainer], &ObservedContainer),
 ) -> Target {
-    for seen in discard {
-        chain.discard(seen);
-    }
     let target = chain.builder.target(old);
     let policy = replica.policy_of(old);
     let name = input.manifest.container_name(service_plan.name, replica.number);
+    let rejoin = rejoins(input, old, &target);
+    let mut back: Vec<Operation> = match old.role {
+        // The name is free when the unproved one is gone: if nothing better comes, the old container has to take it.
+        Role::Kept if !old.is_up() => {
+            let named = Target { container: name.clone(), ..target.clone() };
+            let restored = operations_that_restore(&target, &name, policy, false).into_iter();
+            restored.chain(rejoin.clone()).chain([Operation::StartContainer { target: named }]).collect()
+        }
+        _ => Vec::new(),
+    };
+    for seen in discard {
+        chain.discard(seen);
+        chain.undo(back.drain(..));
+    }
     if old.role == Role::Main && brings_back(policy, old) {
         chain.step(Operation::SetRestartPolicy { target: target.clone(), policy: RestartPolicy::No });
         chain.undo([Operation::SetRestartPolicy { target: target.clone(), policy }]);
     }
     if old.is_up() {
         chain.step(Operation::StopContainer { target: target.clone() });
+        chain.undo(rejoin.clone());
         chain.undo([Operation::StartContainer { target: target.clone() }]);
         let restarts = restarts_of_sharers(chain, input, service_plan.name, replica.number);
         chain.undo(restarts);
@@ -119,7 +141,23 @@ fn step_aside(
     let kept = Target { container: aside(&name, Role::Kept), ..target.clone() };
     chain.step(Operation::RenameContainer { target, to: kept.container.clone() });
     chain.undo([Operation::RenameContainer { target: kept.clone(), to: old.view.name.clone() }]);
+    if !old.is_up() {
+        chain.undo(rejoin);
+    }
     kept
+}
+
+/// What lets an old container start again though the networks that it joined were removed.
+fn rejoins(input: &PlanInput, old: &ObservedContainer, target: &Target) -> Option<Operation> {
+    let names = input.recreated_networks.iter().map(|key| input.manifest.network_name(key));
+    let networks = names.filter(|name| old.view.networks.contains_key(name)).filter_map(|name| {
+        let network = input.snapshot.network(&name)?;
+        let attachment = old.view.attachments.get(&name).cloned();
+        let attachment = attachment.unwrap_or_else(|| NetworkAttachment { network: name, ..Default::default() });
+        Some(OldNetwork { id: network.id.clone(), spec: network.spec(), attachment })
+    });
+    let networks: Vec<OldNetwork> = networks.collect();
+    (!networks.is_empty()).then(|| Operation::RejoinNetworks { target: target.clone(), networks })
 }
 
 /// The new container of a replica whose old one has stepped aside.

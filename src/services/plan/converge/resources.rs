@@ -40,11 +40,15 @@ pub(super) fn build<'a>(
                     Operation::CreateVolume { name, .. } => format!("volume {name}"),
                     _ => String::new(),
                 };
-                let removed = match &operation {
-                    Operation::CreateNetwork { name, .. } => vacated.removed.get(name),
-                    _ => None,
+                let is_recreated = match &operation {
+                    Operation::CreateNetwork { name, .. } => vacated.removed.contains_key(name),
+                    _ => false,
                 };
-                let before: Vec<After> = removed.copied().map(must_succeed).into_iter().collect();
+                // When all are gone: until then everything can go back to those that were there.
+                let before: Vec<After> = match is_recreated {
+                    true => vacated.removed.values().copied().map(must_succeed).collect(),
+                    false => Vec::new(),
+                };
                 must_succeed(*made.entry(object).or_insert_with(|| builder.resource(operation, Cause::Missing, before)))
             })
             .collect();

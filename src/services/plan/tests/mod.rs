@@ -295,6 +295,10 @@ fn line(operation: &Operation) -> String {
         Operation::RemoveContainer { volumes: AnonymousVolumes::Remove, .. } => {
             format!("remove {name} with its volumes")
         }
+        Operation::RejoinNetworks { networks, .. } => {
+            let networks: Vec<&str> = networks.iter().map(|network| network.spec.name.as_str()).collect();
+            format!("join {name} to {}", networks.join(", "))
+        }
         Operation::WaitReady { until, timeout, .. } => {
             let until = match until {
                 Until::Running(period) => format!("running for {period}"),

@@ -80,6 +80,16 @@ fn a_network_that_others_use_or_made_stays() {
     assert!(said.contains("network p_front differs from the manifest, and dpl did not create it"), "{said}");
 }
 
+/// The engine removes no network that a running container is in.
+#[test]
+fn what_leaves_a_network_with_its_replacement_steps_aside_before_the_network_goes() {
+    let stack = stack().change("api", |service| service.networks.clear());
+    let plan = recreate(&stack, &["ui", "api"]);
+    let place = |step: &str| plan.find(step).unwrap_or_else(|| panic!("{step}: {plan}"));
+    assert!(place(": stop p-api-1 (") < place(": remove network p_front"), "{plan}");
+    assert!(plan.contains("back: join p-api-1 to p_front"), "{plan}");
+}
+
 #[test]
 fn what_is_down_in_it_is_left_down_unless_it_was_chosen() {
     let stack = stack().stopped("db");

@@ -419,6 +419,6 @@ fn an_empty_folder_never_takes_the_place_of_one_with_data() {
     let said = stack.seen("db", had("/srv/stack/data")).new_image("db").start(&["db"]);
     assert!(said.contains("/clone/data") && said.contains("p-db-1 has /srv/stack/data there"), "{said}");
     let fresh = Stack::new().service("db", |_| {}).runs("db");
-    let fresh = fresh.with(|stack| stack.snapshot.other_folders = ["host:/srv/stack".to_owned()].into());
+    let fresh = fresh.with(|stack| stack.snapshot.other_folders = [("host:/srv/stack".to_owned(), 0)].into());
     assert!(fresh.start(&["db"]).contains("created from host:/srv/stack"));
 }

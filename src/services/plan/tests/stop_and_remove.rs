@@ -29,7 +29,7 @@ fn orphans_go_alone_where_no_service_is_chosen() {
 #[test]
 fn a_removal_of_orphans_names_the_other_folder_that_containers_were_created_from() {
     let stack = Stack::three().all_run();
-    let stack = stack.with(|stack| stack.snapshot.other_folders = ["host:/srv/clone".to_owned()].into());
+    let stack = stack.with(|stack| stack.snapshot.other_folders = [("host:/srv/clone".to_owned(), 0)].into());
     let plan = |extent: &[Extent]| {
         let extent = extent.iter().copied().collect();
         stack.plan(Action::Remove, &["ui"], |options| options.extent = extent).unwrap()

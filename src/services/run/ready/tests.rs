@@ -103,6 +103,19 @@ async fn what_ends_is_told_with_its_exit_code_by_the_first_look_that_sees_it() {
 }
 
 #[tokio::test]
+async fn what_the_kernel_ended_when_memory_was_short_is_told_so() {
+    for (state, said) in [
+        (json!({"Status": "exited", "ExitCode": 137, "OOMKilled": true}), "exit code 137 (SIGKILL), out of memory"),
+        (json!({"Status": "exited", "ExitCode": 1, "OOMKilled": true}), "exit code 1, out of memory"),
+        (json!({"Status": "exited", "ExitCode": 137}), "exit code 137 (SIGKILL)"),
+    ] {
+        let error = Scene::of([created(), shows(state, 0, "no")]).await.wait(at_once()).await.unwrap_err();
+        let told = crate::catalogue::english(&crate::report::Told::message(&error));
+        assert!(told.ends_with(said), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_is_done_when_it_has_ended_with_0_and_nothing_starts_it_again() {
     for policy in ["no", "on-failure"] {
         Scene::of([created(), ended(0, policy)]).await.wait(at_once()).await.unwrap();

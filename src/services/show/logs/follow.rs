@@ -155,7 +155,7 @@ impl<'a> Follow<'a> {
     }
 
     fn events(&self) -> Events {
-        Box::pin(self.chosen.engine.container_events((labels::PROJECT, &self.chosen.project), &["start"]))
+        Box::pin(self.chosen.engine.container_events((labels::PROJECT, &self.chosen.manifest.project), &["start"]))
     }
 
     /// Whether it is a container that is known.

@@ -74,7 +74,7 @@ pub fn logs(
 /// What is wanted of whom.
 struct Chosen {
     engine: Engine,
-    project: String,
+    manifest: Arc<Manifest>,
     /// Service → its secrets, which are masked.
     services: BTreeMap<String, Arc<[String]>>,
     unknown: Option<String>,
@@ -99,7 +99,7 @@ impl Chosen {
         });
         Self {
             engine: engine.clone(),
-            project: manifest.project.clone(),
+            manifest: Arc::new(manifest.clone()),
             services: services.collect(),
             unknown: selection.iter().find(|name| manifest.services.get(name).is_none()).cloned(),
             options: options.clone(),
@@ -111,8 +111,8 @@ impl Chosen {
         if let Some(unknown) = &self.unknown {
             return Err(ServicesError::UnknownService(unknown.clone()));
         }
-        let ours = own_containers(&self.engine, &self.project).await;
-        let ours = ours.map_err(|source| ServicesError::Observe { project: self.project.clone(), source })?;
+        let ours = own_containers(&self.engine, &self.manifest).await;
+        let ours = ours.map_err(|source| ServicesError::Observe { project: self.manifest.project.clone(), source })?;
         let mut sources: Vec<Source> = ours.into_iter().filter_map(|container| self.source(container)).collect();
         sources.sort_by(|a, b| (&a.service, a.number).cmp(&(&b.service, b.number)));
         Ok(sources)

@@ -66,7 +66,16 @@ fn a_network_that_is_recreated_survives_a_kill_at_every_step() {
         |world: &World| world.stack.plan(Action::Start, &names, |options| options.recreate_networks = true).unwrap();
     let fresh = || {
         let (made, unready) = (BTreeMap::new(), BTreeSet::new());
-        World { stack: networks::stack(), made, chance: 7, serial: 0, last: None, unready }
+        // What joined a network asks for it by its ID.
+        let id = || "front-old".to_owned();
+        let stack = chosen.iter().fold(networks::stack(), |stack, service| {
+            stack.seen(service, |view| drop(view.network_ids.insert("p_front".to_owned(), id())))
+        });
+        let stack = stack.with(|stack| {
+            let mut networks = stack.snapshot.networks.iter_mut();
+            networks.find(|network| network.name == "p_front").unwrap().id = id();
+        });
+        World { stack, made, chance: 7, serial: 0, last: None, unready }
     };
     let steps = plan(&fresh()).steps.len();
     for (moment, late) in (0..steps).flat_map(|moment| [(moment, false), (moment, true)]) {
@@ -78,15 +87,24 @@ fn a_network_that_is_recreated_survives_a_kill_at_every_step() {
         settled(&world, &chosen).unwrap_or_else(|error| panic!("killed at {moment}, {late}: {error}"));
         assert!(world.stack.snapshot.networks.iter().any(|network| network.name == "p_front" && network.internal));
     }
-    // And one in which a step fails: up to the removal everything is back as it was.
-    let removal =
-        plan(&fresh()).steps.iter().position(|step| matches!(step.operation, Operation::RemoveNetwork { .. }));
-    for moment in 0..=removal.unwrap() {
+    // And one in which a step fails, the removal and the creation of the network among them: each service serves, by its old
+    // container unless the new one was proved.
+    for (moment, late) in (0..steps).flat_map(|moment| [(moment, false), (moment, true)]) {
         let mut world = fresh();
         let before = serving(&world);
         let first = plan(&world);
-        world.run(&first, Some(moment), false, false).unwrap();
-        assert_eq!(serving(&world), before, "failed at {moment}");
+        let ends = world.run(&first, Some(moment), late, false).unwrap();
+        for (service, number, id, policy) in &before {
+            let of_service = first.steps.iter().filter(|step| step.service.as_ref() == Some(service));
+            let is_proved = of_service.filter(|step| step.commits).any(|step| ends[step.id] == End::Done);
+            let main = world.main(service, *number).unwrap();
+            assert!(main.is_up(), "failed at {moment}, {late}: {service} is down");
+            assert_eq!(main.view.restart, *policy, "failed at {moment}, {late}: {service}");
+            assert_eq!(main.view.id == *id, !is_proved, "failed at {moment}, {late}: {service}");
+        }
+        let again = plan(&world);
+        world.run(&again, None, false, false).unwrap_or_else(|error| panic!("failed at {moment}, {late}: {error}"));
+        settled(&world, &chosen).unwrap_or_else(|error| panic!("failed at {moment}, {late}: {error}"));
     }
 }
 

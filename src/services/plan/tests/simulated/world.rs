@@ -96,6 +96,22 @@ impl World {
                 network.id = format!("network-made-{}", self.serial);
                 network.internal = self.stack.networks.get(key).is_some_and(|network| network.internal);
             }
+            Operation::RejoinNetworks { target, networks } => {
+                for old in networks {
+                    let name = &old.spec.name;
+                    if !self.stack.snapshot.networks.iter().any(|network| network.name == *name) {
+                        self.serial += 1;
+                        self.stack.network(name);
+                        let network = self.stack.snapshot.networks.last_mut().unwrap();
+                        network.id = format!("network-back-{}", self.serial);
+                        network.internal = old.spec.internal;
+                    }
+                    let there = self.stack.snapshot.networks.iter().find(|network| network.name == *name);
+                    let id = there.map(|network| network.id.clone()).unwrap_or_default();
+                    let Some(seen) = self.seen(target) else { return Ok(()) };
+                    seen.view.network_ids.insert(name.clone(), id);
+                }
+            }
             operation => {
                 let Some(seen) = operation.target().and_then(|target| self.seen(target)) else { return Ok(()) };
                 match operation {
