@@ -8,7 +8,7 @@ pub use super::said::Said;
 use crate::catalogue::told;
 use crate::databases::archive::record::RecordError;
 use crate::engine::{ContainerState, EngineError};
-use crate::report::{Message, Several, Told};
+use crate::report::{Message, Told};
 use crate::services::ServicesError;
 
 /// An operation on a database that did not do what it was asked. Unless a variant says otherwise, the database that
