@@ -150,15 +150,15 @@ impl Drop for Stack {
             let output = Command::new("docker").args(arguments).env("DOCKER_HOST", &self.engine).output();
             output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
         };
-        // What a killed run left.
-        quiet(&["rm", "-f", &format!("{}-dpl-lock", self.project)]);
-        for (list, remove) in [
-            (vec!["ps", "-aq"], vec!["rm", "-f", "-v"]),
-            (vec!["network", "ls", "-q"], vec!["network", "rm"]),
-            (vec!["volume", "ls", "-q"], vec!["volume", "rm"]),
+        // What a killed run left goes as well.
+        let lock = format!("{}-dpl-lock", self.project);
+        for (list, remove, also) in [
+            (vec!["ps", "-aq"], vec!["rm", "-f", "-v"], Some(lock.as_str())),
+            (vec!["network", "ls", "-q"], vec!["network", "rm"], None),
+            (vec!["volume", "ls", "-q"], vec!["volume", "rm"], None),
         ] {
             let ids = quiet(&[list, vec!["--filter", &label]].concat());
-            let ids: Vec<&str> = ids.split_whitespace().collect();
+            let ids: Vec<&str> = ids.split_whitespace().chain(also).collect();
             if !ids.is_empty() {
                 quiet(&[remove, ids].concat());
             }
