@@ -43,20 +43,34 @@ pub fn is_whole(engine: &str, image: &str) -> bool {
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        std::thread::park_timeout(Duration::from_millis(50));
+    loop {
+        let asked = Instant::now();
+        if holds() {
+            return;
+        }
+        assert!(asked < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::park_timeout(pause_after(asked.elapsed()));
     }
 }
 
-/// The same of what is asked of an engine or a server. Asked without a pause, they would have no time for what is waited for.
+/// How long not to ask again what took so long to ask: an engine or a server has time for what is waited for then, and none of
+/// the states that are waited for is over so soon.
+fn pause_after(asked: Duration) -> Duration {
+    asked.saturating_mul(2).clamp(Duration::from_millis(50), Duration::from_millis(150))
+}
+
+/// The same of what is asked of an engine or a server.
 #[track_caller]
 pub fn eventually_asked(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
     async move {
         let asking = async {
-            while !holds().await {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            loop {
+                let asked = Instant::now();
+                if holds().await {
+                    break;
+                }
+                tokio::time::sleep(pause_after(asked.elapsed())).await;
             }
         };
         let held = tokio::time::timeout(PATIENCE, asking).await;
