@@ -281,11 +281,11 @@ fn sizes() -> Vec<Case> {
     ]
 }
 
-/// Whoever held the documents of all names would hold 400 MiB.
+/// Whoever held the documents of all names would hold 160 MB, or 400 in whole rows: at least twice what may be taken. Each is read
+/// anew, by all commands.
 fn large_under_many_names() -> Store {
     let mut config = config_of(&diff_ids(&good().image.layers));
     config["author"] = json!("x".repeat(4_000_000));
-    // All of them together are twice the memory that may be taken. Each is read anew, by all commands.
     let names = if takes_all() { 100 } else { 40 };
     good().with_config(config.to_string().into_bytes()).index(|index| {
         let entries = index["manifests"].as_array_mut().unwrap();
