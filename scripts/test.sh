@@ -38,6 +38,7 @@ clone=$(cksum <<<"$PWD" | cut -d ' ' -f 1)
 engine=test-$clone
 # Those of the group `own-engines` of .config/nextest.toml: one for each of its places.
 export DPL_TEST_OWN_ENGINES=own-$clone
+export DPL_LIGHT_ENGINES=yes
 # Engines and the tests' folders sync at every step and outlive no run: they are kept in memory where there is plenty.
 # Short, since sockets have short paths and terminals few columns.
 memory=/tmp/d$((clone % 10000))

@@ -276,7 +276,9 @@ async fn archives_of_another_server_come_back_as_by_the_stock_tools() {
     .await;
     let sums = other.sql("shapes", CHECKSUMS).await;
     let mut reference = None;
-    for form in &FORMS {
+    // Of a server of the same version one form for each program that reads them, since all forms of that are another test's.
+    let is_taken = |form: &&Form| from != image() || matches!(form.name, "custom.dump" | "folder" | "plain.sql");
+    for form in FORMS.iter().filter(is_taken) {
         let path = dump(&other, "shapes", form, site.folder.path()).await;
         if reference.is_none() {
             let bytes = fs::read(&path).unwrap();

@@ -6,7 +6,7 @@ engine, in turn, under the same names. Nothing is started: a proxy before the en
 Prints every field that differs; ends with 1 where there is one. tests/engine/compose.rs runs it.
 """
 
-import json, os, re, socket, subprocess, sys, tempfile, threading
+import functools, json, os, re, socket, subprocess, sys, tempfile, threading
 
 ENGINE = os.environ["DOCKER_HOST"]
 IMAGE = "dpl-fields:1"
@@ -99,10 +99,16 @@ def containers(project):
 
 # --- The manifests
 
+@functools.cache
+def of_engine():
+    """The engine's runtimes, and the version of its API."""
+    runtimes = json.loads(run("docker", "info", "--format", "{{json .Runtimes}}"))
+    return runtimes, tuple(map(int, run("docker", "version", "--format", "{{.Server.APIVersion}}").split(".")))
+
+
 def prepared(text, project, folder):
     """The manifest with what this machine or its engine lacks left out or made."""
-    runtimes = json.loads(run("docker", "info", "--format", "{{json .Runtimes}}"))
-    api = tuple(map(int, run("docker", "version", "--format", "{{.Server.APIVersion}}").split(".")))
+    runtimes, api = of_engine()
     stack = json.loads(text)
     stack["project"] = project
     for kind in ("networks", "volumes"):

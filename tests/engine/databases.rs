@@ -177,6 +177,11 @@ impl Site {
         }
     }
 
+    /// Where the backup of what is replaced is not what a test is about: to make and to prove it is half of a rebuild's work.
+    pub fn dropping_options(&self) -> RebuildOptions {
+        RebuildOptions { old: OldDatabase::Drop, ..self.rebuild_options() }
+    }
+
     pub async fn rebuild(&self, database: &str) -> Result<RebuildReport, DatabasesError> {
         self.rebuild_from(database, &self.seed(), &self.rebuild_options()).await
     }

@@ -260,7 +260,7 @@ async fn archives_of_a_stock_pg_dump_go_the_same_road() {
     let tar = write(&site, "expert.tar", by_hand(&site, "pg_dump -U postgres -Ft expert").await);
     for (turn, path) in [&custom, &tar].into_iter().enumerate() {
         site.sql("expert", "TRUNCATE big; DROP TABLE IF EXISTS hen CASCADE").await;
-        let report = site.rebuild_from("expert", path, &site.rebuild_options()).await.unwrap();
+        let report = site.rebuild_from("expert", path, &site.dropping_options()).await.unwrap();
         assert_eq!(site.sql("expert", CHECKSUMS).await, sums, "{turn}");
         assert_eq!(report.source, path.display().to_string());
         assert_eq!(report.rows, 1000 + 500 + 2 + 1 + 60_000);
@@ -376,7 +376,7 @@ async fn the_largest_table_is_among_the_first_that_several_connections_restore()
     let site = site_with(&sql).await;
     let objects = "SELECT count(*), md5(string_agg(data, ''::bytea ORDER BY data)) FROM pg_largeobject";
     let wanted = site.sql("expert", objects).await;
-    let options = RebuildOptions { jobs: databases::Jobs::new(2).unwrap(), ..site.rebuild_options() };
+    let options = RebuildOptions { jobs: databases::Jobs::new(2).unwrap(), ..site.dropping_options() };
     site.rebuild_from("expert", &site.seed(), &options).await.unwrap();
     assert_eq!(site.sql("expert", objects).await, wanted);
     // Each table's rows are one transaction; which of two connections is up first is chance.
@@ -419,7 +419,7 @@ async fn a_plain_dump_is_run_without_a_network_and_restored_as_an_archive() {
         let made = convert(write(&site, name, bytes)).await.unwrap();
         assert_eq!((made.rows, made.database.as_str()), (1000 + 500 + 2 + 1 + 60_000, "expert"));
         site.sql("expert", "TRUNCATE big").await;
-        site.rebuild("expert").await.unwrap();
+        site.rebuild_from("expert", &site.seed(), &site.dropping_options()).await.unwrap();
         assert_eq!(site.sql("expert", CHECKSUMS).await, sums, "{name}");
     }
     // What does not run to its end, or is cut off, gives nothing; what leaves the database finds nothing there.

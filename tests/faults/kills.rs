@@ -14,7 +14,7 @@ use crate::support_engine::eventually;
 use crate::tally::Tally;
 
 /// Kills the command at `count` points of the scene that chance chooses, or at all with `DPL_FAULTS_ALL`, each in a
-/// pass that chance chooses too, and runs it again. Most are done two at a time, each lane on a subject of its own.
+/// pass that chance chooses too, and runs it again. Many are done two at a time, each lane on a subject of its own.
 #[track_caller]
 fn kill_at_points<S: Subject>(scene: Scene, count: usize, make: impl Fn() -> S + Sync) {
     let mut chance = Chance::of(&format!("{scene:?}"));
@@ -32,6 +32,12 @@ fn kill_at_points<S: Subject>(scene: Scene, count: usize, make: impl Fn() -> S +
     let lanes = match scene {
         // Looks at all that lies on the engine.
         Scene::PruneEngine | Scene::RebuildOutside => 1,
+        // Another lane has a server of its own, and to make that and its seed is as much work as one of the few points.
+        Scene::Backup | Scene::Dump | Scene::Verify | Scene::PruneBackups | Scene::Rebuild | Scene::Rollback
+            if !takes_all() =>
+        {
+            1
+        }
         _ => 2,
     };
     let make = || (Tally::of("points"), make());

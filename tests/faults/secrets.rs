@@ -176,10 +176,11 @@ fn watch(stack: &Stack, done: &AtomicBool, found: &Found) -> usize {
             }
         }
         looks += 1;
-        if looks % 20 == 0 {
+        if looks % 10 == 0 {
             search_others(stack, found);
         }
-        std::thread::park_timeout(Duration::from_millis(4));
+        // No program lives so shortly, and the ones that are looked for need the machine as well.
+        std::thread::park_timeout(Duration::from_millis(10));
     }
     looks
 }

@@ -204,7 +204,7 @@ impl Operators {
                 assert!(late == 0 || has_lost || first.success(), "{context}: {}", told(&seen.changes, begun));
                 return (late, has_lost);
             }
-            std::thread::park_timeout(Duration::from_millis(2));
+            std::thread::park_timeout(Duration::from_millis(5));
         }
     }
 

@@ -43,20 +43,34 @@ pub fn is_whole(engine: &str, image: &str) -> bool {
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        std::thread::park_timeout(Duration::from_millis(50));
+    loop {
+        let asked = Instant::now();
+        if holds() {
+            return;
+        }
+        assert!(asked < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::park_timeout(pause_after(asked.elapsed()));
     }
 }
 
-/// The same of what is asked of an engine or a server. Asked without a pause, they would have no time for what is waited for.
+/// How long not to ask again what took so long to ask: an engine or a server has time for what is waited for then, and none of
+/// the states that are waited for is over so soon.
+fn pause_after(asked: Duration) -> Duration {
+    asked.saturating_mul(2).clamp(Duration::from_millis(50), Duration::from_millis(150))
+}
+
+/// The same of what is asked of an engine or a server.
 #[track_caller]
 pub fn eventually_asked(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
     async move {
         let asking = async {
-            while !holds().await {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            loop {
+                let asked = Instant::now();
+                if holds().await {
+                    break;
+                }
+                tokio::time::sleep(pause_after(asked.elapsed())).await;
             }
         };
         let held = tokio::time::timeout(PATIENCE, asking).await;
@@ -150,15 +164,15 @@ impl Drop for Stack {
             let output = Command::new("docker").args(arguments).env("DOCKER_HOST", &self.engine).output();
             output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
         };
-        // What a killed run left.
-        quiet(&["rm", "-f", &format!("{}-dpl-lock", self.project)]);
-        for (list, remove) in [
-            (vec!["ps", "-aq"], vec!["rm", "-f", "-v"]),
-            (vec!["network", "ls", "-q"], vec!["network", "rm"]),
-            (vec!["volume", "ls", "-q"], vec!["volume", "rm"]),
+        // What a killed run left goes as well.
+        let lock = format!("{}-dpl-lock", self.project);
+        for (list, remove, also) in [
+            (vec!["ps", "-aq"], vec!["rm", "-f", "-v"], Some(lock.as_str())),
+            (vec!["network", "ls", "-q"], vec!["network", "rm"], None),
+            (vec!["volume", "ls", "-q"], vec!["volume", "rm"], None),
         ] {
             let ids = quiet(&[list, vec!["--filter", &label]].concat());
-            let ids: Vec<&str> = ids.split_whitespace().collect();
+            let ids: Vec<&str> = ids.split_whitespace().chain(also).collect();
             if !ids.is_empty() {
                 quiet(&[remove, ids].concat());
             }

@@ -46,9 +46,13 @@ impl Sshd {
             assert!(made.unwrap().success());
         }
         fs::copy(folder.path().join("user.pub"), folder.path().join("authorized_keys")).unwrap();
+        // A bash that is not the first one reads no ~/.bashrc for sshd: what the user of this machine has in theirs is no matter
+        // of the tests, and may take longer than the command. Of the lines that set variables sshd takes the first one alone.
+        let more = more.replacen("SetEnv ", "SetEnv SHLVL=1 ", 1);
         let configuration = format!(
             "{more}\nPort {port}\nListenAddress {host}\nHostKey {path}/host\nPidFile none\nAuthorizedKeysFile \
-             {path}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
+             {path}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n\
+             SetEnv SHLVL=1\n"
         );
         fs::write(folder.path().join("sshd_config"), configuration).unwrap();
         // Where Debian's sshd puts those that have not proved anything yet.

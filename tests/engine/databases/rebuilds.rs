@@ -46,8 +46,11 @@ async fn clients_that_connect_again_and_again_do_not_keep_the_swap_from_happenin
     let script = "for i in 1 2 3 4 5 6; do (while [ ! -e /tmp/enough ]; do psql -U postgres -Xqc 'select pg_sleep(0.05)' busy; done) & done; wait";
     let spec = ExecSpec { command: ["sh", "-c", script].map(str::to_owned).into(), ..Default::default() };
     let clients = site.engine.exec(&site.container, &spec, b"");
+    let options = site.dropping_options();
     let work = async {
-        let reports = [site.rebuild("busy").await, site.rebuild("busy").await];
+        let seed = site.seed();
+        let rebuild = || site.rebuild_from("busy", &seed, &options);
+        let reports = [rebuild().await, rebuild().await];
         let spec = ExecSpec { command: ["touch", "/tmp/enough"].map(str::to_owned).into(), ..Default::default() };
         site.engine.exec(&site.container, &spec, b"").await.unwrap();
         reports

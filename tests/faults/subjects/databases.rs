@@ -87,11 +87,17 @@ impl Databases {
 
     /// `Err` with what psql said.
     fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
+        self.try_each(database, &[sql.to_owned()])
+    }
+
+    /// One statement after the other, each in a transaction of its own.
+    fn try_each(&self, database: &str, statements: &[String]) -> Result<String, String> {
         let container = self.stack.container("db");
         let arguments =
-            ["exec", &container, "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql];
+            ["exec", &container, "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database];
         let output = std::process::Command::new("docker")
             .args(arguments)
+            .args(statements.iter().flat_map(|statement| ["-c", statement.as_str()]))
             .env("DOCKER_HOST", &self.stack.engine)
             .output()
             .unwrap();
@@ -108,11 +114,13 @@ impl Databases {
 
     /// Recreates the database, alone on the server, with so many rows.
     fn fill(&self, rows: u64) {
+        let mut statements = Vec::new();
         for name in self.databases() {
-            self.sql("postgres", &format!("ALTER DATABASE \"{name}\" IS_TEMPLATE false"));
-            self.sql("postgres", &format!("DROP DATABASE \"{name}\" WITH (FORCE)"));
+            statements.push(format!("ALTER DATABASE \"{name}\" IS_TEMPLATE false"));
+            statements.push(format!("DROP DATABASE \"{name}\" WITH (FORCE)"));
         }
-        self.sql("postgres", "CREATE DATABASE shop");
+        statements.push("CREATE DATABASE shop".to_owned());
+        self.try_each("postgres", &statements).unwrap_or_else(|error| panic!("{statements:?}: {error}"));
         let table = "CREATE TABLE stock (id int PRIMARY KEY, text text NOT NULL)";
         self.sql(
             "shop",

@@ -299,12 +299,12 @@ impl Drop for EngineLeftovers {
 }
 
 pub fn wipe(stack: &Stack, images: &[String]) {
-    for image in images {
-        let _ = std::process::Command::new("docker")
-            .args(["image", "rm", "--force", image])
-            .env("DOCKER_HOST", &stack.engine)
-            .output();
-    }
+    // Those that are not there keep nobody from the others.
+    let _ = std::process::Command::new("docker")
+        .args(["image", "rm", "--force"])
+        .args(images)
+        .env("DOCKER_HOST", &stack.engine)
+        .output();
 }
 
 pub fn copy(from: &Path, to: &Path) {

@@ -77,9 +77,8 @@ impl Images {
 
     /// No image of this subject stays on the engine.
     fn wipe(&self) {
-        for image in [&self.old, &self.new, &self.other] {
-            self.try_docker(&["image", "rm", "--force", &image.id]);
-        }
+        // Those that are not there keep nobody from the others.
+        self.try_docker(&["image", "rm", "--force", &self.old.id, &self.new.id, &self.other.id]);
     }
 
     fn try_docker(&self, arguments: &[&str]) -> Option<String> {

@@ -49,7 +49,8 @@ struct Container {
     runs: bool,
 }
 
-const CHECK: &str = r#"{"test": ["CMD", "redis-cli", "ping"], "interval": "200ms", "timeout": "2s", "retries": 60}"#;
+/// Not more often than twice a second: each check is a command in a container, of which every lane has one all the time.
+const CHECK: &str = r#"{"test": ["CMD", "redis-cli", "ping"], "interval": "500ms", "timeout": "2s", "retries": 60}"#;
 
 fn manifest(release: &str, command: &str, gpus: &str) -> String {
     format!(
