@@ -136,7 +136,7 @@ fn note_arrived(
         Ok(())
     };
     let noted = thread::scope(|scope| {
-        let threads: Vec<_> = (0..NOTED_AT_ONCE.min(layers.len())).map(|_| scope.spawn(&note)).collect();
+        let threads: Vec<_> = (0..NOTED_AT_ONCE.min(layers.len())).map(|_| scope.spawn(note)).collect();
         threads
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
