@@ -1,5 +1,6 @@
 //! Checks across fields: what every service for itself can't know.
 
+mod delivered_folders;
 mod files;
 mod network;
 
@@ -29,6 +30,7 @@ pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     checker.extra_hosts();
     checker.stop_signals();
     checker.databases();
+    checker.delivered_folders();
     checker.files();
 }
 

@@ -31,7 +31,7 @@ pub use other_manifests::{
 };
 pub use read::{Loaded, read_manifest, read_manifest_with, read_resolved, to_json};
 pub use schema::manifest_schema;
-pub use selectors::{Choices, Noun, Selection, SelectorError, narrow};
+pub use selectors::{Choices, Noun, Selection, SelectorError, narrow, services_named};
 pub use sites::{Rate, Site, SiteList, SitesDocument, read_sites, sites_file};
 pub use steps::env_file::{
     EnvEntry, EnvFileError, EnvProblem, env_entries, is_empty_secret, raw_entries, read_capped, read_env_file,

@@ -108,10 +108,7 @@ impl Reader {
         }
         let warnings = problems.into_sorted();
         match manifest {
-            Some(mut manifest) => {
-                manifest.folder = sources.file(0).folder.clone();
-                Ok(Loaded { manifest, warnings, sources, beside })
-            }
+            Some(manifest) => Ok(Loaded { manifest, warnings, sources, beside }),
             None => Err(ManifestErrors { kind: DocumentKind::Manifest, sources, problems: warnings }),
         }
     }
@@ -158,6 +155,7 @@ impl Reader {
         }
         let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
         let mut manifest = decode_manifest(&root, &mut context)?;
+        manifest.folder = self.sources.file(0).folder.clone();
         name_own_providers(&mut manifest);
         let variables = Arc::new(self.variables.of_files().clone());
         manifest.services.iter_mut().for_each(|(_, service)| service.variables = variables.clone());

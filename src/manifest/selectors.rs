@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::model::Manifest;
+use super::model::glob::glob_matches;
 use super::sites::SiteList;
 use super::text::problem::nearest;
 use crate::report::{Listed, Message, Told};
@@ -26,6 +27,7 @@ pub enum Noun {
     #[default]
     Service,
     Database,
+    Files,
     Site,
 }
 
@@ -34,6 +36,7 @@ impl Noun {
         match self {
             Self::Service => message!("noun-service"),
             Self::Database => message!("noun-database"),
+            Self::Files => message!("noun-delivered-folder"),
             Self::Site => message!("noun-site"),
         }
     }
@@ -42,6 +45,7 @@ impl Noun {
         match self {
             Self::Service => message!("noun-services"),
             Self::Database => message!("noun-databases"),
+            Self::Files => message!("noun-delivered-folders"),
             Self::Site => message!("noun-sites"),
         }
     }
@@ -51,6 +55,7 @@ impl Noun {
         match self {
             Self::Service => "dpl list",
             Self::Database => "dpl db list",
+            Self::Files => "dpl files list",
             Self::Site => "dpl sites",
         }
     }
@@ -154,6 +159,19 @@ impl Choices {
                 .filter_map(|number| Some((number, databases.removed_name(number)?.to_owned())))
                 .collect(),
             last_number: databases.last_number(),
+        }
+    }
+
+    /// The folders that a delivery brings, by their place.
+    pub fn files(manifest: &Manifest) -> Self {
+        let names = manifest.files.keys().enumerate();
+        let choice =
+            |(place, name): (usize, &String)| Choice { number: place + 1, name: name.clone(), groups: Vec::new() };
+        Self {
+            noun: Noun::Files,
+            entries: names.map(choice).collect(),
+            last_number: manifest.files.len(),
+            ..Self::default()
         }
     }
 
@@ -288,10 +306,7 @@ impl Choice {
             Term::All => true,
             Term::Numbers { first, last } => (*first..=*last).contains(&self.number),
             Term::Group(group) => self.groups.contains(group),
-            Term::Glob(glob) => {
-                let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), self.name.chars().collect());
-                glob_matches(&glob, &name)
-            }
+            Term::Glob(glob) => glob_matches(glob, &self.name),
             Term::Name(name) => self.name == *name,
         }
     }
@@ -382,31 +397,10 @@ fn number(text: &str) -> Option<usize> {
     all_digits.then(|| text.parse().unwrap_or(usize::MAX))
 }
 
-/// `*` stands for any characters, `?` for one.
-fn glob_matches(glob: &[char], name: &[char]) -> bool {
-    let (mut at, mut seen) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while seen < name.len() {
-        match glob.get(at) {
-            Some('*') => {
-                star = Some((at, seen));
-                at += 1;
-            }
-            Some(character) if *character == '?' || *character == name[seen] => {
-                at += 1;
-                seen += 1;
-            }
-            _ => match star {
-                Some((star_at, from)) => {
-                    star = Some((star_at, from + 1));
-                    at = star_at + 1;
-                    seen = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    glob[at..].iter().all(|character| *character == '*')
+/// The services whose name one of the patterns is or matches, by number.
+pub fn services_named(manifest: &Manifest, patterns: &[String]) -> Vec<String> {
+    let is_named = |name: &&str| patterns.iter().any(|pattern| glob_matches(pattern, name));
+    manifest.services.names().filter(is_named).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

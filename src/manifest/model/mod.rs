@@ -7,8 +7,10 @@
 mod byte_size;
 mod cpus;
 mod database;
+mod delivered_folder;
 mod devices;
 mod files;
+pub(in crate::manifest) mod glob;
 mod health;
 pub(in crate::manifest) mod kernel_words;
 mod network;
@@ -29,6 +31,8 @@ use crate::report::{Message, Told};
 pub use byte_size::{ByteSize, SwapLimit};
 pub use cpus::Cpus;
 pub use database::{Database, POSTGRES_PORT, Preserve, Retention};
+pub(in crate::manifest) use delivered_folder::MOST_REMOVED;
+pub use delivered_folder::{DeliveredFolder, DeliveryMode, ExcludePattern, FileMode, Owner, Permissions};
 pub use devices::{Device, Gpu, GpuCount, Ulimit, is_cdi_name};
 pub use files::{FileUse, UsedFile};
 pub use health::{Healthcheck, HttpProbe, Ready, ReadyProbe};
@@ -103,6 +107,9 @@ pub struct Manifest {
     /// The databases, numbered by their place from 1.
     #[serde(skip_serializing_if = "Numbered::is_empty")]
     pub databases: Numbered<Database>,
+    /// Folders that a delivery brings: `dpl files` puts them in place.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub files: IndexMap<String, DeliveredFolder>,
     /// The services, numbered by their place from 1. `null` removes one and keeps its number empty.
     pub services: Numbered<Service>,
 }

@@ -4,6 +4,7 @@
 //! reader when anything was reported.
 
 mod closed_words;
+mod delivered_folder;
 mod devices;
 mod health;
 mod mounts;

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use super::{Context, Decode};
 use crate::manifest::model::{
-    ByteSize, Command, Condition, Cpus, EnvFormat, ExposedPort, GpuCount, InvalidValue, Link, MountKind, NamespaceMode,
-    Period, Protocol, Reference, RestartPolicy, SwapLimit, Tmpfs,
+    ByteSize, Command, Condition, Cpus, DeliveryMode, EnvFormat, ExcludePattern, ExposedPort, FileMode, GpuCount,
+    InvalidValue, Link, MountKind, NamespaceMode, Owner, Period, Protocol, Reference, RestartPolicy, SwapLimit, Tmpfs,
 };
 use crate::manifest::text::node::{Node, Value};
 use crate::manifest::text::problem::nearest;
@@ -128,6 +128,7 @@ macro_rules! decode_text {
 
 decode_text!(Allowed: ByteSize, SwapLimit, Cpus, GpuCount, ExposedPort, Period);
 decode_text!(Refused: Link, RestartPolicy, NamespaceMode, Protocol, Tmpfs);
+decode_text!(Refused: ExcludePattern, FileMode, Owner);
 
 impl Decode for Reference {
     /// Without a digest: an engine knows a registry's digest only of what it pulled or built itself, so that after a load
@@ -183,6 +184,12 @@ impl Decode for Condition {
 impl Decode for EnvFormat {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         choice(node, &[("dotenv", Self::Dotenv), ("raw", Self::Raw)], context)
+    }
+}
+
+impl Decode for DeliveryMode {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        choice(node, &[("mirror", Self::Mirror), ("merge", Self::Merge), ("add", Self::Add)], context)
     }
 }
 

@@ -31,6 +31,7 @@ pub(in crate::manifest) fn decode_manifest(root: &Node, context: &mut Context<'_
         networks: fields.field("networks", context),
         volumes: fields.field("volumes", context),
         databases: fields.field("databases", context),
+        files: fields.field("files", context),
         services: fields.required("services", context),
     };
     fields.finish(context);
