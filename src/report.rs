@@ -188,6 +188,8 @@ pub enum Activity {
     MakeDelta,
     RebuildLayer,
     ReadPackage,
+    StageFiles,
+    SwapFiles,
 }
 
 impl Activity {
@@ -234,6 +236,8 @@ impl Activity {
             Self::MakeDelta => "make-delta",
             Self::RebuildLayer => "rebuild-layer",
             Self::ReadPackage => "read-package",
+            Self::StageFiles => "stage-files",
+            Self::SwapFiles => "swap-files",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! All but the chosen manifest lies in `.dpl/` beside the manifest, in a folder for each project, shared by all who work on
 //! that host. Two projects in one folder share nothing but that folder.
 
+mod delivered_files;
 mod deployments;
 mod folder;
 mod history;
@@ -15,6 +16,10 @@ mod receipts;
 mod remembered_manifest;
 mod stopped;
 
+pub use delivered_files::{
+    DeliveredFiles, Delivery, InPlaceStep, KeptFolder, PendingSwap, SwapWay, WayBack, delivered_files,
+    note_delivered_files,
+};
 pub use deployments::{DeployedService, Deployment, Deployments};
 pub use folder::StateDir;
 pub use history::{ActionResult, PastAction, PastStep, StepResult, history, was_broken_off_since};

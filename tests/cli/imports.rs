@@ -17,10 +17,11 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     let with = |modules: &[&'static str]| [modules, &base].concat();
     let low = ["manifest", "engine", "state"];
     BTreeMap::from([
-        ("cli", with(&["packages", "sites", "databases", "services", "images", "manifest", "engine", "state"])),
+        ("cli", with(&["packages", "sites", "databases", "files", "services", "images", "manifest", "engine", "state"])),
         ("packages", with(&["sites", "databases", "services", "images", "manifest", "engine", "state"])),
         ("sites", with(&["databases", "services", "images", "manifest", "engine", "state", "ssh"])),
         ("databases", with(&["services", "images", "manifest", "engine", "state"])),
+        ("files", with(&["manifest", "state"])),
         ("services", with(&low)),
         ("images", with(&low)),
         ("manifest", base.clone()),
@@ -40,6 +41,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "packages",
                 "sites",
                 "databases",
+                "files",
                 "services",
                 "images",
                 "manifest",

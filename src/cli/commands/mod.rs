@@ -6,6 +6,7 @@ mod completions;
 mod databases;
 mod doctor;
 mod exec;
+mod files;
 mod graph;
 mod help;
 mod history;
@@ -30,6 +31,7 @@ use self::check::UseArguments;
 use self::completions::CompletionsArguments;
 use self::databases::DatabaseCommand;
 use self::exec::ExecArguments;
+use self::files::FilesCommand;
 use self::graph::GraphArguments;
 use self::help::{HelpArguments, ManArguments};
 use self::history::HistoryArguments;
@@ -111,6 +113,9 @@ pub enum Command {
     /// Manage databases: list, dump, backup, verify, prune, rebuild, restore, rollback, sql
     #[command(subcommand)]
     Db(DatabaseCommand),
+    /// Put what a delivery brings in place: list, plan, apply, rollback, status
+    #[command(subcommand)]
+    Files(FilesCommand),
     /// Show what was done, when, by whom and with what result
     History(HistoryArguments),
     /// Return services to the images and configuration they had before an action
@@ -186,6 +191,7 @@ impl Command {
             Self::Db(command) => {
                 !matches!(command, DatabaseCommand::List(_) | DatabaseCommand::Sql(_) | DatabaseCommand::Shell(_))
             }
+            Self::Files(command) => matches!(command, FilesCommand::Apply(_) | FilesCommand::Rollback(_)),
             Self::Lock(command) => matches!(command, LockCommand::Release(_)),
             Self::Release(command) => command.changes(),
             Self::Key(command) => !matches!(command, KeyCommand::List),
@@ -248,6 +254,7 @@ pub fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> 
         Command::Status(arguments) => status::run(&arguments, session),
         Command::Logs(arguments) => logs::run(&arguments, session),
         Command::Db(command) => databases::run(&command, session),
+        Command::Files(command) => files::run(&command, session),
         Command::Stats(arguments) => stats::run(&arguments, session),
         Command::Graph(arguments) => graph::run(&arguments, session),
         Command::Exec(arguments) => exec::run(&arguments, session),

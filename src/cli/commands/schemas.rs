@@ -16,7 +16,7 @@ use crate::cli::text::failure::Failure;
 use crate::cli::text::progress;
 use crate::manifest::{SitesDocument, manifest_schema, nearest};
 use crate::report::Listed;
-use crate::{databases, images, services};
+use crate::{databases, files, images, services};
 
 #[derive(Debug, Args)]
 pub struct SchemaArguments {
@@ -80,6 +80,10 @@ const SCHEMAS: &[(&str, MakeSchema)] = &[
     ("db-rebuild", document::<databases::RebuildsDocument>),
     ("db-rollback", document::<databases::RollbacksDocument>),
     ("db-leftovers", document::<super::databases::LeftoversDocument>),
+    ("files-list", document::<files::FilesDocument>),
+    ("files-plan", document::<files::FilesPlanDocument>),
+    ("files-apply", document::<files::FilesAppliedDocument>),
+    ("files-status", document::<files::FilesStatusDocument>),
 ];
 
 /// The documents that have a schema.

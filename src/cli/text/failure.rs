@@ -9,6 +9,7 @@ use super::output::{Output, Tone, WriteError};
 use crate::catalogue::{self, Catalogue, causes, told};
 use crate::databases::DatabasesError;
 use crate::engine::{AddressError, EngineError};
+use crate::files::FilesError;
 use crate::images::ImagesError;
 use crate::manifest::{BesideError, ManifestErrors, SelectorError};
 use crate::packages::PackagesError;
@@ -118,6 +119,7 @@ impl Failure {
                     || matches!(find::<ServicesError>(error.as_ref()), Some(ServicesError::Interrupted { .. }))
                     || matches!(find::<ImagesError>(error.as_ref()), Some(ImagesError::Interrupted { .. }))
                     || matches!(find::<PackagesError>(error.as_ref()), Some(PackagesError::Stopped))
+                    || find::<FilesError>(error.as_ref()).is_some_and(FilesError::is_stop)
             }
             Self::Some { failures, .. } => failures.iter().all(Self::is_stop),
             _ => false,
@@ -223,7 +225,7 @@ impl Told for ExplainedError {
     }
 }
 
-told!(FolderError, ExplainedError; crate::packages::as_told);
+told!(FolderError, ExplainedError; crate::packages::as_told, crate::files::as_told);
 
 fn page(output: &Output, chain: &[String], hint: Option<&Message>) {
     let mut said = chain.iter();
@@ -305,6 +307,7 @@ macro_rules! work {
 }
 
 work!(EngineError, StateError, ImagesError, ServicesError, DatabasesError, BesideError, SitesError, PackagesError);
+work!(FilesError);
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {

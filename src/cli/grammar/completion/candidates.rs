@@ -118,7 +118,11 @@ fn values(line: &CommandLine, argument: &Arg, typed: &str, offered: &Offered) ->
             let manifest = manifest(line);
             let mut candidates = manifest.map(|manifest| of_manifest(kind, &manifest, line, typed)).unwrap_or_default();
             let takes_manifest = !takes_flag_only(argument) && line.manifest.is_none();
-            if takes_manifest && matches!(kind, Kind::Services | Kind::Databases | Kind::Backups | Kind::Images) {
+            let takes_both = matches!(
+                kind,
+                Kind::Services | Kind::Databases | Kind::DeliveredFolders | Kind::Backups | Kind::Images
+            );
+            if takes_manifest && takes_both {
                 candidates.extend(manifest_files(typed));
             }
             plain(candidates)
@@ -136,6 +140,7 @@ fn of_manifest(kind: Kind, manifest: &Manifest, line: &CommandLine, typed: &str)
         Kind::Services => chosen_apart(typed, line, || [services(manifest), groups(manifest), all()].concat()),
         Kind::Database => databases(manifest),
         Kind::Databases => chosen_apart(typed, line, || [databases(manifest), all()].concat()),
+        Kind::DeliveredFolders => chosen_apart(typed, line, || [delivered_folders(manifest), all()].concat()),
         Kind::BackupsOfDatabase => {
             let named = line.positionals.iter().filter_map(|name| database_named(manifest, name)).next();
             backups(manifest, named.as_deref())
@@ -171,6 +176,10 @@ fn databases(manifest: &Manifest) -> Vec<Candidate> {
     databases
         .map(|(number, name, database)| Candidate::new(name, format!("{number}  {}", database.server_name())))
         .collect()
+}
+
+fn delivered_folders(manifest: &Manifest) -> Vec<Candidate> {
+    manifest.files.iter().map(|(name, folder)| Candidate::new(name, folder.to.display().to_string())).collect()
 }
 
 fn all() -> Vec<Candidate> {

@@ -17,6 +17,8 @@ pub enum Kind {
     Databases,
     /// One database.
     Database,
+    /// Folders that a delivery brings, and the manifest.
+    DeliveredFolders,
     /// Backups of the database that is named before.
     BackupsOfDatabase,
     /// Backups of all databases, and databases; and the manifest.
@@ -47,6 +49,7 @@ pub fn of(path: &str, argument: &Arg) -> Option<Kind> {
         ("manifest", _) | (_, "MANIFEST" | "CHAIN") => Kind::Manifest,
         (_, "SITE") => Kind::Sites,
         ("targets", "TARGET") if is_about_databases => Kind::Databases,
+        ("targets", "TARGET") if path.starts_with("files ") => Kind::DeliveredFolders,
         ("names", _) if path == "fetch" => Kind::Databases,
         ("targets", "TARGET") => Kind::Services,
         ("targets", "IMAGE") => Kind::Images,

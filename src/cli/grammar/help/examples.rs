@@ -475,6 +475,41 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
         ],
     ),
     (
+        "files list",
+        [
+            ("dpl files list", "where each folder comes from and goes to, and when it was delivered"),
+            ("dpl files list modules --json", "one of them, for a program"),
+        ],
+    ),
+    (
+        "files plan",
+        [
+            ("dpl files plan", "how many files would be added, changed and removed"),
+            ("dpl files plan modules --paths", "every path of one folder"),
+        ],
+    ),
+    (
+        "files apply",
+        [
+            ("dpl files apply modules conf", "asks; the replaced folders are kept beside the new ones"),
+            ("dpl files apply conf --keep-local", "what was edited at the site stays as it is"),
+        ],
+    ),
+    (
+        "files rollback",
+        [
+            ("dpl files rollback modules", "back to the folder of before the last apply, in seconds"),
+            ("dpl files rollback modules --dry-run", "says since when that folder is kept"),
+        ],
+    ),
+    (
+        "files status",
+        [
+            ("dpl files status", "files that somebody edited, removed or added by hand"),
+            ("dpl files status conf --json", "the same of one folder, for a program"),
+        ],
+    ),
+    (
         "receipt",
         [("dpl receipt", "what the last package brought"), ("dpl receipt --qr", "the same, for a phone's camera")],
     ),

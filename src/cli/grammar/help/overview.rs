@@ -70,6 +70,7 @@ const RIGHT: &[Group] = &[
     Group {
         title: ["Set up", "设置"],
         lines: &[
+            (&["files"], ["put deliveries in place", "放置交付的文件夹"]),
             (&["use"], ["remember a manifest", "记住一个清单"]),
             (&["check"], ["check a manifest", "检查清单"]),
             (&["list"], ["numbers and names", "编号和名称"]),

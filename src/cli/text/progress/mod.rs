@@ -410,5 +410,7 @@ fn verb(activity: Activity) -> Message {
         Activity::RebuildLayer => message!("doing-rebuild-layer"),
         Activity::ReadPackage => message!("doing-read-package"),
         Activity::DropDatabase => message!("doing-drop-database"),
+        Activity::StageFiles => message!("doing-stage-files"),
+        Activity::SwapFiles => message!("doing-swap-files"),
     }
 }
