@@ -121,11 +121,11 @@ impl Told for FilesError {
                 if edits.len() > MOST_NAMED {
                     lines.push(message!("files-local-more", count = edits.len() - MOST_NAMED));
                 }
-                message!("error-files-local", name = name, count = edits.len(), edits = Several(lines))
+                message!("error-files-local", count = edits.len(), name = name, edits = Several(lines))
             }
             Self::PlanChanged => message!("error-files-plan-changed"),
             Self::NoSpace { path, needed, free } => {
-                message!("error-files-no-space", path = path.display(), needed = needed, free = free)
+                message!("error-files-no-space", path = path.display(), free = free, needed = needed)
             }
             Self::Owner { path, owner, .. } => message!("error-files-owner", path = path.display(), owner = owner),
             Self::NothingKept { name } => message!("error-files-nothing-kept", name = name),

@@ -115,9 +115,6 @@ pub fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
 
 /// Whether a file system, or a folder from elsewhere, is mounted at a folder.
 pub fn is_mounted(folder: &Path) -> bool {
-    if crate::failpoint::pretends("files.target-mounted") {
-        return true;
-    }
     let looked = rustix::fs::statx(CWD, folder, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
     if let Ok(looked) = looked
         && looked.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)

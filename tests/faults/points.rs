@@ -235,6 +235,26 @@ const ELSEWHERE: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "tests/files/kills.rs",
+        "it takes no engine",
+        &[
+            "files.stage.after-entry",
+            "files.stage.before-sync",
+            "files.apply.staged",
+            "files.swap.noted",
+            "files.swap.before-exchange",
+            "files.swap.after-exchange",
+            "files.swap.old-is-aside",
+            "files.swap.before-replaced",
+            "files.swap.before-kept",
+            "files.swap.before-gone",
+            "files.swap.before-record",
+            "files.in-place.after-step",
+            "files.rollback.noted",
+            "files.rollback.brought-out",
+        ],
+    ),
+    (
         "tests/packages/kills.rs",
         "it takes no engine",
         &[

@@ -247,6 +247,8 @@ fn activity(word: &str, output: &Output) -> String {
         "read-package" => message!("activity-read-package"),
         "make-delta" => message!("activity-make-delta"),
         "rebuild-layer" => message!("activity-rebuild-layer"),
+        "stage-files" => message!("activity-stage-files"),
+        "swap-files" => message!("activity-swap-files"),
         word => return word.to_owned(),
     };
     output.catalogue.word(message).to_owned()

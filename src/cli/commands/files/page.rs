@@ -109,7 +109,7 @@ impl<'s> FolderLine<'s> {
             _ if status.folder.interrupted => message!("files-interrupted", name = name),
             (None, _) => message!("files-status-never", name = name),
             (Some(at), 0) => message!("files-status-same", name = name, at = table::time(at)),
-            (Some(at), count) => message!("files-status-differs", name = name, at = table::time(at), count = count),
+            (Some(at), count) => message!("files-status-differs", name = name, count = count, at = table::time(at)),
         };
         let mut text = catalogue.text(&message);
         let due = &status.folder.restart_due;

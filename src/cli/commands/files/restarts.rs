@@ -28,7 +28,6 @@ pub fn restart(
         restarted = runtime.block_on(async {
             let observed = Observed::look(&engine, project.manifest()).await?;
             let running: Vec<String> = due.into_iter().filter(|name| observed.runs(name)).cloned().collect();
-            crate::failpoint!("files.apply.before-restart");
             act(&engine, project, (Action::Restart, running.clone()), reporter).await.map_err(Failure::Work)?;
             Ok::<_, Failure>(running)
         })?;
