@@ -73,7 +73,7 @@ impl Staging<'_> {
             match (placed.is_folder, placed.origin) {
                 (true, _) => {
                     fs::create_dir(&at).map_err(FilesError::file(&at))?;
-                    folders.push((path, placed));
+                    folders.push((path.as_path(), placed));
                 }
                 (false, Origin::Delivered) => self.copy(path, placed, &at, &mut meter)?,
                 (false, Origin::Present) if extent == Extent::Whole => self.link(path, &at)?,
@@ -125,7 +125,7 @@ impl Staging<'_> {
             ErrorKind::NotFound => FilesError::SourceChanged { path: from.clone() },
             _ => FilesError::file(&from)(error),
         })?;
-        let digest = self.copy_bytes(&file, (&from, at), placed.mode, meter)?;
+        let digest = self.copy_bytes(&file, (from.as_path(), at), placed.mode, meter)?;
         if entry.digest.as_ref() != Some(&digest) {
             return Err(changed());
         }

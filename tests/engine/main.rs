@@ -26,6 +26,7 @@ mod delta_packages;
 mod ended_databases;
 mod exchange;
 mod fetching;
+mod files;
 mod foreign;
 mod foreign_archives;
 mod hostile_sites;

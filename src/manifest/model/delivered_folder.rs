@@ -100,7 +100,7 @@ impl FromStr for Owner {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = |text: &str| match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             // The last number means "leave it as it is" to chown(2).
-            true => text.parse().ok().filter(|number| *number != u32::MAX),
+            true => text.parse::<u32>().ok().filter(|number| *number != u32::MAX),
             false => None,
         };
         let parts = text.split_once(':').and_then(|(user, group)| Some((number(user)?, number(group)?)));
