@@ -233,13 +233,32 @@ pub fn open_folder(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::DIRECTORY.bits() as i32).open(path)
 }
 
+/// Lets the owner of a folder and of those below it remove what is in them.
+fn make_writable(folder: &Path) -> io::Result<()> {
+    let mode = fs::symlink_metadata(folder)?.mode() & 0o7777;
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode | 0o700))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes what lies at a path and everything below it; nothing may lie there.
 ///
 /// # Errors
 /// What can't be removed.
 pub fn remove_all(path: &Path) -> Result<(), FilesError> {
     let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => match fs::remove_dir_all(path) {
+            // Deliveries may have folders that nobody but root may write to.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                make_writable(path).and_then(|()| fs::remove_dir_all(path))
+            }
+            removed => removed,
+        },
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
