@@ -78,7 +78,10 @@ fn what_blobs_hold_is_noted_before_they_have_their_places_and_says_nothing_until
     };
     // Its manifest is missing: the layers are noted, and stay where they arrived.
     arrive(from.path(), to.path(), &all_of(&image)[..4]);
-    assert_eq!(adopt(&adoption(to.path(), &[&image], None)).unwrap().lacking, std::slice::from_ref(&image.manifest.digest));
+    assert_eq!(
+        adopt(&adoption(to.path(), &[&image], None)).unwrap().lacking,
+        std::slice::from_ref(&image.manifest.digest)
+    );
     let records = to.path().join(crate::images::store::layout::OWN_FOLDER).join("layers");
     assert_eq!(fs::read_dir(&records).unwrap().count(), 3);
     let layout = Layout::open(to.path()).unwrap().unwrap();
