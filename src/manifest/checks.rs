@@ -5,6 +5,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ignore::gitignore::GitignoreBuilder;
+
 use super::graph::Graph;
 use super::model::{
     Condition, Dependency, EnvFormat, HostAddress, Manifest, MountKind, NamespaceMode, NetworkJoin, Protocol,
@@ -33,6 +35,7 @@ pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     checker.extra_hosts();
     checker.stop_signals();
     checker.databases();
+    checker.data();
     checker.files();
 }
 
@@ -69,21 +72,24 @@ impl<'a> Checker<'a> {
 
     /// Names that a selector would read as something else, and groups that hide a service.
     fn names(&mut self) {
-        for section in ["services", "databases"] {
+        for section in ["services", "databases", "data"] {
             for entry in self.root.get(section).map(Node::entries).unwrap_or_default() {
                 let name = entry.key.as_str();
-                let what = if section == "services" { "service" } else { "database" };
                 let fine = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
                     && name.starts_with(|c: char| c.is_ascii_alphanumeric());
-                if what == "service" && !fine {
-                    let message = message!("check-service-name", name = name);
+                if section != "databases" && !fine {
+                    let message = match section {
+                        "services" => message!("check-service-name", name = name),
+                        _ => message!("check-data-name", name = name),
+                    };
                     let help = message!("help-service-name");
                     self.problems.error_with_help(entry.key_span, message, help);
                 } else if name.is_empty() {
                     self.problems.error(entry.key_span, message!("check-database-name"));
                 } else if reads_as_selector(name) {
-                    let message = match what {
-                        "service" => message!("check-service-selector", name = name),
+                    let message = match section {
+                        "services" => message!("check-service-selector", name = name),
+                        "data" => message!("check-data-selector", name = name),
                         _ => message!("check-database-selector", name = name),
                     };
                     self.problems.error(entry.key_span, message);
@@ -426,6 +432,35 @@ impl<'a> Checker<'a> {
                     self.problems.error(span, message);
                 }
             }
+        }
+    }
+
+    /// Folders that can't be kept as they are written. The password of the repository is not missed: `data init` makes it.
+    fn data(&mut self) {
+        let manifest = self.manifest;
+        let mut earlier: Vec<(&str, &Path)> = Vec::new();
+        for (_, name, data) in manifest.data.iter() {
+            for (index, user) in data.used_by.iter().enumerate() {
+                self.service_exists(user, &["data", name, "used_by", &index.to_string()], Place::Value);
+            }
+            for (index, pattern) in data.exclude.iter().enumerate() {
+                let mut patterns = GitignoreBuilder::new("/");
+                if patterns.add_line(None, pattern).is_err() {
+                    let span = self.root.place(&["data", name, "exclude", &index.to_string()]);
+                    let message = message!("check-data-pattern", pattern = pattern);
+                    self.problems.error_with_help(span, message, message!("help-data-pattern"));
+                }
+            }
+            let span = self.root.place(&["data", name, "path"]);
+            let path = data.path.as_path();
+            if path == Path::new("/") {
+                self.problems.error(span, message!("check-data-root"));
+            } else if manifest.paths.backups.as_ref().is_some_and(|backups| backups.starts_with(path)) {
+                self.problems.error(span, message!("check-data-backups"));
+            } else if let Some((other, _)) = earlier.iter().find(|(_, other)| *other == path) {
+                self.problems.error(span, message!("check-data-same", other = other));
+            }
+            earlier.push((name, path));
         }
     }
 
