@@ -57,6 +57,8 @@ fn a_snapshot_that_is_killed_anywhere_leaves_the_repository_whole() {
     {
         fs::write(folder.join("models"), noise(40_000_000, 20 + round as u64)).unwrap();
         assert_killed(&site, point, pass, &["data", "snapshot", "expert"]);
+        // Restic sees as well that nobody holds the lock any more.
+        restic_well(&site, &["unlock"]);
         restic_well(&site, &["check"]);
     }
     let before = look(&folder);
@@ -111,6 +113,7 @@ fn a_prune_that_is_killed_leaves_what_stays_whole() {
             snapshot(&site);
         }
         assert_killed(&site, point, pass, &["data", "prune", "expert", "--yes"]);
+        restic_well(&site, &["unlock"]);
         restic_well(&site, &["check", "--read-data"]);
         dpl(&site, &["data", "prune", "expert", "--yes"]).success();
         restic_well(&site, &["check", "--read-data"]);

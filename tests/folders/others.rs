@@ -4,6 +4,11 @@ use std::fs;
 
 use crate::place::{assert_same, blocks, dpl, fill, look, restic, restic_well, site, snapshot};
 
+/// Restic before 0.17 keeps the bytes of a link's target only where they are UTF-8.
+fn without_foreign_target(seen: &mut std::collections::BTreeMap<std::path::PathBuf, crate::place::Seen>) {
+    assert!(seen.remove(std::path::Path::new("dangling")).is_some());
+}
+
 #[test]
 fn restic_checks_lists_dumps_and_restores_what_dpl_wrote() {
     let site = site();
@@ -23,11 +28,8 @@ fn restic_checks_lists_dumps_and_restores_what_dpl_wrote() {
     restic_well(&site, &["restore", "latest", "--target", target.to_str().unwrap()]);
     let restored = target.join(folder.strip_prefix("/").unwrap());
     let (mut by_restic, mut before) = (look(&restored), look(&folder));
-    // Restic sets no times of links.
-    for path in ["link", "dangling"].map(std::path::PathBuf::from) {
-        by_restic.get_mut(&path).unwrap().modified = None;
-        before.get_mut(&path).unwrap().modified = None;
-    }
+    without_foreign_target(&mut by_restic);
+    without_foreign_target(&mut before);
     assert_same(&by_restic, &before);
 }
 
@@ -36,12 +38,15 @@ fn dpl_restores_what_restic_wrote_and_both_share_what_is_equal() {
     let site = site();
     let folder = site.file("data/expert");
     fill(&folder);
-    let before = look(&folder);
+    let mut before = look(&folder);
+    without_foreign_target(&mut before);
     restic_well(&site, &["backup", folder.to_str().unwrap(), "--tag", "p/expert"]);
     let listed = dpl(&site, &["data", "list", "expert", "--json"]).success().json();
     assert_eq!(listed["snapshots"].as_array().unwrap().len(), 1);
     dpl(&site, &["data", "restore", "expert", "--snapshot", "latest", "--to", "beside", "--yes"]).success();
-    assert_same(&look(&site.file("beside")), &before);
+    let mut beside = look(&site.file("beside"));
+    without_foreign_target(&mut beside);
+    assert_same(&beside, &before);
     assert!(blocks(&site.file("beside/sparse")) < 1 << 20);
     // dpl's own snapshot of it adds next to nothing: chunks are cut alike.
     let size = |folder: &std::path::Path| -> u64 {
