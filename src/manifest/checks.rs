@@ -453,6 +453,10 @@ impl<'a> Checker<'a> {
             }
             let span = self.root.place(&["data", name, "path"]);
             let path = data.path.as_path();
+            if path.as_os_str().is_empty() {
+                // Missing, and told.
+                continue;
+            }
             if path == Path::new("/") {
                 self.problems.error(span, message!("check-data-root"));
             } else if manifest.paths.backups.as_ref().is_some_and(|backups| backups.starts_with(path)) {

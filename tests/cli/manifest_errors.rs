@@ -142,7 +142,7 @@ pages! {
   "repository": { "pasword": { "file": "x" } },
   "data": {
     "up loads": { "path": "/srv/data" },
-    "models": { "exclude": ["[a"], "used_by": ["wbe"], "keep": { "last": -1 }, "one_file_system": "no" },
+    "models": { "exclude": ["[z-a]"], "used_by": ["wbe"], "keep": { "last": -1 }, "one_file_system": "no" },
     "7": { "path": "/" },
     "wheels": { "path": "/srv/wheels", "exclud": [] },
     "again": { "path": "/srv/wheels" }

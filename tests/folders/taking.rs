@@ -205,3 +205,36 @@ fn a_file_that_can_not_be_read_is_missed_loudly() {
     let listed = restic_well(&site, &["ls", "latest"]);
     assert!(listed.contains("/fine") && !listed.contains("/sealed"), "{listed}");
 }
+
+#[test]
+fn a_snapshot_that_is_interrupted_leaves_none_and_no_lock_and_the_next_goes_on() {
+    let site = site();
+    let folder = site.file("data/expert");
+    fill(&folder);
+    let mut command = site.command(&["-f", "stack.json", "data", "snapshot", "expert"]);
+    command.env("DPL_FAILPOINT", "folders.walk.listed:2").env("DPL_FAILPOINT_FREEZES", "1");
+    let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    crate::locks::wait_until_stopped(child.id());
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    crate::locks::go_on(child.id());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read_dir(site.file("backups/data/snapshots")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(site.file("backups/data/locks")).unwrap().count(), 0);
+    restic_well(&site, &["check", "--read-data"]);
+    snapshot(&site);
+    restic_well(&site, &["check", "--read-data"]);
+}
+
+#[test]
+fn services_of_which_nobody_can_tell_whether_they_run_are_named_and_the_snapshot_is_taken() {
+    let site = site();
+    let manifest = crate::place::MANIFEST.replace("\"data/wheels\"", "\"data/wheels\", \"used_by\": [\"web\"]");
+    site.write("stack.json", &manifest);
+    let run = dpl(&site, &["data", "snapshot", "wheels"]).success();
+    assert!(run.stderr.contains("can't be told: web"), "{}", run.stderr);
+    // To stop them takes an engine: nothing is done without one.
+    dpl(&site, &["data", "snapshot", "wheels", "--stop"]).failure(4);
+    assert_eq!(fs::read_dir(site.file("backups/data/snapshots")).unwrap().count(), 1);
+}

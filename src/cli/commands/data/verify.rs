@@ -63,7 +63,11 @@ impl Operation for VerifySnapshots {
     }
 
     fn command(&self) -> String {
-        let read = self.read_data.map(|percent| format!(" --read-data={percent}")).unwrap_or_default();
+        let read = match self.read_data {
+            None => String::new(),
+            Some(100) => " --read-data".to_owned(),
+            Some(percent) => format!(" --read-data={percent}"),
+        };
         format!("dpl data verify {}{read}", typed(&self.names))
     }
 
@@ -108,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_journal_has_a_verification_with_all_its_flags() {
-        let lines = ["dpl data verify expert --read-data=20", "dpl data verify expert wheels"];
+        let lines = ["dpl data verify expert --read-data", "dpl data verify expert wheels --read-data=20"];
         assert_typed_again(&lines, &[], |command| match command {
             Command::Data(DataCommand::Verify(VerifySnapshotsArguments { targets, read_data })) => {
                 VerifySnapshots { names: targets.targets, read_data }.command()
