@@ -8,6 +8,7 @@
 //! - [`sites`]: other machines: dpl at the other end of an ssh connection.
 //! - [`databases`]: PostgreSQL: dump, backup, rebuild, restore.
 //! - [`files`]: folders that a delivery brings: plan, staging, swap, way back.
+//! - [`folders`]: folders of data: snapshots, differences, restores.
 //! - [`services`]: containers: snapshot, plan, run, readiness, status, logs.
 //! - [`images`]: the image store; save, load, import and export.
 //! - [`manifest`]: the typed service manifest: reading, checking, selecting.
@@ -29,6 +30,7 @@ pub mod databases;
 pub mod engine;
 pub mod failpoint;
 pub mod files;
+pub mod folders;
 pub mod fs;
 #[cfg(test)]
 mod fuzz_seeds;

@@ -31,6 +31,9 @@ pub enum FilesError {
     Special {
         path: PathBuf,
     },
+    Pattern {
+        pattern: String,
+    },
     File {
         path: PathBuf,
         #[source]
@@ -109,6 +112,7 @@ impl Told for FilesError {
                 message!("error-files-empty-source", path = path.display(), name = name)
             }
             Self::Special { path } => message!("error-files-special", path = path.display()),
+            Self::Pattern { pattern } => message!("check-data-pattern", pattern = pattern),
             Self::File { path, .. } => message!("error-files-file", path = path.display()),
             Self::Outside { name, path } => message!("error-files-outside", name = name, path = path.display()),
             Self::Mounted { path } => message!("error-files-mounted", path = path.display()),

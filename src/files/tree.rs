@@ -6,12 +6,13 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rustix::fs::OFlags;
 
 use super::error::FilesError;
 use super::paths::{OWN_MARK, encoded, is_mounted};
 use crate::fs::{Digest, HashingReader};
-use crate::manifest::model::{ExcludePattern, Owner};
+use crate::manifest::model::Owner;
 use crate::report::Reporter;
 
 /// What kind of thing lies at a path. Links are not followed.
@@ -119,16 +120,12 @@ impl Tree {
     ///
     /// # Errors
     /// What can't be read, a file system that is mounted below it, and a request to stop.
-    pub fn scan(
-        root: &Path,
-        patterns: &[ExcludePattern],
-        excluded: Excluded,
-        reporter: &Reporter,
-    ) -> Result<Self, FilesError> {
+    pub fn scan(root: &Path, patterns: &[String], excluded: Excluded, reporter: &Reporter) -> Result<Self, FilesError> {
         let metadata = fs::metadata(root).map_err(FilesError::file(root))?;
         if !metadata.is_dir() {
             return Err(FilesError::NotAFolder { path: root.to_owned() });
         }
+        let patterns = gitignore(root, patterns)?;
         let mut tree = Self::default();
         tree.entries.insert(PathBuf::new(), Entry::of(root, &metadata).map_err(FilesError::file(root))?);
         let mut folders = vec![(PathBuf::new(), false)];
@@ -157,7 +154,7 @@ impl Tree {
                     Err(error) => return Err(FilesError::file(&at)(error)),
                 };
                 let is_folder = entry.is_folder();
-                entry.is_excluded = is_excluded || patterns.iter().any(|pattern| pattern.matches(&path, is_folder));
+                entry.is_excluded = is_excluded || patterns.matched(&path, is_folder).is_ignore();
                 if entry.is_excluded && excluded == Excluded::PassedOver {
                     continue;
                 }
@@ -216,6 +213,16 @@ impl Tree {
                 path == other_path && entry.kind == other.kind && is_same
             })
     }
+}
+
+/// The patterns of what is left out. The manifest's check has read each of them.
+fn gitignore(root: &Path, patterns: &[String]) -> Result<Gitignore, FilesError> {
+    let mut builder = GitignoreBuilder::new(root);
+    for pattern in patterns {
+        let added = builder.add_line(None, pattern);
+        added.map_err(|_| FilesError::Pattern { pattern: pattern.clone() })?;
+    }
+    builder.build().map_err(|_| FilesError::Pattern { pattern: patterns.join(" ") })
 }
 
 /// Digests of files that were read before, by what changes when a file does.

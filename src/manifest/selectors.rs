@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use super::model::Manifest;
-use super::model::glob::glob_matches;
 use super::sites::SiteList;
 use super::text::problem::nearest;
 use crate::report::{Listed, Message, Told};
@@ -18,6 +17,8 @@ pub struct Choices {
     entries: Vec<Choice>,
     /// Numbers that are empty, and what was removed from them.
     removed: Vec<(usize, String)>,
+    /// The first that there could be: data folders are numbered behind the databases.
+    first_number: usize,
     last_number: usize,
 }
 
@@ -28,6 +29,7 @@ pub enum Noun {
     Service,
     Database,
     Files,
+    Data,
     Site,
 }
 
@@ -37,6 +39,7 @@ impl Noun {
             Self::Service => message!("noun-service"),
             Self::Database => message!("noun-database"),
             Self::Files => message!("noun-delivered-folder"),
+            Self::Data => message!("noun-data-folder"),
             Self::Site => message!("noun-site"),
         }
     }
@@ -46,6 +49,7 @@ impl Noun {
             Self::Service => message!("noun-services"),
             Self::Database => message!("noun-databases"),
             Self::Files => message!("noun-delivered-folders"),
+            Self::Data => message!("noun-data-folders"),
             Self::Site => message!("noun-sites"),
         }
     }
@@ -56,6 +60,7 @@ impl Noun {
             Self::Service => "dpl list",
             Self::Database => "dpl db list",
             Self::Files => "dpl files list",
+            Self::Data => "dpl data list",
             Self::Site => "dpl sites",
         }
     }
@@ -142,6 +147,7 @@ impl Choices {
             removed: (1..=services.last_number())
                 .filter_map(|number| Some((number, services.removed_name(number)?.to_owned())))
                 .collect(),
+            first_number: 1,
             last_number: services.last_number(),
         }
     }
@@ -158,6 +164,7 @@ impl Choices {
             removed: (1..=databases.last_number())
                 .filter_map(|number| Some((number, databases.removed_name(number)?.to_owned())))
                 .collect(),
+            first_number: 1,
             last_number: databases.last_number(),
         }
     }
@@ -170,8 +177,27 @@ impl Choices {
         Self {
             noun: Noun::Files,
             entries: names.map(choice).collect(),
+            first_number: 1,
             last_number: manifest.files.len(),
             ..Self::default()
+        }
+    }
+
+    /// The data folders of a manifest, numbered behind its databases.
+    pub fn data(manifest: &Manifest) -> Self {
+        let (data, before) = (&manifest.data, manifest.databases.last_number());
+        let choice = |(number, name, _): (usize, &str, _)| Choice {
+            number: before + number,
+            name: name.to_owned(),
+            groups: Vec::new(),
+        };
+        let removed = |number: usize| Some((before + number, data.removed_name(number)?.to_owned()));
+        Self {
+            noun: Noun::Data,
+            entries: data.iter().map(choice).collect(),
+            removed: (1..=data.last_number()).filter_map(removed).collect(),
+            first_number: before + 1,
+            last_number: if data.is_empty() { 0 } else { before + data.last_number() },
         }
     }
 
@@ -182,7 +208,8 @@ impl Choices {
             name: name.clone(),
             groups: site.groups.clone(),
         });
-        Self { noun: Noun::Site, entries: entries.collect(), removed: Vec::new(), last_number: list.sites.len() }
+        let (removed, last_number) = (Vec::new(), list.sites.len());
+        Self { noun: Noun::Site, entries: entries.collect(), removed, first_number: 1, last_number }
     }
 
     /// What the choices are.
@@ -258,7 +285,8 @@ impl Choices {
 
     fn matching(&self, token: &str, term: &Term) -> Result<Vec<usize>, SelectorError> {
         // A number past the end is an error of its own, whatever else matches: it was written for a longer manifest.
-        let is_past_the_end = matches!(term, Term::Numbers { first, last } if *first == 0 || *last > self.last_number);
+        let is_past_the_end =
+            matches!(term, Term::Numbers { first, last } if *first < self.first_number || *last > self.last_number);
         let found: Vec<usize> =
             self.entries.iter().filter(|entry| entry.matches(term)).map(|entry| entry.number).collect();
         if found.is_empty() || is_past_the_end { Err(self.nothing_matches(token, term)) } else { Ok(found) }
@@ -268,6 +296,9 @@ impl Choices {
         let (noun, nouns) = (self.noun.one(), self.noun.many());
         let numbers = match self.last_number {
             0 => message!("selector-manifest-has-none", nouns = nouns),
+            last if self.first_number > 1 => {
+                message!("selector-numbers-from", first = self.first_number, last = last)
+            }
             last => message!("selector-numbers", last = last),
         };
         SelectorError::new(match term {
@@ -401,6 +432,34 @@ fn number(text: &str) -> Option<usize> {
 pub fn services_named(manifest: &Manifest, patterns: &[String]) -> Vec<String> {
     let is_named = |name: &&str| patterns.iter().any(|pattern| glob_matches(pattern, name));
     manifest.services.names().filter(is_named).map(str::to_owned).collect()
+}
+
+/// `*` stands for any characters, `?` for one.
+fn glob_matches(glob: &str, name: &str) -> bool {
+    let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), name.chars().collect());
+    let (mut at, mut seen) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while seen < name.len() {
+        match glob.get(at) {
+            Some('*') => {
+                star = Some((at, seen));
+                at += 1;
+            }
+            Some(character) if *character == '?' || *character == name[seen] => {
+                at += 1;
+                seen += 1;
+            }
+            _ => match star {
+                Some((star_at, from)) => {
+                    star = Some((star_at, from + 1));
+                    at = star_at + 1;
+                    seen = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    glob[at..].iter().all(|character| *character == '*')
 }
 
 #[cfg(test)]

@@ -17,10 +17,25 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     let with = |modules: &[&'static str]| [modules, &base].concat();
     let low = ["manifest", "engine", "state"];
     BTreeMap::from([
-        ("cli", with(&["packages", "sites", "databases", "files", "services", "images", "manifest", "engine", "state"])),
+        (
+            "cli",
+            with(&[
+                "packages",
+                "sites",
+                "databases",
+                "folders",
+                "files",
+                "services",
+                "images",
+                "manifest",
+                "engine",
+                "state",
+            ]),
+        ),
         ("packages", with(&["sites", "databases", "services", "images", "manifest", "engine", "state"])),
         ("sites", with(&["databases", "services", "images", "manifest", "engine", "state", "ssh"])),
         ("databases", with(&["services", "images", "manifest", "engine", "state"])),
+        ("folders", base.clone()),
         ("files", with(&["manifest", "state"])),
         ("services", with(&low)),
         ("images", with(&low)),
@@ -42,6 +57,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "sites",
                 "databases",
                 "files",
+                "folders",
                 "services",
                 "images",
                 "manifest",
@@ -88,8 +104,13 @@ const INSIDE: [(&str, &[&[&str]]); 7] = [
 ];
 
 /// Crates that belong to one module, or to a few.
-const OWNED: [(&str, &[&str]); 4] =
-    [("bollard", &["engine"]), ("openssh", &["engine", "sites"]), ("clap", &["cli"]), ("indicatif", &["cli"])];
+const OWNED: [(&str, &[&str]); 5] = [
+    ("bollard", &["engine"]),
+    ("rustic_core", &["folders"]),
+    ("openssh", &["engine", "sites"]),
+    ("clap", &["cli"]),
+    ("indicatif", &["cli"]),
+];
 
 const PRINTS: [&str; 5] = ["println", "eprintln", "print", "eprint", "dbg"];
 

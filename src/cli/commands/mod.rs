@@ -3,6 +3,7 @@
 mod chain;
 mod check;
 mod completions;
+mod data;
 mod databases;
 mod doctor;
 mod exec;
@@ -29,6 +30,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use self::chain::ChainArguments;
 use self::check::UseArguments;
 use self::completions::CompletionsArguments;
+use self::data::DataCommand;
 use self::databases::DatabaseCommand;
 use self::exec::ExecArguments;
 use self::files::FilesCommand;
@@ -116,6 +118,9 @@ pub enum Command {
     /// Put what a delivery brings in place: list, plan, apply, rollback, status
     #[command(subcommand)]
     Files(FilesCommand),
+    /// Manage folders that live at the site: snapshot, list, diff, restore, verify, prune
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Show what was done, when, by whom and with what result
     History(HistoryArguments),
     /// Return services to the images and configuration they had before an action
@@ -192,6 +197,7 @@ impl Command {
                 !matches!(command, DatabaseCommand::List(_) | DatabaseCommand::Sql(_) | DatabaseCommand::Shell(_))
             }
             Self::Files(command) => matches!(command, FilesCommand::Apply(_) | FilesCommand::Rollback(_)),
+            Self::Data(command) => !matches!(command, DataCommand::List(_) | DataCommand::Diff(_)),
             Self::Lock(command) => matches!(command, LockCommand::Release(_)),
             Self::Release(command) => command.changes(),
             Self::Key(command) => !matches!(command, KeyCommand::List),
@@ -255,6 +261,7 @@ pub fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> 
         Command::Logs(arguments) => logs::run(&arguments, session),
         Command::Db(command) => databases::run(&command, session),
         Command::Files(command) => files::run(&command, session),
+        Command::Data(command) => data::run(&command, session),
         Command::Stats(arguments) => stats::run(&arguments, session),
         Command::Graph(arguments) => graph::run(&arguments, session),
         Command::Exec(arguments) => exec::run(&arguments, session),

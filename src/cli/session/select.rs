@@ -39,6 +39,11 @@ pub fn files(manifest: &Manifest, selectors: &[String], unselected: Unselected) 
     select(&Choices::files(manifest), selectors, unselected, "NAME").map(Selection::into_names)
 }
 
+/// The data folders that the selectors choose, by number.
+pub fn data(manifest: &Manifest, selectors: &[String], unselected: Unselected) -> Result<Vec<String>, Failure> {
+    select(&Choices::data(manifest), selectors, unselected, "NAME").map(Selection::into_names)
+}
+
 fn select(
     choices: &Choices,
     selectors: &[String],
@@ -56,6 +61,7 @@ fn select(
                     Noun::Service => message!("usage-name-services", verb = verb),
                     Noun::Database => message!("usage-name-databases", verb = verb),
                     Noun::Files => message!("usage-name-files", verb = verb),
+                    Noun::Data => message!("usage-name-data", verb = verb),
                     Noun::Site => message!("usage-name-sites", verb = verb),
                 },
                 message!("hint-choose", command = command, example = example),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::files::tree::Stamp;
 use crate::fs::Digest;
-use crate::manifest::model::{ExcludePattern, FileMode, Permissions};
+use crate::manifest::model::{FileMode, Permissions};
 
 /// A tree of lines: `path/` is a folder, `path=text` a file, `path>target` a link.
 fn tree(lines: &[&str]) -> Tree {
@@ -97,9 +97,7 @@ fn what_is_left_out_stays_and_does_not_count() {
     for path in ["cache", "cache/deep", "cache/deep/x"] {
         present.entries.get_mut(Path::new(path)).unwrap().is_excluded = true;
     }
-    let exclude = vec!["cache/".parse::<ExcludePattern>().unwrap()];
-    let folder = DeliveredFolder { exclude, ..folder(DeliveryMode::Mirror) };
-    let plan = plan(&folder, &source, &present, Some(&contents(&source)), LocalChoice::Overwrite);
+    let plan = plan(&folder(DeliveryMode::Mirror), &source, &present, Some(&contents(&source)), LocalChoice::Overwrite);
     assert_eq!((said(&plan).as_str(), plan.present), ("-b", 2));
     assert!(plan.result.contains_key(Path::new("cache/deep/x")));
 }

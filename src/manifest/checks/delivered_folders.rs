@@ -1,5 +1,7 @@
 //! Folders that a delivery brings: where they may lie, and what they name.
 
+use ignore::gitignore::GitignoreBuilder;
+
 use super::{Checker, Place};
 use crate::manifest::model::DeliveredFolder;
 use crate::manifest::selectors::{reads_as_selector, services_named};
@@ -16,6 +18,14 @@ impl Checker<'_> {
                 if is_nested {
                     let span = self.root.place(&["files", name, "to"]);
                     self.problems.error(span, message!("check-files-nested", other = other));
+                }
+            }
+            for (index, pattern) in folder.exclude.iter().enumerate() {
+                let mut patterns = GitignoreBuilder::new("/");
+                if patterns.add_line(None, pattern).is_err() {
+                    let span = self.root.place(&["files", name, "exclude", &index.to_string()]);
+                    let message = message!("check-data-pattern", pattern = pattern);
+                    self.problems.error_with_help(span, message, message!("help-data-pattern"));
                 }
             }
             for (index, pattern) in folder.restart.iter().enumerate() {

@@ -1,13 +1,12 @@
 //! Folders that a delivery brings, and where they belong.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::glob::glob_matches;
 use super::{InvalidValue, is_default, text_value};
 
 /// How much of a target a mirror removes without the count being typed, in percent, where the manifest does not say.
@@ -30,9 +29,10 @@ pub struct DeliveredFolder {
     /// The permissions of all that is delivered; where absent, those of the files as they were delivered.
     #[serde(skip_serializing_if = "is_default")]
     pub permissions: Permissions,
-    /// What is not delivered and stays as it is in the target: `cache/`, `*.pyc`, `conf/local.yaml`, `logs/**`.
+    /// What is not delivered and stays as it is in the target, by patterns as a `.gitignore` in that folder has them: `cache/`,
+    /// `*.pyc`, `/conf/local.yaml`.
     #[serde(skip_serializing_if = "is_default")]
-    pub exclude: Vec<ExcludePattern>,
+    pub exclude: Vec<String>,
     /// Services that are restarted afterwards, where they run: names and globs.
     #[serde(skip_serializing_if = "is_default")]
     pub restart: Vec<String>,
@@ -137,114 +137,9 @@ impl FromStr for FileMode {
 
 text_value!(FileMode, "FileMode", { "type": "string", "pattern": "^0?[0-7]{3}$|\\$" });
 
-/// A pattern of paths as a line of a `.gitignore` has them, without `!`, brackets and backslashes: one without a slash inside
-/// means a name at any depth, one with a slash a path from the top; a slash at its end means folders alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExcludePattern {
-    text: String,
-}
-
-impl fmt::Display for ExcludePattern {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.text)
-    }
-}
-
-impl FromStr for ExcludePattern {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let inside = text.strip_prefix('/').unwrap_or(text);
-        let inside = inside.strip_suffix('/').unwrap_or(inside);
-        let is_fine = !inside.is_empty()
-            && !text.starts_with(['!', '#'])
-            && !text.contains(['[', ']', '\\', '\n'])
-            && text.trim() == text
-            && inside.split('/').all(|part| !["", ".", ".."].contains(&part));
-        match is_fine {
-            true => Ok(Self { text: text.to_owned() }),
-            false => Err(InvalidValue(message!("value-exclude", text = text))),
-        }
-    }
-}
-
-text_value!(ExcludePattern, "ExcludePattern", { "type": "string", "pattern": "^[^!#\\[\\]\\\\][^\\[\\]\\\\]*$|\\$" });
-
-impl ExcludePattern {
-    /// Whether it means what lies at `path`, counted from the top of the folder. What lies below a folder that it means is not
-    /// asked for.
-    pub fn matches(&self, path: &Path, is_folder: bool) -> bool {
-        let (pattern, only_folders) = match self.text.strip_suffix('/') {
-            Some(pattern) => (pattern, true),
-            None => (self.text.as_str(), false),
-        };
-        if only_folders && !is_folder {
-            return false;
-        }
-        let names: Vec<String> = path.iter().map(|name| name.to_string_lossy().into_owned()).collect();
-        match pattern.contains('/') {
-            true => {
-                let parts: Vec<&str> = pattern.trim_start_matches('/').split('/').collect();
-                parts_match(&parts, &names)
-            }
-            false => names.last().is_some_and(|name| glob_matches(pattern, name)),
-        }
-    }
-}
-
-/// `**` stands for any folders, also for none; at the end for anything inside.
-fn parts_match(parts: &[&str], names: &[String]) -> bool {
-    match (parts.split_first(), names.split_first()) {
-        (None, None) => true,
-        (Some((&"**", [])), rest) => rest.is_some(),
-        (Some((&"**", more)), Some((_, below))) => parts_match(more, names) || parts_match(parts, below),
-        (Some((part, more)), Some((name, below))) => glob_matches(part, name) && parts_match(more, below),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn matches(pattern: &str, path: &str) -> bool {
-        let (path, is_folder) = match path.strip_suffix('/') {
-            Some(path) => (path, true),
-            None => (path, false),
-        };
-        pattern.parse::<ExcludePattern>().unwrap().matches(Path::new(path), is_folder)
-    }
-
-    #[test]
-    fn a_pattern_means_what_it_means_in_a_gitignore() {
-        for (pattern, path) in [
-            ("*.pyc", "a.pyc"),
-            ("*.pyc", "a/b/c.pyc"),
-            ("cache/", "cache/"),
-            ("cache/", "a/cache/"),
-            ("conf/local.yaml", "conf/local.yaml"),
-            ("/top", "top"),
-            ("logs/**", "logs/a/b"),
-            ("**/tmp", "tmp"),
-            ("**/tmp", "a/b/tmp"),
-            ("a/**/z", "a/z"),
-            ("a/**/z", "a/b/c/z"),
-            ("模块?", "x/模块二"),
-        ] {
-            assert!(matches(pattern, path), "{pattern} {path}");
-        }
-        for (pattern, path) in [
-            ("*.pyc", "a.py"),
-            ("cache/", "cache"),
-            ("conf/local.yaml", "a/conf/local.yaml"),
-            ("/top", "a/top"),
-            ("logs/**", "logs/"),
-            ("a/*/z", "a/b/c/z"),
-            ("a/*", "a/b/c"),
-        ] {
-            assert!(!matches(pattern, path), "{pattern} {path}");
-        }
-    }
 
     #[test]
     fn values_print_as_they_are_read_and_others_are_refused() {
@@ -258,9 +153,6 @@ mod tests {
         assert_eq!("0750".parse::<FileMode>().unwrap().to_string(), "0750");
         for text in ["", "64", "0888", "4755", "06444", "u=rw"] {
             assert!(text.parse::<FileMode>().is_err(), "{text}");
-        }
-        for text in ["", "/", "!keep", "#x", "a[bc]", "a\\b", "../x", "a//b", " a", "./a"] {
-            assert!(text.parse::<ExcludePattern>().is_err(), "{text}");
         }
     }
 }

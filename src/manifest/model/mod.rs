@@ -6,11 +6,11 @@
 
 mod byte_size;
 mod cpus;
+mod data;
 mod database;
 mod delivered_folder;
 mod devices;
 mod files;
-pub(in crate::manifest) mod glob;
 mod health;
 pub(in crate::manifest) mod kernel_words;
 mod network;
@@ -30,9 +30,10 @@ use crate::report::{Message, Told};
 
 pub use byte_size::{ByteSize, SwapLimit};
 pub use cpus::Cpus;
+pub use data::{Data, Keep, Repository};
 pub use database::{Database, POSTGRES_PORT, Preserve, Retention};
 pub(in crate::manifest) use delivered_folder::MOST_REMOVED;
-pub use delivered_folder::{DeliveredFolder, DeliveryMode, ExcludePattern, FileMode, Owner, Permissions};
+pub use delivered_folder::{DeliveredFolder, DeliveryMode, FileMode, Owner, Permissions};
 pub use devices::{Device, Gpu, GpuCount, Ulimit, is_cdi_name};
 pub use files::{FileUse, UsedFile};
 pub use health::{Healthcheck, HttpProbe, Ready, ReadyProbe};
@@ -110,6 +111,12 @@ pub struct Manifest {
     /// Folders that a delivery brings: `dpl files` puts them in place.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub files: IndexMap<String, DeliveredFolder>,
+    /// The repository that keeps snapshots of the folders under `data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    /// Folders that live at the site, numbered from 1 behind the last database.
+    #[serde(skip_serializing_if = "Numbered::is_empty")]
+    pub data: Numbered<Data>,
     /// The services, numbered by their place from 1. `null` removes one and keeps its number empty.
     pub services: Numbered<Service>,
 }
@@ -123,7 +130,7 @@ pub struct Paths {
     /// The services' own data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// Backups of databases.
+    /// Backups of databases, and snapshots of folders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backups: Option<PathBuf>,
 }

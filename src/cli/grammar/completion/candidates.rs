@@ -120,7 +120,12 @@ fn values(line: &CommandLine, argument: &Arg, typed: &str, offered: &Offered) ->
             let takes_manifest = !takes_flag_only(argument) && line.manifest.is_none();
             let takes_both = matches!(
                 kind,
-                Kind::Services | Kind::Databases | Kind::DeliveredFolders | Kind::Backups | Kind::Images
+                Kind::Services
+                    | Kind::Databases
+                    | Kind::DataFolders
+                    | Kind::DeliveredFolders
+                    | Kind::Backups
+                    | Kind::Images
             );
             if takes_manifest && takes_both {
                 candidates.extend(manifest_files(typed));
@@ -139,6 +144,8 @@ fn of_manifest(kind: Kind, manifest: &Manifest, line: &CommandLine, typed: &str)
         Kind::Service => services(manifest),
         Kind::Services => chosen_apart(typed, line, || [services(manifest), groups(manifest), all()].concat()),
         Kind::Database => databases(manifest),
+        Kind::DataFolder => data_folders(manifest),
+        Kind::DataFolders => chosen_apart(typed, line, || [data_folders(manifest), all()].concat()),
         Kind::Databases => chosen_apart(typed, line, || [databases(manifest), all()].concat()),
         Kind::DeliveredFolders => chosen_apart(typed, line, || [delivered_folders(manifest), all()].concat()),
         Kind::BackupsOfDatabase => {
@@ -180,6 +187,12 @@ fn databases(manifest: &Manifest) -> Vec<Candidate> {
 
 fn delivered_folders(manifest: &Manifest) -> Vec<Candidate> {
     manifest.files.iter().map(|(name, folder)| Candidate::new(name, folder.to.display().to_string())).collect()
+}
+
+fn data_folders(manifest: &Manifest) -> Vec<Candidate> {
+    let (data, before) = (manifest.data.iter(), manifest.databases.last_number());
+    data.map(|(number, name, data)| Candidate::new(name, format!("{}  {}", before + number, data.path.display())))
+        .collect()
 }
 
 fn all() -> Vec<Candidate> {

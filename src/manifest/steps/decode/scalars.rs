@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use super::{Context, Decode};
 use crate::manifest::model::{
-    ByteSize, Command, Condition, Cpus, DeliveryMode, EnvFormat, ExcludePattern, ExposedPort, FileMode, GpuCount,
-    InvalidValue, Link, MountKind, NamespaceMode, Owner, Period, Protocol, Reference, RestartPolicy, SwapLimit, Tmpfs,
+    ByteSize, Command, Condition, Cpus, DeliveryMode, EnvFormat, ExposedPort, FileMode, GpuCount, InvalidValue, Link,
+    MountKind, NamespaceMode, Owner, Period, Protocol, Reference, RestartPolicy, SwapLimit, Tmpfs,
 };
 use crate::manifest::text::node::{Node, Value};
 use crate::manifest::text::problem::nearest;
@@ -128,7 +128,7 @@ macro_rules! decode_text {
 
 decode_text!(Allowed: ByteSize, SwapLimit, Cpus, GpuCount, ExposedPort, Period);
 decode_text!(Refused: Link, RestartPolicy, NamespaceMode, Protocol, Tmpfs);
-decode_text!(Refused: ExcludePattern, FileMode, Owner);
+decode_text!(Refused: FileMode, Owner);
 
 impl Decode for Reference {
     /// Without a digest: an engine knows a registry's digest only of what it pulled or built itself, so that after a load
