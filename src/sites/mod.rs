@@ -43,6 +43,7 @@ pub use protocol::{
     ProjectPlace, RunSummary, Signal, Target, TerminalRequest, ToReceiver,
 };
 pub use receive::{MOST_AT_ONCE, Receiver, Recorded};
+pub use roots::is_own_folder;
 pub use seed_files::SeedFile;
 pub use serve::{become_command, keep, serve};
 pub use short_inventory::{InventoryTextError, ShortInventory};

@@ -131,6 +131,51 @@ fn a_made_up_index_writes_nowhere_else() {
     assert!(!std::path::Path::new("/tmp/dpl-escaped").exists());
 }
 
+/// A package whose manifest puts the seed there; the seed is one file.
+fn package_with_seed_at(desk: &Desk, place: &str) -> PathBuf {
+    desk.images(&[("web", &[&layer(1, 3000)]), ("worker", &[&layer(2, 2000)])]);
+    let text = fs::read_to_string(desk.site.file("stack.json")).unwrap();
+    desk.site.write("stack.json", &text.replace("\"seeds/d\"", &format!("{place:?}")));
+    desk.pack("all.tar", &["--for", "none", "--unsigned"])
+}
+
+#[test]
+fn no_seed_is_put_among_the_records_and_keys_of_dpl() {
+    let desk = Desk::new();
+    desk.site.write(".dpl/seed", "PGDMP");
+    let package = package_with_seed_at(&desk, ".dpl/seed");
+    let vault = machine();
+    let refused = unpack(&vault, &package, &[]).failure(1);
+    assert!(refused.stderr.contains("keeps for itself"), "{}", refused.stderr);
+    assert!(!vault.file(".dpl/seed").exists() && names(&vault).is_empty());
+}
+
+#[test]
+fn what_an_unsigned_package_writes_outside_of_the_folder_is_shown_and_asked_for() {
+    let desk = Desk::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let place = elsewhere.path().join("seed");
+    fs::write(&place, "PGDMP").unwrap();
+    let shown = place.display().to_string();
+    let package = package_with_seed_at(&desk, &shown);
+    fs::remove_file(&place).unwrap();
+    let vault = machine();
+    let path = package.display().to_string();
+    let planned = vault.run(&["--json", "package", "plan", &path]).success().json();
+    assert_eq!(planned["outside"], json!([shown]), "{planned}");
+    let planned = vault.run(&["package", "plan", &path]).success();
+    assert!(planned.stdout.contains("outside of that folder") && planned.stdout.contains(&shown), "{planned:?}");
+    let refused = vault.run(&["unpack", &path]).failure(2);
+    assert!(refused.stderr.contains("No trusted key signed this"), "{}", refused.stderr);
+    assert!(!place.exists() && names(&vault).is_empty());
+    // Where somebody has said yes, the place is known.
+    unpack(&vault, &package, &[]).success();
+    assert_eq!(fs::read_to_string(&place).unwrap(), "PGDMP");
+    fs::remove_file(&place).unwrap();
+    let planned = vault.run(&["-f", "stack.json", "--json", "package", "plan", &path]).success().json();
+    assert_eq!(planned["outside"], serde_json::Value::Null, "{planned}");
+}
+
 #[test]
 fn a_package_that_says_it_is_larger_than_any_disk_is_refused_before_anything_is_written() {
     let desk = Desk::new();
