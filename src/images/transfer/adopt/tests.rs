@@ -78,7 +78,10 @@ fn what_blobs_hold_is_noted_before_they_have_their_places_and_says_nothing_until
     };
     // Its manifest is missing: the layers are noted, and stay where they arrived.
     arrive(from.path(), to.path(), &all_of(&image)[..4]);
-    assert_eq!(adopt(&adoption(to.path(), &[&image], None)).unwrap().lacking, std::slice::from_ref(&image.manifest.digest));
+    assert_eq!(
+        adopt(&adoption(to.path(), &[&image], None)).unwrap().lacking,
+        std::slice::from_ref(&image.manifest.digest)
+    );
     let records = to.path().join(crate::images::store::layout::OWN_FOLDER).join("layers");
     assert_eq!(fs::read_dir(&records).unwrap().count(), 3);
     let layout = Layout::open(to.path()).unwrap().unwrap();
@@ -137,6 +140,24 @@ fn what_arrived_must_be_what_was_announced() {
     arrive(from.path(), to.path(), &all_of(&image));
     let mut lie = image.clone();
     lie.layers[1].diff_id = Digest::of(b"something else");
+    assert!(matches!(adopt(&adoption(to.path(), &[&lie], None)), Err(ImagesError::ArrivedDiffers { .. })));
+    assert!(names(to.path()).is_empty());
+}
+
+#[test]
+fn a_manifest_that_names_other_blobs_than_those_that_arrived_makes_no_image() {
+    let (from, image) = store_with("team/app:1", &["base", "app"]);
+    let to = tempfile::tempdir().unwrap();
+    arrive(
+        from.path(),
+        to.path(),
+        &[image.layers[0].blob.clone(), image.config.digest.clone(), image.manifest.digest.clone()],
+    );
+    // Another blob is said to hold the second layer, and arrives in its place; the image's manifest names the one of before.
+    let (other, another) = store_with("team/other:1", &["base", "other"]);
+    arrive(other.path(), to.path(), &[another.layers[1].blob.clone()]);
+    let mut lie = image.clone();
+    lie.layers[1] = OutgoingLayer { diff_id: image.layers[1].diff_id.clone(), ..another.layers[1].clone() };
     assert!(matches!(adopt(&adoption(to.path(), &[&lie], None)), Err(ImagesError::ArrivedDiffers { .. })));
     assert!(names(to.path()).is_empty());
 }
