@@ -9,7 +9,7 @@ use crate::cli::text::failure::Failure;
 use crate::fs::Attached;
 use crate::packages::{
     FileSource, PackageIndex, PackageReader, PackageSource, PackagesError, PartHeader, PartsSource, PartsStream,
-    StreamSource, damaged_parts, is_part, parts_beside,
+    StreamSource, damaged_parts, first_part, is_part, parts_beside,
 };
 use crate::sites::ProjectPlace;
 
@@ -30,6 +30,8 @@ pub fn open(paths: &[PathBuf]) -> Result<PackageReader, PackagesError> {
 fn parts_of(paths: &[PathBuf]) -> Vec<PathBuf> {
     match paths {
         [only] if is_part(only) => parts_beside(only),
+        // By the name that was given to `pack`, or by the list of its parts.
+        [only] => first_part(only).map_or_else(|| vec![only.clone()], |first| parts_beside(&first)),
         // `FILE.*` may be what somebody typed.
         several if several.len() > 1 => {
             several.iter().filter(|path| !path.to_string_lossy().ends_with(".parts.json")).cloned().collect()
