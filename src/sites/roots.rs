@@ -63,9 +63,9 @@ pub(in crate::sites) fn inside(folder: &Path, relative: &str) -> io::Result<Path
 }
 
 /// Whether a path leads into one of dpl's own folders: the records of projects and the keys that are trusted, what is on its way, the
-/// notes of an image store. Nothing that comes from elsewhere belongs there.
+/// notes of an image store. Nothing that comes from elsewhere belongs there. Some disks do not tell large letters from small ones.
 pub fn is_own_folder(path: &Path) -> bool {
-    path.components().any(|part| OWN_FOLDERS.iter().any(|own| part.as_os_str() == *own))
+    path.components().any(|part| OWN_FOLDERS.iter().any(|own| part.as_os_str().eq_ignore_ascii_case(own)))
 }
 
 /// Makes folders that belong to whom the one above them does.
@@ -111,9 +111,14 @@ mod tests {
 
     #[test]
     fn own_folders_are_known_at_any_depth_and_nothing_else_is() {
-        for own in
-            [".dpl/trusted-keys.json", "conf/.dpl", "/srv/p/.dpl-received/x", "store/.dpl-store/layers/x", "./.dpl"]
-        {
+        for own in [
+            ".dpl/trusted-keys.json",
+            "conf/.dpl",
+            "/srv/p/.dpl-received/x",
+            "store/.dpl-store/layers/x",
+            "./.dpl",
+            ".DPL/x",
+        ] {
             assert!(is_own_folder(Path::new(own)), "{own}");
         }
         for other in ["", "conf/dpl", ".dplx", "x.dpl", ".dpl-notes.txt", "/srv/p/seeds/d"] {

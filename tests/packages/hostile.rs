@@ -131,6 +131,63 @@ fn a_made_up_index_writes_nowhere_else() {
     assert!(!std::path::Path::new("/tmp/dpl-escaped").exists());
 }
 
+#[test]
+fn a_package_does_not_say_how_far_above_the_manifest_the_folder_lies() {
+    let desk = Desk::new();
+    let package = small_package(&desk);
+    let bytes = fs::read(&package).unwrap();
+    let mut index: serde_json::Value = {
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let entry = archive.entries().unwrap().next().unwrap().unwrap();
+        serde_json::from_reader(entry).unwrap()
+    };
+    let vault = machine();
+    unpack(&vault, &package, &[]).success();
+    // As deep as the vault's own folder lies, by other names and by the same ones.
+    let same = vault.file("stack.json").display().to_string().trim_start_matches('/').to_owned();
+    for deep in ["x/y/stack.json", &same] {
+        for file in index["files"].as_array_mut().unwrap() {
+            if file["purpose"] == "manifest" {
+                file["path"] = json!(deep);
+            }
+        }
+        index["manifest"] = json!(deep);
+        write_package(&vault.file("bad.tar"), &index, &bytes);
+        let planned = vault.run(&["-f", "stack.json", "--json", "package", "plan", "bad.tar"]).success().json();
+        assert_eq!(planned["plan"]["space"][0]["folder"], "SITE", "{deep}: {planned}");
+        // From elsewhere nobody can tell.
+        let elsewhere = machine();
+        let (own, path) = (vault.file("stack.json"), vault.file("bad.tar"));
+        let (own, path) = (own.display().to_string(), path.display().to_string());
+        let refused = elsewhere.run(&["-f", &own, "unpack", &path, "--yes"]).failure(2);
+        assert!(refused.stderr.contains("--folder"), "{deep}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_manifest_in_a_folder_of_the_project_is_found_there_again() {
+    let desk = Desk::new();
+    small_package(&desk);
+    let text = fs::read_to_string(desk.site.file("stack.json")).unwrap();
+    let text =
+        text.replace("\"store\"", "\"../store\"").replace("seeds/d", "../seeds/d").replace("conf/web", "../conf/web");
+    desk.site.write("manifests/stack.json", &text);
+    let deep = ["-f", "manifests/stack.json"];
+    let pack = ["pack", "--folder", ".", "--for", "none", "--unsigned", "-o", "deep.tar"];
+    desk.site.run(&[&deep[..], &pack].concat()).success();
+    let path = desk.site.file("deep.tar").display().to_string();
+    let vault = machine();
+    vault.run(&["unpack", &path, "--yes"]).success();
+    assert!(vault.file("manifests/stack.json").exists() && vault.file("conf/web.conf").exists());
+    // From the project's folder, and from elsewhere, since something has come into it before.
+    let own = vault.file("manifests/stack.json").display().to_string();
+    for (from, manifest) in [(&vault, "manifests/stack.json"), (&machine(), own.as_str())] {
+        let planned = from.run(&["-f", manifest, "--json", "package", "plan", &path]).success().json();
+        let files = planned["plan"]["files"].as_array().unwrap();
+        assert!(!files.is_empty() && files.iter().all(|file| file["result"] == "unchanged"), "{planned}");
+    }
+}
+
 /// A package whose manifest puts the seed there; the seed is one file.
 fn package_with_seed_at(desk: &Desk, place: &str) -> PathBuf {
     desk.images(&[("web", &[&layer(1, 3000)]), ("worker", &[&layer(2, 2000)])]);
