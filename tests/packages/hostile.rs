@@ -228,9 +228,16 @@ fn what_an_unsigned_package_writes_outside_of_the_folder_is_shown_and_asked_for(
     // Where somebody has said yes, the place is known.
     unpack(&vault, &package, &[]).success();
     assert_eq!(fs::read_to_string(&place).unwrap(), "PGDMP");
-    fs::remove_file(&place).unwrap();
-    let planned = vault.run(&["-f", "stack.json", "--json", "package", "plan", &path]).success().json();
+    fs::write(&place, "PGDMP, newer").unwrap();
+    let newer = desk.pack("newer.tar", &["--for", "none", "--unsigned"]).display().to_string();
+    fs::write(&place, "PGDMP").unwrap();
+    let plan = || vault.run(&["-f", "stack.json", "--json", "package", "plan", &newer]).success().json();
+    let planned = plan();
+    assert_eq!(planned["plan"]["seeds"][0]["result"], "replaced", "{planned}");
     assert_eq!(planned["outside"], serde_json::Value::Null, "{planned}");
+    // The manifest here has come in a package as well: where nothing is, nobody has put anything yet.
+    fs::remove_file(&place).unwrap();
+    assert_eq!(plan()["outside"], json!([shown]));
 }
 
 #[test]

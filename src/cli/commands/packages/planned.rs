@@ -36,7 +36,7 @@ pub struct PlannedPackage {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revokes: Vec<String>,
     /// Where it would write outside of the project's folder: the image store and the places of seeds, as the manifest that comes says
-    /// them and the one that is here does not.
+    /// them; not those that the manifest here says, too, and where something is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<String>,
     /// The newest release that was unpacked here before, where it is newer than this one: `unpack` needs `--allow-older` then.
@@ -166,21 +166,20 @@ fn revoked_by(index: &PackageIndex, verdict: &Verdict) -> Vec<String> {
 }
 
 /// Where images and seeds would be written outside of the project's folder, by the manifest that comes. A place that the manifest here
-/// names as well is an operator's choice already.
+/// names as well is known where something is there: the manifest may have come in such a package, too.
 fn outside_of(folder: &Path, (coming, here): (&Manifest, Option<&Manifest>), plan: &TransferPlan) -> Vec<String> {
     let seed_of = |manifest: &Manifest, database: &str| -> Option<PathBuf> {
         manifest.databases.get(database).and_then(|database| database.seed.clone())
     };
     let mut places: Vec<PathBuf> = Vec::new();
-    let brings_images = plan.images.iter().any(|image| image.result == ImageResult::Sent);
-    if brings_images && here.is_none_or(|here| here.paths.images != coming.paths.images) {
-        places.extend(coming.paths.images.clone());
+    let mut add = |place: Option<PathBuf>, known: Option<PathBuf>| {
+        places.extend(place.filter(|place| known.as_ref() != Some(place) || !place.exists()));
+    };
+    if plan.images.iter().any(|image| image.result == ImageResult::Sent) {
+        add(coming.paths.images.clone(), here.and_then(|here| here.paths.images.clone()));
     }
     for seed in plan.seeds.iter().filter(|seed| seed.result.is_sent()) {
-        let place = seed_of(coming, &seed.database);
-        if place != here.and_then(|here| seed_of(here, &seed.database)) {
-            places.extend(place);
-        }
+        add(seed_of(coming, &seed.database), here.and_then(|here| seed_of(here, &seed.database)));
     }
     let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     places.retain(|place| !place.starts_with(folder) && !place.starts_with(&real));
