@@ -235,6 +235,8 @@ fn what_an_unsigned_package_writes_outside_of_the_folder_is_shown_and_asked_for(
     let planned = plan();
     assert_eq!(planned["plan"]["seeds"][0]["result"], "replaced", "{planned}");
     assert_eq!(planned["outside"], serde_json::Value::Null, "{planned}");
+    let replaced = vault.run(&["-f", "stack.json", "unpack", &newer, "--overwrite"]).failure(2);
+    assert!(replaced.stderr.contains("No trusted key signed this"), "{}", replaced.stderr);
     // The manifest here has come in a package as well: where nothing is, nobody has put anything yet.
     fs::remove_file(&place).unwrap();
     assert_eq!(plan()["outside"], json!([shown]));

@@ -117,6 +117,8 @@ impl Question<'_> {
             return Err(PackagesError::Receive { why: message!("words", text = shown(why)) }.into());
         }
         let plan = plan_unpack(&index, &inventory, self.options)?;
+        // What nobody brought here may be replaced then, wherever it is.
+        let known = here.as_ref().filter(|_| !self.options.overwrite);
         let planned = PlannedPackage {
             package: reader.digest().to_string(),
             project: index.project.clone(),
@@ -124,7 +126,7 @@ impl Question<'_> {
             created: index.created.clone(),
             key: key_of(&verdict),
             revokes: revoked_by(&index, &verdict),
-            outside: outside_of(&place.folder, (project.manifest(), here.as_ref()), &plan),
+            outside: outside_of(&place.folder, (project.manifest(), known), &plan),
             newer,
             plan,
         };
