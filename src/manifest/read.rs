@@ -209,7 +209,9 @@ impl Reader {
         };
         let mut bytes = Vec::new();
         let limit = self.bytes_left as u64 + 1;
-        let read = self.coming.open(shown, true).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        // What a person names may be a pipe; one that a manifest names, which may come from elsewhere, would be waited for.
+        let read =
+            self.coming.open(shown, named_at.is_none()).and_then(|file| file.take(limit).read_to_end(&mut bytes));
         if let Err(error) = read {
             return fail(&mut self.problems, plain(&error));
         }
