@@ -150,6 +150,40 @@ pages! {
 }
 
 #[test]
+fn a_value_of_another_kind_is_told_with_an_example_that_the_reader_takes() {
+    for (key, wrong) in [
+        ("ready", "\"1s\""),
+        ("healthcheck", "[\"CMD\", \"true\"]"),
+        ("environment", "5"),
+        ("depends_on", "\"db\""),
+        ("networks", "\"front\""),
+        ("volumes", "{ \"./d\": \"/d\" }"),
+        ("cap_add", "\"NET_ADMIN\""),
+        ("ulimits", "1024"),
+        ("sysctls", "\"x\""),
+        ("network_mode", "true"),
+        ("restart", "true"),
+        ("logging", "\"json-file\""),
+        ("labels", "\"a=b\""),
+        ("gpus", "true"),
+    ] {
+        let page = service(&format!("\"{key}\": {wrong}"));
+        let (_, rest) = page.split_once("write it in this form: `").unwrap_or_else(|| panic!("{page}"));
+        let (example, _) = rest.split_once('`').unwrap();
+        assert!(example.starts_with(&format!("\"{key}\": ")), "{page}");
+        let taken = service(example);
+        assert!(!taken.contains("expected "), "{key}: {taken}");
+    }
+    let page =
+        whole(r#"{ "project": "shop", "defaults": { "ready": "1s" }, "services": { "web": { "image": "web:1" } } }"#);
+    assert!(page.contains(r#"`"ready": {"running_for": "10s"}`"#), "{page}");
+    let page = stack(r#""a": { "image": "a:1", "cap_add": "NET_ADMIN", "tty": "yes" }, "b": "b:1""#);
+    assert!(page.contains(r#"`"cap_add": ["NET_ADMIN"]`"#), "{page}");
+    assert!(page.contains(r#"`"services": {"web": {"image": "web:1"}}`"#), "the second one, too: {page}");
+    assert_eq!(page.matches("in this form").count(), 2, "true or false needs none: {page}");
+}
+
+#[test]
 fn a_range_has_a_port_for_each_container() {
     let page = service(r#""scale": 3, "ports": ["8800-8801:80"]"#);
     assert!(page.starts_with("exit 3\nerror: the range has 2 ports of the host, too few for 3 containers"), "{page}");
