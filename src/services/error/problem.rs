@@ -45,7 +45,7 @@ pub enum Problem {
     NetworkDiffers { name: String, fields: Vec<String> },
     NetworkInUse { name: String, container: String },
     SubnetTaken { name: String, subnet: String, other: String, taken: String },
-    NetworkNotOurs { name: String },
+    NetworkNotOurs { name: String, fields: Vec<String> },
     LogNotKept { service: String },
     NothingProvesHealth { service: String, other: String, reference: Reference },
     NetworkTwice { name: String },
@@ -156,7 +156,9 @@ impl Told for Problem {
             Self::SubnetTaken { name, subnet, other, taken } => {
                 sentence!("problem-subnet-taken", name, subnet, other, taken)
             }
-            Self::NetworkNotOurs { name } => message!("problem-network-not-ours", name = name),
+            Self::NetworkNotOurs { name, fields } => {
+                message!("problem-network-not-ours", name = name, fields = Listed::of(fields))
+            }
             Self::LogNotKept { service } => message!("problem-log-not-kept", service = service),
             Self::NothingProvesHealth { service, other, reference } => {
                 sentence!("problem-nothing-proves-health", service, other, reference)

@@ -126,7 +126,13 @@ impl Check<'_, '_> {
     fn platform(&self) -> Option<Problem> {
         let service = self.service_plan.service;
         let platform = service.platform.as_ref()?;
-        let wanted = image_architecture(platform.split('/').nth(1)?);
+        let parts: Vec<&str> = platform.split('/').collect();
+        let wanted = match parts[..] {
+            [_, architecture, ..] => image_architecture(architecture),
+            // One word is an operating system, or else an architecture (containerd, `platforms.Parse`).
+            [word] if !["linux", "windows", "darwin", "freebsd"].contains(&word) => image_architecture(word),
+            _ => return None,
+        };
         let image = self.input.snapshot.image(&service.image).filter(|image| image.has_one_platform)?;
         let differs = !image.architecture.is_empty() && image.architecture != wanted;
         differs.then(|| Problem::PlatformDiffers {

@@ -160,7 +160,9 @@ fn an_image_of_another_platform_than_the_one_that_is_asked_for_is_told_where_it_
     };
     let told = "a: `platform` is linux/arm64, and the engine has a:1 for amd64";
     assert!(said("linux/arm64", "amd64", true).contains(told), "{}", said("linux/arm64", "amd64", true));
+    assert!(said("arm", "amd64", true).contains("`platform` is arm, and the engine has a:1 for amd64"));
     for (platform, architecture, has_one_platform) in [
+        ("aarch64", "arm64", true),
         ("linux/arm64", "amd64", false),
         ("linux/arm64", "arm64", true),
         ("linux/aarch64", "arm64", true),
