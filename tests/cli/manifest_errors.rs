@@ -248,6 +248,26 @@ fn a_ulimit_is_a_number_or_none() {
 }
 
 #[test]
+fn a_path_is_mounted_once() {
+    for mounts in [
+        r#""volumes": ["./a:/data", "./b:/data/"]"#,
+        r#""volumes": ["./a:/data", { "type": "tmpfs", "target": "/data" }]"#,
+        r#""volumes": ["./a:/data"], "tmpfs": "/data:size=1m""#,
+    ] {
+        let page = service(mounts);
+        assert!(page.contains("error: something else is mounted at `/data"), "{page}");
+    }
+    let page = service(r#""volumes": ["./a:/data", "./b:/data/b"], "tmpfs": ["/tmp", "/run"]"#);
+    assert!(page.starts_with("exit 0"), "{page}");
+}
+
+#[test]
+fn a_working_folder_is_an_absolute_path() {
+    assert!(service(r#""working_dir": "src""#).contains("error: `src` is not an absolute path in the container"));
+    assert!(service(r#""working_dir": "/src""#).starts_with("exit 0"));
+}
+
+#[test]
 fn nothing_is_mounted_over_the_root_folder() {
     for target in ["/", "//", "/."] {
         let page = service(&format!(r#""volumes": [{{ "type": "tmpfs", "target": "{target}" }}]"#));

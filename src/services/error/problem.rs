@@ -27,6 +27,7 @@ pub enum Problem {
     NoSuchAddress { service: String, address: String },
     AddressWithoutSubnet { service: String, address: String, network: String },
     AddressOutside { service: String, address: String, network: String, subnets: Vec<String> },
+    AddressTwice { service: String, other: String, address: String, network: String },
     AddressTaken { service: String, address: String, network: String, holder: String },
     OtherPostgres { service: String, folder: String, written_by: String, image: String, reference: Reference },
     SourceMissing { service: String, path: String, target: String },
@@ -111,6 +112,9 @@ impl Told for Problem {
                 network = network,
                 subnets = Listed::of(subnets)
             ),
+            Self::AddressTwice { service, other, address, network } => {
+                sentence!("problem-address-twice", service, other, address, network)
+            }
             Self::AddressTaken { service, address, network, holder } => {
                 sentence!("problem-address-taken", service, address, network, holder)
             }

@@ -336,6 +336,28 @@ fn fixed_addresses_have_to_be_in_their_network_and_free() {
     golden!(stack.start(&["outside", "taken", "bare"]));
 }
 
+#[test]
+fn two_services_that_would_start_with_one_address_are_told_before_anything_starts() {
+    let stack = |second: &str| {
+        let fixed = |address: &str| NetworkJoin { ipv4_address: Some(address.to_owned()), ..NetworkJoin::default() };
+        let joins = |service: &mut Service, join| drop(service.networks.insert("back".to_owned(), join));
+        Stack::new().service("a", |service| joins(service, fixed("10.1.0.5"))).service("b", |service| {
+            joins(service, fixed(second));
+        })
+    };
+    let said = |second: &str, chosen: &[&str]| {
+        let pool = AddressPool { subnet: Some("10.1.0.0/16".to_owned()), ..AddressPool::default() };
+        let network = Network { ipam: Ipam { config: vec![pool], ..Ipam::default() }, ..Network::default() };
+        stack(second).with(|stack| drop(stack.networks.insert("back".to_owned(), network))).start(chosen)
+    };
+    let both = said("10.1.0.5", &["a", "b"]);
+    let told = "b: service a has the address 10.1.0.5 of network p_back as well; give one of them another one";
+    assert_eq!(both, format!("1 problem found, and nothing was changed\n{told}"));
+    for fine in [said("10.1.0.6", &["a", "b"]), said("10.1.0.5", &["b"])] {
+        assert!(fine.contains("create p-b-1"), "{fine}");
+    }
+}
+
 /// The old container of the one has it until it is down for good: the other one's new container waits for that.
 #[test]
 fn an_address_that_one_service_hands_to_another_is_free_when_that_one_starts() {
