@@ -357,6 +357,21 @@ fn a_line_of_an_env_file_that_can_not_be_read_is_told_before_it_is_used() {
 }
 
 #[test]
+fn an_env_file_that_is_no_text_or_no_file_is_told_before_it_is_used() {
+    let site = Site::with_manifest(
+        r#"{ "project": "shop", "services": { "web": { "image": "web:1", "env_file": ["folder", "gbk.env", "gone.env"] } } }"#,
+    );
+    std::fs::create_dir(site.file("folder")).unwrap();
+    std::fs::write(site.file("gbk.env"), b"NAME=\xb7\xfe").unwrap();
+    let run = site.run(&["check", "stack.json"]).success();
+    for told in ["folder: it is not a regular file", "gbk.env: it is not UTF-8 text", "gone.env does not exist"] {
+        assert_eq!(run.stderr.matches(told).count(), 1, "{told}: {}", run.stderr);
+    }
+    let run = site.run(&["check", "--lang", "zh", "stack.json"]).success();
+    assert!(run.stderr.contains("它不是 UTF-8 文本"), "{}", run.stderr);
+}
+
+#[test]
 fn a_probe_takes_the_place_of_the_one_in_defaults() {
     let site = Site::with_manifest(
         r#"{ "project": "shop", "defaults": { "ready": { "running_for": "30s", "timeout": "1m" } },
