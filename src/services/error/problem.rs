@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::in_one_line;
-use crate::manifest::model::Reference;
+use crate::manifest::model::{Cpus, Reference};
 use crate::report::{Listed, Message, Told};
 use crate::services::container::environment::InputError;
 
@@ -38,6 +38,7 @@ pub enum Problem {
     VolumesUnknown { why: Message },
     Input { service: String, source: InputError },
     GpuMissing { service: String },
+    TooManyCpus { service: String, cpus: Cpus, there: u64 },
     RuntimeMissing { service: String, runtime: String, known: Vec<String> },
     EngineTooOld { service: String, field: &'static str, api: &'static str },
     NamespaceMissing { service: String, container: String },
@@ -138,6 +139,7 @@ impl Told for Problem {
             Self::VolumesUnknown { why } => message!("problem-volumes-unknown", why = why),
             Self::Input { service, .. } => message!("problem-input", service = service),
             Self::GpuMissing { service } => message!("problem-gpu-missing", service = service),
+            Self::TooManyCpus { service, cpus, there } => sentence!("problem-too-many-cpus", service, cpus, there),
             Self::RuntimeMissing { service, runtime, known } => {
                 message!("problem-runtime-missing", service = service, runtime = runtime, known = Listed::of(known))
             }

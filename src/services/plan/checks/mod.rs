@@ -36,6 +36,7 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
             problems.extend(check.names());
             problems.extend(check.gpus());
             problems.extend(check.age());
+            problems.extend(check.cpus());
             problems.extend(check.data_folder());
         }
         problems.extend(check.namespaces());
@@ -254,6 +255,14 @@ impl Check<'_, '_> {
             runtime: runtime.clone(),
             known: engine.runtimes.clone(),
         })
+    }
+
+    /// The engine creates no container that may use more than its machine has (moby, `verifyPlatformContainerResources`).
+    fn cpus(&self) -> Option<Problem> {
+        let there = self.input.snapshot.engine.cpus;
+        let exceeds = |cpus: u64| there > 0 && cpus > there.saturating_mul(1_000_000_000);
+        let cpus = self.service_plan.service.cpus.filter(|cpus| exceeds(cpus.nano))?;
+        Some(Problem::TooManyCpus { service: self.service(), cpus, there })
     }
 
     fn gpus(&self) -> Option<Problem> {

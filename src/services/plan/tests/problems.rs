@@ -202,6 +202,18 @@ fn a_line_of_a_log_that_nobody_keeps_proves_nothing() {
 }
 
 #[test]
+fn more_processors_than_the_engine_has_are_told_before_a_container_is_created() {
+    let said = |cpus: &str, there| {
+        let stack = Stack::new().service("a", |service| service.cpus = Some(cpus.parse().unwrap()));
+        stack.with(|stack| stack.snapshot.engine.cpus = there).start(&["a"])
+    };
+    assert!(said("2.5", 2).contains("a: `cpus` is 2.5, and the engine's machine has 2"), "{}", said("2.5", 2));
+    for (cpus, there) in [("2", 2), ("0.5", 1), ("64", 0)] {
+        assert!(said(cpus, there).contains("create p-a-1"), "{cpus} of {there}");
+    }
+}
+
+#[test]
 fn a_runtime_that_the_engine_does_not_have_is_named_with_those_it_has() {
     let stack = |runtime: &str| {
         let stack = Stack::new().service("a", |service| service.runtime = Some(runtime.to_owned()));
