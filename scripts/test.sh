@@ -20,7 +20,7 @@ source "$here/debian.sh"
 
 [[ $EUID == 0 ]] || die 'the tests start Docker Engines in network namespaces of their own: run them as root'
 command -v cargo >/dev/null || die 'cargo is missing: install Rust (https://rustup.rs)'
-need cc=build-essential strace skopeo buildah podman zsh fish tcsh busybox=busybox-static psql=postgresql-client pg_restore=postgresql-client docker=docker.io dockerd=docker.io nsenter=util-linux script=bsdutils sshd=openssh-server ssh=openssh-client openssl ip=iproute2 iptables=iptables python3 minisign zstd losetup=mount mkfs.ext4=e2fsprogs mkfs.exfat=exfatprogs mount.exfat-fuse=exfat-fuse
+need cc=build-essential strace skopeo buildah podman zsh fish tcsh busybox=busybox-static psql=postgresql-client pg_restore=postgresql-client docker=docker.io dockerd=docker.io nsenter=util-linux script=bsdutils sshd=openssh-server ssh=openssh-client openssl ip=iproute2 iptables=iptables python3 minisign zstd losetup=mount mkfs.ext4=e2fsprogs mkfs.exfat=exfatprogs mount.exfat-fuse=exfat-fuse restic
 
 need_nextest
 need_compose "$PWD/target/compose"

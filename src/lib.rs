@@ -7,6 +7,7 @@
 //! - [`packages`]: what a release changes, in one file.
 //! - [`sites`]: other machines: dpl at the other end of an ssh connection.
 //! - [`databases`]: PostgreSQL: dump, backup, rebuild, restore.
+//! - [`folders`]: folders of data: snapshots, differences, restores.
 //! - [`services`]: containers: snapshot, plan, run, readiness, status, logs.
 //! - [`images`]: the image store; save, load, import and export.
 //! - [`manifest`]: the typed service manifest: reading, checking, selecting.
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod databases;
 pub mod engine;
 pub mod failpoint;
+pub mod folders;
 pub mod fs;
 #[cfg(test)]
 mod fuzz_seeds;

@@ -56,7 +56,7 @@ impl DurableFile {
         if let Mode::Group(group) = mode {
             // Only a member may give a file to a group.
             let _ = group.map(|group| std::os::unix::fs::fchown(&file, None, Some(group)));
-            set_mode(&temporary, bits)?;
+            set_mode(&file, bits)?;
         }
         Ok(Self { file, temporary, target: target.to_owned() })
     }
@@ -141,11 +141,12 @@ pub fn write_durably_alone(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<
 }
 
 /// Gives a file of ours its mode, as far as its file system knows such: FAT and some network shares do not, and others say
-/// that the file is somebody else's.
-pub fn set_mode(path: &Path, bits: u32) -> io::Result<()> {
+/// that the file is somebody else's. Its name is not looked up again: in a folder that others write to, another file may have
+/// it by now.
+pub fn set_mode(file: &File, bits: u32) -> io::Result<()> {
     let set = match crate::failpoint::pretends("fs.no-modes") {
         true => Err(io::ErrorKind::Unsupported.into()),
-        false => fs::set_permissions(path, fs::Permissions::from_mode(bits)),
+        false => file.set_permissions(fs::Permissions::from_mode(bits)),
     };
     match set {
         Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => Ok(()),
@@ -291,6 +292,21 @@ mod tests {
         let proc = Path::new("/proc");
         assert_eq!(File::open(proc).unwrap().sync_all().unwrap_err().kind(), io::ErrorKind::InvalidInput);
         sync_dir(proc).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_given_its_mode_whatever_has_its_name_by_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let (name, other) = (folder.path().join("begun"), folder.path().join("other"));
+        let file = File::create(&name).unwrap();
+        fs::write(&other, b"secret").unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::remove_file(&name).unwrap();
+        std::os::unix::fs::symlink(&other, &name).unwrap();
+        set_mode(&file, 0o660).unwrap();
+        let mode = |metadata: fs::Metadata| metadata.permissions().mode() & 0o777;
+        assert_eq!(mode(fs::metadata(&other).unwrap()), 0o600);
+        assert_eq!(mode(file.metadata().unwrap()), 0o660);
     }
 
     #[test]

@@ -139,7 +139,7 @@ pub enum ImagesError {
         source: Box<ImagesError>,
     },
 
-    /// The others are imported; why these are not has been told.
+    /// The others can be, and are unless this is a dry run; why these can't has been told.
     NotAllImported {
         failed: Vec<String>,
     },

@@ -1,6 +1,7 @@
 //! Checks across fields: what every service for itself can't know.
 
 mod container;
+mod data;
 mod files;
 mod network;
 
@@ -32,6 +33,7 @@ pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     checker.mount_targets();
     checker.working_dirs();
     checker.databases();
+    checker.data();
     checker.files();
 }
 
@@ -51,21 +53,24 @@ impl<'a> Checker<'a> {
 
     /// Names that a selector would read as something else, and groups that hide a service.
     fn names(&mut self) {
-        for section in ["services", "databases"] {
+        for section in ["services", "databases", "data"] {
             for entry in self.root.get(section).map(Node::entries).unwrap_or_default() {
                 let name = entry.key.as_str();
-                let what = if section == "services" { "service" } else { "database" };
                 let fine = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
                     && name.starts_with(|c: char| c.is_ascii_alphanumeric());
-                if what == "service" && !fine {
-                    let message = message!("check-service-name", name = name);
+                if section != "databases" && !fine {
+                    let message = match section {
+                        "services" => message!("check-service-name", name = name),
+                        _ => message!("check-data-name", name = name),
+                    };
                     let help = message!("help-service-name");
                     self.problems.error_with_help(entry.key_span, message, help);
                 } else if name.is_empty() {
                     self.problems.error(entry.key_span, message!("check-database-name"));
                 } else if reads_as_selector(name) {
-                    let message = match what {
-                        "service" => message!("check-service-selector", name = name),
+                    let message = match section {
+                        "services" => message!("check-service-selector", name = name),
+                        "data" => message!("check-data-selector", name = name),
                         _ => message!("check-database-selector", name = name),
                     };
                     self.problems.error(entry.key_span, message);

@@ -17,6 +17,8 @@ pub struct Choices {
     entries: Vec<Choice>,
     /// Numbers that are empty, and what was removed from them.
     removed: Vec<(usize, String)>,
+    /// The first that there could be: data folders are numbered behind the databases.
+    first_number: usize,
     last_number: usize,
 }
 
@@ -26,6 +28,7 @@ pub enum Noun {
     #[default]
     Service,
     Database,
+    Data,
     Site,
 }
 
@@ -34,6 +37,7 @@ impl Noun {
         match self {
             Self::Service => message!("noun-service"),
             Self::Database => message!("noun-database"),
+            Self::Data => message!("noun-data-folder"),
             Self::Site => message!("noun-site"),
         }
     }
@@ -42,6 +46,7 @@ impl Noun {
         match self {
             Self::Service => message!("noun-services"),
             Self::Database => message!("noun-databases"),
+            Self::Data => message!("noun-data-folders"),
             Self::Site => message!("noun-sites"),
         }
     }
@@ -51,6 +56,7 @@ impl Noun {
         match self {
             Self::Service => "dpl list",
             Self::Database => "dpl db list",
+            Self::Data => "dpl data list",
             Self::Site => "dpl sites",
         }
     }
@@ -137,6 +143,7 @@ impl Choices {
             removed: (1..=services.last_number())
                 .filter_map(|number| Some((number, services.removed_name(number)?.to_owned())))
                 .collect(),
+            first_number: 1,
             last_number: services.last_number(),
         }
     }
@@ -153,7 +160,26 @@ impl Choices {
             removed: (1..=databases.last_number())
                 .filter_map(|number| Some((number, databases.removed_name(number)?.to_owned())))
                 .collect(),
+            first_number: 1,
             last_number: databases.last_number(),
+        }
+    }
+
+    /// The data folders of a manifest, numbered behind its databases.
+    pub fn data(manifest: &Manifest) -> Self {
+        let (data, before) = (&manifest.data, manifest.databases.last_number());
+        let choice = |(number, name, _): (usize, &str, _)| Choice {
+            number: before + number,
+            name: name.to_owned(),
+            groups: Vec::new(),
+        };
+        let removed = |number: usize| Some((before + number, data.removed_name(number)?.to_owned()));
+        Self {
+            noun: Noun::Data,
+            entries: data.iter().map(choice).collect(),
+            removed: (1..=data.last_number()).filter_map(removed).collect(),
+            first_number: before + 1,
+            last_number: if data.is_empty() { 0 } else { before + data.last_number() },
         }
     }
 
@@ -164,7 +190,8 @@ impl Choices {
             name: name.clone(),
             groups: site.groups.clone(),
         });
-        Self { noun: Noun::Site, entries: entries.collect(), removed: Vec::new(), last_number: list.sites.len() }
+        let (removed, last_number) = (Vec::new(), list.sites.len());
+        Self { noun: Noun::Site, entries: entries.collect(), removed, first_number: 1, last_number }
     }
 
     /// What the choices are.
@@ -240,7 +267,8 @@ impl Choices {
 
     fn matching(&self, token: &str, term: &Term) -> Result<Vec<usize>, SelectorError> {
         // A number past the end is an error of its own, whatever else matches: it was written for a longer manifest.
-        let is_past_the_end = matches!(term, Term::Numbers { first, last } if *first == 0 || *last > self.last_number);
+        let is_past_the_end =
+            matches!(term, Term::Numbers { first, last } if *first < self.first_number || *last > self.last_number);
         let found: Vec<usize> =
             self.entries.iter().filter(|entry| entry.matches(term)).map(|entry| entry.number).collect();
         if found.is_empty() || is_past_the_end { Err(self.nothing_matches(token, term)) } else { Ok(found) }
@@ -250,6 +278,9 @@ impl Choices {
         let (noun, nouns) = (self.noun.one(), self.noun.many());
         let numbers = match self.last_number {
             0 => message!("selector-manifest-has-none", nouns = nouns),
+            last if self.first_number > 1 => {
+                message!("selector-numbers-from", first = self.first_number, last = last)
+            }
             last => message!("selector-numbers", last = last),
         };
         SelectorError::new(match term {

@@ -1,4 +1,5 @@
-//! What was done: JSON lines for the begin of an action, each step and its end, safe on disk before work goes on.
+//! What was done: JSON lines for the begin of an action, each step and its end. Begin and end are safe on disk before work goes
+//! on; a step is in the file by then, which outlasts this process, and on the disk within a tenth of a second or so.
 //!
 //! Append-only. A line that a crash cut off is passed over by readers and never continued by writers.
 

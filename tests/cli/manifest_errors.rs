@@ -135,6 +135,25 @@ pages! {
     database_of_an_unknown_service: whole(
         r#"{ "project": "shop", "databases": { "d": { "service": "postgres" } }, "services": { "postgre": { "image": "db:1" } } }"#
     );
+    data_folders_wrong: whole(
+        r#"{
+  "project": "shop",
+  "paths": { "backups": "/srv/data/backups" },
+  "repository": { "pasword": { "file": "x" } },
+  "data": {
+    "up loads": { "path": "/srv/data" },
+    "models": { "exclude": ["[z-a]"], "used_by": ["wbe"], "keep": { "last": -1 }, "one_file_system": "no" },
+    "7": { "path": "/" },
+    "wheels": { "path": "/srv/wheels", "exclud": [] },
+    "again": { "path": "/srv/wheels" }
+  },
+  "services": { "web": { "image": "web:1" } }
+}
+"#
+    );
+    repository_password_written_out: whole(
+        r#"{ "project": "shop", "repository": { "password": "secret" }, "services": { "web": { "image": "web:1" } } }"#
+    );
     same_port_of_the_host_twice: stack(
         r#""a": { "image": "i:1", "ports": ["127.0.0.1:80:80"] },
     "b": { "image": "i:1", "ports": ["80:8080"] }"#

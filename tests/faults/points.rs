@@ -215,6 +215,20 @@ const ELSEWHERE: &[(&str, &str, &[&str])] = &[
         "nothing is made before it, and Ctrl-C is pressed there; or only a file system passes it that can't exchange two names",
         &["databases.convert.before-scan", "databases.seed.old-is-aside"],
     ),
+    (
+        "tests/folders/kills.rs",
+        "it takes a repository of snapshots, and no engine",
+        &[
+            "folders.init.password-written",
+            "folders.prune.snapshots-removed",
+            "folders.repository.before-rename",
+            "folders.repository.locked",
+            "folders.restore.file-renamed",
+            "folders.restore.file-written",
+            "folders.restore.saved",
+            "folders.walk.listed",
+        ],
+    ),
     ("tests/engine/images_others.rs", "only the containerd store falls short", &["images.load.before-full"]),
     (
         "tests/engine/site_kills.rs",

@@ -92,8 +92,10 @@ impl UsbDisk {
         names
     }
 
+    /// Durably: a disk that is torn off later must not bring back what was on it before.
     fn wipe(&self) {
         self.names().iter().for_each(|name| fs::remove_file(self.folder.join(name)).unwrap());
+        fs::File::open(&self.folder).unwrap().sync_all().unwrap();
     }
 }
 

@@ -3,6 +3,7 @@
 mod chain;
 mod check;
 mod completions;
+mod data;
 mod databases;
 mod doctor;
 mod exec;
@@ -28,6 +29,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use self::chain::ChainArguments;
 use self::check::UseArguments;
 use self::completions::CompletionsArguments;
+use self::data::DataCommand;
 use self::databases::DatabaseCommand;
 use self::exec::ExecArguments;
 use self::graph::GraphArguments;
@@ -111,6 +113,9 @@ pub enum Command {
     /// Manage databases: list, dump, backup, verify, prune, rebuild, restore, rollback, sql
     #[command(subcommand)]
     Db(DatabaseCommand),
+    /// Manage folders that live at the site: snapshot, list, diff, restore, verify, prune
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Show what was done, when, by whom and with what result
     History(HistoryArguments),
     /// Return services to the images and configuration they had before an action
@@ -186,6 +191,7 @@ impl Command {
             Self::Db(command) => {
                 !matches!(command, DatabaseCommand::List(_) | DatabaseCommand::Sql(_) | DatabaseCommand::Shell(_))
             }
+            Self::Data(command) => !matches!(command, DataCommand::List(_) | DataCommand::Diff(_)),
             Self::Lock(command) => matches!(command, LockCommand::Release(_)),
             Self::Release(command) => command.changes(),
             Self::Key(command) => !matches!(command, KeyCommand::List),
@@ -248,6 +254,7 @@ pub fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> 
         Command::Status(arguments) => status::run(&arguments, session),
         Command::Logs(arguments) => logs::run(&arguments, session),
         Command::Db(command) => databases::run(&command, session),
+        Command::Data(command) => data::run(&command, session),
         Command::Stats(arguments) => stats::run(&arguments, session),
         Command::Graph(arguments) => graph::run(&arguments, session),
         Command::Exec(arguments) => exec::run(&arguments, session),

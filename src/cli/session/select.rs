@@ -34,6 +34,11 @@ pub fn databases(manifest: &Manifest, selectors: &[String], unselected: Unselect
     select(&Choices::databases(manifest), selectors, unselected, "2").map(Selection::into_names)
 }
 
+/// The data folders that the selectors choose, by number.
+pub fn data(manifest: &Manifest, selectors: &[String], unselected: Unselected) -> Result<Vec<String>, Failure> {
+    select(&Choices::data(manifest), selectors, unselected, "NAME").map(Selection::into_names)
+}
+
 fn select(
     choices: &Choices,
     selectors: &[String],
@@ -50,6 +55,7 @@ fn select(
                 match choices.noun() {
                     Noun::Service => message!("usage-name-services", verb = verb),
                     Noun::Database => message!("usage-name-databases", verb = verb),
+                    Noun::Data => message!("usage-name-data", verb = verb),
                     Noun::Site => message!("usage-name-sites", verb = verb),
                 },
                 message!("hint-choose", command = command, example = example),

@@ -9,6 +9,7 @@ use super::output::{Output, Tone, WriteError};
 use crate::catalogue::{self, Catalogue, causes, told};
 use crate::databases::DatabasesError;
 use crate::engine::{AddressError, EngineError};
+use crate::folders::FoldersError;
 use crate::images::ImagesError;
 use crate::manifest::{BesideError, ManifestErrors, SelectorError};
 use crate::packages::PackagesError;
@@ -53,9 +54,10 @@ impl Failure {
         Self::Usage { message, hint: Some(hint) }
     }
 
-    /// Whether somebody else is writing to the image store.
+    /// Whether somebody else is writing to the image store, or works in the repository of snapshots.
     pub fn is_store_busy(&self) -> bool {
-        matches!(self, Self::Work(error) if matches!(find::<ImagesError>(error.as_ref()), Some(ImagesError::StoreBusy { .. })))
+        matches!(self, Self::Work(error) if matches!(find::<ImagesError>(error.as_ref()), Some(ImagesError::StoreBusy { .. }))
+            || find::<FoldersError>(error.as_ref()).is_some_and(FoldersError::is_locked))
     }
 
     /// The same error of the work, said as `message`; without `hint` what its causes advise is the advice.
@@ -118,6 +120,7 @@ impl Failure {
                     || matches!(find::<ServicesError>(error.as_ref()), Some(ServicesError::Interrupted { .. }))
                     || matches!(find::<ImagesError>(error.as_ref()), Some(ImagesError::Interrupted { .. }))
                     || matches!(find::<PackagesError>(error.as_ref()), Some(PackagesError::Stopped))
+                    || find::<FoldersError>(error.as_ref()).is_some_and(FoldersError::is_stop)
             }
             Self::Some { failures, .. } => failures.iter().all(Self::is_stop),
             _ => false,
@@ -223,7 +226,7 @@ impl Told for ExplainedError {
     }
 }
 
-told!(FolderError, ExplainedError; crate::packages::as_told);
+told!(FolderError, ExplainedError; crate::packages::as_told, crate::folders::as_told);
 
 fn page(output: &Output, chain: &[String], hint: Option<&Message>) {
     let mut said = chain.iter();
@@ -271,7 +274,8 @@ fn work_exit_code(error: &(dyn Error + Send + Sync + 'static)) -> u8 {
     {
         return 5;
     }
-    let is_store_busy = matches!(find::<ImagesError>(error), Some(ImagesError::StoreBusy { .. }));
+    let is_store_busy = matches!(find::<ImagesError>(error), Some(ImagesError::StoreBusy { .. }))
+        || find::<FoldersError>(error).is_some_and(FoldersError::is_locked);
     match find::<StateError>(error) {
         Some(StateError::Locked(_)) => 5,
         _ if is_store_busy => 5,
@@ -306,7 +310,17 @@ macro_rules! work {
     )*};
 }
 
-work!(EngineError, StateError, ImagesError, ServicesError, DatabasesError, BesideError, SitesError, PackagesError);
+work!(
+    EngineError,
+    StateError,
+    ImagesError,
+    ServicesError,
+    DatabasesError,
+    BesideError,
+    SitesError,
+    PackagesError,
+    FoldersError
+);
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {

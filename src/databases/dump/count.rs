@@ -64,9 +64,9 @@ pub(super) fn entries(folder: &Path, followed: Vec<CompressedFile>) -> Result<Ve
         let (bytes, sha256) = match known.remove(&name) {
             Some(known) => known,
             None => {
-                let synced = std::fs::File::open(&path).and_then(|file| file.sync_all());
-                synced.map_err(DatabasesError::file(message!("verb-write"), &path))?;
-                set_mode(&path, 0o600).map_err(DatabasesError::file(message!("verb-set-permissions"), &path))?;
+                let synced = std::fs::File::open(&path).and_then(|file| file.sync_all().map(|()| file));
+                let file = synced.map_err(DatabasesError::file(message!("verb-write"), &path))?;
+                set_mode(&file, 0o600).map_err(DatabasesError::file(message!("verb-set-permissions"), &path))?;
                 let (sha256, bytes) = hash_file(&path).map_err(DatabasesError::file(message!("verb-read"), &path))?;
                 (bytes, sha256)
             }

@@ -212,8 +212,16 @@ pub(in crate::engine) fn map(pairs: &BTreeMap<String, String>) -> HashMap<String
 fn view(network: bollard::models::Network) -> NetworkView {
     let ipam = network.ipam.unwrap_or_default();
     let pools = ipam.config.unwrap_or_default().into_iter();
-    let pools: Vec<AddressPool> =
-        pools.map(|pool| AddressPool { subnet: pool.subnet, ip_range: pool.ip_range, gateway: pool.gateway }).collect();
+    // Some engines show the gateway of a subnet of IPv6 that they chose themselves with the prefix of the subnet, and take it
+    // only without (moby, `buildIPAMResources`).
+    let address = |gateway: String| gateway.split('/').next().unwrap_or_default().to_owned();
+    let pools: Vec<AddressPool> = pools
+        .map(|pool| AddressPool {
+            subnet: pool.subnet,
+            ip_range: pool.ip_range,
+            gateway: pool.gateway.map(address).filter(|gateway| !gateway.is_empty()),
+        })
+        .collect();
     NetworkView {
         id: network.id.unwrap_or_default(),
         name: network.name.unwrap_or_default(),
@@ -226,5 +234,25 @@ fn view(network: bollard::models::Network) -> NetworkView {
         ipam_driver: ipam.driver.filter(|driver| !driver.is_empty()),
         subnets: pools.iter().filter_map(|pool| pool.subnet.clone()).collect(),
         pools,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_is_an_address_as_engines_take_it() {
+        let shown = |subnet: &str, gateway: &str| IpamConfig {
+            subnet: Some(subnet.to_owned()),
+            gateway: Some(gateway.to_owned()),
+            ..IpamConfig::default()
+        };
+        let config =
+            vec![shown("172.30.0.0/16", "172.30.0.1"), shown("fd00:1::/64", "fd00:1::1/64"), shown("::/0", "")];
+        let ipam = Some(Ipam { config: Some(config), ..Ipam::default() });
+        let network = view(bollard::models::Network { ipam, ..Default::default() });
+        let gateways: Vec<Option<String>> = network.spec().pools.into_iter().map(|pool| pool.gateway).collect();
+        assert_eq!(gateways, [Some("172.30.0.1".to_owned()), Some("fd00:1::1".to_owned()), None]);
     }
 }

@@ -120,11 +120,13 @@ fn note_arrived(
     known: &HashMap<Digest, StoredLayer>,
 ) -> Result<HashSet<Digest>, ImagesError> {
     let incoming = incoming_folder(store);
-    let (mut layers, mut blobs) = (Vec::new(), HashSet::new());
+    let (mut layers, mut blobs, mut diff_ids) = (Vec::new(), HashSet::new(), HashSet::new());
     // What is known of a layer that the store has under another blob is true until that one has its place.
     let is_new = |layer: &&OutgoingLayer| layer.uncompressed_bytes.is_some() && !known.contains_key(&layer.diff_id);
     for layer in images.iter().flat_map(|image| &image.layers).filter(is_new) {
-        if incoming.join(layer.blob.hex()).is_file() && blobs.insert(layer.blob.clone()) {
+        // A layer has one note, whose blob is the first that gets its place; another one is noted when it gets its own.
+        if incoming.join(layer.blob.hex()).is_file() && diff_ids.insert(&layer.diff_id) {
+            blobs.insert(layer.blob.clone());
             layers.push(layer.stored());
         }
     }

@@ -6,6 +6,7 @@
 
 mod byte_size;
 mod cpus;
+mod data;
 mod database;
 mod devices;
 mod files;
@@ -28,6 +29,7 @@ use crate::report::{Message, Told};
 
 pub use byte_size::{ByteSize, SwapLimit};
 pub use cpus::Cpus;
+pub use data::{Data, Keep, Repository};
 pub use database::{Database, POSTGRES_PORT, Preserve, Retention};
 pub use devices::{Device, Gpu, GpuCount, Ulimit, is_cdi_name};
 pub use files::{FileUse, UsedFile};
@@ -103,6 +105,12 @@ pub struct Manifest {
     /// The databases, numbered by their place from 1.
     #[serde(skip_serializing_if = "Numbered::is_empty")]
     pub databases: Numbered<Database>,
+    /// The repository that keeps snapshots of the folders under `data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    /// Folders that live at the site, numbered from 1 behind the last database.
+    #[serde(skip_serializing_if = "Numbered::is_empty")]
+    pub data: Numbered<Data>,
     /// The services, numbered by their place from 1. `null` removes one and keeps its number empty.
     pub services: Numbered<Service>,
 }
@@ -116,7 +124,7 @@ pub struct Paths {
     /// The services' own data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// Backups of databases.
+    /// Backups of databases, and snapshots of folders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backups: Option<PathBuf>,
 }

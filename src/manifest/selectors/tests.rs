@@ -28,6 +28,7 @@ fn choices() -> Choices {
             .filter(|choice| choice.number != 2)
             .collect(),
         removed: vec![(2, "redis".to_owned())],
+        first_number: 1,
         last_number: 6,
     }
 }
@@ -134,9 +135,28 @@ fn names_that_read_otherwise_are_known() {
     }
 }
 
+#[test]
+fn data_folders_are_numbered_behind_the_databases() {
+    use crate::manifest::model::{Data, Database};
+    let mut manifest = Manifest::default();
+    manifest.databases.push("d".to_owned(), Some(Database::default()));
+    manifest.databases.push("gone".to_owned(), None);
+    manifest.data.push("expert".to_owned(), Some(Data::default()));
+    manifest.data.push("wheels".to_owned(), Some(Data::default()));
+    let choices = Choices::data(&manifest);
+    let chosen = |selector: &str| choices.select(&[selector]).map(Selection::into_names);
+    assert_eq!(chosen("3").unwrap(), ["expert"]);
+    assert_eq!(chosen("3..4").unwrap(), ["expert", "wheels"]);
+    assert_eq!(chosen("w*").unwrap(), ["wheels"]);
+    for number in ["1", "2..4", "5"] {
+        let error = crate::catalogue::english(&chosen(number).unwrap_err().message());
+        assert!(error.contains("from 3 to 4"), "{error}");
+    }
+}
+
 fn numbered(last: usize) -> Choices {
     let entries = (1..=last).map(|number| Choice { number, name: format!("s{number}"), groups: Vec::new() });
-    Choices { noun: Noun::Service, entries: entries.collect(), removed: Vec::new(), last_number: last }
+    Choices { noun: Noun::Service, entries: entries.collect(), removed: Vec::new(), first_number: 1, last_number: last }
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! One manifest over another (RFC 7396, JSON Merge Patch), and `defaults` under every service.
 //!
 //! Two things differ from the RFC's letter: `null` stays in place until `defaults` has been laid under,
-//! since it removes a default too; and a removed service or database keeps its number.
+//! since it removes a default too; and a removed service, database or data folder keeps its number.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::manifest::text::problem::Problems;
 use crate::manifest::text::source::Span;
 
 /// Objects whose entries are numbered by their place.
-pub(in crate::manifest) const NUMBERED: [&str; 2] = ["services", "databases"];
+pub(in crate::manifest) const NUMBERED: [&str; 3] = ["services", "databases", "data"];
 
 /// What `ready` can try, one of them at a time.
 pub(in crate::manifest) const PROBES: [&str; 5] = ["tcp", "http", "log", "running_for", "completed"];
@@ -85,7 +85,7 @@ pub(in crate::manifest) fn apply_defaults(root: &mut Node, effective: &mut Effec
     }
 }
 
-/// Drops the remaining nulls, warning about any that overrode nothing. Nulls directly under `services` and `databases` stay:
+/// Drops the remaining nulls, warning about any that overrode nothing. Nulls directly under `services`, `databases` and `data` stay:
 /// they keep the number reserved.
 pub(in crate::manifest) fn drop_nulls(root: &mut Node, effective: &EffectiveNulls, problems: &mut Problems) {
     let Some(entries) = root.entries_mut() else {

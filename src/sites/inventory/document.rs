@@ -1,13 +1,13 @@
 //! The document: an inventory.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::presence::{EngineFields, Presence, StoreFields, engine_fields, store_fields};
 use crate::fs::Digest;
 
 /// What a machine has of a project.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Inventory {
     /// The format of this document: 1. It only ever grows; another number means something else.
     pub format: u32,
@@ -47,6 +47,54 @@ pub struct Inventory {
     pub seeds: Vec<SeedInventory>,
     /// The files that the manifest is made of and reads, and those that were asked for.
     pub files: Vec<FileInventory>,
+}
+
+impl<'de> Deserialize<'de> for Inventory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = ReadInventory::deserialize(deserializer)?;
+        Ok(Self {
+            format: read.format,
+            made_at: read.made_at,
+            dpl: read.dpl,
+            host: read.host,
+            architecture: read.architecture,
+            folder: read.folder,
+            manifest: read.manifest,
+            project: read.project,
+            manifest_problem: read.manifest_problem,
+            folder_free: read.folder_free,
+            folder_disk: read.folder_disk,
+            layers: read.layers,
+            engine: Presence::of(read.engine, read.engine_problem),
+            store: Presence::of(read.store, read.store_problem),
+            seeds: read.seeds,
+            files: read.files,
+        })
+    }
+}
+
+/// An [`Inventory`] as it is read. With `flatten`, serde holds all fields that it does not know until the end, and a site may say
+/// as many as it likes.
+#[derive(Deserialize)]
+struct ReadInventory {
+    format: u32,
+    made_at: String,
+    dpl: String,
+    host: String,
+    architecture: String,
+    folder: String,
+    manifest: Option<String>,
+    project: Option<String>,
+    manifest_problem: Option<String>,
+    folder_free: Option<u64>,
+    folder_disk: Option<u64>,
+    layers: Vec<LayerInventory>,
+    engine: Option<EngineInventory>,
+    engine_problem: Option<String>,
+    store: Option<StoreInventory>,
+    store_problem: Option<String>,
+    seeds: Vec<SeedInventory>,
+    files: Vec<FileInventory>,
 }
 
 /// A layer.

@@ -98,7 +98,7 @@ impl Dependents for Users {
 
 /// The services that stop while a database is swapped: those that it says, else those that depend on its server's.
 pub fn users(manifest: &Manifest, database: &Database) -> Vec<String> {
-    let mut users = match &database.used_by {
+    let users = match &database.used_by {
         Some(users) => users.clone(),
         None => manifest
             .services
@@ -109,11 +109,16 @@ pub fn users(manifest: &Manifest, database: &Database) -> Vec<String> {
             .map(|(_, name, _)| name.to_owned())
             .collect(),
     };
-    // Who lives in a namespace of one that stops is killed with it, or left in one that nobody else is in.
+    with_sharers(manifest, users, database.service.as_deref())
+}
+
+/// Services, and those that live in a namespace of one of them: they are killed with it, or left in one that nobody else is in.
+/// `but` stays as it is.
+pub fn with_sharers(manifest: &Manifest, mut users: Vec<String>, but: Option<&str>) -> Vec<String> {
     loop {
         let is_user = |name: &str| users.iter().any(|user| user == name);
         let shares_with_user = |name: &str, service: &Service| {
-            !is_user(name) && database.service.as_deref() != Some(name) && providers(service).into_iter().any(is_user)
+            !is_user(name) && but != Some(name) && providers(service).into_iter().any(is_user)
         };
         let all = manifest.services.iter();
         let sharers: Vec<String> = all

@@ -35,6 +35,7 @@ use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
 
 pub use chosen::only_one;
+pub use dependents::{Users, with_sharers};
 pub use dumps::{Backup, Dump, DumpOptions};
 pub use leftovers::LeftoversDocument;
 pub use list::{backups_of, look, proof};

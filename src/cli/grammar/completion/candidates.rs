@@ -118,7 +118,9 @@ fn values(line: &CommandLine, argument: &Arg, typed: &str, offered: &Offered) ->
             let manifest = manifest(line);
             let mut candidates = manifest.map(|manifest| of_manifest(kind, &manifest, line, typed)).unwrap_or_default();
             let takes_manifest = !takes_flag_only(argument) && line.manifest.is_none();
-            if takes_manifest && matches!(kind, Kind::Services | Kind::Databases | Kind::Backups | Kind::Images) {
+            if takes_manifest
+                && matches!(kind, Kind::Services | Kind::Databases | Kind::DataFolders | Kind::Backups | Kind::Images)
+            {
                 candidates.extend(manifest_files(typed));
             }
             plain(candidates)
@@ -135,6 +137,8 @@ fn of_manifest(kind: Kind, manifest: &Manifest, line: &CommandLine, typed: &str)
         Kind::Service => services(manifest),
         Kind::Services => chosen_apart(typed, line, || [services(manifest), groups(manifest), all()].concat()),
         Kind::Database => databases(manifest),
+        Kind::DataFolder => data_folders(manifest),
+        Kind::DataFolders => chosen_apart(typed, line, || [data_folders(manifest), all()].concat()),
         Kind::Databases => chosen_apart(typed, line, || [databases(manifest), all()].concat()),
         Kind::BackupsOfDatabase => {
             let named = line.positionals.iter().filter_map(|name| database_named(manifest, name)).next();
@@ -170,6 +174,12 @@ fn databases(manifest: &Manifest) -> Vec<Candidate> {
     let databases = manifest.databases.iter();
     databases
         .map(|(number, name, database)| Candidate::new(name, format!("{number}  {}", database.server_name())))
+        .collect()
+}
+
+fn data_folders(manifest: &Manifest) -> Vec<Candidate> {
+    let (data, before) = (manifest.data.iter(), manifest.databases.last_number());
+    data.map(|(number, name, data)| Candidate::new(name, format!("{}  {}", before + number, data.path.display())))
         .collect()
 }
 

@@ -17,6 +17,10 @@ pub enum Kind {
     Databases,
     /// One database.
     Database,
+    /// Data folders, and the manifest.
+    DataFolders,
+    /// One data folder.
+    DataFolder,
     /// Backups of the database that is named before.
     BackupsOfDatabase,
     /// Backups of all databases, and databases; and the manifest.
@@ -47,6 +51,9 @@ pub fn of(path: &str, argument: &Arg) -> Option<Kind> {
         ("manifest", _) | (_, "MANIFEST" | "CHAIN") => Kind::Manifest,
         (_, "SITE") => Kind::Sites,
         ("targets", "TARGET") if is_about_databases => Kind::Databases,
+        ("targets", "TARGET") if path.starts_with("data ") => Kind::DataFolders,
+        ("data", "DATA") => Kind::DataFolder,
+        (_, "SNAPSHOT" | "PERCENT") => Kind::Free,
         ("names", _) if path == "fetch" => Kind::Databases,
         ("targets", "TARGET") => Kind::Services,
         ("targets", "IMAGE") => Kind::Images,

@@ -297,6 +297,67 @@ const EXAMPLES: &[(&str, [Example; 2])] = &[
         ],
     ),
     (
+        "data init",
+        [
+            ("dpl data init", "asks, makes the repository below paths.backups and prints the recovery sheet"),
+            (
+                "dpl data init --yes > sheet.txt",
+                "without a terminal; prints the sheet again where the repository is there",
+            ),
+        ],
+    ),
+    (
+        "data list",
+        [
+            ("dpl data list", "the data folders with their numbers, and all snapshots"),
+            ("dpl data list expert --json", "the snapshots of one folder, with their whole IDs"),
+        ],
+    ),
+    (
+        "data snapshot",
+        [
+            ("dpl data snapshot", "snapshots of all data folders; only what changed is stored"),
+            ("dpl data snapshot expert --stop", "while the services that write into it are stopped"),
+        ],
+    ),
+    (
+        "data diff",
+        [
+            ("dpl data diff expert", "what changed since the last snapshot"),
+            ("dpl data diff expert --from 0a1b2c3d --to latest", "what changed between two snapshots"),
+        ],
+    ),
+    (
+        "data restore",
+        [
+            (
+                "dpl data restore expert --snapshot latest",
+                "shows what would change, asks, snapshots what is there, restores",
+            ),
+            (
+                "dpl data restore expert modules/ocr --snapshot 0a1b2c3d --to /tmp/look",
+                "a folder of an older snapshot, beside what is there",
+            ),
+        ],
+    ),
+    (
+        "data verify",
+        [
+            ("dpl data verify", "lists of files, and whether all packs are there in their size"),
+            ("dpl data verify --read-data=10", "reads a tenth of the data too; without a number all of it"),
+        ],
+    ),
+    (
+        "data prune",
+        [
+            (
+                "dpl data prune all --dry-run",
+                "which snapshots the manifest's rules no longer keep, and what that frees",
+            ),
+            ("dpl data prune expert --yes", "removes them for one data folder"),
+        ],
+    ),
+    (
         "history",
         [
             ("dpl history -n 10", "the last ten actions: when, by whom, with what result"),

@@ -39,8 +39,8 @@ const LEFT: &[Group] = &[
         ],
     },
     Group {
-        title: ["Protect databases", "数据库"],
-        lines: &[(&["db"], ["backup, restore, rebuild, sql …", "备份、恢复、重建、sql…"])],
+        title: ["Protect databases and folders", "数据库与文件夹"],
+        lines: &[(&["db", "data"], ["backup, snapshot, restore …", "备份、快照、恢复…"])],
     },
     Group {
         title: ["Chains and other machines", "操作链与其他机器"],

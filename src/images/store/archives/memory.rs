@@ -64,7 +64,8 @@ struct RememberedArchive {
     /// Images in it that are not whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     damaged: Vec<RememberedDamage>,
-    /// Whether it has images for other platforms, too; `None` in records of older versions, which are read again.
+    /// Whether it has images for other platforms, or other things, too; `None` in records of older versions: those archives are
+    /// read again.
     #[serde(default)]
     has_other_platforms: Option<bool>,
     /// Why its images can't be used.
@@ -116,10 +117,11 @@ impl Memory {
             known.stamp == *stamp && platform_then == platform.to_string()
         };
         let known = self.archives.get(name).filter(is_it)?;
+        // An older version did not tell charts, signatures and the like from what is damaged.
+        let has_other_platforms = known.has_other_platforms?;
         if let Some(unusable) = &known.unusable {
             return Some(Known::Unusable(unusable.clone()));
         }
-        let has_other_platforms = known.has_other_platforms?;
         let images = known.images.iter().map(RememberedImage::image).collect::<Option<_>>()?;
         let damaged = known.damaged.iter().cloned().map(|RememberedDamage { name, why }| LeftOut::damaged(name, why));
         Some(Known::Images { images, damaged: damaged.collect(), has_other_platforms })
@@ -141,7 +143,7 @@ impl Memory {
     pub fn add_unusable(&mut self, name: &str, stamp: Stamp, platform: &Platform, unusable: Unusable) {
         let platform = Some(platform.to_string());
         let (images, damaged, unusable) = (Vec::new(), Vec::new(), Some(unusable));
-        let has_other_platforms = None;
+        let has_other_platforms = Some(unusable.as_ref().is_some_and(|unusable| unusable.has_only_others));
         let remembered = RememberedArchive { stamp, platform, images, damaged, has_other_platforms, unusable };
         self.archives.insert(name.to_owned(), remembered);
     }

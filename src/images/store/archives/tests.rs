@@ -171,6 +171,24 @@ fn a_newer_archive_of_something_else_or_for_other_platforms_keeps_no_older_one_f
 }
 
 #[test]
+fn what_an_older_version_took_for_damaged_is_read_again() {
+    use crate::images::store::sidecar::{read_sidecar, write_sidecar};
+
+    let folder = tempfile::tempdir().unwrap();
+    let good = put(folder.path(), "delivery.tar", &archive_of("team/app:1", "one"), 1);
+    put(folder.path(), "others.tar", &for_others_only(false), 9);
+    find(folder.path(), "team/app:1");
+    let path = folder.path().join(".dpl-store/archives.json");
+    let mut known: serde_json::Value = read_sidecar(&path).unwrap();
+    let others = &mut known["archives"]["others.tar"];
+    assert_eq!(others["unusable"]["is_for_other_platforms"], true);
+    others["unusable"]["is_for_other_platforms"] = false.into();
+    others.as_object_mut().unwrap().remove("has_other_platforms");
+    write_sidecar(&path, &known).unwrap();
+    assert_eq!(sources(folder.path()).unwrap().batches[0].origin.place(), good);
+}
+
+#[test]
 fn a_damaged_archive_that_is_newer_than_the_store_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = put(folder.path(), "team-app_1.tar", &archive_of("team/app:1", "one")[..2000], 20);

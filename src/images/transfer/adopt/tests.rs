@@ -78,7 +78,10 @@ fn what_blobs_hold_is_noted_before_they_have_their_places_and_says_nothing_until
     };
     // Its manifest is missing: the layers are noted, and stay where they arrived.
     arrive(from.path(), to.path(), &all_of(&image)[..4]);
-    assert_eq!(adopt(&adoption(to.path(), &[&image], None)).unwrap().lacking, std::slice::from_ref(&image.manifest.digest));
+    assert_eq!(
+        adopt(&adoption(to.path(), &[&image], None)).unwrap().lacking,
+        std::slice::from_ref(&image.manifest.digest)
+    );
     let records = to.path().join(crate::images::store::layout::OWN_FOLDER).join("layers");
     assert_eq!(fs::read_dir(&records).unwrap().count(), 3);
     let layout = Layout::open(to.path()).unwrap().unwrap();
@@ -88,6 +91,25 @@ fn what_blobs_hold_is_noted_before_they_have_their_places_and_says_nothing_until
     let mut expected = image.diff_ids();
     expected.sort();
     assert_eq!(diff_ids(&known_layers(&layout)), expected);
+}
+
+#[test]
+fn of_two_blobs_of_one_layer_the_one_that_gets_its_place_first_is_noted() {
+    let (from, image) = store_with("team/app:1", &["base"]);
+    let to = tempfile::tempdir().unwrap();
+    let mut other = image.clone();
+    other.reference = "team/other:1".to_owned();
+    other.layers[0].blob = Digest::of(b"in another compression");
+    let incoming = open_incoming(to.path()).unwrap();
+    fs::write(incoming.join(other.layers[0].blob.hex()), "x".repeat(other.layers[0].bytes as usize)).unwrap();
+    arrive(from.path(), to.path(), &all_of(&image));
+    // The manifest of the other one is missing, so that its blob gets no place.
+    other.manifest.digest = Digest::of(b"missing");
+    assert_eq!(adopt(&adoption(to.path(), &[&image, &other], None)).unwrap().named, ["team/app:1"]);
+    let records = to.path().join(crate::images::store::layout::OWN_FOLDER).join("layers");
+    let records = crate::images::store::writer::known_records(&records).unwrap();
+    let noted: Vec<Digest> = records.into_iter().filter_map(|(_, layer)| Some(layer?.blob)).collect();
+    assert_eq!(noted, [image.layers[0].blob.clone()]);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use super::scalars::Scalar;
 use super::service::texts;
 use super::{Context, Decode, Fields};
 use crate::manifest::model::{
-    AddressPool, Database, EnvValue, Ipam, Manifest, Network, Numbered, Paths, Preserve, Retention, Volume,
+    AddressPool, Data, Database, EnvValue, Ipam, Keep, Manifest, Network, Numbered, Paths, Preserve, Repository,
+    Retention, Volume,
 };
 use crate::manifest::text::node::{Node, Value};
 
@@ -31,6 +32,8 @@ pub(in crate::manifest) fn decode_manifest(root: &Node, context: &mut Context<'_
         networks: fields.field("networks", context),
         volumes: fields.field("volumes", context),
         databases: fields.field("databases", context),
+        repository: fields.optional("repository", context),
+        data: fields.field("data", context),
         services: fields.required("services", context),
     };
     fields.finish(context);
@@ -274,6 +277,49 @@ impl Decode for Retention {
         };
         fields.finish(context);
         Some(retention)
+    }
+}
+
+impl Decode for Repository {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, context)?;
+        let password = fields.optional("password", context);
+        fields.finish(context);
+        if node.get("password").is_none() {
+            context.problems.error(node.span, message!("decode-missing", key = "password"));
+        }
+        Some(Self { password: password? })
+    }
+}
+
+impl Decode for Data {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, context)?;
+        let f = &mut fields;
+        let data = Self {
+            path: f.required("path", context),
+            exclude: f.field("exclude", context),
+            used_by: f.field("used_by", context),
+            keep: f.field("keep", context),
+            one_file_system: f.field("one_file_system", context),
+        };
+        fields.finish(context);
+        Some(data)
+    }
+}
+
+impl Decode for Keep {
+    fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, context)?;
+        let default = Self::default();
+        let keep = Self {
+            last: fields.field_or("last", default.last, context),
+            daily: fields.field_or("daily", default.daily, context),
+            weekly: fields.field_or("weekly", default.weekly, context),
+            monthly: fields.field_or("monthly", default.monthly, context),
+        };
+        fields.finish(context);
+        Some(keep)
     }
 }
 

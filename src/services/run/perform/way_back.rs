@@ -58,6 +58,8 @@ impl Performer<'_> {
         };
         match looked {
             Ok(Some(view)) if view.name != *name => WayBack::Failed { container: view.name, error: of_old },
+            // It may run, and nobody finds it.
+            Ok(Some(view)) if lacks_network(&view, undo) => WayBack::Failed { container: view.name, error: of_old },
             // One that had ended before, as a job does, is as it was.
             Ok(Some(view)) if !is_up(view.state) && (was_started || self.was_up(undo)) => {
                 WayBack::Down { container: view.name, error: of_old }
@@ -216,10 +218,20 @@ fn old_container(undo: &[Operation]) -> Option<&Target> {
     targets.filter_map(Operation::target).find(|target| target.id.is_some() && !goes(&target.id))
 }
 
+/// Whether a container is not in a network that it was in before, and was to join again.
+fn lacks_network(view: &ContainerView, undo: &[Operation]) -> bool {
+    let networks = undo.iter().filter_map(|operation| match operation {
+        Operation::RejoinNetworks { target, networks } if target.id.as_ref() == Some(&view.id) => Some(networks),
+        _ => None,
+    });
+    networks.flatten().any(|network| !view.networks.contains_key(&network.spec.name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::services::plan::AnonymousVolumes;
+    use crate::engine::{NetworkAttachment, NetworkSpec};
+    use crate::services::plan::{AnonymousVolumes, OldNetwork};
 
     #[test]
     fn a_new_container_that_goes_again_is_not_told_as_the_removal_of_its_service() {
@@ -229,5 +241,25 @@ mod tests {
         };
         assert_eq!(removed(Some(0)), "services-done-new-removed");
         assert_eq!(removed(None), "services-done-removed");
+    }
+
+    #[test]
+    fn an_old_container_that_runs_without_a_network_that_it_had_is_not_back_as_it_was() {
+        let network = |name: &str| OldNetwork {
+            id: "gone".to_owned(),
+            spec: NetworkSpec { name: name.to_owned(), ..NetworkSpec::default() },
+            attachment: NetworkAttachment::default(),
+        };
+        let rejoin = |id: &str| {
+            let target = Target { container: "p-a-1".to_owned(), id: Some(id.to_owned()), made_by: None };
+            Operation::RejoinNetworks { target, networks: vec![network("p_front"), network("p_back")] }
+        };
+        let view = |networks: &[&str]| {
+            let networks = networks.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+            ContainerView { id: "old".to_owned(), networks, ..ContainerView::default() }
+        };
+        assert!(lacks_network(&view(&["p_back"]), &[rejoin("old")]));
+        assert!(!lacks_network(&view(&["p_back", "p_front"]), &[rejoin("old")]));
+        assert!(!lacks_network(&view(&[]), &[rejoin("another")]));
     }
 }

@@ -1,0 +1,237 @@
+//! Brings a folder to what a snapshot has.
+//!
+//! Entry by entry, each compared with what is there: what is right stays untouched, a file is written beside its place and
+//! renamed over it, so that at each path there is the old thing or the new one. Nothing is remembered of an interrupted restore:
+//! the next one compares again and goes on.
+
+mod write;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use self::write::{MARK, make, properties, write_file};
+use super::compare::{Pair, is_on_disk, pairs};
+use super::entry::{Content, Entry, Inside, Kind};
+use super::error::FoldersError;
+use super::repository::Reader;
+use super::trouble::{Trouble, TroubleKind, Troubles};
+use super::walk::{Walk, entry_at};
+use crate::fs::create_dir_durably;
+use crate::report::{Meter, Reporter};
+
+/// What a restore did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restored {
+    pub added: u64,
+    pub changed: u64,
+    pub removed: u64,
+    pub unchanged: u64,
+}
+
+/// A restore under way.
+pub struct Restore<'a> {
+    pub reader: &'a Reader,
+    /// What counts as being in the folder: what is left out of snapshots stays as it is.
+    pub walk: &'a Walk,
+    pub troubles: &'a Troubles,
+    pub reporter: &'a Reporter,
+    pub meter: &'a mut Meter,
+    pub done: Restored,
+    /// Files that have several names, by what tells them apart in the snapshot: the first name of each that is in place.
+    pub named: HashMap<(u64, u64), PathBuf>,
+}
+
+impl Restore<'_> {
+    /// Brings `path` to `wanted`, a folder or a single entry of the snapshot.
+    pub fn run(&mut self, wanted: &Entry, path: &Path) -> Result<(), FoldersError> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        create_dir_durably(folder).map_err(FoldersError::reading(folder))?;
+        let present = match entry_at(path, &mut |trouble| self.troubles.add(trouble)) {
+            Ok(entry) => Some(entry),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(FoldersError::reading(path)(error)),
+        };
+        remove_leftovers(folder);
+        self.entry(present, wanted, path)?;
+        let opened = fs::File::open(folder).map_err(FoldersError::reading(folder))?;
+        rustix::fs::syncfs(&opened).map_err(|error| FoldersError::reading(folder)(error.into()))
+    }
+
+    fn entry(&mut self, present: Option<Entry>, wanted: &Entry, path: &Path) -> Result<(), FoldersError> {
+        if self.reporter.asked_to_stop() {
+            return Err(FoldersError::Stopped);
+        }
+        let is_there = present.is_some();
+        let failed = FoldersError::reading(path);
+        if let Kind::Folder(inside) = &wanted.kind {
+            return match present {
+                Some(present) if present.kind == Kind::Folder(Inside::Nothing) => Ok(()),
+                Some(present) if present.is_folder() => self.folder(Some(&present), wanted, path),
+                Some(present) => {
+                    self.remove(&present, path)?;
+                    self.folder(None, wanted, path)
+                }
+                // Something was mounted there, and nothing of it is kept.
+                None if *inside == Inside::Disk => Ok(()),
+                None => self.folder(None, wanted, path),
+            };
+        }
+        let present = match present {
+            Some(present) if present.is_folder() => {
+                if !self.remove(&present, path)? {
+                    // Something that is left out of snapshots keeps the folder in place.
+                    return Err(failed(io::ErrorKind::DirectoryNotEmpty.into()));
+                }
+                None
+            }
+            present => present,
+        };
+        let first = wanted.link_key().and_then(|key| self.named.get(&key).cloned());
+        let has_changed = match (&wanted.kind, first) {
+            (Kind::File(_), Some(first)) => self.link(&first, path).map_err(&failed)?,
+            (Kind::File(Content::Snapshot(chunks)), None) => {
+                let is_right = match &present {
+                    // Another file of that name would change with this one.
+                    Some(present) if present.links > 1 && wanted.links <= 1 => false,
+                    Some(present) if present.is_file() => is_on_disk(self.reader, path, present, (wanted, chunks))?,
+                    _ => false,
+                };
+                match present.filter(|_| is_right) {
+                    Some(present) => {
+                        let differs = !present.has_same_properties(wanted);
+                        if differs {
+                            properties(path, wanted, &mut |error| self.unset(path, error));
+                        }
+                        self.meter.add(wanted.size);
+                        differs
+                    }
+                    None => {
+                        write_file(self, path, wanted, chunks)?;
+                        true
+                    }
+                }
+            }
+            (Kind::Socket, _) => {
+                if present.is_none_or(|present| present.kind != Kind::Socket) {
+                    self.troubles.add(Trouble { path: path.to_owned(), kind: TroubleKind::Socket });
+                }
+                return Ok(());
+            }
+            (kind, _) => match present.filter(|present| present.kind == *kind) {
+                Some(present) if present.has_same_properties(wanted) => false,
+                Some(_) => {
+                    properties(path, wanted, &mut |error| self.unset(path, error));
+                    true
+                }
+                None => {
+                    make(path, wanted, &mut |error| self.unset(path, error)).map_err(&failed)?;
+                    true
+                }
+            },
+        };
+        if let Some(key) = wanted.link_key() {
+            self.named.entry(key).or_insert_with(|| path.to_owned());
+        }
+        match (is_there, has_changed) {
+            (false, _) => self.done.added += 1,
+            (true, true) => self.done.changed += 1,
+            (true, false) => self.done.unchanged += 1,
+        }
+        Ok(())
+    }
+
+    /// Gives a file another name, unless it has it already.
+    fn link(&mut self, first: &Path, path: &Path) -> io::Result<bool> {
+        let same = |one: &fs::Metadata, other: &fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+        let (there, wanted) = (fs::symlink_metadata(path), fs::symlink_metadata(first)?);
+        if there.is_ok_and(|there| same(&there, &wanted)) {
+            return Ok(false);
+        }
+        let beside = write::beside(path);
+        fs::hard_link(first, &beside)?;
+        fs::rename(&beside, path)?;
+        Ok(true)
+    }
+
+    fn folder(&mut self, present: Option<&Entry>, wanted: &Entry, path: &Path) -> Result<(), FoldersError> {
+        let failed = FoldersError::reading(path);
+        let mut entries = Vec::new();
+        match present {
+            None => {
+                fs::create_dir(path).map_err(&failed)?;
+                // Until its properties are set nobody else looks in.
+                fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(&failed)?;
+                self.done.added += 1;
+            }
+            Some(_) => {
+                remove_leftovers(path);
+                entries = self.walk.entries(path, &mut |trouble| self.troubles.add(trouble)).map_err(&failed)?;
+            }
+        }
+        let inside = match &wanted.kind {
+            Kind::Folder(Inside::Snapshot(tree)) => self.reader.entries(*tree)?,
+            _ => Vec::new(),
+        };
+        let mut is_touched = present.is_none_or(|present| !present.has_same_properties(wanted));
+        let before = self.done;
+        for pair in pairs(entries, inside) {
+            match pair {
+                Pair::Older(entry) => _ = self.remove(&entry, &path.join(&entry.name))?,
+                Pair::Newer(entry) => self.entry(None, &entry, &path.join(&entry.name))?,
+                Pair::Both(present, entry) => self.entry(Some(present), &entry, &path.join(&entry.name))?,
+            }
+        }
+        // What was done in it changed its time.
+        is_touched |= before != self.done || present.is_some_and(|present| present.modified != wanted.modified);
+        if is_touched {
+            properties(path, wanted, &mut |error| self.unset(path, error));
+        }
+        Ok(())
+    }
+
+    /// Removes an entry and what is in it; `false` where something that is left out of snapshots, or mounted, keeps a folder.
+    fn remove(&mut self, entry: &Entry, path: &Path) -> Result<bool, FoldersError> {
+        let failed = FoldersError::reading(path);
+        let removed = match &entry.kind {
+            Kind::Folder(Inside::Nothing) => return Ok(false),
+            Kind::Folder(_) => {
+                remove_leftovers(path);
+                let entries = self.walk.entries(path, &mut |trouble| self.troubles.add(trouble)).map_err(&failed)?;
+                for entry in entries {
+                    self.remove(&entry, &path.join(&entry.name))?;
+                }
+                fs::remove_dir(path)
+            }
+            _ => fs::remove_file(path),
+        };
+        match removed {
+            Ok(()) => self.done.removed += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        Ok(true)
+    }
+
+    fn unset(&self, path: &Path, error: io::Error) {
+        self.troubles.add(Trouble { path: path.to_owned(), kind: TroubleKind::Properties(error) });
+    }
+}
+
+/// Sets owner, permissions, attributes and times; what can't be set now was told when it was tried before.
+pub fn set_properties(path: &Path, wanted: &Entry) {
+    properties(path, wanted, &mut |_| {});
+}
+
+/// Removes what a killed restore left unfinished in a folder.
+fn remove_leftovers(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(MARK.as_bytes())) {
+        let _ = fs::remove_file(entry.path());
+    }
+}
