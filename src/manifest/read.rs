@@ -150,13 +150,14 @@ impl Reader {
         for (is_secret, file) in granted {
             // What is wrong with one is told where a service mounts it.
             let mut problems = Problems::default();
-            let mut context = Context { sources: &self.sources, problems: &mut problems, home: home.clone() };
+            let mut context =
+                Context { sources: &self.sources, problems: &mut problems, home: home.clone(), key: None };
             if let Some(path) = <PathBuf as super::steps::decode::Decode>::decode(&file, &mut context) {
                 let purpose = if is_secret { FileUse::Secret } else { FileUse::Config };
                 self.beside.push(UsedFile { path, purpose });
             }
         }
-        let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
+        let mut context = Context { sources: &self.sources, problems: &mut self.problems, home, key: None };
         let mut manifest = decode_manifest(&root, &mut context)?;
         name_own_providers(&mut manifest);
         let variables = Arc::new(self.variables.of_files().clone());
@@ -249,7 +250,7 @@ impl Reader {
                 let mut name = name.clone();
                 fill_in(&mut name, &self.variables, &mut 0);
                 let home = self.variables.get("HOME").map(str::to_owned);
-                let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
+                let mut context = Context { sources: &self.sources, problems: &mut self.problems, home, key: None };
                 let Some(path) = <PathBuf as super::steps::decode::Decode>::decode(&name, &mut context) else {
                     continue;
                 };
