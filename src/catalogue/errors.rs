@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use super::{Catalogue, system};
 use crate::report::{Message, Told};
@@ -48,10 +49,15 @@ pub(crate) use told;
 
 /// The error of that type which this one is: itself, boxed, or carried by an I/O error.
 pub fn as_error<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
-    if let Some(carrier) = error.downcast_ref::<io::Error>() {
+    if let Some(carrier) = as_io_error(error) {
         return carrier.get_ref().and_then(|carried| as_error(carried as &(dyn Error + 'static)));
     }
     error.downcast_ref().or_else(|| error.downcast_ref::<Box<T>>().map(|boxed| &**boxed))
+}
+
+/// An I/O error, itself or shared.
+pub(super) fn as_io_error(error: &(dyn Error + 'static)) -> Option<&io::Error> {
+    error.downcast_ref().or_else(|| error.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared))
 }
 
 /// A sentence as an error, for `io::Error` to carry.
@@ -120,6 +126,7 @@ mod tests {
         Direct(#[source] Inner),
         Boxed(#[source] Box<Inner>),
         Carried(#[source] io::Error),
+        Shared(#[source] Arc<io::Error>),
     }
 
     #[derive(Debug, thiserror::Error)]
@@ -158,6 +165,10 @@ mod tests {
         let full = Outer::Carried(io::Error::from_raw_os_error(28));
         let english = "nothing was changed: No space left on device (os error 28)";
         assert_eq!(said(&full), [english, "未做任何更改：磁盘空间已满（系统错误 28）"]);
+        let shared = Outer::Shared(Arc::new(io::Error::from_raw_os_error(28)));
+        assert_eq!(said(&shared), said(&full));
+        let sentence = Outer::Shared(Arc::new(io_error(io::ErrorKind::Other, message!("chain-empty"))));
+        assert_eq!(said(&sentence), ["nothing was changed: it is empty", "未做任何更改：内容为空"]);
     }
 
     #[test]

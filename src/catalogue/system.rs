@@ -8,7 +8,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::errors::{SentenceError, as_error};
+use super::errors::{SentenceError, as_error, as_io_error};
 use crate::report::Message;
 
 /// An I/O error as a sentence; what it carries is said as it stands.
@@ -22,7 +22,7 @@ pub fn system_words(error: &io::Error) -> Message {
 
 /// What the system or the parser of JSON says, where this error is of one of them.
 pub(super) fn of_others(error: &(dyn Error + 'static)) -> Option<Message> {
-    let errno = error.downcast_ref::<io::Error>().and_then(Errno::from_io_error);
+    let errno = as_io_error(error).and_then(Errno::from_io_error);
     errno.or_else(|| error.downcast_ref().copied()).and_then(of_number).or_else(|| of_json(error))
 }
 

@@ -79,8 +79,8 @@ pub use store::verify::{ProblemKind, StoreProblem, Thoroughness, VerifyReport, v
 pub use transfer::{
     ARRIVAL_DAYS, Adopted, Adoption, ContentImage, ContentLayer, IncomingBlob, LayerIntake, OutgoingBlob,
     OutgoingImage, OutgoingImages, OutgoingLayer, PART, StoreContents, adopt, blob_file, docker_manifest, has_arrived,
-    incoming_folder, layout_documents, open_incoming, outgoing_images, plain_layer, read_layer, recompress,
-    store_contents, store_layers, sweep_arrivals,
+    incoming_folder, layout_documents, open_incoming, others_in_engine, outgoing_images, plain_layer, read_layer,
+    recompress, store_contents, store_layers, sweep_arrivals,
 };
 
 use serde::Serialize;

@@ -1,5 +1,6 @@
 //! Checks across fields: what every service for itself can't know.
 
+mod container;
 mod data;
 mod delivered_folders;
 mod files;
@@ -30,6 +31,8 @@ pub(super) fn check(manifest: &Manifest, root: &Node, problems: &mut Problems) {
     checker.network_modes();
     checker.extra_hosts();
     checker.stop_signals();
+    checker.mount_targets();
+    checker.working_dirs();
     checker.databases();
     checker.data();
     checker.delivered_folders();

@@ -72,4 +72,15 @@ mod tests {
         coming.add(&folder.path().join("vars.env"), ComingFile::At(folder.path().join("arrived")));
         assert_eq!(images(&coming), folder.path().join("new"));
     }
+
+    #[test]
+    fn a_pipe_that_a_manifest_extends_is_an_error_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stack.json");
+        std::fs::write(&path, r#"{"extends": "pipe", "project": "p", "services": {"a": {"image": "a:1"}}}"#).unwrap();
+        let (pipe, fifo) = (folder.path().join("pipe"), rustix::fs::FileType::Fifo);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        let errors = read_manifest(&path, Variables::default()).err().unwrap();
+        assert!(errors.problems.iter().any(|problem| problem.span.is_some()), "{errors:?}");
+    }
 }

@@ -147,13 +147,14 @@ impl Reader {
         for (is_secret, file) in granted {
             // What is wrong with one is told where a service mounts it.
             let mut problems = Problems::default();
-            let mut context = Context { sources: &self.sources, problems: &mut problems, home: home.clone() };
+            let mut context =
+                Context { sources: &self.sources, problems: &mut problems, home: home.clone(), key: None };
             if let Some(path) = <PathBuf as super::steps::decode::Decode>::decode(&file, &mut context) {
                 let purpose = if is_secret { FileUse::Secret } else { FileUse::Config };
                 self.beside.push(UsedFile { path, purpose });
             }
         }
-        let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
+        let mut context = Context { sources: &self.sources, problems: &mut self.problems, home, key: None };
         let mut manifest = decode_manifest(&root, &mut context)?;
         manifest.folder = self.sources.file(0).folder.clone();
         name_own_providers(&mut manifest);
@@ -207,7 +208,9 @@ impl Reader {
         };
         let mut bytes = Vec::new();
         let limit = self.bytes_left as u64 + 1;
-        let read = self.coming.open(shown, true).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        // What a person names may be a pipe; one that a manifest names, which may come from elsewhere, would be waited for.
+        let read =
+            self.coming.open(shown, named_at.is_none()).and_then(|file| file.take(limit).read_to_end(&mut bytes));
         if let Err(error) = read {
             return fail(&mut self.problems, plain(&error));
         }
@@ -245,7 +248,7 @@ impl Reader {
                 let mut name = name.clone();
                 fill_in(&mut name, &self.variables, &mut 0);
                 let home = self.variables.get("HOME").map(str::to_owned);
-                let mut context = Context { sources: &self.sources, problems: &mut self.problems, home };
+                let mut context = Context { sources: &self.sources, problems: &mut self.problems, home, key: None };
                 let Some(path) = <PathBuf as super::steps::decode::Decode>::decode(&name, &mut context) else {
                     continue;
                 };

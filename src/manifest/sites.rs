@@ -134,7 +134,7 @@ pub fn read_sites(path: &Path, variables: &Variables) -> Result<SiteList, Manife
 }
 
 fn decode(root: &Node, variables: &Variables, sources: &Sources, problems: &mut Problems) -> IndexMap<String, Site> {
-    let mut context = Context { sources, problems, home: None };
+    let mut context = Context { sources, problems, home: None, key: None };
     let mut sites = IndexMap::new();
     let Some(mut fields) = Fields::open(root, &mut context) else { return sites };
     let _ = fields.optional::<String>("$schema", &mut context);

@@ -29,7 +29,9 @@ pub use pack::{
     DeltaCandidate, DeltaOptions, DeltaUse, GoalNeeds, MadeDelta, PackGoal, PackInput, PackPlan, delta_candidates,
     make_deltas, plan_pack, spool_bytes,
 };
-pub use parts::{PartHeader, PartsList, PartsOutput, PartsSource, PartsStream, damaged_parts, is_part, parts_beside};
+pub use parts::{
+    PartHeader, PartsList, PartsOutput, PartsSource, PartsStream, damaged_parts, first_part, is_part, parts_beside,
+};
 pub use release::{
     Change, FieldChange, FileChange, ImageChange, NewRelease, Release, ReleaseDiff, SeedChange, create_release,
     diff_manifests, diff_releases, list_releases, read_release,

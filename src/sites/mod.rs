@@ -30,7 +30,7 @@ pub use error::{SitesError, as_told, shown, shown_message};
 pub use inventory::{
     DiskInventory, EngineImage, EngineInventory, FileInventory, ImageStoreKind, Inventory, LayerInventory,
     PartInventory, Presence, SeedInventory, StoreImage, StoreInventory, collect as collect_inventory,
-    collect_with as collect_inventory_with,
+    collect_with as collect_inventory_with, has_received,
 };
 pub use offer::{Placement, Sources, manifest_for, offer_files, offer_seeds};
 pub use plan::{
@@ -43,6 +43,7 @@ pub use protocol::{
     ProjectPlace, RunSummary, Signal, Target, TerminalRequest, ToReceiver,
 };
 pub use receive::{MOST_AT_ONCE, Receiver, Recorded};
+pub use roots::is_own_folder;
 pub use seed_files::SeedFile;
 pub use serve::{become_command, keep, serve};
 pub use short_inventory::{InventoryTextError, ShortInventory};

@@ -10,6 +10,8 @@ use crate::fs::create_dir_durably;
 
 /// The longest path that is taken.
 const LONGEST: usize = 1024;
+/// Those beside a manifest, in a project's folder, and in an image store.
+const OWN_FOLDERS: [&str; 3] = [".dpl", ".dpl-received", ".dpl-store"];
 
 /// Where `relative` lies in `folder`, links followed; it need not be there.
 ///
@@ -60,6 +62,12 @@ pub(in crate::sites) fn inside(folder: &Path, relative: &str) -> io::Result<Path
     Ok(place)
 }
 
+/// Whether a path leads into one of dpl's own folders: the records of projects and the keys that are trusted, what is on its way, the
+/// notes of an image store. Nothing that comes from elsewhere belongs there. Some disks do not tell large letters from small ones.
+pub fn is_own_folder(path: &Path) -> bool {
+    path.components().any(|part| OWN_FOLDERS.iter().any(|own| part.as_os_str().eq_ignore_ascii_case(own)))
+}
+
 /// Makes folders that belong to whom the one above them does.
 pub(in crate::sites) fn create_folders(folder: &Path) -> io::Result<()> {
     let missing: Vec<PathBuf> = folder.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
@@ -99,5 +107,22 @@ mod tests {
             assert!(inside(&folder, path).is_err(), "{path:?}");
         }
         assert_eq!(inside(&home.path().join("none"), "a").unwrap(), home.path().join("none/a"));
+    }
+
+    #[test]
+    fn own_folders_are_known_at_any_depth_and_nothing_else_is() {
+        for own in [
+            ".dpl/trusted-keys.json",
+            "conf/.dpl",
+            "/srv/p/.dpl-received/x",
+            "store/.dpl-store/layers/x",
+            "./.dpl",
+            ".DPL/x",
+        ] {
+            assert!(is_own_folder(Path::new(own)), "{own}");
+        }
+        for other in ["", "conf/dpl", ".dplx", "x.dpl", ".dpl-notes.txt", "/srv/p/seeds/d"] {
+            assert!(!is_own_folder(Path::new(other)), "{other}");
+        }
     }
 }

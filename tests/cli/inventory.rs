@@ -80,6 +80,9 @@ fn what_a_phone_has_read_is_read_back_and_what_is_not_an_inventory_is_said() {
         let failed = site.run(&["inventory", "read", "wrong.txt"]).failure(2);
         assert!(failed.stderr.contains(words), "{words}: {}", failed.stderr);
     }
+    std::fs::write(site.file("wrong.txt"), [0xff, 0xfe, 0]).unwrap();
+    let failed = site.run(&["--lang", "zh", "inventory", "read", "wrong.txt"]).failure(2);
+    assert!(failed.stderr.contains("不是清单报告"), "{}", failed.stderr);
     site.run(&["inventory", "read", "nowhere.txt"]).failure(2);
     // It comes from elsewhere: nothing of it is done on the screen.
     let mut hostile = inventory;

@@ -169,6 +169,40 @@ pages! {
 }
 
 #[test]
+fn a_value_of_another_kind_is_told_with_an_example_that_the_reader_takes() {
+    for (key, wrong) in [
+        ("ready", "\"1s\""),
+        ("healthcheck", "[\"CMD\", \"true\"]"),
+        ("environment", "5"),
+        ("depends_on", "\"db\""),
+        ("networks", "\"front\""),
+        ("volumes", "{ \"./d\": \"/d\" }"),
+        ("cap_add", "\"NET_ADMIN\""),
+        ("ulimits", "1024"),
+        ("sysctls", "\"x\""),
+        ("network_mode", "true"),
+        ("restart", "true"),
+        ("logging", "\"json-file\""),
+        ("labels", "\"a=b\""),
+        ("gpus", "true"),
+    ] {
+        let page = service(&format!("\"{key}\": {wrong}"));
+        let (_, rest) = page.split_once("write it in this form: `").unwrap_or_else(|| panic!("{page}"));
+        let (example, _) = rest.split_once('`').unwrap();
+        assert!(example.starts_with(&format!("\"{key}\": ")), "{page}");
+        let taken = service(example);
+        assert!(!taken.contains("expected "), "{key}: {taken}");
+    }
+    let page =
+        whole(r#"{ "project": "shop", "defaults": { "ready": "1s" }, "services": { "web": { "image": "web:1" } } }"#);
+    assert!(page.contains(r#"`"ready": {"running_for": "10s"}`"#), "{page}");
+    let page = stack(r#""a": { "image": "a:1", "cap_add": "NET_ADMIN", "tty": "yes" }, "b": "b:1""#);
+    assert!(page.contains(r#"`"cap_add": ["NET_ADMIN"]`"#), "{page}");
+    assert!(page.contains(r#"`"services": {"web": {"image": "web:1"}}`"#), "the second one, too: {page}");
+    assert_eq!(page.matches("in this form").count(), 2, "true or false needs none: {page}");
+}
+
+#[test]
 fn a_range_has_a_port_for_each_container() {
     let page = service(r#""scale": 3, "ports": ["8800-8801:80"]"#);
     assert!(page.starts_with("exit 3\nerror: the range has 2 ports of the host, too few for 3 containers"), "{page}");
@@ -230,6 +264,26 @@ fn a_ulimit_is_a_number_or_none() {
     assert!(page.starts_with("exit 3\nerror: a limit is a number from 0, or -1 for none"), "{page}");
     let page = service(r#""ulimits": { "nofile": -1 }"#);
     assert!(page.starts_with("exit 0\n"), "{page}");
+}
+
+#[test]
+fn a_path_is_mounted_once() {
+    for mounts in [
+        r#""volumes": ["./a:/data", "./b:/data/"]"#,
+        r#""volumes": ["./a:/data", { "type": "tmpfs", "target": "/data" }]"#,
+        r#""volumes": ["./a:/data"], "tmpfs": "/data:size=1m""#,
+    ] {
+        let page = service(mounts);
+        assert!(page.contains("error: something else is mounted at `/data"), "{page}");
+    }
+    let page = service(r#""volumes": ["./a:/data", "./b:/data/b"], "tmpfs": ["/tmp", "/run"]"#);
+    assert!(page.starts_with("exit 0"), "{page}");
+}
+
+#[test]
+fn a_working_folder_is_an_absolute_path() {
+    assert!(service(r#""working_dir": "src""#).contains("error: `src` is not an absolute path in the container"));
+    assert!(service(r#""working_dir": "/src""#).starts_with("exit 0"));
 }
 
 #[test]
@@ -319,6 +373,21 @@ fn a_line_of_an_env_file_that_can_not_be_read_is_told_before_it_is_used() {
     site.write("web.env", "A=${OTHER}\nB=\"x\" y\n");
     let run = site.run(&["check", "stack.json"]).success();
     assert!(run.stderr.contains("web.env, line 2: ") && !run.stderr.contains("line 1"), "{}", run.stderr);
+}
+
+#[test]
+fn an_env_file_that_is_no_text_or_no_file_is_told_before_it_is_used() {
+    let site = Site::with_manifest(
+        r#"{ "project": "shop", "services": { "web": { "image": "web:1", "env_file": ["folder", "gbk.env", "gone.env"] } } }"#,
+    );
+    std::fs::create_dir(site.file("folder")).unwrap();
+    std::fs::write(site.file("gbk.env"), b"NAME=\xb7\xfe").unwrap();
+    let run = site.run(&["check", "stack.json"]).success();
+    for told in ["folder: it is not a regular file", "gbk.env: it is not UTF-8 text", "gone.env does not exist"] {
+        assert_eq!(run.stderr.matches(told).count(), 1, "{told}: {}", run.stderr);
+    }
+    let run = site.run(&["check", "--lang", "zh", "stack.json"]).success();
+    assert!(run.stderr.contains("它不是 UTF-8 文本"), "{}", run.stderr);
 }
 
 #[test]

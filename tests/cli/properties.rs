@@ -142,7 +142,7 @@ fn service() -> impl Strategy<Value = Value> {
         field("scale", vec![json!(1)]).boxed(),
         field("expose", vec![json!([80, "81-83/UDP"])]).boxed(),
         field("devices", vec![json!(["/dev/null", "/dev/zero:/dev/z:r"])]).boxed(),
-        field("tmpfs", vec![json!("/run:size=1m"), json!(["/a", "/b"])]).boxed(),
+        field("tmpfs", vec![json!("/run:size=1m"), json!(["/b", "/c"])]).boxed(),
     ];
     fields.prop_map(|fields| {
         let mut service = Map::from_iter([("image".to_owned(), json!("web:${V}"))]);

@@ -259,6 +259,27 @@ fn a_server_that_ends_behind_a_swap_is_named_with_its_exit_code() {
     assert!(heard.contains("ended during the work (exit code 137)"), "{heard}");
 }
 
+#[test]
+fn what_opens_a_database_again_is_set_once_more_where_it_has_ended_before_the_swap() {
+    let shop = Shop::open("CREATE TABLE t AS SELECT generate_series(1, 7) AS n");
+    shop.made(&["db", "dump", "shop"]);
+    shop.sql("shop", "INSERT INTO t VALUES (8)");
+    // A patch that goes on when there is a role.
+    let waits = "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'go_on') \
+         LOOP PERFORM pg_sleep(0.1); END LOOP; END $$;";
+    shop.0.site.write("waits.sql", waits);
+    shop.0.rewrite(&MANIFEST.replace(r#""seed": "seed""#, r#""seed": "seed", "patches": ["waits.sql"]"#));
+    let mut rebuilding = shop.spawn(&["db", "rebuild", "shop"]);
+    let container = shop.0.container("db");
+    let kill = r#"for mark in /tmp/dpl-guard-*; do kill -9 "${mark##*-}" && rm "$mark"; done"#;
+    let is_killed = || shop.docker(&["exec", &container, "sh", "-c", kill]).status.success();
+    eventually("it was set, and is killed", is_killed);
+    shop.sql("postgres", "CREATE ROLE go_on");
+    eventually("it has ended", || rebuilding.try_wait().unwrap().is_some());
+    assert_eq!(rebuilding.wait().unwrap().code(), Some(0));
+    assert_eq!(shop.sql("shop", "SELECT count(*) FROM t"), "7");
+}
+
 /// Nobody leaves such a state but somebody who has renamed databases by hand.
 #[test]
 fn a_database_that_is_gone_while_its_old_one_is_there_is_put_back_by_what_the_error_says() {

@@ -146,9 +146,10 @@ fn a_transfer_that_is_cut_goes_on_in_the_middle_of_a_file() {
     let kept = Kept::new();
     let large = kept.grow(24);
     let size = fs::metadata(&large).unwrap().len();
-    let (mut desk, said) = kept.sites.begin(&["-f", "desk.json", "fetch", "site", "--limit", "8MB/s"]);
+    let (mut desk, said) = kept.sites.begin(&["-f", "desk.json", "fetch", "site", "--limit", "4MB/s"]);
+    // Half of it is left after the last cut: seconds, whatever else the machine does.
     for part in 1..=3 {
-        eventually("more of it has arrived", || kept.arrived() > size * part / 4);
+        eventually("more of it has arrived", || kept.arrived() > size * part / 6);
         kept.sites.cut();
     }
     let status = desk.wait().unwrap();
@@ -158,7 +159,7 @@ fn a_transfer_that_is_cut_goes_on_in_the_middle_of_a_file() {
     same(&kept.here(), &kept.there);
     // The desk itself is killed: the same command goes on.
     fs::remove_dir_all(kept.here()).unwrap();
-    let (mut desk, _) = kept.sites.begin(&["-f", "desk.json", "fetch", "site", "--limit", "8MB/s"]);
+    let (mut desk, _) = kept.sites.begin(&["-f", "desk.json", "fetch", "site", "--limit", "4MB/s"]);
     eventually("some of it has arrived", || kept.arrived() > size / 4);
     desk.kill().unwrap();
     desk.wait().unwrap();

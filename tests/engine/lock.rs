@@ -89,6 +89,26 @@ fn a_second_operator_on_the_engine_is_told_who_is_at_work() {
     assert!(!operators.lock_is_there());
 }
 
+/// Both looked when nobody was at work.
+#[test]
+fn one_who_meets_the_other_only_at_the_first_change_is_told_with_the_same_exit_code() {
+    let operators = Operators::new();
+    operators.other(&["start", "apart"]).success();
+    let mut late = operators.other.site.command(&["restart", "apart", "-f", "stack.json"]);
+    late.env("DPL_FAILPOINT", "services.execute.before-restart").env("DPL_FAILPOINT_FREEZES", "1");
+    let late = late.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let process = late.id();
+    let state = || std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    eventually("the late one is about to restart", || state().contains(") T "));
+    let mut first = operators.at_work(&["start", "second"]);
+    signal(&late, "-CONT");
+    let output = late.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("is working on this project: `dpl start second`"), "{said}");
+    assert!(first.wait().unwrap().success(), "{}", operators.said_by_the_first());
+}
+
 #[test]
 fn one_who_waits_goes_on_when_the_other_is_done() {
     let operators = Operators::new();

@@ -86,6 +86,24 @@ impl Delivery {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_release_says_which_images_were_built_after_they_were_saved() {
+    let delivery = Delivery::new("stale").await;
+    delivery.bench.make("one:1", &Recipe::of([layer(2000)])).await;
+    delivery.bench.make("worker:1", &Recipe::of([layer(3000)])).await;
+    delivery.manifest(&["one:1", "worker:1"], "PGDMP 1");
+    let first = delivery.run(&["release", "create", "v1"]).success();
+    assert!(!first.stderr.contains("other images"), "{}", first.stderr);
+    delivery.bench.make("one:1", &Recipe::of([layer(4000)])).await;
+    let stale = delivery.run(&["release", "create", "v2"]).success();
+    let line = stale.stderr.lines().find(|line| line.contains("other images")).unwrap_or_else(|| panic!("{stale:?}"));
+    assert!(line.contains(&delivery.bench.name("one:1")) && !line.contains(&delivery.bench.name("worker:1")), "{line}");
+    delivery.run(&["save"]).success();
+    let fresh = delivery.run(&["release", "create", "v3"]).success();
+    assert!(!fresh.stderr.contains("other images"), "{}", fresh.stderr);
+    delivery.wipe(&["one:1", "worker:1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn three_releases_arrive_at_an_engine_that_has_never_seen_a_network() {
     let delivery = Delivery::new("packed").await;
     let (base, old, new) = (layer(900_000), layer(50_000), layer(60_000));

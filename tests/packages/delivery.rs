@@ -274,6 +274,11 @@ fn parts_arrive_from_a_folder_or_a_pipe_and_one_that_is_bad_is_brought_again_alo
     desk.pack("all.tar", &pack);
     let part = |number: u32| desk.site.file(&format!("all.tar.{number:03}"));
     assert!(part(4).exists() && !part(5).exists());
+    for name in ["all.tar", "all.tar.parts.json"] {
+        let path = desk.site.file(name).display().to_string();
+        let shown = machine().run(&["--json", "package", "show", &path]).success().json();
+        assert_eq!(shown["index"]["project"], "p", "{name}");
+    }
     let vault = machine();
     unpack(&vault, &part(1), &[]).success();
     assert_eq!(images(&vault), images(&desk.site));

@@ -19,7 +19,11 @@ fn a_bare_name_is_a_site_or_a_release_and_what_is_both_or_neither_is_said() {
     let both = pack("v1").failure(2);
     assert!(both.stderr.contains("site:v1") && both.stderr.contains("release:v1"), "{}", both.stderr);
     pack("release:v1").success();
+    // A folder that is called so is not an inventory.
+    fs::create_dir(desk.site.file("v2")).unwrap();
     pack("v2").success();
+    let refused = desk.run(&["release", "create", "none"]).failure(2);
+    assert!(refused.stderr.contains("--for none"), "{}", refused.stderr);
     // One that nothing connects to is known by its inventory alone.
     for site in ["vault", "site:vault", "site:v1"] {
         let offline = pack(site);

@@ -132,6 +132,117 @@ fn a_made_up_index_writes_nowhere_else() {
 }
 
 #[test]
+fn a_package_does_not_say_how_far_above_the_manifest_the_folder_lies() {
+    let desk = Desk::new();
+    let package = small_package(&desk);
+    let bytes = fs::read(&package).unwrap();
+    let mut index: serde_json::Value = {
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let entry = archive.entries().unwrap().next().unwrap().unwrap();
+        serde_json::from_reader(entry).unwrap()
+    };
+    let vault = machine();
+    unpack(&vault, &package, &[]).success();
+    // As deep as the vault's own folder lies, by other names and by the same ones.
+    let same = vault.file("stack.json").display().to_string().trim_start_matches('/').to_owned();
+    for deep in ["x/y/stack.json", &same] {
+        for file in index["files"].as_array_mut().unwrap() {
+            if file["purpose"] == "manifest" {
+                file["path"] = json!(deep);
+            }
+        }
+        index["manifest"] = json!(deep);
+        write_package(&vault.file("bad.tar"), &index, &bytes);
+        let planned = vault.run(&["-f", "stack.json", "--json", "package", "plan", "bad.tar"]).success().json();
+        assert_eq!(planned["plan"]["space"][0]["folder"], "SITE", "{deep}: {planned}");
+        // From elsewhere nobody can tell.
+        let elsewhere = machine();
+        let (own, path) = (vault.file("stack.json"), vault.file("bad.tar"));
+        let (own, path) = (own.display().to_string(), path.display().to_string());
+        let refused = elsewhere.run(&["-f", &own, "unpack", &path, "--yes"]).failure(2);
+        assert!(refused.stderr.contains("--folder"), "{deep}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_manifest_in_a_folder_of_the_project_is_found_there_again() {
+    let desk = Desk::new();
+    small_package(&desk);
+    let text = fs::read_to_string(desk.site.file("stack.json")).unwrap();
+    let text =
+        text.replace("\"store\"", "\"../store\"").replace("seeds/d", "../seeds/d").replace("conf/web", "../conf/web");
+    desk.site.write("manifests/stack.json", &text);
+    let deep = ["-f", "manifests/stack.json"];
+    let pack = ["pack", "--folder", ".", "--for", "none", "--unsigned", "-o", "deep.tar"];
+    desk.site.run(&[&deep[..], &pack].concat()).success();
+    let path = desk.site.file("deep.tar").display().to_string();
+    let vault = machine();
+    vault.run(&["unpack", &path, "--yes"]).success();
+    assert!(vault.file("manifests/stack.json").exists() && vault.file("conf/web.conf").exists());
+    // From the project's folder, and from elsewhere, since something has come into it before.
+    let own = vault.file("manifests/stack.json").display().to_string();
+    for (from, manifest) in [(&vault, "manifests/stack.json"), (&machine(), own.as_str())] {
+        let planned = from.run(&["-f", manifest, "--json", "package", "plan", &path]).success().json();
+        let files = planned["plan"]["files"].as_array().unwrap();
+        assert!(!files.is_empty() && files.iter().all(|file| file["result"] == "unchanged"), "{planned}");
+    }
+}
+
+/// A package whose manifest puts the seed there; the seed is one file.
+fn package_with_seed_at(desk: &Desk, place: &str) -> PathBuf {
+    desk.images(&[("web", &[&layer(1, 3000)]), ("worker", &[&layer(2, 2000)])]);
+    let text = fs::read_to_string(desk.site.file("stack.json")).unwrap();
+    desk.site.write("stack.json", &text.replace("\"seeds/d\"", &format!("{place:?}")));
+    desk.pack("all.tar", &["--for", "none", "--unsigned"])
+}
+
+#[test]
+fn no_seed_is_put_among_the_records_and_keys_of_dpl() {
+    let desk = Desk::new();
+    desk.site.write(".dpl/seed", "PGDMP");
+    let package = package_with_seed_at(&desk, ".dpl/seed");
+    let vault = machine();
+    let refused = unpack(&vault, &package, &[]).failure(1);
+    assert!(refused.stderr.contains("keeps for itself"), "{}", refused.stderr);
+    assert!(!vault.file(".dpl/seed").exists() && names(&vault).is_empty());
+}
+
+#[test]
+fn what_an_unsigned_package_writes_outside_of_the_folder_is_shown_and_asked_for() {
+    let desk = Desk::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let place = elsewhere.path().join("seed");
+    fs::write(&place, "PGDMP").unwrap();
+    let shown = place.display().to_string();
+    let package = package_with_seed_at(&desk, &shown);
+    fs::remove_file(&place).unwrap();
+    let vault = machine();
+    let path = package.display().to_string();
+    let planned = vault.run(&["--json", "package", "plan", &path]).success().json();
+    assert_eq!(planned["outside"], json!([shown]), "{planned}");
+    let planned = vault.run(&["package", "plan", &path]).success();
+    assert!(planned.stdout.contains("outside of that folder") && planned.stdout.contains(&shown), "{planned:?}");
+    let refused = vault.run(&["unpack", &path]).failure(2);
+    assert!(refused.stderr.contains("No trusted key signed this"), "{}", refused.stderr);
+    assert!(!place.exists() && names(&vault).is_empty());
+    // Where somebody has said yes, the place is known.
+    unpack(&vault, &package, &[]).success();
+    assert_eq!(fs::read_to_string(&place).unwrap(), "PGDMP");
+    fs::write(&place, "PGDMP, newer").unwrap();
+    let newer = desk.pack("newer.tar", &["--for", "none", "--unsigned"]).display().to_string();
+    fs::write(&place, "PGDMP").unwrap();
+    let plan = || vault.run(&["-f", "stack.json", "--json", "package", "plan", &newer]).success().json();
+    let planned = plan();
+    assert_eq!(planned["plan"]["seeds"][0]["result"], "replaced", "{planned}");
+    assert_eq!(planned["outside"], serde_json::Value::Null, "{planned}");
+    let replaced = vault.run(&["-f", "stack.json", "unpack", &newer, "--overwrite"]).failure(2);
+    assert!(replaced.stderr.contains("No trusted key signed this"), "{}", replaced.stderr);
+    // The manifest here has come in a package as well: where nothing is, nobody has put anything yet.
+    fs::remove_file(&place).unwrap();
+    assert_eq!(plan()["outside"], json!([shown]));
+}
+
+#[test]
 fn a_package_that_says_it_is_larger_than_any_disk_is_refused_before_anything_is_written() {
     let desk = Desk::new();
     let package = small_package(&desk);

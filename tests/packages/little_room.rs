@@ -94,6 +94,7 @@ fn a_pack_onto_a_full_disk_leaves_no_file_and_no_list_of_parts() {
     assert!(refused.stderr.contains("--no-space-check"), "{}", refused.stderr);
     let failed = pack(&["--no-space-check"]).failure(1);
     assert!(failed.stderr.contains("No space left"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("x.tar: the package can't be written"), "{}", failed.stderr);
     assert_eq!(fs::read_dir(desk.site.file("usb")).unwrap().count(), 0);
     let failed = pack(&["--no-space-check", "--split", "128k"]).failure(1);
     assert!(failed.stderr.contains("No space left"), "{}", failed.stderr);

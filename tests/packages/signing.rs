@@ -62,11 +62,36 @@ fn a_revocation_travels_in_a_package_that_the_other_key_signs() {
     trust(&vault, &desk, "old");
     trust(&vault, &desk, "new");
     unpack(&vault, &by_old, &[]).success();
+    let path = by_new.display().to_string();
+    let keys = desk.run(&["--json", "key", "list"]).success().json();
+    let old_key = keys["own"].as_array().unwrap().iter().find(|key| key["name"] == "old").unwrap();
+    let id = old_key["id"].as_str().unwrap();
+    for looked in [&["package", "show", &path], &["package", "plan", &path]] {
+        let shown = vault.run(looked).success().stdout;
+        assert!(shown.contains("revokes") && shown.contains(id), "{shown}");
+    }
     let said = unpack(&vault, &by_new, &[]).success();
     assert!(said.stderr.contains("revokes the key"), "{}", said.stderr);
     let refused = unpack(&vault, &by_old, &["--allow-older"]).failure(1);
     assert!(refused.stderr.contains("revoked"), "{}", refused.stderr);
     desk.run(&["pack", "--for", "none", "--unsigned", "--revoke", &old, "-o", "x.tar"]).failure(2);
+    // By its name, as the key that signs.
+    let by_name = desk.pack("name.tar", &["--for", "none", "--key", "new", "--revoke", "old"]);
+    let listed = |path: &std::path::Path| {
+        let path = path.display().to_string();
+        desk.run(&["--json", "package", "show", &path]).success().json()["index"]["revokes"].clone()
+    };
+    assert_eq!(listed(&by_name), listed(&by_new));
+}
+
+#[test]
+fn what_is_not_a_key_is_named_and_a_file_that_is_missing_is_not_called_a_bad_key() {
+    let vault = machine();
+    vault.write("notes.pub", "no key\n");
+    let refused = vault.run(&["key", "trust", "notes.pub", "--yes"]).failure(1);
+    assert!(refused.stderr.contains("notes.pub") && refused.stderr.contains("not a public key"), "{}", refused.stderr);
+    let refused = vault.run(&["key", "trust", "missing.pub", "--yes"]).failure(1);
+    assert!(refused.stderr.contains("missing.pub") && refused.stderr.contains("No such file"), "{}", refused.stderr);
 }
 
 #[test]

@@ -271,7 +271,9 @@ fn work_exit_code(error: &(dyn Error + Send + Sync + 'static)) -> u8 {
     if is_unreachable(error) {
         return 4;
     }
-    if find::<EngineError>(error).is_some_and(EngineError::is_locked_out) {
+    if find::<EngineError>(error).is_some_and(EngineError::is_locked_out)
+        || find::<ServicesError>(error).is_some_and(ServicesError::is_locked_out)
+    {
         return 5;
     }
     let is_store_busy = matches!(find::<ImagesError>(error), Some(ImagesError::StoreBusy { .. }))

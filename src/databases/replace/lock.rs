@@ -6,7 +6,10 @@ use crate::databases::server::connect::Server;
 use crate::databases::server::session::Session;
 
 /// Nobody else replaces the database as long as this lives.
-pub(super) struct DatabaseLock(Session);
+pub(super) struct DatabaseLock {
+    session: Session,
+    database: String,
+}
 
 impl DatabaseLock {
     /// Takes it, or says that somebody else has it.
@@ -14,13 +17,16 @@ impl DatabaseLock {
         let mut session = server.maintenance_session(database).await?;
         let query = format!("SELECT to_json(pg_try_advisory_lock({}))", names::lock_key(database));
         match session.query(|| message!("sql-take-the-lock"), &query).await? {
-            true => Ok(Self(session)),
+            true => Ok(Self { session, database: database.to_owned() }),
             false => Err(DatabasesError::Busy { database: database.to_owned() }),
         }
     }
 
-    /// The lock goes with the session, and it with its input, whether it says goodbye or not.
-    pub async fn release(self) {
-        let _ = self.0.close().await;
+    /// Gives it back. It goes with the session too, but a server's process outlives its client by some moments: a command that
+    /// comes at once would find it.
+    pub async fn release(mut self) {
+        let query = format!("SELECT to_json(pg_advisory_unlock({}))", names::lock_key(&self.database));
+        let _: Result<bool, _> = self.session.query(|| message!("sql-take-the-lock"), &query).await;
+        let _ = self.session.close().await;
     }
 }

@@ -113,7 +113,8 @@ impl Rebuild<'_> {
     async fn put_in_place(&self, examined: Examined, new: &str) -> Result<InPlace, DatabasesError> {
         // It takes as long to start as a small database to restore, and does nothing before it is needed. Where it can't be
         // set now, it is tried again then.
-        let is_wanted_soon = examined.replaces && examined.expected.size_bytes <= SMALL_BYTES;
+        let expected = &examined.expected;
+        let is_wanted_soon = examined.replaces && expected.size_bytes.max(expected.bytes) <= SMALL_BYTES;
         let guarding = async {
             match is_wanted_soon {
                 true => Guard::set(self.server, self.database).await.ok(),

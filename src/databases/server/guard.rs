@@ -6,6 +6,8 @@
 //! child of ours and no part of a helper, so that it outlives both. A server or a machine that dies meanwhile takes it
 //! along: then `recovery` does it with the next run.
 
+use std::time::{Duration, Instant};
+
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
@@ -36,11 +38,16 @@ done"#;
 /// Whether a guard is at work where it runs; [`LINGERING`] goes by the same files.
 pub(in crate::databases) const IS_SET: [&str; 3] = ["sh", "-c", "ls /tmp/dpl-guard-* >/dev/null 2>&1"];
 
+/// So long one that was set ahead is relied on. Nothing goes over its connection meanwhile, which may be given up on the way: then
+/// nobody would answer when it is armed, for as long as TCP tries.
+const FRESH: Duration = Duration::from_secs(30);
+
 /// A shell that waits for our end. Once it is armed it is to be told that all is well with [`Guard::stand_down`]; dropped
 /// without it, it acts.
 pub(in crate::databases) struct Guard {
     shell: ExecSession,
     database: String,
+    since: Instant,
 }
 
 impl Guard {
@@ -49,24 +56,41 @@ impl Guard {
         let mut arguments = server.client.psql_arguments(server.maintenance(database));
         arguments.extend(["-c".to_owned(), format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", ident(database))]);
         let shell = server.client.start_script(SCRIPT, "psql", &arguments).await?;
-        let mut guard = Self { shell, database: database.to_owned() };
+        let mut guard = Self { shell, database: database.to_owned(), since: Instant::now() };
         // From its first word on it is there. One that ends instead could not be started: nothing has been closed yet.
         guard.hear().await?;
         Ok(guard)
     }
 
+    /// Whether it was set a moment ago; an older one is better set anew, and does nothing when it is dropped before it is armed.
+    pub fn is_fresh(&self) -> bool {
+        self.since.elapsed() < FRESH
+    }
+
     /// From here on the end of this process opens the database; it is closed next.
     ///
     /// # Errors
-    /// A shell that has ended since it was set: nothing may be closed then.
-    pub async fn arm(&mut self) -> Result<(), DatabasesError> {
+    /// Nobody answers: nothing may be closed then.
+    pub async fn arm(&mut self, server: &Server) -> Result<(), DatabasesError> {
+        match self.tell_that_it_is_closed_next().await {
+            // It has ended since it was set, and can't open anything in the middle of a swap any more.
+            Err(DatabasesError::Tool { .. }) => {
+                let another = Self::set(server, &self.database).await?;
+                *self = another;
+                self.tell_that_it_is_closed_next().await
+            }
+            told => told,
+        }
+    }
+
+    async fn tell_that_it_is_closed_next(&mut self) -> Result<(), DatabasesError> {
         // One that is gone is found by its silence.
         let _ = self.shell.input.write_all(b"closing\n").await;
         let _ = self.shell.input.flush().await;
         self.hear().await
     }
 
-    /// Waits for its next word.
+    /// Waits for its next word. One that has ended instead is an error with its exit code.
     async fn hear(&mut self) -> Result<(), DatabasesError> {
         let mut said = Vec::new();
         while let Some(chunk) = self.shell.output.next().await {

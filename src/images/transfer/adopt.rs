@@ -161,7 +161,11 @@ fn checked(layout: &Layout, image: &OutgoingImage) -> Result<Descriptor, ImagesE
     let descriptor = image.descriptor();
     let read = layout.read_manifest(&descriptor, image.reference.clone())?;
     must_be(&read, image)?;
-    Ok(read.manifest)
+    // What has arrived are the blobs that were told: the manifest must not name others.
+    match read.layers.iter().zip(&image.layers).all(|(layer, sent)| layer.blob == sent.blob) {
+        true => Ok(read.manifest),
+        false => Err(differs(image)),
+    }
 }
 
 fn must_be(read: &StoredImage, image: &OutgoingImage) -> Result<(), ImagesError> {
@@ -170,8 +174,12 @@ fn must_be(read: &StoredImage, image: &OutgoingImage) -> Result<(), ImagesError>
         && read.layers.iter().zip(&image.layers).all(|(layer, sent)| layer.diff_id == sent.diff_id);
     match is_it {
         true => Ok(()),
-        false => Err(ImagesError::ArrivedDiffers { reference: image.reference.clone() }),
+        false => Err(differs(image)),
     }
+}
+
+fn differs(image: &OutgoingImage) -> ImagesError {
+    ImagesError::ArrivedDiffers { reference: image.reference.clone() }
 }
 
 /// The blobs of layers that nobody has here.

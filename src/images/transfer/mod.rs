@@ -17,7 +17,7 @@ pub use contents::{ContentImage, ContentLayer, IncomingBlob, StoreContents, stor
 pub use incoming::{ARRIVAL_DAYS, PART, has_arrived, incoming_folder, open_incoming, sweep_arrivals};
 pub use outgoing::{
     OutgoingBlob, OutgoingImage, OutgoingImages, OutgoingLayer, blob_file, docker_manifest, layout_documents,
-    outgoing_images,
+    others_in_engine, outgoing_images,
 };
 pub use plain::{plain_layer, read_layer, store_layers};
 pub use rebuilt::LayerIntake;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::{Engine, ImageStore};
 use crate::fs::Digest;
 use crate::images::error::ImagesError;
 use crate::images::formats::archive_writer::{blob_path as entry_path, index_json, manifest_item, manifest_json};
 use crate::images::formats::documents::{CONFIG_TYPE, CONTAINERD_NAME, Descriptor, REF_NAME};
 use crate::images::formats::platform::Platform;
+use crate::images::identity::has_layers;
 use crate::images::names::{containerd_name, engine_name};
 use crate::images::store::layout::{Layout, StoredImage, StoredLayer, blob_path};
 use crate::images::store::writer::LAYOUT_VERSION;
@@ -131,6 +133,34 @@ pub fn outgoing_images(
         }
     }
     Ok(found)
+}
+
+/// The references under which the engine has other images than these: one that was built after it was saved, above all. An image for
+/// another architecture is not compared.
+///
+/// # Errors
+/// The engine can't be asked.
+pub async fn others_in_engine(
+    engine: &Engine,
+    architecture: &str,
+    images: &[OutgoingImage],
+) -> Result<Vec<String>, ImagesError> {
+    let store = engine.image_store().await?;
+    let mut others = Vec::new();
+    for image in images {
+        let Some(view) = engine.inspect_image(&image.reference).await? else { continue };
+        let is_it = match store {
+            ImageStore::Classic => view.id == image.config.digest.to_string(),
+            // Its ID is not always known: the layers say enough, but for a configuration that alone was changed.
+            ImageStore::Containerd => {
+                view.diff_ids.is_empty() || image.engine_ids.contains(&view.id) || has_layers(&view, &image.diff_ids())
+            }
+        };
+        if !is_it && view.architecture == architecture {
+            others.push(image.reference.clone());
+        }
+    }
+    Ok(others)
 }
 
 /// The documents that make an OCI layout of the blobs of images: `oci-layout` and `index.json`, the same for the same images.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::Checker;
+use crate::catalogue::system_words;
 use crate::manifest::model::{EnvFormat, EnvValue, MountKind, SecretSource};
 use crate::manifest::steps::env_file::{EnvProblem, env_entries, is_empty_secret, read_capped};
 use crate::manifest::text::parse::LARGEST_TEXT;
@@ -65,8 +66,15 @@ impl Checker<'_> {
 
     /// Lines of an `env_file` that can't be read, whatever the variables in them are; stopping a stack needs none of them.
     fn lines(&mut self, file: &Path, path: &[&str]) {
-        let Ok(text) = read_capped(file, LARGEST_TEXT as u64) else {
-            return;
+        let text = match read_capped(file, LARGEST_TEXT as u64) {
+            Ok(text) => text,
+            // A folder, a pipe, another encoding: nothing that comes later makes a file of it that can be read.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::Other) => {
+                let message = message!("read-env-file", path = file.display(), why = system_words(&error));
+                self.problems.warning(self.root.place(path), message);
+                return;
+            }
+            Err(_) => return,
         };
         for (_, entry) in env_entries(&text, &|_| Some(String::new())) {
             if let Err(EnvProblem { line, why }) = entry {

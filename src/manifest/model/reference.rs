@@ -73,7 +73,9 @@ impl FromStr for Reference {
             }
         }
         let is_id = |hex: &str| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if name == "sha256" && tag.is_some_and(is_id) {
+        // The engine takes 64 hexadecimal digits alone for one as well.
+        let is_bare_id = tag.is_none() && digest.is_none() && is_id(name);
+        if is_bare_id || (name == "sha256" && tag.is_some_and(is_id)) {
             return Err(wrong(message!("reference-id")));
         }
         // The two names of Docker Hub mean the same.
@@ -223,6 +225,7 @@ mod tests {
             "",
             ":x",
             &format!("sha256:{}", "ab".repeat(32)),
+            &"ab".repeat(32),
             "expert/UI",
             "a//b",
             "a:",

@@ -95,7 +95,10 @@ pub fn is_empty_secret(path: &Path) -> bool {
 
 fn read_to_limit(file: impl Read, largest: u64) -> io::Result<String> {
     let mut text = String::new();
-    let read = file.take(largest + 1).read_to_string(&mut text)?;
+    let read = file.take(largest + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => io_error(io::ErrorKind::InvalidData, message!("error-input-not-utf8")),
+        _ => error,
+    })?;
     if read as u64 > largest {
         return Err(io_error(io::ErrorKind::FileTooLarge, message!("error-input-too-large")));
     }

@@ -54,7 +54,13 @@ fn syntax_error(kind: &ParseErrorKind, there: &str) -> Message {
     // A word is one token of the parser's, of which it names the first letter.
     let is_word = there.starts_with(|first: char| first.is_alphabetic() || first == '_');
 
+    if let Kind::UnexpectedToken | Kind::UnexpectedTokenInObject = kind
+        && let Some((wide, plain)) = full_width(there)
+    {
+        return message!("json-full-width", wide = wide, plain = plain);
+    }
     match kind {
+        Kind::UnexpectedToken | Kind::UnexpectedTokenInObject if there.starts_with('#') => message!("json-comment"),
         Kind::CommentsNotAllowed => message!("json-comment"),
         Kind::UnterminatedCommentBlock => message!("json-comment-open"),
         Kind::ExpectedComma => message!("json-comma-missing"),
@@ -97,6 +103,22 @@ fn syntax_error(kind: &ParseErrorKind, there: &str) -> Message {
         )]
         other => message!("words", text = other),
     }
+}
+
+/// A character that a Chinese keyboard, or a word processor, writes in the place of one of JSON's, and that one.
+fn full_width(there: &str) -> Option<(char, char)> {
+    let wide = there.chars().next()?;
+    let plain = match wide {
+        '：' => ':',
+        '，' | '、' => ',',
+        '“' | '”' | '„' | '＂' => '"',
+        '｛' => '{',
+        '｝' => '}',
+        '［' | '【' => '[',
+        '］' | '】' => ']',
+        _ => return None,
+    };
+    Some((wide, plain))
 }
 
 fn node(file: usize, value: ast::Value<'_>, problems: &mut Problems) -> Node {
@@ -184,5 +206,22 @@ mod tests {
         {
             assert_eq!(wrong(text), key, "{text}");
         }
+    }
+
+    #[test]
+    fn punctuation_of_another_keyboard_is_told_with_the_right_one() {
+        for text in [
+            r#"{"a"：1}"#,
+            r#"{"a": 1，"b": 2}"#,
+            r#"{"a": 1、"b": 2}"#,
+            r#"{"a": “b”}"#,
+            r#"{“a”: 1}"#,
+            r#"｛"a": 1}"#,
+            r#"{"a": ［1]}"#,
+        ] {
+            assert_eq!(wrong(text), "json-full-width", "{text}");
+        }
+        assert_eq!(wrong("# note\n{}"), "json-comment");
+        assert_eq!(wrong(r#"{"a": ~}"#), "json-character");
     }
 }

@@ -14,7 +14,7 @@ use crate::manifest::Reference;
 use crate::packages::PackagesError;
 use crate::packages::contents::{ContentFile, ContentSeed};
 use crate::report::Message;
-use crate::sites::{LayerDelta, Offer, OfferedFile, OfferedSeed};
+use crate::sites::{LayerDelta, Offer, OfferedFile, OfferedSeed, is_own_folder};
 
 /// The archive's first entry.
 pub const INDEX_NAME: &str = "dpl-package.json";
@@ -279,9 +279,17 @@ impl PackageIndex {
         let mut paths = BTreeSet::new();
         for file in &self.files {
             expect(Namespace::File, &file.digest, file.bytes)?;
-            if !carries(Namespace::File, &file.digest) || !paths.insert(&file.path) {
+            let path = Path::new(&file.path);
+            // The keys that a machine trusts, and its records, are not for a package to bring.
+            if !carries(Namespace::File, &file.digest) || is_own_folder(path) || !paths.insert(path) {
                 return Err(message!("package-file", path = file.path.escape_debug()));
             }
+        }
+        // In the order of paths, what is below one stands right behind it: a file is no folder of another one.
+        if let Some((_, below)) = paths.iter().zip(paths.iter().skip(1)).find(|(above, below)| below.starts_with(above))
+        {
+            let below = below.to_string_lossy();
+            return Err(message!("package-file", path = below.escape_debug()));
         }
         let needed: HashSet<&Digest> = self.needs.layers.iter().collect();
         let deltas = self.check_deltas(&needed)?;
@@ -514,6 +522,10 @@ pub(super) mod tests {
             ("/manifest", json!("../stack.json")),
             ("/files/0/path", json!("/etc/cron.d/x")),
             ("/files/0/path", json!("a/../../x")),
+            ("/files/0/path", json!(".dpl/trusted-keys.json")),
+            ("/files/0/path", json!("manifests/.dpl/p/receipts.json")),
+            ("/files/0/path", json!(".dpl-received/received.json")),
+            ("/files/0/path", json!("store/.dpl-store/layers/x")),
             ("/seeds/0/files/0/path", json!("../x")),
             ("/entries/0/name", json!("../stack.json")),
             ("/entries/0/name", json!("/etc/passwd")),
@@ -533,6 +545,18 @@ pub(super) mod tests {
                 None => value["needs"]["unknown"] = to.clone(),
             });
             assert!(result.is_err(), "{place}: {to}");
+        }
+        let another_file = |path: &'static str| {
+            move |value: &mut Value| {
+                let mut file = value["files"][0].clone();
+                file["path"] = json!(path);
+                value["files"].as_array_mut().unwrap().push(file);
+            }
+        };
+        assert!(changed(another_file("stack.json-x")).is_ok());
+        for path in ["stack.json", "./stack.json", "stack.json/x", "stack.json/x/y"] {
+            let result = changed(another_file(path));
+            assert!(matches!(result, Err(PackagesError::Damaged { .. })), "{path}: {result:?}");
         }
         let twice = |value: &mut Value| {
             let entry = value["entries"][0].clone();

@@ -8,5 +8,5 @@ mod reader;
 mod writer;
 
 pub use header::{PartHeader, PartsList};
-pub use reader::{PartsSource, PartsStream, damaged_parts, is_part, parts_beside};
+pub use reader::{PartsSource, PartsStream, damaged_parts, first_part, is_part, parts_beside};
 pub use writer::PartsOutput;

@@ -34,6 +34,17 @@ pub fn parts_beside(part: &Path) -> Vec<PathBuf> {
     if all.iter().any(|path| path == part) { all } else { vec![part.to_owned()] }
 }
 
+/// The first part of a package, where a path is what `pack` was given as its output, or the list of its parts.
+pub fn first_part(path: &Path) -> Option<PathBuf> {
+    let list = path.extension().is_some_and(|extension| extension == "json")
+        && path.with_extension("").extension().is_some_and(|inner| inner == "parts");
+    let output = match list {
+        true => path.with_extension("").with_extension(""),
+        false => path.to_owned(),
+    };
+    Some(part_path(&output, 1)).filter(|first| (list || !path.exists()) && is_part(first))
+}
+
 /// The parts of a package in files of a folder.
 pub struct PartsSource {
     /// In their order.

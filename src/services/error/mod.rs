@@ -122,11 +122,20 @@ impl ServicesError {
 
     /// Whether the work ended because the engine could not be reached any more.
     pub fn lost_the_engine(&self) -> bool {
+        self.ran_into(EngineError::is_unreachable)
+    }
+
+    /// Whether somebody else had the lock on the engine, or took it over, so that a service was left as it was.
+    pub fn is_locked_out(&self) -> bool {
+        self.ran_into(EngineError::is_locked_out)
+    }
+
+    fn ran_into(&self, is_meant: fn(&EngineError) -> bool) -> bool {
         let Self::Failed { failures, .. } = self else {
             return false;
         };
         failures.iter().any(|failure| match &failure.error {
-            StepError::Engine(error) | StepError::NotReady(NotReady::Engine(error)) => error.is_unreachable(),
+            StepError::Engine(error) | StepError::NotReady(NotReady::Engine(error)) => is_meant(error),
             _ => false,
         })
     }

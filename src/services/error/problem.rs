@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::in_one_line;
-use crate::manifest::model::Reference;
+use crate::manifest::model::{Cpus, Reference};
 use crate::report::{Listed, Message, Told};
 use crate::services::container::environment::InputError;
 
@@ -27,6 +27,7 @@ pub enum Problem {
     NoSuchAddress { service: String, address: String },
     AddressWithoutSubnet { service: String, address: String, network: String },
     AddressOutside { service: String, address: String, network: String, subnets: Vec<String> },
+    AddressTwice { service: String, other: String, address: String, network: String },
     AddressTaken { service: String, address: String, network: String, holder: String },
     OtherPostgres { service: String, folder: String, written_by: String, image: String, reference: Reference },
     SourceMissing { service: String, path: String, target: String },
@@ -37,6 +38,7 @@ pub enum Problem {
     VolumesUnknown { why: Message },
     Input { service: String, source: InputError },
     GpuMissing { service: String },
+    TooManyCpus { service: String, cpus: Cpus, there: u64 },
     RuntimeMissing { service: String, runtime: String, known: Vec<String> },
     EngineTooOld { service: String, field: &'static str, api: &'static str },
     NamespaceMissing { service: String, container: String },
@@ -45,7 +47,7 @@ pub enum Problem {
     NetworkDiffers { name: String, fields: Vec<String> },
     NetworkInUse { name: String, container: String },
     SubnetTaken { name: String, subnet: String, other: String, taken: String },
-    NetworkNotOurs { name: String },
+    NetworkNotOurs { name: String, fields: Vec<String> },
     LogNotKept { service: String },
     NothingProvesHealth { service: String, other: String, reference: Reference },
     NetworkTwice { name: String },
@@ -111,6 +113,9 @@ impl Told for Problem {
                 network = network,
                 subnets = Listed::of(subnets)
             ),
+            Self::AddressTwice { service, other, address, network } => {
+                sentence!("problem-address-twice", service, other, address, network)
+            }
             Self::AddressTaken { service, address, network, holder } => {
                 sentence!("problem-address-taken", service, address, network, holder)
             }
@@ -134,6 +139,7 @@ impl Told for Problem {
             Self::VolumesUnknown { why } => message!("problem-volumes-unknown", why = why),
             Self::Input { service, .. } => message!("problem-input", service = service),
             Self::GpuMissing { service } => message!("problem-gpu-missing", service = service),
+            Self::TooManyCpus { service, cpus, there } => sentence!("problem-too-many-cpus", service, cpus, there),
             Self::RuntimeMissing { service, runtime, known } => {
                 message!("problem-runtime-missing", service = service, runtime = runtime, known = Listed::of(known))
             }
@@ -156,7 +162,9 @@ impl Told for Problem {
             Self::SubnetTaken { name, subnet, other, taken } => {
                 sentence!("problem-subnet-taken", name, subnet, other, taken)
             }
-            Self::NetworkNotOurs { name } => message!("problem-network-not-ours", name = name),
+            Self::NetworkNotOurs { name, fields } => {
+                message!("problem-network-not-ours", name = name, fields = Listed::of(fields))
+            }
             Self::LogNotKept { service } => message!("problem-log-not-kept", service = service),
             Self::NothingProvesHealth { service, other, reference } => {
                 sentence!("problem-nothing-proves-health", service, other, reference)

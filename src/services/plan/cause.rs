@@ -123,6 +123,8 @@ pub enum Warning {
     VolumeStays { service: String, path: String, volume: String },
     /// A volume of the manifest that is to be removed, and that dpl did not make: it stays.
     VolumeNotOurs { volume: String },
+    /// A network of the manifest that is to be removed, and that dpl did not make: it stays.
+    NetworkNotOurs { network: String },
     /// A network that was to be removed has a container in it that is not the project's.
     NetworkStays { network: String, container: String },
     /// A container that failed to replace another is still there.
@@ -171,6 +173,7 @@ impl Warning {
                 message!("services-warning-volume-stays", service = service, volume = volume, path = path)
             }
             Self::VolumeNotOurs { volume } => message!("services-warning-volume-not-ours", volume = volume),
+            Self::NetworkNotOurs { network } => message!("services-warning-network-not-ours", network = network),
             Self::NetworkStays { network, container } => {
                 message!("services-warning-network-stays", network = network, container = container)
             }

@@ -65,6 +65,9 @@ pub(super) fn plan(input: &PlanInput) -> Result<Plan, ServicesError> {
         }
     }
     if extent.contains(&Extent::Networks) {
+        for network in networks_not_ours(input) {
+            builder.warn(Warning::NetworkNotOurs { network });
+        }
         for name in networks(input, &rest, &mut builder) {
             builder.resource(Operation::RemoveNetwork { name }, Cause::Asked, after.clone());
         }
@@ -139,6 +142,20 @@ fn volumes_of_manifest(input: &PlanInput) -> BTreeSet<String> {
         .filter(|key| input.manifest.volumes.get(*key).is_some_and(|volume| !volume.external))
         .map(|key| input.manifest.volume_name(key))
         .collect()
+}
+
+/// Networks of the chosen services that dpl did not make, under names that it would give to its own.
+fn networks_not_ours(input: &PlanInput) -> BTreeSet<String> {
+    let selection = input.request.selection.iter();
+    let services = selection.filter_map(|name| input.manifest.services.get(name));
+    let keys: BTreeSet<&str> = services.flat_map(|service| service.network_keys()).collect();
+    let is_external = |key: &str| input.manifest.networks.get(key).is_some_and(|network| network.external);
+    let names = keys.into_iter().filter(|key| !is_external(key)).map(|key| input.manifest.network_name(key));
+    let is_theirs = |name: &String| {
+        let network = input.snapshot.network(name);
+        network.is_some_and(|network| !labels::are_of(&network.labels, &input.manifest.project))
+    };
+    names.filter(is_theirs).collect()
 }
 
 fn is_ours(input: &PlanInput, volume: &str) -> bool {

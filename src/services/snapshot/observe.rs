@@ -78,6 +78,7 @@ async fn look(engine: &Engine, manifest: &Manifest) -> Result<Observed, EngineEr
 fn with_facts(facts: &EngineFacts, observed: Observed) -> Observed {
     let engine = EngineTraits {
         limits: facts.limits,
+        cpus: facts.cpus,
         architecture: facts.architecture.clone(),
         runtimes: facts.runtimes.clone(),
         ..observed.engine.clone()

@@ -180,6 +180,8 @@ pub struct EngineTraits {
     /// Whether it shares this machine's files and ports.
     pub is_local: bool,
     pub limits: LimitSupport,
+    /// How many processors its machine has; 0 where it does not say.
+    pub cpus: u64,
     /// The runtimes that it is configured with; empty where it does not say.
     pub runtimes: Vec<String>,
 }

@@ -27,6 +27,11 @@ pub(in crate::sites) struct Received {
     pub seeds: BTreeMap<String, Digest>,
 }
 
+/// Whether a transfer has brought something to a project's folder before.
+pub fn has_received(folder: &Path) -> bool {
+    Received::path(folder).is_file()
+}
+
 impl Received {
     fn path(folder: &Path) -> PathBuf {
         folder.join(FOLDER).join(RECORD)

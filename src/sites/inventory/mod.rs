@@ -17,5 +17,6 @@ pub use document::{
     DiskInventory, EngineImage, EngineInventory, FileInventory, ImageStoreKind, Inventory, LayerInventory,
     PartInventory, SeedInventory, StoreImage, StoreInventory,
 };
+pub use files::has_received;
 pub(super) use files::{FOLDER as RECEIVED_FOLDER, Received, look as look_at_files};
 pub use presence::Presence;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::arriving::Place;
 use crate::fs::{Digest, escape, follow_links, hash_file};
@@ -96,7 +96,11 @@ impl Targets {
         let manifest = &self.manifest()?.manifest;
         let seed = manifest.databases.get(database).and_then(|database| database.seed.clone());
         let seed = seed.ok_or_else(|| message!("receive-no-seed", database = database))?;
-        follow_links(&seed).map_err(|error| of_path(&seed, &error))
+        let place = follow_links(&seed).map_err(|error| of_path(&seed, &error))?;
+        match roots::is_own_folder(&place) {
+            true => Err(message!("receive-own-folder", path = place.display())),
+            false => Ok(place),
+        }
     }
 
     /// Where a seed is put together: beside its place, so that it gets there in one step.
@@ -131,6 +135,9 @@ impl Targets {
             Target::Project(file) => {
                 if offer.bytes > LARGEST_PROJECT_FILE || self.files.len() >= MOST_FILES {
                     return Err(message!("receive-too-much", bytes = LARGEST_PROJECT_FILE, count = MOST_FILES));
+                }
+                if roots::is_own_folder(Path::new(&file.path)) {
+                    return Err(message!("receive-own-folder", path = &file.path));
                 }
                 let place = roots::inside(&self.place.folder, &file.path).map_err(|error| in_one_line(&error))?;
                 let incoming = self.incoming();

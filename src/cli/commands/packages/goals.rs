@@ -11,7 +11,8 @@ use crate::packages::{PackGoal, PackagesError, read_release};
 /// What stands before a name that two kinds of things could have.
 const SITE: &str = "site:";
 const RELEASE: &str = "release:";
-const NONE: &str = "none";
+/// A machine that has nothing.
+pub(super) const NONE: &str = "none";
 
 /// Finds out what each of them has.
 pub fn goals(
@@ -33,7 +34,8 @@ fn goal(text: &str, file: &SitesFile, store: Option<&Path>, session: &mut Sessio
     if let Some(name) = text.strip_prefix(RELEASE) {
         return of_release(text, name, store);
     }
-    if Path::new(text).exists() || text == "-" {
+    // A folder is no inventory: it may well be called as a release.
+    if Path::new(text).exists() && !Path::new(text).is_dir() || text == "-" {
         return Ok(match read_either(Path::new(text))? {
             Either::Whole(inventory) => PackGoal::of_inventory(text, *inventory),
             Either::Short(short) => PackGoal::of_short(text, *short),

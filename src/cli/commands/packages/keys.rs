@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -95,9 +96,13 @@ impl SigningArguments {
         Ok(signing_key(&keys_folder(), self.key.as_deref(), password)?)
     }
 
-    /// The keys that a package revokes.
+    /// The keys that a package revokes: those of this desk by their names, too.
     pub fn revoked(&self) -> Result<Vec<String>, Failure> {
-        let read = self.revoke.iter().map(|text| public_key(text).map(|key| key.text().to_owned()));
+        let own = own_keys(&keys_folder());
+        let read = self.revoke.iter().map(|text| match own.iter().find(|key| key.name == *text) {
+            Some(key) => Ok(key.public.text().to_owned()),
+            None => public_key(text).map(|key| key.text().to_owned()),
+        });
         Ok(read.collect::<Result<Vec<_>, PackagesError>>()?)
     }
 }
@@ -116,9 +121,17 @@ fn password(path: &Path) -> Result<String, Failure> {
 }
 
 fn public_key(text: &str) -> Result<PublicKey, PackagesError> {
-    match Path::new(text).is_file() {
-        true => read_public_key(Path::new(text)),
-        false => PublicKey::parse(text),
+    let path = PathBuf::from(text);
+    match path.is_file() {
+        true => read_public_key(&path).map_err(|error| match error {
+            PackagesError::NotAKey => PackagesError::File { path, source: Box::new(error) },
+            other => other,
+        }),
+        // What is not a key is meant as a file.
+        false => PublicKey::parse(text).map_err(|error| match error {
+            PackagesError::NotAKey => PackagesError::KeyFile { path, source: Errno::NOENT.into() },
+            other => other,
+        }),
     }
 }
 

@@ -211,7 +211,12 @@ pub fn run(arguments: &PackArguments, session: &mut Session) -> Result<u8, Failu
                 Ok((plan, (bytes, parts)))
             }
             Err(error) => {
-                reporter.failed(Activity::WritePackage, &subject, &error);
+                // The line names the file already.
+                let reason = match &error {
+                    PackagesError::File { source, .. } => &**source,
+                    other => other,
+                };
+                reporter.failed(Activity::WritePackage, &subject, reason);
                 Err(error.into())
             }
         }

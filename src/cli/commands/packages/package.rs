@@ -14,7 +14,7 @@ use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
 use crate::cli::text::table::{self, size};
 use crate::manifest::FileUse;
-use crate::packages::{FieldChange, Namespace, PackageIndex, PackageReader, diff_manifests};
+use crate::packages::{FieldChange, Namespace, PackageIndex, PackageReader, PublicKey, diff_manifests};
 use crate::report::Listed;
 use crate::sites::{ImageResult, PlanOptions, shown};
 
@@ -84,7 +84,7 @@ fn show(reader: &PackageReader, session: &mut Session) -> Result<u8, Failure> {
         (Some(_), Some(key)) => message!("package-says-signed", key = shown(key)),
         _ => message!("package-says-unsigned"),
     };
-    let facts = vec![
+    let mut facts = vec![
         vec![fact(message!("fact-release")), index.release.clone().unwrap_or_else(|| "-".to_owned())],
         vec![fact(message!("fact-created")), table::time(&index.created)],
         vec![fact(message!("fact-who")), shown(&index.by)],
@@ -93,6 +93,11 @@ fn show(reader: &PackageReader, session: &mut Session) -> Result<u8, Failure> {
         vec![fact(message!("fact-signature")), output.catalogue.text(&signed)],
         vec![fact(message!("fact-contents")), size(index.bytes())],
     ];
+    if !index.revokes.is_empty() {
+        let id = |text: &String| PublicKey::parse(text).map_or_else(|_| shown(text), |key| key.id());
+        let ids: Vec<String> = index.revokes.iter().map(id).collect();
+        facts.push(vec![fact(message!("fact-revokes")), ids.join(", ")]);
+    }
     let first: Vec<&str> = first.iter().map(String::as_str).collect();
     let mut text = table::columns(&first, facts);
     let carried: HashSet<&str> = index.entries.iter().map(|entry| entry.name.as_str()).collect();

@@ -9,9 +9,10 @@ use crate::cli::text::failure::Failure;
 use crate::fs::Attached;
 use crate::packages::{
     FileSource, PackageIndex, PackageReader, PackageSource, PackagesError, PartHeader, PartsSource, PartsStream,
-    StreamSource, damaged_parts, is_part, parts_beside,
+    StreamSource, damaged_parts, first_part, is_part, parts_beside,
 };
-use crate::sites::ProjectPlace;
+use crate::sites::{ProjectPlace, has_received, shown};
+use crate::state::chosen_manifest;
 
 /// A header of a part, or of the archive.
 const BEGIN_BYTES: usize = 512;
@@ -30,6 +31,8 @@ pub fn open(paths: &[PathBuf]) -> Result<PackageReader, PackagesError> {
 fn parts_of(paths: &[PathBuf]) -> Vec<PathBuf> {
     match paths {
         [only] if is_part(only) => parts_beside(only),
+        // By the name that was given to `pack`, or by the list of its parts.
+        [only] => first_part(only).map_or_else(|| vec![only.clone()], |first| parts_beside(&first)),
         // `FILE.*` may be what somebody typed.
         several if several.len() > 1 => {
             several.iter().filter(|path| !path.to_string_lossy().ends_with(".parts.json")).cloned().collect()
@@ -101,7 +104,6 @@ pub fn place_of(index: &PackageIndex, folder: Option<&Path>, session: &Session) 
     let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::Output);
     let host = session.global.host.clone().map(|host| ("DOCKER_HOST".to_owned(), host));
     let variables = host.into_iter().collect();
-    let above = Path::new(&index.manifest).parent().map_or(0, |folder| folder.components().count());
     let own = session.manifest_file().map(|path| absolute(&path)).transpose()?;
     // One that is named and not there yet is where the package's is to be.
     let (folder, manifest) = match (folder, own) {
@@ -111,8 +113,7 @@ pub fn place_of(index: &PackageIndex, folder: Option<&Path>, session: &Session) 
             (folder, own)
         }
         (None, Some(own)) => {
-            let mut root = own.clone();
-            (0..=above).for_each(|_| _ = root.pop());
+            let root = folder_around(&own, &index.manifest)?;
             let below = own.strip_prefix(&root).map(Path::to_owned).ok();
             (root, below)
         }
@@ -120,4 +121,28 @@ pub fn place_of(index: &PackageIndex, folder: Option<&Path>, session: &Session) 
     };
     let manifest = manifest.filter(|manifest| folder.join(manifest).exists()).unwrap_or(PathBuf::from(&index.manifest));
     Ok(ProjectPlace { folder, manifest: Some(manifest.to_string_lossy().into_owned()), variables })
+}
+
+/// The project's folder around a manifest that is here, where the package's manifest lies at `manifest` in it. How deep that is, the
+/// package says: it leads no higher than to a folder that an operator works in, has chosen a manifest for, or has received into before.
+fn folder_around(own: &Path, manifest: &str) -> Result<PathBuf, Failure> {
+    let beside = own.parent().unwrap_or(Path::new("/"));
+    let inner = Path::new(manifest).parent().unwrap_or(Path::new(""));
+    let depth = inner.components().count();
+    if depth == 0 {
+        return Ok(beside.to_owned());
+    }
+    let here = std::env::current_dir().map_err(Failure::Output)?;
+    let is_known = |around: &&Path| {
+        around.starts_with(&here) || chosen_manifest(around).as_deref() == Some(own) || has_received(around)
+    };
+    let around = beside.ancestors().nth(depth).filter(|_| beside.ends_with(inner)).filter(is_known);
+    match around {
+        Some(around) => Ok(around.to_owned()),
+        None if own.starts_with(&here) => Ok(here),
+        None => Err(Failure::usage_with_hint(
+            message!("usage-unpack-folder", own = own.display(), manifest = shown(manifest)),
+            message!("hint-unpack-folder"),
+        )),
+    }
 }

@@ -12,10 +12,14 @@ use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::output::Output;
 use crate::cli::text::table::time;
-use crate::manifest::ComingFiles;
-use crate::packages::{PackageReader, PackagesError, ProjectFiles, PublicKey, TrustedKeys, Verdict, plan_unpack};
-use crate::report::{Message, Told as _};
-use crate::sites::{InventoryRequest, PlanOptions, ProjectPlace, TransferPlan, collect_inventory_with, shown};
+use crate::manifest::{ComingFiles, Manifest};
+use crate::packages::{
+    PackageIndex, PackageReader, PackagesError, ProjectFiles, PublicKey, TrustedKeys, Verdict, plan_unpack,
+};
+use crate::report::{Listed, Message, Told as _};
+use crate::sites::{
+    ImageResult, InventoryRequest, PlanOptions, ProjectPlace, TransferPlan, collect_inventory_with, shown,
+};
 use crate::state::newest_release;
 
 /// What a package is, and what it would do.
@@ -28,6 +32,13 @@ pub struct PlannedPackage {
     pub created: String,
     /// The ID of the key that signed it and that this machine trusts; null where none does.
     pub key: Option<String>,
+    /// The IDs of keys that it revokes, where this machine trusts the key that signed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revokes: Vec<String>,
+    /// Where it would write outside of the project's folder: the image store and the places of seeds, as the manifest that comes says
+    /// them; not those that the manifest here says, too, and where something is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<String>,
     /// The newest release that was unpacked here before, where it is newer than this one: `unpack` needs `--allow-older` then.
     pub newer: Option<NewerRelease>,
     pub plan: TransferPlan,
@@ -79,8 +90,8 @@ impl Question<'_> {
         let keys = trusted_keys(&place.folder, Some(&manifest), session)?;
         let verdict = judge(&reader, &keys).map_err(in_parts)?;
         let here = place.read_manifest_with(&ComingFiles::default()).and_then(Result::ok);
-        let here = here.map(|loaded| loaded.manifest.project);
-        if let Some(here) = here.as_ref().filter(|here| **here != index.project) {
+        let here = here.map(|loaded| loaded.manifest);
+        if let Some(here) = here.as_ref().map(|here| &here.project).filter(|here| **here != index.project) {
             return Err(PackagesError::OtherProject { package: index.project, here: here.clone() }.into());
         }
         let mut files = ProjectFiles::read(&mut reader).map_err(in_parts)?;
@@ -105,14 +116,19 @@ impl Question<'_> {
         if let Some(why) = inventory.store.problem() {
             return Err(PackagesError::Receive { why: message!("words", text = shown(why)) }.into());
         }
+        let plan = plan_unpack(&index, &inventory, self.options)?;
+        // What nobody brought here may be replaced then, wherever it is.
+        let known = here.as_ref().filter(|_| !self.options.overwrite);
         let planned = PlannedPackage {
             package: reader.digest().to_string(),
             project: index.project.clone(),
             release: index.release.clone(),
             created: index.created.clone(),
             key: key_of(&verdict),
+            revokes: revoked_by(&index, &verdict),
+            outside: outside_of(&place.folder, (project.manifest(), known), &plan),
             newer,
-            plan: plan_unpack(&index, &inventory, self.options)?,
+            plan,
         };
         Ok(Looked { reader, files, place, manifest, has_project: here.is_some(), project, keys, verdict, planned })
     }
@@ -140,6 +156,36 @@ fn older(reader: &PackageReader, newer: &NewerRelease) -> PackagesError {
 fn judge(reader: &PackageReader, keys: &TrustedKeys) -> Result<Verdict, PackagesError> {
     let said = reader.index.key.as_deref().map(PublicKey::parse).transpose()?;
     keys.judge(&reader.index_bytes, reader.signature.as_deref(), said.as_ref())
+}
+
+/// The IDs of the keys that a package revokes here; none revokes its own.
+fn revoked_by(index: &PackageIndex, verdict: &Verdict) -> Vec<String> {
+    if key_of(verdict).is_none() {
+        return Vec::new();
+    }
+    let others = index.revokes.iter().filter(|text| Some(*text) != index.key.as_ref());
+    others.filter_map(|text| PublicKey::parse(text).ok()).map(|key| key.id()).collect()
+}
+
+/// Where images and seeds would be written outside of the project's folder, by the manifest that comes. A place that the manifest here
+/// names as well is known where something is there: the manifest may have come in such a package, too.
+fn outside_of(folder: &Path, (coming, here): (&Manifest, Option<&Manifest>), plan: &TransferPlan) -> Vec<String> {
+    let seed_of = |manifest: &Manifest, database: &str| -> Option<PathBuf> {
+        manifest.databases.get(database).and_then(|database| database.seed.clone())
+    };
+    let mut places: Vec<PathBuf> = Vec::new();
+    let mut add = |place: Option<PathBuf>, known: Option<PathBuf>| {
+        places.extend(place.filter(|place| known.as_ref() != Some(place) || !place.exists()));
+    };
+    if plan.images.iter().any(|image| image.result == ImageResult::Sent) {
+        add(coming.paths.images.clone(), here.and_then(|here| here.paths.images.clone()));
+    }
+    for seed in plan.seeds.iter().filter(|seed| seed.result.is_sent()) {
+        add(seed_of(coming, &seed.database), here.and_then(|here| seed_of(here, &seed.database)));
+    }
+    let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    places.retain(|place| !place.starts_with(folder) && !place.starts_with(&real));
+    places.iter().map(|place| place.display().to_string()).collect()
 }
 
 fn key_of(verdict: &Verdict) -> Option<String> {
@@ -187,6 +233,12 @@ impl PlannedPackage {
                 Some(free) => message!("unpack-space", folder = folder, needed = need.needed, free = free),
                 None => message!("unpack-space-unknown", folder = folder, needed = need.needed),
             });
+        }
+        if !self.outside.is_empty() {
+            say(message!("unpack-outside", places = Listed::of(self.outside.iter().map(|place| shown(place)))));
+        }
+        if !self.revokes.is_empty() {
+            say(message!("unpack-revokes", keys = Listed::of(&self.revokes)));
         }
         text
     }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::goals::NONE;
 use super::selected::SelectionArguments;
 use crate::cli::grammar::arguments::ManifestArguments;
 use crate::cli::session::operations::path;
@@ -115,6 +116,9 @@ fn store(project: &Project) -> Result<&Path, Failure> {
 
 fn create(arguments: &CreateArguments, session: &mut Session) -> Result<u8, Failure> {
     let name = arguments.name.as_str();
+    if name == NONE {
+        return Err(Failure::usage(message!("usage-release-none", name = name)));
+    }
     let (project, targets) = session.targets(&arguments.selection.content.targets)?;
     let store = store(&project)?.to_owned();
     // Before gigabytes are saved for it.

@@ -9,6 +9,8 @@ use crate::cli::commands::sites::{ContentArguments, Offered};
 use crate::cli::session::{Project, Session};
 use crate::cli::text::failure::Failure;
 use crate::engine::image_architecture;
+use crate::images::{OutgoingImage, others_in_engine};
+use crate::report::Listed;
 use crate::sites::{Offer, Placement, Sources};
 
 #[derive(Debug, Default, Args)]
@@ -50,7 +52,22 @@ impl SelectionArguments {
             self.content.look((project, targets), (&project.loaded, &placement), command)?;
         let architecture = architecture.map_or_else(|| architecture_here(session), str::to_owned);
         offer.images = images.find(&architecture, project, session)?;
+        warn_of_others(&architecture, &offer.images, session)?;
         Ok(Selected { offer, sources, manifest, architecture })
+    }
+}
+
+/// Says which images the engine has in another version than the image store, whose are taken: they may have been built since.
+fn warn_of_others(architecture: &str, images: &[OutgoingImage], session: &mut Session) -> Result<(), Failure> {
+    let Ok(engine) = session.engine() else { return Ok(()) };
+    match session.wait_for(async { Ok(others_in_engine(&engine, architecture, images).await?) }) {
+        Ok(others) if !others.is_empty() => {
+            session.output.warn(&message!("store-has-others", images = Listed::of(&others)));
+            Ok(())
+        }
+        Err(Failure::Interrupted) => Err(Failure::Interrupted),
+        // What the engine has is not needed.
+        _ => Ok(()),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::cli::session::{Session, WorkPlace};
 use crate::cli::text::failure::Failure;
 use crate::fs::Digest;
 use crate::packages::{PackageIndex, PackagesError, PublicKey, TrustedKeys, Unpacked, Unpacking, Verdict};
+use crate::report::Listed;
 use crate::sites::{FileResult, PlanOptions, Recorded, TransferPlan, shown};
 use crate::state::{Operator, Receipt, add_receipt};
 
@@ -71,6 +72,11 @@ pub fn run(arguments: &UnpackArguments, session: &mut Session) -> Result<u8, Fai
         && offer_trust(key, &mut looked.keys, session)?
     {
         looked.planned.key = Some(key.id());
+    }
+    // Nobody answers for what it writes there.
+    if looked.planned.key.is_none() && !looked.planned.outside.is_empty() {
+        let places = Listed::of(looked.planned.outside.iter().map(|place| shown(place)));
+        session.confirm(&message!("confirm-outside", places = places))?;
     }
     session.agree(&message!("unpack-question", folder = looked.place.folder.display()), Unanswered::Yes)?;
     let begun = Instant::now();

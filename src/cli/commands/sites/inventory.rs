@@ -125,15 +125,16 @@ pub(in crate::cli::commands) fn read_either(path: &Path) -> Result<Either, Failu
         let why = system_words(&error);
         Failure::usage(message!("usage-inventory-unreadable", path = path.display(), why = why))
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let input: Box<dyn Read> = match path == Path::new("-") {
         true => Box::new(io::stdin()),
         false => Box::new(File::open(path).map_err(unreadable)?),
     };
-    input.take(LARGEST).read_to_string(&mut text).map_err(unreadable)?;
+    input.take(LARGEST).read_to_end(&mut bytes).map_err(unreadable)?;
     let wrong = |error: InventoryTextError| {
         Failure::usage(message!("usage-inventory-unreadable", path = path.display(), why = error.message()))
     };
+    let text = String::from_utf8(bytes).map_err(|_| wrong(InventoryTextError::NotOne))?;
     if ShortInventory::is_text(&text) {
         return Ok(Either::Short(Box::new(ShortInventory::of_text(&text).map_err(wrong)?)));
     }

@@ -52,7 +52,7 @@ impl SwapAroundServices<'_> {
         self.ensure_locked().await?;
         let begun = Instant::now();
         let setting = async {
-            match guard {
+            match guard.filter(Guard::is_fresh) {
                 Some(guard) => Ok(guard),
                 None => Guard::set(self.server, database).await,
             }

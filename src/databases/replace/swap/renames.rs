@@ -83,7 +83,7 @@ impl Swap<'_> {
     ) -> Result<SwapOutcome, DatabasesError> {
         // Both sessions are inside before `ALLOW_CONNECTIONS false`.
         let row_copy = RowCopy::open(server, self.database, self.new, preservation).await?;
-        guard.arm().await?;
+        guard.arm(server).await?;
         crate::failpoint!("databases.rebuild.before-close");
         let begun = Instant::now();
         session.run(|| message!("sql-refuse-new-connections"), &close_statement(self.database)).await?;

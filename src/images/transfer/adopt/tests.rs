@@ -162,3 +162,21 @@ fn what_arrived_must_be_what_was_announced() {
     assert!(matches!(adopt(&adoption(to.path(), &[&lie], None)), Err(ImagesError::ArrivedDiffers { .. })));
     assert!(names(to.path()).is_empty());
 }
+
+#[test]
+fn a_manifest_that_names_other_blobs_than_those_that_arrived_makes_no_image() {
+    let (from, image) = store_with("team/app:1", &["base", "app"]);
+    let to = tempfile::tempdir().unwrap();
+    arrive(
+        from.path(),
+        to.path(),
+        &[image.layers[0].blob.clone(), image.config.digest.clone(), image.manifest.digest.clone()],
+    );
+    // Another blob is said to hold the second layer, and arrives in its place; the image's manifest names the one of before.
+    let (other, another) = store_with("team/other:1", &["base", "other"]);
+    arrive(other.path(), to.path(), &[another.layers[1].blob.clone()]);
+    let mut lie = image.clone();
+    lie.layers[1] = OutgoingLayer { diff_id: image.layers[1].diff_id.clone(), ..another.layers[1].clone() };
+    assert!(matches!(adopt(&adoption(to.path(), &[&lie], None)), Err(ImagesError::ArrivedDiffers { .. })));
+    assert!(names(to.path()).is_empty());
+}

@@ -29,7 +29,7 @@ fn each(
             }
         }
     }
-    Vec::decode(node, context).unwrap_or_default()
+    context.within(key, |context| Vec::decode(node, context)).unwrap_or_default()
 }
 
 pub(super) fn capabilities(fields: &mut Fields<'_>, key: &'static str, context: &mut Context<'_>) -> Vec<String> {
@@ -60,7 +60,7 @@ pub(super) fn ulimits(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Ind
         let message = message!("decode-ulimit-name", name = entry.key);
         context.problems.error_with_help(entry.key_span, message, help);
     }
-    IndexMap::decode(node, context).unwrap_or_default()
+    context.within("ulimits", |context| IndexMap::decode(node, context)).unwrap_or_default()
 }
 
 /// One that no container can have for itself is a warning: another runtime than runc may take it.
@@ -72,8 +72,8 @@ pub(super) fn sysctls(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Ind
         let message = message!("decode-sysctl-of-host", name = entry.key);
         context.problems.add(Severity::Warning, Some(entry.key_span), message, Some(message!("help-sysctl")));
     }
-    let map: IndexMap<String, Scalar> = IndexMap::decode(node, context).unwrap_or_default();
-    texts(map)
+    let map: Option<IndexMap<String, Scalar>> = context.within("sysctls", |context| IndexMap::decode(node, context));
+    texts(map.unwrap_or_default())
 }
 
 pub(super) fn security_options(fields: &mut Fields<'_>, context: &mut Context<'_>) -> Vec<String> {

@@ -6,6 +6,7 @@
 mod closed_words;
 mod delivered_folder;
 mod devices;
+mod examples;
 mod health;
 mod mounts;
 mod ports;
@@ -28,6 +29,8 @@ pub(in crate::manifest) struct Context<'a> {
     pub problems: &'a mut Problems,
     /// For `~` in paths.
     pub home: Option<String>,
+    /// The key whose value is read, where an example of it helps.
+    pub key: Option<&'static str>,
 }
 
 /// A value that can be read from a node. `None` means that the problem is reported.
@@ -43,8 +46,21 @@ impl Context<'_> {
             Value::Unresolved { message, help } => {
                 self.problems.add(Severity::Error, Some(node.span), message.clone(), help.clone());
             }
-            _ => self.problems.error(node.span, message!("decode-expected", wanted = wanted, found = node.kind())),
+            _ => {
+                let help = self.key.and_then(|key| examples::example(key, &wanted));
+                let help = help.map(|example| message!("help-example", example = example));
+                let message = message!("decode-expected", wanted = wanted, found = node.kind());
+                self.problems.add(Severity::Error, Some(node.span), message, help);
+            }
         }
+    }
+
+    /// Reads the value of a key.
+    pub(in crate::manifest) fn within<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.key.replace(key);
+        let value = read(self);
+        self.key = outer;
+        value
     }
 }
 
@@ -58,7 +74,11 @@ pub(in crate::manifest) struct Fields<'n> {
 impl<'n> Fields<'n> {
     pub(in crate::manifest) fn open(node: &'n Node, context: &mut Context<'_>) -> Option<Self> {
         match &node.value {
-            Value::Object(entries) => Some(Self { span: node.span, entries, known: Vec::new() }),
+            Value::Object(entries) => {
+                // What stands in it belongs to its own keys.
+                context.key = None;
+                Some(Self { span: node.span, entries, known: Vec::new() })
+            }
             _ => {
                 context.expected(node, message!("kind-object"));
                 None
@@ -76,7 +96,7 @@ impl<'n> Fields<'n> {
         key: &'static str,
         context: &mut Context<'_>,
     ) -> Option<T> {
-        self.node(key).and_then(|node| T::decode(node, context))
+        self.node(key).and_then(|node| context.within(key, |context| T::decode(node, context)))
     }
 
     pub(in crate::manifest) fn field<T: Decode + Default>(
@@ -102,7 +122,7 @@ impl<'n> Fields<'n> {
         context: &mut Context<'_>,
     ) -> T {
         match self.node(key) {
-            Some(node) => T::decode(node, context).unwrap_or_default(),
+            Some(node) => context.within(key, |context| T::decode(node, context)).unwrap_or_default(),
             None => {
                 context.problems.error(self.span, message!("decode-missing", key = key));
                 T::default()
@@ -146,7 +166,12 @@ impl<T: Decode> Decode for Vec<T> {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         match &node.value {
             Value::Array(items) => {
-                let decoded: Vec<T> = items.iter().filter_map(|item| T::decode(item, context)).collect();
+                let key = context.key;
+                let each = items.iter().filter_map(|item| {
+                    context.key = key;
+                    T::decode(item, context)
+                });
+                let decoded: Vec<T> = each.collect();
                 Some(decoded)
             }
             _ => {
@@ -160,12 +185,14 @@ impl<T: Decode> Decode for Vec<T> {
 impl<T: Decode> Decode for IndexMap<String, T> {
     fn decode(node: &Node, context: &mut Context<'_>) -> Option<Self> {
         match &node.value {
-            Value::Object(entries) => Some(
-                entries
-                    .iter()
-                    .filter_map(|entry| Some((entry.key.clone(), T::decode(&entry.value, context)?)))
-                    .collect(),
-            ),
+            Value::Object(entries) => {
+                let key = context.key;
+                let each = entries.iter().filter_map(|entry| {
+                    context.key = key;
+                    Some((entry.key.clone(), T::decode(&entry.value, context)?))
+                });
+                Some(each.collect())
+            }
             _ => {
                 context.expected(node, message!("kind-object"));
                 None

@@ -127,7 +127,7 @@ fn mode(
     context: &mut Context<'_>,
 ) -> Option<NamespaceMode> {
     let node = fields.node(key)?;
-    let mode = NamespaceMode::decode(node, context)?;
+    let mode = context.within(key, |context| NamespaceMode::decode(node, context))?;
     let shared = matches!(mode, NamespaceMode::Service(_) | NamespaceMode::Container(_));
     if shared || words.contains(&mode.to_string().as_str()) {
         return Some(mode);

@@ -63,7 +63,9 @@ impl<T: Decode> Decode for Numbered<T> {
             return None;
         };
         let mut numbered = Self::default();
+        let key = context.key;
         for entry in entries {
+            context.key = key;
             let value = match entry.value.value {
                 Value::Null => None,
                 _ => T::decode(&entry.value, context),

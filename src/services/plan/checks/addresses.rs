@@ -44,6 +44,17 @@ fn problem(
     if !subnets.is_empty() && !subnets.iter().any(|subnet| contains(subnet, wanted)) {
         return Some(Problem::AddressOutside { service, address: address_text, network, subnets });
     }
+    // Of two that would start with it the second is told.
+    let wants_it = |other: &&ServicePlan| {
+        let join = other.service.networks.get(key);
+        let mut addresses = join.into_iter().flat_map(|join| [&join.ipv4_address, &join.ipv6_address]).flatten();
+        addresses.any(|address| address.parse::<IpAddr>().is_ok_and(|address| address == wanted))
+    };
+    let earlier = service_plans.iter().take_while(|other| other.name != service_plan.name);
+    if let Some(other) = earlier.filter(|other| other.starts()).find(wants_it) {
+        let other = other.name.to_owned();
+        return Some(Problem::AddressTwice { service, other, address: address_text, network });
+    }
     let has_it = |held: Option<&String>| held.and_then(|held| held.parse::<IpAddr>().ok()) == Some(wanted);
     // In a network that is recreated everything is down before anything starts.
     let is_recreated = input.recreated_networks.contains(key);

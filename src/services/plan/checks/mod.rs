@@ -36,6 +36,7 @@ pub(super) fn check(input: &PlanInput, service_plans: &[ServicePlan], builder: &
             problems.extend(check.names());
             problems.extend(check.gpus());
             problems.extend(check.age());
+            problems.extend(check.cpus());
             problems.extend(check.data_folder());
         }
         problems.extend(check.namespaces());
@@ -126,7 +127,13 @@ impl Check<'_, '_> {
     fn platform(&self) -> Option<Problem> {
         let service = self.service_plan.service;
         let platform = service.platform.as_ref()?;
-        let wanted = image_architecture(platform.split('/').nth(1)?);
+        let parts: Vec<&str> = platform.split('/').collect();
+        let wanted = match parts[..] {
+            [_, architecture, ..] => image_architecture(architecture),
+            // One word is an operating system, or else an architecture (containerd, `platforms.Parse`).
+            [word] if !["linux", "windows", "darwin", "freebsd"].contains(&word) => image_architecture(word),
+            _ => return None,
+        };
         let image = self.input.snapshot.image(&service.image).filter(|image| image.has_one_platform)?;
         let differs = !image.architecture.is_empty() && image.architecture != wanted;
         differs.then(|| Problem::PlatformDiffers {
@@ -248,6 +255,14 @@ impl Check<'_, '_> {
             runtime: runtime.clone(),
             known: engine.runtimes.clone(),
         })
+    }
+
+    /// The engine creates no container that may use more than its machine has (moby, `verifyPlatformContainerResources`).
+    fn cpus(&self) -> Option<Problem> {
+        let there = self.input.snapshot.engine.cpus;
+        let exceeds = |cpus: u64| there > 0 && cpus > there.saturating_mul(1_000_000_000);
+        let cpus = self.service_plan.service.cpus.filter(|cpus| exceeds(cpus.nano))?;
+        Some(Problem::TooManyCpus { service: self.service(), cpus, there })
     }
 
     fn gpus(&self) -> Option<Problem> {

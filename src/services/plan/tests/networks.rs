@@ -76,8 +76,41 @@ fn a_network_that_others_use_or_made_stays() {
         assert!(said.contains("network p_front can't be recreated: container guest is in it"), "{said}");
     }
     let others = |stack: &mut Stack| stack.snapshot.networks.iter_mut().for_each(|network| network.labels.clear());
+    let told = "network p_front differs from the manifest (internal), and dpl did not create it";
     let said = recreate(&stack().with(others), &["ui"]);
-    assert!(said.contains("network p_front differs from the manifest, and dpl did not create it"), "{said}");
+    assert!(said.contains(told), "{said}");
+    let said = stack().with(others).start(&["ui"]);
+    assert!(said.contains(told) && !said.contains("--recreate-networks"), "no flag helps: {said}");
+}
+
+#[test]
+fn two_new_networks_of_one_range_are_told_before_the_first_is_made() {
+    let with = |subnet: &str, driver: Option<&str>| {
+        let network = |subnet: &str| {
+            let pool = crate::manifest::model::AddressPool { subnet: Some(subnet.to_owned()), ..Default::default() };
+            let ipam = crate::manifest::model::Ipam { config: vec![pool], ..Default::default() };
+            Network { ipam, ..Network::default() }
+        };
+        let join = |service: &mut Service, key: &str| {
+            service.networks.insert(key.to_owned(), Default::default());
+        };
+        Stack::new().service("a", |service| join(service, "x")).service("b", |service| join(service, "y")).with(
+            |stack| {
+                stack.networks.insert("x".to_owned(), network("10.91.0.0/16"));
+                let other = Network { driver: driver.map(str::to_owned), ..network(subnet) };
+                stack.networks.insert("y".to_owned(), other);
+            },
+        )
+    };
+    let said = with("10.91.1.0/24", None).start(&["a", "b"]);
+    let told = "network p_y can't have the subnet 10.91.1.0/24: network p_x has 10.91.0.0/16";
+    assert!(said.contains(told) && !said.contains("network p_x can't"), "once: {said}");
+    for fine in [with("10.92.0.0/16", None), with("10.91.0.0/16", Some("macvlan"))] {
+        let said = fine.start(&["a", "b"]);
+        assert!(said.contains("create network p_y"), "{said}");
+    }
+    let alone = with("10.91.1.0/24", None).start(&["b"]);
+    assert!(alone.contains("create network p_y"), "the other one is not made: {alone}");
 }
 
 /// The engine removes no network that a running container is in.

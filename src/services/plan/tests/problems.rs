@@ -160,7 +160,9 @@ fn an_image_of_another_platform_than_the_one_that_is_asked_for_is_told_where_it_
     };
     let told = "a: `platform` is linux/arm64, and the engine has a:1 for amd64";
     assert!(said("linux/arm64", "amd64", true).contains(told), "{}", said("linux/arm64", "amd64", true));
+    assert!(said("arm", "amd64", true).contains("`platform` is arm, and the engine has a:1 for amd64"));
     for (platform, architecture, has_one_platform) in [
+        ("aarch64", "arm64", true),
         ("linux/arm64", "amd64", false),
         ("linux/arm64", "arm64", true),
         ("linux/aarch64", "arm64", true),
@@ -197,6 +199,18 @@ fn a_line_of_a_log_that_nobody_keeps_proves_nothing() {
     });
     let plan = stack.start(&["a"]);
     assert!(plan.contains("a: `ready.log` waits for a line"), "{plan}");
+}
+
+#[test]
+fn more_processors_than_the_engine_has_are_told_before_a_container_is_created() {
+    let said = |cpus: &str, there| {
+        let stack = Stack::new().service("a", |service| service.cpus = Some(cpus.parse().unwrap()));
+        stack.with(|stack| stack.snapshot.engine.cpus = there).start(&["a"])
+    };
+    assert!(said("2.5", 2).contains("a: `cpus` is 2.5, and the engine's machine has 2"), "{}", said("2.5", 2));
+    for (cpus, there) in [("2", 2), ("0.5", 1), ("64", 0)] {
+        assert!(said(cpus, there).contains("create p-a-1"), "{cpus} of {there}");
+    }
 }
 
 #[test]
@@ -332,6 +346,28 @@ fn fixed_addresses_have_to_be_in_their_network_and_free() {
             stack.snapshot.foreign_containers.push(foreign);
         });
     golden!(stack.start(&["outside", "taken", "bare"]));
+}
+
+#[test]
+fn two_services_that_would_start_with_one_address_are_told_before_anything_starts() {
+    let stack = |second: &str| {
+        let fixed = |address: &str| NetworkJoin { ipv4_address: Some(address.to_owned()), ..NetworkJoin::default() };
+        let joins = |service: &mut Service, join| drop(service.networks.insert("back".to_owned(), join));
+        Stack::new().service("a", |service| joins(service, fixed("10.1.0.5"))).service("b", |service| {
+            joins(service, fixed(second));
+        })
+    };
+    let said = |second: &str, chosen: &[&str]| {
+        let pool = AddressPool { subnet: Some("10.1.0.0/16".to_owned()), ..AddressPool::default() };
+        let network = Network { ipam: Ipam { config: vec![pool], ..Ipam::default() }, ..Network::default() };
+        stack(second).with(|stack| drop(stack.networks.insert("back".to_owned(), network))).start(chosen)
+    };
+    let both = said("10.1.0.5", &["a", "b"]);
+    let told = "b: service a has the address 10.1.0.5 of network p_back as well; give one of them another one";
+    assert_eq!(both, format!("1 problem found, and nothing was changed\n{told}"));
+    for fine in [said("10.1.0.6", &["a", "b"]), said("10.1.0.5", &["b"])] {
+        assert!(fine.contains("create p-b-1"), "{fine}");
+    }
 }
 
 /// The old container of the one has it until it is down for good: the other one's new container waits for that.

@@ -149,6 +149,9 @@ fn a_network_that_a_container_of_somebody_else_is_in_stays_and_is_named() {
     // Neither does one of its own that stays.
     let part = text(stack.plan(Action::Remove, &["ui"], networks));
     assert!(!part.contains("remove network") && !part.contains("warning: "), "{part}");
+    let theirs = stack.with(|stack| stack.snapshot.networks[0].labels.clear());
+    let said = text(theirs.plan(Action::Remove, &all, networks));
+    assert!(said.contains("warning: network p_default stays: dpl did not create it"), "{said}");
 }
 
 #[test]
