@@ -244,6 +244,37 @@ fn the_schema_and_the_reader_know_the_same_words() {
     assert!(read(document.to_string().as_bytes()).is_ok() && schema.is_valid(&document), "a project by a variable");
 }
 
+/// The same of folders that a delivery brings.
+#[test]
+fn the_schema_and_the_reader_know_the_same_deliveries() {
+    let schema = jsonschema::validator_for(&manifest_schema()).unwrap();
+    for (key, value, is_known) in [
+        ("mode", json!("mirror"), true),
+        ("mode", json!("sync"), false),
+        ("owner", json!("1000:33"), true),
+        ("owner", json!("root"), false),
+        ("owner", json!(1000), false),
+        ("permissions", json!({ "files": "0644", "folders": "750" }), true),
+        ("permissions", json!({ "files": 644 }), false),
+        ("permissions", json!({ "others": "0644" }), false),
+        ("exclude", json!(["*.pyc", "!keep.pyc"]), true),
+        ("exclude", json!("*.pyc"), false),
+        ("restart", json!(["a", "*"]), true),
+        ("was", json!(["b-v1"]), true),
+        ("was", json!(["../b"]), false),
+        ("most_removed", json!(100), true),
+        ("most_removed", json!(101), false),
+        ("outside", json!(true), true),
+        ("outside", json!("true"), false),
+        ("keep", json!(1), false),
+    ] {
+        let folder = json!({ "from": "delivery", "to": "b", key: value });
+        let document = json!({ "project": "p", "services": { "a": { "image": "a:1" } }, "files": { "x": folder } });
+        assert_eq!(read(document.to_string().as_bytes()).is_ok(), is_known, "the reader: {document}");
+        assert_eq!(schema.is_valid(&document), is_known, "the schema: {document}");
+    }
+}
+
 #[test]
 fn hostile_manifests_stay_small_and_quick() {
     let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));

@@ -38,8 +38,10 @@ pub struct DeliveredFolder {
     pub restart: Vec<String>,
     /// Names that the target had before, in the same folder: one that is still there becomes the target.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(inner(regex(pattern = r"^[^/]+$|\$")))]
     pub was: Vec<String>,
     /// How much of the target `mirror` removes without the count being typed, in percent of its files; 20 where absent.
+    #[schemars(range(max = 100))]
     pub most_removed: u32,
     /// The target may lie outside `paths.data` and the manifest's folder.
     #[serde(skip_serializing_if = "is_default")]
