@@ -286,3 +286,65 @@ impl<R: Read> Read for Stoppable<'_, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(root: &Path, patterns: &[&str], excluded: Excluded) -> Tree {
+        let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        Tree::scan(root, &patterns, excluded, &Reporter::default()).unwrap()
+    }
+
+    fn names(tree: &Tree) -> Vec<String> {
+        tree.entries.keys().map(|path| encoded(path)).collect()
+    }
+
+    #[test]
+    fn links_are_not_followed_and_what_is_dpls_own_is_not_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("sub/deep")).unwrap();
+        fs::write(path("sub/deep/file"), "1").unwrap();
+        fs::create_dir(path(".dpl-kept-x")).unwrap();
+        fs::write(path(".dpl-kept-x/old"), "1").unwrap();
+        std::os::unix::fs::symlink("sub", path("link")).unwrap();
+        let tree = scan(folder.path(), &[], Excluded::PassedOver);
+        assert_eq!(names(&tree), ["", "link", "sub", "sub/deep", "sub/deep/file"]);
+        assert_eq!(tree.get(Path::new("link")).unwrap().content().as_deref(), Some("link:sub"));
+    }
+
+    #[test]
+    fn what_is_left_out_is_passed_over_or_marked_with_all_below_it() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("cache/deep")).unwrap();
+        fs::write(folder.path().join("a.pyc"), "1").unwrap();
+        fs::write(folder.path().join("keep.pyc"), "1").unwrap();
+        let patterns = ["cache/", "*.pyc", "!keep.pyc"];
+        let passed_over = scan(folder.path(), &patterns, Excluded::PassedOver);
+        assert_eq!(names(&passed_over), ["", "keep.pyc"]);
+        let marked = scan(folder.path(), &patterns, Excluded::Marked);
+        let excluded = marked.entries.iter().filter(|(_, entry)| entry.is_excluded);
+        let excluded: Vec<String> = excluded.map(|(path, _)| encoded(path)).collect();
+        assert_eq!(excluded, ["a.pyc", "cache", "cache/deep"]);
+    }
+
+    #[test]
+    fn a_digest_that_is_known_is_not_taken_for_that_of_another_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let mut digests = Digests::default();
+        let mut read = || {
+            let mut tree = scan(folder.path(), &[], Excluded::Marked);
+            let read = tree.read_contents(folder.path(), |_, _| true, &mut digests, &Reporter::default());
+            read.unwrap();
+            tree.get(Path::new("file")).unwrap().digest.clone()
+        };
+        fs::write(&file, "one").unwrap();
+        assert_eq!(read(), Some(Digest::of(b"one")));
+        let modified = fs::metadata(&file).unwrap().modified().unwrap();
+        fs::write(&file, "two").unwrap();
+        File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+        assert_eq!(read(), Some(Digest::of(b"two")));
+    }
+}
