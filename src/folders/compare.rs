@@ -117,7 +117,7 @@ impl Comparison<'_> {
             return Ok(());
         }
         let path = self.root.join(place);
-        for pair in pairs(self.older.entries(older, &path)?, self.newer.entries(newer, &path)?) {
+        for pair in pairs(self.entries(self.older, older, &path)?, self.entries(self.newer, newer, &path)?) {
             match pair {
                 Pair::Older(entry) => self.all(place, &entry, (self.older, Change::Removed), tell)?,
                 Pair::Newer(entry) => self.all(place, &entry, (self.newer, Change::Added), tell)?,
@@ -140,6 +140,15 @@ impl Comparison<'_> {
         Ok(())
     }
 
+    /// What is left out of the folder on disk counts in no snapshot either: it may have been left in when that was taken.
+    fn entries(self, side: Side<'_>, folder: &Entry, path: &Path) -> Result<Vec<Entry>, FoldersError> {
+        let mut entries = side.entries(folder, path)?;
+        if let (Side::Disk { walk, .. }, _) | (_, Side::Disk { walk, .. }) = (self.older, self.newer) {
+            entries.retain(|entry| !walk.leaves_out(&path.join(&entry.name), entry.is_folder()));
+        }
+        Ok(entries)
+    }
+
     /// An entry that only one state has, and all that is in it.
     fn all(
         self,
@@ -160,7 +169,7 @@ impl Comparison<'_> {
         (side, change): (Side<'_>, Change),
         tell: &mut dyn FnMut(Difference) -> Result<(), FoldersError>,
     ) -> Result<(), FoldersError> {
-        for entry in side.entries(folder, &self.root.join(place))? {
+        for entry in self.entries(side, folder, &self.root.join(place))? {
             self.all(place, &entry, (side, change), tell)?;
         }
         Ok(())

@@ -46,15 +46,19 @@ impl Walk {
         &self.root
     }
 
+    /// Whether something at `path` is left out: by a pattern, or since it is dpl's own. A folder that is left out is never entered,
+    /// so that nobody asks for what is in it.
+    pub fn leaves_out(&self, path: &Path, is_folder: bool) -> bool {
+        let name = path.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(OWN_MARK.as_bytes()) || self.excluded.matched(path, is_folder).is_ignore()
+    }
+
     /// The entries of the folder at `path`, sorted. What vanishes meanwhile or can't be read is told and left out.
     pub fn entries(&self, path: &Path, tell: &mut dyn FnMut(Trouble)) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for found in fs::read_dir(path)? {
             let place = found?.path();
             let Some(name) = place.file_name() else { continue };
-            if name.as_encoded_bytes().starts_with(OWN_MARK.as_bytes()) {
-                continue;
-            }
             let metadata = match fs::symlink_metadata(&place) {
                 Ok(metadata) => metadata,
                 Err(error) => {
@@ -62,7 +66,7 @@ impl Walk {
                     continue;
                 }
             };
-            if self.excluded.matched(&place, metadata.is_dir()).is_ignore() {
+            if self.leaves_out(&place, metadata.is_dir()) {
                 continue;
             }
             match entry(&place, name, &metadata, tell) {

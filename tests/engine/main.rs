@@ -21,6 +21,7 @@ mod backups;
 mod chains;
 mod commands;
 mod compose;
+mod data_folders;
 mod databases;
 mod delta_packages;
 mod ended_databases;

@@ -155,3 +155,57 @@ fn a_target_in_which_something_is_is_refused() {
     let none = dpl(&site, &["data", "restore", "expert", "--snapshot", "ffffffff", "--yes"]).failure(1);
     assert!(none.stderr.contains("dpl data list"), "{}", none.stderr);
 }
+
+#[test]
+fn what_is_left_out_by_now_stays_as_it_is_though_the_snapshot_has_it() {
+    let site = site();
+    site.write("data/wheels/cache/x", "old");
+    site.write("data/wheels/a", "old");
+    let id = id(&dpl(&site, &["data", "snapshot", "wheels", "--json"]).success().json()["snapshots"][0]["id"]);
+    let manifest = crate::place::MANIFEST.replace("\"data/wheels\"", "\"data/wheels\", \"exclude\": [\"cache/\"]");
+    site.write("stack.json", &manifest);
+    site.write("data/wheels/cache/x", "new");
+    site.write("data/wheels/a", "new");
+    let changes = dpl(&site, &["data", "diff", "wheels", "--json"]).success().json()["changes"].clone();
+    assert_eq!(changes.as_array().unwrap().len(), 1, "{changes}");
+    dpl(&site, &["data", "restore", "wheels", "--snapshot", &id, "--yes"]).success();
+    assert_eq!(fs::read_to_string(site.file("data/wheels/a")).unwrap(), "old");
+    assert_eq!(fs::read_to_string(site.file("data/wheels/cache/x")).unwrap(), "new");
+}
+
+#[test]
+fn a_folder_that_was_deleted_whole_comes_back() {
+    let site = site();
+    let folder = site.file("data/expert");
+    fill(&folder);
+    let before = look(&folder);
+    let id = snapshot(&site);
+    fs::remove_dir_all(site.file("data")).unwrap();
+    let done = dpl(&site, &["data", "restore", "expert", "--snapshot", &id, "--yes", "--json"]).success().json();
+    assert!(done["saved_as"].is_null(), "nothing was there: {done}");
+    assert_same(&look(&folder), &before);
+}
+
+#[test]
+fn what_is_mounted_in_the_folder_is_left_out_where_the_manifest_says_so() {
+    let site = site();
+    let manifest = crate::place::MANIFEST.replace("\"data/wheels\"", "\"data/wheels\", \"one_file_system\": true");
+    site.write("stack.json", &manifest);
+    site.write("data/wheels/a", "a");
+    fs::create_dir(site.file("data/wheels/mounted")).unwrap();
+    let mounted = site.file("data/wheels/mounted");
+    let mount = |words: &[&str]| std::process::Command::new(words[0]).args(&words[1..]).arg(&mounted).status().unwrap();
+    assert!(mount(&["mount", "-t", "tmpfs", "none"]).success());
+    fs::write(mounted.join("elsewhere"), "x").unwrap();
+    let taken = dpl(&site, &["data", "snapshot", "wheels", "--json"]);
+    fs::write(site.file("data/wheels/a"), "changed").unwrap();
+    let restored = dpl(&site, &["data", "restore", "wheels", "--snapshot", "latest", "--yes"]);
+    let there = fs::read_to_string(mounted.join("elsewhere"));
+    let names = crate::place::restic_well(&site, &["ls", "latest"]);
+    assert!(mount(&["umount"]).success());
+    taken.success();
+    restored.success();
+    assert_eq!(there.unwrap(), "x");
+    assert!(names.contains("/mounted") && !names.contains("elsewhere"), "{names}");
+    assert_eq!(fs::read_to_string(site.file("data/wheels/a")).unwrap(), "a");
+}

@@ -26,6 +26,8 @@ fn the_repository_is_made_once_with_a_password_of_its_own_and_a_sheet_to_print()
     assert_eq!(again.stdout, made.stdout);
     let document = dpl(&site, &["data", "init", "--yes", "--json"]).success();
     assert!(!document.stdout.contains(password.trim()));
+    assert_eq!(document.json()["created"], false);
+    assert_eq!(dpl(&site, &["data", "init", "--dry-run", "--json"]).success().json(), document.json());
     restic_well(&site, &["snapshots"]);
     let journal = fs::read_to_string(site.state("journal.jsonl")).unwrap();
     assert!(!journal.contains(password.trim()));

@@ -39,6 +39,11 @@ impl LocalBackend {
         self.is_given_up.clone()
     }
 
+    /// How many bytes all packs have.
+    pub fn pack_bytes(&self) -> RusticResult<u64> {
+        Ok(self.list_with_size(FileType::Pack)?.into_iter().map(|(_, bytes)| u64::from(bytes)).sum())
+    }
+
     fn place(&self, kind: FileType, id: &Id) -> PathBuf {
         let name = id.to_hex();
         match kind {

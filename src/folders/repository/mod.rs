@@ -218,6 +218,11 @@ impl Store {
         Ok(hex(&self.repository(None)?.config().id))
     }
 
+    /// How many bytes the data of all snapshots takes on disk.
+    pub fn bytes(&self) -> Result<u64, FoldersError> {
+        self.backend.pack_bytes().map_err(|error| self.said(&error))
+    }
+
     /// All snapshots, the oldest first.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>, FoldersError> {
         let files = self.repository(None)?.get_all_snapshots().map_err(|error| self.said(&error))?;

@@ -105,7 +105,6 @@ impl Restore<'_> {
                         if differs {
                             properties(path, wanted, &mut |error| self.unset(path, error));
                         }
-                        self.meter.add(wanted.size);
                         differs
                     }
                     None => {
@@ -171,10 +170,12 @@ impl Restore<'_> {
                 entries = self.walk.entries(path, &mut |trouble| self.troubles.add(trouble)).map_err(&failed)?;
             }
         }
-        let inside = match &wanted.kind {
+        let mut inside = match &wanted.kind {
             Kind::Folder(Inside::Snapshot(tree)) => self.reader.entries(*tree)?,
             _ => Vec::new(),
         };
+        // What is left out stays as it is, though it may be in an older snapshot.
+        inside.retain(|entry| !self.walk.leaves_out(&path.join(&entry.name), entry.is_folder()));
         let mut is_touched = present.is_none_or(|present| !present.has_same_properties(wanted));
         let before = self.done;
         for pair in pairs(entries, inside) {

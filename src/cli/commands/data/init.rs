@@ -44,7 +44,7 @@ pub fn run(arguments: &ManifestArguments, session: &mut Session) -> Result<u8, F
     let project = session.project(arguments.manifest.as_deref())?;
     let folder = repository_folder(&project)?;
     password_source(&project)?;
-    if folders::exists(&folder) && !session.global.dry_run {
+    if folders::exists(&folder) {
         let id = open(&project, Access::Look)?.id()?;
         session.output.say(&message!("data-init-exists", path = folder.display()));
         return show(&project, session, &report(&folder, Some(id), None));

@@ -24,6 +24,7 @@ use crate::cli::session::Session;
 use crate::cli::text::failure::Failure;
 
 pub use init::InitReport;
+pub use place::{folders, open, repository_folder};
 
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {

@@ -99,7 +99,8 @@ impl RestoreFolder {
     }
 
     fn tell(&self, plan: &RestoreDocument, session: &Session) -> Result<(), Failure> {
-        if !session.output.json {
+        // Beside the folder all of it is new.
+        if !session.output.json && (self.to.is_none() || session.output.verbose) {
             show(&plan.differences, session)?;
         }
         let counts = summary(&plan.differences, session);

@@ -3,6 +3,7 @@
 mod host;
 mod needs;
 mod report;
+mod snapshots;
 mod stack;
 
 use crate::catalogue::Catalogue;
@@ -57,6 +58,7 @@ fn look(engine: &Engine, project: Option<&Project>, session: &mut Session) -> Re
         checks.extend(needs::secrets(&project.loaded.used_files(), &say));
         checks.extend(needs::images(project, session, &say)?);
         checks.extend(needs::databases(project, engine, session, &say)?);
+        checks.extend(snapshots::snapshots(project, catalogue, &say));
     }
     checks.extend(facts.warnings.iter().map(|warning| DoctorCheck {
         name: "engine says",

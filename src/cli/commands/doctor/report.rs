@@ -129,6 +129,7 @@ fn title(name: &'static str, catalogue: &Catalogue) -> &'static str {
         "images" => message!("doctor-title-images"),
         "secrets" => message!("doctor-title-secrets"),
         "databases" => message!("doctor-title-databases"),
+        "snapshots" => message!("doctor-title-snapshots"),
         // A name without a title, which a test rules out, shows itself.
         name => return name,
     })
