@@ -56,7 +56,7 @@ pub fn as_error<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Opt
 }
 
 /// An I/O error, itself or shared.
-pub(super) fn as_io_error(error: &(dyn Error + 'static)) -> Option<&io::Error> {
+pub(super) fn as_io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     error.downcast_ref().or_else(|| error.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared))
 }
 

@@ -45,7 +45,7 @@ pub fn decoded(text: &str) -> PathBuf {
 }
 
 /// Where a delivery lies on its way, and what it replaced.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     pub target: PathBuf,
     /// The folder that all of these but the target lie in.
