@@ -63,7 +63,7 @@ fn what_the_manifest_must_not_say_is_an_error_of_its_check() {
         ("data/x", r#", "mode": "sync""#, "`sync`"),
         ("data/x", r#", "owner": "root""#, "`root` is not a valid owner"),
         ("data/x", r#", "permissions": { "files": "rw" }"#, "`rw` is not a valid mode"),
-        ("data/x", r#", "exclude": ["a["]"#, "`a[` is not a valid pattern"),
+        ("data/x", r#", "exclude": ["[z-a]"]"#, "`[z-a]` is not a valid pattern"),
         ("data/x", r#", "restart": ["worker"]"#, "service `worker` is not defined"),
         ("data/x", r#", "restart": ["worker*"]"#, "no service matches `worker*`"),
         ("data/x", r#", "was": ["../y"]"#, "`../y` is not the name of a folder"),
