@@ -19,6 +19,7 @@ fn file_of(site: &Site, kind: &str) -> PathBuf {
     files.into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
 }
 
+#[allow(clippy::ptr_arg, reason = "all kinds of damage have one type")]
 fn flip(bytes: &mut Vec<u8>) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x10;
