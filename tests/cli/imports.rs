@@ -17,7 +17,10 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     let with = |modules: &[&'static str]| [modules, &base].concat();
     let low = ["manifest", "engine", "state"];
     BTreeMap::from([
-        ("cli", with(&["packages", "sites", "databases", "folders", "services", "images", "manifest", "engine", "state"])),
+        (
+            "cli",
+            with(&["packages", "sites", "databases", "folders", "services", "images", "manifest", "engine", "state"]),
+        ),
         ("packages", with(&["sites", "databases", "services", "images", "manifest", "engine", "state"])),
         ("sites", with(&["databases", "services", "images", "manifest", "engine", "state", "ssh"])),
         ("databases", with(&["services", "images", "manifest", "engine", "state"])),
@@ -81,8 +84,13 @@ const INSIDE: [(&str, &[&[&str]]); 7] = [
 ];
 
 /// Crates that belong to one module, or to a few.
-const OWNED: [(&str, &[&str]); 5] =
-    [("bollard", &["engine"]), ("rustic_core", &["folders"]), ("openssh", &["engine", "sites"]), ("clap", &["cli"]), ("indicatif", &["cli"])];
+const OWNED: [(&str, &[&str]); 5] = [
+    ("bollard", &["engine"]),
+    ("rustic_core", &["folders"]),
+    ("openssh", &["engine", "sites"]),
+    ("clap", &["cli"]),
+    ("indicatif", &["cli"]),
+];
 
 const PRINTS: [&str; 5] = ["println", "eprintln", "print", "eprint", "dbg"];
 
