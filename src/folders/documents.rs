@@ -5,8 +5,7 @@ use serde::Serialize;
 
 use super::compare::{Change, Difference};
 use super::repository::Snapshot;
-use super::settings::DataFolder;
-use super::snapshots::BEFORE_RESTORE;
+use super::settings::{BEFORE_RESTORE, DataFolder};
 use super::trouble::Trouble;
 use super::verified::Verified;
 use crate::catalogue::english;

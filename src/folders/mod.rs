@@ -29,9 +29,9 @@ pub use documents::{
 };
 pub use error::{FoldersError, as_told};
 pub use repository::{Access, Password, ReadData, Snapshot, Store, create, exists, new_password, short};
-pub use settings::{DataFolder, Keep};
+pub use settings::{BEFORE_RESTORE, DataFolder, Keep};
 pub use snapshots::{
-    BEFORE_RESTORE, RestoreGoal, differences, find_snapshot, plan_restore, refuse_bad_target, restore, root_of,
-    snapshots_of, take_snapshot,
+    RestoreGoal, differences, find_snapshot, plan_restore, refuse_bad_target, restore, root_of, snapshots_of,
+    take_snapshot,
 };
 pub use verified::Verified;

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// The tag of snapshots that a restore takes of what it replaces.
+pub const BEFORE_RESTORE: &str = "before-restore";
+
 /// A data folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataFolder {

@@ -17,9 +17,6 @@ use super::verified::Verified;
 use super::walk::{Walk, entry_at};
 use crate::report::{Activity, Reporter};
 
-/// The tag of snapshots that a restore takes of what it replaces.
-pub const BEFORE_RESTORE: &str = "before-restore";
-
 /// The snapshots of a data folder, the oldest first.
 pub fn snapshots_of(store: &Store, folder: &DataFolder) -> Result<Vec<Snapshot>, FoldersError> {
     let tag = folder.tag();

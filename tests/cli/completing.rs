@@ -17,6 +17,7 @@ const STACK: &str = r#"{
     "expert": { "service": "db", "password": { "file": "not-there" } },
     "metis": { "service": "db", "password": { "file": "not-there" } }
   },
+  "data": { "uploads": { "path": "uploads" }, "models": { "path": "models" } },
   "services": {
     "db": { "image": "postgres:15", "environment": { "POSTGRES_PASSWORD": { "file": "not-there" } } },
     "metis-ui": { "image": "expert/metis_ui:v2", "groups": ["metis"] },
@@ -58,6 +59,8 @@ fn names_of_the_current_manifest_are_offered() {
         (vec!["exec", "db", "p"], vec![]),
         (vec!["db", "rebuild", "e"], vec!["expert"]),
         (vec!["db", "sql", ""], vec!["expert", "metis"]),
+        (vec!["data", "snapshot", "u"], vec!["uploads"]),
+        (vec!["data", "diff", ""], vec!["uploads", "models"]),
         (vec!["-f", "manifests/other.json", "restart", "al"], vec!["alone", "all"]),
         (vec!["restart", "manifests/other.json", "al"], vec!["alone", "all"]),
         (vec!["images", "remove", "metis/"], vec!["metis/metis_worker:v2", "metis/metis_worker_gpu:v1"]),

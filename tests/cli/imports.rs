@@ -75,11 +75,25 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
 
 /// The order inside a module: each step may name those after it, none before it, and none beside it. What is not listed is
 /// free.
-const INSIDE: [(&str, &[&[&str]]); 7] = [
+const INSIDE: [(&str, &[&[&str]]); 8] = [
     ("cli", &[&["commands"], &["session"], &["grammar"], &["ask"], &["text"]]),
     ("databases", &[&["retention"], &["replace"], &["archive"], &["described"], &["server"]]),
     ("databases", &[&["convert"], &["dump"], &["archive"], &["described"], &["server"]]),
     ("engine", &[&["lock"], &["api"], &["transport"], &["address"]]),
+    (
+        "folders",
+        &[
+            &["care"],
+            &["snapshots"],
+            &["documents", "restore"],
+            &["compare"],
+            &["repository"],
+            &["verified", "walk"],
+            &["trouble"],
+            &["entry", "settings"],
+            &["error"],
+        ],
+    ),
     (
         "images",
         &[

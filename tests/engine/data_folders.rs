@@ -41,6 +41,10 @@ fn services_of_used_by_are_warned_of_or_stopped_for_a_snapshot_and_run_again() {
     stack.run(&["data", "restore", "expert", "--snapshot", "latest", "--stop", "--yes"]).success();
     assert!(started(&stack, "api").starts_with("true") && started(&stack, "api") != again);
     assert_eq!(std::fs::read_to_string(stack.site.file("data/expert/a")).unwrap(), "a");
+    let before = started(&stack, "api");
+    stack.run(&["data", "snapshot", "--pause"]).success();
+    assert_eq!(started(&stack, "api"), before, "paused, not stopped");
+    assert_eq!(stack.inspect("api", "{{.State.Status}}"), "running");
     // What did not run is not started.
     stack.run(&["stop", "api"]).success();
     stack.run(&["data", "snapshot", "--stop"]).success();
@@ -63,4 +67,10 @@ fn a_service_that_a_killed_snapshot_left_down_is_started_by_the_next_command() {
     assert!(started(&stack, "api").starts_with("true"));
     stack.run(&["data", "snapshot", "--stop"]).success();
     assert!(started(&stack, "api").starts_with("true"));
+    let mut command = stack.site.command(&["-f", "stack.json", "data", "snapshot", "--pause"]);
+    command.env("DPL_FAILPOINT", "folders.walk.listed:1");
+    assert!(command.output().unwrap().status.code().is_none());
+    assert_eq!(stack.inspect("api", "{{.State.Status}}"), "paused");
+    stack.run(&["restart", "page"]).success();
+    assert_eq!(stack.inspect("api", "{{.State.Status}}"), "running");
 }

@@ -111,6 +111,14 @@ impl Engine {
         })
     }
 
+    /// Lets a container's processes stand still (`POST /containers/{id}/pause`).
+    pub async fn pause_container(&self, container: &str) -> Result<(), EngineError> {
+        self.ensure_locked().await?;
+        self.with_timeout(self.docker().pause_container(container)).await.map_err(|error| {
+            EngineError::new(message!("verb-pause"), message!("object-container", name = container), error)
+        })
+    }
+
     /// Lets a paused container go on (`POST /containers/{id}/unpause`).
     pub async fn unpause_container(&self, container: &str) -> Result<(), EngineError> {
         self.ensure_locked().await?;

@@ -166,7 +166,8 @@ impl Shared {
             gid,
         };
         let plain = serde_json::to_vec(&lock).unwrap_or_default();
-        let sealed = self.key.encrypt(&plain).unwrap_or_default();
+        let sealed =
+            self.key.encrypt(&plain).ok_or_else(|| FoldersError::LockUnreadable { path: self.folder.clone() })?;
         let path = self.folder.join(Digest::of(&sealed).hex());
         write_durably_alone(&path, &sealed, Mode::Private).map_err(FoldersError::reading(&path))?;
         let before = self.current.lock().unwrap_or_else(PoisonError::into_inner).replace(path);

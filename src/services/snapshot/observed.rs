@@ -265,6 +265,12 @@ impl Observed {
         self.of_service(service, Role::Main).any(ObservedContainer::is_up)
     }
 
+    /// The names of a service's containers that run and do not stand still.
+    pub fn running_containers(&self, service: &str) -> Vec<String> {
+        let running = |seen: &&ObservedContainer| seen.view.state == ContainerState::Running;
+        self.of_service(service, Role::Main).filter(running).map(|seen| seen.view.name.clone()).collect()
+    }
+
     /// Whether the GPUs that a service asks for are to be had.
     pub fn gpus_of(&self, service: &str) -> Gpus {
         self.gpus.get(service).copied().unwrap_or_default()

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::diff::{only_one, show, summary};
 use super::place::{folder, open};
 use super::snapshot::losses;
-use super::users::{stopped_users, warn_of_users, while_stopped};
+use super::users::{Meanwhile, halted_users, warn_of_users, while_halted};
 use crate::cli::grammar::typed::quoted;
 use crate::cli::session::operations::{self, Operation, Shown, document, settle};
 use crate::cli::session::select::{self, Unselected};
@@ -87,15 +87,15 @@ impl RestoreFolder {
             snapshot: goal.snapshot.id.clone(),
             target: goal.target.display().to_string(),
             differences,
-            stops: if self.stops() { stopped_users(project, std::slice::from_ref(&self.name)) } else { Vec::new() },
+            stops: halted_users(project, std::slice::from_ref(&self.name), self.meanwhile()),
             ..RestoreDocument::default()
         };
         Ok((goal, plan))
     }
 
     /// What is restored beside the folder disturbs nobody.
-    fn stops(&self) -> bool {
-        self.stop && self.to.is_none()
+    fn meanwhile(&self) -> Meanwhile {
+        Meanwhile::of(self.stop && self.to.is_none(), false)
     }
 
     fn tell(&self, plan: &RestoreDocument, session: &Session) -> Result<(), Failure> {
@@ -159,7 +159,7 @@ impl Operation for RestoreFolder {
     }
 
     fn place(&self) -> WorkPlace {
-        if self.stops() { WorkPlace::Engine } else { WorkPlace::Here }
+        if self.meanwhile() == Meanwhile::Run { WorkPlace::Here } else { WorkPlace::Engine }
     }
 
     fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
@@ -192,7 +192,7 @@ impl Operation for RestoreFolder {
                 }
                 self.restore(project, &store, (goal, plan), reporter)?
             }
-            false => while_stopped(project, stops, session, reporter, |_| {
+            false => while_halted(project, (self.meanwhile(), stops), session, reporter, |_| {
                 // A service that ends may have written once more.
                 let planned = self.plan(project, &store, reporter)?;
                 self.restore(project, &store, planned, reporter)

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::place::{DataTargets, folders, open, password_source, repository_folder};
-use super::users::{stopped_users, warn_of_users, while_stopped};
+use super::users::{Meanwhile, halted_users, warn_of_users, while_halted};
 use crate::cli::grammar::typed::typed;
 use crate::cli::session::operations::{self, Operation, Shown, document, settle};
 use crate::cli::session::select::{self, Unselected};
@@ -20,15 +20,18 @@ pub struct SnapshotArguments {
     #[command(flatten)]
     pub targets: DataTargets,
     /// Stop the services of used_by that run, and start them again afterwards
-    #[arg(long)]
+    #[arg(long, conflicts_with = "pause")]
     pub stop: bool,
+    /// Pause them instead: shorter, and what they have not written yet is missing
+    #[arg(long)]
+    pub pause: bool,
 }
 
 /// Takes snapshots.
 #[derive(Debug)]
 struct TakeSnapshots {
     names: Vec<String>,
-    stop: bool,
+    meanwhile: Meanwhile,
 }
 
 /// `dpl data snapshot`.
@@ -38,7 +41,8 @@ pub fn run(arguments: &SnapshotArguments, session: &mut Session) -> Result<u8, F
     if names.is_empty() {
         return Err(Failure::usage_with_hint(message!("usage-no-data"), message!("hint-add-data")));
     }
-    operations::act(&TakeSnapshots { names, stop: arguments.stop }, &project, session)
+    let meanwhile = Meanwhile::of(arguments.stop, arguments.pause);
+    operations::act(&TakeSnapshots { names, meanwhile }, &project, session)
 }
 
 impl TakeSnapshots {
@@ -51,7 +55,7 @@ impl TakeSnapshots {
             SnapshotReport { snapshot, ..SnapshotReport::default() }
         };
         let snapshots = folders(project, &self.names)?.into_iter().map(would).collect();
-        let stops = if self.stop { stopped_users(project, &self.names) } else { Vec::new() };
+        let stops = halted_users(project, &self.names, self.meanwhile);
         Ok(SnapshotsDocument { snapshots, stops })
     }
 
@@ -78,12 +82,11 @@ impl Operation for TakeSnapshots {
     }
 
     fn command(&self) -> String {
-        let stop = if self.stop { " --stop" } else { "" };
-        format!("dpl data snapshot {}{stop}", typed(&self.names))
+        format!("dpl data snapshot {}{}", typed(&self.names), self.meanwhile.flag())
     }
 
     fn place(&self) -> WorkPlace {
-        if self.stop { WorkPlace::Engine } else { WorkPlace::Here }
+        if self.meanwhile == Meanwhile::Run { WorkPlace::Here } else { WorkPlace::Engine }
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Shown, Failure> {
@@ -107,7 +110,9 @@ impl Operation for TakeSnapshots {
                 warn_of_users(project, &self.names, session)?;
                 self.take(project, reporter)?
             }
-            false => while_stopped(project, stops.clone(), session, reporter, |_| self.take(project, reporter))?,
+            false => while_halted(project, (self.meanwhile, stops.clone()), session, reporter, |_| {
+                self.take(project, reporter)
+            })?,
         };
         taken.stops = stops;
         let reports = taken.snapshots.iter().map(|report| (report.snapshot.data.as_str(), &report.troubles[..]));
@@ -128,11 +133,15 @@ mod tests {
 
     #[test]
     fn the_journal_has_a_snapshot_with_all_its_flags() {
-        assert_typed_again(&["dpl data snapshot expert wheels --stop"], &[], |command| match command {
-            Command::Data(DataCommand::Snapshot(SnapshotArguments { targets, stop })) => {
-                TakeSnapshots { names: targets.targets, stop }.command()
-            }
-            other => panic!("{other:?}"),
-        });
+        assert_typed_again(
+            &["dpl data snapshot expert wheels --stop", "dpl data snapshot expert --pause"],
+            &[],
+            |command| match command {
+                Command::Data(DataCommand::Snapshot(SnapshotArguments { targets, stop, pause })) => {
+                    TakeSnapshots { names: targets.targets, meanwhile: Meanwhile::of(stop, pause) }.command()
+                }
+                other => panic!("{other:?}"),
+            },
+        );
     }
 }

@@ -385,6 +385,7 @@ fn verb(activity: Activity) -> Message {
         Activity::StartContainer => message!("doing-start-container"),
         Activity::WaitReady => message!("doing-wait-ready"),
         Activity::StopContainer => message!("doing-stop-container"),
+        Activity::PauseContainer => message!("doing-pause-container"),
         Activity::RenameContainer => message!("doing-rename-container"),
         Activity::RemoveContainer => message!("doing-remove-container"),
         Activity::DumpDatabase => message!("doing-dump-database"),
