@@ -7,7 +7,7 @@ use super::in_place;
 use super::paths::{Places, decoded, encoded, found, identity, is_mounted, real};
 use super::plan::{FolderPlan, LocalChoice, LocalEdit, local_edits, plan};
 use super::stage::{Extent, Staging, remove_all};
-use super::swap::{Progress, Swap, keep};
+use super::swap::{Progress, Swap, is_same, keep};
 use super::tree::{Digests, Entry, Excluded, Kind, Tree};
 use crate::manifest::Manifest;
 use crate::manifest::model::{DeliveredFolder, DeliveryMode};
@@ -446,9 +446,10 @@ fn swap_of(places: &Places, pending: &PendingSwap) -> Swap {
 
 /// What is kept is staged, where it is what comes back and lies there still.
 fn bring_out(places: &Places, pending: &PendingSwap) -> Result<(), FilesError> {
-    let comes_back = pending.folder.is_some() && !matches!(pending.way, SwapWay::Apply | SwapWay::Move(_));
+    let comes_back = pending.folder.filter(|_| !matches!(pending.way, SwapWay::Apply | SwapWay::Move(_)));
     let kept = &places.kept;
-    if comes_back && identity(kept).map_err(FilesError::file(kept))? == pending.folder {
+    let lies_there = identity(kept).map_err(FilesError::file(kept))?;
+    if comes_back.is_some_and(|folder| is_same(lies_there, folder)) {
         remove_all(&places.staged)?;
         std::fs::rename(kept, &places.staged).map_err(FilesError::file(kept))?;
         crate::failpoint!("files.rollback.brought-out");
