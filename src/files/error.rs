@@ -80,6 +80,17 @@ pub enum FilesError {
         name: String,
         path: PathBuf,
     },
+    /// A folder with the name of one that is kept, and no record of it.
+    KeptUnknown {
+        name: String,
+        path: PathBuf,
+    },
+    /// A file in what is kept was written after that was replaced.
+    KeptWritten {
+        name: String,
+        path: PathBuf,
+        kept: PathBuf,
+    },
     State(StateError),
     Stopped,
 }
@@ -134,6 +145,12 @@ impl Told for FilesError {
             Self::Owner { path, owner, .. } => message!("error-files-owner", path = path.display(), owner = owner),
             Self::NothingKept { name } => message!("error-files-nothing-kept", name = name),
             Self::KeptGone { name, path } => message!("error-files-kept-gone", name = name, path = path.display()),
+            Self::KeptUnknown { name, path } => {
+                message!("error-files-kept-unknown", path = path.display(), name = name)
+            }
+            Self::KeptWritten { name, path, kept } => {
+                message!("error-files-kept-written", path = path.display(), name = name, kept = kept.display())
+            }
             Self::State(error) => error.message(),
             Self::Stopped => message!("error-files-stopped"),
         }
@@ -150,6 +167,8 @@ impl Told for FilesError {
             Self::NoSpace { .. } => message!("hint-files-space"),
             Self::Owner { .. } => message!("hint-files-owner"),
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => message!("hint-disk-full"),
+            Self::KeptUnknown { path, .. } => message!("hint-files-kept-unknown", path = path.display()),
+            Self::KeptWritten { kept, .. } => message!("hint-files-kept-written", kept = kept.display()),
             Self::State(error) => return error.hint(),
             _ => return None,
         })

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::error::FilesError;
 use super::in_place;
+use super::kept::written_since;
 use super::paths::{Places, decoded, encoded, found, identity, is_mounted, real};
 use super::plan::{FolderPlan, LocalChoice, LocalEdit, local_edits, plan};
 use super::stage::{Extent, Staging, remove_all};
-use super::swap::{Progress, Swap, keep};
+use super::swap::{Progress, Swap, is_same, keep};
 use super::tree::{Digests, Entry, Excluded, Kind, Tree};
 use crate::manifest::Manifest;
 use crate::manifest::model::{DeliveredFolder, DeliveryMode};
@@ -203,7 +204,8 @@ impl Job<'_> {
         };
         staging.stage(if look.is_in_place { Extent::Changes } else { Extent::Whole })?;
         crate::failpoint!("files.apply.staged");
-        if let Err(error) = self.ensure_unchanged(look, &root, reporter) {
+        let unchanged = self.ensure_unchanged(look, &root, reporter);
+        if let Err(error) = unchanged.and_then(|()| self.ensure_kept_may_go(look)) {
             remove_all(&places.staged)?;
             return Err(error);
         }
@@ -228,6 +230,9 @@ impl Job<'_> {
             folder,
             delivered: Some(self.delivery(look, (at, by))),
             kept: Some(kept),
+            swapped_at: Some(jiff::Timestamp::now().to_string()),
+            // Until then the plan has seen all that was there.
+            written_after: Some(at.to_owned()),
             restart_due: restart_due.to_vec(),
         };
         self.swap(look, pending, reporter)
@@ -284,8 +289,16 @@ impl Job<'_> {
                 Some(there.ok_or_else(gone)?)
             }
         };
-        let delivered = kept.delivered.clone();
-        let pending = PendingSwap { way, folder, delivered, kept: back, restart_due: restart_due.to_vec() };
+        let pending = PendingSwap {
+            way,
+            folder,
+            delivered: kept.delivered.clone(),
+            kept: back,
+            swapped_at: Some(jiff::Timestamp::now().to_string()),
+            // No plan looks at what was written since the apply.
+            written_after: Some(record.swapped_at.clone().unwrap_or_else(|| at.to_owned())),
+            restart_due: restart_due.to_vec(),
+        };
         let noted = DeliveredFiles { pending: Some(pending.clone()), ..record };
         note_delivered_files(self.state, self.name, &noted)?;
         crate::failpoint!("files.rollback.noted");
@@ -303,6 +316,41 @@ impl Job<'_> {
             Some(kept) => Ok((record, kept)),
             None => Err(FilesError::NothingKept { name: self.name.to_owned() }),
         }
+    }
+
+    /// A file that was written into what is kept, and that lies nowhere else.
+    ///
+    /// # Errors
+    /// What can't be read.
+    pub fn written_to_kept(&self) -> Result<Option<PathBuf>, FilesError> {
+        let record = self.record()?;
+        let target = decoded(&record.target);
+        match [Places::beside(&target).kept, Places::inside(&target).kept].iter().find(|kept| kept.is_dir()) {
+            Some(kept) => written_after(&record, kept),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether what is kept of the last swap may be removed by the next.
+    ///
+    /// # Errors
+    /// A file in it that was written since and lies nowhere else, and a folder of that name of which nothing is known.
+    pub fn ensure_kept_may_go(&self, look: &Look) -> Result<(), FilesError> {
+        let Look { places, record, .. } = look;
+        let earlier = look.moved.iter().map(|name| Places::beside(&places.named(name)).kept);
+        for kept in earlier.chain([places.kept.clone(), places.old.clone()]) {
+            if found(&kept).map_err(FilesError::file(&kept))?.is_none() {
+                continue;
+            }
+            let name = self.name.to_owned();
+            if record.target.is_empty() {
+                return Err(FilesError::KeptUnknown { name, path: kept });
+            }
+            if let Some(path) = written_after(record, &kept)? {
+                return Err(FilesError::KeptWritten { name, path, kept });
+            }
+        }
+        Ok(())
     }
 
     /// Services were restarted.
@@ -371,6 +419,8 @@ impl Job<'_> {
                 target: record.target,
                 delivered: pending.delivered.clone(),
                 kept: pending.kept.clone(),
+                swapped_at: pending.swapped_at.clone(),
+                written_after: pending.written_after.clone(),
                 pending: None,
                 restart_due: pending.restart_due.clone(),
             };
@@ -430,6 +480,15 @@ fn of_target(record: DeliveredFiles, target: &Path, moved: Option<&str>) -> Deli
     }
 }
 
+/// A file in a folder that is kept, written later than the record says.
+fn written_after(record: &DeliveredFiles, kept: &Path) -> Result<Option<PathBuf>, FilesError> {
+    let since = record.written_after.as_ref().or(record.kept.as_ref().map(|kept| &kept.since));
+    match since.and_then(|since| since.parse().ok()) {
+        Some(since) => written_since(kept, since),
+        None => Ok(None),
+    }
+}
+
 /// Where what becomes the target lies now.
 fn present_root(places: &Places, moved: Option<&str>) -> PathBuf {
     moved.map_or_else(|| places.target.clone(), |name| places.named(name))
@@ -446,9 +505,10 @@ fn swap_of(places: &Places, pending: &PendingSwap) -> Swap {
 
 /// What is kept is staged, where it is what comes back and lies there still.
 fn bring_out(places: &Places, pending: &PendingSwap) -> Result<(), FilesError> {
-    let comes_back = pending.folder.is_some() && !matches!(pending.way, SwapWay::Apply | SwapWay::Move(_));
+    let comes_back = pending.folder.filter(|_| !matches!(pending.way, SwapWay::Apply | SwapWay::Move(_)));
     let kept = &places.kept;
-    if comes_back && identity(kept).map_err(FilesError::file(kept))? == pending.folder {
+    let lies_there = identity(kept).map_err(FilesError::file(kept))?;
+    if comes_back.is_some_and(|folder| is_same(lies_there, folder)) {
         remove_all(&places.staged)?;
         std::fs::rename(kept, &places.staged).map_err(FilesError::file(kept))?;
         crate::failpoint!("files.rollback.brought-out");

@@ -5,12 +5,13 @@
 //! - `tree`: what lies in a folder. `plan`: what delivering it changes, purely.
 //! - `stage`: copies what changes beside the target, links what does not, verifies by digest.
 //! - `swap`: the renames, and what is kept. `in_place`: the same for a target that can't be renamed, path by path.
-//! - `job`: one folder from the look to the swap, and back; goes on where an earlier run was cut off.
+//! - `kept`: whether what is kept may go. `job`: one folder from the look to the swap, and back; goes on where an earlier run was cut off.
 
 mod documents;
 mod error;
 mod in_place;
 mod job;
+mod kept;
 mod paths;
 mod plan;
 mod stage;

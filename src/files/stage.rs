@@ -169,15 +169,23 @@ impl Staging<'_> {
             false => fs::hard_link(&from, at),
         };
         match linked {
-            Ok(()) => Ok(()),
+            // Whoever may write to the target could put a link to elsewhere in place of a folder of it meanwhile.
+            Ok(()) => match fs::symlink_metadata(at).map(|metadata| entry.stamp.is_of(&metadata)) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(changed()),
+                Err(error) => Err(FilesError::file(at)(error)),
+            },
             Err(error) if error.kind() == ErrorKind::NotFound => Err(changed()),
             // File systems without links, files of others (fs.protected_hardlinks), and inodes with too many links.
-            Err(_) => copy_as_it_is(&from, at, entry).map_err(FilesError::file(at)),
+            Err(_) => match copy_as_it_is(&from, at, entry) {
+                Err(error) if error.kind() == ErrorKind::InvalidInput => Err(changed()),
+                copied => copied.map_err(FilesError::file(at)),
+            },
         }
     }
 }
 
-/// Copies what lies at a path with all that is known of it.
+/// Copies what lies at a path with all that is known of it; [`ErrorKind::InvalidInput`] where another file lies there by now.
 pub fn copy_as_it_is(from: &Path, at: &Path, entry: &Entry) -> io::Result<()> {
     match &entry.kind {
         Kind::Link(to) => {
@@ -186,6 +194,9 @@ pub fn copy_as_it_is(from: &Path, at: &Path, entry: &Entry) -> io::Result<()> {
         }
         Kind::File => {
             let mut file = open_itself(from)?;
+            if !entry.stamp.is_of(&file.metadata()?) {
+                return Err(ErrorKind::InvalidInput.into());
+            }
             let mut target = OpenOptions::new().write(true).create_new(true).mode(entry.mode & 0o700).open(at)?;
             io::copy(&mut file, &mut target)?;
             target.set_times(FileTimes::new().set_modified(file.metadata()?.modified()?))?;
@@ -265,5 +276,29 @@ pub fn remove_all(path: &Path) -> Result<(), FilesError> {
     match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(FilesError::file(path)(error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_another_one_by_now_is_not_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("sub")).unwrap();
+        fs::write(path("sub/file"), "mine").unwrap();
+        let entry = Entry::at(&path("sub/file")).unwrap();
+        copy_as_it_is(&path("sub/file"), &path("first"), &entry).unwrap();
+        assert_eq!(fs::read_to_string(path("first")).unwrap(), "mine");
+        // A folder on the way becomes a link to one that others may not read.
+        fs::rename(path("sub"), path("aside")).unwrap();
+        fs::create_dir(path("secret")).unwrap();
+        fs::write(path("secret/file"), "secret").unwrap();
+        symlink("secret", path("sub")).unwrap();
+        let refused = copy_as_it_is(&path("sub/file"), &path("second"), &entry).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        assert!(!path("second").exists());
     }
 }

@@ -42,12 +42,11 @@ impl Swap {
     /// What can't be looked at.
     pub fn progress(&self) -> Result<Progress, FilesError> {
         let look = |path: &Path| identity(path).map_err(FilesError::file(path));
-        let is_there = |path: &Path| Ok::<_, FilesError>(look(path)?.is_some());
         let begun = match self.folder {
-            Some(folder) if look(&self.place)? == Some(folder) => true,
+            Some(folder) if is_same(look(&self.place)?, folder) => true,
             // Between the two renames.
             Some(folder) => {
-                !is_there(&self.place)? && look(&self.places.staged)? == Some(folder) && is_there(&self.places.old)?
+                !is_there(&self.place)? && is_same(look(&self.places.staged)?, folder) && is_there(&self.places.old)?
             }
             None => !is_there(&self.place)?,
         };
@@ -123,6 +122,13 @@ pub fn keep(places: &Places) -> Result<(), FilesError> {
     }
     crate::failpoint!("files.swap.before-gone");
     remove_all(gone)
+}
+
+/// Whether a folder is the one that was noted. By its inode alone: all of these lie on one file system, and the number of its
+/// device may be another one after the machine was started again. Taken for another folder, what has just been replaced would be
+/// removed as if it had been staged.
+pub fn is_same(found: Option<(u64, u64)>, noted: (u64, u64)) -> bool {
+    found.is_some_and(|(_, inode)| inode == noted.1)
 }
 
 fn is_there(path: &Path) -> Result<bool, FilesError> {
@@ -217,6 +223,21 @@ mod tests {
             assert_eq!(what(&places.kept).as_deref(), Some("old"));
             assert_eq!(fs::read_dir(top.path()).unwrap().count(), 2);
         }
+    }
+
+    #[test]
+    fn a_swap_goes_on_after_a_start_that_gave_its_device_another_number() {
+        let top = tempfile::tempdir().unwrap();
+        let places = Places::beside(&top.path().join("conf"));
+        folder(&places.target, "old");
+        folder(&places.staged, "new");
+        let noted = swap(&places);
+        exchange(&places.staged, &places.target).unwrap();
+        let folder = noted.folder.map(|(device, inode)| (device + 1, inode));
+        let swap = Swap { folder, ..noted };
+        assert_eq!(swap.progress().unwrap(), Progress::Begun);
+        swap.run().unwrap();
+        assert_eq!((what(&places.target).as_deref(), what(&places.kept).as_deref()), (Some("new"), Some("old")));
     }
 
     #[test]

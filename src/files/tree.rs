@@ -104,6 +104,11 @@ impl Entry {
 }
 
 impl Stamp {
+    /// Whether a file is the one that was looked at, whatever was written to it since.
+    pub fn is_of(&self, metadata: &Metadata) -> bool {
+        (self.device, self.inode) == (metadata.dev(), metadata.ino())
+    }
+
     fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),

@@ -18,6 +18,10 @@ pub struct DeliveredFiles {
     pub delivered: Option<Delivery>,
     /// What a rollback brings back.
     pub kept: Option<KeptFolder>,
+    /// When what lies there now was put there (RFC 3339, UTC).
+    pub swapped_at: Option<String>,
+    /// What is newer than this in the folder beside the target that was replaced, was written there by others.
+    pub written_after: Option<String>,
     /// A swap that was begun, and what is true when it is done.
     pub pending: Option<PendingSwap>,
     /// Services that have not been restarted since the last swap.
@@ -90,6 +94,8 @@ pub struct PendingSwap {
     /// The record when it is done.
     pub delivered: Option<Delivery>,
     pub kept: Option<KeptFolder>,
+    pub swapped_at: Option<String>,
+    pub written_after: Option<String>,
     pub restart_due: Vec<String>,
 }
 
@@ -148,6 +154,8 @@ mod tests {
             target: "/srv/conf".to_owned(),
             delivered: Some(delivery.clone()),
             kept: Some(KeptFolder { way_back: WayBack::InPlace(steps.clone()), ..KeptFolder::default() }),
+            swapped_at: Some("2026-01-01T00:00:02Z".to_owned()),
+            written_after: Some("2026-01-01T00:00:01Z".to_owned()),
             pending: Some(PendingSwap {
                 way: SwapWay::InPlace(steps),
                 folder: Some((1, 2)),

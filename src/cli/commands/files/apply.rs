@@ -130,6 +130,9 @@ impl Operation for Apply {
             return Err(FilesError::PlanChanged.into());
         }
         self.ensure_decided(&planned)?;
+        for (job, look) in jobs.iter().zip(&planned.looks).filter(|(_, look)| look.has_work()) {
+            job.ensure_kept_may_go(look)?;
+        }
         settle(&planned.document, reporter)?;
         let mut done = FilesAppliedDocument::default();
         for ((job, look), folder) in jobs.iter().zip(&planned.looks).zip(&planned.document.files) {

@@ -85,6 +85,9 @@ impl Operation for Rollback {
             let earlier = job.record()?.restart_due;
             due.extend(earlier.into_iter().filter(|name| !due.contains(name)).collect::<Vec<_>>());
             let kept = job.rollback(&due, &jiff::Timestamp::now().to_string(), reporter)?;
+            if let Some(path) = job.written_to_kept()? {
+                session.output.warn(&message!("files-left-behind", name = job.name, path = path.display()));
+            }
             done.files.push(AppliedFolder {
                 name: job.name.to_owned(),
                 to: job.folder.to.display().to_string(),
