@@ -167,8 +167,8 @@ fn no_transfer_takes_more_than_64_mib_whatever_it_moves() {
         measured(&[&["save"], options].concat());
     }
     println!("{peaks:?}");
-    // Without optimisation it has 8 MiB more of its own file in memory than the release.
-    let most = if cfg!(debug_assertions) { 72 } else { 64 };
+    // Without optimisation it has 16 MiB more of its own file in memory than the release.
+    let most = if cfg!(debug_assertions) { 80 } else { 64 };
     assert!(peaks.iter().all(|(_, kib)| *kib <= most * 1024), "{peaks:?}");
     wipe(&stack);
 }

@@ -89,8 +89,8 @@ fn neither_side_takes_more_than_64_mib_whatever_is_sent() {
     assert_eq!(fs::read_dir(there.file("seeds/d/archive")).unwrap().count(), 10);
     println!("{here} KiB here, {at_site} KiB at the site");
     assert!(here > 1000 && at_site > 1000, "both were seen: {here} {at_site}");
-    // Without optimisation it has 8 MiB more of its own file in memory than the release.
-    let most = if cfg!(debug_assertions) { 72 } else { 64 };
+    // Without optimisation it has 16 MiB more of its own file in memory than the release.
+    let most = if cfg!(debug_assertions) { 80 } else { 64 };
     assert!(here.max(at_site) <= most * 1024, "{here} KiB here, {at_site} KiB at the site");
 }
 

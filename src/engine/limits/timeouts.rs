@@ -61,6 +61,7 @@ pub(in crate::engine) fn end_when_silent<T>(
             Err(error) => Some((Err(error), None)),
         }
     })
+    .fuse()
 }
 
 /// A stream that may be silent for as long as the engine answers other calls; the second parameter is the
@@ -84,6 +85,8 @@ pub(in crate::engine) fn while_engine_answers<T: Send>(
             }
         }
     })
+    // Who asks once more after the end, to learn what a program has said, gets the end again.
+    .fuse()
 }
 
 /// What comes of a call that may take so long.
