@@ -1,6 +1,6 @@
 //! Snapshots of a data folder: taking them, finding them, comparing them, going back to one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,10 +24,12 @@ pub fn snapshots_of(store: &Store, folder: &DataFolder) -> Result<Vec<Snapshot>,
     Ok(all.into_iter().filter(|snapshot| snapshot.tags.contains(&tag)).collect())
 }
 
-/// The snapshot of a data folder that `id` names: the beginning of its ID, or `latest`.
+/// The snapshot of a data folder that `id` names: the beginning of its ID, or `latest`. That is never one that a restore took: after
+/// an interrupted restore the same command goes on to the same state.
 pub fn find_snapshot(store: &Store, folder: &DataFolder, id: &str) -> Result<Snapshot, FoldersError> {
     let mut all = snapshots_of(store, folder)?;
     if id == "latest" {
+        all.retain(|snapshot| !snapshot.tags.iter().any(|tag| tag == BEFORE_RESTORE));
         return all.pop().ok_or_else(|| FoldersError::NoSnapshot { id: id.to_owned() });
     }
     all.retain(|snapshot| !id.is_empty() && snapshot.id.starts_with(id));
@@ -149,6 +151,8 @@ pub struct RestoreGoal {
     pub target: PathBuf,
     /// Whether that is the data folder itself, or in it.
     pub is_in_place: bool,
+    /// When the snapshot of what is there was begun: what was written later stays. `None` where nothing was there to be saved.
+    pub saved_at: Option<jiff::Timestamp>,
 }
 
 impl RestoreGoal {
@@ -158,9 +162,9 @@ impl RestoreGoal {
         let Some(to) = to else {
             let root = fs::canonicalize(&folder.path).unwrap_or_else(|_| folder.path.clone());
             let target = if below.as_os_str().is_empty() { root } else { root.join(below) };
-            return Self { snapshot, source, target, is_in_place: true };
+            return Self { snapshot, source, target, is_in_place: true, saved_at: None };
         };
-        Self { snapshot, source, target: to.to_owned(), is_in_place: false }
+        Self { snapshot, source, target: to.to_owned(), is_in_place: false, saved_at: None }
     }
 }
 
@@ -281,6 +285,8 @@ pub fn restore(
         meter: &mut meter,
         done: Default::default(),
         named: HashMap::new(),
+        saved_at: goal.saved_at,
+        touched: HashSet::new(),
     };
     let restored = restore.run(&wanted, &target);
     let done = restore.done;

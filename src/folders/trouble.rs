@@ -26,6 +26,8 @@ pub enum TroubleKind {
     Attributes(io::Error),
     /// Its owner, permissions, attributes or times could not be set.
     Properties(io::Error),
+    /// It was written after what is there was saved: it stays as it is.
+    Unsaved,
     /// A socket, which only its program can make.
     Socket,
 }
@@ -42,7 +44,12 @@ impl Trouble {
 
     /// Whether something is missing by it that was meant to be there.
     pub fn is_loss(&self) -> bool {
-        matches!(self.kind, TroubleKind::Unread(_) | TroubleKind::Attributes(_) | TroubleKind::Properties(_))
+        match self.kind {
+            TroubleKind::Unread(_) | TroubleKind::Attributes(_) | TroubleKind::Properties(_) | TroubleKind::Unsaved => {
+                true
+            }
+            TroubleKind::Vanished | TroubleKind::Changed | TroubleKind::Socket => false,
+        }
     }
 }
 
@@ -57,6 +64,7 @@ impl Told for Trouble {
                 message!("data-attributes-unread", path = path, why = system_words(error))
             }
             TroubleKind::Properties(error) => message!("data-properties-unset", path = path, why = system_words(error)),
+            TroubleKind::Unsaved => message!("data-unsaved", path = path),
             TroubleKind::Socket => message!("data-socket", path = path),
         }
     }

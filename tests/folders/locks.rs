@@ -30,7 +30,12 @@ pub fn go_on(pid: u32) {
 
 /// A snapshot that stands still at a point.
 fn frozen(site: &Site, point: &str) -> Child {
-    let mut command = site.command(&["-f", "stack.json", "data", "snapshot", "expert"]);
+    frozen_at(site, point, &["data", "snapshot", "expert"])
+}
+
+/// A command that stands still at a point.
+pub fn frozen_at(site: &Site, point: &str, arguments: &[&str]) -> Child {
+    let mut command = site.command(&[&["-f", "stack.json"], arguments].concat());
     command.env("DPL_FAILPOINT", point).env("DPL_FAILPOINT_FREEZES", "1");
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_until_stopped(child.id());

@@ -63,6 +63,43 @@ fn a_restore_in_place_undoes_everything_and_what_was_there_is_kept() {
 }
 
 #[test]
+fn what_is_written_after_the_present_state_was_saved_is_neither_replaced_nor_removed() {
+    let site = site();
+    let folder = site.file("data/expert");
+    for name in ["a", "b", "sub/c", "sub/d"] {
+        site.write(&format!("data/expert/{name}"), "as it was");
+    }
+    snapshot(&site);
+    for name in ["a", "b"] {
+        site.write(&format!("data/expert/{name}"), "as it is");
+    }
+    fs::remove_dir_all(folder.join("sub")).unwrap();
+    let restore = ["data", "restore", "expert", "--snapshot", "latest", "--yes"];
+    let mut child = crate::locks::frozen_at(&site, "folders.restore.saved", &restore);
+    // A service goes on working. File systems count in ticks: the times are later than those of the snapshot.
+    let begun = std::time::SystemTime::now();
+    for (name, text) in [("a", "written meanwhile"), ("upload", "new meanwhile")] {
+        while {
+            site.write(&format!("data/expert/{name}"), text);
+            fs::metadata(folder.join(name)).unwrap().modified().unwrap() <= begun
+        } {}
+    }
+    crate::locks::go_on(child.id());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!((text("a"), text("upload")), ("written meanwhile".to_owned(), "new meanwhile".to_owned()));
+    assert_eq!((text("b"), text("sub/c")), ("as it was".to_owned(), "as it was".to_owned()));
+    // Again: `latest` is the same snapshot, though the restore took one; all that goes is saved now.
+    let done = dpl(&site, &[&restore[..], &["--json"]].concat()).success().json();
+    assert_eq!(text("a"), "as it was");
+    assert!(!folder.join("upload").exists());
+    let saved = id(&done["saved_as"]);
+    dpl(&site, &["data", "restore", "expert", "--snapshot", &saved, "--to", "beside", "--yes"]).success();
+    assert_eq!(fs::read_to_string(site.file("beside/a")).unwrap(), "written meanwhile");
+    assert_eq!(fs::read_to_string(site.file("beside/upload")).unwrap(), "new meanwhile");
+}
+
+#[test]
 fn a_restore_of_what_is_right_touches_nothing() {
     let site = site();
     let folder = site.file("data/expert");

@@ -6,11 +6,13 @@
 
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
 
 use self::write::{MARK, make, properties, write_file};
 use super::compare::{Pair, is_on_disk, pairs};
@@ -42,6 +44,10 @@ pub struct Restore<'a> {
     pub done: Restored,
     /// Files that have several names, by what tells them apart in the snapshot: the first name of each that is in place.
     pub named: HashMap<(u64, u64), PathBuf>,
+    /// When the snapshot of what is there was begun: what was written later is in no snapshot, and is neither replaced nor removed.
+    pub saved_at: Option<Timestamp>,
+    /// Files with several names of which this restore changed one, by device and inode: their inodes changed with it.
+    pub touched: HashSet<(u64, u64)>,
 }
 
 impl Restore<'_> {
@@ -70,10 +76,11 @@ impl Restore<'_> {
             return match present {
                 Some(present) if present.kind == Kind::Folder(Inside::Nothing) => Ok(()),
                 Some(present) if present.is_folder() => self.folder(Some(&present), wanted, path),
-                Some(present) => {
-                    self.remove(&present, path)?;
-                    self.folder(None, wanted, path)
-                }
+                Some(present) => match self.remove(&present, path)? {
+                    true => self.folder(None, wanted, path),
+                    // It was written since it was saved, and stays.
+                    false => Ok(()),
+                },
                 // Something was mounted there, and nothing of it is kept.
                 None if *inside == Inside::Disk => Ok(()),
                 None => self.folder(None, wanted, path),
@@ -103,14 +110,14 @@ impl Restore<'_> {
                     Some(present) => {
                         let differs = !present.has_same_properties(wanted);
                         if differs {
+                            self.touched.insert((present.device, present.inode));
                             properties(path, wanted, &mut |error| self.unset(path, error));
                         }
                         differs
                     }
-                    None => {
-                        write_file(self, path, wanted, chunks)?;
-                        true
-                    }
+                    None if write_file(self, path, wanted, chunks)? => true,
+                    // Its other names are not made names of what stays here.
+                    None => return Ok(()),
                 }
             }
             (Kind::Socket, _) => {
@@ -125,6 +132,7 @@ impl Restore<'_> {
                     properties(path, wanted, &mut |error| self.unset(path, error));
                     true
                 }
+                None if self.is_unsaved(path) => false,
                 None => {
                     make(path, wanted, &mut |error| self.unset(path, error)).map_err(&failed)?;
                     true
@@ -149,6 +157,10 @@ impl Restore<'_> {
         if there.is_ok_and(|there| same(&there, &wanted)) {
             return Ok(false);
         }
+        if self.is_unsaved(path) {
+            return Ok(false);
+        }
+        self.touched.insert((wanted.dev(), wanted.ino()));
         let beside = write::beside(path);
         fs::hard_link(first, &beside)?;
         fs::rename(&beside, path)?;
@@ -193,7 +205,23 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Removes an entry and what is in it; `false` where something that is left out of snapshots, or mounted, keeps a folder.
+    /// Whether what lies at a path was written since what is there was saved. It stays then, and is told.
+    fn is_unsaved(&mut self, path: &Path) -> bool {
+        let (Some(saved_at), Ok(metadata)) = (self.saved_at, fs::symlink_metadata(path)) else { return false };
+        let inode = (metadata.dev(), metadata.ino());
+        let saved_at = (saved_at.as_second(), i64::from(saved_at.subsec_nanosecond()));
+        let is_unsaved = (metadata.ctime(), metadata.ctime_nsec()) > saved_at
+            && !metadata.is_dir()
+            && !self.touched.contains(&inode);
+        match is_unsaved {
+            true => self.troubles.add(Trouble { path: path.to_owned(), kind: TroubleKind::Unsaved }),
+            false if metadata.nlink() > 1 => _ = self.touched.insert(inode),
+            false => {}
+        }
+        is_unsaved
+    }
+
+    /// Removes an entry and what is in it; `false` where something that is left out of snapshots, mounted, or not saved, stays.
     fn remove(&mut self, entry: &Entry, path: &Path) -> Result<bool, FoldersError> {
         let failed = FoldersError::reading(path);
         let removed = match &entry.kind {
@@ -206,6 +234,7 @@ impl Restore<'_> {
                 }
                 fs::remove_dir(path)
             }
+            _ if self.is_unsaved(path) => return Ok(false),
             _ => fs::remove_file(path),
         };
         match removed {

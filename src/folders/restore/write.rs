@@ -25,13 +25,14 @@ pub fn beside(path: &Path) -> PathBuf {
     path.with_file_name(format!("{MARK}{}-{number}", std::process::id()))
 }
 
-/// Writes a file of a snapshot; what is zero in it takes no place on the disk.
+/// Writes a file of a snapshot; what is zero in it takes no place on the disk. `false` where what lies at its path was written since
+/// it was saved, and stays.
 pub fn write_file(
     restore: &mut Restore<'_>,
     path: &Path,
     wanted: &Entry,
     chunks: &[Chunk],
-) -> Result<(), FoldersError> {
+) -> Result<bool, FoldersError> {
     let beside = beside(path);
     let failed = FoldersError::reading(path);
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside);
@@ -48,9 +49,13 @@ pub fn write_file(
         file.finish().map_err(&failed)?;
         crate::failpoint!("folders.restore.file-written");
         properties(&beside, wanted, &mut |error| restore.unset(path, error));
+        if restore.is_unsaved(path) {
+            std::fs::remove_file(&beside).map_err(&failed)?;
+            return Ok(false);
+        }
         std::fs::rename(&beside, path).map_err(&failed)?;
         crate::failpoint!("folders.restore.file-renamed");
-        Ok(())
+        Ok(true)
     };
     write().inspect_err(|_| _ = std::fs::remove_file(&beside))
 }

@@ -118,7 +118,7 @@ impl RestoreFolder {
         &self,
         project: &Project,
         store: &Store,
-        (goal, mut plan): (RestoreGoal, RestoreDocument),
+        (mut goal, mut plan): (RestoreGoal, RestoreDocument),
         reporter: &Reporter,
     ) -> Result<RestoreDocument, Failure> {
         let folder = folder(project, &self.name)?;
@@ -128,6 +128,7 @@ impl RestoreFolder {
             return Ok(plan);
         }
         if goal.is_in_place && folder.path.exists() {
+            goal.saved_at = Some(jiff::Timestamp::now());
             let saved = folders::take_snapshot(store, &folder, &[BEFORE_RESTORE], reporter)?;
             // What can't be read can't be brought back either.
             if let Some(lost) = saved.troubles.iter().find(|trouble| trouble.is_loss) {
