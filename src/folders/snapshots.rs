@@ -11,7 +11,7 @@ use super::entry::Entry;
 use super::error::FoldersError;
 use super::repository::{Reader, Snapshot, Store};
 use super::restore::Restore;
-use super::settings::DataFolder;
+use super::settings::{BEFORE_RESTORE, DataFolder};
 use super::trouble::{Trouble, Troubles};
 use super::verified::Verified;
 use super::walk::{Walk, entry_at};
