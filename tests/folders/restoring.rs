@@ -255,7 +255,7 @@ fn what_somebody_puts_into_a_folder_in_which_a_restore_was_interrupted_stays() {
     // As an interrupted restore leaves it.
     site.write("beside/.dpl-restoring", &id);
     site.write("beside/mine", "mine");
-    let restore = ["data", "restore", "expert", "--snapshot", &id, "--to", "beside", "--yes"];
+    let restore = ["data", "restore", "expert", "--snapshot", id.as_str(), "--to", "beside", "--yes"];
     let run = dpl(&site, &restore).failure(1);
     assert!(run.stderr.contains("beside"), "{}", run.stderr);
     assert_eq!(fs::read_to_string(site.file("beside/mine")).unwrap(), "mine");
