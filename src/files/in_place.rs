@@ -9,7 +9,7 @@ use std::path::Path;
 use super::error::FilesError;
 use super::paths::{Places, decoded, encoded, found};
 use super::plan::{Act, FolderPlan};
-use super::stage::{copy_as_it_is, copy_attributes, own};
+use super::stage::{copy_as_it_is, copy_attributes, open_folder, own};
 use super::tree::{Entry, Tree};
 use crate::fs::sync_dir;
 use crate::manifest::model::Owner;
@@ -86,7 +86,7 @@ pub fn run(places: &Places, steps: &[InPlaceStep]) -> Result<(), FilesError> {
         crate::failpoint!("files.in-place.after-step");
     }
     // One call for all folders: what was moved lies on this file system alone.
-    let synced = super::stage::open_folder(&places.target).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
+    let synced = open_folder(&places.target).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
     synced.map_err(FilesError::file(&places.target))?;
     super::stage::remove_all(&places.staged)?;
     sync_dir(&places.target).map_err(FilesError::file(&places.target))
@@ -126,7 +126,8 @@ fn same_properties(from: &Path, at: &Path) -> Result<(), FilesError> {
     copy_attributes(from, at);
     own(at, Some(Owner { user: metadata.uid(), group: metadata.gid() }))?;
     let mode = fs::Permissions::from_mode(metadata.mode() & 0o7777);
-    fs::set_permissions(at, mode).map_err(FilesError::file(at))
+    // Opened, since chmod(2) follows a link that the target's owner could have put there meanwhile.
+    open_folder(at).and_then(|folder| folder.set_permissions(mode)).map_err(FilesError::file(at))
 }
 
 fn parent(path: &Path) -> &Path {
@@ -277,6 +278,18 @@ mod tests {
             run(&places, &forth).unwrap();
             assert_done(&target);
         }
+    }
+
+    #[test]
+    fn permissions_are_not_set_through_a_link_that_somebody_puts_in_place_of_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("new")).unwrap();
+        fs::create_dir(path("secret")).unwrap();
+        fs::set_permissions(path("secret"), fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink("secret", path("at")).unwrap();
+        assert!(same_properties(&path("new"), &path("at")).is_err());
+        assert_eq!(fs::metadata(path("secret")).unwrap().mode() & 0o777, 0o700);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::XattrFlags;
+use rustix::fs::{OFlags, XattrFlags};
 
 use super::error::FilesError;
 use super::paths::Places;
@@ -239,9 +239,10 @@ pub fn copy_attributes(from: &Path, at: &Path) {
     }
 }
 
-/// Opens a folder, for calls that take one.
+/// Opens a folder itself, for calls that take one; a link to one is refused.
 pub fn open_folder(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::DIRECTORY.bits() as i32).open(path)
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
 }
 
 /// Lets the owner of a folder and of those below it remove what is in them.

@@ -246,3 +246,20 @@ fn what_is_mounted_in_the_folder_is_left_out_where_the_manifest_says_so() {
     assert!(names.contains("/mounted") && !names.contains("elsewhere"), "{names}");
     assert_eq!(fs::read_to_string(site.file("data/wheels/a")).unwrap(), "a");
 }
+
+#[test]
+fn what_somebody_puts_into_a_folder_in_which_a_restore_was_interrupted_stays() {
+    let site = site();
+    site.write("data/expert/a", "a");
+    let id = snapshot(&site);
+    // As an interrupted restore leaves it.
+    site.write("beside/.dpl-restoring", &id);
+    site.write("beside/mine", "mine");
+    let restore = ["data", "restore", "expert", "--snapshot", id.as_str(), "--to", "beside", "--yes"];
+    let run = dpl(&site, &restore).failure(1);
+    assert!(run.stderr.contains("beside"), "{}", run.stderr);
+    assert_eq!(fs::read_to_string(site.file("beside/mine")).unwrap(), "mine");
+    fs::remove_file(site.file("beside/mine")).unwrap();
+    dpl(&site, &restore).success();
+    assert_eq!(fs::read_to_string(site.file("beside/a")).unwrap(), "a");
+}

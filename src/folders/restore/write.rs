@@ -2,12 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
 use super::super::entry::{Chunk, Entry, Kind};
@@ -134,7 +135,7 @@ pub fn properties(path: &Path, wanted: &Entry, unset: &mut dyn FnMut(io::Error))
     judge(rustix::fs::chownat(CWD, path, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW));
     judge(set_attributes(path, wanted));
     if !matches!(wanted.kind, Kind::Link(_)) {
-        judge(rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(wanted.mode), AtFlags::empty()));
+        judge(set_mode(path, wanted.mode));
     }
     if let Some(modified) = wanted.modified {
         let time = Timespec { tv_sec: modified.as_second(), tv_nsec: modified.subsec_nanosecond().into() };
@@ -145,6 +146,22 @@ pub fn properties(path: &Path, wanted: &Entry, unset: &mut dyn FnMut(io::Error))
         };
         let times = Timestamps { last_access: time, last_modification: time };
         judge(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW));
+    }
+}
+
+/// Sets the permissions of what lies at a path itself. chmod(2) follows links, and whoever may write to the folder could put one
+/// there while root restores.
+fn set_mode(path: &Path, mode: u32) -> Result<(), Errno> {
+    let itself = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&itself)?.st_mode) == FileType::Symlink {
+        return Err(Errno::LOOP);
+    }
+    let mode = Mode::from_raw_mode(mode);
+    // A descriptor that opens nothing takes no fchmod(2), and fchmodat2(2) is of Linux 6.6.
+    match rustix::fs::chmodat(CWD, format!("/proc/self/fd/{}", itself.as_raw_fd()), mode, AtFlags::empty()) {
+        // Without /proc.
+        Err(Errno::NOENT) => rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()),
+        set => set,
     }
 }
 
@@ -167,9 +184,24 @@ fn set_attributes(path: &Path, wanted: &Entry) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
+
+    #[test]
+    fn permissions_are_not_set_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let mode = |name: &str| std::fs::metadata(path(name)).unwrap().permissions().mode() & 0o7777;
+        std::fs::write(path("secret"), "").unwrap();
+        set_mode(&path("secret"), 0o600).unwrap();
+        std::os::unix::fs::symlink("secret", path("link")).unwrap();
+        assert_eq!(set_mode(&path("link"), 0o777), Err(Errno::LOOP));
+        assert_eq!(mode("secret"), 0o600);
+        std::fs::create_dir(path("folder")).unwrap();
+        set_mode(&path("folder"), 0o1750).unwrap();
+        assert_eq!(mode("folder"), 0o1750);
+    }
 
     #[test]
     fn zeros_become_holes_wherever_the_pieces_end() {

@@ -82,6 +82,10 @@ impl RestoreFolder {
     ) -> Result<(RestoreGoal, RestoreDocument), Failure> {
         let goal = self.goal(project, store)?;
         let differences = folders::plan_restore(store, &folder(project, &self.name)?, &goal, reporter)?;
+        // An interrupted restore leaves nothing there that the snapshot lacks: it is somebody's.
+        if !goal.is_in_place && differences.removed > 0 {
+            return Err(FoldersError::TargetInUse { path: goal.target }.into());
+        }
         let plan = RestoreDocument {
             data: self.name.clone(),
             snapshot: goal.snapshot.id.clone(),
