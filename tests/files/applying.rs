@@ -42,7 +42,7 @@ fn a_mirror_is_exactly_what_was_delivered_and_the_rollback_what_was_there() {
 
     let again = apply(&site).success();
     assert!(again.stderr.contains("everything is in place already"), "{}", again.stderr);
-    let listed = files(&site, &["list", "--json"]).success().json();
+    let listed = site.run(&["-f", "stack.json", "files", "list", "--json"]).success().json();
     assert_eq!(listed["files"][0]["delivered_files"], 4);
     assert!(listed["files"][0]["kept_since"].is_string());
 
@@ -141,7 +141,7 @@ fn permissions_times_links_and_names_of_any_bytes_arrive() {
     assert_eq!(modified(&delivery), modified(&target));
     let again = files(&site, &["apply", "--yes", "--json"]).success().json();
     assert_eq!(again["files"][0]["swapped"], false, "{again}");
-    let status = files(&site, &["status", "--json"]).success().json();
+    let status = site.run(&["-f", "stack.json", "files", "status", "--json"]).success().json();
     assert_eq!(status["files"][0]["local"], serde_json::json!([]));
     // Somebody edits the one with the odd name.
     fs::write(target.join(odd), "edited").unwrap();
