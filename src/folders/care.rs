@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::documents::{DataPruneDocument, DataVerifyDocument, KeptSnapshot, PrunedFolder, SnapshotDocument};
 use super::error::FoldersError;
 use super::repository::{ReadData, Snapshot, Store};
-use super::settings::DataFolder;
+use super::settings::{BEFORE_RESTORE, DataFolder};
 use super::snapshots::snapshots_of;
 use super::verified::{How, Verified};
 use crate::report::{Activity, Reporter};
@@ -73,18 +73,26 @@ pub fn plan_prune(store: &Store, folders: &[DataFolder]) -> Result<DataPruneDocu
     Ok(document)
 }
 
-/// The IDs that stay, and why: by the rules, the newest, and the last verified one, whose proof by all bytes counts more.
+/// The IDs that stay, and why: by the rules, the newest, and the last verified one, whose proof by all bytes counts more. Snapshots
+/// that restores took are counted apart: one restore after the other would push out all others.
 fn kept(
     store: &Store,
     folder: &DataFolder,
     snapshots: &[Snapshot],
     verified: &Verified,
 ) -> Result<BTreeMap<String, Vec<String>>, FoldersError> {
-    let ids: Vec<String> = snapshots.iter().map(|snapshot| snapshot.id.clone()).collect();
-    let mut kept: BTreeMap<String, Vec<String>> = store.kept(&ids, &folder.keep)?.into_iter().collect();
-    if let Some(newest) = ids.last() {
+    let mut kept: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for is_before_restore in [false, true] {
+        let ids: Vec<String> = snapshots
+            .iter()
+            .filter(|snapshot| snapshot.tags.iter().any(|tag| tag == BEFORE_RESTORE) == is_before_restore)
+            .map(|snapshot| snapshot.id.clone())
+            .collect();
+        let Some(newest) = ids.last() else { continue };
+        kept.extend(store.kept(&ids, &folder.keep)?);
         kept.entry(newest.clone()).or_default().push("newest".to_owned());
     }
+    let ids: Vec<String> = snapshots.iter().map(|snapshot| snapshot.id.clone()).collect();
     let last = |how: How| ids.iter().rev().find(|id| verified.of(id).is_some_and(|record| record.how >= how));
     for proved in [last(How::Data), last(How::Structure)].into_iter().flatten() {
         let reasons = kept.entry(proved.clone()).or_default();

@@ -84,6 +84,8 @@ pub enum FoldersError {
         path: PathBuf,
         count: usize,
     },
+    /// What was agreed to is not what would be done.
+    PlanChanged,
     Stopped,
 }
 
@@ -138,6 +140,7 @@ impl Told for FoldersError {
             Self::NotSaved { name, path } => message!("error-data-not-saved", name = name, path = path.display()),
             Self::Incomplete { name, count } => message!("error-data-incomplete", name = name, count = count),
             Self::Damaged { path, count } => message!("error-data-damaged", path = path.display(), count = count),
+            Self::PlanChanged => message!("error-files-plan-changed"),
             Self::Stopped => message!("error-data-stopped"),
         }
     }
@@ -151,6 +154,7 @@ impl Told for FoldersError {
             Self::Repository { .. } => message!("hint-data-verify"),
             Self::NoSnapshot { .. } => message!("hint-data-list"),
             Self::TargetInUse { .. } => message!("hint-data-target"),
+            Self::PlanChanged => message!("hint-files-again"),
             Self::Stopped => message!("hint-data-again"),
             _ => return None,
         })
