@@ -143,6 +143,29 @@ fn a_folder_that_is_not_there_is_said_and_leaves_no_snapshot() {
     assert_eq!(fs::read_dir(site.file("backups/data/snapshots")).unwrap().count(), 0);
 }
 
+#[test]
+fn a_folder_that_has_lost_all_its_files_is_refused_until_that_is_said_to_be_meant() {
+    let site = site();
+    let folder = site.file("data/expert");
+    // Nothing was there before either: nobody is asked.
+    snapshot(&site);
+    site.write("data/expert/models/a", "a");
+    let id = snapshot(&site);
+    // As a mount point looks whose disk is missing, with a folder that an engine made for a container.
+    fs::remove_file(folder.join("models/a")).unwrap();
+    site.write("data/expert/cache/x", "left out");
+    site.write("data/wheels/b", "b");
+    let run = dpl(&site, &["data", "snapshot"]).failure(1);
+    assert!(run.stderr.contains("the last snapshot of expert has 1 file"), "{}", run.stderr);
+    assert!(run.stderr.contains("--allow-empty"), "{}", run.stderr);
+    let listed = dpl(&site, &["data", "list", "--json"]).success().json();
+    let snapshots = listed["snapshots"].as_array().unwrap();
+    assert_eq!(snapshots.len(), 2, "{listed}");
+    assert_eq!(snapshots[1]["id"].as_str(), Some(id.as_str()));
+    dpl(&site, &["data", "snapshot", "expert", "--allow-empty"]).success();
+    snapshot(&site);
+}
+
 /// A file that is removed, one that grows, and one that becomes a pipe, between the look at their folder and their turn.
 #[test]
 fn files_that_vanish_or_change_while_they_are_read_are_told() {
