@@ -34,6 +34,26 @@ fn the_repository_is_made_once_with_a_password_of_its_own_and_a_sheet_to_print()
 }
 
 #[test]
+fn an_init_replaces_no_link_that_leads_nowhere_and_none_runs_beside_another() {
+    let site = Site::in_memory(crate::place::MANIFEST);
+    fs::create_dir_all(site.file("secrets")).unwrap();
+    let password = site.file("secrets/repository");
+    // The disk with the password is not there.
+    std::os::unix::fs::symlink("../safe/repository", &password).unwrap();
+    dpl(&site, &["data", "init", "--yes"]).failure(1);
+    assert_eq!(fs::read_link(&password).unwrap(), std::path::Path::new("../safe/repository"));
+    assert!(!site.file("backups/data/config").exists());
+    fs::remove_file(&password).unwrap();
+    fs::create_dir_all(site.file("backups/data")).unwrap();
+    let held = fs::File::open(site.file("backups/data")).unwrap();
+    held.lock().unwrap();
+    dpl(&site, &["data", "init", "--yes"]).failure(1);
+    assert!(!site.file("backups/data/config").exists());
+    drop(held);
+    dpl(&site, &["data", "init", "--yes"]).success();
+}
+
+#[test]
 fn without_a_repository_the_way_to_one_is_said() {
     let site = Site::in_memory(crate::place::MANIFEST);
     let run = dpl(&site, &["data", "snapshot"]).failure(1);
