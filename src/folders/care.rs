@@ -24,21 +24,19 @@ pub fn verify(
     let damage = store.check(&trees, depth, reporter).inspect_err(|error| {
         reporter.failed(Activity::VerifySnapshots, &subject, error);
     })?;
-    let mut verified = Verified::read(store.folder())?;
     match damage.len() {
         0 => {
             let how = if depth == ReadData::All { How::Data } else { How::Structure };
-            verified.add(&ids, how);
+            Verified::change(store.folder(), |verified| verified.add(&ids, how))?;
             reporter.done(Activity::VerifySnapshots, &subject, message!("data-verify-good"));
         }
         count => {
             // Which of them it hits is not said: none counts as proved any more.
-            verified.forget(&ids);
+            Verified::change(store.folder(), |verified| verified.forget(&ids))?;
             let error = FoldersError::Damaged { path: store.folder().to_owned(), count };
             reporter.failed(Activity::VerifySnapshots, &subject, &error);
         }
     }
-    verified.write(store.folder())?;
     let read_percent = match depth {
         ReadData::Nothing => 0.0,
         ReadData::Percent(percent) => percent,
@@ -115,9 +113,7 @@ pub fn prune(store: &Store, plan: &mut DataPruneDocument, reporter: &Reporter) -
         reporter.failed(Activity::PruneSnapshots, &subject, error);
     })?;
     (plan.freed_bytes, plan.bytes_left, plan.done) = (freed.bytes, freed.bytes_left, true);
-    let mut verified = Verified::read(store.folder())?;
-    verified.forget(&gone);
-    verified.write(store.folder())?;
+    Verified::change(store.folder(), |verified| verified.forget(&gone))?;
     reporter.done(
         Activity::PruneSnapshots,
         &subject,
