@@ -16,6 +16,7 @@ pub use digest::{Digest, Hasher, HashingReader, HashingWriter, InvalidDigest, as
 pub use disk::{Disk, FAT32_LARGEST, largest_file, refuses_name};
 pub use durable::{
     DurableFile, Mode, TEMPORARY_MARK, create_dir_durably, set_mode, sync_dir, write_durably, write_durably_alone,
+    write_new_durably,
 };
 pub use names::{escape, serialize_shown};
 pub use output::{Output, OutputOptions, OutputTarget, StreamKind, follow_links, write_output};

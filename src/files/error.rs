@@ -55,6 +55,11 @@ pub enum FilesError {
         name: String,
         path: PathBuf,
     },
+    /// A swap inside the target was cut off, and nothing of it lies there now.
+    TargetAway {
+        name: String,
+        path: PathBuf,
+    },
     /// Somebody changed what was delivered, and nobody said what becomes of it.
     LocalEdits {
         name: String,
@@ -131,6 +136,7 @@ impl Told for FilesError {
             Self::TargetChanged { name, path } => {
                 message!("error-files-target-changed", path = path.display(), name = name)
             }
+            Self::TargetAway { name, path } => message!("error-files-target-away", name = name, path = path.display()),
             Self::LocalEdits { name, edits } => {
                 let mut lines: Vec<Message> = edits.iter().take(MOST_NAMED).map(LocalEdit::message).collect();
                 if edits.len() > MOST_NAMED {
@@ -162,6 +168,7 @@ impl Told for FilesError {
             Self::Outside { .. } => message!("help-files-outside"),
             Self::Mounted { .. } => message!("hint-files-mounted"),
             Self::SourceChanged { .. } | Self::TargetChanged { .. } => message!("hint-files-again"),
+            Self::TargetAway { .. } => message!("hint-files-target-away"),
             Self::LocalEdits { name, .. } => message!("hint-files-local", name = name),
             Self::PlanChanged | Self::Stopped => message!("hint-files-again"),
             Self::NoSpace { .. } => message!("hint-files-space"),

@@ -92,6 +92,20 @@ pub fn run(places: &Places, steps: &[InPlaceStep]) -> Result<(), FilesError> {
     sync_dir(&places.target).map_err(FilesError::file(&places.target))
 }
 
+/// Whether anything of a swap lies in the target: what is staged, what has been replaced, or what is kept. From its beginning until
+/// it is recorded one of them does; without any, another folder lies at the target's path, since its disk is not mounted.
+///
+/// # Errors
+/// What can't be looked at.
+pub fn has_traces(places: &Places) -> Result<bool, FilesError> {
+    for path in [&places.staged, &places.old, &places.kept] {
+        if !matches!(lies(path)?, Lies::Nothing) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 enum Lies {
     Nothing,
     Folder,

@@ -169,6 +169,9 @@ impl Job<'_> {
             SwapWay::InPlace(_) => Places::inside(&target),
             _ => Places::beside(&target),
         };
+        if matches!(pending.way, SwapWay::InPlace(_)) && !in_place::has_traces(&places)? {
+            return Err(FilesError::TargetAway { name: self.name.to_owned(), path: target });
+        }
         let is_new = matches!(pending.way, SwapWay::Apply | SwapWay::Move(_));
         if is_new && swap_of(&places, &pending).progress()? == Progress::NotBegun {
             remove_all(&places.staged)?;

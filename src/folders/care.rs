@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::documents::{DataPruneDocument, DataVerifyDocument, KeptSnapshot, PrunedFolder, SnapshotDocument};
 use super::error::FoldersError;
 use super::repository::{ReadData, Snapshot, Store};
-use super::settings::DataFolder;
+use super::settings::{BEFORE_RESTORE, DataFolder};
 use super::snapshots::snapshots_of;
 use super::verified::{How, Verified};
 use crate::report::{Activity, Reporter};
@@ -24,21 +24,19 @@ pub fn verify(
     let damage = store.check(&trees, depth, reporter).inspect_err(|error| {
         reporter.failed(Activity::VerifySnapshots, &subject, error);
     })?;
-    let mut verified = Verified::read(store.folder())?;
     match damage.len() {
         0 => {
             let how = if depth == ReadData::All { How::Data } else { How::Structure };
-            verified.add(&ids, how);
+            Verified::change(store.folder(), |verified| verified.add(&ids, how))?;
             reporter.done(Activity::VerifySnapshots, &subject, message!("data-verify-good"));
         }
         count => {
             // Which of them it hits is not said: none counts as proved any more.
-            verified.forget(&ids);
+            Verified::change(store.folder(), |verified| verified.forget(&ids))?;
             let error = FoldersError::Damaged { path: store.folder().to_owned(), count };
             reporter.failed(Activity::VerifySnapshots, &subject, &error);
         }
     }
-    verified.write(store.folder())?;
     let read_percent = match depth {
         ReadData::Nothing => 0.0,
         ReadData::Percent(percent) => percent,
@@ -73,18 +71,26 @@ pub fn plan_prune(store: &Store, folders: &[DataFolder]) -> Result<DataPruneDocu
     Ok(document)
 }
 
-/// The IDs that stay, and why: by the rules, the newest, and the last verified one, whose proof by all bytes counts more.
+/// The IDs that stay, and why: by the rules, the newest, and the last verified one, whose proof by all bytes counts more. Snapshots
+/// that restores took are counted apart: one restore after the other would push out all others.
 fn kept(
     store: &Store,
     folder: &DataFolder,
     snapshots: &[Snapshot],
     verified: &Verified,
 ) -> Result<BTreeMap<String, Vec<String>>, FoldersError> {
-    let ids: Vec<String> = snapshots.iter().map(|snapshot| snapshot.id.clone()).collect();
-    let mut kept: BTreeMap<String, Vec<String>> = store.kept(&ids, &folder.keep)?.into_iter().collect();
-    if let Some(newest) = ids.last() {
+    let mut kept: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for is_before_restore in [false, true] {
+        let ids: Vec<String> = snapshots
+            .iter()
+            .filter(|snapshot| snapshot.tags.iter().any(|tag| tag == BEFORE_RESTORE) == is_before_restore)
+            .map(|snapshot| snapshot.id.clone())
+            .collect();
+        let Some(newest) = ids.last() else { continue };
+        kept.extend(store.kept(&ids, &folder.keep)?);
         kept.entry(newest.clone()).or_default().push("newest".to_owned());
     }
+    let ids: Vec<String> = snapshots.iter().map(|snapshot| snapshot.id.clone()).collect();
     let last = |how: How| ids.iter().rev().find(|id| verified.of(id).is_some_and(|record| record.how >= how));
     for proved in [last(How::Data), last(How::Structure)].into_iter().flatten() {
         let reasons = kept.entry(proved.clone()).or_default();
@@ -107,9 +113,7 @@ pub fn prune(store: &Store, plan: &mut DataPruneDocument, reporter: &Reporter) -
         reporter.failed(Activity::PruneSnapshots, &subject, error);
     })?;
     (plan.freed_bytes, plan.bytes_left, plan.done) = (freed.bytes, freed.bytes_left, true);
-    let mut verified = Verified::read(store.folder())?;
-    verified.forget(&gone);
-    verified.write(store.folder())?;
+    Verified::change(store.folder(), |verified| verified.forget(&gone))?;
     reporter.done(
         Activity::PruneSnapshots,
         &subject,

@@ -50,6 +50,12 @@ pub enum FoldersError {
     NotAFolder {
         path: PathBuf,
     },
+    /// The folder has no files, and the snapshot before has some.
+    Emptied {
+        name: String,
+        path: PathBuf,
+        files: u64,
+    },
     NoSnapshot {
         id: String,
     },
@@ -84,6 +90,8 @@ pub enum FoldersError {
         path: PathBuf,
         count: usize,
     },
+    /// What was agreed to is not what would be done.
+    PlanChanged,
     Stopped,
 }
 
@@ -130,6 +138,9 @@ impl Told for FoldersError {
             Self::Pattern { pattern } => message!("check-data-pattern", pattern = pattern),
             Self::NotThere { name, path } => message!("error-data-not-there", name = name, path = path.display()),
             Self::NotAFolder { path } => message!("error-data-not-a-folder", path = path.display()),
+            Self::Emptied { name, path, files } => {
+                message!("error-data-emptied", path = path.display(), name = name, files = files)
+            }
             Self::NoSnapshot { id } => message!("error-data-no-snapshot", id = id),
             Self::Ambiguous { id, found } => message!("error-data-ambiguous", id = id, found = Listed::of(found)),
             Self::NotInSnapshot { id, path } => message!("error-data-no-path", id = id, path = path.display()),
@@ -138,6 +149,7 @@ impl Told for FoldersError {
             Self::NotSaved { name, path } => message!("error-data-not-saved", name = name, path = path.display()),
             Self::Incomplete { name, count } => message!("error-data-incomplete", name = name, count = count),
             Self::Damaged { path, count } => message!("error-data-damaged", path = path.display(), count = count),
+            Self::PlanChanged => message!("error-files-plan-changed"),
             Self::Stopped => message!("error-data-stopped"),
         }
     }
@@ -149,8 +161,10 @@ impl Told for FoldersError {
             Self::Locked { .. } => message!("hint-data-locked"),
             Self::LockUnreadable { path } => message!("hint-data-lock-unreadable", path = path.display()),
             Self::Repository { .. } => message!("hint-data-verify"),
+            Self::Emptied { .. } => message!("hint-data-emptied"),
             Self::NoSnapshot { .. } => message!("hint-data-list"),
             Self::TargetInUse { .. } => message!("hint-data-target"),
+            Self::PlanChanged => message!("hint-files-again"),
             Self::Stopped => message!("hint-data-again"),
             _ => return None,
         })

@@ -31,7 +31,7 @@ pub use error::{FoldersError, as_told};
 pub use repository::{Access, Password, ReadData, Snapshot, Store, create, exists, new_password, short};
 pub use settings::{BEFORE_RESTORE, DataFolder, Keep};
 pub use snapshots::{
-    RestoreGoal, differences, find_snapshot, plan_restore, refuse_bad_target, restore, root_of, snapshots_of,
-    take_snapshot,
+    RestoreGoal, differences, find_snapshot, plan_restore, refuse_bad_target, refuse_emptied, restore, root_of,
+    snapshots_of, take_snapshot,
 };
 pub use verified::Verified;

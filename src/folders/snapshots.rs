@@ -66,6 +66,21 @@ fn walk_of(root: &Path, folder: &DataFolder) -> Result<Walk, FoldersError> {
     Walk::new(root, &folder.exclude, folder.one_file_system)
 }
 
+/// Refuses a folder without files where the last snapshot has some: its disk is not mounted, most likely, and a snapshot of nothing
+/// would be the newest.
+pub fn refuse_emptied(store: &Store, folder: &DataFolder) -> Result<(), FoldersError> {
+    let files = match find_snapshot(store, folder, "latest") {
+        Ok(last) => last.files,
+        Err(FoldersError::NoSnapshot { .. }) => 0,
+        Err(error) => return Err(error),
+    };
+    let root = root_of(store, folder)?;
+    if files > 0 && !walk_of(&root, folder)?.has_files(&root) {
+        return Err(FoldersError::Emptied { name: folder.name.clone(), path: root, files });
+    }
+    Ok(())
+}
+
 /// Takes a snapshot; what went wrong with single files is in the report.
 pub fn take_snapshot(
     store: &Store,

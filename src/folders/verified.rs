@@ -56,6 +56,17 @@ impl Verified {
         }
     }
 
+    /// Changes the records of the repository at `folder`; of two at once, one after the other, so that neither loses what the other
+    /// wrote.
+    pub fn change(folder: &Path, change: impl FnOnce(&mut Self)) -> Result<(), FoldersError> {
+        let held = fs::File::open(folder).map_err(FoldersError::reading(folder))?;
+        // Where locks are not to be had, the later one wins: nothing is lost by that but the proof.
+        let _ = held.lock();
+        let mut verified = Self::read(folder)?;
+        change(&mut verified);
+        verified.write(folder)
+    }
+
     pub fn of(&self, id: &str) -> Option<&Record> {
         self.snapshots.get(id)
     }
@@ -75,9 +86,31 @@ impl Verified {
         self.snapshots.retain(|id, _| !ids.contains(id));
     }
 
-    pub fn write(&self, folder: &Path) -> Result<(), FoldersError> {
+    fn write(&self, folder: &Path) -> Result<(), FoldersError> {
         let path = folder.join(FILE);
         let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         write_durably_alone(&path, &bytes, Mode::Private).map_err(FoldersError::reading(&path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn none_of_those_that_write_at_once_loses_what_another_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for number in 0..10 {
+                        let ids = [format!("{thread}-{number}")];
+                        Verified::change(place, |verified| verified.add(&ids, How::Data)).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(Verified::read(place).unwrap().snapshots.len(), 40);
     }
 }

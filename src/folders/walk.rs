@@ -53,6 +53,20 @@ impl Walk {
         name.as_encoded_bytes().starts_with(OWN_MARK.as_bytes()) || self.excluded.matched(path, is_folder).is_ignore()
     }
 
+    /// Whether anything but folders is in the folder at `path`, or in one below it. What can't be read may hold some.
+    pub fn has_files(&self, path: &Path) -> bool {
+        let Ok(entries) = fs::read_dir(path) else { return true };
+        entries.flatten().any(|found| {
+            let place = found.path();
+            let Ok(metadata) = fs::symlink_metadata(&place) else { return false };
+            if self.leaves_out(&place, metadata.is_dir()) {
+                return false;
+            }
+            let is_elsewhere = self.device.is_some_and(|device| metadata.dev() != device);
+            !metadata.is_dir() || (!is_elsewhere && self.has_files(&place))
+        })
+    }
+
     /// The entries of the folder at `path`, sorted. What vanishes meanwhile or can't be read is told and left out.
     pub fn entries(&self, path: &Path, tell: &mut dyn FnMut(Trouble)) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();

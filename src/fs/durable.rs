@@ -19,6 +19,13 @@ pub enum Mode {
     Group(Option<u32>),
 }
 
+/// What becomes of what has a file's name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Replaced,
+    Refused,
+}
+
 /// A file that appears under its name only when [`DurableFile::commit`] has made it safe on disk; dropped before
 /// that, it leaves nothing behind.
 pub struct DurableFile {
@@ -97,9 +104,24 @@ impl DurableFile {
     /// As [`DurableFile::commit`], under a name that was known only once the content was (a digest, say). It must
     /// lie on the same file system.
     pub fn commit_as(self, target: &Path) -> io::Result<()> {
+        self.name(target, Existing::Replaced)
+    }
+
+    /// As [`DurableFile::commit`], and an error of the kind `AlreadyExists` where anything has its name: a link that leads
+    /// nowhere too.
+    pub fn commit_new(self) -> io::Result<()> {
+        let target = self.target.clone();
+        self.name(&target, Existing::Refused)
+    }
+
+    fn name(self, target: &Path, existing: Existing) -> io::Result<()> {
         self.file.sync_all()?;
         crate::failpoint!("fs.durable.before-rename");
-        self.temporary.persist(target).map_err(|error| error.error)?;
+        let named = match existing {
+            Existing::Replaced => self.temporary.persist(target),
+            Existing::Refused => self.temporary.persist_noclobber(target),
+        };
+        named.map_err(|error| error.error)?;
         crate::failpoint!("fs.durable.after-rename");
         match sync_dir(folder_of(target)) {
             // A folder that one may write to and not list (a drop box) can't be opened; its file system can be synced.
@@ -130,6 +152,13 @@ pub fn write_durably(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
     let mut file = DurableFile::create(path, mode)?;
     file.write_all(bytes)?;
     file.commit()
+}
+
+/// Writes `bytes` to a file that is not there yet, durably: nothing is replaced, as [`DurableFile::commit_new`] says.
+pub fn write_new_durably(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
+    let mut file = DurableFile::create(path, mode)?;
+    file.write_all(bytes)?;
+    file.commit_new()
 }
 
 /// As [`write_durably`], in a folder that has no other writers of [`DurableFile::create`], and that nobody else cleans up:
@@ -226,6 +255,21 @@ mod tests {
         drop(file);
         assert_eq!(fs::read(&target).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_file_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        write_new_durably(&file, b"first", Mode::Private).unwrap();
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        for path in [&file, &link] {
+            let error = write_new_durably(path, b"second", Mode::Private).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"first");
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("nowhere"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

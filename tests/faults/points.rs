@@ -229,6 +229,7 @@ const ELSEWHERE: &[(&str, &str, &[&str])] = &[
             "folders.walk.listed",
         ],
     ),
+    ("tests/folders/retention.rs", "nothing is done before it: others work meanwhile", &["folders.prune.shown"]),
     ("tests/engine/images_others.rs", "only the containerd store falls short", &["images.load.before-full"]),
     (
         "tests/engine/site_kills.rs",

@@ -196,6 +196,22 @@ fn a_target_that_cannot_be_renamed_is_changed_path_by_path_and_back() {
 }
 
 #[test]
+fn a_rollback_names_the_target_that_it_works_on() {
+    let site = site("");
+    fill(&site.file("delivery"), &[("conf", "2")]);
+    fill(&site.file("data/modules"), &[("conf", "1")]);
+    apply(&site).success();
+    // The manifest names another one by now.
+    manifest(&site, "data/elsewhere", "");
+    for arguments in [["rollback", "--dry-run", "--json"], ["rollback", "--yes", "--json"]] {
+        let document = files(&site, &arguments).success().json();
+        let to = document["files"][0]["to"].as_str().unwrap();
+        assert!(to.ends_with("data/modules"), "{document}");
+    }
+    assert_eq!(look(&site.file("data/modules"))["conf"], "1");
+}
+
+#[test]
 fn several_folders_are_put_in_place_by_one_command_and_the_journal_has_it() {
     let site = site("");
     site.write(

@@ -166,6 +166,25 @@ fn steps_inside_a_target_that_are_killed_are_done_by_the_next() {
 }
 
 #[test]
+fn steps_inside_a_target_whose_disk_is_away_are_not_taken_for_done() {
+    let (mut site, _, new) = delivered();
+    site.set("DPL_PRETENDS", "files.target-mounted");
+    let (target, away) = (site.file("data/modules"), site.file("away"));
+    killed(&site, ("files.in-place.after-step", 2), &["apply", "--yes"]);
+    // As the mount point looks while nothing is mounted there.
+    fs::rename(&target, &away).unwrap();
+    fs::create_dir(&target).unwrap();
+    let run = apply(&site).failure(1);
+    assert!(run.stderr.contains("was interrupted, and nothing of it is in"), "{}", run.stderr);
+    assert!(look(&target).is_empty());
+    fs::remove_dir(&target).unwrap();
+    fs::rename(&away, &target).unwrap();
+    apply(&site).success();
+    assert_eq!(look(&target), new);
+    assert_eq!(own(&target), [".dpl-kept"]);
+}
+
+#[test]
 fn what_changes_while_it_is_staged_is_not_lost() {
     let (site, _, new) = delivered();
     let target = site.file("data/modules");

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
 
+use crate::locks::{go_on, wait_until_stopped};
 use crate::place::{dpl, noise, restic_well, site, snapshot};
 use crate::support::Site;
 
@@ -56,6 +58,41 @@ fn the_last_verified_snapshot_is_never_pruned() {
     assert_eq!(ids(&site), [all[2].clone(), newest], "{done}");
     let kept = done["data"][0]["kept"].as_array().unwrap();
     assert!(kept[0]["kept_by"].as_array().unwrap().iter().any(|rule| rule == "last verified"), "{done}");
+}
+
+#[test]
+fn a_prune_removes_no_snapshot_that_it_did_not_show() {
+    let (site, all) = three();
+    let mut command = site.command(&["-f", "stack.json", "data", "prune", "expert", "--yes"]);
+    command.env("DPL_FAILPOINT", "folders.prune.shown").env("DPL_FAILPOINT_FREEZES", "1");
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until_stopped(child.id());
+    // By the rules the third goes too, once there is a fourth.
+    fs::write(site.file("data/expert/models"), noise(2_000_000, 9)).unwrap();
+    let mut other = site.command(&["-f", "stack.json", "--state", "other-state", "data", "snapshot", "expert"]);
+    assert!(other.output().unwrap().status.success());
+    go_on(child.id());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("not what was shown"), "{said}");
+    let four = ids(&site);
+    assert_eq!(four[..3], all);
+    dpl(&site, &["data", "prune", "expert", "--yes"]).success();
+    assert_eq!(ids(&site), four[3..]);
+}
+
+#[test]
+fn snapshots_that_restores_took_push_out_no_other() {
+    let (site, all) = three();
+    for round in 20..22 {
+        fs::write(site.file("data/expert/models"), noise(1_000, round)).unwrap();
+        dpl(&site, &["data", "restore", "expert", "--snapshot", "latest", "--yes"]).success();
+    }
+    let before = ids(&site);
+    assert_eq!(before.len(), 5);
+    dpl(&site, &["data", "prune", "expert", "--yes"]).success();
+    assert_eq!(ids(&site), [all[2].clone(), before[4].clone()]);
 }
 
 #[test]

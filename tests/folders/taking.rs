@@ -34,6 +34,26 @@ fn the_repository_is_made_once_with_a_password_of_its_own_and_a_sheet_to_print()
 }
 
 #[test]
+fn an_init_replaces_no_link_that_leads_nowhere_and_none_runs_beside_another() {
+    let site = Site::in_memory(crate::place::MANIFEST);
+    fs::create_dir_all(site.file("secrets")).unwrap();
+    let password = site.file("secrets/repository");
+    // The disk with the password is not there.
+    std::os::unix::fs::symlink("../safe/repository", &password).unwrap();
+    dpl(&site, &["data", "init", "--yes"]).failure(1);
+    assert_eq!(fs::read_link(&password).unwrap(), std::path::Path::new("../safe/repository"));
+    assert!(!site.file("backups/data/config").exists());
+    fs::remove_file(&password).unwrap();
+    fs::create_dir_all(site.file("backups/data")).unwrap();
+    let held = fs::File::open(site.file("backups/data")).unwrap();
+    held.lock().unwrap();
+    dpl(&site, &["data", "init", "--yes"]).failure(1);
+    assert!(!site.file("backups/data/config").exists());
+    drop(held);
+    dpl(&site, &["data", "init", "--yes"]).success();
+}
+
+#[test]
 fn without_a_repository_the_way_to_one_is_said() {
     let site = Site::in_memory(crate::place::MANIFEST);
     let run = dpl(&site, &["data", "snapshot"]).failure(1);
@@ -141,6 +161,29 @@ fn a_folder_that_is_not_there_is_said_and_leaves_no_snapshot() {
     let run = dpl(&site, &["data", "snapshot", "expert"]).failure(1);
     assert!(run.stderr.contains("data/expert"), "{}", run.stderr);
     assert_eq!(fs::read_dir(site.file("backups/data/snapshots")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_that_has_lost_all_its_files_is_refused_until_that_is_said_to_be_meant() {
+    let site = site();
+    let folder = site.file("data/expert");
+    // Nothing was there before either: nobody is asked.
+    snapshot(&site);
+    site.write("data/expert/models/a", "a");
+    let id = snapshot(&site);
+    // As a mount point looks whose disk is missing, with a folder that an engine made for a container.
+    fs::remove_file(folder.join("models/a")).unwrap();
+    site.write("data/expert/cache/x", "left out");
+    site.write("data/wheels/b", "b");
+    let run = dpl(&site, &["data", "snapshot"]).failure(1);
+    assert!(run.stderr.contains("the last snapshot of expert has 1 file"), "{}", run.stderr);
+    assert!(run.stderr.contains("--allow-empty"), "{}", run.stderr);
+    let listed = dpl(&site, &["data", "list", "--json"]).success().json();
+    let snapshots = listed["snapshots"].as_array().unwrap();
+    assert_eq!(snapshots.len(), 2, "{listed}");
+    assert_eq!(snapshots[1]["id"].as_str(), Some(id.as_str()));
+    dpl(&site, &["data", "snapshot", "expert", "--allow-empty"]).success();
+    snapshot(&site);
 }
 
 /// A file that is removed, one that grows, and one that becomes a pipe, between the look at their folder and their turn.

@@ -152,7 +152,11 @@ impl WriteBackend for LocalBackend {
             let mut file = DurableFile::create_marked(&path, Mode::Private, TEMPORARY_MARK)?;
             content.slice().iter().try_for_each(|bytes| file.write_all(bytes))?;
             crate::failpoint!("folders.repository.before-rename");
-            file.commit()
+            match kind {
+                // Another repository's would be lost with it.
+                FileType::Config => file.commit_new(),
+                _ => file.commit(),
+            }
         };
         write().map_err(|source| Self::error(&path, source))
     }

@@ -11,7 +11,8 @@ mod nodes;
 mod progress;
 mod source;
 
-use std::fs;
+use std::fs::{self, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,6 +38,7 @@ use super::error::{FoldersError, Said};
 use super::settings::Keep;
 use super::trouble::{Trouble, TroubleKind, Troubles};
 use super::walk::Walk;
+use crate::fs::create_dir_durably;
 use crate::report::{Activity, Reporter};
 
 /// The largest pack: rustic_core holds packs in memory while it writes them. Its type of sizes has no name here, and is parsed.
@@ -108,6 +110,12 @@ pub fn new_password() -> String {
 /// The configuration comes last: where there is none, what is there was left by a killed `init` and is removed first, since its
 /// key is another one.
 pub fn create(folder: &Path, password: (&str, Password), made_by: (&str, &str)) -> Result<String, FoldersError> {
+    create_dir_durably(folder).map_err(FoldersError::reading(folder))?;
+    // Held until the configuration is there: another `init` beside this one would remove its key.
+    let held = fs::File::open(folder).map_err(FoldersError::reading(folder))?;
+    if let Err(TryLockError::WouldBlock) = held.try_lock() {
+        return Err(FoldersError::File { path: folder.to_owned(), source: io::ErrorKind::ResourceBusy.into() });
+    }
     if exists(folder) || !is_empty_but_for_keys(folder)? {
         return Err(FoldersError::NotARepository { path: folder.to_owned() });
     }
@@ -129,7 +137,7 @@ fn is_empty_but_for_keys(folder: &Path) -> Result<bool, FoldersError> {
     while let Some(place) = to_see.pop() {
         let entries = match fs::read_dir(&place) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(FoldersError::reading(&place)(error)),
         };
         for entry in entries {

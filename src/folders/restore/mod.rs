@@ -7,12 +7,15 @@
 mod write;
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::io::Errno;
+use rustix::process::{Pid, getpid, test_kill_process};
 
 use self::write::{MARK, make, properties, write_file};
 use super::compare::{Pair, is_on_disk, pairs};
@@ -258,10 +261,41 @@ pub fn set_properties(path: &Path, wanted: &Entry) {
     properties(path, wanted, &mut |_| {});
 }
 
-/// Removes what a killed restore left unfinished in a folder.
+/// Removes what a killed restore left unfinished in a folder; what another one is writing there stays.
 fn remove_leftovers(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(MARK.as_bytes())) {
+    for entry in entries.filter(|entry| is_left(&entry.file_name())) {
         let _ = fs::remove_file(entry.path());
+    }
+}
+
+/// Whether [`write::beside`] gave this name in a process that is gone. One with the number of this process counts too: nothing of
+/// this one is unfinished when it looks for leftovers, and in a container all have the same number.
+fn is_left(name: &OsStr) -> bool {
+    let rest = name.to_str().and_then(|name| name.strip_prefix(MARK));
+    let number = rest.and_then(|rest| rest.split_once('-')).and_then(|(number, _)| number.parse::<i32>().ok());
+    let Some(process) = number.and_then(Pid::from_raw) else { return false };
+    process == getpid() || test_kill_process(process) == Err(Errno::SRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_that_runs_is_writing_is_not_a_leftover() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        let own = write::beside(&folder.path().join("file"));
+        let named = |process: &str| folder.path().join(format!("{MARK}{process}-0"));
+        let (left, running) = (named(&gone.id().to_string()), named("1"));
+        let others = [running, folder.path().join(format!("{MARK}notes")), folder.path().join("file")];
+        for path in others.iter().chain([&own, &left]) {
+            fs::write(path, "x").unwrap();
+        }
+        remove_leftovers(folder.path());
+        assert!(!own.exists() && !left.exists());
+        assert!(others.iter().all(|path| path.exists()));
     }
 }

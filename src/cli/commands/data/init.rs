@@ -14,7 +14,7 @@ use crate::cli::session::operations::{self, Operation, Shown, document, settle};
 use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
 use crate::folders::{self, Access, FoldersError, Password};
-use crate::fs::{Mode, create_dir_durably, write_durably};
+use crate::fs::{Mode, create_dir_durably, write_new_durably};
 use crate::manifest::model::SecretSource;
 use crate::report::{Message, Reporter};
 use crate::services::read_secret;
@@ -83,10 +83,10 @@ fn report(folder: &Path, id: Option<String>, password_written_to: Option<String>
     InitReport { repository: folder.display().to_string(), id, created: false, password_written_to }
 }
 
-/// The password's file, where it is not there yet and is going to be written.
+/// The password's file, where nothing is there yet, not even a link that leads nowhere, and it is going to be written.
 fn missing_file(project: &Project) -> Result<Option<&Path>, Failure> {
     match password_source(project)? {
-        SecretSource::File(path) if !path.exists() => Ok(Some(path)),
+        SecretSource::File(path) if path.symlink_metadata().is_err() => Ok(Some(path)),
         _ => Ok(None),
     }
 }
@@ -124,7 +124,8 @@ impl Operation for Init {
         if let Some(path) = missing {
             let failed = |source| FoldersError::File { path: path.to_owned(), source };
             path.parent().map_or(Ok(()), create_dir_durably).map_err(failed)?;
-            write_durably(path, format!("{}\n", folders::new_password()).as_bytes(), Mode::Private).map_err(failed)?;
+            write_new_durably(path, format!("{}\n", folders::new_password()).as_bytes(), Mode::Private)
+                .map_err(failed)?;
         }
         crate::failpoint!("folders.init.password-written");
         let password = read_secret("repository.password", password_source(project)?)

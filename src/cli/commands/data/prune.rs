@@ -1,6 +1,6 @@
 //! `data prune`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::cli::session::select::{self, Unselected};
 use crate::cli::session::{Project, Session, WorkPlace};
 use crate::cli::text::failure::Failure;
 use crate::cli::text::table;
-use crate::folders::{self, Access, DataPruneDocument, Store, short};
+use crate::folders::{self, Access, DataPruneDocument, FoldersError, Store, short};
 use crate::report::{Listed, Message, Reporter};
 
 #[derive(Debug, Args)]
@@ -25,13 +25,15 @@ pub struct PruneSnapshotsArguments {
 #[derive(Debug)]
 struct PruneSnapshots {
     names: Vec<String>,
+    /// The IDs of the snapshots that were shown as going, before the question.
+    agreed: Mutex<Option<Vec<String>>>,
 }
 
 /// `dpl data prune`.
 pub fn run(arguments: &PruneSnapshotsArguments, session: &mut Session) -> Result<u8, Failure> {
     let (project, selectors) = session.targets(&arguments.targets.targets)?;
     let names = select::data(project.manifest(), &selectors, Unselected::Refused { command: "data prune" })?;
-    operations::act(&PruneSnapshots { names }, &project, session)
+    operations::act(&PruneSnapshots { names, agreed: Mutex::default() }, &project, session)
 }
 
 impl PruneSnapshots {
@@ -75,8 +77,10 @@ fn rule_word<'r>(rule: &'r str, session: &Session) -> &'r str {
     session.output.catalogue.word(key)
 }
 
-fn removed(plan: &DataPruneDocument) -> usize {
-    plan.data.iter().map(|folder| folder.removed.len()).sum()
+/// The IDs of what goes.
+fn removed(plan: &DataPruneDocument) -> Vec<String> {
+    let removed = plan.data.iter().flat_map(|folder| &folder.removed);
+    removed.map(|snapshot| snapshot.id.clone()).collect()
 }
 
 impl Operation for PruneSnapshots {
@@ -95,8 +99,10 @@ impl Operation for PruneSnapshots {
     fn confirm(&self, project: &Arc<Project>, session: &mut Session) -> Result<(), Failure> {
         let plan = self.plan(project, &open(project, Access::Look)?)?;
         self.tell(&plan, session);
-        let (count, size) = (removed(&plan), table::size(plan.freed_bytes));
-        session.confirm(&message!("confirm-prune-snapshots", count = count, size = size))
+        let (gone, size) = (removed(&plan), table::size(plan.freed_bytes));
+        session.confirm(&message!("confirm-prune-snapshots", count = gone.len(), size = size))?;
+        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = Some(gone);
+        Ok(())
     }
 
     fn show(&self, project: &Arc<Project>, session: &mut Session) -> Result<Shown, Failure> {
@@ -106,9 +112,15 @@ impl Operation for PruneSnapshots {
     }
 
     fn run(&self, project: &Arc<Project>, _session: &mut Session, reporter: &Reporter) -> Result<Value, Failure> {
+        crate::failpoint!("folders.prune.shown");
         let store = open(project, Access::Exclusive)?;
-        // Made again under the lock: another operator may have taken or verified a snapshot since the question.
+        // Made again under the lock: another operator may have taken or verified a snapshot since the question. Less may go by
+        // that than was shown, and nothing else.
         let mut plan = self.plan(project, &store)?;
+        let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if agreed.is_some_and(|agreed| removed(&plan).iter().any(|id| !agreed.contains(id))) {
+            return Err(FoldersError::PlanChanged.into());
+        }
         settle(&plan, reporter)?;
         folders::prune(&store, &mut plan, reporter)?;
         document(&plan)

@@ -25,6 +25,9 @@ pub struct SnapshotArguments {
     /// Pause them instead: shorter, and what they have not written yet is missing
     #[arg(long)]
     pub pause: bool,
+    /// Take a snapshot of a folder without files too where the one before has some
+    #[arg(long)]
+    pub allow_empty: bool,
 }
 
 /// Takes snapshots.
@@ -32,6 +35,7 @@ pub struct SnapshotArguments {
 struct TakeSnapshots {
     names: Vec<String>,
     meanwhile: Meanwhile,
+    allow_empty: bool,
 }
 
 /// `dpl data snapshot`.
@@ -42,7 +46,7 @@ pub fn run(arguments: &SnapshotArguments, session: &mut Session) -> Result<u8, F
         return Err(Failure::usage_with_hint(message!("usage-no-data"), message!("hint-add-data")));
     }
     let meanwhile = Meanwhile::of(arguments.stop, arguments.pause);
-    operations::act(&TakeSnapshots { names, meanwhile }, &project, session)
+    operations::act(&TakeSnapshots { names, meanwhile, allow_empty: arguments.allow_empty }, &project, session)
 }
 
 impl TakeSnapshots {
@@ -62,7 +66,12 @@ impl TakeSnapshots {
     fn take(&self, project: &Project, reporter: &Reporter) -> Result<SnapshotsDocument, Failure> {
         let store = open(project, Access::Shared)?;
         let mut taken = SnapshotsDocument::default();
-        for folder in folders(project, &self.names)? {
+        let chosen = folders(project, &self.names)?;
+        if !self.allow_empty {
+            // Before the first is taken: all or none.
+            chosen.iter().try_for_each(|folder| folders::refuse_emptied(&store, folder))?;
+        }
+        for folder in chosen {
             taken.snapshots.push(folders::take_snapshot(&store, &folder, &[], reporter)?);
         }
         Ok(taken)
@@ -82,7 +91,8 @@ impl Operation for TakeSnapshots {
     }
 
     fn command(&self) -> String {
-        format!("dpl data snapshot {}{}", typed(&self.names), self.meanwhile.flag())
+        let allow_empty = if self.allow_empty { " --allow-empty" } else { "" };
+        format!("dpl data snapshot {}{}{allow_empty}", typed(&self.names), self.meanwhile.flag())
     }
 
     fn place(&self) -> WorkPlace {
@@ -134,11 +144,12 @@ mod tests {
     #[test]
     fn the_journal_has_a_snapshot_with_all_its_flags() {
         assert_typed_again(
-            &["dpl data snapshot expert wheels --stop", "dpl data snapshot expert --pause"],
+            &["dpl data snapshot expert wheels --stop", "dpl data snapshot expert --pause --allow-empty"],
             &[],
             |command| match command {
-                Command::Data(DataCommand::Snapshot(SnapshotArguments { targets, stop, pause })) => {
-                    TakeSnapshots { names: targets.targets, meanwhile: Meanwhile::of(stop, pause) }.command()
+                Command::Data(DataCommand::Snapshot(SnapshotArguments { targets, stop, pause, allow_empty })) => {
+                    let meanwhile = Meanwhile::of(stop, pause);
+                    TakeSnapshots { names: targets.targets, meanwhile, allow_empty }.command()
                 }
                 other => panic!("{other:?}"),
             },

@@ -38,7 +38,9 @@ impl Rollback {
         let mut planned = FilesDocument::default();
         for job in jobs(project, &state, &self.names) {
             let (record, _) = job.way_back()?;
-            planned.files.push(DeliveredFolderDocument::of(&job, &record));
+            // The target that was delivered to: the manifest may name another one by now.
+            let to = record.target.clone();
+            planned.files.push(DeliveredFolderDocument { to, ..DeliveredFolderDocument::of(&job, &record) });
         }
         Ok(planned)
     }
@@ -82,7 +84,8 @@ impl Operation for Rollback {
         let mut done = FilesAppliedDocument::default();
         for job in &jobs {
             let mut due = services_named(project.manifest(), &job.folder.restart);
-            let earlier = job.record()?.restart_due;
+            let record = job.record()?;
+            let earlier = record.restart_due;
             due.extend(earlier.into_iter().filter(|name| !due.contains(name)).collect::<Vec<_>>());
             let kept = job.rollback(&due, &jiff::Timestamp::now().to_string(), reporter)?;
             if let Some(path) = job.written_to_kept()? {
@@ -90,7 +93,7 @@ impl Operation for Rollback {
             }
             done.files.push(AppliedFolder {
                 name: job.name.to_owned(),
-                to: job.folder.to.display().to_string(),
+                to: record.target,
                 swapped: true,
                 kept: kept.map(|kept| kept.display().to_string()),
                 ..AppliedFolder::default()
