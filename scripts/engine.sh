@@ -109,7 +109,7 @@ configuration() { # STORE TOOLS
   else
     driver=', "storage-driver": "overlay2"'
   fi
-  # The filter of system calls is compiled anew for every command in a container, and is a third of what that costs.
+  # The filter of system calls is compiled again for every command in a container, and is a third of what that costs.
   [[ ! ${DPL_LIGHT_ENGINES:-} ]] || filter=", \"seccomp-profile\": \"$dir/seccomp.json\""
   # A cgroup parent of its own tells this engine's processes from all others, even after a crash.
   printf '{"exec-opts": ["native.cgroupdriver=cgroupfs"], "cgroup-parent": "/%s"%s%s%s}\n' "$space" "$driver" "$features" "$filter"
@@ -140,7 +140,7 @@ launch() { # TOOLS GPU
   rm -f "$dir/pid" "$dir/exec/containerd/containerd.pid" "$socket"
   # nsenter, since `ip netns exec` would mount a fresh /sys, without the cgroups. The comparison makes sure that
   # nothing ever starts in the machine's own network: a second dockerd there removes the first one's docker0.
-  # The engine starts its own program anew three times for each container: with rarer garbage collections that is quicker.
+  # The engine starts its own program again three times for each container: with rarer garbage collections that is quicker.
   setsid nsenter --net="/run/netns/$space" --mount="$dir/mounts/space" --wd=/ env PATH="$path" ${DPL_LIGHT_ENGINES:+GOGC=400} sh -c '
       [ "$(readlink /proc/self/ns/net)" != "$1" ] || { echo "not in a network of its own"; exit 1; }
       shift; exec "$@"' sh "$(readlink /proc/self/ns/net)" \

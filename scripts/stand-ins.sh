@@ -216,7 +216,7 @@ initialise() {
   (umask 077; cp --recursive "$made/." "$PGDATA")
   # The first field of pg_control is the identifier; its highest byte stays, so that no tool takes it for a negative number.
   head --bytes=7 /dev/urandom | dd of="$PGDATA/global/pg_control" conv=notrunc status=none
-  # It writes the control file's checksum anew, and an empty log of the new identifier.
+  # It writes the control file's checksum again, and an empty log of the new identifier.
   said=$(pg_resetwal --force "$PGDATA" 2>&1) || fail "$said"
   # As initdb sets it.
   [[ ! $2 ]] || printf "ALTER ROLE postgres PASSWORD '%s'\n" "${2//"'"/"''"}" | postgres --single -D "$PGDATA" postgres >/dev/null
@@ -266,9 +266,9 @@ new_cluster() { # FOLDER MAJOR
   mkdir "$root/made"; chown 999:999 "$root/made"
   chroot "$root" setpriv --reuid=999 --regid=999 --clear-groups env LANG=en_US.utf8 HOME=/made \
     "/usr/lib/postgresql/$2/bin/initdb" --pgdata=/made/cluster --username=postgres --auth=trust --no-sync >/dev/null
-  # The log is written anew for each copy.
+  # The log is written again for each copy.
   find "$root/made/cluster/pg_wal" -type f -delete
-  # The user of a copy owns it alone, but whoever copies must be able to read.
+  # The user of a copy owns it alone, but the one who copies must be able to read.
   chmod -R a+rX "$root/made/cluster"
   mv "$root/made/cluster" "$cluster"
   rm -rf --one-file-system "$root"

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::FilesError;
 use super::paths::found;
 
-/// Between the last write to a file and the last change of its inode, when it was written to where it lies: whoever writes it
+/// Between the last write to a file and the last change of its inode, when it was written to where it lies: who writes it
 /// beside its place renames it at once. One that the target had too and that was removed there has changed much later.
 const WRITTEN_THERE_SECONDS: i64 = 60;
 

@@ -76,7 +76,7 @@ pub struct Placed {
     pub origin: Origin,
     pub is_folder: bool,
     pub mode: u32,
-    /// `None`: whoever writes it.
+    /// `None`: the user who writes it.
     pub owner: Option<Owner>,
 }
 

@@ -169,7 +169,7 @@ impl Staging<'_> {
             false => fs::hard_link(&from, at),
         };
         match linked {
-            // Whoever may write to the target could put a link to elsewhere in place of a folder of it meanwhile.
+            // Somebody who may write to the target could put a link to elsewhere in place of a folder of it meanwhile.
             Ok(()) => match fs::symlink_metadata(at).map(|metadata| entry.stamp.is_of(&metadata)) {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(changed()),

@@ -285,7 +285,7 @@ struct Stoppable<'r, R> {
 impl<R: Read> Read for Stoppable<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.reporter.asked_to_stop() {
-            // Not `Interrupted`: whoever copies would only try again.
+            // Not `Interrupted`: a caller that copies would only try again.
             true => Err(io::Error::other("stopped on request")),
             false => self.inner.read(buffer),
         }

@@ -6,7 +6,7 @@
 //! - `repository`: the front of rustic_core, with restic's locks and files on a local disk.
 //! - `entry`, `walk`: what lies in a folder, on disk or in a snapshot. `trouble`: what went wrong with single files.
 //! - `compare`: what differs between two states. `restore`: brings a folder to one of them.
-//! - `snapshots`: taking, finding, comparing and restoring, for whoever knows which folders there are.
+//! - `snapshots`: taking, finding, comparing and restoring, for callers that know which folders there are.
 //! - `care`: verifying and pruning, with the record of what was verified (`verified`).
 
 mod care;

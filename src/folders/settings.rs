@@ -1,4 +1,4 @@
-//! What is known of a data folder before anything is done: whoever knows the manifest says it.
+//! What is known of a data folder before anything is done: who knows the manifest says it.
 
 use std::path::PathBuf;
 

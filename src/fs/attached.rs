@@ -62,7 +62,7 @@ pub fn open_program(path: &Path) -> io::Result<(impl Read, u64)> {
     Ok((file.take(length), length))
 }
 
-/// Lets whoever may read a file run it. On a disk that keeps no permissions (FAT) nothing changes: there a program is copied before it
+/// Lets all who may read a file run it. On a disk that keeps no permissions (FAT) nothing changes: there a program is copied before it
 /// is run.
 ///
 /// # Errors

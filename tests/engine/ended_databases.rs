@@ -348,7 +348,7 @@ fn a_place_for_backups_that_can_not_be_written_is_told_before_anything_is_replac
     assert!(refused.stderr.contains("can't be backed up"), "{}", refused.stderr);
     assert_eq!(shop.sql("shop", "SELECT count(*) FROM t"), "8");
     assert_eq!(shop.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname ~ '~'"), "0");
-    // Whoever wants none needs no place.
+    // Who wants none needs no place.
     shop.made(&["db", "rebuild", "shop", "--no-backup"]);
     assert_eq!(shop.sql("shop", "SELECT count(*) FROM t"), "7");
 }

@@ -42,7 +42,7 @@ say("j", answers["hello"])
 request = hear()["request"]
 for kind, payload in answers.get(request, []):
     say(kind, payload)
-# Whoever sends hears that all of it is there, and what was put in place.
+# The sender hears that all of it is there, and what was put in place.
 while True:
     heard = hear()
     if heard.get("to") == "offer":

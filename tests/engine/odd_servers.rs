@@ -49,7 +49,7 @@ async fn rows_live_on_in_columns_whose_names_are_of_an_encoding_that_nobody_decl
     site.end().await;
 }
 
-/// Whoever reads it can act on it: the reason, and the setting. What the server still has room for is backed up as before.
+/// Who reads it can act on it: the reason, and the setting. What the server still has room for is backed up as before.
 #[tokio::test]
 async fn more_tables_than_a_server_can_lock_are_told_with_its_own_advice() {
     let site = Site::start_as(&image(), |spec| {

@@ -62,7 +62,7 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Whether it was set a moment ago; an older one is better set anew, and does nothing when it is dropped before it is armed.
+    /// Whether it was set a moment ago; an older one is better set again, and does nothing when it is dropped before it is armed.
     pub fn is_fresh(&self) -> bool {
         self.since.elapsed() < FRESH
     }

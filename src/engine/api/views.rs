@@ -176,7 +176,7 @@ pub struct ContainerView {
     /// Network name → the names under which others find it there, beside its own; older engines add its short ID.
     pub network_aliases: BTreeMap<String, Vec<String>>,
     /// Network name → how it joined the network: names, addresses that it asked for, links. Without a MAC address, since engines
-    /// show the one in use, whoever chose it.
+    /// show the one in use, no matter who chose it.
     pub attachments: BTreeMap<String, NetworkAttachment>,
     /// Ports of the host that it holds now, in the order of their text.
     pub published: Vec<PublishedPort>,

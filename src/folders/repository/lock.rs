@@ -2,7 +2,7 @@
 //!
 //! Without one a `restic prune` that runs beside a snapshot of ours removes packs that the snapshot counts on. Who only reads or
 //! adds holds a shared lock, who removes an exclusive one; a lock of either kind keeps exclusive ones out. The file is encrypted
-//! by the repository's key, so that a lock can be read by whoever can open the repository.
+//! by the repository's key, so that a lock can be read by everybody who can open the repository.
 
 use std::fs;
 use std::io;

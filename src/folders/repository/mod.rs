@@ -344,7 +344,7 @@ fn ids(names: &[String]) -> Vec<SnapshotId> {
     names.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
-/// Packs go at once: the lock keeps out whoever could need them. Those of which more than a twentieth is unused are written again.
+/// Packs go at once: the lock keeps out all who could need them. Those of which more than a twentieth is unused are written again.
 fn prune_options() -> PruneOptions {
     let mut options = PruneOptions::default();
     options.instant_delete = true;

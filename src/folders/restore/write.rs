@@ -149,7 +149,7 @@ pub fn properties(path: &Path, wanted: &Entry, unset: &mut dyn FnMut(io::Error))
     }
 }
 
-/// Sets the permissions of what lies at a path itself. chmod(2) follows links, and whoever may write to the folder could put one
+/// Sets the permissions of what lies at a path itself. chmod(2) follows links, and all who may write to the folder could put one
 /// there while root restores.
 fn set_mode(path: &Path, mode: u32) -> Result<(), Errno> {
     let itself = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;

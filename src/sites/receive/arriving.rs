@@ -240,7 +240,7 @@ mod tests {
         let mut pieces: Vec<Piece> = (0..7).map(|_| Piece::Bytes(piece.clone())).collect();
         let rest = pieces.split_off(4);
         assert_eq!(said(&offer, &place, pieces), [r#"{"from":"wants","file":3,"offset":0}"#]);
-        // Whoever goes on with it need not wait: nobody has it open any more.
+        // Who goes on with it need not wait: nobody has it open any more.
         let said = said(&offer, &place, rest.into_iter().chain([Piece::End]).collect());
         let offset = 4 * piece.len();
         assert_eq!(said[0], format!(r#"{{"from":"wants","file":3,"offset":{offset}}}"#));

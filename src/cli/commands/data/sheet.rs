@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::catalogue::Catalogue;
 
-/// The sheet's text. It holds the password: it is printed for whoever keeps it, and written nowhere.
+/// The sheet's text. It holds the password: it is printed for the one who keeps it, and written nowhere.
 pub fn sheet(catalogue: &Catalogue, (project, id): (&str, &str), repository: &Path, password: &str) -> String {
     let path = repository.display();
     let made = jiff::Zoned::now().strftime("%Y-%m-%d").to_string();

@@ -268,7 +268,7 @@ async fn candidates(
     let names: Vec<String> = wanted.iter().map(|rows| literal(&rows.table)).collect();
     let query = CANDIDATES.replace("$names", &names.join(", "));
     let mut session = server.client.session(database).await?;
-    // What is visible is so for whoever uses the database.
+    // What is visible is so for everybody who uses the database.
     session.run(|| message!("sql-prepare-a-session"), "RESET search_path;").await?;
     session.allow_any_bytes().await?;
     let found = session.query(|| message!("sql-look-for-tables"), &query).await;

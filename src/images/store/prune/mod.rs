@@ -414,7 +414,7 @@ fn state_of(archive: &OldArchive, layout: Option<&Layout>, needed: &NeededImages
         });
         stored.is_some() && archive.image(name).map(|image| &image.config_digest) == stored.as_ref()
     };
-    // The store has one image of each name, and whoever has another machine may want another one.
+    // The store has one image of each name, and somebody with another machine may want another one.
     match !archive.has_other_platforms && wanted.all(is_stored) {
         true => ArchiveState::InStore,
         false => ArchiveState::Needed,
