@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::place::{DataTargets, folders, open};
+use crate::cli::commands::databases::rule_word;
 use crate::cli::grammar::typed::typed;
 use crate::cli::session::operations::{self, Operation, Shown, document, settle};
 use crate::cli::session::select::{self, Unselected};
@@ -61,20 +62,6 @@ impl PruneSnapshots {
             }
         }
     }
-}
-
-/// The word for a rule that keeps a snapshot.
-fn rule_word<'r>(rule: &'r str, session: &Session) -> &'r str {
-    let key = match rule {
-        "newest" => message!("word-newest"),
-        "last verified" => message!("word-last-verified"),
-        "last" => message!("word-last"),
-        "daily" => message!("word-daily"),
-        "weekly" => message!("word-weekly"),
-        "monthly" => message!("word-monthly"),
-        _ => return rule,
-    };
-    session.output.catalogue.word(key)
 }
 
 /// The IDs of what goes.

@@ -18,6 +18,7 @@ mod shell;
 mod sql;
 mod verify;
 
+pub(in crate::cli::commands) use self::prune::rule_word;
 use clap::Subcommand;
 
 use self::convert::ConvertArguments;

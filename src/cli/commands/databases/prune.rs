@@ -129,8 +129,8 @@ impl Prune {
     }
 }
 
-/// The word for a rule that keeps a backup.
-fn rule_word<'r>(rule: &'r str, session: &Session) -> &'r str {
+/// The word for a rule that keeps a backup, or a snapshot of a folder.
+pub(in crate::cli::commands) fn rule_word<'r>(rule: &'r str, session: &Session) -> &'r str {
     let key = match rule {
         "bad" => message!("word-kept-bad"),
         "from the future" => message!("word-from-the-future"),
